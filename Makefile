@@ -65,7 +65,7 @@ $(READY): pyproject.toml tools/setup.sh
 	@touch $@
 
 test-timeloop: $(READY)  ## native against the real timeloop-model; fails where that is missing (15 minutes)
-	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -n auto -m needs_timeloop -o junit_family=xunit1 --junitxml $(OUT)/timeloop.xml tests/timeloop
+	@FLAT_MAPPER_REQUIRE_TIMELOOP=1 $(BIN)/python -m pytest -n auto -m needs_timeloop -o junit_family=xunit1 --junitxml $(OUT)/timeloop.xml tests/timeloop tests/studies/test_mapper.py
 	@$(BIN)/python tools/validation_page.py $(OUT)/timeloop.xml
 
 test-accelforge: $(VENV)-accelforge/.ready  ## native against AccelForge, in an environment of its own (1 minute)

@@ -173,7 +173,7 @@ def left_out(title: str, why: str) -> Table:
 
 def markdown(tables: Sequence[Table]) -> str:
     """The report as a file."""
-    parts = ["# Performance\n\nWritten by `make -C tools bench`; every number is of one run of it.\n"]
+    parts = ["# Performance\n\nWritten by `make -C tools bench`; every number is of one run.\n"]
     for table in tables:
         lines = [table.head, ("---",) * len(table.head), *table.rows] if table.rows else []
         grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)

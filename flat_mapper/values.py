@@ -14,12 +14,11 @@ number in it or a table of energies of one's own are made of these.
     Result, GroupStats, EinsumStats                                     what it costs
     Kernel, Shape, Tile, Fit, Priced, kernel_named, shape_of, ranked,
     priced, difference, rpa_tile, rpa_tiles                             tiles of a kernel
-    beside_timeloop_mapper, einsum_stats, load_document                 Timeloop's tools and files
+    einsum_stats, load_document                                         Timeloop's files
 """
 
 from __future__ import annotations
 
-from flat_mapper.api.calls import beside_timeloop_mapper
 from flat_mapper.api.prices import energies
 from flat_mapper.arch.edits import edit_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
@@ -77,7 +76,6 @@ __all__ = [
     "SlotRule",
     "Tile",
     "Workload",
-    "beside_timeloop_mapper",
     "difference",
     "edit_platform",
     "einsum_stats",

@@ -22,7 +22,7 @@ from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.on_cores import tiles_on_cores
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles, _Waiting
-from flat_mapper.mapping.cores.lift import lifted
+from flat_mapper.mapping.cores.tiles import lifted
 from flat_mapper.mapping.space import partitions
 
 LEAST = 1e-9  # of rounding

@@ -16,7 +16,7 @@ from flat_mapper.arch import attributes, variables
 from flat_mapper.base.formats import FORMATS
 from flat_mapper.cli.arguments import PROGRAM, grammar
 from flat_mapper.energy.operations import energy_kind
-from flat_mapper.mapping import space_constraints, space_reader
+from flat_mapper.mapping import space_reader
 from flat_mapper.workload import notation, reader, short_form
 
 WORDS = Path(__file__).parent.parent / "docs/reference/words.md"
@@ -77,7 +77,7 @@ def words() -> str:
                 ("`policy`", _listed(space_reader.POLICY_KEYS)),
                 *(
                     (f"a constraint of `type: {kind}`", _listed(keys))
-                    for kind, keys in space_constraints.RULE_KEYS.items()
+                    for kind, keys in space_reader.RULE_KEYS.items()
                 ),
             ),
         ),

@@ -1,6 +1,6 @@
 """The printed output in README.md, the tutorial and the how-to pages: real, and rewritten here.
 
-`make -C tools docs-output` runs every fenced command of these pages and rewrites the blocks of output.
+`make -C tools docs-output` runs every fenced command of these pages and rewrites their output.
 In a page, these fences are read, in order:
 
     ```sh                     commands, one a line: flat-mapper, or make (make test is not run)

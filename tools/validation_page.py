@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 TESTS = Path(__file__).parents[1] / "tests"
 PAGE = Path(__file__).parents[1] / "docs/validation.md"
-MARKS = ("<!-- counts: made by `make validation` -->\n", "<!-- end of counts -->\n")
+MARKS = ("<!-- counts: made by `make -C tools validation` -->\n", "<!-- end of counts -->\n")
 CHIPS = ("edge", "cloud")
 
 

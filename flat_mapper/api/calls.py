@@ -28,7 +28,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapping.cores.check import check_record
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import unmatched_rules
+from flat_mapper.mapping.space_reader import unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import checked, did_you_mean
@@ -322,32 +322,6 @@ def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchR
     if not isinstance(result, Result):
         return result
     return replace(mapped, result=sourced(result, mapped.platform, table, art))
-
-
-def beside_timeloop_mapper(
-    mapped: SearchResult,
-    ert: Ert | Name | None = None,
-    *,
-    seconds: float | None = None,
-    algorithm: str = "linear_pruned",
-    progress: Progress | None = None,
-) -> SearchResult:
-    """A found mapping with what timeloop-mapper finds for each Einsum inside its fusion.
-
-    seconds:   of timeloop-mapper's search per Einsum, by default 30.
-    algorithm: Timeloop's name of how it searches.
-    raises: BackendError where timeloop-mapper is missing or fails.
-    """
-    from flat_mapper.timeloop.mapper import timeloop_mapper
-
-    mapped.workload.one_kind("--backend timeloop-mapper")
-    table, _ = energies(mapped.platform, ert)
-    beside = timeloop_mapper(seconds, algorithm).beside(
-        *(mapped.workload, mapped.platform, mapped.result, table),
-        objective=objective_of(mapped.objective),
-        progress=progress,
-    )
-    return replace(mapped, beside=beside)
 
 
 def objective_of(word: str) -> Objective:

@@ -13,11 +13,9 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.base.errors import BackendError, UnpricedError
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.solve.alternatives import space_size
-from flat_mapper.mapping.arch_rules import check_hierarchy, with_arch_rules
-from flat_mapper.mapping.data_spaces import binding_notes
+from flat_mapper.mapping.arch_rules import binding_notes, check_hierarchy, with_arch_rules
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import absent_parts
-from flat_mapper.mapping.space_reader import load_mapspace
+from flat_mapper.mapping.space_reader import absent_parts, load_mapspace
 from flat_mapper.reports import understood
 from flat_mapper.reports.text import left_out_text
 from flat_mapper.workload.graph import Workload

@@ -16,7 +16,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution import run as referee
 from flat_mapper.execution.result import Executed
-from flat_mapper.mapping.cores.shrink import cut_ranks, shrunk
+from flat_mapper.mapping.cores.tiles import cut_ranks, shrunk
 
 _TURNS = 40  # of a timeline that is printed; more are in the JSON
 _SHOWN = 60  # differences that are printed; all are in the JSON

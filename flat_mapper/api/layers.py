@@ -21,9 +21,9 @@ from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.objective import Objective
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapping.data_spaces import binding_notes
+from flat_mapper.mapping.arch_rules import binding_notes
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_names import absent_parts
+from flat_mapper.mapping.space_reader import absent_parts
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.answers import SearchResult, joined
 from flat_mapper.reports.layers import reread_note, sequences_text

@@ -24,8 +24,7 @@ from flat_mapper.timeloop.backend import INPUT_FILES
 from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_alone, read_mapping
 from flat_mapper.timeloop.run import answer_text, command_of, run_folder, run_model
 from flat_mapper.timeloop.stats import einsum_stats
-from flat_mapper.timeloop.write_processed import processed_document
-from flat_mapper.timeloop.write_tables import art_document, ert_document
+from flat_mapper.timeloop.write_processed import art_document, ert_document, processed_document
 from flat_mapper.workload.timeloop import read_problem
 
 

@@ -4,29 +4,38 @@ The native model is the reference. Counts and cycles must be equal; energies may
 lost in printing. A difference that follows from another definition is listed with its reason, and
 compared with what that definition makes of the native counts. Other backends count every Einsum as
 if it were alone. Where a fused group counts otherwise, because its Einsums use private levels in
-turn, its counts are compared with those of one pass times the passes. What no other backend has
-(turns' cycles, the energy of what returns, a correction's copy) is left out: `execute` is the
-referee of that.
+turn, its counts are compared with those of one pass times the passes: such a backend lets a tile
+stay in a private level over the shared loops, so it is asked once more, for the Einsums at the
+sizes of their FLAT-tile, without the shared loops. What no other backend has (turns' cycles, the
+energy of what returns, a correction's copy) is left out: `execute` is the referee of that. On many
+cores Timeloop's rounds of tiles are compared, all counts of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from math import ceil, prod
+from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.accelforge_answer import expected_actions
-from flat_mapper.backends.accelforge_nest import NotExpressibleError
-from flat_mapper.backends.one_pass import one_pass_counts
+from flat_mapper.backends.accelforge import expected_actions
+from flat_mapper.backends.accelforge_lowering import NotExpressibleError
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
+from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
+from flat_mapper.cost_model.reuse import SHARED
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.handover import all_handed_inside
-from flat_mapper.mapping.sharing import copied_from, shared_level
-from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.mapping.cores.tiles import core_question, full_tile
+from flat_mapper.mapping.cores.view import CoreQuestion
+from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level, whole_group
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop
+from flat_mapper.timeloop.backend import TimeloopBackend
+from flat_mapper.timeloop.rounds import Asked, asked_of, timeloop_stats
 from flat_mapper.workload.graph import Workload
 
 ENERGY_TOLERANCE = 1e-6  # relative: Timeloop prints pJ with two decimals, AccelForge rounds floats
@@ -47,22 +56,16 @@ DEFINITION = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Quantity:
+class Quantity(NamedTuple):
     """Compared quantity: a count, cycles or an energy of an Einsum, a level or a tensor."""
 
     einsum: str
-    level: str
-    tensor: str
+    level: str  # empty: the Einsum as a whole
+    tensor: str  # empty: the level as a whole
     quantity: str
 
-    def to_dict(self) -> dict[str, str]:
-        """The fields by name."""
-        names = ("einsum", "level", "tensor", "quantity")
-        return {name: getattr(self, name) for name in names}
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Difference:
     """One quantity on which a backend and the native model do not agree."""
 
@@ -73,14 +76,13 @@ class Difference:
     quantity: str
     native: float
     other: float
-    allowed: float  # the largest difference that passes
+    allowed: float = 0.0  # the largest difference that passes
     reason: str = ""  # why it is so by definition
 
     @property
     def of(self) -> Quantity:
         """The quantity."""
-        names = ("einsum", "level", "tensor", "quantity")
-        return Quantity(**{name: getattr(self, name) for name in names})
+        return Quantity(self.einsum, self.level, self.tensor, self.quantity)
 
     @property
     def exceeds(self) -> bool:
@@ -89,9 +91,7 @@ class Difference:
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name, and the verdict."""
-        names = ("backend", "einsum", "level", "tensor", "quantity", "native", "other")
-        told = {name: getattr(self, name) for name in names}
-        return told | {"allowed": self.allowed, "reason": self.reason, "exceeds": self.exceeds}
+        return asdict(self) | {"exceeds": self.exceeds}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -119,7 +119,7 @@ class Crosscheck(Printed):
             "absent": self.absent,
             "compared": self.compared,
             "one_pass": self.one_pass,
-            "left_out": [q.to_dict() for q in self.left_out],
+            "left_out": [q._asdict() for q in self.left_out],
             "differences": [d.to_dict() for d in self.differences],
         }
 
@@ -194,8 +194,7 @@ def compare_backends(
         try:
             answer = backend.evaluate(workload, platform, mapping, ert)
             if apart and isinstance(answer, Result):
-                counts = one_pass_counts(backend, workload, platform, mapping, ert, answer)
-                told = {_quantity(*place): n for place, n in counts.items()}
+                told = one_pass_counts(backend, workload, platform, mapping, ert, answer)
                 turns = {q: n for q, n in told.items() if q in apart and q not in copies}
         except (NotExpressibleError, MappingError) as error:
             absent[backend.name] = str(error)
@@ -222,10 +221,6 @@ def compare_backends(
     )
 
 
-def _quantity(einsum: str, level: str, tensor: str, quantity: str) -> Quantity:
-    return Quantity(einsum=einsum, level=level, tensor=tensor, quantity=quantity)
-
-
 def _copied(workload: Workload, platform: Platform, mapping: FusedMapping) -> set[Quantity]:
     """The counts in which a correction's copy of an old value is one part."""
     found: set[Quantity] = set()
@@ -235,8 +230,8 @@ def _copied(workload: Workload, platform: Platform, mapping: FusedMapping) -> se
         tensor = copied_from(workload, einsum)
         if tensor is not None:
             level = inside.get(tensor, shared_level(platform).name)
-            found.add(_quantity(name, level, tensor, "scalar_reads"))
-            found.add(_quantity(name, level, einsum.output.tensor, "scalar_updates"))
+            found.add(Quantity(name, level, tensor, "scalar_reads"))
+            found.add(Quantity(name, level, einsum.output.tensor, "scalar_updates"))
     return found
 
 
@@ -254,9 +249,9 @@ def between_einsums(
     pairs = (pair for own in native.einsums for pair in _einsum(own, alone[own.einsum], ""))
     found = [pair.of for pair in pairs if pair.native != pair.other]
     if any(q.level == platform.dram.name and q.quantity in COUNTS for q in found):
-        found.append(_quantity("all", "", "", "offchip_words"))  # the sum of these
+        found.append(Quantity("all", "", "", "offchip_words"))  # the sum of these
     if found:
-        found.append(_quantity("all", "", "", "cycles"))
+        found.append(Quantity("all", "", "", "cycles"))
     return dict.fromkeys(found)
 
 
@@ -278,8 +273,9 @@ def comparisons(
         if backend == "accelforge":
             own = _drained(workload, platform, own, ert)
         yield from _einsum(own, theirs, backend)
-    yield _exact(backend, "all", "", "", "cycles", native.cycles, other.cycles)
-    yield _exact(backend, "all", "", "", "offchip_words", native.offchip_words, other.offchip_words)
+    for quantity in ("cycles", "offchip_words"):
+        pair = getattr(native, quantity), getattr(other, quantity)
+        yield Difference(backend, "all", "", "", quantity, *pair)
 
 
 def _refusals(
@@ -290,14 +286,14 @@ def _refusals(
     needs = [x.needs if x is not None else 0 for x in sides]
     level = levels[0] or levels[1]
     where = next((x.where for x in sides if x is not None), "")
-    yield _exact(backend, where, level, "", "words needed", needs[0], needs[1])
+    yield Difference(backend, where, level, "", "words needed", needs[0], needs[1])
 
 
 def _einsum(own: EinsumStats, theirs: EinsumStats, backend: str) -> Iterator[Difference]:
     name = own.einsum
     for quantity in ("computes", "compute_cycles", "lanes", "lanes_total", "cycles"):
         a, b = getattr(own, quantity), getattr(theirs, quantity)
-        yield _exact(backend, name, "", "", quantity, a, b)
+        yield Difference(backend, name, "", "", quantity, a, b)
     unit, other_pj = own.unit, theirs.compute_energy_pj
     yield _energy(backend, name, unit, "", own.compute_energy_pj, other_pj)
     for level in own.levels:
@@ -308,7 +304,7 @@ def _einsum(own: EinsumStats, theirs: EinsumStats, backend: str) -> Iterator[Dif
 
 
 def _level(name: str, own: LevelStats, theirs: LevelStats, backend: str) -> Iterator[Difference]:
-    yield _exact(backend, name, own.level, "", "cycles", own.cycles, theirs.cycles)
+    yield Difference(backend, name, own.level, "", "cycles", own.cycles, theirs.cycles)
     others = {t.tensor: t for t in theirs.tensors}
     for tensor in own.tensors:
         other = others.pop(tensor.tensor, None)
@@ -316,40 +312,18 @@ def _level(name: str, own: LevelStats, theirs: LevelStats, backend: str) -> Iter
             raise BackendError(f"{backend}: {name}: {own.level}: expected {tensor.tensor}")
         for quantity in COUNTS:
             a, b = getattr(tensor, quantity), getattr(other, quantity)
-            yield _exact(backend, name, own.level, tensor.tensor, quantity, a, b)
+            yield Difference(backend, name, own.level, tensor.tensor, quantity, a, b)
         pj = (tensor.energy_pj, other.energy_pj)
         yield _energy(backend, name, own.level, tensor.tensor, *pj)
-
-
-def _exact(
-    backend: str, einsum: str, level: str, tensor: str, quantity: str, native: float, other: float
-) -> Difference:
-    return Difference(
-        backend=backend,
-        einsum=einsum,
-        level=level,
-        tensor=tensor,
-        quantity=quantity,
-        native=native,
-        other=other,
-        allowed=0.0,
-    )
 
 
 def _energy(
     backend: str, einsum: str, level: str, tensor: str, native: float, other: float
 ) -> Difference:
-    return Difference(
-        backend=backend,
-        einsum=einsum,
-        level=level,
-        tensor=tensor,
-        quantity="energy_pj",
-        native=native,
-        other=other,
-        allowed=PRINTED_PJ + ENERGY_TOLERANCE * abs(native),
-        reason=DEFINITION if backend == "accelforge" else "printed with two decimals",
-    )
+    allowed = PRINTED_PJ + ENERGY_TOLERANCE * abs(native)
+    reason = DEFINITION if backend == "accelforge" else "printed with two decimals"
+    place = (backend, einsum, level, tensor, "energy_pj")
+    return Difference(*place, native, other, allowed, reason)
 
 
 def _drained(workload: Workload, platform: Platform, stats: EinsumStats, ert: Ert) -> EinsumStats:
@@ -367,3 +341,268 @@ def _drained(workload: Workload, platform: Platform, stats: EinsumStats, ert: Er
             tensors.append(replace(t, energy_pj=pj))
         levels.append(replace(level, tensors=tuple(tensors)))
     return replace(stats, levels=tuple(levels))
+
+
+def single_pass(
+    workload: Workload, platform: Platform, mapping: FusedMapping, group: GroupMapping
+) -> tuple[Workload, FusedMapping]:
+    """A group's Einsums at the sizes of one FLAT-tile, and their mapping without shared loops."""
+    names = whole_group(workload, group.names, mapping.policy)
+    einsums = tuple(workload.einsum(n) for n in names)
+    tensors = {a.tensor for e in einsums for a in e.accesses}
+    ranks = {r for e in einsums for r in e.ranks}
+    tile = replace(
+        workload,
+        einsums=einsums,
+        rank_sizes={
+            r: n // passes_of(group, (r,)) for r, n in workload.rank_sizes.items() if r in ranks
+        },
+        tensor_bits={t: b for t, b in workload.tensor_bits.items() if t in tensors},
+        operators={},
+        core=(),
+        left_out=(),
+    )
+    # What only other groups need of what is read here too: without them it stays on chip.
+    inside = {
+        t for t in tensors if crosses_dram(workload, names, t) and not crosses_dram(tile, names, t)
+    }
+    dram = platform.dram.name
+    alone = replace(
+        group,
+        einsums=tuple(_without(nest, dram, group.shared, inside) for nest in group.einsums),
+        shared=(),
+    )
+    return tile, replace(mapping, groups=(alone,))
+
+
+def passes_of(group: GroupMapping, ranks: tuple[str, ...]) -> int:
+    """Passes of the shared loops over some ranks."""
+    return prod(loop.factor for loop in group.shared if loop.rank in ranks)
+
+
+def _without(
+    nest: EinsumMapping, dram: str, shared: tuple[Loop, ...], inside: set[str]
+) -> EinsumMapping:
+    """A nest without its shared loops, and without some tensors at DRAM."""
+    loops = tuple(
+        (slot, tuple(p for p in at if slot.node != dram or p not in shared))
+        for slot, at in nest.loops
+    )
+    keep = tuple(
+        (level, tuple(t for t in kept if level != dram or t not in inside))
+        for level, kept in nest.keep
+    )
+    return replace(nest, loops=loops, keep=keep)
+
+
+def one_pass_counts(
+    backend: Backend,
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    ert: Ert,
+    alone: Result,
+) -> dict[Quantity, int]:
+    """Counts of a backend where nothing stays in private levels from one pass to another.
+
+    alone:  its answer for the whole mapping.
+    raises: MappingError and BackendError as `Backend.evaluate`.
+    Groups with remainders are left out: their passes are not alike.
+    """
+    found: dict[Quantity, int] = {}
+    for group in mapping.groups:
+        ragged = any(p.last for nest in group.einsums for _, at in nest.loops for p in at)
+        if len(group.einsums) < 2 or not group.shared or ragged:
+            continue
+        tile, inside = single_pass(workload, platform, mapping, group)
+        answer = backend.evaluate(tile, platform, inside, ert)
+        if not isinstance(answer, Infeasible):
+            for nest in group.einsums:
+                found |= _one_pass_of(workload, platform, group, nest, alone, answer)
+    return found
+
+
+def _one_pass_of(
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    nest: EinsumMapping,
+    alone: Result,
+    one: Result,
+) -> dict[Quantity, int]:
+    einsum = workload.einsum(nest.einsum)
+    levels = [lv.name for lv in platform.path(einsum.unit).levels]
+    passes = passes_of(group, einsum.ranks)
+    found: dict[Quantity, int] = {}
+    for tensor in (a.tensor for a in einsum.accesses):
+        chain = [i for i, level in enumerate(levels) if tensor in nest.kept_at(level)]
+        for i, inner in zip(chain, [*chain[1:], len(levels)], strict=True):
+            if inner <= SHARED:
+                continue  # whole tiles stay in the shared level by Timeloop's rule
+            place = (nest.einsum, levels[i], tensor)
+            output = tensor == einsum.output.tensor
+            outside = i > SHARED and i > chain[0]
+            counts = _moves(_row_of(alone, *place), _row_of(one, *place), passes, output)
+            if not outside:
+                counts.pop("scalar_fills")
+            found |= {Quantity(*place, quantity): n for quantity, n in counts.items()}
+    return found
+
+
+def _row_of(result: Result, einsum: str, level: str, tensor: str) -> TensorStats:
+    return _tensor_of(next(e for e in result.einsums if e.einsum == einsum), level, tensor)
+
+
+def _tensor_of(stats: EinsumStats, level: str, tensor: str) -> TensorStats:
+    found = stats.level(level)
+    assert found is not None
+    return next(t for t in found.tensors if t.tensor == tensor)
+
+
+def _moves(alone: TensorStats, one: TensorStats, passes: int, output: bool) -> dict[str, int]:
+    """A tensor's counts at one level, of those of the whole mapping and those of one pass.
+
+    An output's first words need no old ones, once over all passes: that many the whole mapping
+    has more updates than reads, whatever stays.
+    """
+    if not output:
+        read, filled = passes * one.scalar_reads, passes * one.scalar_fills
+        return {"scalar_reads": read, "scalar_fills": filled}
+    updates = passes * one.scalar_updates
+    old = updates - _first(alone)
+    return {
+        "scalar_updates": updates,
+        "scalar_reads": old,
+        "temporal_reductions": old,
+        "scalar_fills": passes * (one.scalar_fills + _first(one)) - _first(alone),
+    }
+
+
+def _first(output: TensorStats) -> int:
+    """Words of an output that a level ever holds: updated without an old value, each once."""
+    return output.scalar_updates - output.scalar_reads
+
+
+def crosscheck_rounds(
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    ert: Ert,
+    backends: Sequence[Backend],
+) -> Crosscheck:
+    """The counts of all groups on cores, compared with those of Timeloop's rounds.
+
+    A tile that returns to the fusion level with every turn is compared as if it stayed there:
+    Timeloop knows no other Einsums, and `execute` is the referee of that. So is one that is
+    `resident`, or that another Einsum of the group reads too, as if it were fetched.
+    raises: MappingError and BackendError as `Backend.evaluate`.
+    """
+    native = evaluate(workload, platform, mapping, ert)
+    absent: dict[str, str] = {}
+    found: list[Difference] = []
+    notes: tuple[str, ...] = ()
+    compared = 0
+    for backend in backends:
+        if not isinstance(backend, TimeloopBackend) or isinstance(native, Infeasible):
+            absent[backend.name] = "it has no spatial loops outside the shared level"
+        elif missing := backend.missing():
+            absent[backend.name] = missing
+        else:
+            chip = {one.einsum: one for one in native.einsums}
+            asked, refused = asked_of(workload, platform, mapping)
+            by_einsum = {one.nest.einsum: one for one in asked}
+            answered = False
+            for group in mapping.groups:
+                own = [by_einsum[name] for name in group.names if name in by_einsum]
+                turns = _of_turns(workload, platform, mapping, group, ert) if own else set()
+                for one in own:
+                    answer = backend.einsum(one.workload, one.arch, one.nest, ert)
+                    if isinstance(answer, Infeasible):
+                        refused[one.nest.einsum] = f"timeloop-model refuses a round: {answer}"
+                        continue
+                    answered = True
+                    said = timeloop_stats(one, ert, workload)
+                    stats = chip[one.nest.einsum]
+                    others = [workload.einsum(n) for n in group.names if n != one.nest.einsum]
+                    there = {a.tensor for e in others for a in e.accesses} | set(group.resident)
+                    for pair in _round_of(backend.name, one, said, stats, answer, turns, there):
+                        compared += 1
+                        found += [pair] if pair.native != pair.other else []
+            if refused and not answered:
+                absent[backend.name] = "; ".join(refused.values())
+            notes += tuple(refused.values()) if answered else ()
+    answers = {} if absent.keys() >= {b.name for b in backends} else {"timeloop": native}
+    if answers and not isinstance(native, Infeasible):
+        answers = {"timeloop": replace(native, notes=(*native.notes, *notes))}
+    return Crosscheck(
+        native=native, answers=answers, absent=absent, compared=compared, differences=tuple(found)
+    )
+
+
+def _of_turns(
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    group: GroupMapping,
+    ert: Ert,
+) -> set[tuple[str, str, str]]:
+    """Einsum, level and tensor of each tile that returns with every turn, on one core."""
+    core = CoreQuestion(workload=workload, platform=platform, group=group)
+    if group.on_cores:
+        core = core_question(workload, platform, group, full_tile(group))
+    alone = stats_alone(core.workload, core.platform, FusedMapping(groups=(core.group,)), ert)
+    tile = tile_cost(core, mapping.policy, ert)
+    found: set[tuple[str, str, str]] = set()
+    for stats in () if isinstance(tile, Infeasible) else tile.stats:
+        for level in stats.levels:
+            for t in level.tensors:
+                other = _tensor_of(alone[stats.einsum], level.level, t.tensor)
+                if any(getattr(t, name) != getattr(other, name) for name in COUNTS[:4]):
+                    found.add((stats.einsum, level.level, t.tensor))
+    return found
+
+
+def _round_of(
+    backend: str,
+    one: Asked,
+    expected: EinsumStats,
+    chip: EinsumStats,
+    answer: EinsumStats,
+    turns: set[tuple[str, str, str]],
+    others: set[str],
+) -> Iterator[Difference]:
+    """Every count of an Einsum.
+
+    It is the chip's own where it is so often the round's by the model's rules too; where tiles
+    return with every turn, or a level between keeps what later rounds need or has it already, it
+    is what the model says of the Einsum in the round by itself.
+
+    others: tensors that other Einsums of the group access too, or that are there from before.
+    """
+
+    who = (backend, expected.einsum)
+    rounds, name = one.rounds, expected.einsum
+    yield Difference(*who, "", "", "computes", chip.computes, rounds * answer.computes)
+    # Timeloop counts a cycle an operation.
+    cycles = ceil(rounds * answer.compute_cycles * chip.cycles_per_compute - 1e-9)
+    yield Difference(*who, "", "", "compute_cycles", ceil(chip.compute_cycles - 1e-9), cycles)
+    names = [level.name for level in one.arch.levels]
+    outside = names[: names.index(one.level)]
+    kept = {t for level in outside[1:] for t in one.nest.kept_at(level)}
+    already = kept if rounds > 1 else kept.intersection(others)
+    for level in expected.levels:
+        place = outside[0] if level.level in outside else level.level  # as one core has it
+        for t in level.tensors:
+            theirs, own = _tensor_of(answer, level.level, t.tensor), chip.level(level.level)
+            found = next((o for o in own.tensors if o.tensor == t.tensor), None) if own else None
+            between = t.tensor in already and level.level in outside
+            apart = (name, place, t.tensor) in turns
+            for quantity in COUNTS[:4]:
+                count = rounds * getattr(t, quantity)
+                if found is not None and not (between or apart):
+                    count = getattr(found, quantity)
+                said = rounds * getattr(theirs, quantity)
+                yield Difference(*who, level.level, t.tensor, quantity, count, said)
+            instances = found.utilized_instances if found else t.utilized_instances
+            used = (instances, theirs.utilized_instances)
+            yield Difference(*who, level.level, t.tensor, "utilized_instances", *used)

@@ -23,7 +23,7 @@ ROUNDING = 1e-9  # relative, of float64
 Counted = tuple[str, str, str, float, float, int]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Overdrawn:
     """A port that would have to pass more words than it can."""
 
@@ -82,12 +82,12 @@ def overdrawn_in_run(
         for who, cycles in (("executed", ran.cycles), ("model's", float(stats.cycles))):
             found += [
                 Disagreement(
-                    where=" + ".join(over.group),
-                    level=over.level,
-                    tensor="",
-                    quantity=f"{who} cycles, by words at its {over.port} port",
-                    executed=over.needs,
-                    model=over.cycles,
+                    " + ".join(over.group),
+                    over.level,
+                    "",
+                    f"{who} cycles, by words at its {over.port} port",
+                    over.needs,
+                    over.cycles,
                 )
                 for over in _of_group(stats, cycles, counts, platform)
             ]
@@ -156,14 +156,7 @@ def _too_much(
     )
     for port, rate, words in ports:
         if rate is not None and words > rate * cycles * (1 + ROUNDING) + ROUNDING:
-            yield Overdrawn(
-                group=group.names,
-                level=level.name,
-                port=port,
-                words=words,
-                words_per_cycle=rate,
-                cycles=cycles,
-            )
+            yield Overdrawn(group.names, level.name, port, words, rate, cycles)
 
 
 def _in_use(group: GroupStats, level: MemoryLevel, platform: Platform) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import ceil, isclose
 
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
@@ -13,7 +13,7 @@ ROUNDING = 1e-9  # of cycles: float64's, under the model's rounding up to whole 
 UPPER = "a remainder: Timeloop counts idle units and some shorter last passes as full"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Disagreement:
     """One quantity that the model has otherwise than the execution."""
 
@@ -27,8 +27,7 @@ class Disagreement:
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
-        names = ("where", "level", "tensor", "quantity", "executed", "model", "reason")
-        return {name: getattr(self, name) for name in names}
+        return asdict(self)
 
 
 def compare(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
@@ -60,14 +59,7 @@ def _with_reason(found: Iterator[Disagreement], ragged: bool) -> Iterator[Disagr
 def _numbers(executed: Executed) -> Iterator[Disagreement]:
     for error in executed.errors:
         if not error.right:
-            yield Disagreement(
-                where="output",
-                level="",
-                tensor=error.tensor,
-                quantity="relative error",
-                executed=error.relative,
-                model=0.0,
-            )
+            yield Disagreement("output", "", error.tensor, "relative error", error.relative, 0.0)
 
 
 def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:
@@ -83,24 +75,10 @@ def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:
         instances = t.utilized_instances if t else m.instances if m else 1
         for quantity, got, said in pairs:
             if got != said * instances:
-                yield Disagreement(
-                    where=stats.einsum,
-                    level=level,
-                    tensor=tensor,
-                    quantity=quantity,
-                    executed=got / instances,
-                    model=said,
-                )
+                yield Disagreement(stats.einsum, level, tensor, quantity, got / instances, said)
     cycles = executed.compute_cycles[stats.einsum]
     if not isclose(cycles, stats.compute_cycles, rel_tol=ROUNDING):
-        yield Disagreement(
-            where=stats.einsum,
-            level="",
-            tensor="",
-            quantity="compute cycles",
-            executed=cycles,
-            model=stats.compute_cycles,
-        )
+        yield Disagreement(stats.einsum, "", "", "compute cycles", cycles, stats.compute_cycles)
 
 
 def _group(group: ExecutedGroup, stats: GroupStats) -> Iterator[Disagreement]:
@@ -109,20 +87,13 @@ def _group(group: ExecutedGroup, stats: GroupStats) -> Iterator[Disagreement]:
         said = stats.buffer.live_words if alive.level == stats.buffer.level else None
         if alive.over or (said is not None and alive.words > said):
             yield Disagreement(
-                where=where,
-                level=alive.level,
-                tensor="",
-                quantity="words alive" + (f" (has {alive.capacity})" if alive.over else ""),
-                executed=alive.words,
-                model=said,
+                where,
+                alive.level,
+                "",
+                "words alive" + (f" (has {alive.capacity})" if alive.over else ""),
+                alive.words,
+                said,
             )
     least = ceil(group.cycles - ROUNDING * max(1.0, group.cycles))
     if not least <= stats.cycles <= ceil(group.cycles + stats.slack_cycles):
-        yield Disagreement(
-            where=where,
-            level="",
-            tensor="",
-            quantity="cycles",
-            executed=group.cycles,
-            model=stats.cycles,
-        )
+        yield Disagreement(where, "", "", "cycles", group.cycles, stats.cycles)

@@ -18,8 +18,7 @@ def _native() -> Backend:
 
 def _timeloop() -> Backend:
     from flat_mapper.timeloop.backend import TimeloopBackend
-    from flat_mapper.timeloop.frontend import front_end
-    from flat_mapper.timeloop.run import command_of
+    from flat_mapper.timeloop.run import command_of, front_end
 
     return TimeloopBackend(command=command_of(), front_end=front_end())
 
@@ -34,6 +33,8 @@ BACKENDS: Mapping[str, Callable[[], Backend]] = MappingProxyType(
     {"native": _native, "timeloop": _timeloop, "accelforge": _accelforge}
 )
 
+BESIDE = "it is now python -m studies.mapper --record FILE, from the project's root"
+
 
 def get_backend(name: str) -> Backend:
     """The backend of that name, ready to run.
@@ -43,7 +44,8 @@ def get_backend(name: str) -> Backend:
     make = BACKENDS.get(name)
     if make is None:
         condition = f"one of {', '.join(BACKENDS)}"
-        raise SpecError(expected("backend", condition, name, did_you_mean(name, BACKENDS)))
+        change = BESIDE if name == "timeloop-mapper" else did_you_mean(name, BACKENDS)
+        raise SpecError(expected("backend", condition, name, change))
     backend = make()
     missing = backend.missing()
     if missing:

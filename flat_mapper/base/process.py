@@ -27,7 +27,7 @@ def tail(log: Path) -> str:
     return said.decode(errors="replace")
 
 
-def run_logged(words: list[str], log: Path, seconds: float | None, limit_s: float) -> str | None:
+def run_logged(words: list[str], log: Path, limit_s: float) -> str | None:
     """Run a command with its output in the log; what went wrong, or None.
 
     It has a process group of its own, so that a signal reaches it through any wrapper, and it does
@@ -51,17 +51,15 @@ def run_logged(words: list[str], log: Path, seconds: float | None, limit_s: floa
     if _STOP.is_set():  # it started while the others were ended
         _signal(process.pid, signal.SIGKILL)
     try:
-        ended = _over(process, limit_s if seconds is None else seconds)
-        if not ended and seconds is not None:
-            _signal(process.pid, signal.SIGINT)
-            ended = _over(process, limit_s)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(limit_s)
+            ended = True
     finally:
         _RUNNING.discard(process.pid)
         _signal(process.pid, signal.SIGKILL)  # whatever its wrapper left behind, too
         process.wait()
     if not ended:
-        then = "" if seconds is None else ", nor when interrupted after that"
-        return f"got nothing within {limit_s if seconds is None else seconds:g} s{then}"
+        return f"got nothing within {limit_s:g} s"
     return f"got exit code {process.returncode}" if process.returncode else None
 
 
@@ -120,15 +118,6 @@ def _stopping() -> Iterator[None]:
 def _signal(group: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-
-
-def _over(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    """True where a process ends within some seconds."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 def last_words(log: str) -> str:

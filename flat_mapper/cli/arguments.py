@@ -80,9 +80,10 @@ def _refusal(parser: argparse.ArgumentParser, message: str) -> str:
     program, options = parser.prog, _options(parser)
     kind, _, rest = message.partition(": ")
     if kind.startswith("unrecognized arguments"):
-        return expected(
-            program, f"options among {', '.join(options)}", rest, did_you_mean(rest, options)
-        )
+        from flat_mapper.backends.registry import BESIDE
+
+        change = BESIDE if rest.startswith("--mapper-") else did_you_mean(rest, options)
+        return expected(program, f"options among {', '.join(options)}", rest, change)
     if kind.startswith("the following arguments are required"):
         return f"{program}: expected {rest}, got none; see {program} --help"
     found = re.fullmatch(r"argument ([^ /:]*)[^:]*", kind)
@@ -261,20 +262,6 @@ def _map(verb: _Parser) -> None:
     _inputs(verb, fronts=True)
     _mapspace(verb)
     _prices(verb)
-    verb.add_argument(
-        "--mapper-seconds",
-        default="30",
-        metavar="S",
-        help="with --backend timeloop-mapper: its search time per Einsum (default 30); the backend "
-        "sets its best mapping of every Einsum inside our fusion beside ours",
-    )
-    verb.add_argument(
-        "--mapper-algorithm",
-        default="linear_pruned",
-        metavar="A",
-        help="how timeloop-mapper searches (default linear_pruned)",
-    )
-
     search_arguments(verb)
 
 

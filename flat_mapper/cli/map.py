@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
-from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
+from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
 from flat_mapper.base.formats import Width
 from flat_mapper.cli.arguments_sweep import budget_of
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
-from flat_mapper.cost_model.backend import MAPPER
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.objective import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
@@ -43,7 +42,6 @@ def map_command(arguments: argparse.Namespace) -> int:
     """The best mapping of a mapspace."""
     if arguments.objective.replace(" ", "") == FRONT:
         return _front(arguments)
-    seconds = checked(scalar(arguments.mapper_seconds), float, "--mapper-seconds", above=0)
     objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
     _check(arguments, _folders(workload))
     with progress_bar() as progress:
@@ -57,16 +55,7 @@ def map_command(arguments: argparse.Namespace) -> int:
             progress=progress,
             budget=budget_of(arguments),
         )
-    if isinstance(found, SearchResult) and arguments.backend == MAPPER:
-        with progress_bar() as progress:
-            found = api.beside_timeloop_mapper(
-                found,
-                arguments.ert,
-                seconds=seconds,
-                algorithm=arguments.mapper_algorithm,
-                progress=progress,
-            )
-    elif isinstance(found, SearchResult):
+    if isinstance(found, SearchResult):
         found = api.again(found, arguments.ert, arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
@@ -151,14 +140,7 @@ def _check(arguments: argparse.Namespace, folders: Iterable[str] = ()) -> None:
 
     folders: that will be made in it.
     """
-    if arguments.command == "map" and arguments.backend == MAPPER:
-        from flat_mapper.timeloop.mapper import timeloop_mapper
-
-        missing = timeloop_mapper(algorithm=arguments.mapper_algorithm).missing()
-        if missing:
-            raise BackendError(missing)
-    else:
-        get_backend(arguments.backend)
+    get_backend(arguments.backend)
     if arguments.output:
         check_folder(Path(arguments.output), force=arguments.force, inside=folders)
 

@@ -12,8 +12,6 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 
-MAPPER = "timeloop-mapper"  # the program that searches, in place of a backend that evaluates
-
 
 class Backend(Protocol):
     """An evaluator of fused mappings."""

@@ -14,7 +14,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
 
 if TYPE_CHECKING:  # at run time what cores do is imported where there are several
-    from flat_mapper.mapping.cores.use import CoreUse
+    from flat_mapper.mapping.cores.view import CoreUse
 
 LEAKAGE = "leakage"  # its entry among the parts of an energy
 

@@ -12,25 +12,134 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 
+import numpy as np
+
 from flat_mapper.arch.cores import core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.execution.clock import port_cycles, timeline
-from flat_mapper.execution.core_tiles import CoreTiles, Region, Tile
 from flat_mapper.execution.group import GroupRun, Port, Words, chained, levels_of, tensor_of
-from flat_mapper.execution.link import Place, new_place
-from flat_mapper.execution.nest import FlatNest, flat_nest
+from flat_mapper.execution.link import FlatNest, Place, flat_nest, new_place
 from flat_mapper.execution.real_numbers import Values
 from flat_mapper.execution.result import Alive, ExecutedGroup, Moved, TurnTime
 from flat_mapper.execution.shared import GroupFacts
-from flat_mapper.execution.turn import DRAM
+from flat_mapper.execution.turn import DRAM, may_see
 from flat_mapper.mapping.resize import resized_group
 from flat_mapper.mapping.values import (
     EinsumMapping,
     GroupMapping,
+    Loop,
     Policy,
     Slot,
+    rank_extent,
 )
 from flat_mapper.workload.graph import Workload
+
+Region = tuple[tuple[int, int], ...]  # of a tensor: (first, extent) along each of its ranks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """Piece that one core does at a time: (first, extent) along each rank."""
+
+    parts: Mapping[str, tuple[int, int]]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The extents."""
+        return {rank: extent for rank, (_, extent) in self.parts.items()}
+
+    def region(self, ranks: tuple[str, ...]) -> Region:
+        """The part of a tensor with these ranks."""
+        return tuple(self.parts[r] for r in ranks)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreTiles:
+    """The tiles of a group. outside: levels outside the cores."""
+
+    workload: Workload
+    group: GroupMapping
+    outside: frozenset[str]
+
+    @property
+    def _loops(self) -> list[Loop]:
+        return [p for _, at in self.group.cores for p in at]
+
+    def tiles(self) -> Iterator[Tile]:
+        """The tiles in the order in which they are given out."""
+        sizes, loops = self.workload.rank_sizes, self._loops
+        axes = []
+        for loop in loops:
+            tile = self.extent(loop.rank)
+            along = [
+                (i, self._parts(loop.rank, i * tile, min(tile, sizes[loop.rank] - i * tile)))
+                for i in range(loop.factor)
+            ]
+            if self.group.order == "largest":
+                along.sort(key=lambda one: -prod(n for _, n in one[1].values()))
+            axes.append(along)
+        if self._pairs():
+            last = axes[-1]
+            axes[-1] = [last[i // 2 if i % 2 == 0 else -1 - i // 2] for i in range(len(last))]
+        for chosen in product(*axes):
+            parts = {rank: (0, size) for rank, size in sizes.items()}
+            for _, own in chosen:
+                parts |= own
+            yield Tile(parts=parts)
+
+    def _pairs(self) -> bool:
+        """True if tiles of queries go to cores by twos, from the front and from the back."""
+        loops, pair = self._loops, self.workload.roles.masked
+        if self.group.order != "lists" or self.workload.mask is None or pair is None:
+            return False
+        cut = {p.rank for p in self.group.shared if p.factor > 1}
+        queries, keys = pair
+        return loops[-1].rank == queries and keys in cut and loops[-1].factor % 2 == 0
+
+    def lists(self, cores: int) -> list[range]:
+        """The numbers of the tiles of every core at work, where each has its own from the start."""
+        twos = 1 + self._pairs()
+        units = prod(p.factor for p in self._loops) // twos
+        lists = min(cores, units)
+        found, first = [], 0
+        for core in range(lists):
+            many = twos * (units // lists + (core < units % lists))
+            found.append(range(first, first + many))
+            first += many
+        return found
+
+    def extent(self, rank: str) -> int:
+        """The extent of a rank in the nests."""
+        return max(rank_extent(nest, rank) for nest in self.group.einsums)
+
+    def _parts(self, rank: str, first: int, extent: int) -> dict[str, tuple[int, int]]:
+        """A tile's part of a rank, and of the keys that it sees where these are cut."""
+        found = {rank: (first, extent)}
+        mask, pair = self.workload.mask, self.workload.roles.masked
+        cut = {p.rank for p in self.group.shared if p.factor > 1}
+        if mask is None or pair is None or rank != pair[0] or pair[1] not in cut:
+            return found
+        keys, tile = self.workload.rank_sizes[pair[1]], self.passed(pair[1])
+        position = keys * mask.parts - self.workload.rank_sizes[rank] + first
+        queries = np.arange(position, position + extent)[:, None]
+        visible = may_see(mask, queries, np.arange(keys)).any(axis=0)
+        seen = [start for start in range(0, keys, tile) if visible[start : start + tile].any()]
+        last = min(seen[-1] + tile, keys)
+        return found | {pair[1]: (seen[0], last - seen[0])}
+
+    def passed(self, rank: str) -> int:
+        """The extent of a rank in one pass of the shared loops in time."""
+        return max(
+            prod(
+                p.factor
+                for s, at in nest.loops
+                if s.node not in self.outside
+                for p in at
+                if p.rank == rank
+            )
+            for nest in self.group.einsums
+            if rank not in self.workload.einsum(nest.einsum).each
+        )
 
 
 @dataclass
@@ -172,12 +281,10 @@ class CoresRun:
         first = number // self.cores * self.cores
         return range(first, min(first + self.cores, self.in_rounds))
 
-    def _made(self, tensor: str) -> bool:
-        return any(self.workload.einsum(n).output.tensor == tensor for n in self.group.names)
-
     def _multicast(self, tensor: str) -> bool:
         arch = self.platform.matrix
-        return not self._made(tensor) and multicasts(arch, arch.level(self.level.name), tensor)
+        made = {self.workload.einsum(n).output.tensor for n in self.group.names}
+        return tensor not in made and multicasts(arch, self.level, tensor)
 
     def served(self, tensor: str, number: int) -> bool:
         """True if another core's read of the same words in the same round serves a tile too."""
@@ -306,45 +413,32 @@ class CoresRun:
         )
 
     def executed(self) -> ExecutedGroup:
-        """When the last core is done."""
-        if self.group.order == "lists":
-            return self._executed_lists()
+        """When the last core is done.
+
+        Where each core has a list, its tiles are one run, with one core's buffers, and all places
+        of the lists share as little as the one that shares least.
+        """
         facts = core_facts(self.platform.matrix, self.group.kernel)
+        jobs = [(run, self._ports(n), 1) for n, run in enumerate(self.runs)]
+        if self.group.order == "lists":
+            lists = self.given.lists(self.cores)
+            least = max(
+                map(self._ports, lists[0]), key=lambda at: sum(sum(p.weights.values()) for p in at)
+            )
+            jobs = [(chained([self.runs[n] for n in own]), least, len(own)) for own in lists]
         free = [(0.0, core) for core in range(self.cores)]
         last, passes = 0.0, 0
         turns: tuple[TurnTime, ...] = ()
-        for number, run in enumerate(self.runs):
-            run.outside = self._ports(number)
-            cycles, own = timeline(run)
-            passes += run.turns[-1].pass_number + 1
-            cycles += facts.tile_cycles
-            cycles += facts.step_cycles * (run.turns[-1].pass_number + 1)
+        for run, ports, tiles in jobs:
+            run.outside = ports
+            cycles, own_turns = timeline(run)
+            steps = run.turns[-1].pass_number + 1
+            passes += steps
+            cycles += facts.tile_cycles * tiles + facts.step_cycles * steps
             start, core = heapq.heappop(free)
             heapq.heappush(free, (start + cycles, core))
             last = max(last, start + cycles)
-            turns = turns or own
-        return self._answer(last, passes, turns)
-
-    def _executed_lists(self) -> ExecutedGroup:
-        """The same where each core has a list: its tiles are one run, with one core's buffers.
-
-        All places of the lists share as little as the one that shares least.
-        """
-        facts, last, passes = core_facts(self.platform.matrix, self.group.kernel), 0.0, 0
-        turns: tuple[TurnTime, ...] = ()
-        ports = max((self._ports(own) for own in self.given.lists(self.cores)[0]), key=_demand)
-        for own in self.given.lists(self.cores):
-            run = chained([self.runs[n] for n in own])
-            run.outside = ports
-            cycles, found = timeline(run)
-            steps = run.turns[-1].pass_number + 1
-            passes += steps
-            cycles += facts.tile_cycles * len(own) + facts.step_cycles * steps
-            last, turns = max(last, cycles), turns or found
-        return self._answer(last, passes, turns)
-
-    def _answer(self, last: float, passes: int, turns: tuple[TurnTime, ...]) -> ExecutedGroup:
-        facts = core_facts(self.platform.matrix, self.group.kernel)
+            turns = turns or own_turns
         launch = facts.launch_seconds / self.platform.matrix.cycle_seconds
         cycles = last * facts.factor + launch
         if facts.factor < 1:  # which makes no port faster
@@ -404,10 +498,6 @@ class CoresRun:
 
 def _more(some: Words, more: Words) -> Words:
     return some[0] + more[0], some[1] + more[1]
-
-
-def _demand(ports: tuple[Port, ...]) -> float:
-    return sum(sum(port.weights.values()) for port in ports)
 
 
 def _tensors(nest: FlatNest) -> tuple[str, ...]:

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.link import Counter, Place
-from flat_mapper.execution.passes import Turn, turns_of
-from flat_mapper.execution.result import Alive
-from flat_mapper.execution.shared import GroupFacts, held_words, shared_places
+from flat_mapper.execution.result import Alive, Moved
+from flat_mapper.execution.shared import GroupFacts, Turn, held_words, shared_places, turns_of
 from flat_mapper.execution.turn import DRAM, SHARED, EinsumRun
 from flat_mapper.mapping.values import EinsumMapping, Policy
 from flat_mapper.workload.einsum import Einsum
@@ -70,7 +69,7 @@ class GroupRun:
     logs: list[TurnLog] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        facts = self.facts
+        facts, self.group = self.facts, self.facts.group
         self.places = shared_places(facts, self.policy)
         self.outside = self.outside or (Port(level=self.platform.dram),)
         self.alone = len(facts.group.einsums) == 1
@@ -133,13 +132,12 @@ class GroupRun:
     def _turn(self, turn: Turn, after: tuple[int, ...] | None) -> None:
         run = self.runs[turn.einsum]
         before = {key: (c.reads, c.fills, c.updates) for key, c in run.counters.items()}
-        drained = len(run.tiles)
         run.turn = turn.number
         self._count_copy(turn, run)
         steps = run.take_turn(() if self.alone else turn.dram, after)
         if turn.einsum not in self.facts.free:
             self._note_alive(run)
-        self.logs.append(self._log(turn, run, before, steps, drained))
+        self.logs.append(self._log(turn, run, before, steps))
 
     def _count_copy(self, turn: Turn, run: EinsumRun) -> None:
         source = self.copied.get(turn.einsum)
@@ -161,15 +159,11 @@ class GroupRun:
         run: EinsumRun,
         before: Mapping[tuple[int, str], tuple[int, int, int]],
         steps: int,
-        tiles: int,
     ) -> TurnLog:
         ports: dict[str, Words] = {}
         streamed: dict[str, Words] = {}
-        if turn.einsum in self.facts.free:
-            return TurnLog(
-                turn=turn, unit=run.nest.einsum.unit, steps=0, ports=ports, streamed=streamed
-            )
-        for (level, tensor), c in run.counters.items():
+        free = turn.einsum in self.facts.free
+        for (level, tensor), c in () if free else run.counters.items():
             reads, fills, updates = before.get((level, tensor), (0, 0, 0))
             share = self.facts.workload.share(tensor, run.nest.arch.levels[level].name)
             read, written = c.reads - reads, c.fills - fills + c.updates - updates
@@ -181,9 +175,8 @@ class GroupRun:
             name = run.nest.arch.levels[level].name
             old = ports.get(name, (0.0, 0.0))
             ports[name] = (old[0] + read * share / n, old[1] + written * share / n)
-        return TurnLog(
-            turn=turn, unit=run.nest.einsum.unit, steps=steps, ports=ports, streamed=streamed
-        )
+        steps, unit = 0 if free else steps, run.nest.einsum.unit
+        return TurnLog(turn=turn, unit=unit, steps=steps, ports=ports, streamed=streamed)
 
     def _note_alive(self, run: EinsumRun) -> None:
         """Keep the worst moment of every private level: own tiles, and what others left there."""
@@ -194,7 +187,7 @@ class GroupRun:
         for name, other in self.runs.items():
             if apart and other.nest.einsum.unit != einsum.unit:
                 continue
-            tiles = run.tile_words() if other is run else other.resident_words()
+            tiles = other.tile_words(held=other is not run)
             for (level, tensor), words in tiles.items():
                 if level > SHARED:
                     level_name = other.nest.arch.levels[level].name
@@ -222,6 +215,27 @@ class GroupRun:
             terms |= dict(held_words(self.facts, self.places, self.policy, name))
             found.append(Alive(level=name, capacity=has, terms=tuple(terms.items())))
         return tuple(found)
+
+    def steps(self, name: str, each: float = 1) -> float:
+        """Steps of an Einsum's compute units, of `each`."""
+        return self.runs[name].steps * each
+
+    def counts(self) -> list[Moved]:
+        """Words that moved."""
+        return [
+            Moved(
+                einsum=name,
+                level=one.nest.arch.levels[level].name,
+                tensor=tensor,
+                instances=one.nest.instances(one.nest.level_slots[level]),
+                reads=c.reads,
+                fills=c.fills,
+                updates=c.updates,
+            )
+            for name, one in self.runs.items()
+            if name not in self.facts.free
+            for (level, tensor), c in sorted(one.counters.items())
+        ]
 
 
 def tensor_of(run: EinsumRun) -> str:

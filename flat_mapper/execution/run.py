@@ -1,4 +1,9 @@
-"""A fused mapping run on real numbers, tile by tile."""
+"""A fused mapping run on real numbers, tile by tile.
+
+Einsums that a free softmax leaves out of a mapping are done in no time, on whole tiles: their
+numbers are needed all the same. Each runs at its place in the execution order, on as many units as
+its tile has points, and nothing of it is counted.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +13,81 @@ from math import prod
 
 import numpy as np
 
-from flat_mapper.arch.values import Platform
+from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.execution.clock import timeline
 from flat_mapper.execution.cores import CoresRun, steps_of
 from flat_mapper.execution.group import GroupRun
-from flat_mapper.execution.link import Place, new_place
-from flat_mapper.execution.nest import FlatNest, flat_nest
+from flat_mapper.execution.link import FlatNest, Place, flat_nest, new_place
 from flat_mapper.execution.real_numbers import Values
 from flat_mapper.execution.reference import evaluated, inputs_of
-from flat_mapper.execution.result import Error, Executed, ExecutedGroup, Moved
+from flat_mapper.execution.result import Error, Executed, ExecutedGroup
 from flat_mapper.execution.shared import GroupFacts
-from flat_mapper.execution.unmapped import free_nest, inside, left_out
-from flat_mapper.mapping.values import FusedMapping, GroupMapping
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload
+
+_UNITS = "free"
+
+
+def left_out(workload: Workload, mapped: Sequence[str]) -> tuple[str, ...]:
+    """Einsums that a mapping lacks, in execution order, as far as something mapped needs them.
+
+    A result that is corrected in the passes of a loop is kept up even where only what is left out
+    after that loop reads it: the sum of a row.
+    """
+    needed = {a for n in mapped for a in workload.ancestors[n]}
+    corrected = {e.output.tensor for e in workload.einsums if e.updates}
+    needed |= {e.name for e in workload.einsums if e.output.tensor in corrected}
+    return tuple(n for n in workload.ancestors if n in needed and n not in mapped)
+
+
+def inside(workload: Workload, group: GroupMapping, lacking: Sequence[str]) -> tuple[str, ...]:
+    """Those of them that stand between Einsums of a group: its own, in execution order."""
+    if len(group.einsums) == 1:
+        return ()
+    corrected = {e.output.tensor for e in workload.einsums if e.updates}
+    before = {a for n in group.names for a in workload.ancestors[n]}
+    before |= {e.name for e in workload.einsums if e.output.tensor in corrected}
+    cut = {p.rank for p in group.shared if p.factor > 1}
+    return tuple(
+        n
+        for n in lacking
+        if n in before
+        and any(a in group.names for a in workload.ancestors[n])
+        and all(r in cut for r in workload.einsum(n).each)
+    )
+
+
+def free_nest(
+    workload: Workload, platform: Platform, name: str, group: GroupMapping | None
+) -> FlatNest:
+    """The nest of an Einsum left out: a tile of the group at once, or all of it without one."""
+    einsum = workload.einsum(name)
+    dram, level = platform.matrix.levels[:2]
+    shared = group.shared if group else ()
+    outer = tuple(p for p in shared if p.rank in einsum.ranks)
+    cut = {p.rank: p.factor for p in outer}
+    inner = tuple(
+        Loop(r, workload.rank_sizes[r] // cut.get(r, 1))
+        for r in einsum.ranks
+        if r not in einsum.each
+    )
+    top = platform.matrix
+    arch = Architecture(
+        name=_UNITS,
+        nodes=(dram, level, Fanout(name=_UNITS)),
+        compute=replace(top.compute, name=_UNITS),
+        cycle_seconds=top.cycle_seconds,
+    )
+    tensors = tuple(a.tensor for a in einsum.accesses)
+    mapping = EinsumMapping(
+        einsum=name,
+        loops=((Slot(dram.name, "temporal"), outer), (Slot(_UNITS, "x"), inner)),
+        keep=((level.name if group else dram.name, tensors),),
+    )
+    return flat_nest(arch, einsum, mapping, workload.rank_sizes)
+
 
 MAX_STEPS = 2_000_000  # chosen: some minutes of Python
 
@@ -50,8 +115,8 @@ def execute(
         flat = [n for facts in work if isinstance(facts, GroupFacts) for n in facts.nests.values()]
         dram = _dram(workload, flat, inputs)
         runs = [_run(facts, workload, platform, mapping, dram) for facts in work]
-    mapped = [r for r in runs if isinstance(r, CoresRun) or r.facts.group.einsums]
-    taken = {name: n for run in mapped for name, n in _steps(run)}
+    mapped = [r for r in runs if isinstance(r, CoresRun) or r.group.einsums]
+    ran = {name: run for run in mapped for name in run.group.names}
     kept = {
         workload.einsum(nest.einsum).output.tensor
         for nest in mapping.einsum_mappings.values()
@@ -61,38 +126,18 @@ def execute(
         workload=workload.name,
         arch=platform.name,
         seed=seed,
-        steps=sum(taken.values()),
+        steps=sum(int(run.steps(name)) for name, run in ran.items()),
         errors=_errors(workload, kept, dram, whole),
-        counts=tuple(
-            m for r in mapped for m in (r.counts() if isinstance(r, CoresRun) else _counts(r))
-        ),
+        counts=tuple(m for r in mapped for m in r.counts()),
         groups=tuple(r.executed() if isinstance(r, CoresRun) else _executed(r) for r in mapped),
         compute_cycles={
-            name: _busy(run, name, _cycles(workload, platform, name))
-            for run in mapped
-            for name, _ in _steps(run)
+            e.name: ran[e.name].steps(
+                e.name, operation_cycles(platform.path(e.unit), e, workload.widths)
+            )
+            for e in map(workload.einsum, ran)
         },
         shrunk={},
     )
-
-
-def _cycles(workload: Workload, platform: Platform, name: str) -> float:
-    """Cycles of one operation of an Einsum."""
-    einsum = workload.einsum(name)
-    return operation_cycles(platform.path(einsum.unit), einsum, workload.widths)
-
-
-def _busy(run: GroupRun | CoresRun, name: str, each: float) -> float:
-    """Cycles of an Einsum's compute units: its steps, each of so many."""
-    if isinstance(run, CoresRun):
-        return run.steps(name, each)
-    return run.runs[name].steps * each
-
-
-def _steps(run: GroupRun | CoresRun) -> list[tuple[str, int]]:
-    if isinstance(run, CoresRun):
-        return [(name, int(run.steps(name))) for name in run.group.names]
-    return [(name, run.runs[name].steps) for name in run.facts.group.names]
 
 
 def _nests(workload: Workload, platform: Platform, mapping: FusedMapping) -> dict[str, FlatNest]:
@@ -224,7 +269,7 @@ def _error(tensor: str, got: Values, right: Values) -> Error:
 
 def _executed(run: GroupRun) -> ExecutedGroup:
     cycles, turns = timeline(run)
-    group = run.facts.group
+    group = run.group
     return ExecutedGroup(
         names=group.names,
         schedule=group.schedule,
@@ -233,20 +278,3 @@ def _executed(run: GroupRun) -> ExecutedGroup:
         turns=turns,
         alive=run.alive(),
     )
-
-
-def _counts(run: GroupRun) -> list[Moved]:
-    return [
-        Moved(
-            einsum=name,
-            level=one.nest.arch.levels[level].name,
-            tensor=tensor,
-            instances=one.nest.instances(one.nest.level_slots[level]),
-            reads=c.reads,
-            fills=c.fills,
-            updates=c.updates,
-        )
-        for name, one in run.runs.items()
-        if name not in run.facts.free
-        for (level, tensor), c in sorted(one.counters.items())
-    ]

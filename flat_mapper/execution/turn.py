@@ -11,14 +11,16 @@ import numpy as np
 from flat_mapper.execution.link import (
     BoolArray,
     Counter,
+    FlatNest,
     Index,
+    IntArray,
     Lanes,
     Link,
     Place,
     Window,
     new_place,
+    weighted,
 )
-from flat_mapper.execution.nest import FlatNest, IntArray, weighted
 from flat_mapper.execution.real_numbers import Arithmetic, Values, arithmetic
 from flat_mapper.workload.einsum import TensorAccess
 from flat_mapper.workload.graph import Workload
@@ -166,7 +168,8 @@ class EinsumRun:
         for chain in self.inputs:
             for link in chain.links:
                 if link.held != link.window.key(index):
-                    self._fetch(chain, link, index)
+                    read, _ = link.fetch(index)
+                    self._staged(chain, link, read)
         self._turn_over(index, fresh=fresh)
         start = fresh and lanes.window.first(self._own(index))
         updates = self.nest.einsum.updates
@@ -195,10 +198,6 @@ class EinsumRun:
             start = fresh and link.window.first(own)
             read, _ = link.open(index, self.how, fresh=start)
             self._staged(self.output, link, read)
-
-    def _fetch(self, chain: Chain, link: Link, index: Index) -> None:
-        read, _ = link.fetch(index)
-        self._staged(chain, link, read)
 
     def _staged(self, chain: Chain, link: Link, read: int) -> None:
         """Note a tile that came to the shared level from DRAM."""
@@ -247,21 +246,16 @@ class EinsumRun:
         if chain.levels[chain.links.index(link) + 1] > SHARED:
             link.child.clear()
 
-    def resident_words(self) -> dict[tuple[int, str], int]:
-        """(level, tensor) -> words of the tiles that are still held between turns."""
-        return {
-            (chain.levels[n + 1], chain.access.tensor): link.most
-            for chain in self.chains.values()
-            for n, link in enumerate(chain.links)
-            if link.held is not None and chain.levels[n + 1] > SHARED
-        }
+    def tile_words(self, *, held: bool) -> dict[tuple[int, str], int]:
+        """(level, tensor) -> words of the largest tile that an instance ever held.
 
-    def tile_words(self) -> dict[tuple[int, str], int]:
-        """(level, tensor) -> words of the largest tile that an instance ever held."""
+        held: only of tiles that are still there between turns.
+        """
         return {
             (chain.levels[n + 1], chain.access.tensor): link.most
             for chain in self.chains.values()
             for n, link in enumerate(chain.links)
+            if link.held is not None or not held
         }
 
 

@@ -19,9 +19,8 @@ from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.backends.agreement import Crosscheck, compare_backends
+from flat_mapper.backends.agreement import Crosscheck, compare_backends, crosscheck_rounds
 from flat_mapper.backends.registry import BACKENDS
-from flat_mapper.backends.rounds import crosscheck_rounds
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.result import Infeasible

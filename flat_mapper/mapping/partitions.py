@@ -203,12 +203,8 @@ def refusal(workload: Workload, names: tuple[str, ...]) -> str:
     if not corrects(workload, one):
         each = [n for n in names if workload.einsum(n).each]
         ranks = ", ".join(dict.fromkeys(r for n in each for r in workload.einsum(n).each))
-        reasons = "; ".join(
-            f"{r}: {why}" for r, why in unshared(workload, names).items() if r in ranks
-        )
-        return (
-            f"{', '.join(each)} run in every pass over {ranks}, which they cannot share: {reasons}"
-        )
+        why = "; ".join(f"{r}: {w}" for r, w in unshared(workload, names).items() if r in ranks)
+        return f"{', '.join(each)} run in every pass over {ranks}, which they cannot share: {why}"
     return ""
 
 

@@ -25,8 +25,8 @@
             stay: [K]                        # may stay below GLB over the shared loops; often none
 
 A loop is `rank=factor`, or `rank=factor,last` where the last pass of the loops above is shorter.
-What `record_text` says, `read_record` gives back equal. It reads only; whether the mapping is legal
-is `mapping.cores.check`'s to say.
+What `record_document` says, `read_record` gives back equal. It reads only; whether the mapping is
+legal is `mapping.cores.check`'s to say.
 """
 
 from __future__ import annotations
@@ -90,14 +90,12 @@ RECORD_COMMENT = (
     "A fused mapping of flat-mapper; `flat-mapper evaluate` prices it again.",
     "Loops run outermost first. P=32,5 is 32 passes, and 5 in the last pass of the loops above.",
 )
+_RULES = ("passing", "drain", "spill_streamed", "tile_start_cycles", "prefetch")  # of other tools
 _LOOP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([0-9]{1,18})(?:,([0-9]{1,18}))?")
 
 
 def record_text(workload: Workload, fused: FusedMapping, arch: tuple[str, ...]) -> str:
-    """The text of a record.
-
-    arch: files of the architectures relative to the record, the matrix path first; or a name.
-    """
+    """The text of a record; see `record_document`."""
     comment = "".join(f"# {line}\n" for line in RECORD_COMMENT)
     return comment + dump(record_document(workload, fused, arch))
 
@@ -105,7 +103,10 @@ def record_text(workload: Workload, fused: FusedMapping, arch: tuple[str, ...]) 
 def record_document(
     workload: Workload, fused: FusedMapping, arch: tuple[str, ...]
 ) -> dict[str, object]:
-    """The record as a document."""
+    """The record as a document.
+
+    arch: files of the architectures relative to the record, the matrix path first; or a name.
+    """
     policy = fused.policy
     return {
         "fused_mapping": {
@@ -245,19 +246,8 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
 def _workload(node: object, where: str) -> Workload:
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
-        *(
-            "states_bits",
-            "latent",
-            "mask",
-            "unseen",
-            "roles",
-            "operators",
-            "views",
-            "left_out",
-            "dropped",
-            "other_layers",
-        ),
-        "einsums",
+        *("states_bits", "latent", "mask", "unseen", "roles", "operators", "views"),
+        *("left_out", "dropped", "other_layers", "einsums"),
     )
     refuse_unknown(node, known, where)
     section = section_of(node, where)
@@ -294,8 +284,7 @@ def _integers(node: object, key: str, where: str) -> dict[str, int]:
 
 
 def _policy(node: object, where: str) -> Policy:
-    rules = ("passing", "drain", "spill_streamed", "tile_start_cycles", "prefetch")
-    refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *rules), where)
+    refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *_RULES), where)
     return Policy(
         buffering=take(node, "buffering", float, where, above=0, within=COPIES),
         in_place=take(node, "in_place", bool, where),
@@ -311,18 +300,9 @@ def _policy(node: object, where: str) -> Policy:
 
 def _other_rules(policy: Policy) -> dict[str, object]:
     """The rules of other tools that a policy switches on; a record has no others."""
-    rules: dict[str, object] = {}
-    if policy.passing != "held":
-        rules["passing"] = policy.passing
-    if policy.drain != "whole":
-        rules["drain"] = policy.drain
-    if policy.spill_streamed:
-        rules["spill_streamed"] = list(policy.spill_streamed)
-    if policy.tile_start_cycles:
-        rules["tile_start_cycles"] = policy.tile_start_cycles
-    if policy.prefetch != "held":
-        rules["prefetch"] = policy.prefetch
-    return rules
+    said = {name: getattr(policy, name) for name in _RULES}
+    said = {name: list(v) if isinstance(v, tuple) else v for name, v in said.items() if v}
+    return {name: v for name, v in said.items() if v != getattr(Policy(), name)}
 
 
 def _staged(

@@ -33,14 +33,24 @@ that neither axis names stay off the fanout: `Mapspace` has no other way to fix 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.mapping.space import GRANULARITIES, AnyGroups, Fusion, Mapspace, Staging
-from flat_mapper.mapping.space_constraints import constraints
-from flat_mapper.mapping.space_part import FilePart
+from flat_mapper.mapping.space import (
+    GRANULARITIES,
+    AnyGroups,
+    Fusion,
+    KeepRule,
+    Mapspace,
+    SlotRule,
+    Staging,
+)
 from flat_mapper.mapping.values import (
     Accounting,
     Granularity,
@@ -51,8 +61,184 @@ from flat_mapper.mapping.values import (
     Schedule,
 )
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import COPIES, Section, checked, place, section_of, take, take_list
+from flat_mapper.spec.document import (
+    COPIES,
+    Section,
+    checked,
+    did_you_mean,
+    kind_of,
+    place,
+    section_of,
+    take,
+    take_choice,
+    take_list,
+    unknown_key,
+)
 from flat_mapper.spec.templating import load_document
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.softmax import ROW, alternatives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilePart:
+    """One mapping of the file, with its place and where its faults go."""
+
+    body: Section
+    where: str
+    faults: Faults
+
+    def inner(self, key: str, known: tuple[str, ...]) -> FilePart | None:
+        """The mapping under a key, an empty one where there is none; unknown keys are noted."""
+        body = self.faults.attempt(take, self.body, key, dict, self.where, {})
+        if body is None:
+            return None
+        part = FilePart(
+            body=section_of(body, self.where),
+            where=f"{self.where}.{key}",
+            faults=self.faults,
+        )
+        part.refuse_unknown(known)
+        return part
+
+    def refuse_unknown(self, known: tuple[str, ...]) -> None:
+        """Note every key that is not among the known ones."""
+        self.faults.extend(
+            unknown_key(key, self.body, known, self.where) for key in self.body if key not in known
+        )
+
+    def words(self, key: str) -> tuple[str, ...] | None:
+        """The words of a list; None where the key is missing or wrong."""
+        if self.body.get(key) is None:
+            return None
+        found = self.faults.attempt(take_list, self.body, key, str, self.where)
+        if found is None:
+            return None
+        twice = [word for word, count in Counter(found).items() if count > 1]
+        if twice:
+            self.fault(key, "each name once", str(twice[0]), "remove one")
+        return tuple(str(word) for word in found)
+
+    def choice[C: str](self, key: str, choices: tuple[C, ...], default: C) -> C:
+        """The word of a key; the default where it is missing or wrong."""
+        found = self.faults.attempt(_choice, self.body, key, choices, self.where, default)
+        return found or default
+
+    def flag(self, key: str, default: bool) -> bool:
+        """The truth value of a key."""
+        found = self.faults.attempt(take, self.body, key, bool, self.where, default)
+        return default if found is None else bool(found)
+
+    def fault(self, key: str, condition: str, got: object, change: str = "") -> None:
+        """Note that the value of a key is not what it should be."""
+        self.faults.append(expected(place(self.where, self.body, key), condition, got, change))
+
+
+def _choice[C: str](body: Section, key: str, choices: tuple[C, ...], where: str, default: C) -> C:
+    return take_choice(body, key, choices, where, default)
+
+
+_COMMON = ("einsum", "target", "type", "if_present")
+RULE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "spatial": (*_COMMON, "factors", "permutation", "split", "x", "y"),
+    "temporal": (*_COMMON, "factors", "permutation"),
+    "dataspace": (*_COMMON, "keep", "bypass"),
+}
+
+_FACTOR = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|=)\s*([0-9]{1,18})\s*")
+
+
+def constraints(outline: FilePart) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:
+    """Constraints on loops, and on tensors, in the order of the file."""
+    items = outline.faults.attempt(take, outline.body, "constraints", list, outline.where, [])
+    spot = f"{outline.where}.constraints"
+    slots: list[SlotRule] = []
+    keeps: list[KeepRule] = []
+    for i, item in enumerate(items or ()):
+        rule = outline.faults.attempt(_rule, item, f"{spot}.{i}", outline)
+        if isinstance(rule, SlotRule):
+            slots.append(rule)
+        elif rule is not None:
+            keeps.append(rule)
+    return tuple(slots), tuple(keeps)
+
+
+def _rule(item: object, where: str, outline: FilePart) -> SlotRule | KeepRule:
+    body = section_of(item, where)
+    kind = take_choice(body, "type", tuple(RULE_KEYS), where)
+    part = FilePart(body=body, where=where, faults=outline.faults)
+    part.refuse_unknown(RULE_KEYS[kind])
+    target = str(take(body, "target", str, where))
+    einsum = str(take(body, "einsum", str, where, ""))
+    present = part.flag("if_present", False)
+    if kind == "dataspace":
+        keep, bypass = part.words("keep") or (), part.words("bypass") or ()
+        for tensor in keep:
+            if tensor in bypass:
+                part.fault("bypass", f"tensors other than those that {target} keeps", tensor)
+        return KeepRule(level=target, einsum=einsum, keep=keep, bypass=bypass, if_present=present)
+    exact, at_most = _factors(part)
+    order = part.words("permutation") or ()
+    x, y = (None, None) if kind == "temporal" else _axes(part, order)
+    return SlotRule(
+        node=target,
+        kind="temporal" if kind == "temporal" else "spatial",
+        einsum=einsum,
+        factors=exact,
+        at_most=at_most,
+        innermost=order if kind == "temporal" else (),
+        x=x,
+        y=y,
+        if_present=present,
+    )
+
+
+def _axes(
+    part: FilePart, order: tuple[str, ...]
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """The ranks that may lie along X and along Y, from `split` or as two lists."""
+    x, y = part.words("x"), part.words("y")
+    if not order and "split" not in part.body:
+        return x, y
+    split = part.faults.attempt(take, part.body, "split", int, part.where, above=-1)
+    if split is None:
+        return None, None
+    if x is not None or y is not None:
+        got = ", ".join(k for k in ("permutation", "split", "x", "y") if k in part.body)
+        part.faults.append(
+            expected(part.where, "either permutation and split, or x and y", got, "remove one pair")
+        )
+    if split > len(order):
+        condition = f"at most {len(order)}, the ranks of the permutation"
+        part.fault("split", condition, split, "name more ranks")
+    return order[:split], order[split:]
+
+
+def _factors(part: FilePart) -> tuple[dict[str, int], dict[str, int]]:
+    """Factors that are fixed, and bounds of those that are not, by rank."""
+    exact: dict[str, int] = {}
+    at_most: dict[str, int] = {}
+    items = part.body.get("factors")
+    if isinstance(items, str):  # Timeloop's older form: "P=1 M<=8"
+        items = items.split()
+    elif items is not None and not isinstance(items, list):
+        part.faults.attempt(take, part.body, "factors", list, part.where)
+        return exact, at_most
+    spot = place(part.where, part.body, "factors")
+    for i, item in enumerate(items or ()):
+        match = _FACTOR.fullmatch(item) if isinstance(item, str) else None
+        if match is None or int(match[3]) < 1:
+            got = item if isinstance(item, str) else kind_of(item)
+            part.faults.append(
+                expected(f"{spot}.{i}", "RANK=N or RANK<=N with N >= 1, as in P=1 or P<=8", got)
+            )
+            continue
+        rank, sign, number = match[1], match[2], int(match[3])
+        if rank in exact or rank in at_most:
+            part.faults.append(expected(f"{spot}.{i}", "each rank once", rank, "remove one"))
+        (exact if sign == "=" else at_most)[rank] = number
+    return exact, at_most
+
 
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
 LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
@@ -262,3 +448,147 @@ def _policy(outline: FilePart) -> Policy:
         softmax=part.choice("softmax", ACCOUNTINGS, default.softmax),
         passing=part.choice("passing", PASSINGS, default.passing),
     )
+
+
+def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) -> list[str]:
+    """Names in a mapspace that neither this platform nor this workload has, a line each.
+
+    A rule about an Einsum that the scope left out says nothing. Nor does what is marked
+    `if_present` and names nothing here; a group of which only a part is here is refused all the
+    same, and so is a target that no chip has.
+    """
+    names = _Names.of(workload, platform)
+    found = list(_fusion_misses(mapspace.name, mapspace.fusion, names))
+    found += _role_misses(mapspace, workload, names)
+    rules: tuple[SlotRule | KeepRule, ...] = (*mapspace.slots, *mapspace.keeps)
+    for rule in rules:
+        found += _rule_misses(f"{mapspace.name}: constraints", rule, names)
+    return list(dict.fromkeys(found))
+
+
+def absent_parts(mapspace: Mapspace, workload: Workload) -> list[str]:
+    """A line for what a mapspace says of names that a workload lacks: it is not searched so."""
+    einsums = {e.name for e in _einsums(workload)} | set(workload.left_out)
+    known = {*workload.operators, *einsums}
+    groups = [", ".join(g) for g in mapspace.fusion.groups if not known & set(g)]
+    lines = [f"the problem has nothing of the group {group}: not fused" for group in groups]
+    rules: tuple[SlotRule | KeepRule, ...] = (*mapspace.slots, *mapspace.keeps)
+    lost = [rule.einsum for rule in rules if rule.einsum and rule.einsum not in einsums]
+    if lost:
+        names = ", ".join(dict.fromkeys(lost))
+        lines.append(f"the problem has no {names}: {len(lost)} constraints hold nothing")
+    return [f"{mapspace.name}: {line}" for line in lines]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """The names that a mapspace may use."""
+
+    nodes: tuple[str, ...]
+    levels: tuple[str, ...]
+    ranks: tuple[str, ...]
+    tensors: tuple[str, ...]
+    einsums: Mapping[str, tuple[Einsum, ...]]  # in the forms of the softmax that have it
+    operators: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+    @classmethod
+    def of(cls, workload: Workload, platform: Platform) -> _Names:
+        """The names of a workload in all forms that its softmax has, and of a platform."""
+        paths = platform.paths
+        einsums: dict[str, tuple[Einsum, ...]] = {}
+        for einsum in _einsums(workload):
+            einsums[einsum.name] = (*einsums.get(einsum.name, ()), einsum)
+        # A rule for the row softmax says nothing of a tensor that another form lacks.
+        others = ROW if workload.softmax not in ("row", "none") else ()
+        accesses = (a.tensor for es in einsums.values() for e in es for a in e.accesses)
+        return cls(
+            nodes=tuple(dict.fromkeys(n.name for arch in paths for n in arch.nodes)),
+            levels=tuple(dict.fromkeys(lv.name for arch in paths for lv in arch.levels)),
+            ranks=tuple(workload.rank_sizes),
+            tensors=tuple(dict.fromkeys((*accesses, *others))),
+            einsums=einsums,
+            operators=tuple(workload.operators),
+            left_out=workload.left_out,
+        )
+
+
+def _einsums(workload: Workload) -> Iterator[Einsum]:
+    """The Einsums of a workload, in all forms that it may take."""
+    for form in alternatives(workload):
+        yield from form.einsums
+
+
+def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:
+    """Names in a mapspace's words on shared loops that are nowhere."""
+    where = f"{name}: fusion"
+    known = (*names.operators, *names.einsums)
+    for group in fusion.groups:
+        if not fusion.if_present or set(group) & set(names.einsums):
+            missing = [n for n in group if n not in names.left_out]
+            for line in _misses(f"{where}.groups", "Einsums or operators", missing, known):
+                yield line if "; " in line or names.operators else f"{line}; {_NO_OPERATORS}"
+    if fusion.anything and not fusion.if_present:
+        limits = {"within": fusion.anything.within}
+        limits |= {"never": tuple(n for one in fusion.anything.never for n in one)}
+        for key, words in limits.items():
+            missing = [n for n in words if n not in names.left_out]
+            yield from _misses(f"{where}.{key}", "Einsums or operators", missing, known)
+    for phase in fusion.phases:
+        missing = [n for n in phase if n not in names.left_out]
+        yield from _misses(f"{where}.phases", "Einsums or operators", missing, known)
+    if not fusion.if_present:
+        yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, names.ranks)
+        if isinstance(fusion.staging, tuple):
+            staged = [t for t in fusion.staging if t not in names.left_out]
+            yield from _misses(f"{where}.staging", "tensors", staged, names.tensors)
+
+
+def _role_misses(mapspace: Mapspace, workload: Workload, names: _Names) -> Iterator[str]:
+    """A granularity of which the workload does not say what it holds."""
+    fusion, roles = mapspace.fusion, workload.roles
+    fused = any(set(group) & set(names.einsums) for group in fusion.groups)
+    if not fused or fusion.granularity == "any" or fusion.granularity == "all":
+        return
+    if not roles.declared or (fusion.granularity == "row" and not roles.queries):
+        needed = [*GRANULARITIES[fusion.granularity], *["queries"] * (fusion.granularity == "row")]
+        condition = f"roles in the problem that say which ranks are {', '.join(needed)}"
+        where = f"{mapspace.name}: fusion.granularity {fusion.granularity}"
+        change = "add roles: {queries: RANK, ...} to the problem"
+        yield expected(where, condition, ", ".join(roles.declared) or "none", change)
+
+
+def _rule_misses(where: str, rule: SlotRule | KeepRule, names: _Names) -> Iterator[str]:
+    """Names in a constraint that nothing has."""
+    if rule.einsum in names.left_out:
+        return
+    if rule.einsum and rule.einsum not in names.einsums:
+        if not rule.if_present:
+            yield from _misses(where, "an Einsum", [rule.einsum], names.einsums)
+        return
+    if isinstance(rule, SlotRule):
+        yield from _misses(where, "a target", [rule.node], names.nodes)
+        if rule.node in names.nodes and (rule.kind == "temporal") != (rule.node in names.levels):
+            condition = "temporal constraints on levels, spatial ones on fanouts"
+            got = f"{rule.kind} on {rule.node}"
+            yield expected(where, condition, got, "change type or target")
+        axes = (*(rule.x or ()), *(rule.y or ()))
+        named = [*rule.factors, *rule.at_most, *rule.innermost, *axes]
+        if not rule.if_present:
+            yield from _misses(where, "ranks", named, names.ranks)
+        return
+    yield from _misses(where, "a target", [rule.level], names.levels)
+    if not rule.if_present:
+        yield from _misses(where, "tensors", [*rule.keep, *rule.bypass], names.tensors)
+
+
+_NO_OPERATORS = "add operators: {softmax: [EINSUM, ...]} to the problem, if that is what is meant"
+
+
+def _misses(where: str, noun: str, words: Iterable[str], known: Iterable[str]) -> Iterator[str]:
+    """A line for each word that is not known."""
+    listed = tuple(known)
+    for word in words:
+        if word not in listed:
+            condition = f"{noun} among {', '.join(listed)}"
+            yield expected(where, condition, word, did_you_mean(word, listed))

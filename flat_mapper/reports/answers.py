@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base import units
@@ -29,9 +29,6 @@ from flat_mapper.reports.mask import mask_text
 from flat_mapper.reports.plots import pictures
 from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
 from flat_mapper.workload.graph import Workload
-
-if TYPE_CHECKING:
-    from flat_mapper.timeloop.mapper import Beside
 
 
 def _brief(kind: str, result: Result) -> str:
@@ -95,7 +92,6 @@ class SearchResult(Framed):
     mapspace: str
     objective: str
     certificate: Certificate
-    beside: Beside | None = None  # what timeloop-mapper finds, where it was asked
     layers: tuple[SearchResult, ...] = ()  # one for each kind, where layers have several masks
 
     @property
@@ -128,7 +124,7 @@ class SearchResult(Framed):
             kinds = [kind_of(w).to_dict() | (sequences_of(w) if ragged else {}) for w in works]
             answers = [part.to_dict() for part in self.layers]
             found["layers"] = [k | a for k, a in zip(kinds, answers, strict=True)]
-        return found | ({"timeloop_mapper": self.beside.to_dict()} if self.beside else {})
+        return found
 
     def _records(self) -> Sequence[FrameRecord]:
         return einsum_records(self.result.einsums, self.result.dram)
@@ -150,12 +146,7 @@ class SearchResult(Framed):
         found = report.certificate_text(self.certificate, self.objective, reached)
         if self.layers:
             return f"{self.mapspace}: {self._kinds()}\n\n{found}"
-        beside = ""
-        if self.beside:
-            from flat_mapper.reports.timeloop_mapper import beside_text
-
-            beside = f"\n\n{beside_text(self.beside)}"
-        return f"{self.mapspace}: {self.priced}\n\n{found}{beside}"
+        return f"{self.mapspace}: {self.priced}\n\n{found}"
 
     def _kinds(self) -> str:
         """The totals, a row for each kind of layers, then the loops of each."""

@@ -29,10 +29,10 @@ from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.frontend import FrontEnd
-from flat_mapper.timeloop.headroom import depth_for, overfull_words
+from flat_mapper.timeloop.rounds import depth_for, overfull_words
 from flat_mapper.timeloop.run import (
     Command,
+    FrontEnd,
     Rejection,
     answer_text,
     run_folder,
@@ -42,8 +42,7 @@ from flat_mapper.timeloop.stats import einsum_stats
 from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import FRONT_END_FILES, lower_einsum, write_lowered
 from flat_mapper.timeloop.write_arch import unfolded, with_depth
-from flat_mapper.timeloop.write_processed import processed_document
-from flat_mapper.timeloop.write_tables import art_document, ert_document
+from flat_mapper.timeloop.write_processed import art_document, ert_document, processed_document
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 

@@ -5,16 +5,20 @@ none: cores take them one after another. As long as all tiles are equal they do 
 the same at the same time. So a round is an ordinary mapping: the tile's nest, with a spatial loop
 over the cores around it. What a round moves, times the rounds, is what the chip moves. Timeloop
 multicasts what several cores need unless it is told not to.
+
+`held_words` and `overfull_words`: the shared level as one Einsum of a group sees it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
+from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import EinsumStats
 from flat_mapper.energy.operations import priced_for
 from flat_mapper.energy.tables import Ert
@@ -29,9 +33,66 @@ from flat_mapper.mapping.values import (
     Slot,
     slots_of,
 )
-from flat_mapper.timeloop.headroom import depth_for, overfull_words
 from flat_mapper.timeloop.write_arch import in_one_row, with_depth
 from flat_mapper.workload.graph import Workload
+
+
+def held_words(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, int]:
+    """By Einsum, words of the shared level that its own kept tiles, each counted once, must leave.
+
+    In a group these are the terms of `buffer_use` less the Einsum's own kept tiles: tiles of the
+    others, second copies, streamed tiles. The number is negative where tensors share one buffer,
+    or where the group spills: Timeloop would count such tiles side by side and in full.
+    An operator alone has free tiles; what it loses is the room for the second copies.
+    """
+    held: dict[str, int] = {}
+    for group in fused.groups:
+        use = buffer_use(workload, platform, group, fused.policy)
+        capacity = use.capacity_words
+        for mapping in group.einsums:
+            if capacity is None:
+                held[mapping.einsum] = 0
+            elif len(group.einsums) == 1 and not group.shared:
+                held[mapping.einsum] = capacity - int(capacity / fused.policy.buffering)
+            else:
+                own = _kept_words(workload, platform, mapping)
+                held[mapping.einsum] = min(use.live_words, capacity) - own
+    return held
+
+
+def overfull_words(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, int]:
+    """By Einsum, words of its own kept tiles at the shared level, where these exceed what it has.
+
+    Timeloop counts every tensor's tile in full. Over a group, tensors that share a buffer count
+    once (softmax in place), and a group may spill: such a mapping fits, and Timeloop would refuse
+    an Einsum of it. A group that does not fit is left out: Timeloop is right to refuse it.
+    """
+    level, overfull = shared_level(platform), dict[str, int]()
+    if level.usable_words is None:
+        return overfull
+    for group in fused.groups:
+        asked: dict[str, int] = {}
+        for mapping in group.einsums:
+            unit = workload.einsum(mapping.einsum).unit
+            if unit == "matrix" or platform.vector is not None:
+                words = _kept_words(workload, platform, mapping)
+                asked |= {mapping.einsum: words} if words > level.usable_words else {}
+        spills = fused.policy.overflow == "spill"
+        if asked and (spills or not buffer_use(workload, platform, group, fused.policy).spilled):
+            overfull |= asked
+    return overfull
+
+
+def _kept_words(workload: Workload, platform: Platform, mapping: EinsumMapping) -> int:
+    """Words of an Einsum's own kept tiles at the shared level, each counted once and in full."""
+    arch = platform.path(workload.einsum(mapping.einsum).unit)
+    level = shared_level(platform).name
+    return sum(shared_tile(workload, arch, mapping, t, level) for t in mapping.kept_at(level))
+
+
+def depth_for(level: MemoryLevel, words: int) -> int:
+    """The depth at which a level has room for so many words."""
+    return ceil(words * level.multiple_buffering / level.row_words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,11 +122,6 @@ class Round:
     rounds: int
     alone: CoreQuestion  # one core's part
 
-    @property
-    def fanout(self) -> Fanout:
-        """The cores."""
-        return _cores_of(self.platform.matrix, shared_level(self.alone.platform).name)
-
 
 def asked_of(
     workload: Workload, platform: Platform, fused: FusedMapping
@@ -77,25 +133,13 @@ def asked_of(
         return (), {names: expected(names, condition, str(workload.mask))}
     found: list[Asked] = []
     refused: dict[str, str] = {}
-    whole = tuple(group for group in fused.groups if not group.on_cores)
-    level = shared_level(platform)
-    overfull = overfull_words(workload, platform, replace(fused, groups=whole))
     for group in fused.groups:
         # What nothing runs is accounted as costing nothing, and not asked for.
         free = platform.vector is None and fused.policy.softmax == "free"
         units = [(nest, workload.einsum(nest.einsum).unit) for nest in group.einsums]
         run = [nest for nest, unit in units if unit == "matrix" or not free]
-        if not group.on_cores:
-            for nest in run:
-                arch = platform.path(workload.einsum(nest.einsum).unit)
-                words = overfull.get(nest.einsum, 0)
-                arch, notes = _with_room(arch, level, words) if words else (arch, ())
-                found.append(
-                    Asked(workload=workload, arch=arch, nest=nest, level=level.name, notes=notes)
-                )
-            continue
         try:
-            one = round_of(workload, platform, group)
+            one = (round_of if group.on_cores else _whole)(workload, platform, group)
         except MappingError as error:
             refused[" + ".join(group.names)] = str(error)
             continue
@@ -140,6 +184,18 @@ def _with_room(
         "charged. No count depends on the depth, and ERT.yaml has the energies of the real one."
     )
     return with_depth(arch, level.name, rows), (note,)
+
+
+def _whole(workload: Workload, platform: Platform, group: GroupMapping) -> Round:
+    """All of a group that runs on one array."""
+    return Round(
+        workload=workload,
+        platform=platform,
+        nests=group.einsums,
+        cores=1,
+        rounds=1,
+        alone=CoreQuestion(workload=workload, platform=platform, group=group),
+    )
 
 
 def round_of(workload: Workload, platform: Platform, group: GroupMapping) -> Round:

@@ -40,7 +40,12 @@ class Directive:
     def factors(self) -> list[str]:
         """`P=32` for every rank, `P=32,5` where the last pass has a remainder."""
         by_rank = {loop.rank: loop for loop in self.loops}
-        return [_factor(by_rank.get(rank, Loop(rank, 1)), self.letters) for rank in self.letters]
+        found = []
+        for rank, letter in self.letters.items():
+            loop = by_rank.get(rank, Loop(rank, 1))
+            remainder = f",{loop.final}" if loop.final != loop.factor else ""
+            found.append(f"{letter}={loop.factor}{remainder}")
+        return found
 
     @property
     def permutation(self) -> list[str]:
@@ -48,11 +53,6 @@ class Directive:
         looped = [loop.rank for loop in self.loops]
         outermost_first = [*(r for r in self.letters if r not in looped), *looped]
         return [self.letters[rank] for rank in reversed(outermost_first)]
-
-
-def _factor(loop: Loop, letters: dict[str, str]) -> str:
-    remainder = f",{loop.final}" if loop.final != loop.factor else ""
-    return f"{letters[loop.rank]}={loop.factor}{remainder}"
 
 
 def directives(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> list[Directive]:

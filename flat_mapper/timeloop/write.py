@@ -29,8 +29,7 @@ from flat_mapper.timeloop.terms import (
     read_apart,
 )
 from flat_mapper.timeloop.write_arch import architecture_document, holding, unfolded
-from flat_mapper.timeloop.write_processed import processed_document
-from flat_mapper.timeloop.write_tables import art_document, ert_document
+from flat_mapper.timeloop.write_processed import art_document, ert_document, processed_document
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
 

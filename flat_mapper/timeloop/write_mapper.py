@@ -22,7 +22,6 @@ from flat_mapper.timeloop.terms import (
 )
 from flat_mapper.timeloop.write import Lowered
 from flat_mapper.timeloop.write_arch import (
-    Edit,
     architecture_document,
     unfolded,
     with_depth,
@@ -171,20 +170,20 @@ def constrained_architecture(arch: Architecture, held_words: int) -> dict[str, o
 
     Constraints stay, also those from beside the nodes, but for what `constraints_document` says.
     """
-    shared, replaced = shared_arch_level(arch), replaced_constraints(arch)
+    shared = shared_arch_level(arch)
+    replaced = {arch.levels[0].name: ("temporal", "dataspace"), shared.name: ("dataspace",)}
     constraints: dict[str, dict[str, object]] = {}
     for node in arch.nodes:
         kept = {k: c for k, c in node.constraints.items() if k not in replaced.get(node.name, ())}
         constraints.setdefault(node.name, {}).update(kept)
     depth = remaining_depth(shared, held_words)
     left = arch if depth is None else with_depth(arch, shared.name, depth)
-    return architecture_document(left, _edit(constraints))
 
+    def edit(body: Mapping[str, object]) -> dict[str, object]:
+        said = constraints.get(str(body["name"]))
+        return without_constraints(body) | ({"constraints": said} if said else {})
 
-def replaced_constraints(arch: Architecture) -> dict[str, tuple[str, ...]]:
-    """By node, the kinds of its own constraints that the fusion's take the place of."""
-    outermost, shared = arch.levels[0].name, shared_arch_level(arch).name
-    return {outermost: ("temporal", "dataspace"), shared: ("dataspace",)}
+    return architecture_document(left, edit)
 
 
 def remaining_depth(level: MemoryLevel, held_words: int) -> int | None:
@@ -199,13 +198,3 @@ def remaining_depth(level: MemoryLevel, held_words: int) -> int | None:
             "a smaller FLAT-tile or stage fewer tensors"
         )
     return int(left * level.multiple_buffering) // level.row_words
-
-
-def _edit(constraints: Mapping[str, Mapping[str, object]]) -> Edit:
-    def edit(body: Mapping[str, object]) -> dict[str, object]:
-        edited, name = without_constraints(body), str(body["name"])
-        if constraints.get(name):
-            edited["constraints"] = constraints[name]
-        return edited
-
-    return edit

@@ -4,6 +4,8 @@ It is what the front end makes of v0.4 files: a `subtree`/`local` architecture w
 in the names, and an empty level `inter_NAME_spatial` for each fanout NAME. It can say what the
 front end cannot: remainders, `P=32,5`.
 Source: timeloopfe, common/version_transpilers/v4_to_v3.py; Timeloop, src/model/topology.cpp.
+
+Energies and areas have Accelergy's form: timeloop-model takes them in its place.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
+from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.spec.document import Quoted
 from flat_mapper.timeloop.terms import (
@@ -195,3 +198,33 @@ def _entries(
         {**loops, "type": "temporal", "factors": ones},
         {"target": target, "type": "bypass", "keep": [], "bypass": tensors},
     ]
+
+
+def ert_document(arch: Architecture, ert: Ert) -> dict[str, object]:
+    """Energies in Accelergy's form, for exactly the actions that a dense mapping performs."""
+    tables = []
+    for name, node in _components(arch).items():
+        if isinstance(node, MemoryLevel):
+            values = dict(zip(("read", "write", "update"), ert.actions(node.name), strict=True))
+            energies = values | {"leak": 0.0}
+        else:
+            energies = {"compute": ert.energy(arch.compute.name, "compute")}
+        arguments = {"global_cycle_seconds": arch.cycle_seconds, "action_latency_cycles": 1}
+        actions = [
+            {"name": action, "arguments": arguments, "energy": float(pj)}
+            for action, pj in energies.items()
+        ]
+        tables.append({"name": name, "actions": actions})
+    return {"ERT": {"version": Quoted("0.4"), "tables": tables}}
+
+
+def art_document(arch: Architecture) -> dict[str, object]:
+    """Areas of nothing: Timeloop wants the table, and no count or energy depends on it."""
+    tables = [{"name": name, "area": 0.0} for name in _components(arch)]
+    return {"ART": {"version": Quoted("0.4"), "tables": tables}}
+
+
+def _components(arch: Architecture) -> dict[str, MemoryLevel | ComputeUnit]:
+    """Levels and compute unit by the full name that Timeloop looks them up with."""
+    nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
+    return {f"system.{n.name}[1..{n.instances}]": n for n in nodes}

@@ -1,9 +1,11 @@
 """timeloop-mapper beside the search on QK of BERT-base alone, and timeloop-model's rate.
 
     python -m studies.mapper [--seconds S] [--json]
+    python -m studies.mapper --record out/fused-mapping.yaml [--seconds S] [--algorithm A]
 
 Both have the same Einsum (B = 64, N = 512, the edge platform, single buffers) and energies. The
-tools of Timeloop have to be on PATH.
+tools of Timeloop have to be on PATH. With a record, which `flat-mapper map -o out`
+writes: every Einsum of that mapping, inside its fusion.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ from time import process_time
 from typing import Any
 
 import flat_mapper as fm
-from flat_mapper.values import MappingRecord, Slot, beside_timeloop_mapper
+from flat_mapper.values import MappingRecord, Slot
 from studies.common import Answer, Parser, grid, run
+from studies.mapper.beside import Pair, beside, table
 
 LENGTH = 512
 SEARCHES = (  # objective, algorithm, whether the array's factors are given
@@ -38,10 +41,15 @@ ALONE = Path(__file__).parent / "alone.yaml"
 def options(parser: Parser) -> None:
     """How long timeloop-mapper may search."""
     parser.add_argument("--seconds", type=float, default=30.0, help="of each search (default 30)")
+    parser.add_argument("--record", metavar="FILE", help="a mapping that flat-mapper wrote")
+    parser.add_argument("--algorithm", default="linear_pruned", help="with --record: Timeloop's")
+    parser.add_argument("--objective", default="edp", help="with --record: latency, energy or edp")
 
 
 def answer(asked: argparse.Namespace) -> Answer:
-    """Searches of both, one after another, then the rate."""
+    """Searches of both, one after another, then the rate; or those of a record."""
+    if asked.record:
+        return _of_record(asked)
     best, ours = {}, {}
     for objective in dict.fromkeys(objective for objective, *_ in SEARCHES):
         start = process_time()
@@ -50,10 +58,9 @@ def answer(asked: argparse.Namespace) -> Answer:
     searches = []
     for objective, algorithm, given in SEARCHES:
         found = array_given(best[objective]) if given else best[objective]
-        beside = beside_timeloop_mapper(found, seconds=asked.seconds, algorithm=algorithm).beside
-        assert beside is not None
+        (pair,) = beside(found, seconds=asked.seconds, algorithm=algorithm, objective=objective)
         named = {"objective": objective, "algorithm": algorithm, "given": given}
-        searches.append(named | _measures(beside.pairs[0].timeloop))
+        searches.append(named | _found(pair))
     document: dict[str, Any] = {
         "seconds": asked.seconds,
         "threads": os.cpu_count(),
@@ -65,6 +72,17 @@ def answer(asked: argparse.Namespace) -> Answer:
     rate = document["timeloop_model_per_cpu_s"]
     told = f"timeloop-model: {rate:.3g} mappings per CPU s; ratio: its best over ours"
     return Answer(kind="timeloop-mapper", document=document, text=f"{text}\n\n{told}")
+
+
+def _of_record(asked: argparse.Namespace) -> Answer:
+    """Every Einsum of a recorded mapping."""
+    found = fm.evaluate(asked.record)
+    if isinstance(found, fm.Infeasible):
+        raise fm.NothingFeasible(found)
+    searched = {"algorithm": asked.algorithm, "objective": asked.objective}
+    pairs = list(beside(found, seconds=asked.seconds, **searched))
+    document = {"seconds": asked.seconds, **searched, "einsums": [p.to_dict() for p in pairs]}
+    return Answer(kind="timeloop-mapper", document=document, text=table(pairs))
 
 
 HEAD = ("objective and algorithm", "EDP J*s", "ratio", "energy pJ", "ratio")
@@ -97,7 +115,12 @@ def search(objective: str) -> Any:
 
 
 def _measures(cost: Any) -> dict[str, Any]:
-    return {name: getattr(cost, name) if cost else None for name in ("edp_js", "energy_pj")}
+    return {name: getattr(cost, name) for name in ("edp_js", "energy_pj")}
+
+
+def _found(pair: Pair) -> dict[str, Any]:
+    cost = pair.theirs
+    return {"edp_js": cost and pair.edp_js(cost), "energy_pj": cost and cost[1]}
 
 
 def array_given(found: Any) -> Any:

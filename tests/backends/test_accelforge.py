@@ -14,8 +14,11 @@ from random_mappings import random_mapping
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge import AccelforgeBackend
-from flat_mapper.backends.accelforge_lowering import accelforge_documents, einsum_documents
-from flat_mapper.backends.accelforge_nest import NotExpressibleError
+from flat_mapper.backends.accelforge_lowering import (
+    NotExpressibleError,
+    accelforge_documents,
+    einsum_documents,
+)
 from flat_mapper.backends.agreement import compare_backends
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate

@@ -212,7 +212,7 @@ ELSEWHERE = {
     "why-not": "api.grouping",
     "-o, evaluate": "mapping.record reports.files",
     "chips in words of other bits": "arch.edits",
-    "Timeloop's files and tools": "workload.timeloop timeloop.terms timeloop.mapper",
+    "Timeloop's files and tools": "workload.timeloop timeloop.terms timeloop.backend",
 }
 
 

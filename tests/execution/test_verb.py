@@ -15,7 +15,7 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.execution import run as execute_module
 from flat_mapper.mapping.cores.check import check_fused
-from flat_mapper.mapping.cores.shrink import shrunk
+from flat_mapper.mapping.cores.tiles import shrunk
 from flat_mapper.mapping.record import record_text
 from flat_mapper.workload.mask import Mask
 

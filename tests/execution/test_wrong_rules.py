@@ -13,7 +13,7 @@ from execution.tiny import chip, fused, products
 
 from flat_mapper.base.errors import MappingError
 from flat_mapper.execution import group as group_module
-from flat_mapper.execution import passes, shared
+from flat_mapper.execution import shared
 from flat_mapper.execution.run import execute
 from flat_mapper.execution.shared import GroupFacts
 from flat_mapper.execution.turn import EinsumRun
@@ -89,10 +89,10 @@ def test_a_row_softmax_does_not_cut_keys() -> None:
 def test_a_tile_that_is_seen_may_not_be_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     masked = replace(ONLINE, mask=Mask(causal=True))
     assert wrong(masked) == 0
-    visited = passes._visited
+    visited = shared._visited
 
     def fewer(facts: GroupFacts) -> list[tuple[int, ...]]:
         return list(visited(facts))[:-1] or [()]
 
-    monkeypatch.setattr(passes, "_visited", fewer)
+    monkeypatch.setattr(shared, "_visited", fewer)
     assert wrong(masked) > 1

@@ -29,8 +29,7 @@ from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping
-from flat_mapper.mapping.cores.lift import lifted
-from flat_mapper.mapping.cores.tiles import given_ranks
+from flat_mapper.mapping.cores.tiles import given_ranks, lifted
 from flat_mapper.mapping.cores.view import core_platform, served
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace

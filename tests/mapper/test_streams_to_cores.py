@@ -38,7 +38,7 @@ from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import solve_group
 from flat_mapper.mapper.space.group import group_problem
-from flat_mapper.mapping.cores.lift import lifted
+from flat_mapper.mapping.cores.tiles import lifted
 from flat_mapper.mapping.cores.view import core_platform, served
 from flat_mapper.mapping.space import Fusion, Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping, Policy

@@ -11,8 +11,7 @@ from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.arch_rules import with_arch_rules
-from flat_mapper.mapping.data_spaces import binding
+from flat_mapper.mapping.arch_rules import binding, with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import Policy, Slot

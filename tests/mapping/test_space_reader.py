@@ -14,8 +14,7 @@ from flat_mapper.api.calls import search
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule, partitions
-from flat_mapper.mapping.space_names import unmatched_rules
-from flat_mapper.mapping.space_reader import check_mapspace, load_mapspace
+from flat_mapper.mapping.space_reader import check_mapspace, load_mapspace, unmatched_rules
 from flat_mapper.mapping.values import Policy
 from flat_mapper.spec.catalog import resolve, shipped
 from flat_mapper.workload.reader import load_workload

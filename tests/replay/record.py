@@ -19,17 +19,17 @@ import stand_in
 from execution.random_cores import for_timeloop, random_cores_case
 from oracles.small_cases import prices
 
+import flat_mapper as fm
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.rounds import crosscheck_rounds
-from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.result import Result
+from flat_mapper.backends.agreement import crosscheck_rounds
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.accelergy import chosen_accelergy
 from flat_mapper.timeloop.backend import TimeloopBackend
-from flat_mapper.timeloop.mapper import timeloop_mapper
 from flat_mapper.timeloop.run import command_of
+from flat_mapper.values import MappingRecord
 from flat_mapper.workload.graph import Workload
+from studies.mapper.beside import beside
 
 SECONDS = 10.0  # of each search
 
@@ -68,13 +68,12 @@ def cores_platform(seed: int) -> tuple[tuple[Workload, Platform, FusedMapping], 
 
 def mapper(work: Path) -> Iterator[tuple[str, Path]]:
     """Runs of timeloop-mapper, by name."""
-    workload, platform = small.workload(), small.platform()
-    result = evaluate(workload, platform, small.fused(), cases.ERT)
-    assert isinstance(result, Result)
-    searching = replace(timeloop_mapper(SECONDS), threads=1, folder=work)
-    searching.beside(workload, platform, result, cases.ERT)
+    whole = {"workload": small.workload(), "platform": small.platform()}
+    found = fm.evaluate(MappingRecord(**whole, mapping=small.fused(), arch=()), ert=cases.ERT)
+    for _ in beside(found, seconds=SECONDS, algorithm="linear_pruned", threads=1, folder=work):
+        pass
     for run in sorted(work.iterdir()):
-        yield run.name, run
+        yield run.name.partition("-")[0], run
 
 
 def priced(work: Path) -> Iterator[tuple[str, Path]]:

@@ -23,8 +23,7 @@ from flat_mapper.energy.tables import ACCELERGY, load_art, load_ert
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.accelergy import Accelergy, chosen_accelergy
-from flat_mapper.timeloop.frontend import front_end
-from flat_mapper.timeloop.run import VARIABLE, command_of
+from flat_mapper.timeloop.run import VARIABLE, command_of, front_end
 from flat_mapper.timeloop.write_processed import accelergy_document
 
 REPLAY = Path(__file__).parents[1] / "replay"

@@ -18,7 +18,7 @@ from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.timeloop.backend import TimeloopBackend, run_files
-from flat_mapper.timeloop.headroom import overfull_words
+from flat_mapper.timeloop.rounds import overfull_words
 from flat_mapper.timeloop.run import Command, command_of, fresh_folder
 from flat_mapper.timeloop.stats import einsum_stats
 

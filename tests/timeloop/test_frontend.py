@@ -21,8 +21,7 @@ from flat_mapper.base.errors import BackendError
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.spec.yamlio import load
 from flat_mapper.timeloop.backend import TimeloopBackend
-from flat_mapper.timeloop.frontend import NAMES, FrontEnd, front_end
-from flat_mapper.timeloop.run import VARIABLE, command_of
+from flat_mapper.timeloop.run import NAMES, VARIABLE, FrontEnd, command_of, front_end
 
 REPLAY = Path(__file__).parents[1] / "replay"
 SCRIPT = shlex.join([sys.executable, str(REPLAY / "stand_in.py")])

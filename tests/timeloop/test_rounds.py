@@ -18,8 +18,7 @@ from oracles.small_cases import prices
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, Platform
-from flat_mapper.backends.agreement import Crosscheck
-from flat_mapper.backends.rounds import crosscheck_rounds
+from flat_mapper.backends.agreement import Crosscheck, crosscheck_rounds
 from flat_mapper.base.errors import MappingError
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.backend import TimeloopBackend

@@ -17,8 +17,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace, partitions
-from flat_mapper.mapping.space_names import unmatched_rules
-from flat_mapper.mapping.space_reader import load_mapspace
+from flat_mapper.mapping.space_reader import load_mapspace, unmatched_rules
 from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.tree import fused_tree_text

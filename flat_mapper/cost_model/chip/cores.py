@@ -22,10 +22,14 @@ from flat_mapper.cost_model.chip.rounds import given, runs_of
 from flat_mapper.cost_model.latency import Outside, Source
 from flat_mapper.cost_model.result import GroupStats
 from flat_mapper.cost_model.schedule import Latency
-from flat_mapper.mapping.cores.between import times_brought
 from flat_mapper.mapping.cores.tiles import GivenTiles, IntArray, list_starts
-from flat_mapper.mapping.cores.use import CoreUse
-from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
+from flat_mapper.mapping.cores.view import (
+    CoreUse,
+    core_count,
+    fusion_level,
+    levels_between,
+    times_brought,
+)
 from flat_mapper.mapping.values import GroupMapping, Loop, Policy
 from flat_mapper.workload.graph import Workload
 

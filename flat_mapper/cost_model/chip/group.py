@@ -9,9 +9,8 @@ from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_between
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.between import words_held
 from flat_mapper.mapping.cores.tiles import given_tiles
-from flat_mapper.mapping.cores.view import fusion_level
+from flat_mapper.mapping.cores.view import fusion_level, words_held
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
 

@@ -42,8 +42,7 @@ from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
-from flat_mapper.mapping.cores.lift import lifted
-from flat_mapper.mapping.cores.tiles import MOST_TILES
+from flat_mapper.mapping.cores.tiles import MOST_TILES, lifted
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
 

@@ -11,11 +11,13 @@ each other. A core knows its next tile, and fetches the first inputs of it besid
 source: the program factory of ttnn's scaled_dot_product_attention (tt-metal). Tiles
 need not divide a rank: the last one is smaller. Under a mask a tile of queries works on the tiles
 of keys that some query of it may see, each done whole.
+
+`lifted` gives a tile out in all ways; `shrunk` has the same tiles, the outermost loops cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -30,12 +32,21 @@ from flat_mapper.mapping.cores.view import (
     core_nest,
     core_platform,
     fusion_level,
+    levels_between,
     names_outside,
     time_outside,
     view_faults,
 )
-from flat_mapper.mapping.resize import resized_group
-from flat_mapper.mapping.values import GroupMapping, Loop, Policy, largest_extent
+from flat_mapper.mapping.resize import resized_group, resized_mapping
+from flat_mapper.mapping.values import (
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    Policy,
+    Slot,
+    largest_extent,
+)
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
@@ -369,3 +380,154 @@ def _rule_faults(
         yield expected(where, condition, "both")
     if policy.overflow == "spill" and group.cores:
         yield expected(where, "overflow: reject", "spill")
+
+
+def lifted(
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    level: str,
+    tiles: Mapping[str, int],
+) -> Iterator[GroupMapping]:
+    """Mappings of a whole group in which every core runs a tile as one core does.
+
+    Tiles of queries go first or last. Without a level between, nothing is kept there; with one,
+    either nothing or every input of the group, of all tiles or of those of the innermost loops.
+
+    group: of a tile, on `core_platform`. tiles: extents of the ranks that are given out.
+    """
+    orders = loop_orders(workload, group.names, tiles)
+    between = levels_between(platform.matrix, level)
+    dram = platform.dram.name
+    for order in orders:
+        yield _whole(workload, group, level, [(dram, order)], dram, keep=False)
+    if not between:
+        return
+    name = between[-1].name
+    for order in orders:
+        for outer in range(len(order) + 1):
+            cores = [(dram, order[:outer]), (name, order[outer:])]
+            yield _whole(workload, group, level, cores, name, keep=True)
+
+
+def loop_orders(
+    workload: Workload, names: tuple[str, ...], tiles: Mapping[str, int]
+) -> list[tuple[Loop, ...]]:
+    """The loops over a group's tiles, outermost first, in every order that is tried."""
+    sizes, legal = workload.rank_sizes, given_ranks(workload, names)
+    loops = [Loop(r, -(-sizes[r] // n)) for r, n in tiles.items() if n < sizes[r] and r in legal]
+    queries = [p for p in loops if p.rank == workload.roles.queries]
+    others = [p for p in loops if p not in queries]
+    first = (*others, *queries)
+    return [first, (*queries, *others)] if queries and others else [first]
+
+
+def _whole(
+    workload: Workload,
+    group: GroupMapping,
+    level: str,
+    cores: list[tuple[str, tuple[Loop, ...]]],
+    at: str,
+    *,
+    keep: bool,
+) -> GroupMapping:
+    return replace(
+        group,
+        einsums=tuple(_nest(workload, group, m, at, keep=keep) for m in group.einsums),
+        level=level,
+        cores=tuple((n, loops) for n, loops in cores if loops),
+    )
+
+
+def _nest(
+    workload: Workload, group: GroupMapping, nest: EinsumMapping, at: str, *, keep: bool
+) -> EinsumMapping:
+    """The nest with its loops outside the fusion level at a level, where its inputs are kept."""
+    dram = nest.keep[0][0]
+    loops = tuple((Slot(at, s.axis) if s.node == dram else s, ls) for s, ls in nest.loops)
+    if not keep:
+        return replace(nest, loops=loops)
+    made = {workload.einsum(n).output.tensor for n in group.names}
+    held = tuple(t for t in nest.kept_at(dram) if t not in made)
+    first, *rest = nest.keep
+    return replace(nest, loops=loops, keep=(first, (at, held), *rest))
+
+
+PASSES = 2  # of an outermost loop that are left: the first, and one that comes after another
+
+
+def shrunk(
+    workload: Workload, mapping: FusedMapping, platform: Platform
+) -> tuple[Workload, FusedMapping]:
+    """The mapping with every loop outside its fusion level cut to two passes, and the workload too.
+
+    A rank keeps the most that two passes of any Einsum cover, and two tiles of cores where it is
+    given out, so that no tile inside is cut. Under a mask there stay at least as many keys as
+    queries.
+    """
+    sizes = {rank: _kept(workload, mapping, platform, rank, PASSES) for rank in workload.rank_sizes}
+    passes, pair = PASSES, workload.roles.masked
+    queries, keys = pair or ("", "")
+    mask = workload.mask
+    while (
+        mask
+        and pair
+        and sizes[keys] < min(-(-sizes[queries] // mask.parts), workload.rank_sizes[keys])
+    ):
+        passes += 1
+        sizes[keys] = _kept(workload, mapping, platform, keys, passes)
+    small = replace(workload, rank_sizes=sizes)
+    for rank, size in sizes.items():
+        if size < workload.rank_sizes[rank]:
+            mapping = resized_mapping(mapping, workload, rank, size)
+    return small, mapping
+
+
+def cut_ranks(before: Workload, after: Workload) -> Mapping[str, tuple[int, int]]:
+    """The ranks that became shorter: their sizes before and after."""
+    return {
+        rank: (size, after.rank_sizes[rank])
+        for rank, size in before.rank_sizes.items()
+        if after.rank_sizes[rank] != size
+    }
+
+
+def _kept(
+    workload: Workload, mapping: FusedMapping, platform: Platform, rank: str, passes: int
+) -> int:
+    """Rest of a rank: the most that so many passes outside the fusion level cover."""
+    size = workload.rank_sizes[rank]
+    covered = [
+        _covered(workload, group, platform, rank, passes)
+        for group in mapping.groups
+        if any(rank in workload.einsum(name).ranks for name in group.names)
+    ]
+    most = max(covered, default=0)
+    return min(size, most) if most else size
+
+
+def _covered(
+    workload: Workload, group: GroupMapping, platform: Platform, rank: str, passes: int
+) -> int:
+    """Coordinates of a rank in so many passes of a group; 0 where all run once in each of them."""
+    for loop in group.given_out:
+        if loop.rank == rank:
+            return largest_extent(group, rank) * min(loop.factor, passes)
+    outside = names_outside(platform.matrix, fusion_level(platform, group).name)
+    users = [
+        nest
+        for nest in group.einsums
+        if rank in workload.einsum(nest.einsum).ranks
+        and rank not in workload.einsum(nest.einsum).each
+    ]
+    return max((_passes(nest, outside, rank, passes) for nest in users), default=0)
+
+
+def _passes(mapping: EinsumMapping, outside: Collection[str], rank: str, passes: int) -> int:
+    """Coordinates of a rank in so many passes of one nest's loops outside the fusion level."""
+    return prod(
+        min(loop.factor, passes) if slot.node in outside else loop.factor
+        for slot, loops in mapping.loops
+        for loop in loops
+        if loop.rank == rank
+    )

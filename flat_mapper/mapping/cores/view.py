@@ -3,13 +3,15 @@
 A core sees two things outside its fusion level: what it moves words from and to, and nothing else.
 So its architecture is DRAM, standing for everything outside, and the nodes from the fusion level
 in; its nests have all temporal loops outside the fusion level at DRAM.
+Beside it: how often tensors that a level between DRAM and the cores keeps come, their room, and the
+use that a group's tiles make of the cores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
@@ -140,3 +142,69 @@ def view_faults(platform: Platform, group: GroupMapping, level: str) -> Iterator
                     change = "write cores: {DRAM: [...]} in its group"
                     condition = "no loops of one Einsum's own over what is outside the fusion level"
                     yield expected(f"{nest.einsum}: {slot.node}", condition, loops, change)
+
+
+def times_brought(ranks: Sequence[str], outer: Sequence[Loop]) -> int:
+    """Number of times a whole tensor comes to the level: loops outside it over ranks that it lacks.
+
+    ranks: of the tensor. outer: the loops given out that stand outside the level.
+    """
+    loops = [p for p in outer if p.factor > 1]
+    while loops and loops[-1].rank not in ranks:
+        loops.pop()
+    return prod(p.factor for p in loops if p.rank not in ranks)
+
+
+def words_held(
+    words: float,
+    ranks: Sequence[str],
+    outer: Sequence[Loop],
+    tiles: int,
+    at_work: int,
+    buffering: float,
+) -> int:
+    """Words that a tensor takes at the level: its tile there, as often as it may be in flight.
+
+    words: of the whole tensor. tiles: that are given out, to so many cores at work.
+    """
+    cut = prod(p.factor for p in outer if p.rank in ranks)
+    inside = tiles // prod(p.factor for p in outer)
+    flying = min(cut, -(-(at_work - 1) // inside) + 1)
+    copies = max(buffering, flying) if cut > 1 else 1.0
+    return ceil(words / cut * copies)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreUse:
+    """Tiles of a group on the cores of a chip."""
+
+    cores: int  # of the chip
+    tiles: int
+    rounds: int  # tiles of the core that was given most
+    busy_cycles: float  # of all cores
+    longest_cycles: float  # of the fullest core
+    launch_cycles: float = 0.0
+    divides: bool = True  # no tile is smaller than the others but for what a mask leaves
+
+    @property
+    def imbalance(self) -> float:
+        """The fullest core's cycles over the mean of the cores that were given a tile."""
+        mean = self.busy_cycles / min(self.cores, self.tiles)
+        return self.longest_cycles / mean if mean else 1.0
+
+    @property
+    def idle_share(self) -> float:
+        """The share of all cores' cycles in which a core has no tile."""
+        most = self.cores * self.longest_cycles
+        return 1 - self.busy_cycles / most if most else 0.0
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `--json`."""
+        return {
+            "cores": self.cores,
+            "tiles": self.tiles,
+            "rounds": self.rounds,
+            "imbalance": self.imbalance,
+            "idle_share": self.idle_share,
+            "launch_cycles": self.launch_cycles,
+        }
