@@ -7,12 +7,12 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import flat_mapper as fm
-from flat_mapper.values import Ert, MappingRecord, Platform, Result
+from flat_mapper.values import Architecture, Ert, MappingRecord, Platform, Result
 
 ROOT = Path(__file__).resolve().parent.parent
 Columns = Mapping[str, str]
@@ -75,6 +75,17 @@ def free(platform: Platform) -> Ert:
             levels[level.name] = dict.fromkeys(("read", "write", "update"), 0.0)
         levels[arch.compute.name] = {"compute": 0.0}
     return Ert(levels=levels, source="nothing costs energy here")
+
+
+def with_level(platform: Platform, name: str, **changes: Any) -> Platform:
+    """A platform whose level of a name is another in some facts, on every path."""
+
+    def one(arch: Architecture) -> Architecture:
+        nodes = (replace(n, **changes) if n.name == name else n for n in arch.nodes)
+        return replace(arch, nodes=tuple(nodes))
+
+    vector = platform.vector and one(platform.vector)
+    return replace(platform, matrix=one(platform.matrix), vector=vector)
 
 
 def each[V, R](

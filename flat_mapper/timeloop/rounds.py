@@ -136,8 +136,8 @@ def _with_room(
     note = (
         f"{level.name} is {rows} rows deep here, and {has} in {arch.name}: Timeloop counts the "
         f"tile of every tensor in full, {words} words. The fused group is judged as a whole: "
-        "tensors that share a buffer (softmax in place) count once there, and what spills is "
-        "charged. No count depends on the depth, and ERT.yaml has the energies of the real one."
+        "tensors that share a buffer (softmax in place) count once there. No "
+        "count depends on the depth, and ERT.yaml has the energies of the real one."
     )
     return with_depth(arch, level.name, rows), (note,)
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 import flat_mapper as fm
 from flat_mapper.values import Ert, Fusion, MemoryLevel, Platform, Result, Workload, energies
+from studies.common import with_level
 from studies.paper.dataflows import STATIONARY, ChargedSchedule, alone, attention_charged, gemm
 from studies.simulator.array import (
     ArraySpace,
@@ -27,6 +28,7 @@ from studies.simulator.array import (
 )
 from studies.simulator.mapping import SimulatorMapping
 from studies.simulator.rows import simulator_ert, simulator_platform
+from studies.simulator.spill import Simulated
 
 Infeasible = fm.Infeasible
 TableRow = Mapping[str, str | int | float]
@@ -110,13 +112,10 @@ class Knob:
         level, matrix = self.level, self.platform.matrix
         if self.quantity == "buffer":
             words = None if steps is None else steps * level.row_words
-            turned = replace(level, capacity_words=words)
-        else:
-            words_per_s = None if steps is None else steps * self.step * 8 / level.word_bits
-            rate = None if words_per_s is None else words_per_s * matrix.cycle_seconds
-            turned = replace(level, shared_words_per_cycle=rate)
-        nodes = tuple(turned if node is level else node for node in matrix.nodes)
-        return replace(self.platform, matrix=replace(matrix, nodes=nodes))
+            return with_level(self.platform, level.name, capacity_words=words)
+        words_per_s = None if steps is None else steps * self.step * 8 / level.word_bits
+        rate = None if words_per_s is None else words_per_s * matrix.cycle_seconds
+        return with_level(self.platform, level.name, shared_words_per_cycle=rate)
 
 
 def with_buffer(platform: Platform, count_bytes: float | None) -> Platform:
@@ -180,7 +179,7 @@ class AttentionPoint:
             "configuration": name,
             **_costs(found.result),
             "chip_energy_pj": priced.result.energy_pj,
-            "spilled": found.spilled,
+            "spilled": found.result.spilled,
             "mapping": mapping_text(mapping),
         }
 
@@ -191,7 +190,7 @@ def _buffer_bytes(platform: Platform) -> int:
     return level.capacity_words * level.word_bits // 8
 
 
-def _costs(result: Result) -> dict[str, str | int | float]:
+def _costs(result: Simulated) -> dict[str, str | int | float]:
     """Once through: what a result is compared by. DRAM's energy is 32 pJ for each byte."""
     return {
         "cycles": result.cycles,

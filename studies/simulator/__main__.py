@@ -67,7 +67,7 @@ def _line(comparison: BesideSimulator) -> str:
     return (
         f"{row.key:<18} {result.offchip_bytes:12.5e} {row.offchip_bytes:12.5e} "
         f"{100 * errors['offchip_bytes']:+8.4f}%  {result.latency_s:11.5e} {row.latency_s:11.5e} "
-        f"{100 * errors['latency_s']:+8.4f}%  {comparison.spilled:8.5f} {row.spilled:8.5f}  "
+        f"{100 * errors['latency_s']:+8.4f}%  {result.spilled:8.5f} {row.spilled:8.5f}  "
         f"{result.energy_pj:11.5e} {row.energy_pj:11.5e} {100 * errors['energy_pj']:+8.4f}%"
     )
 

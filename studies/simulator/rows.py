@@ -15,17 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 import flat_mapper as fm
-from flat_mapper.values import (
-    Architecture,
-    Ert,
-    MappingRecord,
-    MemoryLevel,
-    Platform,
-    Result,
-    Workload,
-)
-from studies.common import Columns, among, evaluated, read_rows, wrong
-from studies.simulator.mapping import SimulatorMapping, simulator_mapping
+from flat_mapper.values import Ert, Platform, Workload
+from studies.common import Columns, among, read_rows, with_level, wrong
+from studies.simulator.mapping import SimulatorMapping
+from studies.simulator.spill import Simulated, simulated
 
 ARTIFACT_CSV = "workspace/outputs/pregenerated/results/flat_validation.csv"
 ARTIFACT_VARIABLE = "FUSEMAX_ARTIFACT"  # the folder of a checkout of the artifact
@@ -72,12 +65,7 @@ class BesideSimulator:
     """One row of the simulator beside ours."""
 
     row: SimulatorRow
-    result: Result
-
-    @property
-    def spilled(self) -> float:
-        """Fraction of the live words that the shared buffer does not hold."""
-        return max(group.buffer.spilled for group in self.result.groups)
+    result: Simulated
 
     @property
     def errors(self) -> dict[str, float]:
@@ -86,7 +74,7 @@ class BesideSimulator:
         return {
             "offchip_bytes": result.offchip_bytes / row.offchip_bytes - 1,
             "latency_s": result.latency_s / row.latency_s - 1,
-            "spilled": self.spilled - row.spilled,
+            "spilled": result.spilled - row.spilled,
             "energy_pj": result.energy_pj / row.energy_pj - 1,
         }
 
@@ -101,7 +89,7 @@ class BesideSimulator:
             "published_offchip_bytes": row.offchip_bytes,
             "latency_s": result.latency_s,
             "published_latency_s": row.latency_s,
-            "spilled": self.spilled,
+            "spilled": result.spilled,
             "published_spilled": row.spilled,
             "energy_pj": result.energy_pj,
             "published_energy_pj": row.energy_pj,
@@ -198,23 +186,8 @@ def simulator_platform(name: str, *, vector: bool = False) -> Platform:
     """A shipped platform with the simulator's bandwidth; its vector path only where asked for."""
     shipped = fm.load_platform(name)
     rate = OFFCHIP_BYTES_PER_S[name] * shipped.matrix.cycle_seconds / (SIMULATOR_WORD_BITS / 8)
-    lanes = shipped.vector if vector else None
-    return Platform(
-        name=name,
-        matrix=_with_rate(shipped.matrix, rate),
-        vector=None if lanes is None else _with_rate(lanes, rate),
-    )
-
-
-def _with_rate(arch: Architecture, words_per_cycle: float) -> Architecture:
-    """An architecture with another bandwidth of DRAM."""
-    nodes = tuple(
-        replace(node, shared_words_per_cycle=words_per_cycle)
-        if isinstance(node, MemoryLevel) and node.name == arch.levels[0].name
-        else node
-        for node in arch.nodes
-    )
-    return replace(arch, nodes=nodes)
+    chip = shipped if vector else replace(shipped, vector=None)
+    return with_level(chip, chip.dram.name, shared_words_per_cycle=rate)
 
 
 def simulator_ert(platform: Platform) -> Ert:
@@ -241,11 +214,7 @@ def compare_rows(rows: Iterable[SimulatorRow]) -> tuple[BesideSimulator, ...]:
     found = []
     for row in rows:
         platform, workload = platforms[row.platform], simulator_workload(row)
-        mapping = simulator_mapping(workload, platform, row.mapping)
-        record = MappingRecord(workload=workload, platform=platform, mapping=mapping)
-        result = evaluated(record, simulator_ert(platform))
-        if isinstance(result, fm.Infeasible):
-            raise fm.NothingFeasible(replace(result, where=f"{row.key}: {result.where}"))
+        result = simulated(workload, platform, row.mapping, simulator_ert(platform))
         found.append(BesideSimulator(row=row, result=result))
     return tuple(found)
 

@@ -92,7 +92,7 @@ def test_an_operator_alone_leaves_the_second_copies() -> None:
     assert held_words(workload, platform, single) == {"QK": 0}
 
 
-def test_a_group_that_spills_keeps_its_tiles_whole() -> None:
+def test_a_group_that_does_not_fit_keeps_its_tiles_whole() -> None:
     workload, platform, fused = small.workload(), small.platform(), small.fused("H12 P8")
     level = shared_level(platform)
     tight = replace(level, capacity_words=1024)

@@ -124,7 +124,7 @@ LEAN = """
 mapspace:
   description: at most 16 x 64 lanes
   source: chosen, for Timeloop's sake
-  policy: {buffering: 2, in_place: true, overflow: reject, softmax: charged}
+  policy: {buffering: 2, in_place: true, softmax: charged}
   constraints:
   - {einsum: QK, target: PE, type: spatial, factors: [B=1, H=1, P=1, M<=16]}
   - {einsum: AV, target: PE, type: spatial, factors: [B=1, H=1, P=1, M<=16]}
