@@ -125,11 +125,6 @@ def with_buffer(platform: Platform, count_bytes: float | None) -> Platform:
     return Knob(platform, "buffer").of_bytes(count_bytes)
 
 
-def own_buffer(platform: str) -> int:
-    """Bytes of a platform's shared buffer."""
-    return _buffer_bytes(assumed_platform(platform))
-
-
 def space_of(platform: str, model: str, length: int) -> ArraySpace:
     """The simulator's mapspace of a model's attention."""
     chip = assumed_platform(platform)
@@ -175,7 +170,7 @@ class AttentionPoint:
             "model": self.model,
             "seq_len": self.length,
             "tile_rows": rows,
-            "buffer_bytes": _buffer_bytes(chip),
+            "buffer_bytes": buffer_bytes(chip),
             "configuration": name,
             **_costs(found.result),
             "chip_energy_pj": priced.result.energy_pj,
@@ -184,7 +179,8 @@ class AttentionPoint:
         }
 
 
-def _buffer_bytes(platform: Platform) -> int:
+def buffer_bytes(platform: Platform) -> int:
+    """Bytes of the shared buffer."""
     level = platform.matrix.levels[1]
     assert level.capacity_words is not None
     return level.capacity_words * level.word_bits // 8
@@ -232,7 +228,7 @@ class LayerPoint:
                     "platform": self.platform,
                     "model": self.model,
                     "seq_len": self.length,
-                    "buffer_bytes": _buffer_bytes(there),
+                    "buffer_bytes": buffer_bytes(there),
                     "einsum": self.einsum,
                     "configuration": name,
                     "cycles": found.cycles,

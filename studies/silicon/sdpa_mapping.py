@@ -41,25 +41,17 @@ def chunk_mapping(
     names = tuple(n for n in workload.ancestors if n not in merge)
     given = [Loop(r, -(-sizes[r] // tile[r])) for r in GIVEN if r in tile]
     passes = Loop("M", sizes["M"] // tile["M"])
+    once = passes.factor == 1  # one chunk of keys: nothing to correct
+    own = tuple(n for n in names if not (once and workload.einsum(n).each))
     group = GroupMapping(
-        einsums=tuple(_nest(workload, platform, n, tile, passes, names) for n in names),
-        shared=(passes,) if passes.factor > 1 else (),
+        einsums=tuple(_nest(workload, platform, n, tile, passes, names) for n in own),
+        shared=() if once else (passes,),
         level=CORE,
         cores=((DRAM, tuple(given)),),
         schedule="interleaved",
         order=order,
         kernel=kernel,
     )
-    if passes.factor == 1:  # one chunk of keys: nothing to correct
-        once = tuple(m for m in group.einsums if not workload.einsum(m.einsum).each)
-        group = GroupMapping(
-            einsums=once,
-            level=CORE,
-            cores=group.cores,
-            schedule="interleaved",
-            order=order,
-            kernel=kernel,
-        )
     if not merge:
         return FusedMapping(groups=(group,))
     rows = tuple(loop for loop in given if loop.rank != "S")

@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from studies.common import Answer, Parser, each, grid, run
 from studies.simulator.array import mapping_text
 from studies.simulator.rows import (
     BesideSimulator,
     compare_rows,
-    find_csv,
     largest_errors,
     simulator_rows,
 )
@@ -30,13 +30,12 @@ _NAMES = {
 
 def options(parser: Parser) -> None:
     """What the study reads."""
-    parser.add_argument("--csv", metavar="FILE", help="the artifact's flat_validation.csv")
     parser.add_argument("--search", action="store_true", help="search its mapspace for each row")
 
 
 def answer(asked: argparse.Namespace) -> Answer:
     """Every row of the file, priced or searched."""
-    rows = simulator_rows(find_csv(asked.csv))
+    rows = simulator_rows(Path(asked.csv))
     if asked.search:
         searched = list(each(search_row, rows))
         listed = [row.to_dict() for row in searched]
@@ -104,7 +103,7 @@ def _least(rows: list[Searched], space: str) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    return run(__doc__, answer, options, argv)
+    return run(__doc__, answer, options, argv, "flat_validation.csv of the FuseMax artifact")
 
 
 if __name__ == "__main__":
