@@ -33,7 +33,6 @@ from flat_mapper.values import (
     GroupMapping,
     Loop,
     MappingRecord,
-    MemoryLevel,
     Platform,
     Result,
     Slot,
@@ -119,7 +118,7 @@ class FusemaxRow:
     @property
     def l3_words(self) -> tuple[int, int]:
         """Words of L3: that the model asks for, and that the artifact's chip has."""
-        has = _level(fm.load_platform(CHIP)).usable_words or 0
+        has = fm.load_platform(CHIP).matrix.level(L3).usable_words or 0
         return self.result.groups[0].buffer.live_words, has
 
     @property
@@ -145,6 +144,9 @@ class FusemaxRow:
     def to_dict(self) -> dict[str, object]:
         """All columns, and what was found."""
         needs, has = self.l3_words
+        left_out = ["area"] if "area" in self.columns else []
+        if needs > has and "accel" not in self.columns:
+            left_out.append(f"capacity: L3 has {has:,} words, the model's rule asks for {needs:,}")
         return {
             **self.columns,
             "block_queries": self.queries,
@@ -155,15 +157,8 @@ class FusemaxRow:
             "bottleneck": self.result.groups[0].bottleneck,
             "l3_words_needed": needs,
             "l3_words": has,
-            "left_out": _left_out(needs, has, self.columns),
+            "left_out": left_out,
         }
-
-
-def _left_out(needs: int, has: int, row: Columns) -> list[str]:
-    found = ["area"] if "area" in row else []
-    if needs > has and "accel" not in row:
-        found.append(f"capacity: L3 has {has:,} words, the model's rule asks for {needs:,}")
-    return found
 
 
 def fusemax_rows(path: Path) -> list[FusemaxRow]:
@@ -223,19 +218,15 @@ def _answers(workload: Workload, kind: Kind, wide: int, pareto: bool) -> Iterato
         queries = count * wide
         if count < min(least, tiles):
             continue
-        room = inf if pareto else _level(platform).usable_words or inf
+        room = inf if pareto else platform.matrix.level(L3).usable_words or inf
         if count > 1 and _words(workload, kind, queries) > room:
             return
-        if not pareto and _fits(workload, kind, 2 * queries, tiles * wide, room):
+        larger = tiles * wide % (2 * queries) == 0 and _words(workload, kind, 2 * queries) <= room
+        if not pareto and larger:
             continue
         yield (found := _answer(workload, platform, kind, queries))
         if pareto and found.result.groups[0].bottleneck != DRAM:
             return
-
-
-def _fits(workload: Workload, kind: Kind, queries: int, whole: int, room: float) -> bool:
-    """True if a larger block would do as well."""
-    return whole % queries == 0 and _words(workload, kind, queries) <= room
 
 
 def _words(workload: Workload, kind: Kind, queries: int) -> int:
@@ -267,10 +258,6 @@ def _prices(name: str) -> Ert:
     """Energies by the artifact's own files, whatever room a row is given."""
     path = ROOT / "arch" / "fusemax" / f"{name}.ert.yaml"
     return energies(fm.load_platform(CHIP), path)[0]
-
-
-def _level(platform: Platform) -> MemoryLevel:
-    return platform.matrix.level(L3)
 
 
 def block_mapping(workload: Workload, platform: Platform, kind: Kind, queries: int) -> FusedMapping:

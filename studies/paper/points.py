@@ -17,7 +17,14 @@ from typing import Literal
 import flat_mapper as fm
 from flat_mapper.values import Ert, Fusion, MemoryLevel, Platform, Result, Workload, energies
 from studies.common import with_level
-from studies.paper.dataflows import STATIONARY, ChargedSchedule, alone, attention_charged, gemm
+from studies.paper.dataflows import (
+    STATIONARY,
+    ChargedSchedule,
+    alone,
+    attention_charged,
+    fastest_of,
+    mapspace,
+)
 from studies.simulator.array import (
     ArraySpace,
     Choices,
@@ -103,10 +110,6 @@ class Knob:
         row = self.level.row_words * self.level.word_bits / 8
         return row if self.quantity == "buffer" else STEP_BYTES_PER_S
 
-    def of_bytes(self, count: float) -> Platform:
-        """The platform with so many bytes of buffer, in whole rows."""
-        return self.at(int(count // self.step))
-
     def at(self, steps: int | None) -> Platform:
         """The platform with so many steps; None: unlimited."""
         level, matrix = self.level, self.platform.matrix
@@ -122,7 +125,8 @@ def with_buffer(platform: Platform, count_bytes: float | None) -> Platform:
     """A platform with another shared buffer, in whole rows; None leaves it as it is."""
     if count_bytes is None:
         return platform
-    return Knob(platform, "buffer").of_bytes(count_bytes)
+    knob = Knob(platform, "buffer")
+    return knob.at(int(count_bytes // knob.step))
 
 
 def space_of(platform: str, model: str, length: int) -> ArraySpace:
@@ -242,7 +246,8 @@ def _layer(workload: Workload, platform: Platform, name: str) -> Result | Infeas
     """A layer under the freedoms of a baseline."""
     kinds = STATIONARY[1:] if name == "naive" else STATIONARY
     fusion = Fusion(staging="any" if name == "flex" else "none", schedule="sequential")
-    return gemm(workload, platform, simulator_ert(platform), kinds, fusion)
+    spaces = [mapspace(platform, {workload.einsums[0]: kind}, fusion) for kind in kinds]
+    return fastest_of(workload, platform, simulator_ert(platform), spaces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,8 +45,8 @@ def csv_text(rows: Sequence[TableRow]) -> str:
     return text.getvalue()
 
 
-def _cell(value: str | int | float) -> object:
-    return f"{value:.10g}" if isinstance(value, float) else value
+def _cell(value: str | int | float, digits: int = 10) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
 
 
 def paper_files(tables: Tables, grid: Grid) -> dict[str, bytes]:
@@ -66,9 +66,5 @@ def paper_text(tables: Tables, grid: Grid) -> str:
 
 def _table(rows: Sequence[TableRow]) -> str:
     """A table with the columns of its first row, numbers in four digits."""
-    cells = ([_short(value) for value in row.values()] for row in rows)
+    cells = ([_cell(value, 4) for value in row.values()] for row in rows)
     return markdown([name.replace("_", " ") for name in rows[0]], cells)
-
-
-def _short(value: str | int | float) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -184,12 +184,6 @@ def with_formats(workload: Workload, queries: str, keys: str, accum: str) -> Wor
     )
 
 
-@cache
-def facts() -> Mapping[str, object]:
-    """The variables of the card's file."""
-    return fm.load_platform(CHIP).matrix.variables
-
-
 def _platform(row: Columns, at: Mapping[str, int]) -> Platform:
     """The card as a row has it: cores, fidelity, exponentials, and what a core streams."""
     exp = "accurate" if not at["exp_approx"] else "approximate"
@@ -228,8 +222,9 @@ def card(edits: tuple[tuple[str, object], ...], fidelity: str, *, alone: bool) -
     return replace(found, matrix=edit_platform(CHIP, passes, rules).matrix)  # the lanes have theirs
 
 
+@cache
 def number(name: str) -> float:
-    """A fact of the chip's file."""
-    value = facts()[name]
+    """A fact of the card's file."""
+    value = fm.load_platform(CHIP).matrix.variables[name]
     assert isinstance(value, int | float), name
     return float(value)

@@ -84,7 +84,8 @@ def _nest(
     loops = ((Slot(DRAM, "temporal"), time), (Slot(CORE, "temporal"), inner), *spatial)
     tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
     # An operand that another Einsum of the group has fetched is there.
-    first = {t: n for n in reversed(group) for t in _operands(workload, n)}
+    operands = {n: [a.tensor for a in workload.einsum(n).inputs] for n in group}
+    first = {t: n for n in reversed(group) for t in operands[n]}
     made = {workload.einsum(n).output.tensor for n in group}
     left_by = {workload.einsum(n).output.tensor: n for n in group}
     crossing = tuple(
@@ -105,7 +106,3 @@ def _leaves(workload: Workload, group: tuple[str, ...], made: str) -> bool:
     """True where a tensor that a group makes is used outside it, or is the result."""
     readers = workload.readers(made)
     return not readers or any(e.name not in group and not e.each for e in readers)
-
-
-def _operands(workload: Workload, name: str) -> list[str]:
-    return [a.tensor for a in workload.einsum(name).inputs]

@@ -89,16 +89,13 @@ def search_text(rows: list[Searched]) -> str:
     head = ("row", "the simulator's mapping", "space", "faster", "fewer bytes", "ours")
     table = grid(lines, head=head, right=(3, 4))
     ends = [
-        f"{space}: ours is never slower by more than {max(0.0, -_least(rows, space)):.4%}; faster "
+        f"{space}: ours is never slower by more than "
+        f"{max(0.0, *(-row.gain(space) for row in rows)):.4%}; faster "
         f"by more than 0.01% in {sum(r.gain(space) > 1e-4 for r in rows)} of {len(rows)} rows, "
         f"by {max(r.gain(space) for r in rows):.2%} at most"
         for space in SPACES
     ]
     return "\n".join((table, "", *ends))
-
-
-def _least(rows: list[Searched], space: str) -> float:
-    return min(row.gain(space) for row in rows)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

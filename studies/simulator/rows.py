@@ -18,6 +18,7 @@ from flat_mapper.values import Ert, Platform, Workload
 from studies.common import (
     Columns,
     choice_of,
+    free,
     number_of,
     read_rows,
     sizes_of,
@@ -142,10 +143,10 @@ def simulator_ert(platform: Platform) -> Ert:
     """The simulator's energies: 32 pJ for every byte of DRAM traffic, nothing for the rest."""
     dram = platform.dram
     row_pj = DRAM_PJ_PER_BYTE * dram.row_words * dram.word_bits / 8
-    free = {"read": 0.0, "write": 0.0, "update": 0.0}
-    levels: dict[str, Mapping[str, float]] = {lv.name: free for lv in platform.matrix.levels}
-    levels[dram.name] = dict.fromkeys(free, row_pj)
-    levels[platform.matrix.compute.name] = {"compute": 0.0}
+    levels = {
+        **free(platform).levels,
+        dram.name: dict.fromkeys(("read", "write", "update"), row_pj),
+    }
     return Ert(levels=levels, source="FLAT's simulator: 32 pJ per DRAM byte")
 
 
