@@ -4,7 +4,7 @@
 
 Without parts all of PARTS are measured. BEFORE names a checkout of an older commit, which then
 answers questions in turn with this one. What other tools take stands with their studies:
-`python -m studies.mapper`, `python -m studies.accelforge.beside`.
+`python -m studies.mapper`, `python -m studies.accelforge`.
 
 This process imports neither numpy nor the package: a child's peak memory is never below what its
 parent held when it started it.

@@ -7,12 +7,13 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import flat_mapper as fm
-from flat_mapper.values import Ert, MappingRecord, Platform, Result
+from flat_mapper.values import Architecture, Ert, MappingRecord, Platform, Result
 
 ROOT = Path(__file__).resolve().parent.parent
 Columns = Mapping[str, str]
@@ -58,6 +59,27 @@ def sizes_of(
     return found
 
 
+def number_of(
+    where: str, row: Columns, column: str, noun: str = "a number", *, positive: bool = False
+) -> float:
+    """A finite number of a row that is not negative, or more than 0."""
+    try:
+        value = float(row[column])
+    except (KeyError, ValueError):
+        value = -1.0
+    if not 0 <= value < inf or (positive and not value):
+        raise wrong(f"{where}: {column}", f"{noun} {'>' if positive else '>='} 0", row.get(column))
+    return value
+
+
+def choice_of[C: str](where: str, row: Columns, column: str, choices: Sequence[C]) -> C:
+    """A word of a row, which is one of some."""
+    for choice in choices:
+        if choice == row.get(column):
+            return choice
+    raise among(f"{where}: {column}", choices, row.get(column))
+
+
 def evaluated(record: MappingRecord, prices: Ert | None = None) -> Result | fm.Infeasible:
     """The model's answer for a mapping, or why it does not fit.
 
@@ -75,6 +97,17 @@ def free(platform: Platform) -> Ert:
             levels[level.name] = dict.fromkeys(("read", "write", "update"), 0.0)
         levels[arch.compute.name] = {"compute": 0.0}
     return Ert(levels=levels, source="nothing costs energy here")
+
+
+def with_level(platform: Platform, name: str, **changes: Any) -> Platform:
+    """A platform whose level of a name is another in some facts, on every path."""
+
+    def one(arch: Architecture) -> Architecture:
+        nodes = (replace(n, **changes) if n.name == name else n for n in arch.nodes)
+        return replace(arch, nodes=tuple(nodes))
+
+    vector = platform.vector and one(platform.vector)
+    return replace(platform, matrix=one(platform.matrix), vector=vector)
 
 
 def each[V, R](
@@ -114,16 +147,6 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
 
 
-def put_table(page: Path, name: str, table: str) -> None:
-    """A table written between its marks in a page."""
-    first, last = f"<!-- {name}: made by `make -C studies` -->\n", f"<!-- end of {name} -->"
-    before, mark, rest = page.read_text(encoding="utf-8").partition(first)
-    if not mark:
-        raise wrong(str(page), f"the mark {first.strip()}", "none")
-    after = rest.partition(last)[2]
-    page.write_text(f"{before}{first}\n{table}\n\n{last}{after}", encoding="utf-8")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """The answer of a study: a document for machines, a text for people, files where asked for."""
@@ -158,19 +181,23 @@ def run(
     answer: Callable[[argparse.Namespace], Answer],
     options: Callable[[Parser], None] = lambda _: None,
     argv: Sequence[str] | None = None,
+    csv: str = "",
 ) -> int:
     """The command of a study: its answer as tables or JSON, in a folder too; the exit code.
 
-    about: the docstring of its `__main__`.
+    about: the docstring of its `__main__`. csv: the file of rows that it has to be given, if any.
     """
     parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     options(parser)
+    if csv:
+        parser.add_argument("--csv", metavar="FILE", help=csv)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("-o", "--output", metavar="DIR", help="write the answer's files there")
     parser.add_argument("--force", action="store_true", help="into a folder with other files too")
     asked = parser.parse_args(argv)
     try:
-        _check_folder(asked.output, asked.force)
+        if csv and not asked.csv:
+            raise wrong("--csv", csv, "none", "give --csv FILE")
         found = answer(asked)
         if asked.output:
             fm.save(found, asked.output, force=asked.force)
@@ -182,32 +209,3 @@ def run(
         print(f"{'Infeasible' if code.get(name) == 1 else name}: {line}", file=sys.stderr)
         return code.get(name, 2)
     return 0
-
-
-def _check_folder(folder: str | None, force: bool) -> None:
-    """Raise SpecError where the answer could not be written: before the work is done."""
-    path = Path(folder or ".")
-    if folder is None or force or not path.exists() or (path / "result.json").exists():
-        return
-    if not path.is_dir() or any(path.iterdir()):
-        condition = "a new or an empty folder, or one that flat-mapper wrote"
-        raise wrong(folder, condition, "another", "choose another, or add --force")
-
-
-def csv_option(what: str) -> Callable[[Parser], None]:
-    """The option for the file of rows."""
-
-    def add(parser: Parser) -> None:
-        parser.add_argument("--csv", metavar="FILE", help=what)
-
-    return add
-
-
-def csv_of(asked: argparse.Namespace, what: str) -> Path:
-    """The file that was given.
-
-    raises: SpecError where none was.
-    """
-    if not asked.csv:
-        raise wrong("--csv", what, "none", "give --csv FILE")
-    return Path(asked.csv)

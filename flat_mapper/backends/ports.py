@@ -111,8 +111,6 @@ def _of_group(
             if name == level.name:
                 part = instances / max(instances, most)
                 read, written = read + part * out, written + part * back
-        if level.name == platform.dram.name:
-            read, written = read + group.spill_words / 2, written + group.spill_words / 2
         yield from _too_much(group, cycles, level, read, written)
     yield from _of_boundary(group, cycles, own, platform)
 

@@ -1,4 +1,4 @@
-"""Einsums that run together: the shared bandwidths, the spilled words, and the schedule."""
+"""Einsums that run together: the shared bandwidths, and the schedule."""
 
 from __future__ import annotations
 
@@ -46,7 +46,6 @@ class GroupTerms:
     first: Words  # that the first pass waits for, and that are left after the last
     turns: tuple[TurnParts, ...]  # none where every transfer overlaps every compute
     buffer: BufferUse
-    spilled: int
     rounds: Rounds | None = None
     rows: UnevenRows | None = None  # where units take turns: at once, they even them out
 
@@ -122,7 +121,6 @@ def group_terms(
     for member in members:
         compute[member.unit] = compute.get(member.unit, 0) + member.compute_cycles
         ideal[member.unit] = ideal.get(member.unit, 0.0) + member.ideal_cycles
-    spilled = _spill_words(platform, group, policy, use, stats) if policy.overflow == "spill" else 0
     together = len(members) > 1 and policy.prefetch != "ideal"
     names = whole_group(workload, group.names, policy)
     first = _first_words(workload, platform, group, everything=together)
@@ -142,12 +140,11 @@ def group_terms(
         compute=compute,
         ideal=ideal,
         inside=_inside(platform, members),
-        moved=_moved(members, spilled),
+        moved=_moved(members),
         staged=staged,
         first={t: (first.get(t, 0.0), last.get(t, 0.0)) for t in dict.fromkeys((*first, *last))},
         turns=turn_parts(workload, platform, group, names) if together else (),
         buffer=use,
-        spilled=spilled,
         rounds=rounds_of(
             *(workload, group.names, group.phases, use.level),
             handed_inside(workload, platform, group),
@@ -160,18 +157,16 @@ def alone(terms: GroupTerms, platform: Platform) -> GroupStats:
     """A group by itself on one core, with DRAM outside."""
     outside = only_dram(platform.dram, terms.moved)
     latency = terms.latency(outside)
-    cold = latency.exposed + terms.policy.tile_start_cycles * terms.passes
     return GroupStats(
         names=terms.group.names,
         schedule=terms.group.schedule,
         compute_cycles=terms.compute,
         ideal_cycles=terms.ideal,
         transfer_cycles={**outside.by_name(terms.moved), **terms.inside},
-        cold_start_cycles=cold,
-        cycles=ceil(latency.cycles + cold - 1e-9),
+        cold_start_cycles=latency.exposed,
+        cycles=ceil(latency.cycles + latency.exposed - 1e-9),
         bottleneck=latency.bottleneck,
         buffer=terms.buffer,
-        spill_words=terms.spilled,
         slack_cycles=latency.slack,
     )
 
@@ -181,14 +176,12 @@ def _add(words: dict[str, tuple[float, float]], tensor: str, read: float, writte
     words[tensor] = before[0] + read, before[1] + written
 
 
-def _moved(members: list[EinsumStats], spilled: int) -> dict[str, tuple[float, float]]:
-    """Words at the outermost level, by tensor; half of what spills goes out, half comes back."""
+def _moved(members: list[EinsumStats]) -> dict[str, tuple[float, float]]:
+    """Words at the outermost level, by tensor."""
     found: dict[str, tuple[float, float]] = {}
     for member in members:
         for t in member.levels[0].tensors:
             _add(found, t.tensor, t.words_read, t.words_written)
-    if spilled:
-        _add(found, "", spilled / 2, spilled / 2)
     return found
 
 
@@ -240,37 +233,3 @@ def _last_words(workload: Workload, platform: Platform, group: GroupMapping) -> 
                 tensor, platform.dram.name
             )
     return found
-
-
-def _spill_words(
-    platform: Platform,
-    group: GroupMapping,
-    policy: Policy,
-    use: BufferUse,
-    stats: Mapping[str, EinsumStats],
-) -> int:
-    """Words that go to DRAM and back because the shared buffer is too small.
-
-    The fraction of the live words that does not fit is taken from every access to what the shared
-    level keeps; of the tensors in `spill_streamed`, from every word that passes it by. An output
-    that the compute units accumulate there is read at every update, the first one included; one
-    that arrives finished and leaves for DRAM anyway costs nothing more.
-    source: the FLAT simulator's soft overflow (FuseMax artifact, flat_validation.csv).
-    """
-    if not use.spilled:
-        return 0
-    touched = 0.0
-    for mapping in group.einsums:
-        passing, held, *inner = (lv.tensors for lv in stats[mapping.einsum].levels)
-        kept = mapping.kept_at(use.level)
-        inside = {t.tensor for tensors in inner for t in tensors}
-        off_chip = mapping.kept_at(platform.dram.name)
-        for t in held:
-            if t.scalar_updates and t.tensor not in inside:
-                touched += 2 * t.scalar_updates * t.share
-            elif not (t.scalar_updates and t.tensor in off_chip):
-                touched += (t.scalar_reads + t.scalar_updates) * t.share
-        for t in passing:
-            if t.tensor in policy.spill_streamed and t.tensor not in kept:
-                touched += (t.scalar_reads + t.scalar_updates) * t.share
-    return round(use.spilled * touched)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from itertools import dropwhile
 from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Platform
@@ -106,8 +105,7 @@ def tile_occupancies(
             kept = tensor in mapping.kept_at(home)
             if policy.passing == "free" and tensor in copies.off_chip and not kept:
                 continue
-            early = policy.drain == "early" and access.is_output and tensor not in group.staged
-            values = shared_tile(workload, arch, mapping, tensor, home, early=early)
+            values = shared_tile(workload, arch, mapping, tensor, home)
             key = classes.get(tensor, tensor)
             # What a mapping fetches from DRAM overwrites nothing, though its maker is left out.
             fetched = workload.producers.get(tensor) not in group.names
@@ -174,19 +172,9 @@ def buffer_use(
 
 
 def shared_tile(
-    workload: Workload,
-    arch: Architecture,
-    mapping: EinsumMapping,
-    tensor: str,
-    level: str,
-    *,
-    early: bool = False,
+    workload: Workload, arch: Architecture, mapping: EinsumMapping, tensor: str, level: str
 ) -> int:
-    """Values of a tensor's tile at a level: whole where kept, inner where streamed.
-
-    early: count only what is alive at once of an output that leaves as soon as it is complete:
-           its tile under the level's outermost loops, as far as those are over its own ranks.
-    """
+    """Values of a tensor's tile at a level: whole where kept, inner where streamed."""
     outside = True
     inner: dict[str, int] = {}
     staged = tensor in mapping.kept_at(level)
@@ -197,9 +185,6 @@ def shared_tile(
             if not staged:
                 continue
         if not outside:
-            loops = mapping.at(slot)
-            if early and slot.node == level:
-                loops = tuple(dropwhile(lambda loop: loop.rank in ranks, loops))
-            for loop in loops:
+            for loop in mapping.at(slot):
                 inner[loop.rank] = inner.get(loop.rank, 1) * loop.factor
     return prod(min(inner.get(r, 1), workload.rank_sizes[r]) for r in ranks)

@@ -151,11 +151,9 @@ class BufferUse:
         return sum(words for _, words in self.terms)
 
     @property
-    def spilled(self) -> float:
-        """Fraction of the live words that does not fit, 0 to 1."""
-        if self.capacity_words is None or self.live_words <= self.capacity_words:
-            return 0.0
-        return 1.0 - self.capacity_words / self.live_words
+    def fits(self) -> bool:
+        """True if the level has room for them."""
+        return self.capacity_words is None or self.live_words <= self.capacity_words
 
     def to_dict(self) -> dict[str, object]:
         """Capacity, live words and what they are."""
@@ -209,7 +207,6 @@ class GroupStats:
     cycles: int
     bottleneck: str  # the unit or level that sets `cycles`
     buffer: BufferUse
-    spill_words: int = 0  # extra words to and from DRAM
     slack_cycles: float = 0.0  # by so many `cycles` may be above an execution, see `Latency`
     cores: CoreUse | None = None  # where tiles are given out to cores
 
@@ -262,7 +259,6 @@ class Result:
     word_bytes: float
     bound: Bound
     products: tuple[str, ...] = ()  # Einsums that are products on the matrix path
-    spill_pj_per_word: float = 0.0
     leak_pj_per_cycle: Mapping[str, float] = field(default_factory=dict)  # by component
     unpriced_networks: tuple[str, ...] = ()  # that cost nothing, as nothing says what they do
     power_limit_w: float | None = None  # the chip's own, all its components together
@@ -292,15 +288,9 @@ class Result:
         return self.cycles * self.cycle_seconds
 
     @property
-    def spill_energy_pj(self) -> float:
-        """Energy of what the shared buffer spills to DRAM and back."""
-        return sum(r.repeat * r.spill_pj_per_word * g.spill_words for r, g in self._all_groups)
-
-    @property
     def dynamic_pj(self) -> float:
         """Energy of every access, network and compute."""
-        used = sum(r.repeat * sum(e.energy_pj for e in r.einsums) for r in self._runs)
-        return used + self.spill_energy_pj
+        return sum(r.repeat * sum(e.energy_pj for e in r.einsums) for r in self._runs)
 
     @property
     def leakage_by(self) -> dict[str, float]:
@@ -319,11 +309,8 @@ class Result:
 
     @property
     def offchip_words(self) -> float:
-        """Words through DRAM's ports, spills included."""
-        return sum(
-            r.repeat * (offchip_words(r.einsums, r.dram) + sum(g.spill_words for g in r.groups))
-            for r in self._runs
-        )
+        """Words through DRAM's ports."""
+        return sum(r.repeat * offchip_words(r.einsums, r.dram) for r in self._runs)
 
     @property
     def offchip_bytes(self) -> float:
@@ -394,8 +381,6 @@ class Result:
                 for n in stats.network:
                     add(stats.einsum, n.component, n.tensor, run.repeat * n.energy_pj)
                 add(stats.einsum, stats.unit, "compute", run.repeat * stats.compute_energy_pj)
-        if self.spill_energy_pj:
-            add("spill", self.dram, "spill", self.spill_energy_pj)
         leakage = fsum(self.leakage_by.values())
         return {name: _closed(cut, leakage, self.energy_pj) for name, cut in cuts.items()}
 

@@ -138,8 +138,6 @@ def _check(quantity: str, workload: Workload, mapspace: Mapspace, target: Target
         raise SpecError(expected("need", f"one of {', '.join(QUANTITIES)}", quantity))
     if not target.latency and not 0 < target.value <= 1:
         raise SpecError(expected("need: utilization", "a share > 0 and <= 1", target.value))
-    if mapspace.policy.overflow != "reject":
-        raise SpecError(expected(f"need: {mapspace.name}", "overflow: reject", "spill"))
 
 
 def _check_unit(workload: Workload, platform: Platform, unit: str) -> None:

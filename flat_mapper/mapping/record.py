@@ -5,7 +5,7 @@
       workload: {...}                      # written out: ranks and every Einsum
       arch: [edge.yaml, edge.sfu.yaml]     # relative to the record; the matrix path first; or a
                                            # shipped name
-      policy: {buffering: 2.0, in_place: true, overflow: reject, softmax: charged}
+      policy: {buffering: 2.0, in_place: true, softmax: charged}
       groups:
       - einsums: [QK, ..., AV]             # execution order
         level: GLB                         # the fusion level; left out where it is the outermost
@@ -40,14 +40,14 @@ from flat_mapper.arch.reader import load_architecture, platform_files, platform_
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.mapping.values import (
+    GONE,
+    GONE_NOW,
     Accounting,
-    Drain,
     EinsumMapping,
     FusedMapping,
     Granularity,
     GroupMapping,
     Loop,
-    Overflow,
     Passing,
     Policy,
     Prefetch,
@@ -61,7 +61,6 @@ from flat_mapper.spec.document import (
     BITS,
     COPIES,
     COUNT,
-    CYCLES,
     checked,
     place,
     refuse_unknown,
@@ -90,7 +89,7 @@ RECORD_COMMENT = (
     "A fused mapping of flat-mapper; `flat-mapper evaluate` prices it again.",
     "Loops run outermost first. P=32,5 is 32 passes, and 5 in the last pass of the loops above.",
 )
-_RULES = ("passing", "drain", "spill_streamed", "tile_start_cycles", "prefetch")  # of other tools
+_RULES = ("passing", "prefetch")  # of other tools
 _LOOP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([0-9]{1,18})(?:,([0-9]{1,18}))?")
 
 
@@ -116,7 +115,6 @@ def record_document(
             "policy": {
                 "buffering": policy.buffering,
                 "in_place": policy.in_place,
-                "overflow": policy.overflow,
                 "softmax": policy.softmax,
                 **_other_rules(policy),
             },
@@ -284,16 +282,16 @@ def _integers(node: object, key: str, where: str) -> dict[str, int]:
 
 
 def _policy(node: object, where: str) -> Policy:
-    refuse_unknown(node, ("buffering", "in_place", "overflow", "softmax", *_RULES), where)
+    refuse_unknown(node, ("buffering", "in_place", "softmax", *_RULES, *GONE), where)
+    section = section_of(node, where)
+    for key, off in GONE.items():
+        if (got := section.get(key, off)) != off:
+            raise SpecError(expected(place(where, section, key), f"{off!r}", got, GONE_NOW))
     return Policy(
         buffering=take(node, "buffering", float, where, above=0, within=COPIES),
         in_place=take(node, "in_place", bool, where),
-        overflow=take_choice(node, "overflow", get_args(Overflow), where),
         softmax=take_choice(node, "softmax", get_args(Accounting), where),
         passing=take_choice(node, "passing", get_args(Passing), where, "held"),
-        drain=take_choice(node, "drain", get_args(Drain), where, "whole"),
-        spill_streamed=tuple(str(t) for t in take_list(node, "spill_streamed", str, where, ())),
-        tile_start_cycles=take(node, "tile_start_cycles", int, where, 0, within=CYCLES),
         prefetch=take_choice(node, "prefetch", get_args(Prefetch), where, "held"),
     )
 

@@ -16,7 +16,7 @@
         phases: [[QK], [softmax, AV]]  # of the schedule `phases`: who works at one time
         tiles: {P: [64, 128]}          # the tile sizes that a shared rank may take
         if_present: false              # true: a problem may have nothing of a group or a list
-      policy: {buffering: 2, in_place: true, overflow: reject, softmax: charged}
+      policy: {buffering: 2, in_place: true, softmax: charged}
       constraints:                     # Timeloop's; without `einsum` they hold for every Einsum
       - {einsum: QK, target: PE, type: spatial, permutation: [E, M], split: 1}
       - {target: RF, type: temporal, factors: [M=1, P<=8], permutation: [P]}
@@ -52,9 +52,10 @@ from flat_mapper.mapping.space import (
     Staging,
 )
 from flat_mapper.mapping.values import (
+    GONE,
+    GONE_NOW,
     Accounting,
     Granularity,
-    Overflow,
     Passing,
     Phases,
     Policy,
@@ -247,11 +248,9 @@ FUSION_KEYS = (
     *("level", "cores", "intermediates"),
     *LIMIT_KEYS,
 )
-POLICY_KEYS = ("buffering", "in_place", "overflow", "softmax", "passing")
 GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
 STAGINGS: tuple[Staging, ...] = get_args(Staging)
 SCHEDULES: tuple[Schedule | Literal["any"], ...] = (*get_args(Schedule), "any")
-OVERFLOWS: tuple[Overflow, ...] = get_args(Overflow)
 ACCOUNTINGS: tuple[Accounting, ...] = get_args(Accounting)
 PASSINGS: tuple[Passing, ...] = get_args(Passing)
 
@@ -432,9 +431,12 @@ def _sizes(section: Section, rank: str, where: str) -> tuple[int, ...]:
 
 
 def _policy(outline: FilePart) -> Policy:
-    part = outline.inner("policy", POLICY_KEYS)
+    part = outline.inner("policy", ("buffering", "in_place", "softmax", "passing", *GONE))
     if part is None:
         return Policy()
+    for key, off in GONE.items():
+        if part.body.get(key, off) != off:
+            part.fault(key, f"{off!r}", part.body[key], GONE_NOW)
     default = Policy()
     buffering = part.faults.attempt(
         take, part.body, "buffering", float, part.where, default.buffering, within=COPIES
@@ -444,7 +446,6 @@ def _policy(outline: FilePart) -> Policy:
     return Policy(
         buffering=default.buffering if buffering is None else float(buffering),
         in_place=part.flag("in_place", default.in_place),
-        overflow=part.choice("overflow", OVERFLOWS, default.overflow),
         softmax=part.choice("softmax", ACCOUNTINGS, default.softmax),
         passing=part.choice("passing", PASSINGS, default.passing),
     )

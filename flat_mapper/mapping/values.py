@@ -16,9 +16,7 @@ Phases = tuple[tuple[str, ...], ...]  # of Einsums; see `mapping.order`
 # How tiles are given out along each loop of `cores`: the larger ones first, or as the loop runs,
 # each to the core that is free first; or in lists, see `mapping.cores.tiles`.
 TileOrder = Literal["largest", "loop", "lists"]
-Overflow = Literal["reject", "spill"]
 Accounting = Literal["charged", "free"]
-Drain = Literal["whole", "early"]
 Prefetch = Literal["held", "ideal"]
 Passing = Literal["held", "free"]
 
@@ -117,19 +115,21 @@ class GroupMapping:
         return bool(self.level or self.cores)
 
 
+# Rules of FLAT's simulator that policies had, and what files say where they are off.
+GONE: Mapping[str, object] = {
+    **{"overflow": "reject", "drain": "whole", "spill_streamed": [], "tile_start_cycles": 0}
+}
+GONE_NOW = "leave it out: FLAT's simulator is python -m studies.simulator, from the project's root"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """The accounting rules a mapping is held to; every result prints them."""
 
     buffering: float = 2.0  # copies of whatever crosses DRAM; 2 = double buffering
     in_place: bool = True  # softmax overwrites the scores: one buffer for QK, QK_exp and A
-    overflow: Overflow = "reject"
     softmax: Accounting = "charged"
     passing: Passing = "held"  # free: what streams past the shared level takes no room there
-    # The next four are rules of FLAT's simulator that this model does not hold by itself.
-    drain: Drain = "whole"  # early: an unstaged output frees its part as soon as that is complete
-    spill_streamed: tuple[str, ...] = ()  # streamed tensors that an overflow hits as well
-    tile_start_cycles: int = 0  # cycles lost at the start of every FLAT-tile
     # held: a transfer runs ahead only into copies that the buffer holds; ideal: it always does.
     prefetch: Prefetch = "held"
 

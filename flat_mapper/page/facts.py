@@ -290,7 +290,6 @@ def _group(
         cold_start_cycles=take(part, "cold_start_cycles", float, where),
         transfer_cycles=_numbers(part, "transfer_cycles", where),
         offchip=peaks.offchip,
-        spill_words=take(part, "spill_words", int, where, 0),
         held=tuple(
             _holding(name, part, f"{inside}.held.{name}", names) for name, part in held.items()
         ),

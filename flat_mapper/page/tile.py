@@ -16,7 +16,6 @@ from typing import Literal
 from flat_mapper.mapping.order import overlaps
 
 SegmentKind = Literal["compute", "transfer", "cold start"]
-SPILL = "spill"  # words that leave the shared buffer for DRAM and come back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +55,6 @@ class Group:
     cold_start_cycles: float
     transfer_cycles: Mapping[str, float]  # by level
     offchip: str  # name of the off-chip level
-    spill_words: int
     held: tuple[Holding, ...]
     level: str  # the shared buffer
     capacity_words: int | None
@@ -178,8 +176,6 @@ def _transfers(group: Group) -> Iterator[tuple[str, float]]:
     for work in group.works:
         for tensor, moved in work.offchip_words.items():
             words[tensor] = words.get(tensor, 0) + moved
-    if group.spill_words:
-        words[SPILL] = group.spill_words
     cycles = group.transfer_cycles.get(group.offchip, 0.0) / group.flat_tiles
     total = sum(words.values())
     for tensor, moved in words.items():

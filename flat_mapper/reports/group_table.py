@@ -20,7 +20,7 @@ _WIDE = 48  # chosen: characters of a line of names; a table with two such colum
 class GroupCost:
     """One group's part of one run of a cascade.
 
-    energy_pj: of its Einsums, its spills, and the leakage of its cycles.
+    energy_pj: of its Einsums, and the leakage of its cycles.
     kept: of each level the intermediates that live there and never see DRAM.
     saved_bytes: what each Einsum on its own moves at least and the group does not: an intermediate
         goes to DRAM once, and comes back once for each Einsum that reads it.
@@ -56,7 +56,6 @@ def group_cost(
     """One group's part of one run of the cascade."""
     einsums = [e for e in result.einsums if e.einsum in stats.names]
     leak = fsum(result.leak_pj_per_cycle.values())
-    spill = stats.spill_words
     kept: dict[str, tuple[str, ...]] = {}
     saved = 0.0
     for tensor, level in _inside(workload, result, mapping):
@@ -67,11 +66,9 @@ def group_cost(
     return GroupCost(
         names=stats.names,
         latency_s=stats.cycles * result.cycle_seconds,
-        energy_pj=fsum(
-            (*(e.energy_pj for e in einsums), spill * result.spill_pj_per_word, leak * stats.cycles)
-        ),
-        offchip_bytes=(offchip_words(einsums, result.dram) + spill) * result.word_bytes,
-        saved_bytes=max(saved - spill, 0.0) * result.word_bytes,
+        energy_pj=fsum((*(e.energy_pj for e in einsums), leak * stats.cycles)),
+        offchip_bytes=offchip_words(einsums, result.dram) * result.word_bytes,
+        saved_bytes=saved * result.word_bytes,
         kept=kept,
     )
 

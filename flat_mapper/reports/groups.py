@@ -78,7 +78,6 @@ def _group_dict(
         "compute_cycles": dict(stats.compute_cycles),
         "transfer_cycles": dict(stats.transfer_cycles),
         "bottleneck": stats.bottleneck,
-        "spill_words": stats.spill_words,
         **group_cost(workload, result, mapping, stats).to_dict(),
         "buffer": {
             "level": stats.buffer.level,

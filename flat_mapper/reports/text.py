@@ -91,7 +91,6 @@ def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[
             "softmax": policy.softmax,
             "in_place": policy.in_place,
             "buffering": policy.buffering,
-            "overflow": policy.overflow,
             **({} if policy.passing == "held" else {"passing": policy.passing}),
         },
         "buffer": {name: use.to_dict() for name, use in result.buffers().items()},
@@ -306,10 +305,7 @@ def policy_text(results: Mapping[str, Result]) -> str:
         placed = "in place" if policy.in_place else "not in place"
         charged = f"softmax {policy.softmax}"
         passing = "" if policy.passing == "held" else f"; passing {policy.passing}"
-        rule = (
-            f"{charged}, {placed}; schedule {schedules}; buffering {policy.buffering:g}; "
-            f"overflow {policy.overflow}{passing}"
-        )
+        rule = f"{charged}, {placed}; schedule {schedules}; buffering {policy.buffering:g}{passing}"
         by_rule.setdefault(rule, []).append(name)
     return "\n".join(f"{', '.join(names)}: {rule}" for rule, names in by_rule.items())
 

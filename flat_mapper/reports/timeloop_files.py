@@ -21,7 +21,7 @@ from flat_mapper.timeloop.write import Lowering
 from flat_mapper.workload.graph import Workload
 
 SMALL = 1e-6  # chosen: of the whole energy, what the line does not name
-LEAKAGE, NETWORKS, SPILLS, NONE = "leakage", "networks", "spills", "what has no folder"
+LEAKAGE, NETWORKS, NONE = "leakage", "networks", "what has no folder"
 WIDTHS = "words of other widths"
 TURNS = "tiles that return with every turn of a group"
 FOUND = "what levels outside the cores hold already"  # of earlier rounds, Einsums, or from before
@@ -110,7 +110,6 @@ def told_of(workload: Workload, result: Result, lowering: Lowering) -> TimeloopF
     apart: dict[str, float] = {
         LEAKAGE: fsum(result.leakage_by.values()) / result.repeat,
         NETWORKS: fsum(n.energy_pj for stats in result.einsums for n in stats.network),
-        SPILLS: result.spill_energy_pj / result.repeat,
     }
     folders = []
     for one in lowering.asked:

@@ -116,7 +116,7 @@ def fused_tree_text(workload: Workload, platform: Platform, fused: FusedMapping)
     passing = "" if policy.passing == "held" else f", passing {policy.passing}"
     lines = (
         f"{workload.name} on {platform.name}: {sizes}",
-        f"{rules}, overflow {policy.overflow}{passing}",
+        f"{rules}{passing}",
     )
     below = tuple(
         _on_cores(workload, platform, group, whole_group(workload, group.names, policy))

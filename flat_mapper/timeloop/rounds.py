@@ -41,8 +41,8 @@ def held_words(workload: Workload, platform: Platform, fused: FusedMapping) -> d
     """By Einsum, words of the shared level that its own kept tiles, each counted once, must leave.
 
     In a group these are the terms of `buffer_use` less the Einsum's own kept tiles: tiles of the
-    others, second copies, streamed tiles. The number is negative where tensors share one buffer,
-    or where the group spills: Timeloop would count such tiles side by side and in full.
+    others, second copies, streamed tiles. The number is negative where tensors share one buffer:
+    Timeloop would count such tiles side by side and in full.
     An operator alone has free tiles; what it loses is the room for the second copies.
     """
     held: dict[str, int] = {}
@@ -64,8 +64,8 @@ def overfull_words(workload: Workload, platform: Platform, fused: FusedMapping) 
     """By Einsum, words of its own kept tiles at the shared level, where these exceed what it has.
 
     Timeloop counts every tensor's tile in full. Over a group, tensors that share a buffer count
-    once (softmax in place), and a group may spill: such a mapping fits, and Timeloop would refuse
-    an Einsum of it. A group that does not fit is left out: Timeloop is right to refuse it.
+    once (softmax in place): such a mapping fits, and Timeloop would refuse an Einsum of it. A group
+    that does not fit is left out: Timeloop is right to refuse it.
     """
     level, overfull = shared_level(platform), dict[str, int]()
     if level.usable_words is None:
@@ -77,8 +77,7 @@ def overfull_words(workload: Workload, platform: Platform, fused: FusedMapping) 
             if unit == "matrix" or platform.vector is not None:
                 words = _kept_words(workload, platform, mapping)
                 asked |= {mapping.einsum: words} if words > level.usable_words else {}
-        spills = fused.policy.overflow == "spill"
-        if asked and (spills or not buffer_use(workload, platform, group, fused.policy).spilled):
+        if asked and buffer_use(workload, platform, group, fused.policy).fits:
             overfull |= asked
     return overfull
 
@@ -180,8 +179,8 @@ def _with_room(
     note = (
         f"{level.name} is {rows} rows deep here, and {has} in {arch.name}: Timeloop counts the "
         f"tile of every tensor in full, {words} words. The fused group is judged as a whole: "
-        "tensors that share a buffer (softmax in place) count once there, and what spills is "
-        "charged. No count depends on the depth, and ERT.yaml has the energies of the real one."
+        "tensors that share a buffer (softmax in place) count once there. No "
+        "count depends on the depth, and ERT.yaml has the energies of the real one."
     )
     return with_depth(arch, level.name, rows), (note,)
 

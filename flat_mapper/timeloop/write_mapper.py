@@ -77,8 +77,8 @@ def mapper_files(
     change = f"reduced by the {held_words} words that {einsum.name} may not take."
     if held_words < 0:
         change = (
-            f"enlarged by {-held_words} words: tensors of {einsum.name} that share a buffer, or "
-            "spill, count in full here."
+            f"enlarged by {-held_words} words: tensors of {einsum.name} that share a buffer "
+            "count in full here."
         )
     comment = [
         f"{arch.name} with {shared} {change}",

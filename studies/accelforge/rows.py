@@ -17,13 +17,42 @@ from pathlib import Path
 
 from studies.accelforge.chips import CHIPS, workload_of
 from studies.accelforge.choice import Found, Objective, best, cost_to_lower
-from studies.accelforge.seconds import SECONDS
-from studies.common import Columns, among, grid, read_rows, wrong
+from studies.common import Columns, choice_of, grid, number_of, read_rows, wrong
 
 NEEDED = ("arch", "workload", "fusion", "objective", "energy", "latency")
 OBJECTIVES: Mapping[str, Objective] = {"energy-delay product": "edp", "energy": "energy"}
 SAME = 1e-5  # AccelForge's latencies are in single precision
 NOT_MODELLED = "not modelled"
+_PREFILL = "BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=2048"
+_SHORT = "BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=256"
+_DECODE = "BATCH_SIZE=1,DECODE=True,N_CACHED_TOKENS=2047,N_NEW_TOKENS=1"
+_CHAIN = "KN=64,M=64,N_EINSUMS=2"
+# CPU seconds of AccelForge's own searches, on docs/performance.md's machine, by chip, workload,
+# parameters, and fused or not. Source: its `map_workload_to_arch` at 1c1929c2 for each row in turn,
+# one process with one job, at most one fused loop; unfused with every tensor kept outside.
+SECONDS: Mapping[tuple[str, str, str, str], float] = {
+    ("eyeriss", "gpt3_6.7B", _DECODE, "fused"): 49.4,
+    ("eyeriss", "gpt3_6.7B", _DECODE, "unfused"): 16.6,
+    ("eyeriss", "matmuls", _CHAIN, "fused"): 9.0,
+    ("eyeriss", "matmuls", _CHAIN, "unfused"): 3.4,
+    ("simba", "gpt3_6.7B", _PREFILL, "fused"): 74.8,
+    ("simba", "gpt3_6.7B", _PREFILL, "unfused"): 18.4,
+    ("simba", "three_matmuls_annotated", "", "fused"): 10.0,
+    ("simba", "three_matmuls_annotated", "", "unfused"): 4.3,
+    ("simple", "gpt3_175B", _PREFILL, "fused"): 20.2,
+    ("simple", "gpt3_175B", _PREFILL, "unfused"): 3.7,
+    ("simple", "three_matmuls_annotated", "", "unfused"): 1.2,
+    ("snowcat", "gpt3_175B", _SHORT, "unfused"): 2.3,
+    ("snowcat", "gpt3_6.7B", _SHORT, "unfused"): 2.3,
+    ("snowcat", "three_matmuls_annotated", "", "unfused"): 0.9,
+    ("snowcat", "qwen3_30B_A3B", _SHORT, "unfused"): 4.6,
+    ("snowcat", "mobilenet_28", "", "unfused"): 2.7,
+    ("snowcat", "llama4_scout", f"ATTENTION_TYPE=grouped_query,{_SHORT}", "unfused"): 6.3,
+    ("tpu_v4i", "gpt3_175B", _DECODE, "fused"): 119.8,
+    ("tpu_v4i", "gpt3_175B", _DECODE, "unfused"): 33.8,
+    ("tpu_v4i", "three_matmuls_annotated", "", "fused"): 18.5,
+    ("tpu_v4i", "three_matmuls_annotated", "", "unfused"): 6.0,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +103,9 @@ def _row(where: str, row: Columns) -> AccelforgeRow:
         if not row.get(name):
             raise wrong(f"{where}: {name}", "a value", "none")
     for name in ("energy", "latency"):
-        _number(f"{where}: {name}", row[name])
-    for name, words in (("objective", tuple(OBJECTIVES)), ("fusion", ("fused", "unfused"))):
-        if row[name] not in words:
-            raise among(f"{where}: {name}", words, row[name])
+        number_of(where, row, name)
+    choice_of(where, row, "objective", tuple(OBJECTIVES))
+    choice_of(where, row, "fusion", ("fused", "unfused"))
     if row["arch"] not in CHIPS:
         why = f"the chip {row['arch']} is not among {', '.join(CHIPS)}"
         return AccelforgeRow(columns=row, found=None, reason=why, verdict=NOT_MODELLED)
@@ -89,16 +117,6 @@ def _row(where: str, row: Columns) -> AccelforgeRow:
         why = "no mapping of mapspaces/accelforge has these sizes"
         return AccelforgeRow(columns=row, found=None, reason=why, verdict=NOT_MODELLED)
     return _answered(row, found)
-
-
-def _number(where: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1
-    if not 0 <= number < inf:
-        raise wrong(where, "a number >= 0", text)
-    return number
 
 
 def _their_seconds(row: Columns) -> float | None:
@@ -126,7 +144,8 @@ def _reason(row: Columns, found: Found) -> str:
     told = [f"latency {found.latency / latency - 1:+.4%}"] if latency else []
     told.append(f"energy {found.energy / energy - 1:+.4%}")
     parts = (word.partition("=") for word in row.get("energy_by_component", "").split())
-    theirs = {name: _number(f"energy_by_component: {name}", text) for name, _, text in parts}
+    given = {name: text for name, _, text in parts}
+    theirs = {name: number_of("energy_by_component", given, name) for name in given}
     for name in dict.fromkeys((*theirs, *found.by_component)):
         off = (found.by_component.get(name, 0.0) - theirs.get(name, 0.0)) / energy
         if theirs and abs(off) > SAME:

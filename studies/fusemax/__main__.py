@@ -10,23 +10,22 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from studies.common import Answer, csv_of, csv_option, run
+from studies.common import Answer, run
 from studies.fusemax.rows import fusemax_rows, fusemax_text
-
-WHAT = "a file of the FuseMax artifact's results"
 
 
 def answer(asked: argparse.Namespace) -> Answer:
     """Every row of the file, priced."""
-    rows = fusemax_rows(csv_of(asked, WHAT))
+    rows = fusemax_rows(Path(asked.csv))
     document = {"rows": [row.to_dict() for row in rows]}
     return Answer(kind="reproduce-fusemax", document=document, text=fusemax_text(rows))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    return run(__doc__, answer, csv_option(WHAT), argv)
+    return run(__doc__, answer, argv=argv, csv="a file of the FuseMax artifact's results")
 
 
 if __name__ == "__main__":

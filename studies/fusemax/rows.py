@@ -26,25 +26,43 @@ from pathlib import Path
 
 import flat_mapper as fm
 from flat_mapper.values import (
+    Einsum,
+    EinsumMapping,
     Ert,
-    Fanout,
+    FusedMapping,
+    GroupMapping,
+    Loop,
     MappingRecord,
-    MemoryLevel,
     Platform,
     Result,
+    Slot,
     Workload,
     edit_platform,
     energies,
 )
-from studies.common import ROOT, Columns, among, evaluated, grid, read_rows, wrong
-from studies.fusemax.block import (
-    DRAM,
-    L3,
-    Kind,
-    block_mapping,
-    handed_on_pj,
+from studies.common import (
+    ROOT,
+    Columns,
+    choice_of,
+    evaluated,
+    grid,
+    number_of,
+    read_rows,
+    with_level,
+    wrong,
 )
 
+L3, DRAM = "GLB", "DRAM"
+IN_PE: Mapping[str, tuple[str, ...]] = {"QK": ("QK",), "SLNV": ("SLN",)}  # a word of each PE
+# What Einsums read from L3 and write into it. source: `keep` of L3 in the artifact's mappings, of
+# FuseMax's array and of FLAT's machine; all else there goes from register to register.
+READS = {
+    "QK": ("Q", "K"),
+    **{"SLNV": ("V",), "RM": ("RM",), "SPD": ("RD",), "SPNV": ("RNV",), "AV": ("RNV", "RD")},
+}
+WRITES = {"QK": ("Q", "K"), "SLNV": ("V",), "RM": ("RM",), "RD": ("RD",), "RNV": ("RNV",)}
+READS_ON_LANES = {**READS, "SLN": ("QK",), "SLNV": ("V", "SLN")}
+WRITES_ON_LANES = {**WRITES, "QK": ("Q", "K", "QK"), "SLN": ("SLN",)}
 CHIP, PROBLEM = "fusemax-proposal", "fusemax-attention"
 BATCH = 64
 ONE_BY_ONE = 262144  # positions beyond which the worst mapping of a batch passes 64-bit counts
@@ -61,6 +79,19 @@ LEAST_BLOCKS = 2  # of a pareto row
 NAMES = ("latency", "traffic", "energy")
 REGISTERS = "energy_in_registers"  # without what the artifact hands on there
 UNITS = {"K": 1024, "M": 1024**2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """The machine of a file of results, apart from its sizes.
+
+    prices: its table of energies. serial: the array finds a tile's maximum one key after another.
+    """
+
+    mapspace: str
+    prices: str = "fusemax-proposal"
+    serial: bool = False
+    on_lanes: bool = False  # the whole softmax
 
 
 KINDS: Mapping[str, Kind] = {
@@ -87,7 +118,7 @@ class FusemaxRow:
     @property
     def l3_words(self) -> tuple[int, int]:
         """Words of L3: that the model asks for, and that the artifact's chip has."""
-        has = _level(fm.load_platform(CHIP)).usable_words or 0
+        has = fm.load_platform(CHIP).matrix.level(L3).usable_words or 0
         return self.result.groups[0].buffer.live_words, has
 
     @property
@@ -113,6 +144,9 @@ class FusemaxRow:
     def to_dict(self) -> dict[str, object]:
         """All columns, and what was found."""
         needs, has = self.l3_words
+        left_out = ["area"] if "area" in self.columns else []
+        if needs > has and "accel" not in self.columns:
+            left_out.append(f"capacity: L3 has {has:,} words, the model's rule asks for {needs:,}")
         return {
             **self.columns,
             "block_queries": self.queries,
@@ -123,15 +157,8 @@ class FusemaxRow:
             "bottleneck": self.result.groups[0].bottleneck,
             "l3_words_needed": needs,
             "l3_words": has,
-            "left_out": _left_out(needs, has, self.columns),
+            "left_out": left_out,
         }
-
-
-def _left_out(needs: int, has: int, row: Columns) -> list[str]:
-    found = ["area"] if "area" in row else []
-    if needs > has and "accel" not in row:
-        found.append(f"capacity: L3 has {has:,} words, the model's rule asks for {needs:,}")
-    return found
 
 
 def fusemax_rows(path: Path) -> list[FusemaxRow]:
@@ -148,10 +175,7 @@ def fusemax_rows(path: Path) -> list[FusemaxRow]:
 
 
 def _row(where: str, name: str, row: Columns) -> FusemaxRow:
-    model = row.get("model", "")
-    if model not in MODELS:
-        raise among(f"{where}: model", MODELS, model)
-    heads, width = MODELS[model]
+    heads, width = MODELS[choice_of(where, row, "model", tuple(MODELS))]
     length, wide = PARETO_LENGTH, 256
     if name == "pareto":
         wide = _size(f"{where}: PE_dim", row.get("PE_dim", ""))
@@ -170,7 +194,7 @@ def _row(where: str, name: str, row: Columns) -> FusemaxRow:
         workload = replace(workload, einsums=tuple(einsums))
     for column in NAMES:
         if row.get(column):
-            _positive(f"{where}: {column}", row[column])
+            number_of(where, row, column, positive=True)
     found = max(_answers(workload, kind, wide, name == "pareto"), key=lambda one: one.queries)
     return replace(found, columns=row)
 
@@ -184,15 +208,6 @@ def _size(where: str, text: str) -> int:
     return int(number) * unit
 
 
-def _positive(where: str, text: str) -> None:
-    try:
-        right = 0 < float(text) < inf
-    except ValueError:
-        right = False
-    if not right:
-        raise wrong(where, "a number > 0", text)
-
-
 def _answers(workload: Workload, kind: Kind, wide: int, pareto: bool) -> Iterator[FusemaxRow]:
     """The answers for growing blocks, the last of which is the row's."""
     edits = {**(LANES if kind.on_lanes else {}), "variables.pe_dim": wide}
@@ -203,19 +218,15 @@ def _answers(workload: Workload, kind: Kind, wide: int, pareto: bool) -> Iterato
         queries = count * wide
         if count < min(least, tiles):
             continue
-        room = inf if pareto else _level(platform).usable_words or inf
+        room = inf if pareto else platform.matrix.level(L3).usable_words or inf
         if count > 1 and _words(workload, kind, queries) > room:
             return
-        if not pareto and _fits(workload, kind, 2 * queries, tiles * wide, room):
+        larger = tiles * wide % (2 * queries) == 0 and _words(workload, kind, 2 * queries) <= room
+        if not pareto and larger:
             continue
         yield (found := _answer(workload, platform, kind, queries))
         if pareto and found.result.groups[0].bottleneck != DRAM:
             return
-
-
-def _fits(workload: Workload, kind: Kind, queries: int, whole: int, room: float) -> bool:
-    """True if a larger block would do as well."""
-    return whole % queries == 0 and _words(workload, kind, queries) <= room
 
 
 def _words(workload: Workload, kind: Kind, queries: int) -> int:
@@ -227,7 +238,7 @@ def _words(workload: Workload, kind: Kind, queries: int) -> int:
 
 def _answer(workload: Workload, platform: Platform, kind: Kind, queries: int) -> FusemaxRow:
     mapping = block_mapping(workload, platform, kind, queries)
-    chip = _with_room(platform)
+    chip = with_level(platform, L3, capacity_words=None)  # as much room as anything asks for
     prices = _prices(kind.prices)
     record = MappingRecord(workload=workload, platform=chip, mapping=mapping)
     result = evaluated(record, prices)
@@ -249,23 +260,84 @@ def _prices(name: str) -> Ert:
     return energies(fm.load_platform(CHIP), path)[0]
 
 
-def _level(platform: Platform) -> MemoryLevel:
-    return platform.matrix.level(L3)
+def block_mapping(workload: Workload, platform: Platform, kind: Kind, queries: int) -> FusedMapping:
+    """The mapping of a block of queries: keys tile by tile inside it, Einsums in turn or beside."""
+    space = fm.load_mapspace(kind.mapspace)
+    blocks = workload.rank_sizes["P"] // queries
+    shared = [Loop(r, workload.rank_sizes[r]) for r in ("B", "H", "N")]
+    shared.insert(2, Loop("P", blocks))
+    loops = tuple(loop for loop in shared if loop.factor > 1)
+    names = tuple(workload.ancestors)
+    schedule = space.fusion.schedule
+    assert schedule != "any"
+    group = GroupMapping(
+        einsums=tuple(
+            _nest(workload, workload.einsum(n), platform, loops, kind, queries) for n in names
+        ),
+        shared=loops,
+        staged=tuple(t for n in names for t in (a.tensor for a in workload.einsum(n).accesses)),
+        schedule=schedule,
+        phases=space.fusion.phases,
+        granularity="tile",
+    )
+    return FusedMapping(groups=(group,), policy=space.policy)
 
 
-def _with_room(platform: Platform) -> Platform:
-    """The chip with as much room in L3 as anything asks for."""
+def handed_on_pj(result: Result, prices: Ert, kind: Kind) -> float:
+    """Energy of what passes through L3 here and from register to register in the artifact."""
+    read, write = (prices.levels[L3][action] for action in ("read", "write"))
+    reads, writes = (READS_ON_LANES, WRITES_ON_LANES) if kind.on_lanes else (READS, WRITES)
+    found = 0.0
+    for stats in result.einsums:
+        level = stats.level(L3)
+        for at in level.tensors if level else ():
+            taken, put = read * at.words_read, write * at.words_written
+            own = taken * (at.tensor in reads.get(stats.einsum, ()))
+            own += put * (at.tensor in writes.get(stats.einsum, ()))
+            found += at.energy_pj * (1 - own / (taken + put)) if taken + put else 0.0
+    return found
 
-    def roomy(nodes: tuple[MemoryLevel | Fanout, ...]) -> tuple[MemoryLevel | Fanout, ...]:
-        return tuple(
-            replace(n, capacity_words=None) if isinstance(n, MemoryLevel) and n.name == L3 else n
-            for n in nodes
-        )
 
-    assert platform.vector is not None
-    matrix = replace(platform.matrix, nodes=roomy(platform.matrix.nodes))
-    vector = replace(platform.vector, nodes=roomy(platform.vector.nodes))
-    return replace(platform, matrix=matrix, vector=vector)
+def _nest(
+    workload: Workload,
+    einsum: Einsum,
+    platform: Platform,
+    shared: tuple[Loop, ...],
+    kind: Kind,
+    queries: int,
+) -> EinsumMapping:
+    """Queries along the array's rows or over the lanes, keys along its columns; the rest in time.
+
+    The array sums over its columns what reduces the keys.
+    """
+    arch = platform.path(einsum.unit)
+    wide, sizes = workload.rank_sizes["M"], workload.rank_sizes
+    fanout = arch.fanouts[0].name
+    outer = tuple(loop for loop in shared if loop.rank in einsum.ranks)
+    matrix = einsum.unit == "matrix"
+    spread = ["P"] + ["M"] * (matrix and not (kind.serial and einsum.name == "LM"))
+    spatial = [r for r in spread if r in einsum.ranks]
+    time = [Loop("P", queries // wide)]
+    time += [Loop(r, sizes[r]) for r in ("M", "E", "F") if r in einsum.ranks and r not in spatial]
+    inner = [loop for loop in time if einsum.name == "QK" and loop.rank == "E"]
+    found = [
+        (Slot(DRAM, "temporal"), outer),
+        (Slot(L3, "temporal"), tuple(p for p in time if p.factor > 1 and p not in inner)),
+    ]
+    axes: Iterator[tuple[str, Slot]] = zip(
+        spatial, (Slot(fanout, a) for a in (("y", "x") if matrix else ("x",))), strict=False
+    )
+    found += [(slot, (Loop(rank, wide),)) for rank, slot in axes]
+    found += [(Slot(arch.levels[-1].name, "temporal"), tuple(inner))]
+    tensors = tuple(a.tensor for a in einsum.accesses)
+    crossing = tuple(t for t in tensors if t in ("Q", "K", "V", "AV"))
+    held = IN_PE.get(einsum.name, ())
+    keep = [(DRAM, crossing), (L3, tensors), (arch.levels[-1].name, held)]
+    return EinsumMapping(
+        einsum=einsum.name,
+        loops=tuple((slot, loops) for slot, loops in found if loops),
+        keep=tuple((level, some) for level, some in keep if some),
+    )
 
 
 def fusemax_text(rows: Sequence[FusemaxRow]) -> str:

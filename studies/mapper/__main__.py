@@ -1,4 +1,4 @@
-"""timeloop-mapper beside the search on QK of BERT-base alone, and timeloop-model's rate.
+"""timeloop-mapper beside the search on QK of BERT-base alone.
 
     python -m studies.mapper [--seconds S] [--json]
     python -m studies.mapper --record out/fused-mapping.yaml [--seconds S] [--algorithm A]
@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
 from typing import Any
 
 import flat_mapper as fm
-from flat_mapper.values import MappingRecord, Slot
+from flat_mapper.values import Slot
 from studies.common import Answer, Parser, grid, run
 from studies.mapper.beside import Pair, beside, table
 
@@ -34,7 +33,6 @@ SEARCHES = (  # objective, algorithm, whether the array's factors are given
     ("energy", "random_pruned", False),
     ("energy", "random_pruned", True),
 )
-MODEL_RUNS = 5  # of timeloop-model, for its rate
 ALONE = Path(__file__).parent / "alone.yaml"
 
 
@@ -47,7 +45,7 @@ def options(parser: Parser) -> None:
 
 
 def answer(asked: argparse.Namespace) -> Answer:
-    """Searches of both, one after another, then the rate; or those of a record."""
+    """Searches of both, one after another; or those of a record."""
     if asked.record:
         return _of_record(asked)
     best, ours = {}, {}
@@ -66,12 +64,11 @@ def answer(asked: argparse.Namespace) -> Answer:
         "threads": os.cpu_count(),
         "ours": ours,
         "searches": searches,
-        "timeloop_model_per_cpu_s": model_rate(best["edp"]),
     }
     text = grid(list(lines(document)), HEAD, right=(1, 2, 3, 4))
-    rate = document["timeloop_model_per_cpu_s"]
-    told = f"timeloop-model: {rate:.3g} mappings per CPU s; ratio: its best over ours"
-    return Answer(kind="timeloop-mapper", document=document, text=f"{text}\n\n{told}")
+    return Answer(
+        kind="timeloop-mapper", document=document, text=f"{text}\n\nratio: its best over ours"
+    )
 
 
 def _of_record(asked: argparse.Namespace) -> Answer:
@@ -136,25 +133,6 @@ def array_given(found: Any) -> Any:
     fixed = replace(array, constraints={"spatial": {"factors": factors}})
     nodes = tuple(fixed if node is array else node for node in arch.nodes)
     return replace(found, platform=replace(found.platform, matrix=replace(arch, nodes=nodes)))
-
-
-def model_rate(found: Any) -> float:
-    """Mappings per CPU second of timeloop-model."""
-    record = MappingRecord(workload=found.workload, platform=found.platform, mapping=found.mapping)
-
-    def some() -> None:
-        for _ in range(MODEL_RUNS):
-            fm.evaluate(record, backend="timeloop")
-
-    return MODEL_RUNS / _spent(some)
-
-
-def _spent(work: Callable[[], None]) -> float:
-    """CPU seconds of the processes that a call starts and waits for."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    work()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -35,19 +35,6 @@ ChargedSchedule = Literal["interleaved", "overlapped"]
 STATIONARY: tuple[Stationarity, ...] = ("output", "weight")
 
 
-def gemm(
-    workload: Workload,
-    platform: Platform,
-    ert: Ert,
-    kinds: tuple[Stationarity, ...],
-    fusion: Fusion,
-) -> Result | Infeasible:
-    """The fastest mapping of a workload of one matrix Einsum under any of the dataflows."""
-    einsum = workload.einsums[0]
-    spaces = [mapspace(platform, {einsum: kind}, fusion) for kind in kinds]
-    return _fastest(workload, platform, ert, spaces)
-
-
 def attention_charged(
     workload: Workload,
     platform: Platform,
@@ -64,7 +51,7 @@ def attention_charged(
         mapspace(platform, dict(zip(matrix, kinds, strict=True)), fusion, workload)
         for kinds in STATIONARITIES
     ]
-    return _fastest(workload, platform, ert, spaces)
+    return fastest_of(workload, platform, ert, spaces)
 
 
 def mapspace(
@@ -134,26 +121,15 @@ def _vector_rules(einsum: Einsum, platform: Platform) -> list[SlotRule]:
     return [spread, inside]
 
 
-def _fastest(
+def fastest_of(
     workload: Workload, platform: Platform, ert: Ert, spaces: list[Mapspace]
 ) -> Result | Infeasible:
     """The best of several mapspaces: by cycles, then by DRAM bytes."""
-    best: Result | None = None
-    refused: Infeasible | None = None
-    for space in spaces:
-        found = fm.search(workload, platform, space, ert, objective="latency")
-        if isinstance(found, Infeasible):
-            refused = found if refused is None or found.needs < refused.needs else refused
-        elif best is None or _cost(found.result) < _cost(best):
-            best = found.result
-    if best is not None:
-        return best
-    assert refused is not None
-    return refused
-
-
-def _cost(result: Result) -> tuple[int, float]:
-    return result.cycles, result.offchip_bytes
+    found = [fm.search(workload, platform, space, ert, objective="latency") for space in spaces]
+    results = [one.result for one in found if not isinstance(one, Infeasible)]
+    if results:
+        return min(results, key=lambda result: (result.cycles, result.offchip_bytes))
+    return min((one for one in found if isinstance(one, Infeasible)), key=lambda one: one.needs)
 
 
 def alone(workload: Workload, weights: str) -> Workload:

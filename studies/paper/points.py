@@ -16,7 +16,15 @@ from typing import Literal
 
 import flat_mapper as fm
 from flat_mapper.values import Ert, Fusion, MemoryLevel, Platform, Result, Workload, energies
-from studies.paper.dataflows import STATIONARY, ChargedSchedule, alone, attention_charged, gemm
+from studies.common import with_level
+from studies.paper.dataflows import (
+    STATIONARY,
+    ChargedSchedule,
+    alone,
+    attention_charged,
+    fastest_of,
+    mapspace,
+)
 from studies.simulator.array import (
     ArraySpace,
     Choices,
@@ -27,6 +35,7 @@ from studies.simulator.array import (
 )
 from studies.simulator.mapping import SimulatorMapping
 from studies.simulator.rows import simulator_ert, simulator_platform
+from studies.simulator.spill import Simulated
 
 Infeasible = fm.Infeasible
 TableRow = Mapping[str, str | int | float]
@@ -101,34 +110,23 @@ class Knob:
         row = self.level.row_words * self.level.word_bits / 8
         return row if self.quantity == "buffer" else STEP_BYTES_PER_S
 
-    def of_bytes(self, count: float) -> Platform:
-        """The platform with so many bytes of buffer, in whole rows."""
-        return self.at(int(count // self.step))
-
     def at(self, steps: int | None) -> Platform:
         """The platform with so many steps; None: unlimited."""
         level, matrix = self.level, self.platform.matrix
         if self.quantity == "buffer":
             words = None if steps is None else steps * level.row_words
-            turned = replace(level, capacity_words=words)
-        else:
-            words_per_s = None if steps is None else steps * self.step * 8 / level.word_bits
-            rate = None if words_per_s is None else words_per_s * matrix.cycle_seconds
-            turned = replace(level, shared_words_per_cycle=rate)
-        nodes = tuple(turned if node is level else node for node in matrix.nodes)
-        return replace(self.platform, matrix=replace(matrix, nodes=nodes))
+            return with_level(self.platform, level.name, capacity_words=words)
+        words_per_s = None if steps is None else steps * self.step * 8 / level.word_bits
+        rate = None if words_per_s is None else words_per_s * matrix.cycle_seconds
+        return with_level(self.platform, level.name, shared_words_per_cycle=rate)
 
 
 def with_buffer(platform: Platform, count_bytes: float | None) -> Platform:
     """A platform with another shared buffer, in whole rows; None leaves it as it is."""
     if count_bytes is None:
         return platform
-    return Knob(platform, "buffer").of_bytes(count_bytes)
-
-
-def own_buffer(platform: str) -> int:
-    """Bytes of a platform's shared buffer."""
-    return _buffer_bytes(assumed_platform(platform))
+    knob = Knob(platform, "buffer")
+    return knob.at(int(count_bytes // knob.step))
 
 
 def space_of(platform: str, model: str, length: int) -> ArraySpace:
@@ -176,22 +174,23 @@ class AttentionPoint:
             "model": self.model,
             "seq_len": self.length,
             "tile_rows": rows,
-            "buffer_bytes": _buffer_bytes(chip),
+            "buffer_bytes": buffer_bytes(chip),
             "configuration": name,
             **_costs(found.result),
             "chip_energy_pj": priced.result.energy_pj,
-            "spilled": found.spilled,
+            "spilled": found.result.spilled,
             "mapping": mapping_text(mapping),
         }
 
 
-def _buffer_bytes(platform: Platform) -> int:
+def buffer_bytes(platform: Platform) -> int:
+    """Bytes of the shared buffer."""
     level = platform.matrix.levels[1]
     assert level.capacity_words is not None
     return level.capacity_words * level.word_bits // 8
 
 
-def _costs(result: Result) -> dict[str, str | int | float]:
+def _costs(result: Simulated) -> dict[str, str | int | float]:
     """Once through: what a result is compared by. DRAM's energy is 32 pJ for each byte."""
     return {
         "cycles": result.cycles,
@@ -233,7 +232,7 @@ class LayerPoint:
                     "platform": self.platform,
                     "model": self.model,
                     "seq_len": self.length,
-                    "buffer_bytes": _buffer_bytes(there),
+                    "buffer_bytes": buffer_bytes(there),
                     "einsum": self.einsum,
                     "configuration": name,
                     "cycles": found.cycles,
@@ -247,7 +246,8 @@ def _layer(workload: Workload, platform: Platform, name: str) -> Result | Infeas
     """A layer under the freedoms of a baseline."""
     kinds = STATIONARY[1:] if name == "naive" else STATIONARY
     fusion = Fusion(staging="any" if name == "flex" else "none", schedule="sequential")
-    return gemm(workload, platform, simulator_ert(platform), kinds, fusion)
+    spaces = [mapspace(platform, {workload.einsums[0]: kind}, fusion) for kind in kinds]
+    return fastest_of(workload, platform, simulator_ert(platform), spaces)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import exp, log
 
@@ -21,8 +20,8 @@ from studies.paper.points import (
     TableRow,
     Tables,
     assumed_platform,
+    buffer_bytes,
     cascade,
-    own_buffer,
     solve,
 )
 
@@ -97,7 +96,7 @@ class Grid:
 
     def _layers(self, platform: str) -> list[Point]:
         """The buffers of the sweep at its lengths, and the platform's own where shares are told."""
-        own = own_buffer(platform)
+        own = buffer_bytes(assumed_platform(platform))
         buffers: dict[int, set[float]] = {n: set(self.buffers) for n in self.swept_lengths}
         for n in self.shares:
             buffers.setdefault(n, set()).add(own)
@@ -118,15 +117,10 @@ def paper_tables(grid: Grid, workers: int | None = None) -> Tables:
     """Every table by name: the rows of the points, and what follows from them."""
     points = grid.points()
     flat = [p for group in points.values() for p in group]
-    # The longest first: the cores finish together.
-    order = sorted(range(len(flat)), key=lambda i: _weight(flat[i]), reverse=True)
-    answers = _told(each(solve, [flat[i] for i in order], workers), len(order))
-    by_index = dict(zip(order, answers, strict=True))
-    found: dict[str, list[TableRow]] = {}
-    start = 0
-    for name, group in points.items():
-        found[name] = [row for i in range(start, start + len(group)) for row in by_index[i]]
-        start += len(group)
+    answers = each(solve, flat, workers)
+    found: dict[str, list[TableRow]] = {
+        name: [row for _ in group for row in next(answers)] for name, group in points.items()
+    }
     speedups = speedup_rows(found["attention"])
     shares = share_rows(found["attention"], found["layers"], grid)
     return {
@@ -137,27 +131,6 @@ def paper_tables(grid: Grid, workers: int | None = None) -> Tables:
         "shares": shares,
         "savings": saving_rows(found["needs"]),
     }
-
-
-def _told(answers: Iterator[list[TableRow]], whole: int) -> Iterator[list[TableRow]]:
-    """The answers, counted on a terminal as they come."""
-    shown = sys.stderr.isatty()
-    for count, rows in enumerate(answers, 1):
-        if shown:
-            end = "\n" if count == whole else ""
-            print(f"\r{count} of {whole} points", end=end, file=sys.stderr, flush=True)
-        yield rows
-
-
-def _weight(point: Point) -> float:
-    """About how long a point takes, seconds."""
-    if isinstance(point, SoftmaxPoint):
-        return 5.0
-    if isinstance(point, FreePoint):
-        return 3.0
-    if isinstance(point, AttentionPoint):
-        return 0.6 * len(point.buffers) * len(point.rows)
-    return 0.5 if isinstance(point, NeedPoint) else 0.9 * len(point.buffers)
 
 
 def speedup_rows(attention: Iterable[TableRow]) -> list[TableRow]:

@@ -1,6 +1,6 @@
 """Measured kernels on real chips beside the model's time of the mapping that each uses.
 
-    python -m studies.silicon --csv FILE [--best] [--sensitivity] [-o DIR] [--json]
+    python -m studies.silicon --csv FILE [-o DIR] [--json]
 
 Which kernel a file is of, its columns say; a file of busy cycles is compared in these.
 """
@@ -10,32 +10,28 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from studies.common import Answer, Parser, csv_of, read_rows, run
-from studies.silicon.answer import answer_text, said
+from studies.common import Answer, grid, read_rows, run
+from studies.silicon.accuracy import findings, fitted, summary
 from studies.silicon.counters import are_counters, counted, counters_text
-from studies.silicon.families import measured
-from studies.silicon.records import row_files
-
-
-def options(parser: Parser) -> None:
-    """What the study reads, and what else is asked of it."""
-    parser.add_argument("--csv", metavar="FILE", help="measured times, or busy cycles")
-    text = "the best mapping's time too, some 8 s a row"
-    parser.add_argument("--best", action="store_true", help=text)
-    text = "which number of a chip moves the times most"
-    parser.add_argument("--sensitivity", action="store_true", help=text)
+from studies.silicon.families import measured, row_files
 
 
 def answer(asked: argparse.Namespace) -> Answer:
     """Every row of the file with the model's time or cycles."""
-    path = csv_of(asked, "a file of measured times")
+    path = Path(asked.csv)
     if are_counters(read_rows(path)):
         busy = counted(path)
         document: dict[str, object] = {"rows": [row.to_dict() for row in busy]}
         return Answer(kind="reproduce-counters", document=document, text=counters_text(busy))
     rows = measured(path)
-    document = said(rows, best=asked.best, moved=asked.sensitivity)
+    document = {
+        "rows": [row.to_dict() for row in rows],
+        "summary": list(summary(rows)),
+        "fitted": fitted(rows),
+        **findings(rows),
+    }
     return Answer(
         kind="reproduce-silicon",
         document=document,
@@ -44,9 +40,33 @@ def answer(asked: argparse.Namespace) -> Answer:
     )
 
 
+def answer_text(document: dict[str, object]) -> str:
+    """Errors by kernel, then what else was asked."""
+    parts = []
+    for name in ("summary", "fitted", "leave_one_out", "best_chunks"):
+        some = document.get(name)
+        if isinstance(some, list) and some:
+            head = tuple(dict.fromkeys(key for one in some for key in one))
+            lines = [tuple(_cell(one.get(key, "")) for key in head) for one in some]
+            numbers = [
+                i
+                for i, key in enumerate(head)
+                if all(isinstance(one.get(key, 0), int | float) for one in some)
+            ]
+            names = tuple(key.replace("_", " ") for key in head)
+            parts.append(f"{name.replace('_', ' ')}\n" + grid(lines, head=names, right=numbers))
+    return "\n\n".join(parts)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    return run(__doc__, answer, options, argv)
+    return run(__doc__, answer, argv=argv, csv="a file of measured times")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from functools import cache
 
 import flat_mapper as fm
 from flat_mapper.values import Einsum, Mask, Platform, Workload, edit_platform, parse_einsum
-from studies.common import Columns, among, sizes_of, wrong
-from studies.silicon.rows import Case, seconds_of
+from studies.common import Columns, choice_of, number_of, sizes_of, wrong
+from studies.silicon.rows import Case
 from studies.silicon.sdpa_mapping import chunk_mapping
 
 CHIP = "blackhole-p100a"
@@ -47,7 +47,8 @@ def case(where: str, row: Columns) -> Case:
     """
     at = sizes_of(where, row, SIZES, FLAGS)
     check_words(where, row, WORDS)
-    _check(where, at)
+    if at["num_heads"] % at["num_kv_heads"]:
+        raise wrong(f"{where}: num_heads", "a multiple of num_kv_heads", at["num_heads"])
     workload, tile = _workload(row, at)
     platform = _platform(row, at)
     return Case(
@@ -57,7 +58,7 @@ def case(where: str, row: Columns) -> Case:
         kernel=_kernel(row),
         sourced=("launch_seconds",),
         shape="|".join(row[k] for k in ("S", "kv_seq", "num_heads", "head_dim", "variant")),
-        measured_s=seconds_of(where, row, "wall_us", 1e-6) if "wall_us" in row else 0.0,
+        measured_s=microseconds_of(where, row) if "wall_us" in row else 0.0,
         workload=workload,
         platform=platform,
         mappings=[chunk_mapping(workload, platform, tile, _kernel(row), "lists")],
@@ -91,14 +92,12 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 def check_words(where: str, row: Columns, names: Sequence[str]) -> None:
     """Raise SpecError for a word that is not known."""
     for key in names:
-        words = KNOWN[key]
-        if row.get(key) not in words:
-            raise among(f"{where}: {key}", words, row.get(key))
+        choice_of(where, row, key, KNOWN[key])
 
 
-def _check(where: str, at: Mapping[str, int]) -> None:
-    if at["num_heads"] % at["num_kv_heads"]:
-        raise wrong(f"{where}: num_heads", "a multiple of num_kv_heads", at["num_heads"])
+def microseconds_of(where: str, row: Columns) -> float:
+    """Seconds that a row was measured to take."""
+    return 1e-6 * number_of(where, row, "wall_us", "microseconds", positive=True)
 
 
 def _kernel(row: Columns) -> str:
@@ -185,12 +184,6 @@ def with_formats(workload: Workload, queries: str, keys: str, accum: str) -> Wor
     )
 
 
-@cache
-def facts() -> Mapping[str, object]:
-    """The variables of the card's file."""
-    return fm.load_platform(CHIP).matrix.variables
-
-
 def _platform(row: Columns, at: Mapping[str, int]) -> Platform:
     """The card as a row has it: cores, fidelity, exponentials, and what a core streams."""
     exp = "accurate" if not at["exp_approx"] else "approximate"
@@ -229,8 +222,9 @@ def card(edits: tuple[tuple[str, object], ...], fidelity: str, *, alone: bool) -
     return replace(found, matrix=edit_platform(CHIP, passes, rules).matrix)  # the lanes have theirs
 
 
+@cache
 def number(name: str) -> float:
-    """A fact of the chip's file."""
-    value = facts()[name]
+    """A fact of the card's file."""
+    value = fm.load_platform(CHIP).matrix.variables[name]
     assert isinstance(value, int | float), name
     return float(value)

@@ -14,11 +14,12 @@ from studies.common import Columns, sizes_of, wrong
 from studies.silicon.blackhole import (
     card,
     check_words,
+    microseconds_of,
     number,
     values_of_keys,
     with_formats,
 )
-from studies.silicon.rows import Case, seconds_of
+from studies.silicon.rows import Case
 from studies.silicon.sdpa_mapping import chunk_mapping
 
 SIZES = (
@@ -61,7 +62,7 @@ def case(where: str, row: Columns) -> Case:
         kernel=kernel,
         sourced=() if kernel.endswith("mla") else ("factor",),
         shape="|".join(row[k] for k in ("batch", "q_heads", "head_dim", "cur_pos")),
-        measured_s=seconds_of(where, row, "wall_us", 1e-6),
+        measured_s=microseconds_of(where, row),
         workload=workload,
         platform=platform,
         mappings=[chunk_mapping(workload, platform, tile, kernel, "loop")],

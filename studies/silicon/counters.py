@@ -13,9 +13,9 @@ from pathlib import Path
 from statistics import median
 
 from flat_mapper.values import Result
-from studies.common import Columns, grid, read_rows
+from studies.common import Columns, grid, number_of, read_rows
 from studies.silicon import blackhole
-from studies.silicon.rows import Case, count_of, priced
+from studies.silicon.rows import Case, priced
 
 UNITS = {"fpu_cycles": "matrix unit", "sfpu_cycles": "exponentials"}
 COLUMNS = f"{', '.join((*blackhole.WORDS, *blackhole.SIZES, *UNITS))}"
@@ -46,7 +46,10 @@ class CountedRow:
     @property
     def ratios(self) -> dict[str, float]:
         """Ours over what was counted."""
-        return {k: v / count_of(self.case, k) for k, v in self.ours.items()}
+        return {
+            k: v / number_of(self.case.where, self.case.columns, k, positive=True)
+            for k, v in self.ours.items()
+        }
 
     def to_dict(self) -> dict[str, object]:
         """All columns, and what was found."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from math import ceil
 
 import flat_mapper as fm
@@ -30,7 +30,7 @@ from flat_mapper.values import (
     spread_group,
     with_splits,
 )
-from studies.common import Columns, sizes_of, wrong
+from studies.common import Columns, number_of, sizes_of, wrong
 from studies.silicon.gpu_kernels import (
     CHIPS,
     Kernel,
@@ -40,7 +40,7 @@ from studies.silicon.gpu_kernels import (
     most_splits,
     splits,
 )
-from studies.silicon.rows import Case, seconds_of
+from studies.silicon.rows import Case
 
 NUMBERS = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "window")
 COLUMNS = f"device, kernel, {', '.join(NUMBERS)}, seq or kv_len, latency_ms"
@@ -136,9 +136,8 @@ def case(where: str, columns: Columns) -> Case:
         phase=row.kernel.phase,
         kernel=row.kernel.name,
         kind=_kind(row, platform),
-        attention=partial(_attention, row, row.keys),
         shape="|".join(columns[k] for k in ("batch", "heads", "kv_heads", "head_dim", length)),
-        measured_s=seconds_of(where, columns),
+        measured_s=1e-3 * number_of(where, columns, "latency_ms", "milliseconds", positive=True),
         workload=workload,
         platform=platform,
         mappings=[

@@ -140,11 +140,6 @@ HOPPER = {
 }
 AMPERE = {"vllm_flash_attn": _fa2, "flash_attention": _fa3_sm8x}
 CHIPS = {"h100": HOPPER, "h200": HOPPER, "b200": HOPPER, "a100": AMPERE, "l40s": AMPERE}
-# The kernel with fitted costs that is nearest to one that has none, by phase.
-NEAREST = {
-    "h100": {"prefill": "vllm_flash_attn_fa3", "decode": "vllm_flash_attn_fa3"},
-    "a100": {"prefill": "vllm_flash_attn", "decode": "vllm_flash_attn"},
-}
 
 
 def kernel_of(chip: str, name: str, phase: Phase) -> Kernel:

@@ -6,7 +6,7 @@ uses. Which family of kernels a row belongs to, `families` says.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -32,9 +32,6 @@ class Case:
     mappings: Sequence[FusedMapping]
     kernel: str = ""  # whose fitted costs the chip's file has
     kind: str = ""  # of rows that are summed up together; by default by their window
-    attention: Callable[[], Workload] | None = (
-        None  # without the kernels beside it, to search mappings of
-    )
     kept_back: bool | None = None  # where the source of the rows says which are set aside
     left_out: tuple[str, ...] = ()  # what the mapping does not say
     sourced: tuple[str, ...] = ()  # costs of the kernel that were not fitted
@@ -44,12 +41,7 @@ class Case:
         """True if the row is never fitted to: a third of all shapes, unless its source says."""
         if self.kept_back is not None:
             return self.kept_back
-        return self.drawn(0, 3) == 0
-
-    def drawn(self, begin: int, parts: int) -> int:
-        """One of so many parts, by eight digits of the SHA-256 of the row's shape."""
-        digits = sha256(self.shape.encode()).hexdigest()[begin : begin + 8]
-        return int(digits, 16) % parts
+        return int(sha256(self.shape.encode()).hexdigest()[:8], 16) % 3 == 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,34 +74,6 @@ class MeasuredRow:
             "bottleneck": longest.bottleneck,
             "left_out": list(self.case.left_out),
         }
-
-
-def seconds_of(
-    where: str,
-    row: Columns,
-    column: str = "latency_ms",
-    unit: float = 1e-3,
-    *,
-    most: float = 1e6,
-    noun: str = "",
-) -> float:
-    """The measured time of a row."""
-    try:
-        value = float(row[column]) * unit
-    except (KeyError, ValueError):
-        value = 0.0
-    if not 0 < value < most:
-        unit_name = {1e-3: "milliseconds", 1e-6: "microseconds"}.get(unit, "seconds")
-        raise wrong(f"{where}: {column}", f"{noun or unit_name} > 0", row.get(column))
-    return value
-
-
-def count_of(case: Case, column: str) -> float:
-    """A positive number of a row that is no time.
-
-    raises: SpecError.
-    """
-    return seconds_of(case.where, case.columns, column, 1.0, most=1e15, noun="a number")
 
 
 def priced(case: Case) -> MeasuredRow:

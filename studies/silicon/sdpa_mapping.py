@@ -41,25 +41,17 @@ def chunk_mapping(
     names = tuple(n for n in workload.ancestors if n not in merge)
     given = [Loop(r, -(-sizes[r] // tile[r])) for r in GIVEN if r in tile]
     passes = Loop("M", sizes["M"] // tile["M"])
+    once = passes.factor == 1  # one chunk of keys: nothing to correct
+    own = tuple(n for n in names if not (once and workload.einsum(n).each))
     group = GroupMapping(
-        einsums=tuple(_nest(workload, platform, n, tile, passes, names) for n in names),
-        shared=(passes,) if passes.factor > 1 else (),
+        einsums=tuple(_nest(workload, platform, n, tile, passes, names) for n in own),
+        shared=() if once else (passes,),
         level=CORE,
         cores=((DRAM, tuple(given)),),
         schedule="interleaved",
         order=order,
         kernel=kernel,
     )
-    if passes.factor == 1:  # one chunk of keys: nothing to correct
-        once = tuple(m for m in group.einsums if not workload.einsum(m.einsum).each)
-        group = GroupMapping(
-            einsums=once,
-            level=CORE,
-            cores=group.cores,
-            schedule="interleaved",
-            order=order,
-            kernel=kernel,
-        )
     if not merge:
         return FusedMapping(groups=(group,))
     rows = tuple(loop for loop in given if loop.rank != "S")
@@ -92,7 +84,8 @@ def _nest(
     loops = ((Slot(DRAM, "temporal"), time), (Slot(CORE, "temporal"), inner), *spatial)
     tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
     # An operand that another Einsum of the group has fetched is there.
-    first = {t: n for n in reversed(group) for t in _operands(workload, n)}
+    operands = {n: [a.tensor for a in workload.einsum(n).inputs] for n in group}
+    first = {t: n for n in reversed(group) for t in operands[n]}
     made = {workload.einsum(n).output.tensor for n in group}
     left_by = {workload.einsum(n).output.tensor: n for n in group}
     crossing = tuple(
@@ -113,7 +106,3 @@ def _leaves(workload: Workload, group: tuple[str, ...], made: str) -> bool:
     """True where a tensor that a group makes is used outside it, or is the result."""
     readers = workload.readers(made)
     return not readers or any(e.name not in group and not e.each for e in readers)
-
-
-def _operands(workload: Workload, name: str) -> list[str]:
-    return [a.tensor for a in workload.einsum(name).inputs]

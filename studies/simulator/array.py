@@ -15,14 +15,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-from flat_mapper.values import Ert, MappingRecord, Platform, Result, Workload
-from studies.common import evaluated
-from studies.simulator.mapping import (
-    Granularity,
-    SimulatorMapping,
-    Stationarity,
-    simulator_mapping,
-)
+from flat_mapper.values import Ert, Platform, Workload
+from studies.simulator.mapping import Granularity, SimulatorMapping, Stationarity
+from studies.simulator.spill import Simulated, simulated
 
 SCORES = ("QK", "A")  # between QK and AV; on chip: fused
 OUTER = ("Q", "K", "V", "AV")  # cross DRAM in every mapping
@@ -85,17 +80,12 @@ class SimulatedMapping:
     """A mapping of the simulator's, and what this model says of it."""
 
     mapping: SimulatorMapping
-    result: Result
+    result: Simulated
 
     @property
     def cost(self) -> tuple[int, float]:
         """The costs to compare by: cycles, then DRAM bytes."""
         return self.result.cycles, self.result.offchip_bytes
-
-    @property
-    def spilled(self) -> float:
-        """Fraction of the live words that the shared buffer does not hold."""
-        return max(group.buffer.spilled for group in self.result.groups)
 
     @property
     def fused(self) -> bool:
@@ -132,17 +122,13 @@ class ArraySpace:
         self, mapping: SimulatorMapping, platform: Platform | None = None, ert: Ert | None = None
     ) -> SimulatedMapping:
         """One mapping, with what this model says of it."""
-        chip = platform or self.platform
-        fused = simulator_mapping(self.workload, chip, mapping)
-        record = MappingRecord(workload=self.workload, platform=chip, mapping=fused)
-        result = evaluated(record, ert or self.ert)
-        assert isinstance(result, Result), f"a mapping that spills was refused: {result}"
+        result = simulated(self.workload, platform or self.platform, mapping, ert or self.ert)
         return SimulatedMapping(mapping=mapping, result=result)
 
 
 def fastest(found: Iterable[SimulatedMapping], choices: Choices) -> SimulatedMapping:
     """The best of some mappings, among those that fit where nothing may spill."""
-    allowed = (f for f in found if choices.spills or f.spilled == 0)
+    allowed = (f for f in found if choices.spills or f.result.spilled == 0)
     return min(allowed, key=lambda f: f.cost)
 
 

@@ -39,9 +39,6 @@ SHARED_RANKS: dict[Granularity, tuple[str, ...]] = {
     "head": ("B", "H"),
     "row": ("B", "H", "P"),
 }
-# Cycles that the simulator loses per Einsum and FLAT-tile beyond what it counts of compute and
-# transfers. source: actual_latency of its rows (FuseMax artifact, flat_validation.csv).
-START_CYCLES: dict[Stationarity, int] = {"output": 3, "weight": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +69,7 @@ def simulator_mapping(
         schedule="interleaved",
         granularity=chosen.granularity,
     )
-    policy = Policy(
-        overflow="spill",
-        softmax="free",
-        drain="early",
-        spill_streamed=("Q", "QK", "A"),
-        tile_start_cycles=START_CYCLES[qk] + START_CYCLES[av],
-        prefetch="ideal",
-    )
-    return FusedMapping(groups=(group,), policy=policy)
+    return FusedMapping(groups=(group,), policy=Policy(softmax="free", prefetch="ideal"))
 
 
 def _check(platform: Platform) -> None:

@@ -8,37 +8,32 @@ a FusedMapping, and the ordinary evaluator prices it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import flat_mapper as fm
-from flat_mapper.values import (
-    Architecture,
-    Ert,
-    MappingRecord,
-    MemoryLevel,
-    Platform,
-    Result,
-    Workload,
+from flat_mapper.values import Ert, Platform, Workload
+from studies.common import (
+    Columns,
+    choice_of,
+    free,
+    number_of,
+    read_rows,
+    sizes_of,
+    with_level,
+    wrong,
 )
-from studies.common import Columns, among, evaluated, read_rows, wrong
-from studies.simulator.mapping import SimulatorMapping, simulator_mapping
-
-ARTIFACT_CSV = "workspace/outputs/pregenerated/results/flat_validation.csv"
-ARTIFACT_VARIABLE = "FUSEMAX_ARTIFACT"  # the folder of a checkout of the artifact
-WHERE_TO_GET_IT = (
-    f"give --csv FILE, or set {ARTIFACT_VARIABLE} to a checkout of the FuseMax artifact "
-    f"(github.com/FPSG-UIUC/micro24-fusemax-artifact), which has it as {ARTIFACT_CSV}"
-)
+from studies.simulator.mapping import SHARED_RANKS, SimulatorMapping, Stationarity
+from studies.simulator.spill import Simulated, simulated
 
 # Bytes per second; FLAT's platform table says 50 and 400 GB/s, the simulator's latencies show 2^30.
 OFFCHIP_BYTES_PER_S: Mapping[str, float] = {"edge": 50 * 2**30, "cloud": 400 * 2**30}
 DRAM_PJ_PER_BYTE = 32.0  # energy / mem_traffic of every row
 SIMULATOR_WORD_BITS = 16  # FLAT, ASPLOS'23
 
+PLACES = ("onchip", "offchip")
 TENSOR_COLUMNS = ("Q", "K", "QK", "A", "V", "AV")
 
 
@@ -72,12 +67,7 @@ class BesideSimulator:
     """One row of the simulator beside ours."""
 
     row: SimulatorRow
-    result: Result
-
-    @property
-    def spilled(self) -> float:
-        """Fraction of the live words that the shared buffer does not hold."""
-        return max(group.buffer.spilled for group in self.result.groups)
+    result: Simulated
 
     @property
     def errors(self) -> dict[str, float]:
@@ -86,7 +76,7 @@ class BesideSimulator:
         return {
             "offchip_bytes": result.offchip_bytes / row.offchip_bytes - 1,
             "latency_s": result.latency_s / row.latency_s - 1,
-            "spilled": self.spilled - row.spilled,
+            "spilled": result.spilled - row.spilled,
             "energy_pj": result.energy_pj / row.energy_pj - 1,
         }
 
@@ -101,130 +91,62 @@ class BesideSimulator:
             "published_offchip_bytes": row.offchip_bytes,
             "latency_s": result.latency_s,
             "published_latency_s": row.latency_s,
-            "spilled": self.spilled,
+            "spilled": result.spilled,
             "published_spilled": row.spilled,
             "energy_pj": result.energy_pj,
             "published_energy_pj": row.energy_pj,
         }
 
 
-def find_csv(path: str | Path | None, environment: Mapping[str, str] = os.environ) -> Path:
-    """The file of rows: the one given, else the one in the artifact's checkout."""
-    if path is not None:
-        return Path(path)
-    folder = environment.get(ARTIFACT_VARIABLE)
-    if not folder:
-        raise wrong("studies.simulator", "a file of rows", None, WHERE_TO_GET_IT)
-    found = Path(folder) / ARTIFACT_CSV
-    if not found.is_file():
-        raise wrong(f"{ARTIFACT_VARIABLE}={folder}", f"{ARTIFACT_CSV} in it", "none")
-    return found
-
-
 def simulator_rows(path: Path) -> tuple[SimulatorRow, ...]:
     """The rows of a file with the columns of flat_validation.csv."""
-    rows = enumerate(read_rows(path), 2)
-    return tuple(_Cells(cells=cells, where=f"{path}: line {i}").row() for i, cells in rows)
+    return tuple(_row(f"{path}: line {i}", row) for i, row in enumerate(read_rows(path), 2))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cells:
-    """The cells of one line by heading, read with the place in every error."""
-
-    cells: Columns
-    where: str
-
-    def text(self, name: str) -> str:
-        value = self.cells.get(name, "").strip()
-        if not value:
-            raise wrong(self.where, f"a value in the column {name!r}", value)
-        return value
-
-    def choice[C: str](self, name: str, choices: tuple[C, ...]) -> C:
-        word = self.text(name)
-        for choice in choices:
-            if choice == word:
-                return choice
-        raise among(f"{self.where}: {name}", choices, word)
-
-    def number(self, name: str) -> float:
-        word = self.text(name)
-        try:
-            value = float(word)
-        except ValueError:
-            value = -1.0
-        if not 0 <= value < float("inf"):
-            raise wrong(f"{self.where}: {name}", "a number >= 0", word)
-        return value
-
-    def count(self, name: str) -> int:
-        value = self.number(name)
-        if value < 1 or value != int(value):
-            raise wrong(f"{self.where}: {name}", "an integer > 0", self.text(name))
-        return int(value)
-
-    def row(self) -> SimulatorRow:
-        """The whole line."""
-        if self.count("M") != self.count("P"):
-            raise wrong(f"{self.where}: M", f"{self.count('P')}, as P", self.text("M"))
-        places = ("onchip", "offchip")
-        on_chip = (t for t in TENSOR_COLUMNS if self.choice(f"{t}_loc", places) == "onchip")
-        mapping = SimulatorMapping(
-            on_chip=tuple(on_chip),
-            qk_stationarity=self.choice("QK_stationarity", ("output", "weight")),
-            av_stationarity=self.choice("AV_stationarity", ("output", "weight")),
-            granularity=self.choice("fusion_granularity", ("row", "head", "batch", "all")),
-            rows=min(self.count("P1"), self.count("P")),
-        )
-        return SimulatorRow(
-            platform=self.choice("platform", ("edge", "cloud")),
-            model=self.text("models"),
-            seq_len=self.text("seq_len"),
-            B=self.count("B"),
-            H=self.count("H"),
-            P=self.count("P"),
-            M=self.count("M"),
-            E=self.count("E"),
-            F=self.count("F"),
-            mapping=mapping,
-            spilled=self.number("proportion_spilled"),
-            offchip_bytes=self.number("mem_traffic"),
-            latency_s=self.number("actual_latency"),
-            energy_pj=self.number("energy"),
-        )
+def _row(where: str, row: Columns) -> SimulatorRow:
+    sizes = sizes_of(where, row, ("B", "H", "P", "M", "E", "F", "P1"))
+    if sizes["M"] != sizes["P"]:
+        raise wrong(f"{where}: M", f"{sizes['P']}, as P", row["M"])
+    rows = min(sizes.pop("P1"), sizes["P"])
+    placed = {t: choice_of(where, row, f"{t}_loc", PLACES) for t in TENSOR_COLUMNS}
+    kinds: tuple[Stationarity, ...] = ("output", "weight")
+    mapping = SimulatorMapping(
+        on_chip=tuple(t for t, place in placed.items() if place == "onchip"),
+        qk_stationarity=choice_of(where, row, "QK_stationarity", kinds),
+        av_stationarity=choice_of(where, row, "AV_stationarity", kinds),
+        granularity=choice_of(where, row, "fusion_granularity", tuple(SHARED_RANKS)),
+        rows=rows,
+    )
+    platforms: tuple[Literal["edge", "cloud"], ...] = ("edge", "cloud")
+    return SimulatorRow(
+        platform=choice_of(where, row, "platform", platforms),
+        model=row.get("models", ""),
+        seq_len=row.get("seq_len", ""),
+        mapping=mapping,
+        spilled=number_of(where, row, "proportion_spilled"),
+        offchip_bytes=number_of(where, row, "mem_traffic", positive=True),
+        latency_s=number_of(where, row, "actual_latency", positive=True),
+        energy_pj=number_of(where, row, "energy", positive=True),
+        **sizes,
+    )
 
 
 def simulator_platform(name: str, *, vector: bool = False) -> Platform:
     """A shipped platform with the simulator's bandwidth; its vector path only where asked for."""
     shipped = fm.load_platform(name)
     rate = OFFCHIP_BYTES_PER_S[name] * shipped.matrix.cycle_seconds / (SIMULATOR_WORD_BITS / 8)
-    lanes = shipped.vector if vector else None
-    return Platform(
-        name=name,
-        matrix=_with_rate(shipped.matrix, rate),
-        vector=None if lanes is None else _with_rate(lanes, rate),
-    )
-
-
-def _with_rate(arch: Architecture, words_per_cycle: float) -> Architecture:
-    """An architecture with another bandwidth of DRAM."""
-    nodes = tuple(
-        replace(node, shared_words_per_cycle=words_per_cycle)
-        if isinstance(node, MemoryLevel) and node.name == arch.levels[0].name
-        else node
-        for node in arch.nodes
-    )
-    return replace(arch, nodes=nodes)
+    chip = shipped if vector else replace(shipped, vector=None)
+    return with_level(chip, chip.dram.name, shared_words_per_cycle=rate)
 
 
 def simulator_ert(platform: Platform) -> Ert:
     """The simulator's energies: 32 pJ for every byte of DRAM traffic, nothing for the rest."""
     dram = platform.dram
     row_pj = DRAM_PJ_PER_BYTE * dram.row_words * dram.word_bits / 8
-    free = {"read": 0.0, "write": 0.0, "update": 0.0}
-    levels: dict[str, Mapping[str, float]] = {lv.name: free for lv in platform.matrix.levels}
-    levels[dram.name] = dict.fromkeys(free, row_pj)
-    levels[platform.matrix.compute.name] = {"compute": 0.0}
+    levels = {
+        **free(platform).levels,
+        dram.name: dict.fromkeys(("read", "write", "update"), row_pj),
+    }
     return Ert(levels=levels, source="FLAT's simulator: 32 pJ per DRAM byte")
 
 
@@ -241,11 +163,7 @@ def compare_rows(rows: Iterable[SimulatorRow]) -> tuple[BesideSimulator, ...]:
     found = []
     for row in rows:
         platform, workload = platforms[row.platform], simulator_workload(row)
-        mapping = simulator_mapping(workload, platform, row.mapping)
-        record = MappingRecord(workload=workload, platform=platform, mapping=mapping)
-        result = evaluated(record, simulator_ert(platform))
-        if isinstance(result, fm.Infeasible):
-            raise fm.NothingFeasible(replace(result, where=f"{row.key}: {result.where}"))
+        result = simulated(workload, platform, row.mapping, simulator_ert(platform))
         found.append(BesideSimulator(row=row, result=result))
     return tuple(found)
 

@@ -112,7 +112,7 @@ def _found_dict(found: SimulatedMapping) -> dict[str, object]:
         "cycles": found.result.cycles,
         "latency_s": found.result.latency_s,
         "offchip_bytes": found.result.offchip_bytes,
-        "spilled": found.spilled,
+        "spilled": found.result.spilled,
         "mapping": mapping_dict(found.mapping),
         "text": mapping_text(found.mapping),
     }

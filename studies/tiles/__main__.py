@@ -1,61 +1,25 @@
 """Tiles that kernels ship with, beside the best one of the same kernel's lattice.
 
 python -m studies.tiles --csv fa3_sm90.csv [--json]
-python -m studies.tiles --page FOLDER      # the table of README.md, from all files in it
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from studies.common import Answer, Parser, csv_of, grid, markdown, put_table, run
+from studies.common import Answer, grid, run
 from studies.tiles.rows import TileRow, summary, tile_rows
-
-FILES = ("fa3_sm90", "fa3_sm8x", "fa2", "tpu_rpa_v3", "tenstorrent")
-
-
-def options(parser: Parser) -> None:
-    """What the study reads."""
-    parser.add_argument("--csv", metavar="FILE", help="shipped tile sizes")
-    parser.add_argument("--page", metavar="FOLDER", help="write the table of README.md")
 
 
 def answer(asked: argparse.Namespace) -> Answer:
     """Every row of the file, ranked."""
-    if asked.page:
-        lines = list(page_lines(Path(asked.page)))
-        table = markdown(HEAD, lines)
-        put_table(Path(__file__).parent / "README.md", "tiles", table)
-        return Answer(kind="reproduce-tiles", document={"rows": lines}, text=table)
-    rows = list(tile_rows(csv_of(asked, "a file of shipped tile sizes")))
+    rows = list(tile_rows(Path(asked.csv)))
     found = summary(rows)
     document = {"rows": [row.to_dict() for row in rows], "summary": found}
     return Answer(kind="reproduce-tiles", document=document, text=shipped_text(rows, found))
-
-
-HEAD = ("kernel", "chip", "rows", "feasible", "within 5 %", "median", "worst", "terms beyond")
-
-
-def page_lines(folder: Path) -> Iterator[tuple[str, ...]]:
-    """Shipped tiles over the best ones."""
-    for name in FILES:
-        for one in summary(tile_rows(folder / f"{name}.csv")):
-            if one["median_shipped_over_best"] is None:
-                continue
-            terms = one["terms_beyond"]
-            assert isinstance(terms, dict)
-            listed = sorted(terms.items(), key=lambda item: -item[1])
-            yield (
-                *(str(one[k]) for k in ("kernel", "arch")),
-                str(int(str(one["rows"])) - int(str(one["left_out"]))),
-                *(str(one[k]) for k in ("feasible", "within_5_percent")),
-                f"{one['median_shipped_over_best']:.3f}",
-                f"{one['worst_shipped_over_best']:.2f}",
-                ", ".join(f"{term} {n}" for term, n in listed) or "-",
-            )
 
 
 def shipped_text(rows: Sequence[TileRow], found: Sequence[dict[str, object]]) -> str:
@@ -108,7 +72,7 @@ def _most(terms: object) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; its exit code."""
-    return run(__doc__, answer, options, argv)
+    return run(__doc__, answer, argv=argv, csv="a file of shipped tile sizes")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ says in words. All tiles of a row are priced on the same problem, so that what i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -301,27 +301,23 @@ def summary(rows: Iterable[TileRow]) -> list[dict[str, object]]:
     for kernel, chip in kinds:
         some = [r for r in every if (r.columns.get("kernel") or "ttnn", r.chip) == (kernel, chip)]
         ratios = sorted(ratio for r in some if (ratio := r.ratio) is not None)
-        found.append(_line(kernel, chip, some, ratios))
+        answered = [r for r in some if r.best is not None and r.fit is not None]
+        terms: dict[str, int] = {}
+        for row in answered:
+            if (row.ratio or 1.0) > 1.05 and isinstance(row.shipped, Priced) and row.best:
+                term = difference(row.shipped, row.best).partition(":")[0]
+                terms[term] = terms.get(term, 0) + 1
+        found.append(
+            {
+                "kernel": kernel,
+                "arch": chip,
+                "rows": len(some),
+                "left_out": len(some) - len(answered),
+                "feasible": sum(r.fit.fits for r in answered if r.fit),
+                "median_shipped_over_best": median(ratios) if ratios else None,
+                "worst_shipped_over_best": ratios[-1] if ratios else None,
+                "within_5_percent": sum(ratio <= 1.05 for ratio in ratios),
+                "terms_beyond": terms,
+            }
+        )
     return found
-
-
-def _line(
-    kernel: str, chip: str, rows: Sequence[TileRow], ratios: Sequence[float]
-) -> dict[str, object]:
-    answered = [r for r in rows if r.best is not None and r.fit is not None]
-    terms: dict[str, int] = {}
-    for row in answered:
-        if (row.ratio or 1.0) > 1.05 and isinstance(row.shipped, Priced) and row.best:
-            term = difference(row.shipped, row.best).partition(":")[0]
-            terms[term] = terms.get(term, 0) + 1
-    return {
-        "kernel": kernel,
-        "arch": chip,
-        "rows": len(rows),
-        "left_out": len(rows) - len(answered),
-        "feasible": sum(r.fit.fits for r in answered if r.fit),
-        "median_shipped_over_best": median(ratios) if ratios else None,
-        "worst_shipped_over_best": ratios[-1] if ratios else None,
-        "within_5_percent": sum(ratio <= 1.05 for ratio in ratios),
-        "terms_beyond": terms,
-    }

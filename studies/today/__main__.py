@@ -78,15 +78,12 @@ def page(rows: list[Row]) -> str:
 
 def ordered(rows: list[Row]) -> list[Row]:
     """By length, then chip, then dataflow, each in its usual order."""
-    chips = sorted({row["coordinates"]["arch"] for row in rows}, key=CHIPS.index)
-    return sorted(
-        rows,
-        key=lambda row: (
-            row["coordinates"]["seq"],
-            chips.index(row["coordinates"]["arch"]),
-            list(COLUMNS).index(named(row)),
-        ),
-    )
+
+    def place(row: Row) -> tuple[int, int, int]:
+        at = row["coordinates"]
+        return at["seq"], CHIPS.index(at["arch"]), list(COLUMNS).index(named(row))
+
+    return sorted(rows, key=place)
 
 
 def named(row: Row) -> tuple[str, str]:

@@ -157,28 +157,6 @@ def test_row_tiles_outside_the_heads_fetch_keys_and_values_again() -> None:
 
 
 LIVE = 8 * B * D * N + B * H * N**2 + 2 * B * H * N
-# Words that the compute units read at GLB, and twice those they update there.
-TOUCHED = (
-    2 * (256 + 2 * 128)  # QK, AV: two inputs and an output at each of 128 steps
-    + 2 * (64 + 2 * 64)  # QK_max, QK_sum: one input at each of 64 steps
-    + 2 * (128 + 2 * 64)  # QK_exp, A: two inputs
-)
-
-
-def test_what_does_not_fit_spills_in_proportion() -> None:
-    result = cost(mapping("", policy=Policy(overflow="spill")), sized(LIVE // 2))
-    whole = cost(mapping(""))
-    spilled = result.groups[0].spill_words
-    assert spilled == TOUCHED // 2
-    assert result.offchip_words == whole.offchip_words + spilled
-    assert result.energy_pj == pytest.approx(whole.energy_pj + spilled * 512 / 4)
-    assert result.energy_by()["tensor"]["spill"] == pytest.approx(spilled * 512 / 4)
-
-
-def test_what_fits_does_not_spill() -> None:
-    policy = Policy(overflow="spill")
-    spilling, plain = cost(mapping("", policy=policy)), cost(mapping(""))
-    assert (spilling.cycles, spilling.energy_pj) == (plain.cycles, plain.energy_pj)
 
 
 def test_a_refusal_names_its_terms() -> None:

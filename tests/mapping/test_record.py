@@ -23,7 +23,6 @@ from flat_mapper.mapping.values import (
     Granularity,
     GroupMapping,
     Loop,
-    Overflow,
     Passing,
     Policy,
     Schedule,
@@ -164,7 +163,6 @@ def fused_mappings(draw: st.DrawFn) -> tuple[Workload, FusedMapping]:
     policy = Policy(
         buffering=draw(st.floats(0.5, 4, allow_nan=False)),
         in_place=draw(st.booleans()),
-        overflow=draw(st.sampled_from(get_args(Overflow))),
         softmax="charged",
         passing=draw(st.sampled_from(get_args(Passing))),
     )
@@ -225,7 +223,16 @@ def broken(tmp_path: Path) -> Callable[[str, str], str]:
         ("buffering: 2.0", "buffering: 0", "policy.buffering: expected number > 0, got 0"),
         ("buffering: 2.0", "buffering: .nan", "policy.buffering: expected number > 0"),
         ("in_place: true", "in_place: maybe", "policy.in_place: expected true or false"),
-        ("overflow: reject", "overflow: drop", "overflow: expected one of reject, spill"),
+        (
+            "in_place: true",
+            "in_place: true\n    overflow: spill",
+            "policy.overflow: expected 'reject', got 'spill'; leave it out",
+        ),
+        (
+            "in_place: true",
+            "in_place: true\n    tile_start_cycles: 3",
+            "tile_start_cycles: expected 0, got 3",
+        ),
         ("schedule: interleaved", "schedule: x", "expected one of sequential, interleaved"),
         ("granularity: row", "granularity: rows", "did you mean 'row'?"),
         ("H: 12", "H: -12", "workload.ranks.H: expected int > 0, got -12"),

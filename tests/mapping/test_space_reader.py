@@ -32,7 +32,7 @@ mapspace:
     staging: [Q, K]
     schedule: overlapped
     tiles: {P: [64, 128]}
-  policy: {buffering: 1, in_place: false, overflow: spill, softmax: free}
+  policy: {buffering: 1, in_place: false, overflow: reject, softmax: free}
   constraints:
   - {einsum: QK, target: PE, type: spatial, factors: [P=1], permutation: [E, M], split: 1}
   - {target: RF, type: temporal, factors: [M=1, P<=8], permutation: [P, E]}
@@ -58,7 +58,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
             schedule="overlapped",
             tiles={"P": (64, 128)},
         ),
-        policy=Policy(buffering=1.0, in_place=False, overflow="spill", softmax="free"),
+        policy=Policy(buffering=1.0, in_place=False, softmax="free"),
         slots=(
             SlotRule(node="PE", kind="spatial", einsum="QK", factors={"P": 1}, x=("E",), y=("M",)),
             SlotRule(
@@ -181,7 +181,7 @@ def test_mapspaces_of_one_problem_fuse_all_of_it(name: str) -> None:
         ),
         ("buffering: 1", "buffering: 2x", r"policy\.buffering: expected number, got '2x'; write 2"),
         ("buffering: 1", "buffering: 0.5", r"policy\.buffering: expected copies >= 1 .*got 0\.5"),
-        ("spill", "drop", r"policy\.overflow: expected one of reject, spill, got 'drop'"),
+        ("reject", "spill", r"policy\.overflow: expected 'reject', got 'spill'; leave it out"),
         (
             "type: temporal",
             "type: time",
@@ -214,7 +214,7 @@ def test_a_constraint_is_named_with_its_own_line(tmp_path: Path) -> None:
 
 
 def test_check_names_everything_at_once(tmp_path: Path) -> None:
-    text = WHOLE.replace("head", "heads").replace("spill", "drop").replace("P<=8", "P")
+    text = WHOLE.replace("head", "heads").replace("reject", "spill").replace("P<=8", "P")
     lines = check_mapspace(_file(tmp_path, text))
     assert len(lines) == 3
     assert [key for key in ("granularity", "overflow", "factors") if key in "\n".join(lines)] == [

@@ -20,8 +20,7 @@ from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 from flat_mapper.spec import catalog
 from flat_mapper.workload.reader import load_workload
-from studies.fusemax.block import block_mapping
-from studies.fusemax.rows import CHIP, KINDS, PROBLEM, fusemax_rows
+from studies.fusemax.rows import CHIP, KINDS, PROBLEM, block_mapping, fusemax_rows
 
 HEAD = "model,seq_len,traffic,latency,energy\n"
 ROWS = {

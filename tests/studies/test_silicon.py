@@ -10,12 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import answer_schema
-import numpy as np
 import pytest
 
 from flat_mapper.arch.cores import error_bands
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
@@ -23,12 +21,10 @@ from flat_mapper.energy.tables import unpriced
 from flat_mapper.mapping.cores.check import read_checked_record
 from flat_mapper.reports.folder import write_folder
 from flat_mapper.reports.text import result_dict, summary_text
-from studies.silicon import headroom
 from studies.silicon.__main__ import main
 from studies.silicon.accuracy import summary
-from studies.silicon.families import cases, measured
-from studies.silicon.fit import BETWEEN, Timed, fitted_to, held_out, timed
-from studies.silicon.records import row_files
+from studies.silicon.families import cases, measured, row_files
+from studies.silicon.fit import fitted_to
 
 HEAD = (
     "device,framework,kernel,batch,heads,kv_heads,head_dim,v_head_dim,seq,window,causal,sink,"
@@ -137,28 +133,10 @@ def test_a_prediction_is_what_evaluate_says_of_the_record(tmp_path: Path, phase:
 @pytest.mark.nightly
 def test_nothing_is_fitted_to_rows_set_aside(rows: Path) -> None:
     own = [case for case in cases(rows) if not case.aside and case.kernel == "fa3_prefill"]
-    found = fitted_to(timed(own))
+    found = fitted_to(own)
     assert found.rows == len(own)
     with pytest.raises(AssertionError):
-        timed([case for case in cases(rows) if case.aside])
-
-
-@pytest.mark.nightly
-def test_a_rule_is_held_to_rows_that_it_has_not_seen() -> None:
-    """Rows that take as long as the model says, and four that take half of it."""
-    ratio = np.array([1.0] * 20 + [0.5] * 4)
-    seconds = np.linspace(0.1, 0.4, 24)
-    rows = Timed(
-        own=np.repeat(seconds[:, None], len(BETWEEN), axis=1),
-        beside=np.zeros(24),
-        measured=seconds * ratio,
-        kinds=np.where(ratio < 1, "window", "full"),
-        folds=np.arange(24) % 5,
-    )
-    assert fitted_to(rows, "kinds").factor < 0.75 < fitted_to(rows, "rows").factor
-    odd = replace(rows, folds=np.where(ratio < 1, 1, 0))  # each kind by what the other one says
-    assert held_out(odd, "rows")[-1] == pytest.approx(1, abs=0.01)
-    assert held_out(odd, "rows")[0] == pytest.approx(1 / 2, abs=0.01)
+        fitted_to([case for case in cases(rows) if case.aside])
 
 
 def test_answers_carry_the_errors_of_the_kernel_that_they_are_of(rows: Path) -> None:
@@ -185,24 +163,6 @@ def test_answers_carry_the_errors_of_the_kernel_that_they_are_of(rows: Path) -> 
     assert "the mapping is no kernel's" in summary_text(found.case.workload, platform, plain)
     small = load_platform("edge")
     assert error_bands(small.matrix, [found.case.kernel]) == ()
-
-
-@pytest.mark.nightly
-def test_a_best_mapping_is_not_slower_than_the_kernels(
-    rows: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is a search's own answer where that is faster, with the copies beside it."""
-    monkeypatch.setattr(headroom, "Budget", lambda seconds: Budget(steps=4))
-    found = measured(rows)[0]
-    best = headroom.best_of_row(found)
-    assert best.seconds is not None
-    copies = sum(g.cycles for g in found.result.groups if set(g.names) <= {"K", "V"})
-    assert copies * found.result.cycle_seconds < best.seconds <= found.predicted_s
-    assert best.gap is not None
-    assert (best.gap > 0, best.stopped) == (True, "steps")
-    (line,) = headroom.headroom_lines([found], [best])
-    assert line["best_over_kernel"] == best.seconds / found.predicted_s
-    assert line["stopped"] == bool(best.stopped)
 
 
 A100 = "a100-sxm,sglang-0.5.10,flash_attention,"

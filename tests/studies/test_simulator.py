@@ -12,7 +12,7 @@ from simulator_rows import HEADING, ROWS
 from flat_mapper import SpecError
 from studies.simulator.__main__ import main
 from studies.simulator.mapping import chain, even_part, largest_divisor
-from studies.simulator.rows import compare_rows, find_csv, simulator_rows
+from studies.simulator.rows import compare_rows, simulator_rows
 
 
 @pytest.fixture
@@ -41,19 +41,18 @@ def test_the_command_prints_rows(table: Path, capsys: pytest.CaptureFixture[str]
     assert "largest errors over 3 rows" in capsys.readouterr().out
 
 
-def test_without_a_file_it_says_where_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"--csv FILE, or set FUSEMAX_ARTIFACT"):
-        find_csv(None, {})
-    with pytest.raises(SpecError, match=r"flat_validation\.csv in it"):
-        find_csv(None, {"FUSEMAX_ARTIFACT": str(tmp_path)})
+def test_without_a_file_it_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    message = "--csv: expected flat_validation.csv of the FuseMax artifact, got 'none'"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("cloud,", "moon,", r"line 2: platform: expected one of edge, cloud, got 'moon'"),
-        ("row,256", "row,0", r"line 2: P1: expected an integer > 0, got '0'"),
-        (",P1,", ",P2,", r"line 2: expected a value in the column 'P1'"),
+        ("row,256", "row,0", r"line 2: P1: expected a whole number >= 1, got '0'"),
+        (",P1,", ",P2,", r"line 2: P1: expected a whole number >= 1, got None"),
     ],
 )
 def test_bad_rows_are_refused(table: Path, old: str, new: str, message: str) -> None:

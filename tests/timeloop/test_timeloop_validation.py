@@ -3,7 +3,7 @@
 Random mappings that both sides accept, and the best mappings of shipped mapspaces: edge and cloud,
 all four models, N = 512 to 4096, fused and not, with the softmax charged and without. Every count
 and all cycles must be equal, every energy within 1e-6 and Timeloop's printed digits. What was
-compared are properties of the tests, which `make -C tools validation` adds up in docs/validation.md.
+compared are properties of the tests; `make -C tools validation` adds them up in docs/validation.md.
 FLAT_MAPPER_FULL_ARRAY=1 adds four mappings that fill the 65536 PEs of cloud.
 """
 
@@ -142,7 +142,7 @@ LEAN = """
 mapspace:
   description: at most 16 x 64 lanes
   source: chosen, for Timeloop's sake
-  policy: {buffering: 2, in_place: true, overflow: reject, softmax: charged}
+  policy: {buffering: 2, in_place: true, softmax: charged}
   constraints:
   - {einsum: QK, target: PE, type: spatial, factors: [B=1, H=1, P=1, M<=16]}
   - {einsum: AV, target: PE, type: spatial, factors: [B=1, H=1, P=1, M<=16]}

@@ -270,8 +270,7 @@ class GroupOnCores:
 
     def _fixed(self, steps: int) -> float:
         """Fixed costs of a tile of so many passes."""
-        each = self.facts.step_cycles + self.policy.tile_start_cycles
-        return self.facts.tile_cycles + each * steps
+        return self.facts.tile_cycles + self.facts.step_cycles * steps
 
     def _listed(self) -> _Timed:
         """All tiles, each core with a list of its own.

@@ -112,11 +112,10 @@ def combine(
             group_terms(workload, platform, group, mapping.policy, stats), platform
         )
         use = found.buffer
-        if use.spilled and mapping.policy.overflow == "reject":
+        if not use.fits:
             return overflowed(group, use)
         groups.append(found)
     dram = platform.dram
-    read, write, _ = ert.actions(dram.name)
     networks, notes = unpriced_networks(platform), _intake_notes(platform, mapping)
     if backend != "native" and any(map(priced, platform.paths)):
         networks = (FREE,)
@@ -141,7 +140,6 @@ def combine(
             at_once=any(overlaps(g.schedule) for g in mapping.groups),
         ),
         products=tuple(e.name for e in workload.einsums if is_product(e)),
-        spill_pj_per_word=(read + write) / 2 / dram.row_words,
         leak_pj_per_cycle=ert.leak_per_cycle(platform),
         unpriced_networks=networks,
         notes=notes,

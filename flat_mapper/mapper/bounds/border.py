@@ -61,7 +61,7 @@ class BorderBounds:
         held = self._held(names, tile, tile.shape[1])
         level = shared_level(self.platform)
         room = np.full(tile.shape[1], np.inf)
-        if level.usable_words is not None and self.mapspace.policy.overflow != "spill":
+        if level.usable_words is not None:
             room = float(level.usable_words) - held
         reads, writes = np.zeros(tile.shape[1]), np.zeros(tile.shape[1])
         energy = np.full(tile.shape[1], inner)

@@ -138,7 +138,7 @@ class SharedOccupancy:
 
         returns: float64[n].
         """
-        if self.capacity is None or self.problem.mapspace.policy.overflow == "spill":
+        if self.capacity is None:
             return np.full(tile.shape[1], np.inf)
         return self.capacity - self._fixed_words(staging, tile)
 

@@ -198,7 +198,7 @@ class OuterBounds:
 
     def _fit(self, needs: Ints) -> Bools:
         """True where so many words may fit the shared level."""
-        if self.occupancy.capacity is None or self.problem.mapspace.policy.overflow == "spill":
+        if self.occupancy.capacity is None:
             return np.ones(len(needs), np.bool_)
         return np.asarray(needs <= self.occupancy.capacity)
 

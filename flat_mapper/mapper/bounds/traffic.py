@@ -316,7 +316,7 @@ def _with_room(
     moved = transfer_cycles(level, dram.reads, dram.writes)
     streams = [(use, use.stay) for use in uses if use.stay is not None]
     capacity = occupancy.capacity
-    if capacity is None or occupancy.problem.mapspace.policy.overflow == "spill" or not streams:
+    if capacity is None or not streams:
         return dram.energy, moved
 
     def fits(stay: list[tuple[Use, Stay]]) -> Bools:

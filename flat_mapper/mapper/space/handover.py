@@ -261,8 +261,8 @@ def checked(
         got = ", ".join(sorted(levels))
         raise SpecError(expected(where, f"one level inside among {', '.join(names)}", got))
     (level,) = levels
-    if fusion.optional or fusion.schedule == "any" or mapspace.policy.overflow == "spill":
-        condition = "no optional, schedule: any or overflow: spill beside it"
+    if fusion.optional or fusion.schedule == "any":
+        condition = "no optional or schedule: any beside it"
         raise SpecError(expected(where, condition, level, "leave it out"))
     shared = shared_level(platform).name
     ways = [between(arch, shared, level) for arch in platform.paths if _has(arch, level)]

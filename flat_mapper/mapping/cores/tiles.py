@@ -378,8 +378,6 @@ def _rule_faults(
     if workload.mask and pair and pair[0] in given and set(pair) <= cut:
         condition = f"{pair[0]} cut by the cores' loops or by those in time, under a mask"
         yield expected(where, condition, "both")
-    if policy.overflow == "spill" and group.cores:
-        yield expected(where, "overflow: reject", "spill")
 
 
 def lifted(
