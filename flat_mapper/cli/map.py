@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
 from flat_mapper.base.formats import Width
-from flat_mapper.cli.arguments_sweep import budget_of
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.backend import MAPPER
@@ -261,6 +261,34 @@ def size_arguments(arguments: argparse.Namespace) -> dict[str, object]:
             raise SpecError(expected("--set", "RANK=SIZE, such as P=4096", text))
         sizes[rank.strip()] = checked(scalar(value), int, f"--set {rank.strip()}", above=0)
     return sizes
+
+
+def budget_of(arguments: argparse.Namespace) -> Budget:
+    """The budget that the command line gives a search."""
+    most = {"latency_s": "max_latency", "energy_j": "max_energy", "buffer_bytes": "max_buffer"}
+    given = {
+        limit: checked(scalar(text), float, f"--{name.replace('_', '-')}", above=0)
+        for limit, name in most.items()
+        if (text := getattr(arguments, name, None)) is not None  # compare has none of these
+    }
+    found = Budget(limits=Limits(**given))
+    found.begin = getattr(arguments, "begin", found.begin)
+    if arguments.time_limit is not None:
+        found.seconds = checked(scalar(arguments.time_limit), float, "--time-limit", above=0)
+    if arguments.memory_limit is not None:
+        found.megabytes = checked(scalar(arguments.memory_limit), float, "--memory-limit", above=0)
+    if arguments.gap is not None:
+        found.gap = _share(arguments.gap)
+    return found
+
+
+def _share(text: str) -> float:
+    """A share from words such as 1% or 0.01."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    value = checked(scalar(number), float, "--gap", above=0) / (100 if percent else 1)
+    if value > 1:
+        raise SpecError(expected("--gap", "a share up to 100%, such as 1% or 0.01", text))
+    return value
 
 
 @contextmanager
