@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from flat_mapper.api import calls as api
+from flat_mapper.api.execution import crosscheck, other_backends
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.facade.verbs import crosscheck, other_backends
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked

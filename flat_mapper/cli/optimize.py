@@ -7,9 +7,9 @@ import argparse
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.sweep import MANY, code_of, engine_of, resumable, watching, workers_of
 from flat_mapper.cli.terminal import say
+from flat_mapper.explore.sweep.design_search import Search
 from flat_mapper.explore.sweep.designs import load_design_problem
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.optimize import Search
 from flat_mapper.explore.sweep.store import Store
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked, did_you_mean

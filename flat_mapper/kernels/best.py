@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from flat_mapper.api.calls import Source, load_problem
 from flat_mapper.arch.cores import ErrorBand, error_bands
+from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
@@ -253,3 +255,22 @@ def _priced(
             return Priced(tile=tile, fit=scarce, workload=problem, result=result)
     assert isinstance(result, Infeasible)
     return result
+
+
+def tiles(
+    kernel: str,
+    problem: Workload | Source,
+    arch: Platform | Source,
+    *,
+    seq: int | None = None,
+    phase: str = "",
+    mask: str = "",
+) -> Ranked:
+    """The best tile sizes of a kernel, in its own words; see `Ranked`.
+
+    kernel: fa3, fa2, triton, flex, splash, rpa3 or ttnn.
+    seq, phase, mask: in place of a problem's own.
+    """
+    softmax = "" if isinstance(problem, Workload) else "online"
+    found = load_problem(problem, seq=seq, phase=phase, softmax=softmax, mask=mask)
+    return ranked(kernel_named(kernel), load_platform(arch), found)
