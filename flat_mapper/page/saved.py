@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.base import units
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.explore.pareto import Front
 from flat_mapper.explore.sweep.engines import local_workers
@@ -52,8 +53,11 @@ class SavedResults(Framed, Printed):
 
         raises: SpecError where it cannot be made or written.
         """
-        from flat_mapper.page.assembly import page
-
+        try:
+            from flat_mapper.page.assembly import page
+        except ImportError as error:
+            packages, change = "altair and vl-convert-python", "pip install 'flat-mapper[report]'"
+            raise SpecError(expected("report", f"the packages {packages}", None, change)) from error
         write_text(path, page(self.entries, title, self.designs))
         return replace(self, page=str(path))
 
