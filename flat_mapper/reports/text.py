@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import fsum, prod
-from typing import Protocol
 
 from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
@@ -28,27 +27,7 @@ from flat_mapper.reports.groups import bands, einsum_dict, group_dicts, platform
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.latent import WORDS
-from flat_mapper.workload.mask import NONE, LayerKind, Mask
-
-
-class LeavesOut(Protocol):
-    """An answer to a part of a problem: a workload, or what was found for one."""
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Names of the problem's other Einsums."""
-
-    @property
-    def wider(self) -> str:
-        """The scope that has them."""
-
-    @property
-    def mask(self) -> Mask | None:
-        """The mask of its layers."""
-
-    @property
-    def other_layers(self) -> tuple[LayerKind, ...]:
-        """Layers of the problem with another mask."""
+from flat_mapper.workload.mask import NONE
 
 
 def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
@@ -192,7 +171,7 @@ def _core_rows(result: Result) -> Iterator[tuple[str, str, str]]:
             yield ("tiles", rounds, idle)
 
 
-def left_out_text(of: LeavesOut) -> str:
+def left_out_text(of: Workload) -> str:
     """The Einsums and the layers of a problem that were not mapped; empty where all of them were.
 
     A line each.
