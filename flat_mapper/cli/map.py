@@ -23,7 +23,7 @@ from flat_mapper.cost_model.backend import MAPPER
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.objective import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
-from flat_mapper.reports.folder import check_folder, write_folder
+from flat_mapper.reports.folder import check_folder
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.sizes import width_of
@@ -70,7 +70,7 @@ def map_command(arguments: argparse.Namespace) -> int:
         found = api.again(found, arguments.ert, arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    _answer(arguments, found, lambda: _files(found))
+    _answer(arguments, found)
     return 0
 
 
@@ -91,7 +91,7 @@ def _front(arguments: argparse.Namespace) -> int:
         )
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    _answer(arguments, found, found.files)
+    _answer(arguments, found)
     return 0
 
 
@@ -115,7 +115,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
     found = api.compared_again(found, arguments.ert, arguments.backend)
     if not found.feasible:
         raise NothingFeasible(found.refusal)
-    _answer(arguments, found, lambda: _files(found))
+    _answer(arguments, found)
     return 0
 
 
@@ -125,7 +125,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     found = api.evaluate(arguments.record, arguments.arch, arguments.ert, backend=arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    _answer(arguments, found, lambda: _files(found))
+    _answer(arguments, found)
     return 0
 
 
@@ -166,15 +166,18 @@ def _check(arguments: argparse.Namespace, folders: Iterable[str] = ()) -> None:
 def _answer(
     arguments: argparse.Namespace,
     found: Evaluation | SearchResult | Comparison | Front,
-    files: Callable[[], dict[str, bytes]],
 ) -> None:
     """Write the files where they were asked for, then print."""
     where, document = "", found.to_dict
     if arguments.output:
-        names = write_folder(Path(arguments.output), files(), force=arguments.force)
+        from flat_mapper.api.files import save
+        from flat_mapper.reports.files import saved_document
+
+        names = save(found, arguments.output, force=arguments.force)
         where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
         where += f"\n{_for_timeloop(found)}"
-        document = partial(_saved, found)
+        if isinstance(found, Evaluation | SearchResult):
+            document = partial(saved_document, found)
     say(answer_json(found.kind, document()) if arguments.json else f"{found}{where}")
 
 
@@ -187,22 +190,6 @@ def _for_timeloop(found: Evaluation | SearchResult | Comparison | Front) -> str:
     if isinstance(found, Comparison):
         return "\n".join(told_text(row, name) for name, row in found.feasible.items())
     return "\n".join(told_text(row, str(i)) for i, row in enumerate(found.points, 1))
-
-
-def _saved(found: Evaluation | SearchResult | Comparison | Front) -> dict[str, object]:
-    """The JSON of an answer whose files were written."""
-    from flat_mapper.reports.files import saved_document
-
-    return (
-        saved_document(found) if isinstance(found, Evaluation | SearchResult) else found.to_dict()
-    )
-
-
-def _files(found: Evaluation | SearchResult | Comparison) -> dict[str, bytes]:
-    """Files that `-o` writes; what makes them is imported where it is asked for."""
-    from flat_mapper.reports.files import comparison_files, mapping_files
-
-    return comparison_files(found) if isinstance(found, Comparison) else mapping_files(found)
 
 
 def _tops(names: list[str]) -> list[str]:
