@@ -16,7 +16,7 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.frame import Framed, FrameRecord, answer_record, einsum_records
-from flat_mapper.reports.group_table import groups_text
+from flat_mapper.reports.groups import groups_text
 from flat_mapper.reports.layers import (
     kind_of,
     kinds_text,
@@ -34,17 +34,10 @@ if TYPE_CHECKING:
     from flat_mapper.timeloop.mapper import Beside
 
 
-def _brief(kind: str, result: Result) -> str:
-    """An answer in a line; `print` has its tables."""
-    latency, energy = units.si(result.latency_s, "s"), units.si(result.energy_pj * 1e-12, "J")
-    return f"<{kind}: {result.workload} on {result.arch}, {latency}, {energy}; print() for all>"
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class _Priced(Framed):
+    """A fused mapping with its cost, whatever else is known of it."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation(Framed):
-    """A fused mapping with its cost."""
-
-    kind: ClassVar = "evaluate"  # of answers as JSON
     workload: Workload
     platform: Platform
     result: Result
@@ -54,20 +47,34 @@ class Evaluation(Framed):
         """The loop nests of all Einsums."""
         return self.result.mapping
 
+    def _records(self) -> Sequence[FrameRecord]:
+        return einsum_records(self.result.einsums, self.result.dram)
+
+    def __repr__(self) -> str:
+        """An answer in a line; `print` has its tables."""
+        result, latency = self.result, units.si(self.result.latency_s, "s")
+        cost = f"{latency}, {units.si(result.energy_pj * 1e-12, 'J')}"
+        where = f"{result.workload} on {result.arch}"
+        return f"<{self._called()}: {where}, {cost}; print() for all>"
+
+    def _called(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Evaluation(_Priced):
+    """A fused mapping with its cost."""
+
+    kind: ClassVar = "evaluate"  # of answers as JSON
+
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper evaluate --json`."""
         return report.result_dict(self.workload, self.platform, self.result)
-
-    def _records(self) -> Sequence[FrameRecord]:
-        return einsum_records(self.result.einsums, self.result.dram)
 
     def _repr_html_(self) -> str:
         """The tables of the terminal, for a notebook."""
         head, *parts = self._parts()
         return answers_html.text(head, *parts)
-
-    def __repr__(self) -> str:
-        return _brief("Evaluation", self.result)
 
     def __str__(self) -> str:
         return "\n\n".join(self._parts())
@@ -84,24 +91,16 @@ class Evaluation(Framed):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult(Framed):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SearchResult(_Priced):
     """The best mapping of a mapspace, with its cost and the certificate of the search."""
 
     kind: ClassVar = "map"  # of answers as JSON
-    workload: Workload
-    platform: Platform
-    result: Result
     mapspace: str
     objective: str
     certificate: Certificate
     beside: Beside | None = None  # what timeloop-mapper finds, where it was asked
     layers: tuple[SearchResult, ...] = ()  # one for each kind, where layers have several masks
-
-    @property
-    def mapping(self) -> FusedMapping:
-        """The loop nests of all Einsums."""
-        return self.result.mapping
 
     @property
     def priced(self) -> Evaluation:
@@ -130,31 +129,20 @@ class SearchResult(Framed):
             found["layers"] = [k | a for k, a in zip(kinds, answers, strict=True)]
         return found | ({"timeloop_mapper": self.beside.to_dict()} if self.beside else {})
 
-    def _records(self) -> Sequence[FrameRecord]:
-        return einsum_records(self.result.einsums, self.result.dram)
-
     def _repr_html_(self) -> str:
         """The tables of the terminal, for a notebook."""
         head, _, rest = str(self).partition("\n\n")
         return answers_html.text(head, rest)
 
-    def __repr__(self) -> str:
-        return _brief(f"SearchResult in {self.mapspace}", self.result)
+    def _called(self) -> str:
+        return f"SearchResult in {self.mapspace}"
 
     def __str__(self) -> str:
-        reached = {
-            "latency": self.result.latency_s,
-            "energy": self.result.energy_pj,
-            "edp": self.result.edp_js,
-        }.get(self.objective, self.result.edp_js)
+        reached = _reached(self.result, self.objective)
         found = report.certificate_text(self.certificate, self.objective, reached)
         if self.layers:
             return f"{self.mapspace}: {self._kinds()}\n\n{found}"
-        beside = ""
-        if self.beside:
-            from flat_mapper.reports.timeloop_mapper import beside_text
-
-            beside = f"\n\n{beside_text(self.beside)}"
+        beside = f"\n\n{report.beside_text(self.beside)}" if self.beside else ""
         return f"{self.mapspace}: {self.priced}\n\n{found}{beside}"
 
     def _kinds(self) -> str:
@@ -175,6 +163,11 @@ class SearchResult(Framed):
         return "\n\n".join(parts)
 
 
+def _reached(result: Result, objective: str) -> float:
+    """What a result has of an objective: s, pJ or J s."""
+    return {"latency": result.latency_s, "energy": result.energy_pj}.get(objective, result.edp_js)
+
+
 def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
     """The answer for a model whose layers are of several kinds, of the answers for each of them."""
     first, *others = parts
@@ -185,11 +178,6 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
         "latency": result.bound.cycles * result.cycle_seconds,
         "energy": result.bound.energy_pj,
         "edp": result.bound.energy_pj * 1e-12 * result.bound.cycles * result.cycle_seconds,
-    }
-    reached = {
-        "latency": result.latency_s,
-        "energy": result.energy_pj,
-        "edp": result.edp_js,
     }
     certificates = [part.certificate for part in parts]
     # A product of two sums is no less than the square of the sum of the parts' roots (Cauchy).
@@ -210,7 +198,7 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
             optimal=all(c.optimal for c in certificates),
             lower_bound=floors[first.objective],
             proven_bound=proven,
-            gap=max(0.0, reached[first.objective] / proven - 1),
+            gap=max(0.0, _reached(result, first.objective) / proven - 1),
             stopped=next(filter(None, (c.stopped for c in certificates)), ""),
             seconds=sum(c.seconds for c in certificates),
             infeasible={name: why for c in certificates for name, why in c.infeasible.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import fsum, prod
+from typing import TYPE_CHECKING
 
 from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
@@ -28,6 +29,9 @@ from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.latent import WORDS
 from flat_mapper.workload.mask import NONE
+
+if TYPE_CHECKING:
+    from flat_mapper.timeloop.mapper import Beside, MapperPair
 
 
 def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
@@ -126,7 +130,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         ("latency", units.si(result.latency_s, "s"), times(result.cycles, bound.cycles)),
         ("cycles", units.count(result.cycles), ""),
         *energy_rows(result),
-        ("utilization", units.percent(result.utilization), _busy(result)),
+        ("utilization", units.percent(result.utilization), f"busy: {busy_text(result)}"),
         (
             "off-chip traffic",
             units.size(result.offchip_bytes),
@@ -195,10 +199,6 @@ def sources_text(result: Result) -> str:
     if all(source == result.energy_source for source in listed.values()):
         return ""
     return grid([(f"  {name}", str(source)) for name, source in listed.items()])
-
-
-def _busy(result: Result) -> str:
-    return f"busy: {busy_text(result)}"
 
 
 def busy_text(result: Result) -> str:
@@ -371,3 +371,34 @@ def model_text(stats: EinsumStats) -> str:
     head = ("level", "tensor", "reads", "fills", "updates", "words held", "instances")
     counted = grid(counts, head=(*head, "energy", "level's cycles"), right=range(2, 9))
     return f"{grid(rows)}\n\n{counted}"
+
+
+_BESIDE = (
+    *("Einsum", "cycles", "timeloop-mapper's", "energy", "timeloop-mapper's"),
+    *("EDP", "timeloop-mapper's", "ratio"),
+)
+
+
+def beside_text(beside: Beside) -> str:
+    """One row per Einsum; the ratio is timeloop-mapper's energy-delay product over ours."""
+    rows = [_beside_row(pair) for pair in beside.pairs]
+    notes = [f"{pair.einsum}: {pair.note}" for pair in beside.pairs if pair.note]
+    title = (
+        f"beside timeloop-mapper: inside the same fusion, least {beside.objective} after "
+        f"{beside.seconds:g} s of {beside.algorithm} on {beside.threads} threads per Einsum"
+    )
+    return "\n".join([title, grid(rows, head=_BESIDE, right=range(1, len(_BESIDE))), *notes])
+
+
+def _beside_row(pair: MapperPair) -> TextRow:
+    ours, other = pair.ours, pair.timeloop
+    return (
+        pair.einsum,
+        units.count(ours.cycles),
+        units.count(other.cycles) if other else "-",
+        units.si(units.joules_of(ours.energy_pj), "J"),
+        units.si(units.joules_of(other.energy_pj), "J") if other else "-",
+        units.si(ours.edp_js, "J*s"),
+        units.si(other.edp_js, "J*s") if other else "-",
+        f"{other.edp_js / ours.edp_js:.3f}" if other else "-",
+    )

@@ -21,7 +21,7 @@ from flat_mapper.cost_model.occupancy import buffer_use
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
-from flat_mapper.reports.timeloop_mapper import beside_text
+from flat_mapper.reports.text import beside_text
 from flat_mapper.timeloop.headroom import held_words
 from flat_mapper.timeloop.mapper import (
     MAPPER,
