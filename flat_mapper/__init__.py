@@ -31,7 +31,10 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from flat_mapper.api.calls import compare, evaluate, load_problem, search
-    from flat_mapper.api.execution import execute
+    from flat_mapper.api.checks import check
+    from flat_mapper.api.execution import crosscheck, execute
+    from flat_mapper.api.files import load, lower, save
+    from flat_mapper.api.grouping import why_not
     from flat_mapper.api.one_einsum import model
     from flat_mapper.arch.reader import load_architecture, load_platform
     from flat_mapper.base.errors import (
@@ -45,31 +48,24 @@ if TYPE_CHECKING:
     from flat_mapper.explore.generation import Scenario, generate
     from flat_mapper.explore.need_search import need
     from flat_mapper.explore.pareto import front
-    from flat_mapper.facade.verbs import (
-        check,
-        crosscheck,
-        import_hf,
-        load,
-        lower,
-        optimize,
-        report,
-        save,
-        sweep,
-        tiles,
-        why_not,
-    )
+    from flat_mapper.explore.sweep.design_search import optimize
     from flat_mapper.importers.graphs.onnx_file import import_onnx
     from flat_mapper.importers.graphs.torch_graph import import_torch
+    from flat_mapper.importers.hf import import_hf
     from flat_mapper.importers.layer_fusion import fuse_layers
+    from flat_mapper.kernels.best import tiles
     from flat_mapper.mapping.space_reader import load_mapspace
-    from flat_mapper.page.saved import load_results
+    from flat_mapper.page.saved import load_results, report, sweep
     from flat_mapper.workload.cascade import attention
 
 __version__ = "0.2.0"
 
 _HOMES = {
     "api.calls": "compare evaluate load_problem search",
-    "api.execution": "execute",
+    "api.checks": "check",
+    "api.execution": "crosscheck execute",
+    "api.files": "load lower save",
+    "api.grouping": "why_not",
     "api.one_einsum": "model",
     "arch.reader": "load_architecture load_platform",
     "base.errors": "BackendError FlatMapperError MappingError NothingFeasible SpecError",
@@ -77,13 +73,14 @@ _HOMES = {
     "explore.generation": "Scenario generate",
     "explore.need_search": "need",
     "explore.pareto": "front",
-    "facade.verbs": "check crosscheck import_hf load lower optimize report save sweep tiles "
-    "why_not",
+    "explore.sweep.design_search": "optimize",
     "importers.graphs.onnx_file": "import_onnx",
     "importers.graphs.torch_graph": "import_torch",
+    "importers.hf": "import_hf",
     "importers.layer_fusion": "fuse_layers",
+    "kernels.best": "tiles",
     "mapping.space_reader": "load_mapspace",
-    "page.saved": "load_results",
+    "page.saved": "load_results report sweep",
     "workload.cascade": "attention",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -19,7 +19,7 @@ base spec workload importers importers.graphs arch mapping mapping.cores energy 
 cost_model.windows cost_model cost_model.chip
 mapper.space mapper.cost mapper.bounds mapper.group mapper.chip mapper.solve
 timeloop backends reports api explore explore.sweep page
-kernels facade cli
+kernels cli
 """
 ORDER = tuple(_ROWS.split())
 
@@ -45,7 +45,7 @@ OWNERS = {
     "distributed": ("explore.sweep.engines",),
     "dask": ("explore.sweep.engines",),
     "pyarrow": ("explore.sweep.export",),
-    "optuna": ("explore.sweep.optimize",),
+    "optuna": ("explore.sweep.design_search",),
     "multiprocessing": ("base.parallel",),
     "concurrent": ("base.parallel", "base.process"),
     "pickle": (),

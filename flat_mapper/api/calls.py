@@ -241,26 +241,16 @@ def mapspace_of(
     mapspace: Mapspace | Name, workload: Workload, platform: Platform, schedule: str = ""
 ) -> Mapspace:
     """A mapspace by name, under another schedule if asked, whose rules all apply to something."""
-    from flat_mapper.mapping.space_reader import load_mapspace
+    from flat_mapper.mapping.space_reader import SCHEDULES, load_mapspace
 
-    found = _scheduled(load_mapspace(mapspace), schedule)
+    found = load_mapspace(mapspace)
+    if schedule:
+        said = _among("schedule", schedule, SCHEDULES)
+        if found.fusion.fuses:
+            found = replace(found, fusion=replace(found.fusion, schedule=said))
     for fault in unmatched_rules(found, workload, platform):
         raise SpecError(fault)
     return found
-
-
-def _scheduled(mapspace: Mapspace, schedule: str) -> Mapspace:
-    """A mapspace under another schedule of its groups, where one is asked for and it has groups."""
-    from flat_mapper.mapping.space_reader import SCHEDULES
-
-    if not schedule:
-        return mapspace
-    for one in SCHEDULES:
-        if one == schedule:
-            same = one if mapspace.fusion.fuses else mapspace.fusion.schedule
-            return replace(mapspace, fusion=replace(mapspace.fusion, schedule=same))
-    condition = f"one of {', '.join(SCHEDULES)}"
-    raise SpecError(expected("schedule", condition, schedule, did_you_mean(schedule, SCHEDULES)))
 
 
 def recorded(mapping: Recorded, platform: Platform | Source | None = None) -> MappingRecord:
@@ -326,22 +316,20 @@ def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchR
 
 def objective_of(word: str) -> Objective:
     """The objective of that name."""
-    for objective in OBJECTIVES:
-        if objective == word:
-            return objective
-    condition = f"one of {', '.join(OBJECTIVES)}"
-    raise SpecError(expected("objective", condition, word, did_you_mean(word, OBJECTIVES)))
+    return _among("objective", word, OBJECTIVES)
 
 
 def scope_of(word: str) -> Scope | None:
     """The scope of that name; none for an empty word, which leaves it to the problem."""
-    if not word:
-        return None
-    for scope in SCOPES:
-        if scope == word:
-            return scope
-    condition = f"one of {', '.join(SCOPES)}"
-    raise SpecError(expected("scope", condition, word, did_you_mean(word, SCOPES)))
+    return _among("scope", word, SCOPES) if word else None
+
+
+def _among[W: str](what: str, word: str, known: tuple[W, ...]) -> W:
+    for one in known:
+        if one == word:
+            return one
+    condition = f"one of {', '.join(known)}"
+    raise SpecError(expected(what, condition, word, did_you_mean(word, known)))
 
 
 def compared_again(comparison: Comparison, ert: Ert | Name | None, backend: str) -> Comparison:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from flat_mapper.api import dry_run
+from flat_mapper.api.calls import Name
 from flat_mapper.api.dry_run import Understood
 from flat_mapper.arch.reader import check_architecture, load_architecture
 from flat_mapper.arch.values import Architecture
@@ -51,14 +52,16 @@ def _document(path: str) -> Section:
     return section_of(load_document(path), path)
 
 
-def check_files(paths: Sequence[str]) -> list[Checked]:
-    """Each file checked for what it is, and those of one kind of work together.
+def check(*files: Name) -> list[Checked]:
+    """Everything that is wrong with files, or what was understood: an item each, to be printed.
+
+    Each file is checked for what it is, and those of one kind of work together.
 
     A Timeloop mapping is checked against what is checked with it. An architecture is checked as
     `map` would take it, with the ERT among the files if there is one; with a problem, the two are
     taken as far as a search would begin, in the mapspaces among the files, or in `map`'s default.
     """
-    faults = {path: Faults() for path in paths}
+    faults = {str(file): Faults() for file in files}
     documents = {path: faults[path].attempt(partial(_document, path)) for path in faults}
     found = []
     read = {path: document for path, document in documents.items() if document is not None}

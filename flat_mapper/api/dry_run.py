@@ -14,11 +14,9 @@ from flat_mapper.base.errors import BackendError, UnpricedError
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.solve.alternatives import space_size
 from flat_mapper.mapping.arch_rules import binding_notes, check_hierarchy, with_arch_rules
-from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import absent_parts, load_mapspace
 from flat_mapper.reports import understood
 from flat_mapper.reports.text import left_out_text
-from flat_mapper.workload.graph import Workload
 
 MAPSPACE = "flat"  # that of `map` where none is named
 
@@ -90,7 +88,8 @@ def together(chip: Chip, problem: str, mapspace: str) -> Understood:
     workload = load_problem(Path(problem))
     fit = fitted(chip.platform, workload)
     space = mapspace_of(mapspace, workload, fit.platform)
-    size = _size(workload, fit.platform, space, chip)
+    ruled = with_arch_rules(space, fit.platform, workload)  # bounds are made of prices
+    size = space_size(workload, fit.platform, ruled, chip.ert) if chip.ert else None
     notes = [*fit.notes, *absent_parts(space, workload), *binding_notes(fit.platform, workload)]
     document = understood.mapspace_document(space, size) | {
         "workload": workload.name,
@@ -99,9 +98,3 @@ def together(chip: Chip, problem: str, mapspace: str) -> Understood:
     }
     text = "\n".join([understood.mapspace_text(space, size), *notes])
     return Understood(text=text, document=document)
-
-
-def _size(workload: Workload, platform: Platform, space: Mapspace, chip: Chip) -> int | None:
-    """Combinations in the space; None without prices, which bounds are made of."""
-    ruled = with_arch_rules(space, platform, workload)
-    return space_size(workload, platform, ruled, chip.ert) if chip.ert else None

@@ -1,21 +1,28 @@
-"""Execution of a recorded mapping, and the model held against it."""
+"""The model held against others: the execution of a mapping, and every other backend."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar
 
-from flat_mapper.api.calls import Recorded, Source, recorded
+from flat_mapper.api.calls import Name, Recorded, Source, recorded
+from flat_mapper.api.prices import energies
 from flat_mapper.arch.values import Platform
+from flat_mapper.arch.words import fitted
+from flat_mapper.backends.agreement import Crosscheck, compare_backends, crosscheck_rounds
 from flat_mapper.backends.ports import overdrawn_in_run
 from flat_mapper.backends.referee import Disagreement, compare
-from flat_mapper.base.errors import NothingFeasible
+from flat_mapper.backends.registry import BACKENDS
+from flat_mapper.base.errors import BackendError, NothingFeasible
 from flat_mapper.base.table import Printed, grid
+from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.energy.tables import unpriced
+from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.execution import run as referee
 from flat_mapper.execution.result import Executed
+from flat_mapper.mapping.cores.check import check_record
 from flat_mapper.mapping.cores.tiles import cut_ranks, shrunk
 
 _TURNS = 40  # of a timeline that is printed; more are in the JSON
@@ -145,3 +152,32 @@ def _differences(found: tuple[Disagreement, ...]) -> str:
     table = grid(rows, head=head, right=(4, 5))
     bad = sum(not d.reason for d in found)
     return f"{table}\nthe model differs in {len(found)} quantities, in {bad} without a reason"
+
+
+def other_backends() -> list[Backend]:
+    """All but the native one, present or not.
+
+    raises: BackendError where none is present.
+    """
+    backends = [make() for name, make in BACKENDS.items() if name != "native"]
+    lacking = [line for backend in backends if (line := backend.missing())]
+    if len(lacking) == len(backends):
+        raise BackendError(f"crosscheck: nothing to compare with: {lacking[0]}")
+    return backends
+
+
+def crosscheck(
+    mapping: Recorded, platform: Platform | Source | None = None, ert: Ert | Name | None = None
+) -> Crosscheck:
+    """A mapping by the native model and by every other backend that is present.
+
+    mapping, platform: as for `evaluate`.
+    raises: BackendError where there is nobody to compare with.
+    """
+    backends = other_backends()
+    read = recorded(mapping, platform)
+    check_record(read, str(mapping) if isinstance(mapping, str | Path) else "mapping")
+    chip = fitted(read.platform, read.workload).platform
+    on_cores = any(group.cores for group in read.mapping.groups)
+    compared = crosscheck_rounds if on_cores else compare_backends
+    return compared(read.workload, chip, read.mapping, energies(chip, ert)[0], backends)

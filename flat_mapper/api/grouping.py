@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from flat_mapper.api.calls import Source, load_problem
 from flat_mapper.base.table import Printed
 from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.partitions import refusal, unshared
+from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 
 
@@ -38,13 +40,19 @@ class Fusible(Printed):
         return "\n".join([*lines, *(f"  not over {r}: {why}" for r, why in self.unshared.items())])
 
 
-def fusible(workload: Workload, names: Sequence[str]) -> Fusible:
-    """The verdict on Einsums, or all those of an operator, as one group."""
-    members = (m for name in names for m in workload.operators.get(name, (name,)))
+def why_not(
+    einsums: Sequence[str],
+    problem: Workload | Source,
+    *,
+    seq: int | None = None,
+    scope: Scope | None = None,
+) -> Fusible:
+    """The verdict on Einsums or operators as one group: why not, or the loops that it shares."""
+    workload = load_problem(problem, scope, seq=seq)
+    members = (m for name in einsums for m in workload.operators.get(name, (name,)))
     asked = {workload.einsum(member).name for member in members}
-    einsums = tuple(n for n in execution_order(workload) if n in asked)
-    reason = refusal(workload, einsums) if len(einsums) > 1 else ""
-    if reason:
-        return Fusible(einsums=einsums, reason=reason)
-    shared, barred = workload.shareable_ranks(einsums), unshared(workload, einsums)
-    return Fusible(einsums=einsums, reason="", shared=tuple(shared), unshared=barred)
+    names = tuple(n for n in execution_order(workload) if n in asked)
+    if len(names) > 1 and (reason := refusal(workload, names)):
+        return Fusible(einsums=names, reason=reason)
+    shared, barred = workload.shareable_ranks(names), unshared(workload, names)
+    return Fusible(einsums=names, reason="", shared=tuple(shared), unshared=barred)

@@ -6,27 +6,9 @@ import argparse
 import re
 from collections.abc import Sequence
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cli.arguments_sweep import (
-    arch_arguments,
-    check_arguments,
-    data_argument,
-    early_arguments,
-    execute_arguments,
-    export_arguments,
-    fuse_layers_arguments,
-    import_hf_arguments,
-    import_onnx_arguments,
-    import_torch_arguments,
-    list_arguments,
-    optimize_arguments,
-    report_arguments,
-    search_arguments,
-    sweep_arguments,
-    tiles_arguments,
-)
 from flat_mapper.cli.overview import CODES, USAGE, overview_text
 from flat_mapper.cli.terminal import columns
 from flat_mapper.spec.document import did_you_mean
@@ -122,272 +104,224 @@ def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
     )
     verbs: dict[str, _Parser] = {}
     for name in (only,) if only in _VERBS else _VERBS:
-        text, fill = _VERBS[name]
+        text, options = _VERBS[name]
         verb = commands.add_parser(name, description=text, allow_abbrev=False, formatter_class=form)
         assert isinstance(verb, _Parser)
-        fill(verb)
-        verb.add_argument("--json", action="store_true", help="print JSON instead of tables")
+        verb.set_defaults(seq=None, lengths=None, phase="")  # of a problem, where no option says it
+        group: argparse._MutuallyExclusiveGroup | None = None
+        for key in f"{options} json".split():
+            if key.startswith("("):
+                group = verb.add_mutually_exclusive_group(required=True)
+            _add(group or verb, _OPTIONS[key.strip("()")])
+            group = None if key.endswith(")") else group
         verbs[name] = verb
     return parser, verbs
 
 
-def _inputs(verb: _Parser, *, fronts: bool = False) -> None:
-    """Inputs of a search; fronts: the command may ask for all of a front."""
-    _cascade(verb)
-    also = ", or latency,energy for the whole Pareto front" if fronts else ""
-    choices = f"edp (default), latency or energy{also}"
-    verb.add_argument("--objective", default="edp", metavar="O", help=choices)
+_MARKS: dict[str, dict[str, Any]] = {
+    "*": {"action": "append", "default": []},
+    "+": {"nargs": "+"},
+    "++": {"nargs": "+", "action": "extend"},
+    "?": {"nargs": "?"},
+    "!": {"required": True},
+}
 
 
-def _cascade(verb: _Parser) -> None:
-    """The chip, and what runs on it."""
-    arch_arguments(verb)
-    _problem(verb)
-    verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
-    verb.add_argument(
-        "--lengths",
-        metavar="N,N",
-        help="of the sequences of a ragged batch, in place of B, P and M; in decode of caches",
+def _add(verb: argparse._ActionsContainer, written: str) -> None:
+    """One option as `_TABLE` writes it."""
+    spec, _, text = written.partition(" |")
+    said: dict[str, Any] = {"help": text.strip()} if text else {}
+    words = spec.split()
+    names = [word for word in words if word.startswith("-")] or words[:1]
+    for word in words[len(names) :]:
+        if word[0] in "=>":
+            said["default" if word[0] == "=" else "dest"] = word[1:]
+        elif word[0] == "{":
+            said["choices"] = word[1:-1].split(",")
+        else:
+            said |= _MARKS.get(word, {"metavar": word})
+    verb.add_argument(*names, **said if len(words) > len(names) else said | _FLAG)
+
+
+_FLAG = {"action": "store_true"}
+# An option a line: its key, its names and metavar, marks, and its help. Marks: * repeatable, + one
+# or more values (++ again and again), ? may be missing, ! must be given, =V the default, >D where
+# the value goes, {A,B} what it may be. One without a metavar is a flag.
+_TABLE = """
+json: --json | print JSON instead of tables
+arch: --arch A ++ ! | a shipped name, or v0.4 files and folders that are read together
+other-arch: --arch A | another architecture than the record's
+some-arch: --arch A | a shipped name or a v0.4 file
+data: --data N=V * | give the name N of a template (top.yaml.jinja2) the value V; repeatable
+problem: --problem P ! | a shipped name or a file
+some-problem: --problem P | a shipped name or a file
+set: --set R=N * >sizes | give rank R the size N; repeatable
+bits: --bits T=W * | give values of tensor T a width: bits, or a format (fp8_e4m3, bfp8_b);
+    repeatable
+kv-heads: --kv-heads G | heads of keys and values (default: H)
+softmax: --softmax X = | row (FLAT's), online, online-2pass or any of them; default: the problem's
+mask: --mask K = | causal, window=N (positions on either side), causal,window=N or none; default:
+    the problem's
+layers: --layers K = | of a problem whose layers have several masks, those with this one; default:
+    with --scope model all of them, else the most frequent
+schedule: --schedule C = | how units share a fused tile: interleaved, overlapped (one more tile in
+    flight), sequential or any; default: the mapspace's
+scope: --scope S = | attention, block (its products), layer (all of it), model (all layers) or
+    vocabulary; default: the attention of a problem in the short form, all of a cascade that is
+    written out
+seq: --seq N | sequence length: P and M at once
+lengths: --lengths N,N | of the sequences of a ragged batch, in place of B, P and M; in decode of
+    caches
+phase: --phase F = | prefill or decode (one position against a cache of --seq); default: the
+    problem's
+objective: --objective O =edp | edp (default), latency or energy
+fronts: --objective O =edp | edp (default), latency or energy, or latency,energy for the whole
+    Pareto front
+mapspace: --mapspace M =flat | a shipped name or a file (default flat)
+mapspaces: --mapspace M ++ >mapspaces | shipped names or files; default naive flex-stream flex flat
+ert: --ert FILE | energies: Accelergy's ERT, or `level: {read: pJ, ...}`, or the word `accelergy`:
+    run it (default: hwcomponents)
+same-ert: --ert FILE | energies: as for map
+tie-ert: --ert FILE | energies that break ties (default: none)
+own-ert: --ert FILE | energies, instead of hwcomponents'
+backend: --backend B =native | who counts: native (default), timeloop or accelforge
+timeloop: --timeloop-cmd CMD | a command around Timeloop's tools: {} the call, {dir} its folder
+    (default: the environment's FLAT_MAPPER_TIMELOOP)
+timeout: --backend-timeout S | seconds of one run of Timeloop's tools (default 1800)
+folder: -o --output DIR | write the files of the answer there
+needed-folder: -o --output DIR ! | write the files of the answer there
+force: --force | write into a folder that holds other files
+time-limit: --time-limit S | seconds from the start; then the best so far, its proven bound and gap
+gap: --gap G | stop where the best is proven to be as near, such as 1%% or 0.01
+memory-limit: --memory-limit MB | peak memory of the process, at which the search stops
+max-latency: --max-latency S | seconds that the mapping may take
+max-energy: --max-energy J | joules that it may take
+max-buffer: --max-buffer BYTES | of the level that fused Einsums share, that it may use
+what: what WHAT {buffer,bandwidth,cores} | buffer: of the level that fused Einsums share, in its
+    rows; bandwidth: of DRAM; cores: of a chip, with a mapspace such as cores
+utilization: --utilization U | what the fastest mapping must reach
+latency: --latency S | seconds that it may take at most
+busy: --busy UNIT = | U is this unit's busy share
+step: --step S =1e9 | of bandwidth, bytes per second (default 1e9)
+kernel: --for K ! >kernel | fa3, fa2, triton, flex, splash, rpa3 or ttnn
+count: --count N =5 | tiles that are shown (default 5)
+snippet: --snippet | print what a user pastes of the best tile
+prefill: --prefill N ! | positions of the prompt
+decode: --decode T ! | positions after it
+new: --new S =1 | positions of one step: 1, or those speculated on
+page: --page K =16 | positions that the cache grows by (default 16)
+record: record fused-mapping.yaml |
+some-record: record fused-mapping.yaml ? | or the best one of --arch, ...
+tool: --for {model,mapper} =model >tool | mapper: timeloop-mapper's inputs too, in mapper/ (default
+    model)
+nest: files FILE + | Timeloop v0.4 files
+files: files FILE + | files of any kind
+einsums: einsums EINSUM + | Einsums or operators
+check: --check | hold the native model against it; 1 where it differs
+shrink: --shrink | cut every loop outside the fusion level to two passes
+sweep: sweep SWEEP.yaml | what varies; see docs/sweeps.md
+design: problem DESIGN.yaml | choices, workloads and budgets
+database: -o --output FILE | the results file, new or begun
+method: --method M =grid | grid: every design (default); optuna: some of them, for large spaces
+trials: --trials N =100 | designs that optuna tries (default 100)
+seed: --seed N =0 | of optuna (default 0)
+plan: --dry-run | check the inputs and count the points
+design-plan: --dry-run | check the inputs and count the designs
+yes: --yes | however many points there are
+workers: --workers N | processes on this machine (default: one a core; 0: none but this one)
+scheduler: --scheduler ADDRESS | of a Dask scheduler, such as tcp://host:8786
+scheduler-file: --scheduler-file FILE | that a Dask scheduler wrote
+database-in: results results.db | what sweep wrote
+format: --format F =csv | csv (default), parquet or jsonl
+where: --where COND * | keep rows with, say, status=done or arch.GLB.depth>=4096; repeatable
+table: -o --output FILE | a file (default: stdout)
+results: results RESULTS + | JSON of map, compare or evaluate, a folder that -o made, or a sweep's
+    database
+html: -o --output FILE ! | the page: FILE.html
+title: --title T = | the page's heading
+config: config config.json | the configuration beside a model
+part: --part P = | encoder, decoder or cross
+hf-layers: --layers L = | window or full: of a model whose layers differ, these alone
+batch: --batch B =1 | sequences (default 1)
+hf-seq: --seq N | positions (default: the model's, at most 4096)
+text: -o --output FILE | write the problem there
+onnx: file FILE.onnx | a model's graph; its weights may be missing
+dim: --dim NAME=SIZE + | sizes of dimensions that the file leaves open
+pt2: file FILE.pt2 | what torch.export.save wrote
+layer-folder: folder DIR | a folder of Timeloop problems, one a layer
+fused: -o --output FILE | write the fused problem there
+kind: kind KIND ? = | arch, problems or mapspaces
+"""
+_OPTIONS = {
+    key: text
+    for key, _, text in (
+        line.partition(": ") for line in _TABLE.replace("\n    ", " ").strip().splitlines()
     )
-    verb.add_argument(
-        "--phase",
-        default="",
-        metavar="F",
-        help="prefill or decode (one position against a cache of --seq); default: the problem's",
-    )
-
-
-def _problem(verb: _Parser) -> None:
-    """The problem, and what may be changed of it in every phase."""
-    verb.add_argument("--problem", required=True, metavar="P", help="a shipped name or a file")
-    verb.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="R=N",
-        dest="sizes",
-        help="give rank R the size N; repeatable",
-    )
-    verb.add_argument(
-        "--bits",
-        action="append",
-        default=[],
-        metavar="T=W",
-        help="give values of tensor T a width: bits, or a format (fp8_e4m3, bfp8_b); repeatable",
-    )
-    verb.add_argument("--kv-heads", metavar="G", help="heads of keys and values (default: H)")
-    verb.add_argument(
-        "--softmax",
-        default="",
-        metavar="X",
-        help="row (FLAT's), online, online-2pass or any of them; default: the problem's",
-    )
-    verb.add_argument(
-        "--mask",
-        default="",
-        metavar="K",
-        help="causal, window=N (positions on either side), causal,window=N or none; "
-        "default: the problem's",
-    )
-    verb.add_argument(
-        "--layers",
-        default="",
-        metavar="K",
-        help="of a problem whose layers have several masks, those with this one; default: with "
-        "--scope model all of them, else the most frequent",
-    )
-    verb.add_argument(
-        "--schedule",
-        default="",
-        metavar="C",
-        help="how units share a fused tile: interleaved, overlapped (one more tile in flight), "
-        "sequential or any; default: the mapspace's",
-    )
-    verb.add_argument(
-        "--scope",
-        default="",
-        metavar="S",
-        help="attention, block (its products), layer (all of it), model (all layers) or "
-        "vocabulary; default: the attention of a problem in the short form, "
-        "all of a cascade that is written out",
-    )
-
-
-def _mapspace(verb: _Parser) -> None:
-    verb.add_argument(
-        "--mapspace", default="flat", metavar="M", help="a shipped name or a file (default flat)"
-    )
-
-
-def _prices(verb: _Parser) -> None:
-    """Who prices, and where the answer goes."""
-    verb.add_argument(
-        "--ert",
-        metavar="FILE",
-        help="energies: Accelergy's ERT, or `level: {read: pJ, ...}`, or the word `accelergy`: run "
-        "it (default: hwcomponents)",
-    )
-    verb.add_argument(
-        "--backend",
-        default="native",
-        metavar="B",
-        help="who counts: native (default), timeloop or accelforge",
-    )
-    _timeloop_cmd(verb)
-    _output(verb)
-
-
-def _timeloop_cmd(verb: _Parser) -> None:
-    verb.add_argument(
-        "--timeloop-cmd",
-        metavar="CMD",
-        help="a command around Timeloop's tools: {} the call, {dir} its folder "
-        "(default: the environment's FLAT_MAPPER_TIMELOOP)",
-    )
-    verb.add_argument(
-        "--backend-timeout",
-        metavar="S",
-        help="seconds of one run of Timeloop's tools (default 1800)",
-    )
-
-
-def _output(verb: _Parser, *, needed: bool = False) -> None:
-    text = "write the files of the answer there"
-    verb.add_argument("-o", "--output", metavar="DIR", required=needed, help=text)
-    text = "write into a folder that holds other files"
-    verb.add_argument("--force", action="store_true", help=text)
-
-
-def _map(verb: _Parser) -> None:
-    _inputs(verb, fronts=True)
-    _mapspace(verb)
-    _prices(verb)
-    search_arguments(verb)
-
-
-def _compare(verb: _Parser) -> None:
-    _inputs(verb)
-    verb.add_argument(
-        "--mapspace",
-        nargs="+",
-        action="extend",
-        metavar="M",
-        dest="mapspaces",
-        help="shipped names or files; default naive flex-stream flex flat",
-    )
-    _prices(verb)
-    early_arguments(verb)
-
-
-def _need(verb: _Parser) -> None:
-    verb.add_argument(
-        "what",
-        choices=("buffer", "bandwidth", "cores"),
-        metavar="WHAT",
-        help="buffer: of the level that fused Einsums share, in its rows; bandwidth: of DRAM; "
-        "cores: of a chip, with a mapspace such as cores",
-    )
-    _cascade(verb)
-    target = verb.add_mutually_exclusive_group(required=True)
-    target.add_argument("--utilization", metavar="U", help="what the fastest mapping must reach")
-    target.add_argument("--latency", metavar="S", help="seconds that it may take at most")
-    verb.add_argument("--busy", default="", metavar="UNIT", help="U is this unit's busy share")
-    _mapspace(verb)
-    verb.add_argument(
-        "--step", default="1e9", metavar="S", help="of bandwidth, bytes per second (default 1e9)"
-    )
-    verb.add_argument("--ert", metavar="FILE", help="energies that break ties (default: none)")
-
-
-def _tiles(verb: _Parser) -> None:
-    _cascade(verb)
-    tiles_arguments(verb)
-    _output(verb)
-
-
-def _generate(verb: _Parser) -> None:
-    arch_arguments(verb)
-    _problem(verb)
-    verb.add_argument("--prefill", required=True, metavar="N", help="positions of the prompt")
-    verb.add_argument("--decode", required=True, metavar="T", help="positions after it")
-    verb.add_argument(
-        "--new", default="1", metavar="S", help="positions of one step: 1, or those speculated on"
-    )
-    verb.add_argument(
-        "--page", default="16", metavar="K", help="positions that the cache grows by (default 16)"
-    )
-    _mapspace(verb)
-    verb.add_argument(
-        "--objective", default="edp", metavar="O", help="edp (default), latency or energy"
-    )
-    verb.add_argument("--ert", metavar="FILE", help="energies, instead of hwcomponents'")
-
-
-def _evaluate(verb: _Parser) -> None:
-    verb.add_argument("record", metavar="fused-mapping.yaml")
-    verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
-    _prices(verb)
-
-
-def _crosscheck(verb: _Parser) -> None:
-    verb.add_argument(
-        "record", nargs="?", metavar="fused-mapping.yaml", help="or the best one of --arch, ..."
-    )
-    verb.add_argument("--arch", metavar="A", help="a shipped name or a v0.4 file")
-    verb.add_argument("--problem", metavar="P", help="a shipped name or a file")
-    _mapspace(verb)
-    verb.add_argument("--seq", metavar="N", help="sequence length: P and M at once")
-    verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
-    _timeloop_cmd(verb)
-
-
-def _lower(verb: _Parser) -> None:
-    verb.add_argument("record", metavar="fused-mapping.yaml")
-    verb.add_argument("--arch", metavar="A", help="another architecture than the record's")
-    verb.add_argument(
-        "--for",
-        default="model",
-        choices=("model", "mapper"),
-        dest="tool",
-        help="mapper: timeloop-mapper's inputs too, in mapper/ (default model)",
-    )
-    verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
-    _output(verb, needed=True)
-
-
-def _model(verb: _Parser) -> None:
-    verb.add_argument("files", nargs="+", metavar="FILE", help="Timeloop v0.4 files")
-    data_argument(verb)
-    verb.add_argument("--ert", metavar="FILE", help="energies: as for map")
-    _timeloop_cmd(verb)
-
-
-def _why_not(verb: _Parser) -> None:
-    verb.add_argument("einsums", nargs="+", metavar="EINSUM", help="Einsums or operators")
-    _problem(verb)
-    verb.set_defaults(seq=None, lengths=None, phase="")
-
-
-_VERBS = {
-    "map": ("find the best mapping in a mapspace", _map),
-    "compare": ("compare the best mappings of several mapspaces", _compare),
-    "need": ("find the least buffer, bandwidth or cores for a target", _need),
-    "tiles": ("find the best tile sizes of a kernel, in its words", _tiles),
-    "sweep": ("search every point of a grid, and keep each", sweep_arguments),
-    "optimize": ("find the best architectures for a mix of workloads", optimize_arguments),
-    "export": ("write a sweep's rows as CSV, Parquet or JSON Lines", export_arguments),
-    "report": ("make a page of saved answers, for a browser", report_arguments),
-    "generate": ("take in a prompt, then decode against a growing cache", _generate),
-    "evaluate": ("price a recorded mapping again", _evaluate),
-    "crosscheck": ("compare every backend on one mapping", _crosscheck),
-    "execute": ("run a mapping on real numbers, and count what moves", execute_arguments),
-    "lower": ("write a recorded mapping as Timeloop files", _lower),
-    "model": ("price one Einsum from Timeloop's files, as it does", _model),
-    "fuse-layers": ("find the attention among Timeloop's layers, fuse it", fuse_layers_arguments),
-    "import-hf": ("make a problem of a model", import_hf_arguments),
-    "import-onnx": ("make a problem of a model's ONNX graph", import_onnx_arguments),
-    "import-torch": ("make a problem of a graph that torch exported", import_torch_arguments),
-    "why-not": ("say what keeps Einsums from one fused group", _why_not),
-    "check": ("say everything that is wrong with files", check_arguments),
-    "list": ("name what ships", list_arguments),
+}
+_PROBLEM = "problem set bits kv-heads softmax mask layers schedule scope"
+_CASCADE = f"arch data {_PROBLEM} seq lengths phase"
+_PRICES = "ert backend timeloop timeout folder force"
+_EARLY = "time-limit gap memory-limit"
+_ENGINE = "workers scheduler scheduler-file"
+_VERBS = {  # what each does, and its options in the order of its help
+    "map": (
+        "find the best mapping in a mapspace",
+        f"{_CASCADE} fronts mapspace {_PRICES} {_EARLY} max-latency max-energy max-buffer",
+    ),
+    "compare": (
+        "compare the best mappings of several mapspaces",
+        f"{_CASCADE} objective mapspaces {_PRICES} {_EARLY}",
+    ),
+    "need": (
+        "find the least buffer, bandwidth or cores for a target",
+        f"what {_CASCADE} (utilization latency) busy mapspace step tie-ert",
+    ),
+    "tiles": (
+        "find the best tile sizes of a kernel, in its words",
+        f"{_CASCADE} kernel count snippet folder force",
+    ),
+    "sweep": (
+        "search every point of a grid, and keep each",
+        f"sweep database plan yes {_ENGINE}",
+    ),
+    "optimize": (
+        "find the best architectures for a mix of workloads",
+        f"design database method trials seed design-plan yes {_ENGINE}",
+    ),
+    "export": (
+        "write a sweep's rows as CSV, Parquet or JSON Lines",
+        "database-in format where table",
+    ),
+    "report": ("make a page of saved answers, for a browser", "results html title"),
+    "generate": (
+        "take in a prompt, then decode against a growing cache",
+        f"arch data {_PROBLEM} prefill decode new page mapspace objective own-ert",
+    ),
+    "evaluate": ("price a recorded mapping again", f"record other-arch {_PRICES}"),
+    "crosscheck": (
+        "compare every backend on one mapping",
+        "some-record some-arch some-problem mapspace seq same-ert timeloop timeout",
+    ),
+    "execute": (
+        "run a mapping on real numbers, and count what moves",
+        "record other-arch check shrink",
+    ),
+    "lower": (
+        "write a recorded mapping as Timeloop files",
+        "record other-arch tool same-ert needed-folder force",
+    ),
+    "model": (
+        "price one Einsum from Timeloop's files, as it does",
+        "nest data same-ert timeloop timeout",
+    ),
+    "fuse-layers": (
+        "find the attention among Timeloop's layers, fuse it",
+        "layer-folder fused",
+    ),
+    "import-hf": ("make a problem of a model", "config part hf-layers batch hf-seq text"),
+    "import-onnx": ("make a problem of a model's ONNX graph", "onnx dim text"),
+    "import-torch": ("make a problem of a graph that torch exported", "pt2 text"),
+    "why-not": ("say what keeps Einsums from one fused group", f"einsums {_PROBLEM}"),
+    "check": ("say everything that is wrong with files", "files"),
+    "list": ("name what ships", "kind"),
 }

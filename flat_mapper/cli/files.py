@@ -19,7 +19,7 @@ from flat_mapper.spec.yamlio import scalar
 
 def lower_command(arguments: argparse.Namespace) -> int:
     """A recorded mapping as Timeloop files."""
-    from flat_mapper.facade.verbs import lowered
+    from flat_mapper.api.files import lowered
     from flat_mapper.reports.files import KEY
     from flat_mapper.reports.folder import check_folder, write_folder
 
@@ -47,9 +47,9 @@ def model_command(arguments: argparse.Namespace) -> int:
 
 def check_command(arguments: argparse.Namespace) -> int:
     """Everything that is wrong with files; 2 where there is anything."""
-    from flat_mapper.api.checks import check_files
+    from flat_mapper.api.checks import check
 
-    checked = check_files(arguments.files)
+    checked = check(*arguments.files)
     faults = [line for file in checked for line in file.faults]
     if arguments.json:
         say(answer_json("check", {"files": [file.to_dict() for file in checked]}))

@@ -30,7 +30,9 @@ from flat_mapper.cli.terminal import say
 _HOMES = {
     "check": "files",
     "compare": "map",
+    "crosscheck": "judges",
     "evaluate": "map",
+    "execute": "judges",
     "export": "sweep",
     "fuse-layers": "imports",
     "generate": "need",
@@ -40,7 +42,9 @@ _HOMES = {
     "list": "files",
     "lower": "files",
     "model": "files",
+    "optimize": "sweep",
     "report": "files",
+    "tiles": "need",
     "why-not": "map",
 }
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it

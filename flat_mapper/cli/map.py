@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
 from flat_mapper.base.formats import Width
-from flat_mapper.cli.arguments_sweep import budget_of
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.objective import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
-from flat_mapper.reports.folder import check_folder, write_folder
+from flat_mapper.reports.folder import check_folder
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.sizes import width_of
@@ -59,7 +59,7 @@ def map_command(arguments: argparse.Namespace) -> int:
         found = api.again(found, arguments.ert, arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    _answer(arguments, found, lambda: _files(found))
+    _answer(arguments, found)
     return 0
 
 
@@ -80,7 +80,7 @@ def _front(arguments: argparse.Namespace) -> int:
         )
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    _answer(arguments, found, found.files)
+    _answer(arguments, found)
     return 0
 
 
@@ -104,7 +104,7 @@ def compare_command(arguments: argparse.Namespace) -> int:
     found = api.compared_again(found, arguments.ert, arguments.backend)
     if not found.feasible:
         raise NothingFeasible(found.refusal)
-    _answer(arguments, found, lambda: _files(found))
+    _answer(arguments, found)
     return 0
 
 
@@ -114,15 +114,15 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
     found = api.evaluate(arguments.record, arguments.arch, arguments.ert, backend=arguments.backend)
     if isinstance(found, Infeasible):
         raise NothingFeasible(found)
-    _answer(arguments, found, lambda: _files(found))
+    _answer(arguments, found)
     return 0
 
 
 def why_not_command(arguments: argparse.Namespace) -> int:
     """True if some Einsums may share loops; exit code 1 with the reason where they may not."""
-    from flat_mapper.api.grouping import fusible
+    from flat_mapper.api.grouping import why_not
 
-    found = fusible(workload_of(arguments), arguments.einsums)
+    found = why_not(arguments.einsums, workload_of(arguments))
     say(answer_json(found.kind, found.to_dict()) if arguments.json else found)
     return 0 if found else 1
 
@@ -148,15 +148,18 @@ def _check(arguments: argparse.Namespace, folders: Iterable[str] = ()) -> None:
 def _answer(
     arguments: argparse.Namespace,
     found: Evaluation | SearchResult | Comparison | Front,
-    files: Callable[[], dict[str, bytes]],
 ) -> None:
     """Write the files where they were asked for, then print."""
     where, document = "", found.to_dict
     if arguments.output:
-        names = write_folder(Path(arguments.output), files(), force=arguments.force)
+        from flat_mapper.api.files import save
+        from flat_mapper.reports.files import saved_document
+
+        names = save(found, arguments.output, force=arguments.force)
         where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
         where += f"\n{_for_timeloop(found)}"
-        document = partial(_saved, found)
+        if isinstance(found, Evaluation | SearchResult):
+            document = partial(saved_document, found)
     say(answer_json(found.kind, document()) if arguments.json else f"{found}{where}")
 
 
@@ -169,22 +172,6 @@ def _for_timeloop(found: Evaluation | SearchResult | Comparison | Front) -> str:
     if isinstance(found, Comparison):
         return "\n".join(told_text(row, name) for name, row in found.feasible.items())
     return "\n".join(told_text(row, str(i)) for i, row in enumerate(found.points, 1))
-
-
-def _saved(found: Evaluation | SearchResult | Comparison | Front) -> dict[str, object]:
-    """The JSON of an answer whose files were written."""
-    from flat_mapper.reports.files import saved_document
-
-    return (
-        saved_document(found) if isinstance(found, Evaluation | SearchResult) else found.to_dict()
-    )
-
-
-def _files(found: Evaluation | SearchResult | Comparison) -> dict[str, bytes]:
-    """Files that `-o` writes; what makes them is imported where it is asked for."""
-    from flat_mapper.reports.files import comparison_files, mapping_files
-
-    return comparison_files(found) if isinstance(found, Comparison) else mapping_files(found)
 
 
 def _tops(names: list[str]) -> list[str]:
@@ -243,6 +230,34 @@ def size_arguments(arguments: argparse.Namespace) -> dict[str, object]:
             raise SpecError(expected("--set", "RANK=SIZE, such as P=4096", text))
         sizes[rank.strip()] = checked(scalar(value), int, f"--set {rank.strip()}", above=0)
     return sizes
+
+
+def budget_of(arguments: argparse.Namespace) -> Budget:
+    """The budget that the command line gives a search."""
+    most = {"latency_s": "max_latency", "energy_j": "max_energy", "buffer_bytes": "max_buffer"}
+    given = {
+        limit: checked(scalar(text), float, f"--{name.replace('_', '-')}", above=0)
+        for limit, name in most.items()
+        if (text := getattr(arguments, name, None)) is not None  # compare has none of these
+    }
+    found = Budget(limits=Limits(**given))
+    found.begin = getattr(arguments, "begin", found.begin)
+    if arguments.time_limit is not None:
+        found.seconds = checked(scalar(arguments.time_limit), float, "--time-limit", above=0)
+    if arguments.memory_limit is not None:
+        found.megabytes = checked(scalar(arguments.memory_limit), float, "--memory-limit", above=0)
+    if arguments.gap is not None:
+        found.gap = _share(arguments.gap)
+    return found
+
+
+def _share(text: str) -> float:
+    """A share from words such as 1% or 0.01."""
+    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
+    value = checked(scalar(number), float, "--gap", above=0) / (100 if percent else 1)
+    if value > 1:
+        raise SpecError(expected("--gap", "a share up to 100%, such as 1% or 0.01", text))
+    return value
 
 
 @contextmanager

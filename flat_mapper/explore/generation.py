@@ -306,20 +306,15 @@ def generate(
         mapped = best(scenario.new, end, "decode", number)
         if isinstance(mapped, Infeasible):
             return mapped
-        segments.append(_segment(mapped, table, lengths, end))
+        own = {length: n for length, n in lengths.items() if segment_end(length) == end}
+        results = {length: (n, at_length(mapped, table, length)) for length, n in own.items()}
+        segments.append(StepSegment(mapped=mapped, results=results))
     return Generation(
         scenario=scenario,
         prefill=first,
         segments=tuple(segments),
         cache_bytes=_cache_bytes(source, sizes, bits, max(lengths)),
     )
-
-
-def _segment(mapped: SearchResult, ert: Ert, lengths: Mapping[int, int], end: int) -> StepSegment:
-    """The steps whose cache is of one segment, under its mapping."""
-    own = {length: n for length, n in lengths.items() if segment_end(length) == end}
-    results = {length: (n, at_length(mapped, ert, length)) for length, n in own.items()}
-    return StepSegment(mapped=mapped, results=results)
 
 
 def _as_often(workload: Workload, model: Workload) -> Workload:
@@ -362,19 +357,14 @@ def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
     return result
 
 
-def _model(source: str | Path, sizes: Mapping[str, object], length: int) -> Workload:
-    """All layers at one step of decode, over the whole cache: what no query sees is kept in it."""
-    lengths = Lengths(queries=1, keys=length)
-    model = load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
-    keys = model.roles.keys
-    return model.with_ranks({keys: model.rank_sizes[keys] + model.unseen}) if keys else model
-
-
 def _cache_bytes(
     source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, TensorWidth], length: int
 ) -> float:
-    """Keys and values of all layers and sequences."""
-    model = _model(source, sizes, length)
+    """Keys and values of all layers and sequences at the last step: what no query sees is kept."""
+    lengths = Lengths(queries=1, keys=length)
+    model = load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
+    if keys := model.roles.keys:
+        model = model.with_ranks({keys: model.rank_sizes[keys] + model.unseen})
     held = cached_tensors(model)
     model = with_bits(model, {t: n for t, n in bits.items() if t in held})
     return model.all_layers * sum(

@@ -11,7 +11,7 @@ from flat_mapper.base.errors import MissingResult
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.reports.text import busy_text, left_out_text
-from flat_mapper.workload.mask import LayerKind, Mask
+from flat_mapper.workload.graph import Workload
 
 Quantity = Literal["buffer", "bandwidth", "cores"]
 
@@ -96,7 +96,7 @@ class Need(Printed):
     """The smallest value that reaches the target, and the largest that does not."""
 
     kind: ClassVar = "need"  # of answers as JSON
-    workload: str
+    workload: Workload
     arch: str
     mapspace: str
     quantity: Quantity
@@ -109,10 +109,6 @@ class Need(Printed):
     trials: int  # searches made
     ceiling: float  # what the problem allows, whatever the chip's memories, or with all cores
     unproven: tuple[int, ...] = ()  # smaller values that no bound excludes
-    left_out: tuple[str, ...] = ()  # Einsums of the problem that were not mapped
-    wider: str = "block"  # the scope that has those
-    mask: Mask | None = None
-    other_layers: tuple[LayerKind, ...] = ()  # layers of the problem with another mask
 
     @property
     def steps(self) -> int:
@@ -136,7 +132,7 @@ class Need(Printed):
         one_less = self.target.of(self.below.result if self.below else None)
         return {
             "quantity": self.quantity,
-            "workload": self.workload,
+            "workload": self.workload.name,
             "arch": self.arch,
             "mapspace": self.mapspace,
             "level": self.node,
@@ -154,8 +150,8 @@ class Need(Printed):
             "bottleneck": self.result.bottleneck,
             "granularity": self.result.fused.granularity,
             "searches": self.trials,
-            "left_out": list(self.left_out),
-            "other_layers": [kind.to_dict() for kind in self.other_layers],
+            "left_out": list(self.workload.left_out),
+            "other_layers": [kind.to_dict() for kind in self.workload.other_layers],
         }
 
     def _value(self) -> dict[str, object]:
@@ -199,12 +195,12 @@ class Need(Printed):
         what = "least number of cores" if self.quantity == "cores" else f"smallest {self.quantity}"
         return "\n".join(
             (
-                f"{self.workload} on {self.arch}, mapspace {self.mapspace}: the {what} of "
+                f"{self.workload.name} on {self.arch}, mapspace {self.mapspace}: the {what} of "
                 f"{self.node} for {self.target}",
                 grid(rows, head=head, right=range(1, 7)),
                 self._allowed(),
                 self._searches(nouns[self.quantity]),
-                *filter(None, [left_out_text(self)]),
+                *filter(None, [left_out_text(self.workload)]),
             )
         )
 

@@ -14,26 +14,29 @@ Every trial is a search over the real model for the fastest mapping, and the ans
 
 So the values that reach a target are all those from one value on. Both sides of that value are
 searched: the answer reaches the target, one row or step less does not. A number of cores is
-another question (`explore.need_cores`).
+another question: see `_counted`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from math import ceil, inf
+from math import ceil, inf, prod
+from typing import ClassVar
 
 from flat_mapper.api.calls import Name, Source, load_problem, mapspace_of
 from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
-from flat_mapper.explore.need_cores import least_cores
 from flat_mapper.explore.need_result import QUANTITIES, Need, Quantity, Target, Trial, Unreached
+from flat_mapper.mapper.chip.assignments import fusion_levels
+from flat_mapper.mapper.solve.on_cores import fastest_within, least_seconds, most_tiles
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
@@ -68,51 +71,78 @@ def smallest_value(
     target = _target(utilization, latency_s, busy)
     _check(quantity, workload, mapspace, target)
     _check_unit(workload, platform, busy)
-    table = ert or unpriced(platform)
-    if quantity == "cores":
-        return least_cores(workload, platform, mapspace, table, target, progress)
     trials = _Trials(
         workload=workload,
         mapspace=mapspace,
-        ert=table,
-        knob=Knob.of(platform, quantity, step),
+        ert=ert or unpriced(platform),
+        knob=(
+            Cores(platform=platform, fanout=fanout_of_cores(platform, mapspace))
+            if quantity == "cores"
+            else Knob.of(platform, quantity, step)
+        ),
         target=target,
         progress=progress,
     )
-    return _bisected(trials, quantity)
+    if isinstance(trials.knob, Cores):
+        return _counted(trials, trials.knob)
+    return _bisected(trials, trials.knob)
 
 
-def _bisected(trials: _Trials, quantity: Quantity) -> Need | Unreached:
+def _bisected(trials: _Trials, knob: Knob) -> Need | Unreached:
     """The smallest value of a knob."""
-    knob, target, mapspace, workload = trials.knob, trials.target, trials.mapspace, trials.workload
+    target = trials.target
     unlimited = trials.at(None)
-    beside = mapspace.fusion.schedule in ("overlapped", "phases", "any")
+    beside = trials.mapspace.fusion.schedule in ("overlapped", "phases", "any")
     most = unlimited.ceiling(target, overlapped=beside)
     if not trials.reaches(unlimited):
         assert unlimited.found is not None
-        return Unreached(quantity, knob.node, target, unlimited.found, most)
+        return Unreached(knob.quantity, knob.node, target, unlimited.found, most)
     assert unlimited.result is not None
-    steps = trials.smallest(*_bracket(trials, unlimited.result))
-    below = trials.at(steps - 1) if steps > 1 else None
-    return Need(
-        workload=workload.name,
-        arch=knob.platform.name,
-        mapspace=mapspace.name,
-        quantity=quantity,
-        node=knob.node,
-        target=target,
-        step=knob.step,
-        present=knob.present,
-        reached=trials.at(steps),
-        below=below,
-        trials=len(trials.known),
-        ceiling=most,
-        unproven=() if below is None or target.excluded(below) else (steps - 1,),
-        left_out=workload.left_out,
-        wider=workload.wider,
-        mask=workload.mask,
-        other_layers=workload.other_layers,
-    )
+    steps = _smallest(trials, knob, *_bracket(trials, knob, unlimited.result))
+    if steps > 1:
+        trials.at(steps - 1)
+    return trials.answer(steps, most, (steps - 1,) if steps > 1 else ())
+
+
+def _counted(trials: _Trials, chip: Cores) -> Need | Unreached:
+    """The least number of cores.
+
+    Nothing proves that more cores are never slower: with the same tiles each has a smaller share
+    of DRAM while it works, and a last round may fill fewer of them. So nothing is bisected but a
+    bound that more cores only lower (units of all cores at peak); from the least number that it
+    allows, every number is searched in turn, for mappings that reach the target and no others,
+    until one does.
+    """
+    target, workload, mapspace = trials.target, trials.workload, trials.mapspace
+    most = most_tiles(workload, chip.at(prod(workload.rank_sizes.values())), mapspace)
+
+    def peak(cores: int) -> float:
+        return least_seconds(workload, chip.at(cores), mapspace)
+
+    def first() -> int | None:
+        """The least number that units at peak allow; None: no number does."""
+        if not target.latency:
+            return 1
+        if not target.reached(peak(most)):
+            return None
+        # All cores together do at least what one does.
+        low, high = max(0, ceil(peak(1) / target.value * (1 - 1e-9)) - 1), most
+        while high - low > 1:
+            middle = min((low + high) // 2, max(2 * low, low + 1))
+            low, high = (low, middle) if target.reached(peak(middle)) else (middle, high)
+        return high
+
+    ceiling = peak(most) if target.latency else 1.0
+    least = cores = first()
+    step = 1
+    while cores is not None and not trials.reaches(trials.at(cores)):  # in steps that double
+        cores, step = None if cores == most else min(cores + step, most), 2 * step
+    if least is None or cores is None:
+        found = trials.fastest(most).found
+        assert found is not None
+        return Unreached("cores", chip.node, target, found, ceiling, most)
+    reached = next(n for n in range(least, cores + 1) if trials.reaches(trials.at(n)))
+    return trials.answer(reached, ceiling, range(least, reached))
 
 
 def _target(utilization: float | None, latency_s: float | None, busy: str) -> Target:
@@ -153,6 +183,73 @@ def _check_unit(workload: Workload, platform: Platform, unit: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cores:
+    """The number of cores of a chip, as the quantity that is turned."""
+
+    platform: Platform
+    fanout: Fanout
+    quantity: ClassVar[Quantity] = "cores"
+    steps: ClassVar = "cores"
+    step: ClassVar = 1.0
+
+    @property
+    def node(self) -> str:
+        """The fanout's name."""
+        return self.fanout.name
+
+    @property
+    def present(self) -> float:
+        """The platform's own number."""
+        return self.fanout.copies
+
+    def at(self, cores: int | None) -> Platform:
+        """The platform with so many cores."""
+        assert cores is not None, "cores have no end"
+        return with_cores(self.platform, self.fanout.name, cores)
+
+
+def fanout_of_cores(platform: Platform, mapspace: Mapspace) -> Fanout:
+    """The one fanout outside a level at which a mapspace may fuse."""
+    if not mapspace.fusion.on_cores or mapspace.fusion.anything is not None:
+        condition = "a mapspace with fusion.cores that lists its groups, such as cores"
+        raise SpecError(expected("need cores: --mapspace", condition, mapspace.name))
+    arch = platform.matrix
+    inmost = arch.level(fusion_levels(platform, mapspace)[-1])
+    found = [n for n in arch.nodes[: arch.nodes.index(inmost)] if isinstance(n, Fanout)]
+    if len(found) != 1:
+        condition = f"one fanout (spatial) outside {inmost.name}, the cores"
+        got = ", ".join(n.name for n in found) or "none"
+        change = "give a chip of cores, such as h100; of several fanouts ask by a sweep"
+        raise SpecError(expected(f"need cores: {platform.name}", condition, got, change))
+    return found[0]
+
+
+def with_cores(platform: Platform, fanout: str, cores: int) -> Platform:
+    """A platform with another number of cores, in a row; what stands outside them stays."""
+
+    def turned(arch: Architecture) -> Architecture:
+        at = next(i for i, n in enumerate(arch.nodes) if n.name == fanout)
+        old = arch.nodes[at]
+        assert isinstance(old, Fanout)
+        inside = tuple(
+            replace(n, instances=n.instances // old.copies * cores)
+            if isinstance(n, MemoryLevel)
+            else n
+            for n in arch.nodes[at + 1 :]
+        )
+        unit = replace(arch.compute, instances=arch.compute.instances // old.copies * cores)
+        row = replace(old, fanout_x=cores, fanout_y=1)
+        return replace(arch, nodes=(*arch.nodes[:at], row, *inside), compute=unit)
+
+    vector = platform.vector
+    return replace(
+        platform,
+        matrix=turned(platform.matrix),
+        vector=None if vector is None else turned(vector),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Knob:
     """The quantity that is turned: a level's capacity in rows, or DRAM's bandwidth in steps."""
 
@@ -160,6 +257,7 @@ class Knob:
     quantity: Quantity
     level: MemoryLevel
     step: float
+    steps: ClassVar = "steps"
 
     @classmethod
     def of(cls, platform: Platform, quantity: Quantity, step: float) -> Knob:
@@ -247,59 +345,87 @@ class _Trials:
     workload: Workload
     mapspace: Mapspace
     ert: Ert
-    knob: Knob
+    knob: Knob | Cores
     target: Target
     progress: Progress | None
     known: dict[int | None, Trial] = field(default_factory=dict)
 
     def at(self, steps: int | None) -> Trial:
-        """The fastest mapping at a value."""
+        """The fastest mapping at a value; on cores, as far as it reaches a latency."""
         if steps not in self.known:
             if self.progress:
-                what = "unlimited" if steps is None else f"{steps} steps"
+                what = "unlimited" if steps is None else f"{steps} {self.knob.steps}"
                 # About as many searches as a buffer of a million rows takes.
                 self.progress(min(len(self.known) / 24, 0.99), f"{self.knob.node}: {what}")
-            found = search(
-                self.workload,
-                self.knob.at(steps),
-                self.mapspace,
-                self.ert,
-                objective="latency",
-            )
-            if isinstance(found, Infeasible):
-                self.known[steps] = Trial(steps=steps, found=found)
-            else:
-                bound = found.certificate.proven_bound
-                self.known[steps] = Trial(steps=steps, found=found.result, bound_s=bound)
+            self.known[steps] = self._within(steps) if self._on_cores else self.fastest(steps)
         return self.known[steps]
+
+    @property
+    def _on_cores(self) -> bool:
+        return self.target.latency and self.knob.quantity == "cores"
+
+    def fastest(self, steps: int | None) -> Trial:
+        """The fastest mapping at a value."""
+        chip = self.knob.at(steps)
+        found = search(self.workload, chip, self.mapspace, self.ert, objective="latency")
+        if isinstance(found, Infeasible):
+            return Trial(steps=steps, found=found)
+        return Trial(steps=steps, found=found.result, bound_s=found.certificate.proven_bound)
+
+    def _within(self, cores: int | None) -> Trial:
+        chip = self.knob.at(cores)
+        within = fastest_within(self.workload, chip, self.mapspace, self.ert, self.target.value)
+        result = within.found.result if within.found else None
+        return Trial(steps=cores, found=result, bound_s=within.bound_s)
 
     def reaches(self, trial: Trial) -> bool:
         """True if its mapping reaches the target."""
         return self.target.reached(self.target.of(trial.result))
 
-    def smallest(self, low: int, high: int) -> int:
-        """The least value that reaches the target; `high` does, `low` is taken not to.
+    def answer(self, steps: int, ceiling: float, unproven: Iterable[int]) -> Need:
+        """The value that reaches the target, beside one less where that was tried.
 
-        What is returned has been searched, and so has one less.
+        unproven: smaller values, of which those are told that no bound excludes.
         """
-        while high - low > 1:
-            middle = (low + high) // 2
-            trial = self.at(middle)
-            if not self.reaches(trial):
-                low = middle
-                continue
-            assert trial.result is not None
-            # The mapping found runs as well in what it uses.
-            high = min(middle, self.knob.enough(trial.result) or middle)
-        assert self.reaches(self.at(high)), "a mapping that fits stopped reaching the target"
-        if high > 1 and self.reaches(self.at(high - 1)):
-            return self.smallest(0, high - 1)
-        return high
+        return Need(
+            workload=self.workload,
+            arch=self.knob.platform.name,
+            mapspace=self.mapspace.name,
+            quantity=self.knob.quantity,
+            node=self.knob.node,
+            target=self.target,
+            step=self.knob.step,
+            present=self.knob.present,
+            reached=self.known[steps],
+            below=self.known.get(steps - 1),
+            trials=len(self.known),
+            ceiling=ceiling,
+            unproven=tuple(n for n in unproven if not self.target.excluded(self.known[n])),
+        )
 
 
-def _bracket(trials: _Trials, result: Result) -> tuple[int, int]:
+def _smallest(trials: _Trials, knob: Knob, low: int, high: int) -> int:
+    """The least value that reaches the target; `high` does, `low` is taken not to.
+
+    What is returned has been searched, and so has one less.
+    """
+    while high - low > 1:
+        middle = (low + high) // 2
+        trial = trials.at(middle)
+        if not trials.reaches(trial):
+            low = middle
+            continue
+        assert trial.result is not None
+        # The mapping found runs as well in what it uses.
+        high = min(middle, knob.enough(trial.result) or middle)
+    assert trials.reaches(trials.at(high)), "a mapping that fits stopped reaching the target"
+    if high > 1 and trials.reaches(trials.at(high - 1)):
+        return _smallest(trials, knob, 0, high - 1)
+    return high
+
+
+def _bracket(trials: _Trials, knob: Knob, result: Result) -> tuple[int, int]:
     """A value that is taken not to reach the target, and one that reaches it."""
-    knob = trials.knob
     low, high = knob.least(result, trials.target), knob.enough(result)
     if high is not None:
         return low, high

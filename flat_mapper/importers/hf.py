@@ -304,3 +304,25 @@ def _layer_lines(kinds: tuple[LayerKind, ...]) -> list[str]:
 def _mask_words(mask: Mask) -> str:
     causal = ", causal: true" if mask.causal else ""
     return "causal" if mask.window is None else f"{{window: {mask.window}{causal}}}"
+
+
+def import_hf(
+    config: str | Path | Mapping[str, object],
+    *,
+    part: str = "",
+    layers: str = "",
+    batch: int = 1,
+    seq: int = 0,
+    name: str = "",
+) -> str:
+    """A model's config.json as the text of a problem, which stands wherever a problem may.
+
+    config: the file, or what it says.
+    part:   encoder, decoder or cross.
+    layers: window or full: of a model whose layers differ, these alone.
+    seq:    positions; 0 for the model's own.
+    """
+    model = load_config(config, part)
+    path = Path(CONFIG if isinstance(config, Mapping) else config)
+    named = name or path.parent.name or path.stem
+    return problem_text(model, named, path.name, batch=batch, length=seq, layers=layers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import count, takewhile
 from math import ceil
 
 from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile
@@ -20,11 +21,8 @@ FP32 = 4
 
 
 def _powers(least: int, most: int) -> list[int]:
-    found, size = [], least
-    while size <= most:
-        found.append(size)
-        size *= 2
-    return found
+    """Doubles of the least, up to the most."""
+    return list(takewhile(lambda size: size <= most, (least << n for n in count())))
 
 
 def _splash_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
@@ -45,13 +43,8 @@ def _splash_fit(shape: Shape, chip: str, tile: Tile) -> tuple[Fit, ...]:
     return (Fit(what="bytes of VMEM", needs=needs, has=VMEM_MIB[chip] * MIB),)
 
 
-def _rpa_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
-    """Queries and pages in powers of two, heads of a group together."""
-    yield from rpa_tiles(shape, DEFAULT_PAGE)
-
-
 def rpa_tiles(shape: Shape, page: int) -> Iterator[Tile]:
-    """The same for pages of so many tokens."""
+    """Queries and pages of so many tokens in powers of two, heads of a group together."""
     for queries in [n for n in _powers(8, 256) if n <= max(8, shape.queries)]:
         for pages in [n for n in _powers(1, 64) if n * page <= max(page, shape.keys)]:
             yield rpa_tile(shape, queries, pages * page, page)
@@ -140,7 +133,7 @@ SPLASH = Kernel(
 RPA3 = Kernel(
     name="rpa3",
     chips=tuple(VMEM_MIB),
-    lattice=_rpa_lattice,
+    lattice=lambda shape, _: rpa_tiles(shape, DEFAULT_PAGE),
     fit=_rpa_fit,
     snippet=_rpa_snippet,
     rule="tpu-inference kernels/ragged_paged_attention/v3: buffers of K and V, Q and the output, "

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from flat_mapper.api.calls import Source, load_problem
 from flat_mapper.arch.cores import ErrorBand, error_bands
+from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
@@ -253,3 +255,51 @@ def _priced(
             return Priced(tile=tile, fit=scarce, workload=problem, result=result)
     assert isinstance(result, Infeasible)
     return result
+
+
+def tiles(
+    kernel: str,
+    problem: Workload | Source,
+    arch: Platform | Source,
+    *,
+    seq: int | None = None,
+    phase: str = "",
+    mask: str = "",
+) -> Ranked:
+    """The best tile sizes of a kernel, in its own words; see `Ranked`.
+
+    kernel: fa3, fa2, triton, flex, splash, rpa3 or ttnn.
+    seq, phase, mask: in place of a problem's own.
+    """
+    softmax = "" if isinstance(problem, Workload) else "online"
+    found = load_problem(problem, seq=seq, phase=phase, softmax=softmax, mask=mask)
+    return ranked(kernel_named(kernel), load_platform(arch), found)
+
+
+IDLE, FIRST = "idle cores", "first inputs and fixed costs"
+
+
+def difference(slower: Priced, faster: Priced) -> str:
+    """Term of which the slower tile has most beside the faster one, in its longest group.
+
+    Cycles of units and of levels as a share of each core at work, those in which cores have no
+    tile, and what nothing overlaps.
+    """
+    if slower.seconds <= faster.seconds:
+        return ""
+    mine, theirs = _terms(longest_group(slower.result)), _terms(longest_group(faster.result))
+    more = {name: mine[name] - theirs.get(name, 0.0) for name in mine}
+    name = max(more, key=lambda n: more[n])
+    if more[name] <= 0:
+        return "turns: no unit or level has more to do, their turns are uneven"
+    cycles = longest_group(faster.result).cycles
+    return f"{name}: {more[name]:,.0f} cycles more, {100 * more[name] / cycles:.1f} % of the best"
+
+
+def _terms(group: GroupStats) -> Mapping[str, float]:
+    """Cycles by unit and level, of idle cores, and of what nothing overlaps."""
+    found: dict[str, float] = {**group.compute_cycles, **group.transfer_cycles}
+    found[FIRST] = group.cold_start_cycles
+    if group.cores is not None:
+        found[IDLE] = group.cores.idle_share * group.cycles
+    return found

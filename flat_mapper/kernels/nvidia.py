@@ -8,7 +8,9 @@ estimate: accumulators, what is kept beside them, and so many for addresses and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import product
 from math import ceil
 
 from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile
@@ -49,14 +51,10 @@ def _fa3_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
                     yield Tile(rows=rows, keys=keys, parts=split, packed=packed, words=words)
 
 
-def _fa3_fit(shape: Shape, chip: str, tile: Tile) -> tuple[Fit, ...]:
-    ways = _sm90_fits if chip in HOPPER else _ampere_fits
-    return _roomiest(ways(shape, chip, tile))
-
-
-def _roomiest(ways: Iterable[tuple[Fit, ...]]) -> tuple[Fit, ...]:
+def _fa_fit(shape: Shape, chip: str, tile: Tile, *, sm90: bool) -> tuple[Fit, ...]:
     """The way whose scarcest thing has the most room left."""
-    return min(ways, key=lambda fits: max(fit.share for fit in fits))
+    ways = _sm90_fits if sm90 and chip in HOPPER else _ampere_fits
+    return min(ways(shape, chip, tile), key=lambda fits: max(fit.share for fit in fits))
 
 
 def _sm90_fits(shape: Shape, chip: str, tile: Tile) -> Iterator[tuple[Fit, ...]]:
@@ -99,22 +97,6 @@ def _fa2_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
             yield Tile(rows=rows, keys=keys, words={"kBlockM": rows, "kBlockN": keys})
 
 
-def _fa2_fit(shape: Shape, chip: str, tile: Tile) -> tuple[Fit, ...]:
-    return _roomiest(_ampere_fits(shape, chip, tile))
-
-
-def _triton_tiles(most: int) -> Iterator[tuple[int, int, int, int]]:
-    """Rows, keys, warps, stages; chosen: 16 rows for each warp, which then sums its rows alone."""
-    sizes = [2**n for n in range(4, 9) if 2**n <= most]
-    for rows in sizes:
-        for keys in sizes:
-            for warps in (4, 8):
-                if rows < 16 * warps:
-                    continue
-                for stages in (2, 3, 4):
-                    yield rows, keys, warps, stages
-
-
 def _triton_fit(shape: Shape, chip: str, tile: Tile) -> tuple[Fit, ...]:
     """Q, and K and V in so many stages; sums, scores and P over the threads."""
     warps, stages = int(str(tile.words["num_warps"])), int(str(tile.words["num_stages"]))
@@ -125,32 +107,23 @@ def _triton_fit(shape: Shape, chip: str, tile: Tile) -> tuple[Fit, ...]:
     return _shared(chip, stored), registers
 
 
-def _triton_fits(shape: Shape, chip: str, tile: Tile) -> bool:
-    return all(fit.fits for fit in _triton_fit(shape, chip, tile))
+def _triton_lattice(shape: Shape, chip: str, *, most: int) -> Iterator[Tile]:
+    """Powers of two from 16 on, which products take, with the fewest warps and stages that fit.
 
-
-def _triton_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
-    """Powers of two from 16 on, which products take."""
-    yield from _plainest(shape, chip, 256)
-
-
-def _flex_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
-    """The same, dividing the blocks of a BlockMask, 128 by default."""
-    yield from _plainest(shape, chip, 128)
-
-
-def _plainest(shape: Shape, chip: str, most: int) -> Iterator[Tile]:
-    """Of each block the fewest warps and stages that fit: the model sees no difference."""
-    seen: dict[tuple[int, int], Tile] = {}
-    for rows, keys, warps, stages in _triton_tiles(most):
-        words = {"BLOCK_M": rows, "BLOCK_N": keys, "num_warps": warps, "num_stages": stages}
-        tile = Tile(rows=rows, keys=keys, words=words)
-        best = seen.get((rows, keys))
-        if best is None or (
-            _triton_fits(shape, chip, tile) and not _triton_fits(shape, chip, best)
-        ):
-            seen[rows, keys] = tile
-    yield from seen.values()
+    The model sees no difference between these. Chosen: 16 rows for each warp, which then sums its
+    rows alone.
+    """
+    sizes = [2**n for n in range(4, 9) if 2**n <= most]
+    for rows, keys in product(sizes, sizes):
+        ways = [
+            {"BLOCK_M": rows, "BLOCK_N": keys, "num_warps": warps, "num_stages": stages}
+            for warps in (4, 8)
+            if rows >= 16 * warps
+            for stages in (2, 3, 4)
+        ]
+        tiles = [Tile(rows=rows, keys=keys, words=words) for words in ways]
+        fitting = (t for t in tiles if all(f.fits for f in _triton_fit(shape, chip, t)))
+        yield from (next(fitting, tile) for tile in tiles[:1])
 
 
 def _fa3_snippet(words: Mapping[str, object]) -> str:
@@ -182,7 +155,7 @@ FA3 = Kernel(
     name="fa3",
     chips=ALL,
     lattice=_fa3_lattice,
-    fit=_fa3_fit,
+    fit=partial(_fa_fit, sm90=True),
     snippet=_fa3_snippet,
     rule="hopper/tile_size.h and mainloop_fwd_sm90_tma_gmma_ws.hpp of Dao-AILab/flash-attention: "
     "Q, two stages of K and V, P; registers of a warpgroup",
@@ -193,7 +166,7 @@ FA2 = Kernel(
     name="fa2",
     chips=ALL,
     lattice=_fa2_lattice,
-    fit=_fa2_fit,
+    fit=partial(_fa_fit, sm90=False),
     snippet=_fa2_snippet,
     rule="csrc/flash_attn/src/kernel_traits.h of Dao-AILab/flash-attention: Q, K and V once",
     estimated=True,
@@ -203,7 +176,7 @@ FA2 = Kernel(
 TRITON = Kernel(
     name="triton",
     chips=ALL,
-    lattice=_triton_lattice,
+    lattice=partial(_triton_lattice, most=256),
     fit=_triton_fit,
     snippet=_triton_snippet,
     rule="Triton's software pipeline: Q, and K and V in num_stages; accumulators over the threads",
@@ -214,7 +187,7 @@ TRITON = Kernel(
 FLEX = Kernel(
     name="flex",
     chips=ALL,
-    lattice=_flex_lattice,
+    lattice=partial(_triton_lattice, most=128),  # they divide the blocks of a BlockMask
     fit=_triton_fit,
     snippet=_flex_snippet,
     rule="torch/_inductor/kernel/flex: BLOCK_M and BLOCK_N divide the BlockMask's blocks; Triton's "

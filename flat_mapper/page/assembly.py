@@ -128,27 +128,19 @@ def _power_card(done: Sequence[tuple[ReportRow, Facts]]) -> list[_Card]:
     return [_Card(label="highest average power", value=_si(watts, "W"), note=row.name + told)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Best:
-    """The best configurations for one workload at its sizes, each with its cost."""
-
-    question: str
-    costs: tuple[tuple[str, str], ...]  # value and configuration, in the order of _COSTS
-
-
 _COSTS = (("latency_s", "s", 1.0), ("energy_pj", "J", 1e-12), ("edp_js", "J·s", 1.0))
 
 
-def _bests(rows: ReportRows) -> list[_Best]:
-    """For each question the least latency, energy and energy-delay product."""
-    found = []
+def _bests(rows: ReportRows) -> list[dict[str, object]]:
+    """For each question the least latency, energy and energy-delay product, with whose it is."""
+    found: list[dict[str, object]] = []
     for asked in rows.questions:
         done = [(row, facts) for row, facts in rows.done if row.question == asked]
         costs = []
         for cost, unit, scale in _COSTS:
             row, facts = min(done, key=lambda item: getattr(item[1], cost))
             costs.append((_si(getattr(facts, cost) * scale, unit), _without(row.name, asked)))
-        found.append(_Best(question=asked, costs=tuple(costs)))
+        found.append({"question": asked, "costs": costs})
     return found
 
 

@@ -7,25 +7,16 @@ What else depends on the data, the page puts in the place of a word that starts 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from flat_mapper.base.errors import SpecError, expected
-
-if TYPE_CHECKING:
-    import altair as alt
+import altair as alt
+import vl_convert
 
 Spec = dict[str, object]
 
 
 def all_charts() -> dict[str, Spec]:
-    """Every chart by its name in the page.
-
-    raises: SpecError where Altair is missing.
-    """
-    try:
-        import altair  # noqa: F401  # missing here rather than in the first chart
-    except ImportError as error:
-        raise missing_extra() from error
+    """Every chart by its name in the page."""
     made = {
         "speedup": _speedup(),
         "energy": _energy(),
@@ -50,10 +41,6 @@ def _spec(chart: alt.LayerChart) -> Spec:
 @cache  # bundled anew, it takes longer than the rest of a page
 def library() -> str:
     """Vega, Vega-Lite and vega-embed as one script, which Altair's companion package carries."""
-    try:
-        import vl_convert
-    except ImportError as error:
-        raise missing_extra() from error
     script: str = vl_convert.javascript_bundle(_BUNDLE)
     return script
 
@@ -61,16 +48,8 @@ def library() -> str:
 _BUNDLE = "window.vegaEmbed = vegaEmbed; window.vega = vega;"
 
 
-def missing_extra() -> SpecError:
-    """The error where the extra is not installed."""
-    change = "pip install 'flat-mapper[report]'"
-    return SpecError(expected("report", "the packages altair and vl-convert-python", None, change))
-
-
 def _speedup() -> alt.LayerChart:
     """Speed against the first row, a bar a configuration."""
-    import altair as alt
-
     base = alt.Chart(alt.NamedData("shown")).encode(
         y=_names(),
         x=alt.X("speedup:Q", title="times the speed", axis=alt.Axis(tickCount=5, format="~g")),
@@ -84,8 +63,6 @@ def _speedup() -> alt.LayerChart:
 
 def _energy() -> alt.LayerChart:
     """Energy, stacked by its parts, a bar a configuration."""
-    import altair as alt
-
     bars = (
         alt.Chart(alt.NamedData("parts"))
         .mark_bar(height=_BAR)
@@ -108,8 +85,6 @@ def _energy() -> alt.LayerChart:
 
 def _roofline() -> alt.LayerChart:
     """Computes per second over computes per off-chip byte, under the chip's roofs."""
-    import altair as alt
-
     x = alt.X(
         "intensity:Q",
         title="computes per off-chip byte",
@@ -153,8 +128,6 @@ def _roofline() -> alt.LayerChart:
 
 def _timeline() -> alt.LayerChart:
     """Work of each unit and DRAM, over two FLAT-tiles or a whole run."""
-    import altair as alt
-
     x = alt.X(
         "start:Q", title="time", axis=_axis("si(datum.value, 's')", 6),
         scale=alt.Scale(nice=False, domain=["@xdomain"]),
@@ -195,8 +168,6 @@ def _timeline() -> alt.LayerChart:
 
 def _occupancy() -> alt.LayerChart:
     """Contents of the shared buffer during one FLAT-tile."""
-    import altair as alt
-
     x = alt.X(
         "start:Q", title="time in the tile", axis=_axis("si(datum.value, 's')", 6),
         scale=alt.Scale(nice=False, domain=["@xdomain"]),
@@ -234,8 +205,6 @@ def _occupancy() -> alt.LayerChart:
 
 def _curves() -> alt.LayerChart:
     """Utilization over the size of the shared buffer, a line for each setting of the rest."""
-    import altair as alt
-
     base = alt.Chart(alt.NamedData("curves")).encode(
         x=alt.X(
             "capacity:Q",
@@ -259,8 +228,6 @@ def _curves() -> alt.LayerChart:
 
 def _pareto(*, log: bool) -> alt.LayerChart:
     """Two costs against each other, with the front of those that nothing dominates."""
-    import altair as alt
-
     kind: Literal["log", "linear"] = "log" if log else "linear"
     x = alt.X(
         "x:Q", title="@xtitle", axis=_axis("@xlabel", 6, values="@xticks" if log else ""),
@@ -317,16 +284,12 @@ _LANE = 52  # pixels of a lane of the timeline
 
 def _sized(chart: alt.LayerChart, said: str, *, height: int, step: bool = False) -> alt.LayerChart:
     """As wide as its place in the page; `said` is its name for screen readers."""
-    import altair as alt
-
     size: int | alt.Step = alt.Step(height) if step else height
     return chart.properties(width="container", height=size, description=said)
 
 
 def _names() -> alt.Y:
     """A row for each configuration, in the order of the table."""
-    import altair as alt
-
     shown = "slice(datum.label, indexof(datum.label, '|') + 1)"  # `bar` begins with a row's number
     axis = alt.Axis(ticks=False, domain=False, labelExpr=shown)
     return alt.Y("bar:N", sort=None, title=None, axis=axis)
@@ -334,21 +297,15 @@ def _names() -> alt.Y:
 
 def _own(field: str) -> alt.Color:
     """A colour that stands in the data; the page draws the legend."""
-    import altair as alt
-
     return alt.Color(f"{field}:N", scale=None, legend=None)
 
 
 def _dash() -> alt.StrokeDash:
-    import altair as alt
-
     return alt.StrokeDash("dash:N", scale=None, legend=None)
 
 
 def _axis(label: str, count: int = 5, *, values: str = "") -> alt.Axis:
     """An axis whose numbers carry their units, at ticks that the page may place."""
-    import altair as alt
-
     if values:
         return alt.Axis(labelExpr=label, values=[values], labelOverlap=True)
     return alt.Axis(labelExpr=label, tickCount=count, labelOverlap=True)
@@ -356,7 +313,5 @@ def _axis(label: str, count: int = 5, *, values: str = "") -> alt.Axis:
 
 def _tips(name: str, **fields: str) -> list[alt.Tooltip]:
     """The lines of a hover: a heading (what vega-tooltip makes of `title`), then fields."""
-    import altair as alt
-
     titled = {name: "title", **fields}
     return [alt.Tooltip(f"{field}:N", title=title) for field, title in titled.items()]

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.page.facts import (
-    EinsumFacts,
-    Facts,
-    GroupCost,
-    GroupFacts,
-    OnCores,
-    live_words,
-)
+from flat_mapper.page.facts import EinsumFacts, Facts, GroupFacts, live_words
 from flat_mapper.page.rows import ReportRow, ReportRows, front_indices
 from flat_mapper.page.tile import Alive, BusySpan, occupancy, run_occupancy, run_timeline, timeline
 
@@ -164,8 +157,8 @@ def _group(group: GroupFacts) -> Json:
         "cold": _round(totals.cold_start_cycles),
         "cycles": totals.cycles,
         "bottleneck": group.bottleneck,
-        "on_cores": _on_cores(group.on_cores),
-        "cost": _cost(group.cost),
+        "on_cores": _told(group.on_cores),
+        "cost": _told(group.cost),
         "level": totals.level,
         "capacity": totals.capacity_words,
         "live": live_words(totals),
@@ -175,28 +168,11 @@ def _group(group: GroupFacts) -> Json:
     }
 
 
-def _cost(cost: GroupCost | None) -> Json | None:
-    if cost is None:
+def _told(part: Mapping[str, object] | None) -> Json | None:
+    """A part of a group as it is, its numbers rounded."""
+    if part is None:
         return None
-    return {
-        "energy": _round(cost.energy_pj * 1e-12),
-        "offchip": _round(cost.offchip_bytes),
-        "saved": _round(cost.saved_bytes),
-        "kept": {level: list(tensors) for level, tensors in cost.kept.items()},
-    }
-
-
-def _on_cores(use: OnCores | None) -> Json | None:
-    if use is None:
-        return None
-    return {
-        "given_out": list(use.given_out),
-        "cores": use.cores,
-        "tiles": use.tiles,
-        "rounds": use.rounds,
-        "idle": _round(use.idle_share),
-        "imbalance": _round(use.imbalance),
-    }
+    return {name: _round(v) if isinstance(v, float) else v for name, v in part.items()}
 
 
 def _segments(segments: Sequence[BusySpan]) -> list[list[object]]:
@@ -231,12 +207,8 @@ def _einsum(einsum: EinsumFacts, facts: Facts) -> Json:
         "rate": _round(einsum.computes / seconds),
         "intensity": _round(einsum.computes / moved) if moved else None,
         "loops": {slot: list(loops) for slot, loops in einsum.loops.items()},
-        "tiles": _plain(einsum.tiles),
+        "tiles": {level: dict(words) for level, words in einsum.tiles.items()},
     }
-
-
-def _plain(tiles: Mapping[str, Mapping[str, int]]) -> Json:
-    return {level: dict(words) for level, words in tiles.items()}
 
 
 def _round(value: float) -> float:

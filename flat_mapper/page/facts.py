@@ -46,28 +46,6 @@ class Peaks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OnCores:
-    """Tiles of a group on the cores of a chip."""
-
-    given_out: tuple[str, ...]  # `H=12`: the shared loops whose passes cores take
-    cores: int
-    tiles: int
-    rounds: int  # tiles of the core that was given most
-    idle_share: float  # of all cores' cycles
-    imbalance: float  # the fullest core's cycles over the mean of those at work
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupCost:
-    """A group's part of one run, and what it keeps from DRAM."""
-
-    energy_pj: float
-    offchip_bytes: float
-    saved_bytes: float  # that each Einsum on its own would move beside
-    kept: Mapping[str, tuple[str, ...]]  # intermediates that never see DRAM, by level
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class GroupFacts:
     """A group's totals, and what its mapping says."""
 
@@ -76,8 +54,8 @@ class GroupFacts:
     shared: tuple[str, ...]  # `B=64`, outermost first
     staged: tuple[str, ...]
     bottleneck: str
-    on_cores: OnCores | None  # None: one core runs the group
-    cost: GroupCost | None  # None: an answer that does not say
+    on_cores: Mapping[str, object] | None  # tiles on cores; None: one core runs the group
+    cost: Mapping[str, object] | None  # and what it keeps from DRAM; None: not said
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -274,6 +252,7 @@ def _group(
     capacity = section_of(buffer, inside).get("capacity_words")
     held = take(buffer, "held", dict, inside)
     use = _on_cores(part, where) if "rounds" in part else None
+    rounds = take(part, "rounds", int, where, 1)
     totals = Group(
         works=tuple(
             Work(
@@ -285,7 +264,7 @@ def _group(
             for e in members
         ),
         schedule=take(part, "schedule", str, where),
-        flat_tiles=take(part, "flat_tiles", int, where, above=0) * (use.rounds if use else 1),
+        flat_tiles=take(part, "flat_tiles", int, where, above=0) * rounds,
         cycles=take(part, "cycles", int, where),
         cold_start_cycles=take(part, "cold_start_cycles", float, where),
         transfer_cycles=_numbers(part, "transfer_cycles", where),
@@ -307,25 +286,26 @@ def _group(
     )
 
 
-def _cost(part: Section, where: str) -> GroupCost:
+def _cost(part: Section, where: str) -> dict[str, object]:
+    """A group's part of one run, in J and bytes, and the intermediates that never see DRAM."""
     kept = take(part, "kept", dict, where)
-    return GroupCost(
-        energy_pj=take(part, "energy_pj", float, where),
-        offchip_bytes=take(part, "offchip_bytes", float, where),
-        saved_bytes=take(part, "saved_offchip_bytes", float, where),
-        kept={level: take_list(kept, level, str, f"{where}.kept") for level in kept},
-    )
+    return {
+        "energy": take(part, "energy_pj", float, where) * 1e-12,
+        "offchip": take(part, "offchip_bytes", float, where),
+        "saved": take(part, "saved_offchip_bytes", float, where),
+        "kept": {level: list(take_list(kept, level, str, f"{where}.kept")) for level in kept},
+    }
 
 
-def _on_cores(part: Section, where: str) -> OnCores:
-    return OnCores(
-        given_out=take_list(part, "given_out", str, where),
-        cores=take(part, "cores", int, where, above=0),
-        tiles=take(part, "tiles", int, where, above=0),
-        rounds=take(part, "rounds", int, where, above=0),
-        idle_share=take(part, "idle_share", float, where),
-        imbalance=take(part, "imbalance", float, where),
-    )
+def _on_cores(part: Section, where: str) -> dict[str, object]:
+    """Tiles of a group on the cores of a chip; rounds: of the core that was given most."""
+    counts = {n: take(part, n, int, where, above=0) for n in ("cores", "tiles", "rounds")}
+    return {
+        "given_out": list(take_list(part, "given_out", str, where)),
+        **counts,
+        "idle": take(part, "idle_share", float, where),
+        "imbalance": take(part, "imbalance", float, where),
+    }
 
 
 def _holding(tensor: str, node: object, where: str, einsums: Sequence[str]) -> Holding:

@@ -1,4 +1,4 @@
-"""Saved answers from Python: those of `--json`, of `-o`, and of sweeps."""
+"""Saved answers from Python, those of `--json`, of `-o` and of sweeps; and a page of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.base import units
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.explore.pareto import Front
+from flat_mapper.explore.sweep.engines import local_workers
+from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.run import Watch, run_sweep
+from flat_mapper.explore.sweep.spec import Written, load_sweep
+from flat_mapper.explore.sweep.store import Store
 from flat_mapper.page.designs import Chosen, read_designs
 from flat_mapper.page.rows import report_rows
 from flat_mapper.page.sources import DONE, SavedEntry, json_entries, nothing, read_entries
@@ -47,8 +53,11 @@ class SavedResults(Framed, Printed):
 
         raises: SpecError where it cannot be made or written.
         """
-        from flat_mapper.page.assembly import page
-
+        try:
+            from flat_mapper.page.assembly import page
+        except ImportError as error:
+            packages, change = "altair and vl-convert-python", "pip install 'flat-mapper[report]'"
+            raise SpecError(expected("report", f"the packages {packages}", None, change)) from error
         write_text(path, page(self.entries, title, self.designs))
         return replace(self, page=str(path))
 
@@ -92,3 +101,34 @@ def load_results(*results: str | Path | Shown | SavedResults) -> SavedResults:
     if not entries:
         raise nothing(results)
     return SavedResults(entries=tuple(entries), designs=tuple(designs))
+
+
+def sweep(
+    spec: Written,
+    output: str | Path,
+    *,
+    workers: int = 1,
+    progress: Watch | None = None,
+) -> SavedResults:
+    """Every point of a sweep; what `output` has already is not computed again.
+
+    spec: a file, its YAML text, or what that says.
+    """
+    with Store(Path(output)) as store:
+        inputs = Inputs(load_sweep(spec))
+        run_sweep(inputs, store, lambda: local_workers(workers), progress or (lambda _: None))
+    return load_results(output)
+
+
+def report(
+    results: str | Path | Shown | Sequence[str | Path | Shown],
+    output: str | Path,
+    title: str = "",
+) -> SavedResults:
+    """One page of answers, saved ones or values, to look at in a browser or below a cell."""
+    found = (
+        load_results(*results)
+        if isinstance(results, Sequence) and not isinstance(results, str)
+        else load_results(results)
+    )
+    return found.write_report(output, title)

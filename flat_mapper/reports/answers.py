@@ -16,7 +16,7 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.frame import Framed, FrameRecord, answer_record, einsum_records
-from flat_mapper.reports.group_table import groups_text
+from flat_mapper.reports.groups import groups_text
 from flat_mapper.reports.layers import (
     kind_of,
     kinds_text,
@@ -31,17 +31,10 @@ from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
 from flat_mapper.workload.graph import Workload
 
 
-def _brief(kind: str, result: Result) -> str:
-    """An answer in a line; `print` has its tables."""
-    latency, energy = units.si(result.latency_s, "s"), units.si(result.energy_pj * 1e-12, "J")
-    return f"<{kind}: {result.workload} on {result.arch}, {latency}, {energy}; print() for all>"
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class _Priced(Framed):
+    """A fused mapping with its cost, whatever else is known of it."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation(Framed):
-    """A fused mapping with its cost."""
-
-    kind: ClassVar = "evaluate"  # of answers as JSON
     workload: Workload
     platform: Platform
     result: Result
@@ -51,20 +44,34 @@ class Evaluation(Framed):
         """The loop nests of all Einsums."""
         return self.result.mapping
 
+    def _records(self) -> Sequence[FrameRecord]:
+        return einsum_records(self.result.einsums, self.result.dram)
+
+    def __repr__(self) -> str:
+        """An answer in a line; `print` has its tables."""
+        result, latency = self.result, units.si(self.result.latency_s, "s")
+        cost = f"{latency}, {units.si(result.energy_pj * 1e-12, 'J')}"
+        where = f"{result.workload} on {result.arch}"
+        return f"<{self._called()}: {where}, {cost}; print() for all>"
+
+    def _called(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Evaluation(_Priced):
+    """A fused mapping with its cost."""
+
+    kind: ClassVar = "evaluate"  # of answers as JSON
+
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper evaluate --json`."""
         return report.result_dict(self.workload, self.platform, self.result)
-
-    def _records(self) -> Sequence[FrameRecord]:
-        return einsum_records(self.result.einsums, self.result.dram)
 
     def _repr_html_(self) -> str:
         """The tables of the terminal, for a notebook."""
         head, *parts = self._parts()
         return answers_html.text(head, *parts)
-
-    def __repr__(self) -> str:
-        return _brief("Evaluation", self.result)
 
     def __str__(self) -> str:
         return "\n\n".join(self._parts())
@@ -81,23 +88,15 @@ class Evaluation(Framed):
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchResult(Framed):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class SearchResult(_Priced):
     """The best mapping of a mapspace, with its cost and the certificate of the search."""
 
     kind: ClassVar = "map"  # of answers as JSON
-    workload: Workload
-    platform: Platform
-    result: Result
     mapspace: str
     objective: str
     certificate: Certificate
     layers: tuple[SearchResult, ...] = ()  # one for each kind, where layers have several masks
-
-    @property
-    def mapping(self) -> FusedMapping:
-        """The loop nests of all Einsums."""
-        return self.result.mapping
 
     @property
     def priced(self) -> Evaluation:
@@ -126,23 +125,16 @@ class SearchResult(Framed):
             found["layers"] = [k | a for k, a in zip(kinds, answers, strict=True)]
         return found
 
-    def _records(self) -> Sequence[FrameRecord]:
-        return einsum_records(self.result.einsums, self.result.dram)
-
     def _repr_html_(self) -> str:
         """The tables of the terminal, for a notebook."""
         head, _, rest = str(self).partition("\n\n")
         return answers_html.text(head, rest)
 
-    def __repr__(self) -> str:
-        return _brief(f"SearchResult in {self.mapspace}", self.result)
+    def _called(self) -> str:
+        return f"SearchResult in {self.mapspace}"
 
     def __str__(self) -> str:
-        reached = {
-            "latency": self.result.latency_s,
-            "energy": self.result.energy_pj,
-            "edp": self.result.edp_js,
-        }.get(self.objective, self.result.edp_js)
+        reached = _reached(self.result, self.objective)
         found = report.certificate_text(self.certificate, self.objective, reached)
         if self.layers:
             return f"{self.mapspace}: {self._kinds()}\n\n{found}"
@@ -166,6 +158,11 @@ class SearchResult(Framed):
         return "\n\n".join(parts)
 
 
+def _reached(result: Result, objective: str) -> float:
+    """What a result has of an objective: s, pJ or J s."""
+    return {"latency": result.latency_s, "energy": result.energy_pj}.get(objective, result.edp_js)
+
+
 def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
     """The answer for a model whose layers are of several kinds, of the answers for each of them."""
     first, *others = parts
@@ -176,11 +173,6 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
         "latency": result.bound.cycles * result.cycle_seconds,
         "energy": result.bound.energy_pj,
         "edp": result.bound.energy_pj * 1e-12 * result.bound.cycles * result.cycle_seconds,
-    }
-    reached = {
-        "latency": result.latency_s,
-        "energy": result.energy_pj,
-        "edp": result.edp_js,
     }
     certificates = [part.certificate for part in parts]
     # A product of two sums is no less than the square of the sum of the parts' roots (Cauchy).
@@ -201,7 +193,7 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
             optimal=all(c.optimal for c in certificates),
             lower_bound=floors[first.objective],
             proven_bound=proven,
-            gap=max(0.0, reached[first.objective] / proven - 1),
+            gap=max(0.0, _reached(result, first.objective) / proven - 1),
             stopped=next(filter(None, (c.stopped for c in certificates)), ""),
             seconds=sum(c.seconds for c in certificates),
             infeasible={name: why for c in certificates for name, why in c.infeasible.items()},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from flat_mapper.base import units
 from flat_mapper.cost_model.result import Result
@@ -10,7 +11,7 @@ from flat_mapper.mapping.sharing import visited_tiles
 from flat_mapper.workload.graph import Workload
 
 
-def mask_dict(workload: Workload, result: Result) -> dict[str, object] | None:
+def mask_dict(workload: Workload, result: Result) -> dict[str, Any] | None:
     """Tiles by what the mask leaves of them, and MACs done, unmasked and dense; None without one.
 
     Tiles are counted for one head of one batch element; of several kinds of layers, the first.
@@ -21,7 +22,7 @@ def mask_dict(workload: Workload, result: Result) -> dict[str, object] | None:
     matrix = [e for e in workload.einsums if e.unit == "matrix"]
     keys = str(workload.roles.keys)
     whole = workload.with_ranks({keys: workload.rank_sizes[keys] + workload.unseen})
-    found: dict[str, object] = {
+    found: dict[str, Any] = {
         "mask": str(workload.mask),
         "unseen_keys": workload.unseen,
         "macs": result.macs,
@@ -52,15 +53,12 @@ def mask_text(workload: Workload, result: Result) -> str:
     if found is None:
         return ""
     done, left, dense = (found[k] for k in ("macs", "effective_macs", "dense_macs"))
-    assert isinstance(done, int)
-    assert isinstance(left, int)
-    assert isinstance(dense, int)
     text = (
         f"mask {found['mask']}{unseen_text(workload)}: {units.count(done)} MACs done, "
         f"{units.count(left)} unmasked, {units.count(dense)} dense"
     )
     tiles = found.get("tiles")
-    if not isinstance(tiles, dict):
+    if tiles is None:
         text += "\n  no tile is skipped: the shared loops do not cut both queries and keys"
         if workload.softmax != "row":
             return text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import fsum, prod
-from typing import Protocol
 
 from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
@@ -28,27 +27,7 @@ from flat_mapper.reports.groups import bands, einsum_dict, group_dicts, platform
 from flat_mapper.reports.mask import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.latent import WORDS
-from flat_mapper.workload.mask import NONE, LayerKind, Mask
-
-
-class LeavesOut(Protocol):
-    """An answer to a part of a problem: a workload, or what was found for one."""
-
-    @property
-    def left_out(self) -> tuple[str, ...]:
-        """Names of the problem's other Einsums."""
-
-    @property
-    def wider(self) -> str:
-        """The scope that has them."""
-
-    @property
-    def mask(self) -> Mask | None:
-        """The mask of its layers."""
-
-    @property
-    def other_layers(self) -> tuple[LayerKind, ...]:
-        """Layers of the problem with another mask."""
+from flat_mapper.workload.mask import NONE
 
 
 def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
@@ -146,7 +125,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
         ("latency", units.si(result.latency_s, "s"), times(result.cycles, bound.cycles)),
         ("cycles", units.count(result.cycles), ""),
         *energy_rows(result),
-        ("utilization", units.percent(result.utilization), _busy(result)),
+        ("utilization", units.percent(result.utilization), f"busy: {busy_text(result)}"),
         (
             "off-chip traffic",
             units.size(result.offchip_bytes),
@@ -191,7 +170,7 @@ def _core_rows(result: Result) -> Iterator[tuple[str, str, str]]:
             yield ("tiles", rounds, idle)
 
 
-def left_out_text(of: LeavesOut) -> str:
+def left_out_text(of: Workload) -> str:
     """The Einsums and the layers of a problem that were not mapped; empty where all of them were.
 
     A line each.
@@ -215,10 +194,6 @@ def sources_text(result: Result) -> str:
     if all(source == result.energy_source for source in listed.values()):
         return ""
     return grid([(f"  {name}", str(source)) for name, source in listed.items()])
-
-
-def _busy(result: Result) -> str:
-    return f"busy: {busy_text(result)}"
 
 
 def busy_text(result: Result) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base import units
@@ -16,7 +17,7 @@ from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.latent import WORDS
 
-Document = dict[str, object]
+Document = dict[str, Any]  # as JSON has it
 _LEVELS = (
     *("level", "class", "instances", "word", "capacity", "words", "row", "bandwidth"),
     *("words/cycle", "read a row", "write a row", "area"),
@@ -147,9 +148,6 @@ def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
     """The tables of `platform_document`."""
     found = platform_document(platform, ert, art)
     levels, compute, networks = found["levels"], found["units"], found["networks"]
-    assert isinstance(networks, dict)
-    assert isinstance(levels, dict)
-    assert isinstance(compute, dict)
     rows = [_level_row(name, level) for name, level in levels.items()]
     peaks = [
         (
@@ -172,7 +170,6 @@ def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
 def _level_row(name: str, level: Document) -> tuple[str, ...]:
     size, rate, speed = level["capacity_bytes"], level["words_per_cycle"], level["bytes_per_s"]
     words, ports = level["capacity_words"], level["ports_bytes_per_s"]
-    assert isinstance(ports, dict)
     limits = [f"{port} {each / 1e9:,.4g} GB/s" for port, each in ports.items()]
     return (
         *(name, str(level["class"]), f"{level['instances']:,}", f"{level['word_bits']} bit"),
@@ -202,9 +199,6 @@ def workload_text(workload: Workload) -> str:
         e = _einsum(workload, einsum)
         sizes = " ".join(f"{rank}={workload.rank_sizes[rank]}" for rank in einsum.ranks)
         macs, reads, writes = e["macs"], e["bytes_in"], e["bytes_out"]
-        assert isinstance(macs, int)
-        assert isinstance(reads, float)
-        assert isinstance(writes, float)
         counts = (units.count(workload.iterations(einsum)), units.count(macs) if macs else "-")
         shown = (units.size(reads), units.size(writes))
         rows.append((einsum.name, einsum.unit, einsum.operation, sizes, *counts, *shown))

@@ -16,7 +16,7 @@ from flat_mapper.api.calls import load_problem
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import unpriced
-from flat_mapper.explore.need_cores import with_cores
+from flat_mapper.explore.need_search import with_cores
 from flat_mapper.explore.sweep.engines import Here
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import run_sweep

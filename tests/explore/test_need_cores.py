@@ -16,9 +16,8 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import unpriced
-from flat_mapper.explore.need_cores import with_cores
 from flat_mapper.explore.need_result import Need, Unreached
-from flat_mapper.explore.need_search import smallest_value
+from flat_mapper.explore.need_search import smallest_value, with_cores
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space_reader import load_mapspace

@@ -19,7 +19,7 @@ from flat_mapper.mapper.solve.result import Certificate
 from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
-from flat_mapper.reports.group_table import group_costs, groups_text
+from flat_mapper.reports.groups import group_costs, groups_text
 from flat_mapper.reports.understood import mapspace_text
 from flat_mapper.spec.yamlio import dump_json
 from flat_mapper.workload.whole_layer import LayerForm, layer

@@ -62,6 +62,11 @@ class Column:
     kind: _Kind
 
 
+def _plain(name: str, kind: _Kind = "text") -> Column:
+    """A column of the results as it is."""
+    return Column(name=name, sql=name, parameters=(), kind=kind)
+
+
 def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
     """`status=done`, `arch.GLB.depth>=4096`, ... read."""
     found = []
@@ -102,9 +107,9 @@ def export_rows(
         columns = _columns(connection)
         if form == "jsonl":
             columns = [c for c in columns if c.name in PLAIN_COLUMNS]
-            columns.append(_document_column("coordinates"))
+            columns.append(_plain("coordinates"))
         if form != "csv":
-            columns += [_document_column(name) for name in DOCUMENTS]
+            columns += [_plain(name) for name in DOCUMENTS]
         with closing(_rows(connection, columns, filters)) as rows:  # or it keeps its lock
             if output is None:
                 assert write is not None
@@ -139,7 +144,7 @@ def _plain_column(connection: sqlite3.Connection, name: str) -> Column:
         for _, column, declared, *_ in connection.execute(f"PRAGMA table_info({table})"):
             if column == name:
                 kind = types.get((declared.split() or [""])[0], "text")
-                return Column(name=name, sql=name, parameters=(), kind=kind)
+                return _plain(name, kind)
     raise SpecError(f"results: expected the column {name!r}, got none; run the sweep again")
 
 
@@ -157,7 +162,11 @@ def _input_columns(connection: sqlite3.Connection) -> list[Column]:
             name=name,
             sql="(SELECT value FROM json_each(coordinates) WHERE key = ?)",
             parameters=(name,),
-            kind="integer" if kinds == {"integer"} else "real" if _numeric(kinds) else "text",
+            kind="integer"
+            if kinds == {"integer"}
+            else "real"
+            if kinds <= {"integer", "real"}
+            else "text",
         )
         for name, kinds in types.items()
     ]
@@ -203,14 +212,6 @@ def _core_columns(connection: sqlite3.Connection) -> list[Column]:
         )
         for name in ("cores", "tiles", "rounds", "imbalance", "idle_share")
     ]
-
-
-def _document_column(name: str) -> Column:
-    return Column(name=name, sql=name, parameters=(), kind="text")
-
-
-def _numeric(kinds: set[str]) -> bool:
-    return kinds <= {"integer", "real"}
 
 
 def _rows(

@@ -64,7 +64,7 @@ def run_sweep(
     sweep = inputs.sweep
     store.begin(inputs.fingerprint(), {"sweep": sweep.name, "text": sweep.text})
     run = _Run(inputs=inputs, store=store, watch=watch)
-    wanted = _positions(sweep.size) if positions is None else positions
+    wanted = range(sweep.size) if positions is None else positions
     missing = _missing(inputs, store, run, wanted)
     first = next(missing, None)
     if first is not None:
@@ -82,14 +82,6 @@ def _missing(
         settled = store.settled(keys)
         run.stored += len(settled)
         yield from ((i, key) for key, i in keys.items() if key not in settled)
-
-
-def _positions(size: int) -> Iterator[int]:
-    """0, 1, ...: range() ends at the machine's integers."""
-    position = 0
-    while position < size:
-        yield position
-        position += 1
 
 
 class _Run:

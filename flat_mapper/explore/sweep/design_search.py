@@ -8,30 +8,103 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
-from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.base import units
+from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.base.table import Printed, grid
 from flat_mapper.explore.sweep.designs import (
+    BUDGETS,
     Design,
     DesignAnswer,
     Problem,
+    load_design_problem,
     named,
     over,
     scores,
     uses,
     with_design,
 )
-from flat_mapper.explore.sweep.engines import Engine
-from flat_mapper.explore.sweep.front import DesignFront
+from flat_mapper.explore.sweep.engines import Engine, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import Open, Watch, run_sweep
+from flat_mapper.explore.sweep.spec import Written
 from flat_mapper.explore.sweep.store import Store, compact
 
 STUDY = "flat-mapper"  # the start of a study's name in Optuna's tables
 LOCK_S = 60.0  # chosen: how long Optuna waits for the file while rows are written
 ASKED = 20  # chosen: designs that are asked for at most, over those that are to be answered
 FRONT_NOTE = "front"  # where the results file keeps the answer
+
+
+@dataclass(slots=True, repr=False)
+class DesignFront(Printed):
+    """The state of a search: the front, and why other designs are not on it."""
+
+    kind: ClassVar = "optimize"  # of answers as JSON
+    problem: Problem
+    front: tuple[Design, ...] = ()
+    seen: int = 0
+    feasible: int = 0
+    over: dict[str, int] = field(default_factory=dict)  # designs by the budget they exceed
+    invalid: int = 0  # designs whose attributes contradict each other
+    without: int = 0  # designs on which a workload has no mapping
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {
+            "designs": self.seen,
+            "feasible": self.feasible,
+            "over_budget": dict(self.over),
+            "invalid": self.invalid,
+            "without_mapping": self.without,
+            "front": [design.to_dict() for design in self.front],
+        }
+
+    def __str__(self) -> str:
+        """The front as a table, what binds each design of it, and why the others are not on it."""
+        parts = [f"{self.seen:,} designs: {self.feasible:,} within the budgets with a mapping each"]
+        parts += [f"{n:,} over the {name}" for name, n in self.over.items()]
+        parts += [f"{self.invalid:,} contradict themselves"] if self.invalid else []
+        parts += [f"{self.without:,} without a mapping of every workload"] if self.without else []
+        counts = ", ".join(parts)
+        if not self.front:
+            return f"{counts}\nno design is left; raise a budget or widen a choice"
+        choices = list(self.front[0].coordinates)
+        head = ("", *choices, *self.problem.objectives, *self.problem.budgets)
+        rows = [
+            _row(i, design, self.problem, choices) for i, design in enumerate(self.front, start=1)
+        ]
+        table = grid(rows, head=head, right=range(len(choices) + 1, len(head)))
+        binds = [f"{i}: {'; '.join(d.binds)}" for i, d in enumerate(self.front, start=1)]
+        return "\n".join([counts, table, "", "what binds", *binds])
+
+
+def _row(number: int, design: Design, problem: Problem, choices: list[str]) -> tuple[str, ...]:
+    reached = [_quantity(name, design.scores[name]) for name in problem.objectives]
+    used = [
+        f"{_quantity(name, design.uses[name])} ({units.percent(design.uses[name] / limit, 0)})"
+        for name, limit in problem.budgets.items()
+    ]
+    return (str(number), *(_chosen(design.coordinates[c]) for c in choices), *reached, *used)
+
+
+def _chosen(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _quantity(name: str, value: float) -> str:
+    """A score or a use with its unit."""
+    if name == "energy":
+        return units.si(units.joules_of(value), "J")
+    if name == "buffer":
+        return units.size(value)
+    known = {"latency": "s", "edp": "Js", "bandwidth": "B/s"}
+    if name in known:
+        return units.si(value, known[name])
+    return f"{value:,.4g} {BUDGETS[name]}" if name == "area" else f"{value:,.0f}"
 
 
 class Search:
@@ -45,7 +118,7 @@ class Search:
         """Every design of the grid that is within the budgets."""
         found = DesignFront(problem=self.problem)
         run_sweep(self.inputs, self.store, engine, self.watch, self._affordable())
-        for design in _numbers(self.problem.designs):
+        for design in range(self.problem.designs):
             self._judge(design, found)
         return self._kept(found)
 
@@ -124,7 +197,7 @@ class Search:
 
     def _affordable(self) -> Iterator[int]:
         """The points of every design that is within the budgets."""
-        for design in _numbers(self.problem.designs):
+        for design in range(self.problem.designs):
             if self._reason(design) is None:
                 yield from self.problem.positions(design)
 
@@ -225,8 +298,25 @@ def _busiest(answers: Sequence[DesignAnswer], weights: Sequence[float]) -> Itera
         yield f"{name} sets {100 * part / total:.0f}% of the latency"
 
 
-def _numbers(count: int) -> Iterator[int]:
-    number = 0
-    while number < count:
-        yield number
-        number += 1
+def optimize(
+    problem: Written,
+    output: str | Path,
+    *,
+    method: str = "grid",
+    trials: int = 100,
+    seed: int = 0,
+    workers: int = 1,
+) -> DesignFront:
+    """The Pareto set of architectures for a mix of workloads.
+
+    problem: a file, its YAML text, or what that says.
+    method: grid (every design in budget), or optuna, which tries so many `trials`.
+    """
+    read = load_design_problem(problem)
+    with Store(Path(output)) as store:
+        question = Search(read, Inputs(read.sweep), store, lambda _: None)
+        if method == "grid":
+            return question.exhaustive(lambda: local_workers(workers))
+        if method == "optuna":
+            return question.optuna(lambda: local_workers(workers), trials, seed)
+    raise SpecError(expected("optimize: method", "grid or optuna", method))

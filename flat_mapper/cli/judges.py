@@ -1,14 +1,15 @@
-"""The verb crosscheck: one mapping under every backend that is present."""
+"""The verbs that hold the model against others: execute and crosscheck."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from flat_mapper.api import calls as api
+from flat_mapper.api.execution import crosscheck, execute, other_backends
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.cli.terminal import say
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.facade.verbs import crosscheck, other_backends
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
@@ -38,3 +39,12 @@ def _mapping(arguments: argparse.Namespace) -> str | SearchResult:
     if isinstance(best, Infeasible):
         raise NothingFeasible(best)
     return best
+
+
+def execute_command(arguments: argparse.Namespace) -> int:
+    """A mapping executed; 1 where it goes wrong or, with --check, where the model differs."""
+    done = execute(
+        Path(arguments.record), arguments.arch, shrink=arguments.shrink, check=arguments.check
+    )
+    print(answer_json("execute", done.to_dict()) if arguments.json else done)
+    return 0 if done.executed.right and done.agrees else 1

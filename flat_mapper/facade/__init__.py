@@ -1,1 +1,0 @@
-"""One function for each verb of the command line, for `import flat_mapper as fm`."""
