@@ -2,7 +2,7 @@
 
 The file is the one beside a model's weights; nothing is fetched. Read are the shapes of the
 attention and of the layers around it (`flat_mapper.importers.hf_families`), which keys they see
-(`hf_layers`), and what else is in a layer and around all of them (`hf_forms`).
+and what else is in a layer and around all of them (`hf_forms`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from flat_mapper.importers.hf_families import (
     Stack,
     StackPart,
 )
-from flat_mapper.importers.hf_forms import ends_form, layer_form
-from flat_mapper.importers.hf_layers import layer_kinds
+from flat_mapper.importers.hf_forms import ends_form, layer_form, layer_kinds
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
 from flat_mapper.spec.yamlio import dump, load, load_text, scalar
 from flat_mapper.workload.mask import NONE, LayerKind, Mask
