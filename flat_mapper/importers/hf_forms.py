@@ -1,7 +1,7 @@
 """Parts of a Hugging Face model besides its products: norms to vocabulary, and the keys it sees.
 
 After the modeling files of the library transformers (huggingface.co/docs/transformers). A table's
-value makes a section of a problem file (`flat_mapper.workload.short_form`) of a configuration.
+value makes a section of a problem file (`flat_mapper.workload.layers`) of a configuration.
 
 A decoder attends to what came before, a sliding window of w to the w nearest of that. `layer_types`
 lists each layer where a file has it; older files go by rules of their own (`_WINDOWED`).

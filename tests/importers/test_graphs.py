@@ -19,9 +19,9 @@ from flat_mapper.cli.main import main
 from flat_mapper.importers.graphs.axes import Axis, flat, keep_apart, reshaped, unify
 from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.layers import LayerForm, layer
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.reader import load_workload
-from flat_mapper.workload.whole_layer import LayerForm, layer
 
 pytest.importorskip("onnx")
 from flat_mapper.importers.graphs.onnx_file import import_onnx

@@ -17,7 +17,6 @@ import numpy as np
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.importers.graphs.cascade import GraphCascade
-from flat_mapper.importers.graphs.masks import added_mask
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.workload.mask import Mask
 
@@ -33,6 +32,7 @@ BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
 SHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze")
 REDUCED = {"mean": "sum", "sum": "sum", "amax": "max", "amin": "min"}
 
+HIDDEN = -1e4  # what is added to a score that no query is to see is below it
 Made = Any  # a Value, a list of them, or NotImplemented: a cut
 
 
@@ -114,6 +114,37 @@ def understood(where: str, kind: str) -> Iterator[None]:
     except _NO_SENSE as error:
         got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise SpecError(expected(where, f"the arguments of {kind}", got)) from error
+
+
+def added_mask(values: Any) -> Mask | bool | None:
+    """The mask that some numbers are, which are added to scores.
+
+    values: (..., queries, keys); or booleans, true where a key is seen.
+    returns: the mask, True where nothing is hidden, False where it is none of ours.
+    """
+    if values.dtype == bool:
+        seen = values
+    elif bool(np.all((values == 0) | (values <= HIDDEN))):
+        seen = values == 0
+    else:
+        return False
+    if bool(np.all(seen)):
+        return True
+    rows = seen.reshape(-1, *seen.shape[-2:]) if seen.ndim >= 2 else None
+    if rows is None or not bool(np.all(rows == rows[0])):
+        return False
+    queries, keys = rows[0].shape
+    away = np.arange(keys) - (np.arange(queries) + keys - queries)[:, None]
+    last = rows[0][-1]
+    window = int(last.sum())
+    for mask, wanted in (
+        (Mask(causal=True), away <= 0),
+        (Mask(causal=True, window=max(window, 1)), (away <= 0) & (away > -window)),
+        (Mask(window=max(window, 1)), abs(away) < window),
+    ):
+        if bool(np.array_equal(rows[0], wanted)):
+            return mask
+    return False
 
 
 def _unary(call: Call) -> Made:
