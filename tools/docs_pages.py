@@ -17,7 +17,7 @@ from flat_mapper.base.formats import FORMATS
 from flat_mapper.cli.arguments import PROGRAM, grammar
 from flat_mapper.energy.operations import energy_kind
 from flat_mapper.mapping import space_reader
-from flat_mapper.workload import notation, reader, short_form
+from flat_mapper.workload import layers, notation, reader
 
 WORDS = Path(__file__).parent.parent / "docs/reference/words.md"
 
@@ -66,7 +66,7 @@ def words() -> str:
         _table(("attribute", "instead"), refused),
         "## Keys of a problem",
         f"`problem:` {_listed(reader.PROBLEM_KEYS)}; in `attention:` "
-        f"{_listed(short_form.ATTENTION_KEYS)}; of an Einsum that is a mapping: "
+        f"{_listed(layers.ATTENTION_KEYS)}; of an Einsum that is a mapping: "
         f"{_listed(notation.EINSUM_KEYS)}.",
         "## Keys of a mapspace",
         _table(

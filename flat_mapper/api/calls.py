@@ -39,11 +39,11 @@ from flat_mapper.workload.cascade import SCOPES, Scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import (
     Lengths,
+    at_keys,
     ragged_lengths,
     sequence_lengths,
     sequence_sizes,
 )
-from flat_mapper.workload.visible_keys import at_keys
 
 if TYPE_CHECKING:  # at run time both are imported where they are asked for
     from flat_mapper.mapping.record import MappingRecord

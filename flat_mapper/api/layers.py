@@ -28,7 +28,7 @@ from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.answers import SearchResult, joined
 from flat_mapper.reports.layers import reread_note, sequences_text
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.visible_keys import seen
+from flat_mapper.workload.problem_file import seen
 
 SAME = 1e-9  # chosen: relative; products of floats that should be equal differ by less
 

@@ -65,21 +65,20 @@ REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
     # What timeloop-model prices a level's network by (model/network-legacy.cpp).
     **dict.fromkeys(("energy_per_hop", "router_energy", "energy-per-ingress"), ((0,), _PRICED)),
     **dict.fromkeys(("wire_energy", "tile_width"), ((0,), _PRICED)),
-    "network_fill_latency": ((0,), "leave it out"),
-    "network_drain_latency": ((0,), "leave it out"),
+    **dict.fromkeys(("network_fill_latency", "network_drain_latency"), ((0,), "leave it out")),
     "per_dataspace_bandwidth_consumption_scale": (({},), "leave it out"),
     "min_utilization": ((0,), "leave it out"),
     "allow_overbooking": ((False,), "leave it out"),
     "reduction_supported": ((True,), "leave it out"),
-    "metadata_block_size": ((), "sparse storage is not modelled"),
-    "metadata_datawidth": ((), "sparse storage is not modelled"),
-    "metadata_word_bits": ((), "sparse storage is not modelled"),
-    "metadata_storage_width": ((), "sparse storage is not modelled"),
-    "metadata_storage_depth": ((), "sparse storage is not modelled"),
+    **{
+        f"metadata_{name}": ((), "sparse storage is not modelled")
+        for name in ("block_size", "datawidth", "word_bits", "storage_width", "storage_depth")
+    },
     "concordant_compressed_tile_traversal": ((False,), "sparse storage is not modelled"),
-    "tile_partition_supported": ((False,), "sparse storage is not modelled"),
-    "decompression_supported": ((False,), "sparse storage is not modelled"),
-    "compression_supported": ((False,), "sparse storage is not modelled"),
+    **{
+        f"{name}_supported": ((False,), "sparse storage is not modelled")
+        for name in ("tile_partition", "decompression", "compression")
+    },
     "bandwidth": ((), "write read_bandwidth and write_bandwidth"),
     "rw_bandwidth": ((), "write shared_bandwidth"),
     "vector_access_energy": ((), "give energies in an ERT file"),

@@ -41,6 +41,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import CYCLES, Range, checked
 
 SECONDS = Range(least=0, most=1e6, unit="s")
+WATTS = Range(least=0, most=1e9, unit="W")
 BYTES = Range(least=1e-9, most=1e15, unit="bytes per cycle")
 SHARE = Range(least=0, most=1e3, unit="")
 UNKNOWN = "unknown"
@@ -251,3 +252,15 @@ def reads_apart(fanout: Fanout, tensor: str) -> bool:
         if listed is True or (isinstance(listed, Sequence) and ("*" in listed or tensor in listed)):
             return True
     return False
+
+
+def power_limit_w(arch: Architecture) -> float | None:
+    """W of all components of a chip together, DRAM among them; None where it is not given.
+
+    raises: SpecError where it is no number > 0.
+    """
+    given = arch.variables.get("power_limit_w")
+    if given is None:
+        return None
+    where = f"{arch.path or arch.name}: variables.power_limit_w"
+    return checked(given, float, where, above=0, within=WATTS)

@@ -188,33 +188,22 @@ class NodeReader:
                 attributes=attributes,
             )
         else:
-            self._storage(body, component_class, attributes, constraints, branch, where)
+            level = MemoryLevel(
+                name=str(body["name"]),
+                component_class=component_class,
+                capacity_words=None,
+                word_bits=0,
+                row_words=0,
+                instances=self.copies,
+                attributes=attributes,
+                constraints=constraints,
+                keeps_only=branch.keeps if branch else None,
+            )
+            own_attributes = _attributes(body, where)
+            check_attributes(own_attributes, attributes, inside)
+            off_chip = "DRAM" in written
+            self.nodes.append(sized_level(level, own_attributes, inside, off_chip=off_chip))
         self.names[str(body["name"])] = {"attributes": attributes}
-
-    def _storage(
-        self,
-        body: Section,
-        component_class: str,
-        attributes: Mapping[str, object],
-        constraints: Mapping[str, object],
-        branch: _Branch | None,
-        where: str,
-    ) -> None:
-        level = MemoryLevel(
-            name=str(body["name"]),
-            component_class=component_class,
-            capacity_words=None,
-            word_bits=0,
-            row_words=0,
-            instances=self.copies,
-            attributes=attributes,
-            constraints=constraints,
-            keeps_only=branch.keeps if branch else None,
-        )
-        written, inside = _attributes(body, where), f"{where}.attributes"
-        check_attributes(written, attributes, inside)
-        off_chip = "DRAM" in str(body["class"])
-        self.nodes.append(sized_level(level, written, inside, off_chip=off_chip))
 
     def _component_attributes(self, body: Section, where: str) -> dict[str, object]:
         inside = f"{where}.attributes"

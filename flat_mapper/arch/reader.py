@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flat_mapper.arch.constraints import listed_constraints
+from flat_mapper.arch.cores import power_limit_w
 from flat_mapper.arch.document import check_head, merged, variables_of
 from flat_mapper.arch.nodes import NodeReader
-from flat_mapper.arch.power import power_limit_w
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.arch.variables import variable_faults
 from flat_mapper.base.errors import Faults, SpecError, expected
@@ -56,11 +56,7 @@ def load_architecture(
 
 def architecture_of(document: object, name: str = "architecture") -> Architecture:
     """The architecture of a document in memory; strings in it are expressions unless Quoted."""
-    faults = Faults()
-    arch = faults.attempt(_read, [section_of(document, name)], name, name, faults)
-    if arch is None or faults:
-        raise SpecError(faults[0])
-    return arch
+    return _sound(section_of(document, name), name, name)
 
 
 def load_platform(
@@ -82,12 +78,8 @@ def load_platform(
     if not isinstance(source, Mapping):
         return platform_of(platform_files(source, data))
     matrix = architecture_of(document_of(source), IN_MEMORY)
-    if vector is None:
-        return Platform(name=matrix.name, matrix=matrix)
-    other = architecture_of(document_of(vector), f"{IN_MEMORY}.sfu")
-    for fault in _disagreements(matrix, other):
-        raise SpecError(fault)
-    return Platform(name=matrix.name, matrix=matrix, vector=other)
+    other = architecture_of(document_of(vector), f"{IN_MEMORY}.sfu") if vector is not None else None
+    return _platform(matrix, other)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,20 +126,22 @@ def platform_of(files: PlatformFiles) -> Platform:
 
     raises: SpecError with the first fault, and where nodes of the same name differ.
     """
-    matrix = _sound(files.matrix, files.path)
+    matrix = _sound(files.matrix, _name_of(str(files.path)), str(files.path))
     beside = _vector_file(files.path)
     if files.vector is None or beside is None:
-        return Platform(name=matrix.name, matrix=matrix)
-    vector = _sound(files.vector, beside)
-    platform = Platform(name=matrix.name, matrix=matrix, vector=vector)
-    for fault in _disagreements(matrix, vector):
+        return _platform(matrix, None)
+    return _platform(matrix, _sound(files.vector, _name_of(str(beside)), str(beside)))
+
+
+def _platform(matrix: Architecture, vector: Architecture | None) -> Platform:
+    for fault in _disagreements(matrix, vector) if vector else ():
         raise SpecError(fault)
-    return platform
+    return Platform(name=matrix.name, matrix=matrix, vector=vector)
 
 
-def _sound(document: Section, path: Path) -> Architecture:
+def _sound(document: Section, name: str, path: str) -> Architecture:
     faults = Faults()
-    arch = faults.attempt(_read, [document], _name_of(str(path)), str(path), faults)
+    arch = faults.attempt(_read, [document], name, path, faults)
     if arch is None or faults:
         raise SpecError(faults[0])
     return arch

@@ -179,6 +179,16 @@ class Architecture:
         """Spatial containers, outermost first."""
         return tuple(n for n in self.nodes if isinstance(n, Fanout))
 
+    @property
+    def components(self) -> tuple[MemoryLevel | ComputeUnit, ...]:
+        """What has a price: the levels, and the compute unit."""
+        return (*self.levels, self.compute)
+
+    @property
+    def paths(self) -> tuple[Architecture, ...]:
+        """Itself, as the one path of a platform without a vector path."""
+        return (self,)
+
     def level(self, name: str) -> MemoryLevel:
         """The storage level of that name."""
         for level in self.levels:

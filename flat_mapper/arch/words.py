@@ -52,7 +52,7 @@ def fitted(platform: Platform, workload: Workload) -> Fitted:
         and (level.word_bits < workload.word_bits or level.word_bits == narrowest)
     }
     kept = {
-        level.name: level.word_bits
+        level.name: f"{level.name}: words of {level.word_bits} bits hold one value each"
         for level in levels
         if level.word_bits != workload.word_bits and level.name not in changed
     }
@@ -61,7 +61,7 @@ def fitted(platform: Platform, workload: Workload) -> Fitted:
         for arch in (platform.matrix, platform.vector)
     )
     assert matrix is not None
-    notes = [*_notes(changed, workload), *_kept_notes(kept), *unsaid]
+    notes = [*_notes(changed, workload), *kept.values(), *unsaid]
     return Fitted(platform=replace(platform, matrix=matrix, vector=vector), notes=tuple(notes))
 
 
@@ -87,10 +87,6 @@ def _unsaid_notes(arch: Architecture, workload: Workload) -> tuple[str, ...]:
     names = ", ".join(unsaid)
     note = f"{names}: {arch.compute.name} takes as long for a product as for other values; the "
     return (note + "architecture says nothing else (FORMAT_mul_cycles)",) if unsaid else ()
-
-
-def _kept_notes(kept: dict[str, int]) -> list[str]:
-    return [f"{name}: words of {bits} bits hold one value each" for name, bits in kept.items()]
 
 
 def _converted(arch: Architecture, changed: dict[str, MemoryLevel], bits: int) -> Architecture:

@@ -151,16 +151,11 @@ def each[V, R](
     """
     count = min(workers or cores(), len(values))
     found: list[R] = []
-    for answer in _serial(function, values) if count < 2 else _pooled(function, values, count):
+    for answer in map(function, values) if count < 2 else _pooled(function, values, count):
         found.append(answer)
         if done:
             done(len(found) / len(values), f"{len(found)} of {len(values)}")
     return found
-
-
-def _serial[V, R](function: Callable[[V], R], values: Sequence[V]) -> Iterator[R]:
-    for value in values:
-        yield function(value)
 
 
 def _pooled[V, R](function: Callable[[V], R], values: Sequence[V], count: int) -> Iterator[R]:

@@ -27,8 +27,8 @@ from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.document import checked
 from flat_mapper.spec.sizes import width_of
 from flat_mapper.spec.yamlio import scalar
+from flat_mapper.workload.cascade import GROUP
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.heads import GROUP
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
 if TYPE_CHECKING:

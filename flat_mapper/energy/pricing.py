@@ -36,29 +36,19 @@ class Recipe:
 
 # Accelergy's class names, as Timeloop's users write them -> hwcomponents.
 RECIPES: Mapping[str, Recipe] = {
-    "DRAM": Recipe(class_name="", kind="dram"),
-    **dict.fromkeys(("SRAM", "sram"), Recipe(class_name="SRAM", kind="array")),
-    **dict.fromkeys(
-        ("smartbuffer_SRAM", "smartbuffer"), Recipe(class_name="SmartBufferSRAM", kind="array")
-    ),
-    **dict.fromkeys(
-        ("regfile", "smartbuffer_RF", "smartbuffer_regfile", "register", "reg", "aladdin_register"),
-        Recipe(class_name="AladdinRegister", kind="file"),
-    ),
-    **dict.fromkeys(
-        ("intmac", "mac", "compute"), Recipe(class_name="AladdinIntMAC", kind="compute")
-    ),
-    **dict.fromkeys(
-        ("intadder", "aladdin_adder"), Recipe(class_name="AladdinAdder", kind="compute")
-    ),
-    **dict.fromkeys(
-        ("intmultiplier", "aladdin_multiplier"),
-        Recipe(class_name="AladdinMultiplier", kind="compute"),
-    ),
-    **dict.fromkeys(
-        ("comparator", "aladdin_comparator"),
-        Recipe(class_name="AladdinComparator", kind="compute"),
-    ),
+    name: Recipe(class_name=class_name, kind=kind)
+    for class_name, kind, names in (
+        ("", "dram", "DRAM"),
+        ("SRAM", "array", "SRAM sram"),
+        ("SmartBufferSRAM", "array", "smartbuffer_SRAM smartbuffer"),
+        ("AladdinRegister", "file", "regfile smartbuffer_RF smartbuffer_regfile register reg"),
+        ("AladdinRegister", "file", "aladdin_register"),
+        ("AladdinIntMAC", "compute", "intmac mac compute"),
+        ("AladdinAdder", "compute", "intadder aladdin_adder"),
+        ("AladdinMultiplier", "compute", "intmultiplier aladdin_multiplier"),
+        ("AladdinComparator", "compute", "comparator aladdin_comparator"),
+    )
+    for name in names.split()
 }
 _GENERIC_STORAGE = "storage"  # registers or an array, by its depth
 _DRAM_TYPES = ("LPDDR4", "LPDDR", "DDR3", "HBM2", "HBM3", "HBM4")
@@ -108,13 +98,10 @@ def _components(
     platform: Platform | Architecture,
 ) -> dict[str, tuple[MemoryLevel | ComputeUnit, str]]:
     """Every component once, with the file it stands in."""
-    paths = [platform] if isinstance(platform, Architecture) else [platform.matrix, platform.vector]
     found: dict[str, tuple[MemoryLevel | ComputeUnit, str]] = {}
-    for arch in paths:
-        if arch is not None:
-            nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
-            for node in nodes:
-                found.setdefault(node.name, (node, f"{arch.path or arch.name}: {node.name}"))
+    for arch in platform.paths:
+        for node in arch.components:
+            found.setdefault(node.name, (node, f"{arch.path or arch.name}: {node.name}"))
     return found
 
 

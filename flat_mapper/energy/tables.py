@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 
-from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.base.units import UM2_PER_MM2
 from flat_mapper.spec.document import (
@@ -92,7 +92,7 @@ class Ert:
         A component of several paths is the same hardware, and leaks once.
         """
         found: dict[str, float] = {}
-        for arch in _paths(platform):
+        for arch in platform.paths:
             rows = {level.name: level.clusters for level in arch.levels}
             for name, count in (rows | {arch.compute.name: arch.compute.instances}).items():
                 pj = count * self.leak(name) if name in self.levels else 0.0
@@ -104,7 +104,7 @@ class Ert:
 
         raises: SpecError naming the first component or action that it lacks.
         """
-        for arch in _paths(platform):
+        for arch in platform.paths:
             for level in arch.levels:
                 self.actions(level.name)
             self.energy(arch.compute.name, "compute")
@@ -153,9 +153,8 @@ class Art:
         Off-chip memory is left out, and so is a component that the table lacks.
         """
         areas: dict[str, float] = {}
-        for arch in _paths(platform):
-            nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
-            for node in nodes:
+        for arch in platform.paths:
+            for node in arch.components:
                 on_chip = "DRAM" not in node.component_class
                 if on_chip and node.name in self.areas_um2:
                     area = self.areas_um2[node.name] * node.instances
@@ -173,7 +172,7 @@ UNPRICED = "none"  # the source of a table that knows no energy
 def unpriced(platform: Platform) -> Ert:
     """A table in which nothing costs energy: counts and cycles do not need one."""
     levels: dict[str, dict[str, float]] = {}
-    for arch in _paths(platform):
+    for arch in platform.paths:
         for level in arch.levels:
             levels[level.name] = dict.fromkeys(("read", "write", "update"), 0.0)
         levels[arch.compute.name] = {"compute": 0.0}
@@ -190,8 +189,6 @@ def load_art(path: str | Path) -> Art:
     document = section_of(load_document(path), str(path))
     areas: dict[str, float] = {}
     for where, name, table in _tables(document, "ART", str(path)):
-        if name in areas:
-            raise SpecError(f"{where}: expected each component once, got {name!r} again")
         areas[name] = _amount(table, "area", where)
     return Art(areas_um2=areas, source=str(path), provenance=dict.fromkeys(areas, str(path)))
 
@@ -211,8 +208,6 @@ def ert_of(document: object, source: str) -> Ert:
 def _long_form(document: Section, source: str) -> dict[str, dict[str, float]]:
     levels: dict[str, dict[str, float]] = {}
     for where, name, table in _tables(document, "ERT", source):
-        if name in levels:
-            raise SpecError(f"{where}: expected each component once, got {name!r} again")
         energies: dict[str, float] = {}
         for i, node in enumerate(take(table, "actions", list, where)):
             spot = f"{where}.actions.{i}"
@@ -228,11 +223,14 @@ def _tables(document: Section, kind: str, source: str) -> Iterable[tuple[str, st
     if kind not in document:
         keys = ", ".join(document) or "none"
         raise SpecError(f"{source}: expected the key {kind!r}, got the keys {keys}")
-    outer = f"{source}: {kind}"
+    outer, seen = f"{source}: {kind}", set()
     for i, node in enumerate(take(document[kind], "tables", list, outer)):
         where = f"{outer}.tables.{i}"
-        name = take(node, "name", str, where)
-        yield where, short_name(name), section_of(node, where)
+        name = short_name(take(node, "name", str, where))
+        if name in seen:
+            raise SpecError(f"{where}: expected each component once, got {name!r} again")
+        seen.add(name)
+        yield where, name, section_of(node, where)
 
 
 def short_name(name: str) -> str:
@@ -260,9 +258,3 @@ def _short_form(document: Section, name: str, source: str) -> dict[str, float]:
 def _amount(node: object, key: str, where: str) -> float:
     """A number >= 0."""
     return take(node, key, float, where, within=PICOJOULES)
-
-
-def _paths(platform: Platform | Architecture) -> tuple[Architecture, ...]:
-    if isinstance(platform, Architecture):
-        return (platform,)
-    return (platform.matrix, *((platform.vector,) if platform.vector else ()))

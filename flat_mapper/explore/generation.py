@@ -42,9 +42,8 @@ from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.problem_file import Lengths, sequence_ranks
+from flat_mapper.workload.problem_file import Lengths, at_keys, sequence_ranks
 from flat_mapper.workload.reader import load_workload
-from flat_mapper.workload.visible_keys import at_keys
 
 PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
 STEPS = 8  # chosen: segments to a factor of two of the cache length

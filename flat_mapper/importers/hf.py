@@ -2,13 +2,13 @@
 
 The file is the one beside a model's weights; nothing is fetched. Read are the shapes of the
 attention and of the layers around it (`flat_mapper.importers.hf_families`), which keys they see
-(`hf_layers`), and what else is in a layer and around all of them (`hf_forms`).
+and what else is in a layer and around all of them (`hf_forms`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,11 +22,10 @@ from flat_mapper.importers.hf_families import (
     Stack,
     StackPart,
 )
-from flat_mapper.importers.hf_forms import ends_form, layer_form
-from flat_mapper.importers.hf_layers import layer_kinds
+from flat_mapper.importers.hf_forms import ends_form, layer_form, layer_kinds
 from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
 from flat_mapper.spec.yamlio import dump, load, load_text, scalar
-from flat_mapper.workload.mask import NONE, LayerKind, Mask
+from flat_mapper.workload.mask import NONE, LayerKind, mask_document
 
 CONFIG = "config.json"  # what errors call one that is in memory
 LONGEST = 4096  # chosen: positions where none are asked for and the model has more
@@ -77,16 +76,13 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Mo
     kind = take(config, "model_type", str, where)
     family = ARCHITECTURES.get(kind)
     if family is None:
+        condition = f"one of {', '.join(ARCHITECTURES)}"
+        change = did_you_mean(kind, ARCHITECTURES)
         if kind in NO_ATTENTION:
             condition = "a model of attention layers"
             change = "state-space and recurrent layers are no attention; write the layer as Einsums"
-            at = place(where, config, "model_type")
-            raise SpecError(expected(at, condition, str(kind), change))
-        known = ", ".join(ARCHITECTURES)
-        spot = place(where, config, "model_type")
-        raise SpecError(
-            expected(spot, f"one of {known}", str(kind), did_you_mean(kind, ARCHITECTURES))
-        )
+        at = place(where, config, "model_type")
+        raise SpecError(expected(at, condition, str(kind), change))
     chosen, outer = _part(family, part, kind), config
     if chosen in family.inside:
         inside = family.inside[chosen]
@@ -101,9 +97,8 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Mo
 def _part(family: Family, part: str, kind: str) -> StackPart:
     if not part:
         return next(iter(family.stacks))
-    for known in family.stacks:
-        if known == part:
-            return known
+    if found := next((known for known in family.stacks if known == part), None):
+        return found
     condition = f"one of {', '.join(family.stacks)} of {kind}"
     raise SpecError(expected("part", condition, part, did_you_mean(part, family.stacks)))
 
@@ -264,13 +259,9 @@ def problem_text(
     lines.append(f"  attention: {{{attention}}}")
     sections = (("layer", model.form), ("vocabulary", model.ends))
     lines += [f"  {name}: {_flow(form)}" for name, form in sections if form]
-    lines += dropped_lines(model.dropped)
+    lines += ["  dropped:"] if model.dropped else []
+    lines += [f"  - {json.dumps(line)}" for line in model.dropped]
     return "\n".join([*lines, ""])
-
-
-def dropped_lines(dropped: Sequence[str]) -> list[str]:
-    """The section of a problem file that names what an import left out."""
-    return ["  dropped:", *(f"  - {json.dumps(line)}" for line in dropped)] if dropped else []
 
 
 def _flow(value: object) -> str:
@@ -293,17 +284,11 @@ def _chosen(model: Model, origin: str, layers: str) -> tuple[LayerKind, ...]:
 
 def _layer_lines(kinds: tuple[LayerKind, ...]) -> list[str]:
     """The layers of a problem with their masks."""
+    words = [_flow(mask_document(kind.mask)) if kind.mask else NONE for kind in kinds]
     if len(kinds) == 1:
-        mask = kinds[0].mask
-        return [f"  layers: {kinds[0].count}"] + ([f"  mask: {_mask_words(mask)}"] if mask else [])
-    words = (_mask_words(kind.mask) if kind.mask else NONE for kind in kinds)
+        return [f"  layers: {kinds[0].count}", *([f"  mask: {words[0]}"] if kinds[0].mask else [])]
     counted = zip(kinds, words, strict=True)
     return ["  layers:", *(f"  - {{count: {k.count}, mask: {mask}}}" for k, mask in counted)]
-
-
-def _mask_words(mask: Mask) -> str:
-    causal = ", causal: true" if mask.causal else ""
-    return "causal" if mask.window is None else f"{{window: {mask.window}{causal}}}"
 
 
 def import_hf(

@@ -41,26 +41,6 @@ class Family:
     inside: Mapping[StackPart, str] = field(default_factory=dict)
 
 
-def _decoder(
-    *,
-    heads: int | None = None,
-    kv_heads: Default = "heads",
-    head_width: int | None = None,
-    positions: int | None = None,
-) -> Stack:
-    """The names that Llama's configuration has, and with it most decoders since."""
-    return Stack(
-        layers=("num_hidden_layers", None),
-        heads=("num_attention_heads", heads),
-        width=("hidden_size", None),
-        feed_forward=("intermediate_size", None),
-        positions=("max_position_embeddings", positions),
-        kv_heads=("num_key_value_heads", kv_heads),
-        head_width=("head_dim", head_width),
-        gated=True,
-    )
-
-
 _BERT = Stack(
     layers=("num_hidden_layers", None),
     heads=("num_attention_heads", None),
@@ -68,13 +48,7 @@ _BERT = Stack(
     feed_forward=("intermediate_size", None),
     positions=("max_position_embeddings", 512),
 )
-_VIT = Stack(
-    layers=("num_hidden_layers", None),
-    heads=("num_attention_heads", None),
-    width=("hidden_size", None),
-    feed_forward=("intermediate_size", None),
-    positions=("patches", None),  # worked out by `_patches`
-)
+_VIT = replace(_BERT, positions=("patches", None))  # worked out by `_patches`
 _GPT2 = Stack(
     layers=("n_layer", None),
     heads=("n_head", None),
@@ -82,8 +56,6 @@ _GPT2 = Stack(
     feed_forward=("n_inner", "4 * width"),
     positions=("n_positions", 1024),
 )
-
-
 _OPT = replace(_BERT, feed_forward=("ffn_dim", None), positions=("max_position_embeddings", 2048))
 _NEOX = replace(_BERT, positions=("max_position_embeddings", 2048))
 _FALCON = replace(_NEOX, feed_forward=("ffn_hidden_size", "4 * width"))
@@ -94,6 +66,26 @@ _DISTILBERT = Stack(
     feed_forward=("hidden_dim", None),
     positions=("max_position_embeddings", 512),
 )
+
+
+def _decoder(
+    *,
+    heads: int | None = None,
+    kv_heads: Default = "heads",
+    head_width: int | None = None,
+    positions: int | None = None,
+) -> Stack:
+    """The names that Llama's configuration has, and with it most decoders since."""
+    return replace(
+        _BERT,
+        heads=("num_attention_heads", heads),
+        positions=("max_position_embeddings", positions),
+        kv_heads=("num_key_value_heads", kv_heads),
+        head_width=("head_dim", head_width),
+        gated=True,
+    )
+
+
 _DEEPSEEK = replace(
     _decoder(positions=4096),
     feed_forward=("moe_intermediate_size", None),
@@ -125,13 +117,12 @@ def _whisper(side: str, positions: tuple[str, int], keys: tuple[str, Default]) -
 
 
 _TEXT, _SOUND = ("max_target_positions", 448), ("max_source_positions", 1500)
-_LLAMA = Family(stacks={"decoder": _decoder(positions=2048)})
 _GEMMA3 = _decoder(heads=8, kv_heads=4, head_width=256, positions=131072)
 ARCHITECTURES: Mapping[str, Family] = {
     **dict.fromkeys(("bert", "roberta"), Family(stacks={"encoder": _BERT})),
     "vit": Family(stacks={"encoder": _VIT}),
     "gpt2": Family(stacks={"decoder": _GPT2}),
-    **dict.fromkeys(("llama", "qwen2"), _LLAMA),
+    **dict.fromkeys(("llama", "qwen2"), Family(stacks={"decoder": _decoder(positions=2048)})),
     "mistral": Family(stacks={"decoder": _decoder(kv_heads=8, positions=131072)}),
     "qwen3": Family(stacks={"decoder": _decoder(head_width=128, positions=32768)}),
     "gemma": Family(stacks={"decoder": _decoder(head_width=256, positions=8192)}),

@@ -1,18 +1,26 @@
-"""Parts of a Hugging Face model besides its products, in a layer and once: norms to vocabulary.
+"""Parts of a Hugging Face model besides its products: norms to vocabulary, and the keys it sees.
 
 After the modeling files of the library transformers (huggingface.co/docs/transformers). A table's
-value makes a section of a problem file (`flat_mapper.workload.short_form`) of a configuration.
+value makes a section of a problem file (`flat_mapper.workload.layers`) of a configuration.
+
+A decoder attends to what came before, a sliding window of w to the w nearest of that. `layer_types`
+lists each layer where a file has it; older files go by rules of their own (`_WINDOWED`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.spec.document import Section
+from flat_mapper.spec.document import Section, place, take, take_list
+from flat_mapper.workload.mask import LayerKind, Mask
 from flat_mapper.workload.notation import UNARY
 
 Form = dict[str, object]
+
+WINDOW = "sliding_window"
+_SLIDING, _FULL = "sliding_attention", "full_attention"
 
 # A configuration's names of activations, where they are not the notation's.
 _ACTIVATIONS: Mapping[str, str] = {
@@ -81,32 +89,16 @@ def _llama(config: Section) -> Form:
     return {"norm": "rms", "positions": "rotary"} | ({"qkv_bias": True} if bias else {})
 
 
-def _qwen2(config: Section) -> Form:
-    return {**_llama(config), "qkv_bias": True}
+def _like_llama(**other: object) -> Callable[[Section], Form]:
+    return lambda config: {**_llama(config), **other}
+
+
+def _form(**form: object) -> Callable[[Section], Form]:
+    return lambda _: dict(form)
 
 
 def _gpt_oss(config: Section) -> Form:
     return {"norm": "rms", "positions": "rotary", "bias": _flag(config, "attention_bias", True)}
-
-
-def _qk_normed(config: Section) -> Form:
-    return {**_llama(config), "qk_norm": True}
-
-
-def _gemma2(config: Section) -> Form:
-    return {**_llama(config), "norm_at": "around"}
-
-
-def _gemma3(config: Section) -> Form:
-    return {**_gemma2(config), "qk_norm": True}
-
-
-def _bert(config: Section) -> Form:
-    return {"norm": "layer", "norm_at": "after", "bias": True}
-
-
-def _gpt2(config: Section) -> Form:
-    return {"norm": "layer", "bias": True}
 
 
 def _opt(config: Section) -> Form:
@@ -133,14 +125,6 @@ def _falcon(config: Section) -> Form:
     return form
 
 
-def _t5(config: Section) -> Form:
-    return {"norm": "rms"}
-
-
-def _whisper(config: Section) -> Form:
-    return {"norm": "layer", "bias": True}
-
-
 def _deepseek(config: Section) -> Form:
     latent = {
         "rank": config.get("kv_lora_rank", 512),
@@ -152,10 +136,8 @@ def _deepseek(config: Section) -> Form:
 
 
 def _tied(default: bool) -> Callable[[Section], Form]:
-    def form(config: Section) -> Form:
-        return {"tied": True} if _flag(config, "tie_word_embeddings", default) else {}
-
-    return form
+    key = "tie_word_embeddings"
+    return lambda config: {"tied": True} if _flag(config, key, default) else {}
 
 
 def _with_positions(
@@ -172,19 +154,20 @@ def _with_positions(
 
 _POOLED: Form = {"types": 2, "norm_in": True, "norm_out": False, "head": "pooler"}
 _LAYERS: Mapping[str, Callable[[Section], Form]] = {
-    **dict.fromkeys(("bert", "roberta", "distilbert"), _bert),
-    **dict.fromkeys(("gpt2", "vit", "clip"), _gpt2),
+    **dict.fromkeys(
+        ("bert", "roberta", "distilbert"), _form(norm="layer", norm_at="after", bias=True)
+    ),
+    **dict.fromkeys(("gpt2", "vit", "clip", "whisper"), _form(norm="layer", bias=True)),
     **dict.fromkeys(("llama", "mistral", "mixtral", "gemma", "phi3", "llama4"), _llama),
     "gpt_oss": _gpt_oss,
-    "qwen2": _qwen2,
-    "qwen3": _qk_normed,
-    "gemma2": _gemma2,
-    **dict.fromkeys(("gemma3", "gemma3_text"), _gemma3),
+    "qwen2": _like_llama(qkv_bias=True),
+    "qwen3": _like_llama(qk_norm=True),
+    "gemma2": _like_llama(norm_at="around"),
+    **dict.fromkeys(("gemma3", "gemma3_text"), _like_llama(norm_at="around", qk_norm=True)),
     "opt": _opt,
     "gpt_neox": _neox,
     "falcon": _falcon,
-    "t5": _t5,
-    "whisper": _whisper,
+    "t5": _form(norm="rms"),
     "deepseek_v3": _deepseek,
 }
 _DEFAULTS: Mapping[str, str] = {
@@ -204,3 +187,52 @@ _ENDS: Mapping[str, Callable[[Section], Form]] = {
     "gpt2": _with_positions("n_positions", {"tied": True}, 1024),
     "opt": _with_positions("max_position_embeddings", {"tied": True}, 2048, 2),
 }
+
+
+def _but_one(config: Section, layer: int, where: str) -> bool:
+    pattern = take(config, "sliding_window_pattern", int, where, 6, above=0)
+    return (layer + 1) % pattern != 0
+
+
+def _later(config: Section, layer: int, where: str) -> bool:
+    if not take(config, "use_sliding_window", bool, where, False):
+        return False
+    return layer >= take(config, "max_window_layers", int, where, 28, above=-1)
+
+
+# Whether a layer has the window, by model_type; and the window where a file leaves it out.
+_Rule = Callable[[Section, int, str], bool]
+_WINDOWED: Mapping[str, tuple[_Rule, int]] = {
+    "mistral": (lambda *_: True, 4096),
+    "gemma2": (lambda _, layer, __: layer % 2 == 0, 4096),
+    **dict.fromkeys(("gemma3_text", "gemma3"), (_but_one, 4096)),
+    **dict.fromkeys(("qwen2", "qwen3"), (_later, 4096)),
+    **dict.fromkeys(("mixtral", "phi3"), (lambda config, *_: config.get(WINDOW) is not None, 4096)),
+    "gpt_oss": (lambda _, layer, __: layer % 2 == 0, 128),
+}
+
+
+def layer_kinds(
+    config: Section, where: str, kind: str, part: str, layers: int
+) -> tuple[LayerKind, ...]:
+    """The kinds of layers that a part of a model has, each with how many there are."""
+    causal = part == "decoder" or (part == "encoder" and bool(config.get("is_decoder")))
+    if config.get("use_bidirectional_attention"):
+        causal = False
+    if kind not in _WINDOWED:
+        return (LayerKind(count=layers, mask=Mask(causal=True) if causal else None),)
+    rule, default = _WINDOWED[kind]
+    window = take(config, WINDOW, int, where, None, above=0) if WINDOW in config else default
+    if config.get("layer_types") is not None:
+        words = take_list(config, "layer_types", str, where)
+        unknown = [w for w in words if w not in (_SLIDING, _FULL)]
+        if unknown or len(words) != layers:
+            condition = f"{layers} words, each {_SLIDING} or {_FULL}"
+            got = unknown[0] if unknown else f"{len(words)} words"
+            raise SpecError(expected(place(where, config, "layer_types"), condition, str(got)))
+        sliding = [word == _SLIDING for word in words]
+    else:
+        sliding = [rule(config, layer, where) for layer in range(layers)]
+    counts = Counter(window if one else None for one in sliding)
+    seen = {w: Mask(causal=causal, window=w) if causal or w else None for w in counts}
+    return tuple(LayerKind(count=n, mask=seen[w]) for w, n in counts.items())

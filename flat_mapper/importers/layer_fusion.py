@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from pathlib import Path
 
@@ -29,8 +28,8 @@ from flat_mapper.base.table import Printed
 from flat_mapper.spec.templating import searched
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.layers import CORE_RANKS
 from flat_mapper.workload.reader import load_workload
-from flat_mapper.workload.short_form import CORE_RANKS
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -181,18 +180,13 @@ def _product(file: str, workload: Workload) -> Product | str:
     )
 
 
-def _nearness(i: int, j: int) -> tuple[int, bool]:
-    """Sorts by distance from i; of two as near the later first."""
-    return abs(j - i), j < i
-
-
 def _pairs(products: list[Product]) -> Iterator[AttentionPair]:
     """Each product in one pair at most; the nearest partner is tried first, later files before."""
     left = dict(enumerate(products))
     for i, one in enumerate(products):
         if i not in left:
             continue
-        for j in sorted(left, key=partial(_nearness, i)):
+        for _, _, j in sorted((abs(j - i), j < i, j) for j in left):
             found = _pair(one, products[j], products) if i != j else None
             if found:
                 del left[i], left[j]

@@ -25,26 +25,11 @@ MAX_TEXT = 4096  # chosen: characters of a string result
 
 ExpressionValue = object  # a number, a truth value, a string, or a tuple of these
 
+_BUILTINS = (abs, bool, float, int, len, max, min, round, sum)
+_MATH = ("ceil", "exp", "floor", "gcd", "log", "log10", "log2", "prod", "sqrt", "trunc")
 _FUNCTIONS: Mapping[str, Callable[..., object]] = {
-    "abs": abs,
-    "bool": bool,
-    "ceil": math.ceil,
-    "exp": math.exp,
-    "float": float,
-    "floor": math.floor,
-    "gcd": math.gcd,
-    "int": int,
-    "len": len,
-    "log": math.log,
-    "log10": math.log10,
-    "log2": math.log2,
-    "max": max,
-    "min": min,
-    "prod": math.prod,
-    "round": round,
-    "sqrt": math.sqrt,
-    "sum": sum,
-    "trunc": math.trunc,
+    **{function.__name__: function for function in _BUILTINS},
+    **{name: getattr(math, name) for name in _MATH},
 }
 _CONSTANTS: Mapping[str, float] = {"pi": math.pi, "e": math.e, "inf": math.inf}
 _BINARY: Mapping[type[ast.operator], Callable[..., object]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from math import prod
 from typing import TYPE_CHECKING, Literal
 
@@ -23,7 +24,7 @@ from flat_mapper.workload.einsum import (
     viewed,
 )
 from flat_mapper.workload.mask import NONE, LayerKind, Mask, pairs
-from flat_mapper.workload.roles import NO_ROLES, Roles, check_operators, role_faults
+from flat_mapper.workload.roles import NO_ROLES, Roles, operator_faults, role_faults
 
 if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
     import networkx as nx
@@ -73,9 +74,10 @@ class Workload:
                 raise SpecError(expected(f"{self.name}: tensor_bits", known, key))
         masks = (self.mask, *(kind.mask for kind in self.layers))
         parts = max((mask.parts for mask in masks if mask), default=0)
-        for fault in role_faults(self.name, self.roles, self.rank_sizes, parts):
+        found = role_faults(self.name, self.roles, self.rank_sizes, parts)
+        names = tuple(e.name for e in self.einsums)
+        for fault in chain(found, operator_faults(self.name, self.operators, names)):
             raise SpecError(fault)
-        check_operators(self.name, self.operators, tuple(e.name for e in self.einsums))
         checked(self.repeat, int, f"{self.name}: repeat", above=0)
 
     @property

@@ -11,7 +11,7 @@
       layers: 12                  # blocks of the model, one after another; by default 1
       feed_forward: plain         # or gated: two products up, joined point by point
       attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
-      layer: {norm: rms, positions: rotary, activation: silu}  # `flat_mapper.workload.short_form`
+      layer: {norm: rms, positions: rotary, activation: silu}  # `flat_mapper.workload.layers`
 
 A size is an integer, or arithmetic over other ranks. The short form is the cascade of
 `flat_mapper.workload.cascade`: its ranks are B, H, P, M, E, F, and for the block around it D (by
@@ -60,11 +60,11 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.sizes import size_of, sizes_of, widths_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
-from flat_mapper.workload.cascade import Scope
+from flat_mapper.workload.cascade import PHASES, Scope
 from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.heads import PHASES
+from flat_mapper.workload.layers import VOCABULARY, short_workload
 from flat_mapper.workload.mask import (
     NONE,
     LayerKind,
@@ -82,6 +82,7 @@ from flat_mapper.workload.problem_file import (
     layers_of,
     listed_lengths,
     ragged,
+    seen,
     sequence_ranks,
     sequence_sizes,
 )
@@ -93,9 +94,7 @@ from flat_mapper.workload.roles import (
     read_views,
     role_faults,
 )
-from flat_mapper.workload.short_form import VOCABULARY, short_workload
 from flat_mapper.workload.softmax import SOFTMAXES
-from flat_mapper.workload.visible_keys import seen
 
 PROBLEM_KEYS = (
     *("name", "source", "ranks", "word_bits", "tensor_bits", "layers", "feed_forward"),

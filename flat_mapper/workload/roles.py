@@ -23,7 +23,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.errors import expected
 from flat_mapper.spec.document import (
     Section,
     did_you_mean,
@@ -118,14 +118,6 @@ def operator_faults(
                 yield expected(spot, condition, member, did_you_mean(member, einsums))
             if placed.setdefault(member, operator) != operator or members.count(member) > 1:
                 yield expected(spot, "each Einsum once, in one operator", member)
-
-
-def check_operators(
-    where: str, operators: Mapping[str, tuple[str, ...]], einsums: tuple[str, ...]
-) -> None:
-    """Raise SpecError at the first of the faults of operators."""
-    for fault in operator_faults(where, operators, einsums):
-        raise SpecError(fault)
 
 
 def read_roles(problem: Section, where: str) -> Roles:

@@ -27,7 +27,7 @@ and a row is merged once from them all, as FlashDecoding does (Dao et al., 2023)
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.einsum import Einsum, TensorAccess
@@ -57,11 +57,12 @@ def with_softmax(workload: Workload, softmax: Softmax) -> Workload:
     inside = cascade(_Core(workload))
     before = [e for e in workload.einsums[: names.index("QK")] if e.name not in ROW]
     after = [e for e in workload.einsums[names.index("QK") :] if e.name not in ROW]
+    made = [e.output.tensor for e in inside]
     vector = [e.name for e in inside if e.unit == "vector"]  # the scores too, where they are a sum
     return replace(
         workload,
         einsums=(*before, *inside, *(_renamed(e) for e in after)),
-        tensor_bits={t: n for t, n in workload.tensor_bits.items() if t != "A" or _has(inside, t)},
+        tensor_bits={t: n for t, n in workload.tensor_bits.items() if t != "A" or t in made},
         softmax=softmax,
         operators={
             name: tuple(n for n in vector if n in of or n != "QK") if "QK_max" in of else of
@@ -95,7 +96,12 @@ def with_splits(workload: Workload, parts: int) -> Workload:
         a.tensor for e in workload.einsums for a in e.accesses if keys in (*a.ranks, *e.each)
     } | {e.output.tensor for e in workload.einsums if keys in e.reduced_ranks}
     last = next(e for e in workload.einsums if e.after)
-    made = [_with_part(e, split, keys) for e in workload.einsums if e is not last]
+
+    # The parts are the last rank of what has them.
+    def part_of(access: TensorAccess) -> TensorAccess:
+        return replace(access, ranks=(*access.ranks, SPLIT)) if access.tensor in split else access
+
+    made = [e.rewritten(part_of) for e in workload.einsums if e is not last]
     row = str(workload.einsum("QK_max").output).removeprefix("QK_max")
     part, whole = row.replace("]", f",{SPLIT.lower()}]"), str(last.output)
     inner = whole.removeprefix(last.output.tensor)
@@ -119,15 +125,6 @@ def with_splits(workload: Workload, parts: int) -> Workload:
         operators={**operators, MERGE: tuple(e.name for e in einsums)},
         core=(*first, *(e.name for e in einsums)) if workload.core else (),
     )
-
-
-def _with_part(einsum: Einsum, split: set[str], keys: str) -> Einsum:
-    """An Einsum of one part of the keys: the parts are the last rank of what has them."""
-
-    def part(access: TensorAccess) -> TensorAccess:
-        return replace(access, ranks=(*access.ranks, SPLIT)) if access.tensor in split else access
-
-    return einsum.rewritten(part)
 
 
 def alternatives(workload: Workload, *, charged: bool = True) -> tuple[Workload, ...]:
@@ -191,27 +188,18 @@ class _Core:
         self.row = str(self.of["QK_max"].output).removeprefix("QK_max")
         self.value = str(next(a for a in self.of["AV"].inputs if a.tensor != "A"))
 
-    def vector(self, name: str, text: str, **loops: tuple[str, ...]) -> Einsum:
+    def vector(self, name: str, text: str, **loops: Any) -> Einsum:
         """A vector Einsum, with what it says of shared loops."""
-        einsum = parse_einsum(text, name=name, unit="vector")
-        return replace(
-            einsum,
-            each=loops.get("each", ()),
-            after=loops.get("after", ()),
-            so_far=loops.get("so_far", ()),
-        )
+        return replace(parse_einsum(text, name=name, unit="vector"), **loops)
 
     def running(self) -> tuple[Einsum, ...]:
         """The maximum so far, its exponentials and corrections, and the sum so far."""
         row, each = self.row, (self.keys,)
+        cor = f"QK_cor{row} = exp(QK_cor{row} - QK_max{row})"
         return (
             self.of["QK"],
             self.of["QK_max"],
-            self.vector(
-                *("QK_cor", f"QK_cor{row} = exp(QK_cor{row} - QK_max{row})"),
-                each=each,
-                so_far=("QK_max",),
-            ),
+            self.vector("QK_cor", cor, each=each, so_far=("QK_max",)),
             replace(self.of["QK_exp"], so_far=("QK_max",)),
             self.vector("QK_sum_cor", f"QK_sum{row} = QK_sum{row} * QK_cor{row}", each=each),
             self.of["QK_sum"],
@@ -251,7 +239,3 @@ def _two_pass(core: _Core) -> tuple[Einsum, ...]:
 def _renamed(einsum: Einsum) -> Einsum:
     """An Einsum after the attention: what read AV reads the quotients."""
     return einsum.rewritten(lambda a: replace(a, tensor="AV_div") if a.tensor == "AV" else a)
-
-
-def _has(einsums: tuple[Einsum, ...], tensor: str) -> bool:
-    return any(e.output.tensor == tensor for e in einsums)

@@ -19,9 +19,9 @@ from flat_mapper.cli.main import main
 from flat_mapper.importers.graphs.axes import Axis, flat, keep_apart, reshaped, unify
 from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.layers import LayerForm, layer
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.reader import load_workload
-from flat_mapper.workload.whole_layer import LayerForm, layer
 
 pytest.importorskip("onnx")
 from flat_mapper.importers.graphs.onnx_file import import_onnx
@@ -67,7 +67,7 @@ def test_the_problem_that_is_written_is_the_cascade(name: str, tmp_path: Path) -
 
 
 def test_a_llama_is_the_layers_that_its_configuration_has() -> None:
-    """The graph of two layers has the Einsums of `whole_layer` twice, and the model's ends."""
+    """The graph of two layers has the Einsums of `layer` twice, and the model's ends."""
     sizes = {"B": 1, "H": 4, "P": 16, "M": 16, "E": 8, "F": 8, "D": 32, "FF": 96}
     form = LayerForm(norm="rms", positions="rotary", activation="silu")
     one = layer(form, **sizes, kv_heads=2, feed_forward="gated")  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import pytest
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.importers.hf import load_config, problem_text
-from flat_mapper.workload.model_ends import totals
+from flat_mapper.workload.layers import totals
 from flat_mapper.workload.reader import load_workload
 
 # Sizes from the released config.json of each model; other keys do not matter here.

@@ -38,9 +38,9 @@ from flat_mapper.mapping.space import AnyGroups, Fusion, GroupSpace, Mapspace
 from flat_mapper.reports.text import certificate_text
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.layers import LayerForm, layer
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.notation import parse_einsum
-from flat_mapper.workload.whole_layer import LayerForm, layer
 
 ANY = Mapspace(name="any", fusion=Fusion(anything=AnyGroups()))
 

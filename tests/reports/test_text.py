@@ -22,7 +22,7 @@ from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.groups import group_costs, groups_text
 from flat_mapper.reports.understood import mapspace_text
 from flat_mapper.spec.yamlio import dump_json
-from flat_mapper.workload.whole_layer import LayerForm, layer
+from flat_mapper.workload.layers import LayerForm, layer
 
 STORE = {"read": 1.0, "write": 1.0, "update": 1.0}
 ERT = Ert(

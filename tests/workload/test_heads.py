@@ -15,9 +15,8 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.space import granularity_of, partitions
 from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.workload.cascade import attention, block
+from flat_mapper.workload.cascade import attention, block, grouped
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.heads import grouped
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 from flat_mapper.workload.reader import check_problem, load_workload
 from flat_mapper.workload.roles import Roles

@@ -11,9 +11,8 @@ import pytest
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.model_ends import totals
+from flat_mapper.workload.layers import Experts, Latent, LayerForm, layer, totals
 from flat_mapper.workload.reader import load_workload
-from flat_mapper.workload.whole_layer import Experts, Latent, LayerForm, layer
 
 PROBLEMS = Path(__file__).parents[2] / "problems"
 COUNTS = Path(__file__).parents[1] / "data" / "graphs" / "released.json"

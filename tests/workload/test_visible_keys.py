@@ -16,8 +16,8 @@ from flat_mapper.reports.answers import SearchResult
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.mask import LayerKind, Mask
 from flat_mapper.workload.notation import parse_einsum
+from flat_mapper.workload.problem_file import at_keys, seen
 from flat_mapper.workload.reader import load_workload
-from flat_mapper.workload.visible_keys import at_keys, seen
 
 PROBLEM = """problem:
   ranks: {B: 1, H: 2, P: 16, M: P, E: 4, F: 4}

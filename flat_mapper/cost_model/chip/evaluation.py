@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import ceil
 
-from flat_mapper.arch.cores import intake_note
-from flat_mapper.arch.power import power_limit_w
+from flat_mapper.arch.cores import intake_note, power_limit_w
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.einsum import einsum_costs

@@ -28,8 +28,7 @@ from flat_mapper.importers.graphs.axes import (
     reshaped,
     unify,
 )
-from flat_mapper.importers.graphs.slices import Slice
-from flat_mapper.importers.graphs.values import Line, Part, Rows, Tensor, Value
+from flat_mapper.importers.graphs.values import Line, Part, Rows, Slice, Tensor, Value
 from flat_mapper.workload.einsum import MAX_EINSUMS
 from flat_mapper.workload.mask import Mask
 

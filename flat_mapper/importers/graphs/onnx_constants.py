@@ -32,33 +32,17 @@ def is_small(kind: str, arrays: Arrays) -> bool:
         return False
 
 
-def _most(arrays: Arrays) -> float:
-    return sum(np.size(a) for a in arrays)
-
-
 def _broadcast(arrays: Arrays) -> float:
     return prod(np.broadcast_shapes(*map(np.shape, arrays)))
+
+
+def _product(shape: Any) -> float:
+    return prod(int(n) for n in np.ravel(shape))
 
 
 def _range(arrays: Arrays) -> float:
     start, end, step = (float(np.reshape(a, ())) for a in arrays)
     return abs(end - start) / abs(step) if step else inf
-
-
-def _of_shape(arrays: Arrays) -> float:
-    return prod(int(n) for n in np.ravel(arrays[0]))
-
-
-def _expanded(arrays: Arrays) -> float:
-    return prod(np.broadcast_shapes(np.shape(arrays[0]), tuple(int(n) for n in arrays[1])))
-
-
-def _tiled(arrays: Arrays) -> float:
-    return np.size(arrays[0]) * prod(int(n) for n in np.ravel(arrays[1]))
-
-
-def _at_most(arrays: Arrays) -> float:
-    return np.size(arrays[0]) * np.size(arrays[1])
 
 
 WORDS: Mapping[str, Callable[[Arrays], float]] = {
@@ -70,7 +54,7 @@ WORDS: Mapping[str, Callable[[Arrays], float]] = {
             *("Not", "Neg", "Abs", "Floor", "Ceil", "Round", "Sign", "Sqrt", "Reciprocal", "Exp"),
             *("Log", "Cos", "Sin", "Tanh", "Sigmoid", "Relu", "Erf", "IsNaN", "IsInf", "NonZero"),
         ),
-        _most,
+        lambda arrays: sum(np.size(a) for a in arrays),
     ),
     **dict.fromkeys(
         (
@@ -81,8 +65,13 @@ WORDS: Mapping[str, Callable[[Arrays], float]] = {
         _broadcast,
     ),
     "Range": _range,
-    "ConstantOfShape": _of_shape,
-    "Expand": _expanded,
-    "Tile": _tiled,
-    **dict.fromkeys(("Gather", "GatherND", "GatherElements", "MatMul"), _at_most),
+    "ConstantOfShape": lambda arrays: _product(arrays[0]),
+    "Expand": lambda arrays: prod(
+        np.broadcast_shapes(np.shape(arrays[0]), tuple(int(n) for n in arrays[1]))
+    ),
+    "Tile": lambda arrays: np.size(arrays[0]) * _product(arrays[1]),
+    **dict.fromkeys(
+        ("Gather", "GatherND", "GatherElements", "MatMul"),
+        lambda arrays: np.size(arrays[0]) * np.size(arrays[1]),
+    ),
 }

@@ -19,8 +19,8 @@ from flat_mapper.base.names import relative_name
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.imported import Imported, finished
 from flat_mapper.importers.graphs.onnx_constants import MOST_FOLDED, is_small
-from flat_mapper.importers.graphs.onnx_operators import HANDLERS, Operand, Step
-from flat_mapper.importers.graphs.operators import understood
+from flat_mapper.importers.graphs.onnx_operators import KINDS, Step
+from flat_mapper.importers.graphs.operators import Call, understood
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.spec.textfiles import note_input
 
@@ -100,7 +100,7 @@ class _Walk:
     where: str
     folder: Path
     graph: GraphCascade = field(default_factory=GraphCascade)
-    found: dict[str, Operand] = field(default_factory=dict)
+    found: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Any] = field(default_factory=dict)  # initializers
     kinds: dict[str, Any] = field(default_factory=dict)  # types of tensors
     makers: dict[str, str] = field(default_factory=dict)  # kinds of nodes
@@ -140,7 +140,7 @@ class _Walk:
             raise SpecError(expected(f"{self.where}: {by}", condition, "an open one", change))
         return tuple(dims)
 
-    def _node(self, node: Any) -> Sequence[Operand]:
+    def _node(self, node: Any) -> Sequence[Any]:
         """Output of a node."""
         name = _name(node)
         if any(a.HasField("g") for a in node.attribute):
@@ -158,28 +158,22 @@ class _Walk:
         if node.op_type == "Shape":
             return [np.array(words[0].shape, dtype=np.int64)]
 
-        def shapes() -> list[tuple[int, ...]]:
-            return [self._shape(n, name) for n in node.output if n]
-
-        step = Step(
+        call = Call(
             graph=self.graph,
-            kind=node.op_type,
+            kind=KINDS.get(node.op_type, ""),
+            said=node.op_type,
             name=name,
             where=f"{self.where}: {name}",
-            operands=operands,
-            attributes={a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute},
-            arrays=lambda i: self._array(node.input[i]),
-            shapes=shapes,
+            values=operands,
+            shapes=lambda: [self._shape(n, name) for n in node.output if n],
+            numbers=lambda i: self._array(node.input[i]),
             notes=self.notes,
             checks_numbers=bool(node.input) and self.makers.get(node.input[0]) == "IsNaN",
         )
-        handler = HANDLERS.get(node.op_type)
-        made = handler(step) if handler else NotImplemented
-        if made is NotImplemented:
-            return [self.graph.cut(node.op_type, name, words, shape) for shape in shapes()]
-        return made if isinstance(made, list) else [made]
+        found = {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute}
+        return Step(call, found).made(words)
 
-    def _folded(self, node: Any) -> Sequence[Operand] | None:
+    def _folded(self, node: Any) -> Sequence[Any] | None:
         """Output of a node whose inputs are constants; None where some of them are not known."""
         if node.op_type == "Gather" and self._is_table(node.input[0]):
             return None
@@ -231,7 +225,7 @@ class _Walk:
             data = file.read(prod(weight.dims) * kind.itemsize)
         return np.frombuffer(data, dtype=kind).reshape(tuple(weight.dims))
 
-    def _input(self, name: str) -> Operand:
+    def _input(self, name: str) -> Any:
         """An input of a node; a weight becomes a tensor from outside when words are read of it."""
         if not name or name in self.found:
             return self.found.get(name)

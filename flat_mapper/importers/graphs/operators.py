@@ -1,11 +1,19 @@
-"""Operators that every front end has, said with what a cascade has."""
+"""Operators of a model's graph, each said with what a cascade has.
+
+After PyTorch's ATen operators (docs.pytorch.org, "Core ATen IR"): a front end calls them by their
+names there, with their arguments in their order. What is missing here is a cut.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import accumulate
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.importers.graphs.cascade import GraphCascade
@@ -16,6 +24,81 @@ _NO_SENSE = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
 )
 POWERS = {2.0: "square", 3.0: "cube", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
+UNARY = (
+    *("tanh", "sigmoid", "erf", "exp", "log", "sqrt", "rsqrt", "reciprocal", "neg", "relu", "abs"),
+    *("gelu", "silu", "square"),
+)
+BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
+SHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze")
+REDUCED = {"mean": "sum", "sum": "sum", "amax": "max", "amin": "min"}
+
+HIDDEN = -1e4  # what is added to a score that no query is to see is below it
+Made = Any  # a Value, a list of them, or NotImplemented: a cut
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of the graph.
+
+    kind:    as ATen has it; said: as the graph does.
+    values:  its arguments by position, keywords behind them by name: a Value, an array of constant
+             numbers, None (numbers that only point), or what Python has.
+    shapes:  of what it makes.
+    numbers: of an argument by position: the array that a parameter holds too, None if not known.
+    """
+
+    graph: GraphCascade
+    kind: str
+    said: str
+    name: str
+    where: str
+    values: Sequence[Any]
+    shapes: Callable[[], Sequence[tuple[int, ...]]]
+    notes: list[str]
+    named: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Callable[[int], Any] = lambda _: None
+    checks_numbers: bool = False  # the condition of a where: whether it only asks if all is finite
+
+    def get(self, position: int, name: str, default: Any = None) -> Any:
+        """An argument by position or name."""
+        if position < len(self.values):
+            return self.values[position]
+        return self.named.get(name, default)
+
+    def words(self, operand: Any) -> Value:
+        """An operand as a tensor."""
+        if isinstance(operand, Value):
+            return operand
+        if operand is None:
+            condition = "words, not numbers that point at some"
+            raise SpecError(expected(self.where, condition, self.said))
+        return self.graph.source(f"{self.name}_constant", np.shape(operand))
+
+    def given(self, position: int, name: str) -> Value | None:
+        """A tensor that may be missing."""
+        found = self.get(position, name)
+        return None if found is None else self.words(found)
+
+    def masked(self, value: Value, seen: Any) -> Made:
+        """Scores with what hides some of them; a cut where it is no mask."""
+        mask = added_mask(seen)
+        if isinstance(mask, Mask):
+            return self.graph.mask(value, mask)
+        return value if mask else NotImplemented
+
+    def unmasked(self, value: Value) -> Value:
+        """Scores whose mask is computed from the model's input."""
+        self.notes.append(f"{self.name}: what it hides depends on the input: nothing, here.")
+        return value
+
+    def made(self, inputs: Sequence[Value]) -> Sequence[Any]:
+        """What the call makes: by its handler, or cut from its inputs."""
+        handler = HANDLERS.get(self.kind)
+        found = handler(self) if handler else NotImplemented
+        if found is NotImplemented:
+            cut = self.graph.cut
+            return [cut(self.said, self.name, inputs, shape) for shape in self.shapes()]
+        return found if isinstance(found, list) else [found]
 
 
 @contextmanager
@@ -33,7 +116,100 @@ def understood(where: str, kind: str) -> Iterator[None]:
         raise SpecError(expected(where, f"the arguments of {kind}", got)) from error
 
 
-def matmul(graph: GraphCascade, name: str, left: Value, right: Value) -> Value:
+def added_mask(values: Any) -> Mask | bool | None:
+    """The mask that some numbers are, which are added to scores.
+
+    values: (..., queries, keys); or booleans, true where a key is seen.
+    returns: the mask, True where nothing is hidden, False where it is none of ours.
+    """
+    if values.dtype == bool:
+        seen = values
+    elif bool(np.all((values == 0) | (values <= HIDDEN))):
+        seen = values == 0
+    else:
+        return False
+    if bool(np.all(seen)):
+        return True
+    rows = seen.reshape(-1, *seen.shape[-2:]) if seen.ndim >= 2 else None
+    if rows is None or not bool(np.all(rows == rows[0])):
+        return False
+    queries, keys = rows[0].shape
+    away = np.arange(keys) - (np.arange(queries) + keys - queries)[:, None]
+    last = rows[0][-1]
+    window = int(last.sum())
+    for mask, wanted in (
+        (Mask(causal=True), away <= 0),
+        (Mask(causal=True, window=max(window, 1)), (away <= 0) & (away > -window)),
+        (Mask(window=max(window, 1)), abs(away) < window),
+    ):
+        if bool(np.array_equal(rows[0], wanted)):
+            return mask
+    return False
+
+
+def _unary(call: Call) -> Made:
+    return call.graph.function(call.kind, call.words(call.values[0]))
+
+
+def _power(call: Call) -> Made:
+    exponent = call.values[1]
+    if exponent is None or isinstance(exponent, Value) or np.size(exponent) != 1:
+        return NotImplemented
+    step = POWERS.get(round(float(np.ravel(exponent)[0]), 6))
+    value = call.words(call.values[0])
+    return call.graph.function(step, value) if step else NotImplemented
+
+
+def _binary(call: Call) -> Made:
+    operation = {"maximum": "max", "minimum": "min"}.get(call.kind, call.kind)
+    pair = call.values[:2]
+    for i, one in enumerate(pair):
+        other = pair[1 - i]
+        if not isinstance(one, Value) or isinstance(other, Value):
+            continue
+        if other is None:
+            return call.unmasked(one)
+        if np.size(other) == 1:  # it rides along, but for 1/x and a bound
+            if operation in ("max", "min"):
+                return call.graph.function("relu", one)
+            return call.graph.function("reciprocal", one) if (operation, i) == ("div", 1) else one
+    for i in (0, 1) if operation == "add" else ():
+        scores, array = pair[1 - i], call.numbers(i)
+        if array is None or not isinstance(scores, Value):
+            continue
+        own = isinstance(pair[i], Value)  # a parameter: its zeros are words, too, elsewhere
+        fits = np.shape(array)[-2:] == scores.shape[-2:] and (len(scores.shape) > 2 or not own)
+        mask = added_mask(array) if fits or not own else False
+        if isinstance(mask, Mask) and fits:
+            return call.graph.mask(scores, mask)
+        if mask is True:
+            return scores
+    return call.graph.pointwise(call.name, operation, *map(call.words, pair))
+
+
+def _masked_fill(call: Call) -> Made:
+    value, hidden = call.values[:2]
+    if hidden is None or isinstance(hidden, Value):
+        return call.unmasked(value)
+    return call.masked(value, ~np.asarray(hidden))
+
+
+def _where(call: Call) -> Made:
+    condition, one, other = call.values
+    if isinstance(one, Value) == isinstance(other, Value):
+        return NotImplemented
+    value = one if isinstance(one, Value) else other
+    if isinstance(condition, np.ndarray):
+        return call.masked(value, condition.astype(bool) ^ (value is other))
+    return value if call.checks_numbers else call.unmasked(value)
+
+
+def _matmul(call: Call) -> Made:
+    left, right = (call.words(v) for v in call.values[:2])
+    return _product(call, left, right)
+
+
+def _product(call: Call, left: Value, right: Value) -> Value:
     """A product of matrices, over the dimensions before the last two, as numpy has it."""
     sides: list[list[object]] = []
     for value, own in ((left, ("row", "in")), (right, ("in", "column"))):
@@ -41,53 +217,49 @@ def matmul(graph: GraphCascade, name: str, left: Value, right: Value) -> Value:
         sides.append([*range(-len(value.dims), -2), *inner])
     batch = sorted({x for side in sides for x in side if isinstance(x, int)})
     rest = [x for side in sides for x in side if x in ("row", "column")]
-    return graph.contract(name, [(left, sides[0]), (right, sides[1])], [*batch, *rest])
+    return call.graph.contract(call.name, [(left, sides[0]), (right, sides[1])], [*batch, *rest])
 
 
-def linear(
-    graph: GraphCascade, name: str, value: Value, weight: Value, bias: Value | None, *, turned: bool
-) -> Value:
-    """A product with a weight, over the last dimension, and a bias.
-
-    turned: the weight is (out, in), not (in, out).
-    """
+def _linear(call: Call) -> Made:
+    """A product with a weight, over the last dimension, and a bias; turned: it is (out, in)."""
+    graph, turned = call.graph, bool(call.get(3, "turned", call.kind == "linear"))
+    bias: Value | None
+    if call.kind == "addmm":
+        bias, value, weight = (call.words(v) for v in call.values[:3])
+    else:
+        value, weight = (call.words(v) for v in call.values[:2])
+        bias = call.given(2, "bias")
     rows: list[object] = list(range(len(value.dims) - 1))
     sides = ["out", "in"] if turned else ["in", "out"]
-    named = name if bias is None else f"{name}_dot"
+    named = call.name if bias is None else f"{call.name}_dot"
     made = graph.contract(named, [(value, [*rows, "in"]), (weight, sides)], [*rows, "out"])
-    return made if bias is None else graph.pointwise(name, "add", made, bias)
+    return made if bias is None else graph.pointwise(call.name, "add", made, bias)
 
 
-def with_number(graph: GraphCascade, operation: str, value: Value, *, number_first: bool) -> Value:
-    """A value and one constant number: it rides along, but for 1/x and a bound."""
-    if operation in ("max", "min"):
-        return graph.function("relu", value)
-    return graph.function("reciprocal", value) if operation == "div" and number_first else value
+def _einsum(call: Call) -> Made:
+    inputs, arrow, out = str(call.values[0]).replace(" ", "").partition("->")
+    if not arrow or "." in inputs:
+        return NotImplemented
+    tensors = zip(call.values[1], inputs.split(","), strict=True)
+    operands = [(call.words(value), list(labels)) for value, labels in tensors]
+    return call.graph.contract(call.name, operands, list(out))
 
 
-def power(graph: GraphCascade, value: Value, exponent: float) -> Value | None:
-    """A power; None for an exponent that is no operation."""
-    step = POWERS.get(exponent)
-    return graph.function(step, value) if step else None
-
-
-def convolution(
-    graph: GraphCascade,
-    name: str,
-    image: Value,
-    kernel: Value,
-    bias: Value | None,
-    *,
-    steps: Sequence[int],
-    plain: bool,
-    shape: Sequence[int],
-) -> Value:
+def _convolution(call: Call) -> Made:
     """A convolution whose windows do not overlap, as a product; any other one is a cut.
 
-    image (b, channels, ...), kernel (out, channels, ...). plain: no padding, one group, no holes.
+    Images are (b, channels, ...), kernels (out, channels, ...).
     """
+    graph, name = call.graph, call.name
+    image, kernel = (call.words(v) for v in call.values[:2])
+    bias, count, (shape, *_) = call.given(2, "bias"), len(kernel.shape) - 2, call.shapes()
+    steps = list(call.get(3, "stride", [1] * count))
+    steps = steps * count if len(steps) == 1 else steps
+    padding, dilation = call.get(4, "padding", 0), call.get(5, "dilation", 1)
+    groups = call.get(8 if call.kind == "convolution" else 6, "groups", 1)
+    plain = not np.any(padding) and bool(np.all(np.equal(dilation, 1))) and groups == 1
     sizes = list(zip(image.shape[2:], steps, strict=True))
-    if not plain or list(kernel.shape[2:]) != list(steps) or any(s % t for s, t in sizes):
+    if not plain or list(kernel.shape[2:]) != steps or any(s % t for s, t in sizes):
         return graph.cut("Conv", name, [image], shape, prod(shape) * prod(kernel.shape[1:]))
     split = [*image.shape[:2], *(x for size, step in sizes for x in (size // step, step))]
     places: list[object] = [f"p{i}" for i in range(len(sizes))]
@@ -104,57 +276,150 @@ def convolution(
     return graph.pointwise(name, "add", made, column)
 
 
-def attention(
-    graph: GraphCascade,
-    name: str,
-    values: tuple[Value, Value, Value],
-    mask: Mask | Value | None,
-) -> Value:
+def _softmax(call: Call) -> Made:
+    return call.graph.softmax(call.name, call.words(call.values[0]), int(call.get(1, "dim")))
+
+
+def _norm(call: Call) -> Made:
+    if len(call.values[1]) != 1:
+        return NotImplemented
+    kind = "layer" if call.kind == "layer_norm" else "rms"
+    shift = call.given(3, "bias") if kind == "layer" else None
+    value = call.words(call.values[0])
+    return call.graph.norm(call.name, kind, value, call.given(2, "weight"), shift)
+
+
+def _reduced(call: Call) -> Made:
+    value = call.words(call.values[0])
+    rank, over = len(value.dims), call.get(1, "dim")
+    axes = list(range(rank)) if over is None or over == [] else np.ravel(over).tolist()
+    keep = bool(call.get(2, "keepdim", False))
+    operation = REDUCED[call.kind]
+    return call.graph.reduce(call.name, operation, value, [a % rank for a in axes], keep=keep)
+
+
+def _shape(call: Call) -> Made:
+    return call.graph.reshape(call.name, call.words(call.values[0]), call.shapes()[0])
+
+
+def _expand(call: Call) -> Made:
+    return call.graph.expand(call.words(call.values[0]), call.shapes()[0])
+
+
+def _transposed(call: Call) -> Made:
+    value = call.words(call.values[0])
+    order = list(range(len(value.dims)))
+    if call.kind == "permute":
+        order = [i % len(order) for i in call.values[1]]
+    else:
+        one, other = call.values[1:3] if call.kind == "transpose" else (0, 1)
+        order[one], order[other] = order[other], order[one]
+    return call.graph.transposed(value, order)
+
+
+def _slice(call: Call) -> Made:
+    value = call.words(call.values[0])
+    given = [
+        call.get(1, "dim", 0),
+        call.get(2, "start"),
+        call.get(3, "end"),
+        call.get(4, "step", 1),
+    ]
+    dims, starts, stops, steps = (one if isinstance(one, list) else [one] for one in given)
+    if any(step != 1 for step in steps):
+        return NotImplemented
+    for one, start, stop in zip(dims, starts, stops, strict=True):
+        axis = one % len(value.dims)
+        low, high, _ = slice(start, stop).indices(value.shape[axis])
+        value = call.graph.part(value, axis, low, high)
+    return value
+
+
+def _select(call: Call) -> Made:
+    value = call.words(call.values[0])
+    axis = call.values[1] % len(value.dims)
+    at = call.values[2] % value.shape[axis]
+    return call.graph.without(call.graph.part(value, axis, at, at + 1), axis)
+
+
+def _split(call: Call) -> Made:
+    """Parts along an axis, one after another, of the sizes that the shapes have there."""
+    value = call.words(call.values[0])
+    axis = call.get(2, "dim", 0) % len(value.dims)
+    sizes = [shape[axis] for shape in call.shapes()]
+    ends = zip(sizes, accumulate(sizes), strict=True)
+    return [call.graph.part(value, axis, end - size, end) for size, end in ends]
+
+
+def _concat(call: Call) -> Made:
+    values = [call.words(v) for v in call.values[0]]
+    return call.graph.concat(call.name, values, call.get(1, "dim", 0) % len(values[0].dims))
+
+
+def _embedding(call: Call) -> Made:
+    """Rows of a table: as many words as there are in the result, from DRAM."""
+    tensor = call.words(call.values[0]).tensor
+    call.graph.tables[tensor.name] = tensor.parameters
+    return call.graph.source(call.name, call.shapes()[0])
+
+
+def _attention(call: Call) -> Made:
     """Scores, softmax and the weighted sum; queries, keys and values are (b, h, position, width).
 
     Where there are fewer heads of keys and values, each serves as many query heads.
     """
-    queries, keys, weighed = values
+    graph, name = call.graph, call.name
+    queries, keys, weighed = (call.words(v) for v in call.values[:3])
+    hidden, causal = call.get(3, "attn_mask"), call.get(5, "is_causal", False)
+    mask = Mask(causal=True) if causal else None
+    added = hidden if isinstance(hidden, Value) else None
+    if hidden is not None and added is None:
+        found = added_mask(np.asarray(hidden))
+        if isinstance(found, Mask):
+            mask = found
+        elif not found:
+            added = call.words(hidden)
     heads, own = queries.shape[1], keys.shape[1]
     if own != heads:
-        keys, weighed = (repeated(graph, name, v, heads // own) for v in (keys, weighed))
+        keys, weighed = (_repeated(call, v, heads // own) for v in (keys, weighed))
     left, right = (["b", "h", "p", "e"], ["b", "h", "m", "e"])
-    scores = graph.contract(
-        f"{name}_scores", [(queries, left), (keys, right)], ["b", "h", "p", "m"]
-    )
-    if isinstance(mask, Mask):
-        scores = graph.mask(scores, mask)
+    sides = [(queries, left), (keys, right)]
+    scores = graph.contract(f"{name}_scores", sides, ["b", "h", "p", "m"])
+    if added is not None:
+        scores = graph.pointwise(f"{name}_masked", "add", scores, added)
     elif mask is not None:
-        scores = graph.pointwise(f"{name}_masked", "add", scores, mask)
-    shares = graph.softmax(f"{name}_softmax", scores, -1)
-    return matmul(graph, name, shares, weighed)
+        scores = graph.mask(scores, mask)
+    return _product(call, graph.softmax(f"{name}_softmax", scores, -1), weighed)
 
 
-def repeated(graph: GraphCascade, name: str, value: Value, times: int) -> Value:
+def _repeated(call: Call, value: Value, times: int) -> Value:
     """Every head so many times, one after another; its words are the same."""
     b, h, *rest = value.shape
-    wide = graph.expand(graph.reshape(name, value, [b, h, 1, *rest]), [b, h, times, *rest])
-    return graph.reshape(name, wide, [b, h * times, *rest])
+    wide = call.graph.reshape(call.name, value, [b, h, 1, *rest])
+    wide = call.graph.expand(wide, [b, h, times, *rest])
+    return call.graph.reshape(call.name, wide, [b, h * times, *rest])
 
 
-def parts_along(
-    graph: GraphCascade, value: Value, axis: int, shapes: Sequence[Sequence[int]]
-) -> list[Value]:
-    """Parts along an axis, one after another, of the sizes that the shapes have there."""
-    axis %= len(value.dims)
-    ends = accumulate(shape[axis] for shape in shapes)
-    return [
-        graph.part(value, axis, end - shape[axis], end)
-        for shape, end in zip(shapes, ends, strict=True)
-    ]
-
-
-def unknown_mask(name: str) -> str:
-    """The note on a mask that is computed from the model's input."""
-    return f"{name}: what it hides depends on the input: nothing, here."
-
-
-def embedding(graph: GraphCascade, name: str, table: Value, shape: Sequence[int]) -> Value:
-    """Rows of a table: as many words as there are in the result, from DRAM."""
-    graph.tables[table.tensor.name] = table.tensor.parameters
-    return graph.source(name, shape)
+HANDLERS: Mapping[str, Callable[[Call], Made]] = {
+    **dict.fromkeys(UNARY, _unary),
+    **dict.fromkeys(BINARY, _binary),
+    **dict.fromkeys(REDUCED, _reduced),
+    **dict.fromkeys(SHAPES, _shape),
+    **dict.fromkeys(("matmul", "mm", "bmm"), _matmul),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), _convolution),
+    **dict.fromkeys(("softmax", "_softmax", "_safe_softmax"), _softmax),
+    **dict.fromkeys(("layer_norm", "rms_norm"), _norm),
+    **dict.fromkeys(("transpose", "permute", "t"), _transposed),
+    **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
+    "where": _where,
+    "masked_fill": _masked_fill,
+    **dict.fromkeys(("linear", "addmm"), _linear),
+    "einsum": _einsum,
+    "pow": _power,
+    "expand": _expand,
+    "slice": _slice,
+    "select": _select,
+    "cat": _concat,
+    "embedding": _embedding,
+    "scaled_dot_product_attention": _attention,
+}

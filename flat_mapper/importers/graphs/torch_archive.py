@@ -64,7 +64,6 @@ class Node:
     values: tuple[Any, ...]
     named: Mapping[str, Any]
     outputs: tuple[str, ...]
-    makes_list: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,7 +175,6 @@ def _node(node: Mapping[str, Any], where: str) -> Node:
         values=tuple(_argument(arg, at) for _, how, arg in inputs if how != 2),
         named={key: _argument(arg, at) for key, how, arg in inputs if how == 2},
         outputs=tuple(outputs),
-        makes_list=len(outputs) > 1 or any("as_tensors" in one for one in node["outputs"]),
     )
 
 

@@ -5,6 +5,7 @@ Only what is listed here is ever called, and only where what it makes is small.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from typing import Any
@@ -58,10 +59,6 @@ def _elementwise(function: Callable[..., Any]) -> Fold:
     return fold
 
 
-def _filled(value: float) -> Fold:
-    return lambda shape, *_, **__: np.full(shape, value)
-
-
 def _arange(shape: _Shape, *ends: Any, **_: Any) -> Any:
     start = ends[0] if len(ends) > 1 else 0
     step = ends[2] if len(ends) > 2 and ends[2] is not None else 1
@@ -76,18 +73,6 @@ def _triangle(keep: Callable[[Any, Any], Any]) -> Fold:
         )
 
     return fold
-
-
-def _reshaped(shape: _Shape, value: Any, *_: Any, **__: Any) -> Any:
-    return np.reshape(value, shape)
-
-
-def _expanded(shape: _Shape, value: Any, *_: Any, **__: Any) -> Any:
-    return np.broadcast_to(value, shape)
-
-
-def _same(shape: _Shape, value: Any, *_: Any, **__: Any) -> Any:
-    return value
 
 
 def _slice(
@@ -119,44 +104,37 @@ def _product(shape: _Shape, left: Any, right: Any) -> Any:
 FOLDS: Mapping[str, Fold] = {
     "arange": _arange,
     **dict.fromkeys(("full", "full_like"), lambda s, _, fill, **__: np.full(s, fill)),
-    **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), _filled(0)),
-    **dict.fromkeys(("ones", "ones_like", "new_ones"), _filled(1)),
+    **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), lambda s, *_, **__: np.zeros(s)),
+    **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda s, *_, **__: np.ones(s)),
     "scalar_tensor": lambda shape, value, **_: np.full(shape, value),
     "tril": _triangle(lambda offset, diagonal: offset <= diagonal),
     "triu": _triangle(lambda offset, diagonal: offset >= diagonal),
-    "add": _elementwise(lambda a, b: a + b),
-    "sub": _elementwise(lambda a, b: a - b),
+    **{
+        name: _elementwise(getattr(operator, name))
+        for name in ("add", "sub", "mul", "eq", "ne", "lt", "le", "gt", "ge", "neg")
+    },
+    **{
+        name: _elementwise(getattr(np, name))
+        for name in ("logical_and", "logical_or", "logical_not", "where", "cos", "sin", "exp")
+    },
     "rsub": _elementwise(lambda a, b: b - a),
-    "mul": _elementwise(lambda a, b: a * b),
-    "div": _elementwise(lambda a, b: a / b),
+    "div": _elementwise(operator.truediv),
     "pow": _elementwise(lambda a, b: np.power(a.astype(float), b)),
-    "eq": _elementwise(lambda a, b: a == b),
-    "ne": _elementwise(lambda a, b: a != b),
-    "lt": _elementwise(lambda a, b: a < b),
-    "le": _elementwise(lambda a, b: a <= b),
-    "gt": _elementwise(lambda a, b: a > b),
-    "ge": _elementwise(lambda a, b: a >= b),
-    **dict.fromkeys(("__and__", "bitwise_and"), _elementwise(lambda a, b: a & b)),
-    **dict.fromkeys(("__or__", "bitwise_or"), _elementwise(lambda a, b: a | b)),
-    "logical_and": _elementwise(lambda a, b: np.logical_and(a, b)),
-    "logical_or": _elementwise(lambda a, b: np.logical_or(a, b)),
-    "logical_not": _elementwise(lambda a: np.logical_not(a)),
-    "bitwise_not": _elementwise(lambda a: ~a),
-    "where": _elementwise(lambda a, b, c: np.where(a, b, c)),
-    "masked_fill": _masked,
-    "neg": _elementwise(lambda a: -a),
-    "cos": _elementwise(lambda a: np.cos(a)),
-    "sin": _elementwise(lambda a: np.sin(a)),
-    "exp": _elementwise(lambda a: np.exp(a)),
+    **dict.fromkeys(("__and__", "bitwise_and"), _elementwise(operator.and_)),
+    **dict.fromkeys(("__or__", "bitwise_or"), _elementwise(operator.or_)),
+    "bitwise_not": _elementwise(operator.invert),
     "reciprocal": _elementwise(lambda a: 1 / a),
+    "masked_fill": _masked,
     **dict.fromkeys(
         ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze"),
-        _reshaped,
+        lambda shape, value, *_, **__: np.reshape(value, shape),
     ),
-    **dict.fromkeys(("expand", "expand_as"), _expanded),
+    **dict.fromkeys(
+        ("expand", "expand_as"), lambda shape, value, *_, **__: np.broadcast_to(value, shape)
+    ),
     **dict.fromkeys(
         (*("to", "_to_copy", "clone", "alias", "contiguous", "detach", "lift_fresh_copy"), "float"),
-        _same,
+        lambda _, value, *__, **___: value,
     ),
     "transpose": lambda _, value, one, other: np.swapaxes(value, one, other),
     "permute": lambda _, value, order: np.transpose(value, order),

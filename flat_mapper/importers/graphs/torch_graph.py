@@ -6,16 +6,19 @@ masks and angles, are worked out with numpy; weights are not looked at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.imported import Imported, finished
-from flat_mapper.importers.graphs.operators import understood
+from flat_mapper.importers.graphs.operators import Call, understood
 from flat_mapper.importers.graphs.torch_archive import (
     FLOATS,
     ExportedGraph,
@@ -24,9 +27,10 @@ from flat_mapper.importers.graphs.torch_archive import (
     read_archive,
 )
 from flat_mapper.importers.graphs.torch_constants import folded
-from flat_mapper.importers.graphs.torch_operators import HANDLERS, SAME, Call
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.spec.textfiles import note_input
+
+SAME = ("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float")
 
 
 def import_torch(program: Any, *, name: str = "model") -> Imported:
@@ -80,8 +84,7 @@ class _Walk:
             self.found[name] = self._outside(name, kind, outside)
         for node in self.exported.nodes:
             with understood(f"{self.where}: {node.name}", node.kind):
-                made = self._call(node)
-            results = made if node.makes_list and isinstance(made, list) else [made]
+                results = self._call(node)
             self.found |= dict(zip(node.outputs, results, strict=False))
         for name in self.exported.outputs:
             value = self.found.get(name)
@@ -113,36 +116,32 @@ class _Walk:
             raise SpecError(expected(f"{self.where}: {name}", "fixed sizes", "an open one", change))
         return fixed
 
-    def _call(self, node: Node) -> Any:
-        """Output of a call."""
+    def _call(self, node: Node) -> Sequence[Any]:
+        """What a call makes."""
         values = [self._value(a) for a in node.values]
         named = {key: self._value(a) for key, a in node.named.items()}
         given = [*values, *named.values()]
         flat = [v for one in given for v in (one if isinstance(one, list) else [one])]
         words = [v for v in flat if isinstance(v, Value)]
         if not words:
-            return self._folded(node, values, named)
+            return [self._folded(node, values, named)]
         if node.kind in SAME:
-            return values[0]
+            return values[:1]
         if not node.outputs:
-            return None
+            return []
         shapes = [self._shape(name) for name in node.outputs]
-        call = Call(
+        return Call(
             graph=self.graph,
             kind=node.kind,
+            said=node.kind,
             name=node.name,
             where=f"{self.where}: {node.name}",
             values=values,
             named=named,
-            shapes=shapes,
+            shapes=lambda: shapes,
+            numbers=lambda i: None if isinstance(values[i], Value) else np.asarray(values[i]),
             notes=self.notes,
-        )
-        handler = HANDLERS.get(node.kind)
-        result = handler(call) if handler else NotImplemented
-        if result is not NotImplemented:
-            return result
-        cuts = [self.graph.cut(node.kind, node.name, words, shape) for shape in shapes]
-        return cuts if node.makes_list else cuts[0]
+        ).made(words)
 
     def _folded(self, node: Node, values: list[Any], named: dict[str, Any]) -> Any:
         """Output of a call of constants; None where some of its inputs only point."""

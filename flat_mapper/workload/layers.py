@@ -1,4 +1,14 @@
-"""Builder of a whole layer: norms, projections, positions, attention, feed-forward, residuals.
+"""A whole layer and the ends of a model: their builders, and the short form of a problem file.
+
+    layer: {norm: rms, norm_at: before, qk_norm: false, positions: rotary, bias: false,
+            qkv_bias: false, activation: silu, parallel: false, cross: false,
+            experts: {count: 8, per_token: 2, shared: 0},
+            latent: {rank: 512, rotary: 64, queries: 1536, form: any}}
+    vocabulary: {size: 128256, positions: 0, types: 0, norm_in: false, norm_out: true,
+                 head: vocabulary, tied: false}
+
+What a section leaves out has the value shown, but for `norm: none` and `positions: none`. Without
+`layer` a problem has the products of its blocks alone (`--scope block`).
 
 `flat_mapper.workload.cascade.block` has the products of a layer alone; here is everything between
 them as well, as Einsums of the vector path. What each piece stands for:
@@ -20,26 +30,48 @@ the choice of the largest of a router's weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from math import prod
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.workload.cascade import CORE, ROLES, SOFTMAX
+from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.base.formats import OFF_CHIP
+from flat_mapper.spec.document import Section, place, refuse_unknown, section_of, take, take_choice
+from flat_mapper.spec.sizes import size_of
+from flat_mapper.workload.cascade import (
+    CORE,
+    FEED_FORWARDS,
+    GROUP,
+    HEAD,
+    PHASES,
+    ROLES,
+    SOFTMAX,
+    FeedForward,
+    block,
+    grouped,
+    head_sizes,
+)
 from flat_mapper.workload.einsum import Einsum, Unit
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
-from flat_mapper.workload.heads import GROUP, HEAD, FeedForward, grouped, head_sizes
-from flat_mapper.workload.latent import REBUILT, with_latent
+from flat_mapper.workload.latent import LATENTS, REBUILT, with_latent
 from flat_mapper.workload.notation import UNARY, parse_einsum
+from flat_mapper.workload.problem_file import File, check_ranks
 from flat_mapper.workload.roles import Roles
-from flat_mapper.workload.softmax import with_softmax
+from flat_mapper.workload.softmax import SOFTMAXES, with_softmax
 
 Norm = Literal["rms", "layer", "none"]
 NormAt = Literal["before", "after", "around"]
 Positions = Literal["rotary", "none"]
-NORMS: tuple[Norm, ...] = get_args(Norm)
-NORM_AT: tuple[NormAt, ...] = get_args(NormAt)
-POSITIONS: tuple[Positions, ...] = get_args(Positions)
+Head = Literal["vocabulary", "pooler", "none"]
+_WORDS: Mapping[str, tuple[str, ...]] = {  # of the fields of a form that are words
+    **{"norm": get_args(Norm), "norm_at": get_args(NormAt), "positions": get_args(Positions)},
+    **{"activation": UNARY, "head": get_args(Head), "form": LATENTS},
+}
+ATTENTION_KEYS = ("softmax", "kv_heads", "phase")
+CORE_RANKS = ("B", "H", "P", "M", "E", "F")
+BLOCK_RANKS = ("D", "FF")
+VOCABULARY = "vocabulary"  # a section, and the scope that has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +115,11 @@ class LayerForm:
 
     norm: Norm = "rms"
     norm_at: NormAt = "before"  # its sublayer, after the residual sum, or before and behind both
-    qk_norm: bool = False  # of each head's queries and keys (Henry et al., 2020, arXiv:2010.04245)
     positions: Positions = "none"
+    activation: str = "silu"
+    qk_norm: bool = False  # of each head's queries and keys (Henry et al., 2020, arXiv:2010.04245)
     bias: bool = False  # of every product
     qkv_bias: bool = False  # of the queries, keys and values alone
-    activation: str = "silu"
     parallel: bool = False  # attention and feed-forward both read the input (GPT-J, Falcon)
     two_norms: bool = False  # where they are parallel: each by a norm of its own (GPT-NeoX)
     cross: bool = False  # keys and values are made of another sequence, XK
@@ -339,3 +371,191 @@ def _experts(
     shared = _dense(lines, form, kind, ("S", "b,p", source, ""))
     lines.add(f"MOES[b,p,d] = MOE[b,p,d] + {shared}[b,p,d]")
     return "MOES"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndsForm:
+    """Ends of a model, before its layers and behind them."""
+
+    size: int  # words of the vocabulary
+    positions: int = 0  # rows of a table of positions that is added; 0: none
+    types: int = 0  # rows of a table of segments that is added
+    norm_in: bool = False  # of the sum of embeddings
+    norm_out: bool = True  # behind the last layer
+    head: Head = "vocabulary"  # or a pooler: one square layer over the first position; or none
+    tied: bool = False  # the last product has the embedding's weights
+
+
+def ends(form: EndsForm, norm: Norm, *, B: int, P: int, D: int) -> Workload:
+    """Rows of the embedding in; the last norm and the product over the vocabulary out."""
+    lines = Lines({"B": B, "P": P, "D": D, "VOC": form.size})
+    # Only the rows of the words that occur are read, one for each position.
+    stream = "TOK"
+    lines.add("TOK[b,p,d] = copy(WT[b,p,d])")
+    lines.weights["WT"] = form.size * D
+    for table, rows, ranks in (("WP", form.positions, "p,d"), ("WS", form.types, "b,p,d")):
+        if rows:
+            lines.add(f"{stream}_{table}[b,p,d] = {stream}[b,p,d] + {table}[{ranks}]")
+            lines.weights[table] = rows * D
+            stream = f"{stream}_{table}"
+    if form.norm_in:
+        lines.norm(norm, "NI", stream, "b,p,d", "d")
+    last = lines.norm(norm, "NF", "X", "b,p,d", "d") if form.norm_out else "X"
+    if form.head == "vocabulary":
+        lines.add(f"LOGITS[b,p,voc] = {last}[b,p,d] * WU[d,voc]", "" if form.tied else "WU")
+    elif form.head == "pooler":
+        lines.sizes["PD"] = D
+        lines.biased("POOL", "b,pd", "FIRST[b,d] * WH[d,pd]", "WH", "pd")
+        lines.add("POOLED[b,pd] = tanh(POOL[b,pd])")
+    used = {r for e in lines.einsums for r in e.ranks}
+    return Workload(
+        name="vocabulary",
+        rank_sizes={r: n for r, n in lines.sizes.items() if r in used},
+        einsums=tuple(lines.einsums),
+        roles=Roles(batch="B", queries="P"),
+        operators=lines.operators,
+        weights=lines.weights,
+    )
+
+
+def totals(workload: Workload) -> Mapping[str, int]:
+    """MACs, parameters and bytes of keys and values of one run of a cascade."""
+    keys = workload.roles.keys
+    views = [v for v in workload.views if keys and keys in workload.tensor_ranks.get(v, ())]
+    cached = views or [t for t in ("K", "V") if t in workload.tensor_ranks]
+    macs = (workload.iterations(e) for e in workload.einsums if e.unit == "matrix")
+    bits = (workload.tensor_words(t) * workload.bits(t, OFF_CHIP) for t in cached)
+    return {
+        "macs": sum(macs),
+        "parameters": sum(workload.weights.values()),
+        "kv_bytes": int(sum(bits)) // 8,
+    }
+
+
+def short_workload(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
+    """The block around the attention that a file describes."""
+    check_ranks(file, (*CORE_RANKS, GROUP, *BLOCK_RANKS), faults)
+    missing = [rank for rank in CORE_RANKS if rank not in file.names]
+    if missing:
+        condition = f"the sizes of {', '.join(CORE_RANKS)}"
+        got = f"no {', '.join(missing)}"
+        faults.append(expected(f"{file.where}.ranks", condition, got))
+    form = faults.attempt(_form, file, sizes)
+    whole = faults.attempt(_layer, file)
+    if faults or form is None:
+        return None
+    inner = Faults()
+    width = sizes.get("D") or sizes["H"] * sizes["E"]
+    full = {**sizes, "D": width, "FF": sizes.get("FF") or 4 * width}
+    once = faults.attempt(_ends, file, full, whole)
+    if faults:
+        return None
+    given: dict[str, Any] = {rank: full[rank] for rank in (*CORE_RANKS, *BLOCK_RANKS)} | form
+    workload = inner.attempt(block, **given)
+    if file.asked.scope == VOCABULARY:
+        workload = once
+        if once is None:
+            condition = "vocabulary: {size: N} in the problem, for --scope vocabulary"
+            faults.append(expected(file.where, condition, "none"))
+    elif whole is not None and workload is not None:
+        del given["phase"]
+        made = inner.attempt(layer, whole, **given)
+        workload = _chosen(file.asked.scope, workload, made, once)
+    elif file.asked.scope == "layer":
+        condition = "layer: {norm: rms, ...} in the problem, for --scope layer"
+        faults.append(expected(file.where, condition, "none", "take --scope block: the products"))
+    faults.extend(f"{file.where}: {line}" for line in inner)
+    return workload
+
+
+def _chosen(
+    asked: str, products: Workload, whole: Workload | None, once: Workload | None
+) -> Workload | None:
+    """The cascade of a scope, with the names of what a wider one has."""
+    if whole is None:
+        return None
+    if whole.latent != "none":  # a latent: its block's products are its layer's
+        products = replace(whole, left_out=(), wider="layer")
+        return products if asked not in ("layer", "model") else whole
+    if asked in ("layer", "model"):
+        names = tuple(e.name for e in once.einsums) if once else ()
+        return replace(whole, left_out=names, wider=VOCABULARY)
+    if asked != "block":
+        return products
+    has = {e.name for e in products.einsums}
+    names = tuple(e.name for e in whole.einsums if e.name not in has)
+    return replace(products, left_out=names, wider="layer")
+
+
+def _ends(file: File, sizes: Mapping[str, int], whole: LayerForm | None) -> Workload | None:
+    """Ends of the model, where the file has its vocabulary."""
+    if VOCABULARY not in file.problem:
+        return None
+    form = _filled(EndsForm, *_section(file.problem, VOCABULARY, file.where))
+    norm = "none" if whole is None else whole.norm
+    return ends(form, norm, B=sizes["B"], P=sizes["P"], D=sizes["D"])
+
+
+def _layer(file: File) -> LayerForm | None:
+    """Form of a whole layer in a file; None where it says nothing."""
+    if "layer" not in file.problem:
+        return None
+    if isinstance(file.problem["layer"], int):
+        condition = "a section such as {norm: rms}"
+        at = place(file.where, file.problem, "layer")
+        raise SpecError(expected(at, condition, file.problem["layer"], "did you mean 'layers'?"))
+    section, where = _section(file.problem, "layer", file.where)
+    refuse_unknown(section, tuple(f.name for f in fields(LayerForm)), where)
+    parts: dict[str, object] = {"norm": take_choice(section, "norm", _WORDS["norm"], where, "none")}
+    for name, form in (("experts", Experts), ("latent", Latent)):
+        parts[name] = _filled(form, *_section(section, name, where)) if name in section else None
+    return _filled(LayerForm, section, where, **parts)
+
+
+def _section(parent: Section, key: str, where: str) -> tuple[Section, str]:
+    """The section of a key, and its place."""
+    inside = f"{where}.{key}"
+    return section_of(take(parent, key, dict, where), inside), inside
+
+
+def _filled[F](form: type[F], section: Section, where: str, **parts: object) -> F:
+    """A form of a section, whose keys are its fields; what is left out has its default.
+
+    parts: of the form that are read already.
+    """
+    listed = fields(form)  # type: ignore[arg-type]  # a dataclass
+    refuse_unknown(section, tuple(f.name for f in listed), where)
+    for name, default in ((f.name, f.default) for f in listed if f.name not in parts):
+        if isinstance(default, str):
+            parts[name] = take_choice(section, name, _WORDS[name], where, default)
+        elif isinstance(default, bool):
+            parts[name] = take(section, name, bool, where, default)
+        elif default is MISSING:
+            parts[name] = take(section, name, int, where, above=0)
+        else:
+            parts[name] = take(section, name, int, where, default, above=-1)
+    return form(**parts)
+
+
+def _form(file: File, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Form of a file's attention, and of the layer after it, as `block` takes it."""
+    where = f"{file.where}.attention"
+    node = file.problem["attention"]
+    section = section_of({} if node is None else node, where)
+    refuse_unknown(section, ATTENTION_KEYS, where)
+    kv_heads = sizes.get(GROUP)
+    if "kv_heads" in section and GROUP not in file.changes:
+        if kv_heads is not None:
+            condition = f"kv_heads here or {GROUP} among the ranks"
+            raise SpecError(expected(where, condition, "both", "remove one"))
+        kv_heads = size_of(section["kv_heads"], sizes, place(where, section, "kv_heads"))
+    phase = take_choice(section, "phase", PHASES, where, "prefill")
+    softmax = take_choice(section, "softmax", SOFTMAXES, where, "row")
+    return {
+        "softmax": file.asked.softmax or softmax,
+        "kv_heads": kv_heads,
+        "phase": file.asked.phase or phase,
+        "feed_forward": take_choice(
+            file.problem, "feed_forward", FEED_FORWARDS, file.where, "plain"
+        ),
+    }
