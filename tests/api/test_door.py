@@ -26,7 +26,8 @@ from flat_mapper.spec.yamlio import load
 ROOT = Path(fm.__file__).parents[1]
 SCREEN = 60  # lines
 ECHO = 300  # characters
-TIMED = ("seconds", "files", "where")  # what differs from run to run, and where it was found
+# What differs from run to run, where it was found, and what of it was written there.
+TIMED = ("seconds", "files", "where", "timeloop_files")
 CONFIG = {
     **{"model_type": "bert", "hidden_size": 8, "intermediate_size": 16},
     **{"num_attention_heads": 2, "num_hidden_layers": 3, "max_position_embeddings": 8},
@@ -77,7 +78,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "load_platform": {"source": "nano.yaml"},
     "load_problem": {"source": "attend.yaml"},
     "load_results": {"results": ("out",)},
-    "lower": {"mapping": "out"},
+    "lower": {"mapping": "out", "ert": "ert.yaml"},
     "model": {"files": ("nano.yaml", "layers/1.yaml", "nest.yaml"), "ert": "ert.yaml"},
     "need": {**SMALL, "quantity": "buffer", "utilization": 0.1},
     "optimize": {"problem": "design.yaml", "output": "designs.db", "workers": 0},

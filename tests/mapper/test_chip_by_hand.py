@@ -25,7 +25,7 @@ from flat_mapper.mapper.chip.question import Counters
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.group.objective import Goal
-from flat_mapper.mapper.solve import on_cores, tile_search
+from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.space.runs import MayStay, needed_orders
 from flat_mapper.mapping.space import GroupSpace
@@ -258,32 +258,6 @@ def test_computes_cost_what_each_operation_does(monkeypatch: pytest.MonkeyPatch)
     )
     platform: Any = Fake(path=lambda unit: None)
     assert floors.computes_pj(platform, PRICES, workload, ("A", "B")) == 24
-
-
-def test_what_no_mapping_beats_is_the_least_of_all_alternatives(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One of 5 at least and 8 found, one of 6 and 7, and one of 9 that nobody needs to search."""
-    ways = {"a": (5.0, 8.0), "b": (6.0, 7.0), "c": (9.0, 9.0)}
-    alternatives = [Fake(workload=name, groups=[0], least=[low]) for name, (low, _) in ways.items()]
-    monkeypatch.setattr(on_cores, "_alternatives", lambda *_: alternatives)
-    monkeypatch.setattr(
-        on_cores,
-        "_alternative",
-        lambda question, one, below: (
-            [Fake(best=((ways[one.workload][1], 1.0), one.workload))],
-            one.least,
-        ),
-    )
-    question: Any = Fake(
-        adds_up=True,
-        count=Counters(),
-        goal=Goal(kind="latency"),
-        value=lambda cycles, energy: cycles,
-    )
-    found, bound = on_cores._searched(question, None)  # type: ignore[arg-type]
-    assert (found, bound) == (("b", ("b",)), 5.0)
-    assert question.count.pruned == 1
 
 
 def times_brought(order: Sequence[int], factors: Sequence[int], own: Set[int]) -> int:

@@ -21,7 +21,7 @@ from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.bounds.products import least_product
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import tile_search
-from flat_mapper.mapper.solve.core_partition import _Form, _Group, _Search
+from flat_mapper.mapper.solve.core_partition import _Group, _Search
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
@@ -123,19 +123,6 @@ def test_what_is_known_under_a_weight_bounds_others() -> None:
     assert known.least(weighted[5.0]) == pytest.approx(40 + 3 * 5)
     assert known.least(weighted[1.0]) == pytest.approx(10 + (40 - 10) / 2)
     assert (known.least(FAST), known.least(Goal(kind="energy"))) == (5, 10)
-
-
-def test_the_bound_of_all_is_below_the_best() -> None:
-    """8 at least and 10 at most, of a group whose search has ended; then 10 and 10."""
-    one = _Search(many(chip(), 2), space(), unpriced(chip()), Budget())
-    graph: Any = SimpleNamespace(groups=(("T",),), units=(), cuts=(0, 1), steps={0: ((1, 0),)})
-    graph.steps[1] = ()
-    for least in (8.0, 10.0):
-        form = _Form(workload(CHAIN), graph, [group(5.0, least, 10.0)])
-        one.all_forms, one.known = [form], {0: form.groups[0]}
-        path, bound = one.under(FAST)
-        assert path is not None
-        assert (path.form, path.costs, bound) == (form, (10.0, 0.0), least)
 
 
 def test_what_is_read_outside_a_group_leaves_it() -> None:

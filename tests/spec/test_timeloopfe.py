@@ -85,11 +85,12 @@ def test_a_specification_says_what_its_files_say(folder: Path) -> None:
 
 
 def test_it_is_taken_wherever_names_and_files_are(folder: Path) -> None:
-    matrix, vector = (front_ends(documents(folder, name)) for name in ("QK", "QK_exp"))
-    platform = fm.load_platform(matrix, vector=vector)
+    paths = (front_ends(load(folder / name)) for name in ("small.yaml", "small.sfu.yaml"))
+    platform = fm.load_platform(next(paths), vector=next(paths))
     shipped = load_platform(folder / "small.yaml")
     assert platform.matrix.nodes == shipped.matrix.nodes
     assert platform.vector is not None
+    matrix = front_ends(documents(folder, "QK"))
     assert fm.load_problem(matrix).rank_sizes == {"B": 1, "H": 12, "P": 512, "M": 512, "E": 64}
     assert fm.load_problem(matrix, sizes={"P": 64}).rank_sizes["P"] == 64
     ert = {"DRAM": 1.0, "GLB": 1.0, "RF": 1.0}
