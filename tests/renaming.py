@@ -16,6 +16,7 @@ from flat_mapper.spec import catalog
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
+from flat_mapper.workload.softmax import made_again
 
 Names = Mapping[str, str]
 
@@ -24,7 +25,7 @@ class Renaming:
     """New names of ranks, of tensors with their Einsums, and of nodes, drawn from a seed."""
 
     def __init__(self, workload: Workload, nodes: Iterable[str], seed: int) -> None:
-        self.rng = random.Random(seed)
+        self.rng, self.again = random.Random(seed), made_again(workload)
         tensors = (*workload.tensor_ranks, *(e.name for e in workload.einsums))
         self.ranks = self._new(workload.rank_sizes)
         self.tensors = self._new(dict.fromkeys((*tensors, *workload.operators)))
@@ -85,7 +86,9 @@ class Renaming:
 
     def mapspace(self, space: Mapspace) -> Mapspace:
         fusion = space.fusion
-        groups = tuple(tuple(self._tensor(n) for n in self.shuffled(g)) for g in fusion.groups)
+        # A cascade that is written out names whom the short form's groups take along.
+        whole = ((*g, *(n for n, of in self.again.items() if of in g)) for g in fusion.groups)
+        groups = tuple(tuple(self._tensor(n) for n in self.shuffled(g)) for g in whole)
         return replace(
             space,
             fusion=replace(fusion, groups=groups),

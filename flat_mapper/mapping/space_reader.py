@@ -243,6 +243,7 @@ def _factors(part: FilePart) -> tuple[dict[str, int], dict[str, int]]:
 
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
 LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
+POLICY_KEYS = ("buffering", "in_place", "softmax", "passing")
 FUSION_KEYS = (
     *("groups", "optional", "granularity", "staging", "schedule", "phases", "tiles", "if_present"),
     *("level", "cores", "intermediates"),
@@ -431,7 +432,7 @@ def _sizes(section: Section, rank: str, where: str) -> tuple[int, ...]:
 
 
 def _policy(outline: FilePart) -> Policy:
-    part = outline.inner("policy", ("buffering", "in_place", "softmax", "passing", *GONE))
+    part = outline.inner("policy", (*POLICY_KEYS, *GONE))
     if part is None:
         return Policy()
     for key, off in GONE.items():
