@@ -181,7 +181,7 @@ class Architecture:
 
     @property
     def components(self) -> tuple[MemoryLevel | ComputeUnit, ...]:
-        """What has a price: the levels, and the compute unit."""
+        """Parts that have a price: the levels, and the compute unit."""
         return (*self.levels, self.compute)
 
     @property

@@ -72,7 +72,7 @@ class Worker:
             self.pipe.send(question)
 
     def answer(self) -> Any:
-        """What it found; waits for it.
+        """Answer of the worker; waits for it.
 
         raises: Died; FlatMapperError as it was raised there.
         """

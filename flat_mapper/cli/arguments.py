@@ -45,7 +45,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace | None:
 
 
 def _now(argv: Sequence[str]) -> str:
-    """What stands in the place of a command that there was; nothing of other words."""
+    """Words about what stands in the place of a command that there was; nothing of other words."""
     match argv:
         case ["reproduce", "search", *_]:
             return "it is now python -m studies.simulator --search, from the project's root"

@@ -164,7 +164,7 @@ def _answer(
 
 
 def _for_timeloop(found: Evaluation | SearchResult | Comparison | Front) -> str:
-    """What was written for Timeloop: a line for each mapping."""
+    """Files that were written for Timeloop: a line for each mapping."""
     from flat_mapper.reports.files import told_text
 
     if isinstance(found, Evaluation | SearchResult):

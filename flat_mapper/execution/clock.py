@@ -394,7 +394,7 @@ class _Left:
         return cls(*(inf if rate is None else rate - taken for rate, taken in ports))
 
     def rate(self, words: Words) -> float:
-        """How often in a cycle so many words may be read and written."""
+        """Times a cycle that so many words may be read and written."""
         read, write = words
         ports = ((self.read, read), (self.write, write), (self.shared, read + write))
         rate = min(left / n for left, n in ports if n)

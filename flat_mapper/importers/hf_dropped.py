@@ -1,4 +1,4 @@
-"""What an import of a Hugging Face model leaves out of its problem: named, never silent.
+"""Parts that an import of a Hugging Face model leaves out of its problem: named, never silent.
 
 Three kinds: parts that a family always has and a problem does not (`_ALWAYS`, with what its
 modeling file does where the key is missing); keys whose meaning is known (`_KEYS`); and every other
@@ -124,7 +124,7 @@ _ALWAYS: Mapping[str, Callable[[Section], Iterator[str]]] = {
 
 
 def dropped_parts(outer: Section, config: Section, kind: str, stack: Stack) -> tuple[str, ...]:
-    """What is not in the problem of a model's part, a line each.
+    """Parts that are not in the problem of a model's part, a line each.
 
     outer: the whole file; config: the section of the part, which may be the same.
     """

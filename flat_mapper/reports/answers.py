@@ -159,7 +159,7 @@ class SearchResult(_Priced):
 
 
 def _reached(result: Result, objective: str) -> float:
-    """What a result has of an objective: s, pJ or J s."""
+    """Value of a result under an objective: s, pJ or J s."""
     return {"latency": result.latency_s, "energy": result.energy_pj}.get(objective, result.edp_js)
 
 

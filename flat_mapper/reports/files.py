@@ -49,7 +49,7 @@ def record_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
 
 
 def told(answer: Evaluation | SearchResult) -> dict[str, TimeloopFiles]:
-    """What `record_files` has for Timeloop, by the folder of a kind of layers."""
+    """Files of `record_files` for Timeloop, by the folder of a kind of layers."""
     return {
         name: told_of(part.workload, part.result, _lowered(part))
         for name, part in _kinds(answer).items()

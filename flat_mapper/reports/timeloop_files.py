@@ -104,7 +104,7 @@ class TimeloopFiles:
 
 
 def told_of(workload: Workload, result: Result, lowering: Lowering) -> TimeloopFiles:
-    """What Timeloop will say of the folders of an answer."""
+    """Words about what Timeloop will say of the folders of an answer."""
     assert result.ert is not None
     own = {stats.einsum: stats for stats in result.einsums}
     apart: dict[str, float] = {
@@ -156,7 +156,7 @@ def _apart(workload: Workload, one: Asked, own: EinsumStats, said: EinsumStats) 
 
 
 def _otherwise(workload: Workload, one: Asked, own: EinsumStats) -> list[str]:
-    """What Timeloop counts otherwise than the model, of one Einsum."""
+    """Quantities that Timeloop counts otherwise than the model, of one Einsum."""
     einsum, found = workload.einsum(own.einsum), []
     bits = f"{one.arch.levels[0].word_bits} bits"
     found += [

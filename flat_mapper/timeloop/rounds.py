@@ -1,4 +1,4 @@
-"""What Timeloop is asked of a mapping: every Einsum as one problem, whole or a round of cores.
+"""Questions for Timeloop about a mapping: every Einsum as one problem, whole or a round of cores.
 
 On one array an Einsum is a problem over its full sizes. Tiles that are given out to many cores are
 none: cores take them one after another. As long as all tiles are equal they do so in rounds, and do
@@ -125,7 +125,7 @@ class Round:
 def asked_of(
     workload: Workload, platform: Platform, fused: FusedMapping
 ) -> tuple[tuple[Asked, ...], dict[str, str]]:
-    """What Timeloop is asked, and of what it cannot be asked the reason, by the group's Einsums."""
+    """Questions for Timeloop, and the reason for what cannot be asked, by the group's Einsums."""
     if workload.mask:
         names = " + ".join(fused.einsum_mappings)
         condition = "no mask: Timeloop's loops are as long for every query"
@@ -288,7 +288,7 @@ def _spread(
 
 
 def timeloop_stats(asked: Asked, ert: Ert, prices: Workload) -> EinsumStats:
-    """What timeloop-model says of one question: counts of words of one width, a cycle each.
+    """Answer of timeloop-model to one question: counts of words of one width, a cycle each.
 
     prices: the workload whose widths and operations the energy of a compute is that of.
     It lacks only what no rule tells: the idle units of a last pass (docs/validation.md).

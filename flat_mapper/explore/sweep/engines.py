@@ -157,7 +157,7 @@ class OnProcesses:
 
 
 class _Serve:
-    """What a process answers batches with; it keeps the prices of the last chip."""
+    """Function by which a process answers batches; it keeps the prices of the last chip."""
 
     def __init__(self, answer: AnswerBatch) -> None:
         self.here = Here(answer)

@@ -1,4 +1,4 @@
-"""Which constants of an ONNX graph are worked out, and how many words each of them makes.
+"""Constants of an ONNX graph that are worked out, and the words that each of them makes.
 
 The library's own reference computes them; here stands what it may be asked, so that a node of some
 bytes does not make words by the thousand million.

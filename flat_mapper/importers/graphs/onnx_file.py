@@ -87,7 +87,7 @@ def _set_sizes(model: Any, where: str, sizes: Mapping[str, int]) -> None:
 
 
 def _name(node: Any) -> str:
-    """What a node is called."""
+    """Name of a node."""
     return str(node.name or next(iter(node.output), "") or node.op_type).removeprefix("node_")
 
 

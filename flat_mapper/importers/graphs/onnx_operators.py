@@ -50,7 +50,7 @@ class Step:
         return None if found is None else [int(n) for n in np.ravel(found)]
 
     def made(self, inputs: Sequence[Value]) -> Sequence[Any]:
-        """What the node makes; inputs: its operands that are words."""
+        """Result of the node; inputs: its operands that are words."""
         arguments = ARGUMENTS.get(self.call.said)
         found = arguments(self) if arguments else self.call
         if found is NotImplemented:

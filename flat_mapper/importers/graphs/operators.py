@@ -92,7 +92,7 @@ class Call:
         return value
 
     def made(self, inputs: Sequence[Value]) -> Sequence[Any]:
-        """What the call makes: by its handler, or cut from its inputs."""
+        """Result of the call: by its handler, or cut from its inputs."""
         handler = HANDLERS.get(self.kind)
         found = handler(self) if handler else NotImplemented
         if found is NotImplemented:

@@ -68,7 +68,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedGraph:
-    """What an archive says of a model.
+    """Facts that an archive has of a model.
 
     inputs: (name in the graph, parameter, buffer, constant or input, name outside), in order.
     """

@@ -1,4 +1,4 @@
-"""What ATen's functions make of constants, such as masks and angles, worked out with numpy.
+"""Results of ATen's functions of constants, such as masks and angles, worked out with numpy.
 
 Only what is listed here is ever called, and only where what it makes is small.
 """

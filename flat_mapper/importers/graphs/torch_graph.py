@@ -117,7 +117,7 @@ class _Walk:
         return fixed
 
     def _call(self, node: Node) -> Sequence[Any]:
-        """What a call makes."""
+        """Result of a call."""
         values = [self._value(a) for a in node.values]
         named = {key: self._value(a) for key, a in node.named.items()}
         given = [*values, *named.values()]

@@ -1,4 +1,4 @@
-"""Which tensors may stay at a private level while other Einsums have their turn."""
+"""Tensors that may stay at a private level while other Einsums have their turn."""
 
 from __future__ import annotations
 

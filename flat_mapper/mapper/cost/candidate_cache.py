@@ -128,7 +128,7 @@ def _kind(space: EinsumSpace) -> object:
 
 
 def _asked(rule: SlotRule) -> object:
-    """What a rule asks of the loops at its node."""
+    """Conditions of a rule on the loops at its node."""
     factors, at_most = tuple(rule.factors.items()), tuple(rule.at_most.items())
     return rule.node, factors, at_most, rule.innermost, rule.x, rule.y
 

@@ -1,4 +1,4 @@
-"""What no mapping of a question is below: the one place where an answer's bounds are made.
+"""Bounds that no mapping of a question is below: the one place where an answer's bounds are made.
 
 A bound that is stated is one of all that the question leaves open: the forms of a softmax and its
 keys in parts, what corrects partial results or needs no correction, schedules, partitions, tiles.

@@ -139,7 +139,7 @@ def _beside(one: _Seen, every: Sequence[_Seen]) -> Iterator[tuple[frozenset[str]
 
 @dataclass(frozen=True, kw_only=True)
 class _Eyes:
-    """What the model sees of a group's orders."""
+    """All that the model sees of a group's orders."""
 
     workload: Workload
     platform: Platform
@@ -204,7 +204,7 @@ class _Eyes:
         return alone and self.group.declared and not staged
 
     def _waits(self, first: str, last: str) -> frozenset[str]:
-        """What nothing overlaps of the first Einsum's inputs and of the last one's output."""
+        """Streams that nothing overlaps: of the first Einsum's inputs and of the last one's output."""
         policy = self.mapspace.policy
         inputs = {a.tensor for a in self.workload.einsum(first).inputs}.intersection(self.outside)
         if not self.by_staging:
@@ -215,7 +215,7 @@ class _Eyes:
         return frozenset(t for t in inputs | output if self._streams(t))
 
     def seen(self, names: tuple[str, ...]) -> _Seen | None:
-        """What the model sees of an order; None where phases have none such."""
+        """All that the model sees of an order; None where phases have none such."""
         workload, policy, behind = self.workload, self.mapspace.policy, 0
         level = shared_level(self.platform).name
         inside = self.mapspace.fusion.intermediates or self.workload.absent
@@ -241,7 +241,7 @@ class _Eyes:
         )
 
     def _place(self, tensors: Sequence[str]) -> _Place:
-        """What a place takes: of intermediates that are alike no matter which."""
+        """Contents of a place: of intermediates that are alike no matter which."""
         workload = self.workload
         kinds = Counter(t if t in self.outside else self._kind(t) for t in tensors)
         alike = len({workload.every_width(t) for t in tensors}) == 1
@@ -304,7 +304,7 @@ class _Eyes:
                 yield [tuple((i, j) if first else (j, i) for j in own if j != i) for i in ends]
 
     def _chosen(self, before: Sequence[int], choices: Sequence[list[Edges]]) -> Iterator[list[int]]:
-        """What every Einsum waits for, under each combination of choices that has an order."""
+        """Predecessors of every Einsum, under each combination of choices that has an order."""
         if not choices:
             yield list(before)
             return
