@@ -204,7 +204,7 @@ class _Eyes:
         return alone and self.group.declared and not staged
 
     def _waits(self, first: str, last: str) -> frozenset[str]:
-        """Streams that nothing overlaps: of the first Einsum's inputs and of the last one's output."""
+        """Streams that nothing overlaps, of the first Einsum's inputs and the last one's output."""
         policy = self.mapspace.policy
         inputs = {a.tensor for a in self.workload.einsum(first).inputs}.intersection(self.outside)
         if not self.by_staging:
