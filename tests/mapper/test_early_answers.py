@@ -29,6 +29,13 @@ def test_no_bound_is_above_another_answer(seed: int) -> None:
     holds(seed, 5)
 
 
+def test_keys_that_are_too_few_to_be_cut_leave_no_tile_and_an_answer() -> None:
+    """Two keys in two parts, a core each: an online softmax that corrects has nothing to cut."""
+    case = early_question(110)
+    what = case.workload, case.platform, case.mapspace, case.ert
+    assert isinstance(fm.search(*what, objective="edp"), SearchResult)
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(100, 160))
 def test_no_bound_of_600_early_answers_is_above_another_answer(seed: int) -> None:

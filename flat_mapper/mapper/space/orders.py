@@ -64,6 +64,8 @@ def orders_of_tiles(
 
     orders: of `dram_orders`. grid: tiles, int64[R, n].
     """
+    if not grid.shape[1]:  # as where a core's keys are too few to be cut
+        return [(0, grid)]
     if fixed_shared_orders(problem):
         return _obeying(problem, orders, grid)
     if not problem.counted:  # they are few, one for each chain
