@@ -93,6 +93,7 @@ BROKEN: dict[str, Nodes] = {
     "a product of one": [node("MatMul", ["x"], "y")],
     "a Gemm of nothing": [node("Gemm", ["x"], "y")],
     "a permutation beyond": [node("Transpose", ["x"], "y", perm=[0, 7])],
+    "a permutation that wraps": [node("Transpose", ["x"], "y", perm=[2, -3])],
     "nothing to join": [node("Concat", [], "y", axis=0)],
     "an operator of nobody": [
         onnx.helper.make_node("Foo", ["x"], ["y"], name="y", domain="nobody")

@@ -310,7 +310,7 @@ def _transposed(call: Call) -> Made:
     value = call.words(call.values[0])
     order = list(range(len(value.dims)))
     if call.kind == "permute":
-        order = [i % len(order) for i in call.values[1]]
+        order = [order[i] for i in call.values[1]]
     else:
         one, other = call.values[1:3] if call.kind == "transpose" else (0, 1)
         order[one], order[other] = order[other], order[one]
