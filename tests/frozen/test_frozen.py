@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from frozen.frozen import answer, faults, recorded
+from frozen_answers import answer, faults, recorded
 
 ROWS = recorded()
 QUICK = slice(0, 40, 5)  # single arrays, no partitions

@@ -1,9 +1,9 @@
 """Answers that hold from one version to the next: values and proofs, never counts of work.
 
-    PYTHONPATH=tests python -m frozen.frozen > tests/frozen/answers.jsonl
+    python tests/frozen/frozen_answers.py > new.jsonl
 
-answers every line of questions.txt anew, a line of JSON each; a line that changes on purpose says
-why in docs of the change, and keeps its `why`.
+answers every line of questions.txt anew, a line of JSON each, to be held beside answers.jsonl. A line
+that changes on purpose says why there.
 """
 
 from __future__ import annotations
