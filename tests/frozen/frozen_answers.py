@@ -2,8 +2,8 @@
 
     python tests/frozen/frozen_answers.py > new.jsonl
 
-answers every line of questions.txt anew, a line of JSON each, to be held beside answers.jsonl. A line
-that changes on purpose says why there.
+answers every line of questions.txt anew, a line of JSON each, to be held beside answers.jsonl. What
+changes on purpose says why there.
 """
 
 from __future__ import annotations
