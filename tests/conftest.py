@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,10 @@ from flat_mapper.spec import answers
 from flat_mapper.workload.graph import Workload
 
 GOLDEN = Path(__file__).parent / "golden"
+
+# In the background of a script, and below nohup, Ctrl-C is ignored; tests send it, children too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example may take as long as the machine is busy: no clock decides whether a law holds.
 settings.register_profile(
