@@ -25,8 +25,6 @@ from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_ou
 from flat_mapper.mapper.space.runs import inner_orders
 from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions, FactorGrid
 
-Dropped = Callable[[CandidateBlock, Ints], None]  # a block, and some of its candidates
-
 
 class TooMany(Exception):
     """More candidates than the caller can use."""
