@@ -16,6 +16,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.progress import Progress, part_of
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.objective import Objective
@@ -29,8 +30,6 @@ from flat_mapper.reports.answers import SearchResult, joined
 from flat_mapper.reports.layers import reread_note, sequences_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import seen
-
-SAME = 1e-9  # chosen: relative; products of floats that should be equal differ by less
 
 
 def best_of_layers(
@@ -127,7 +126,7 @@ def edp_gap(results: list[Result]) -> float:
     total = sum(r.latency_s for r in results) * sum(r.energy_pj for r in results)
     least = sum(sqrt(r.latency_s * r.energy_pj) for r in results) ** 2
     gap = total / least - 1
-    return gap if gap > SAME else 0.0
+    return gap if gap > EQUAL else 0.0
 
 
 def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from math import ceil, prod
+from math import prod
 from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
@@ -23,6 +23,7 @@ from flat_mapper.backends.accelforge import expected_actions
 from flat_mapper.backends.accelforge_lowering import NotExpressibleError
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.base.table import Printed, grid
+from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
 from flat_mapper.cost_model.chip.tile import tile_cost
@@ -584,8 +585,8 @@ def _round_of(
     rounds, name = one.rounds, expected.einsum
     yield Difference(*who, "", "", "computes", chip.computes, rounds * answer.computes)
     # Timeloop counts a cycle an operation.
-    cycles = ceil(rounds * answer.compute_cycles * chip.cycles_per_compute - 1e-9)
-    yield Difference(*who, "", "", "compute_cycles", ceil(chip.compute_cycles - 1e-9), cycles)
+    cycles = whole_cycles(rounds * answer.compute_cycles * chip.cycles_per_compute)
+    yield Difference(*who, "", "", "compute_cycles", whole_cycles(chip.compute_cycles), cycles)
     names = [level.name for level in one.arch.levels]
     outside = names[: names.index(one.level)]
     kept = {t for level in outside[1:] for t in one.nest.kept_at(level)}

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.backends.referee import Disagreement
+from flat_mapper.base.tolerance import CYCLES, EQUAL
 from flat_mapper.cost_model.result import GroupStats, Result
 from flat_mapper.execution.result import Executed
 
-ROUNDING = 1e-9  # relative, of float64
 # Einsum, level, tensor, words read and written, instances
 Counted = tuple[str, str, str, float, float, int]
 
@@ -153,7 +153,7 @@ def _too_much(
         ("shared", level.shared_words_per_cycle, read + written),
     )
     for port, rate, words in ports:
-        if rate is not None and words > rate * cycles * (1 + ROUNDING) + ROUNDING:
+        if rate is not None and words > rate * cycles * (1 + EQUAL) + CYCLES:
             yield Overdrawn(group.names, level.name, port, words, rate, cycles)
 
 

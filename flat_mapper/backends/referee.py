@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from math import ceil, isclose
 
+from flat_mapper.base.tolerance import EQUAL, whole_cycles
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
 from flat_mapper.execution.result import Executed, ExecutedGroup
 
-ROUNDING = 1e-9  # of cycles: float64's, under the model's rounding up to whole ones
 UPPER = "a remainder: Timeloop counts idle units and some shorter last passes as full"
 
 
@@ -77,7 +77,7 @@ def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:
             if got != said * instances:
                 yield Disagreement(stats.einsum, level, tensor, quantity, got / instances, said)
     cycles = executed.compute_cycles[stats.einsum]
-    if not isclose(cycles, stats.compute_cycles, rel_tol=ROUNDING):
+    if not isclose(cycles, stats.compute_cycles, rel_tol=EQUAL):
         yield Disagreement(stats.einsum, "", "", "compute cycles", cycles, stats.compute_cycles)
 
 
@@ -94,6 +94,6 @@ def _group(group: ExecutedGroup, stats: GroupStats) -> Iterator[Disagreement]:
                 alive.words,
                 said,
             )
-    least = ceil(group.cycles - ROUNDING * max(1.0, group.cycles))
+    least = whole_cycles(group.cycles * (1 - EQUAL))
     if not least <= stats.cycles <= ceil(group.cycles + stats.slack_cycles):
         yield Disagreement(where, "", "", "cycles", group.cycles, stats.cycles)

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 nothing feasible, 2 bad input or usage, 3 a backend is mis
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import signal
@@ -97,9 +96,6 @@ def _run(argv: Sequence[str]) -> int:
     name = arguments.command.replace("-", "_")
     with uninterrupted():
         home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")
-    if not gc.isenabled():
-        gc.freeze()
-        gc.enable()
     with _tools(arguments):
         code = int(getattr(home, f"{name}_command")(arguments))
     sys.stdout.flush()
@@ -148,7 +144,6 @@ def run() -> int:
     A character that the terminal's encoding lacks prints as `?`; a closed stdout stays silent.
     """
     _open_streams()
-    gc.disable()  # until all modules are read: what they make stays, so no look through it pays
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from math import prod
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.latency import Outside, Words, only_dram, transfer_cycles
 from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
@@ -164,7 +165,7 @@ def alone(terms: GroupTerms, platform: Platform) -> GroupStats:
         ideal_cycles=terms.ideal,
         transfer_cycles={**outside.by_name(terms.moved), **terms.inside},
         cold_start_cycles=latency.exposed,
-        cycles=ceil(latency.cycles + latency.exposed - 1e-9),
+        cycles=whole_cycles(latency.cycles + latency.exposed),
         bottleneck=latency.bottleneck,
         buffer=terms.buffer,
         slack_cycles=latency.slack,

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, NoReturn, get_args
 from flat_mapper.base import units
 from flat_mapper.base.errors import MissingResult
 from flat_mapper.base.table import Printed, grid
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.reports.text import busy_text, left_out_text
 from flat_mapper.workload.graph import Workload
@@ -42,7 +43,7 @@ class Target:
     def reached(self, value: float) -> bool:
         """True if so much is enough."""
         beyond = value <= self.value if self.latency else value >= self.value
-        return beyond or isclose(value, self.value, rel_tol=1e-12)
+        return beyond or isclose(value, self.value, rel_tol=EQUAL)
 
     def excluded(self, trial: Trial) -> bool:
         """True if no mapping of a trial can reach it, by the bound of its search."""

@@ -32,6 +32,7 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.explore.need_result import QUANTITIES, Need, Quantity, Target, Trial, Unreached
@@ -126,7 +127,7 @@ def _counted(trials: _Trials, chip: Cores) -> Need | Unreached:
         if not target.reached(peak(most)):
             return None
         # All cores together do at least what one does.
-        low, high = max(0, ceil(peak(1) / target.value * (1 - 1e-9)) - 1), most
+        low, high = max(0, ceil(peak(1) / target.value * (1 - EQUAL)) - 1), most
         while high - low > 1:
             middle = min((low + high) // 2, max(2 * low, low + 1))
             low, high = (low, middle) if target.reached(peak(middle)) else (middle, high)

@@ -14,6 +14,7 @@ from math import isclose, prod
 import numpy as np
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.tolerance import CYCLES, EQUAL
 from flat_mapper.cost_model.chip.tile import LEVEL, TileCost, extended, tile_cost
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.schedule import Latency
@@ -21,8 +22,6 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.tiles import CoreView, GivenTiles, IntArray
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
-
-EXACT = 1e-12  # relative; rounding of float64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +117,7 @@ def _on_line(ends: tuple[Latency, Latency], more: Sequence[int], at: int) -> Lat
 
 def _alike(a: Latency, b: Latency) -> bool:
     pairs = ((a.cycles, b.cycles), (a.exposed, b.exposed), (a.slack, b.slack))
-    near = all(isclose(x, y, rel_tol=EXACT, abs_tol=1e-9) for x, y in pairs)
+    near = all(isclose(x, y, rel_tol=EQUAL, abs_tol=CYCLES) for x, y in pairs)
     return near and a.bottleneck == b.bottleneck
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from math import ceil
 
 import numpy as np
 
 from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.chip.classes import PricedTiles
 from flat_mapper.cost_model.chip.rounds import given, runs_of
 from flat_mapper.cost_model.latency import Outside, Source
@@ -346,7 +346,7 @@ class GroupOnCores:
             ideal_cycles={},
             transfer_cycles={},
             cold_start_cycles=factor * timed.cold / self.at_work + launch,
-            cycles=ceil(factor * timed.longest + launch - 1e-9),
+            cycles=whole_cycles(factor * timed.longest + launch),
             bottleneck=max(timed.share, key=lambda name: timed.share[name]),
             buffer=self.priced.cost(0).terms.buffer,
             slack_cycles=factor * timed.slack,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from math import ceil
 from typing import Any
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
+from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.tile import TileCost
 from flat_mapper.cost_model.einsum import tensor_energy
@@ -51,7 +51,7 @@ def chip_group(on: GroupOnCores, stats: Sequence[EinsumStats]) -> GroupStats:
         transfers[name] = on.priced.total(partial(_inside, name)) / on.at_work
     group = on.stats()
     busiest = max(transfers, key=lambda name: transfers[name])
-    least = ceil(transfers[busiest] - 1e-9)
+    least = whole_cycles(transfers[busiest])
     # Tiles take no less than their words do; a kernel's factor below 1 makes no port faster.
     if on.facts.factor < 1 and least > group.cycles:
         group = replace(group, cycles=least, bottleneck=busiest)
@@ -74,7 +74,7 @@ def _einsum(on: GroupOnCores, ert: Ert, position: int) -> EinsumStats:
     first, total = on.priced.cost(0).stats[position], on.tiles.count
     arch = on.platform.path(on.workload.einsum(first.einsum).unit)
     cycles = on.priced.total(lambda cost: cost.stats[position].compute_cycles)
-    compute = ceil(cycles / on.at_work - 1e-9)
+    compute = whole_cycles(cycles / on.at_work)
     stats = replace(
         first,
         computes=on.priced.total(lambda cost: cost.stats[position].computes),
@@ -115,7 +115,7 @@ def _level(
     most = max((t.utilized_instances for t in tensors), default=1)
     reads = sum(t.words_read * t.utilized_instances for t in tensors) / most
     writes = sum(t.words_written * t.utilized_instances for t in tensors) / most
-    cycles = max(compute, ceil(float(transfer_cycles(level, reads, writes)) - 1e-9))
+    cycles = max(compute, whole_cycles(float(transfer_cycles(level, reads, writes))))
     return LevelStats(
         level=level.name,
         cycles=cycles,

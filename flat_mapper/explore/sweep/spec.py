@@ -24,6 +24,7 @@ from math import log, prod
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.spec.document import (
     Section,
     checked,
@@ -282,7 +283,7 @@ def _range(section: Section, where: str) -> Sequence[InputValue]:
     if log(last / first) / log(factor) > MAX_LISTED:
         raise SpecError(f"{where}: expected at most {MAX_LISTED} values, got more; use step")
     exact = float(first)
-    while exact <= last * (1 + 1e-12):
+    while exact <= last * (1 + EQUAL):
         if not values or round(exact) > values[-1]:
             values.append(round(exact))
         exact *= factor

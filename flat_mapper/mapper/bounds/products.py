@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from itertools import combinations
 from math import inf, sqrt
 
+from flat_mapper.base.tolerance import EQUAL
+
 Line = tuple[float, float, float]
 Point = tuple[float, float]  # cycles and pJ
 OUTSIDE = 1e-9  # chosen: by so much rounding may put a corner outside
-SAME = 1e-12  # rounding of float64
 TILT = 0.01  # chosen: by so much a weight leaves the chord, where a better point may yet be found
 
 
@@ -44,7 +45,7 @@ def next_weight(lines: Sequence[Line], points: Sequence[Point]) -> tuple[float, 
     corners = [
         (x * y, x)
         for x, y, pair in _corners(lines)
-        if x * y < top * (1 - SAME) and not any(_meet_at(pair, point) for point in points)
+        if x * y < top * (1 - EQUAL) and not any(_meet_at(pair, point) for point in points)
     ]
     if not corners:
         return None
@@ -56,14 +57,14 @@ def next_weight(lines: Sequence[Line], points: Sequence[Point]) -> tuple[float, 
         if inside <= 0 or not w:
             continue  # nowhere on this line is the product so large
         ends = [(total + sign * sqrt(inside)) / (2 * w) for sign in (-1, 1)]
-        if ends[1] <= x * (1 + SAME):
+        if ends[1] <= x * (1 + EQUAL):
             low = max(low, ends[1])
-        if ends[0] >= x * (1 - SAME):
+        if ends[0] >= x * (1 - EQUAL):
             high = min(high, ends[0])
     weight = top / (low * high)
-    if high == most and all(energy > lines[1][2] * (1 + SAME) for _, energy in points):
+    if high == most and all(energy > lines[1][2] * (1 + EQUAL) for _, energy in points):
         weight *= 1 - TILT
-    elif low == least and all(cycles > least * (1 + SAME) for cycles, _ in points):
+    elif low == least and all(cycles > least * (1 + EQUAL) for cycles, _ in points):
         weight *= 1 + TILT
     sums = (weight * cycles + top / cycles for cycles in (low, high) if 0 < cycles < inf)
     return weight, max(sums, default=inf) * (1 + OUTSIDE)
@@ -85,4 +86,4 @@ def _corners(lines: Sequence[Line]) -> list[tuple[float, float, tuple[Line, Line
 
 def _meet_at(pair: tuple[Line, Line], point: Point) -> bool:
     """True if a point lies on two lines, which so meet there and nowhere else."""
-    return all(a * point[0] + b * point[1] <= least * (1 + SAME) for a, b, least in pair)
+    return all(a * point[0] + b * point[1] <= least * (1 + EQUAL) for a, b, least in pair)

@@ -10,6 +10,7 @@ from itertools import groupby, product
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.ends import (
     KnownEnds,
@@ -393,4 +394,4 @@ def _cycles(
         if problem.takes_turns or problem.group.schedule != "sequential":
             found = found + dram.waits * exposed
     # The sums that cycles come from are off in the last bits.
-    return rounded(dram, found * (1 - 1e-14))
+    return rounded(dram, found * (1 - LOST))

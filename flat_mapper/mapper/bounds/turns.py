@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds
@@ -21,8 +22,6 @@ from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
-
-LAST_BITS = 1e-14  # by which differences of what is moved in full may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class _Port:
     def least(self, low: Floats, full: Floats, often: Floats | float) -> Floats:
         """Cycles of so many passes; low: of one pass. full: what it is a difference of."""
         first = self.first * (often if self.masked else 1.0)
-        return often * (low - LAST_BITS * full) - first
+        return often * (low - LOST * full) - first
 
 
 @dataclass(frozen=True, slots=True)

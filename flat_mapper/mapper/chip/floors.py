@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import ceil, prod
+from math import prod
 
 from flat_mapper.arch.cores import boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, Beside, MemoryLevel, Platform
+from flat_mapper.base.tolerance import LOST, whole_cycles
 from flat_mapper.cost_model.latency import port_loads, transfer_cycles
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
@@ -329,7 +330,7 @@ def at_border(platform: Platform, workload: Workload, names: tuple[str, ...]) ->
 
 def whole(cycles: float) -> float:
     """Cycles of a group in all, which are whole; their sums are off in the last bits."""
-    return float(ceil(cycles * (1 - 1e-14) - 1e-9))
+    return float(whole_cycles(cycles * (1 - LOST)))
 
 
 def border_words(workload: Workload, names: tuple[str, ...], dram: str) -> tuple[float, float]:

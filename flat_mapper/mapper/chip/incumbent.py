@@ -8,6 +8,7 @@ from math import inf
 
 import numpy as np
 
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.group.incumbent import NONE, Costs
 from flat_mapper.mapper.group.objective import Goal, better, better_pair
@@ -78,7 +79,7 @@ class ChipIncumbent:
 
     def _of_use(self, least: Costs) -> bool:
         """True if costs of the chip that are known at least may be better than the best."""
-        equal = self.value(least) >= self.value(self.best) * (1 - 1e-12)
+        equal = self.value(least) >= self.value(self.best) * (1 - EQUAL)
         return better_pair(self.goal, least, self.best) and not (equal and least[1] >= self.frugal)
 
     def take(self, slot: int, solution: GroupSolution) -> None:
@@ -94,7 +95,7 @@ class ChipIncumbent:
             self.loose = min(self.loose, bound)
             return
         costs = self.price(solution)
-        if costs is None or self.value(costs) > bound * (1 + 1e-12):
+        if costs is None or self.value(costs) > bound * (1 + EQUAL):
             self.loose = min(self.loose, bound)
         if costs is not None and better_pair(self.goal, costs, self.best):
             self.best, self.frugal = costs, energy

@@ -12,11 +12,10 @@ from math import ceil
 
 from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import Beside, MemoryLevel, MovedRows, Platform
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.energy.tables import Ert
-
-ROUNDING = 1e-12  # of rounding: rows are not rounded up for it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ class Way:
             level = on.between.get(t, dram)
             if ert is not None:
                 read, _, update = (pj / largest for pj in ert.actions(level.name))
-                times = max(largest - on.saved_reads(t), 0.0) * (1 - ROUNDING)
+                times = max(largest - on.saved_reads(t), 0.0) * (1 - EQUAL)
                 rows[t] = MovedRows(
                     row_words=level.row_words,
                     read_pj=read,
@@ -74,7 +73,7 @@ def _brought_pj(on: GroupOnCores, ert: Ert) -> float:
     total = 0.0
     for tensor, words in on.outer_words.items():
         for level, action in ((on.platform.dram, 0), (on.between[tensor], 1)):
-            rows = ceil(words / level.row_words * (1 - ROUNDING))
+            rows = ceil(words / level.row_words * (1 - EQUAL))
             total += rows * ert.actions(level.name)[action]
     return total
 

@@ -7,13 +7,14 @@ from functools import reduce
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.base.tolerance import CYCLES
 from flat_mapper.cost_model.latency import Amount, transfer_cycles
 from flat_mapper.mapper.space.candidates import Floats
 
 
 def rounded(dram: MemoryLevel, cycles: Floats) -> Floats:
     """Cycles rounded up, where what a group takes is; sums may be off in their last bits."""
-    return np.ceil(cycles - 1e-9) if dram.whole_cycles else cycles
+    return np.ceil(cycles - CYCLES) if dram.whole_cycles else cycles
 
 
 def weight_of(dram: MemoryLevel, tensor: str, words: Floats | float) -> Floats | float:

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from flat_mapper.base.tolerance import LOST
 from flat_mapper.mapper.bounds.ends import busy_cycles
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.stays import may_stay_over
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.bounds.turns import LAST_BITS, TurnBounds, UnderTiles
+from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.promise import Chance, EinsumUnder
@@ -83,7 +84,7 @@ class FusedBounds:
             for may, pair in zip(stays, turns, strict=True)
         ]
         busy = busy_cycles(self.problem, shortest, outers.turns) + outers.waits
-        busy = rounded(self.problem.platform.dram, busy * (1 - LAST_BITS))
+        busy = rounded(self.problem.platform.dram, busy * (1 - LOST))
         cycles, weighted = np.maximum(outers.cycles, busy), list[Floats]()
         for slope in self.incumbent.slopes(cycles, energy):
             total = outers.staged + slope * outers.waits
@@ -252,7 +253,7 @@ class FusedBounds:
                     sum(some) - some[i] + more + w * waits
                     for w, some in zip(slopes, lows, strict=True)
                 ],
-                slack=(sum(busy) - busy[i] + waits) * (1 - LAST_BITS),
+                slack=(sum(busy) - busy[i] + waits) * (1 - LOST),
                 streamed=float(one.turns[i, 0]),
             )
             for i in range(len(self.tiles))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from flat_mapper.base.tolerance import EQUAL, LOST
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.objective import Goal, best_index, better, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
@@ -117,7 +118,7 @@ class GoalIncumbent:
         found = np.zeros(np.shape(sums[0]), np.bool_)
         slopes = self.slopes(cycles, energy)
         for goal, slope, best, own in zip(self.goals, slopes, self.aspired, sums, strict=True):
-            found |= own <= goal.limit(slope, cycles, energy, best) * (1 + 1e-12)
+            found |= own <= goal.limit(slope, cycles, energy, best) * (1 + EQUAL)
         return found
 
     def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
@@ -170,9 +171,9 @@ class FrontIncumbent:
             return np.isfinite(cycles) & np.isfinite(energy)
         energy = self.goal.whole(cycles, energy)
         fast, least = self._staircase()
-        position = np.searchsorted(fast, cycles * (1 + 1e-12), side="right") - 1
+        position = np.searchsorted(fast, cycles * (1 + EQUAL), side="right") - 1
         limit = np.where(position < 0, np.inf, least[np.maximum(position, 0)])
-        return energy < limit * (1 - 1e-12)
+        return energy < limit * (1 - EQUAL)
 
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
         """A front has no one weight."""
@@ -196,16 +197,16 @@ class FrontIncumbent:
         whole = self.goal.whole(cycles, energy)
         order = np.lexsort((whole, cycles))
         lowest = np.minimum.accumulate(np.concatenate([[np.inf], whole[order]]))[:-1]
-        new = order[whole[order] < lowest * (1 - 1e-12)]
+        new = order[whole[order] < lowest * (1 - EQUAL)]
         return [(0, int(i)) for i in new[self.can_improve(cycles[new], energy[new])]]
 
     def take(self, slot: int, solution: GroupSolution) -> None:
         """Add a point, and drop those that it dominates."""
-        limit = self._whole(solution) * (1 - 1e-12)
+        limit = self._whole(solution) * (1 - EQUAL)
         self.solutions = [
             s
             for s in self.solutions
-            if s.cycles < solution.cycles * (1 - 1e-12) or self._whole(s) < limit
+            if s.cycles < solution.cycles * (1 - EQUAL) or self._whole(s) < limit
         ] + [solution]
         self._stairs = None
 
@@ -260,7 +261,7 @@ class KnownGroup:
     def is_open(self, goal: Goal) -> bool:
         """True if a search may tell more of its cost under a goal."""
         done = goal in self.exact or goal in self.stuck
-        return not done and self.lower(goal) < self.upper(goal) * (1 - 1e-12)
+        return not done and self.lower(goal) < self.upper(goal) * (1 - EQUAL)
 
     def upper(self, goal: Goal) -> float:
         """Cost of the best known mapping under a goal."""
@@ -299,7 +300,7 @@ def beside_weights(
     for (w, low), (v, high) in product(light, heavy):
         found.append(low + (high - low) * (weight - w) / (v - w))
     most: Floats = reduce(np.fmax, map(np.asarray, found))
-    return most * (1 - 1e-14)
+    return most * (1 - LOST)
 
 
 def goal_value(goal: Goal, costs: Costs) -> float:

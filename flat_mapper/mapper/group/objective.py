@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.mapper.space.candidates import Bools, Floats
 
 Objective = Literal["latency", "energy", "edp"]
@@ -36,7 +37,7 @@ class Goal:
         """Value that is minimised; energy: dynamic, here and in all methods."""
         whole = self.whole(cycles, energy)
         if self.is_limited:
-            over = (cycles > self.most_cycles * (1 + 1e-12)) | (whole > self.most_pj * (1 + 1e-12))
+            over = (cycles > self.most_cycles * (1 + EQUAL)) | (whole > self.most_pj * (1 + EQUAL))
             return np.where(over, np.inf, self.free.first(cycles, energy))
         if self.kind == "latency":
             return cycles
@@ -101,7 +102,7 @@ class Goal:
 def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Bools:
     """True if lower bounds on costs can improve on the best (cycles, energy) so far.
 
-    Sums of floats that should be equal differ in their last bits: within 1e-12 they are equal.
+    Sums of floats that should be equal differ in their last bits: within EQUAL they are equal.
     """
     if np.shape(cycles) != np.shape(energy):
         cycles, energy = np.broadcast_arrays(cycles, energy)
@@ -110,7 +111,7 @@ def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]
         return np.isfinite(cycles) & np.isfinite(energy) & (own < np.inf)
     pair = np.array(best[0]), np.array(best[1])
     value = float(goal.first(*pair))
-    tight = 1e-12 * abs(value)
+    tight = EQUAL * abs(value)
     found, near = np.asarray(own < value - tight), own <= value + tight
     # Ties are few: only they are worth a second look.
     if np.count_nonzero(near) > np.count_nonzero(found):
@@ -127,7 +128,7 @@ def _breaks_tie(
     found = np.zeros(len(cycles), np.bool_)
     equal = ~found
     for a, b in ((second, other[1]), (third, other[2])):
-        tight = 1e-12 * np.abs(b)
+        tight = EQUAL * np.abs(b)
         found = found | (equal & (a < b - tight))
         equal = equal & (np.abs(a - b) <= tight)
     return found

@@ -12,6 +12,7 @@ from dataclasses import replace
 from math import inf
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.evaluation import bound
 from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.energy.tables import Ert
@@ -22,8 +23,6 @@ from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
-
-TIGHT = 1e-12  # relative; sums that should be equal differ in their last bits
 
 
 def certified(
@@ -58,7 +57,7 @@ def certified(
         "edp": least.energy_pj * 1e-12 * seconds_once,
     }[objective]
     known = min(max(lowest, proven), reached)
-    optimal = known >= reached * (1 - TIGHT)
+    optimal = known >= reached * (1 - EQUAL)
     return Solution(
         workload=cascade,
         result=result,

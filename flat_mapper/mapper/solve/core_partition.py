@@ -19,6 +19,7 @@ from math import inf
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.progress import Progress, shortened
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.operations import operation_cycles
@@ -50,7 +51,6 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
 ENOUGH = 16_000  # chosen: mappings of a group that are priced before the search of tiles may end
-TIGHT = 1e-12  # sums that should be equal differ in their last bits
 DOUBLES = 2.0  # chosen: of steps; less than elsewhere, as a search of tiles goes on where it was
 LOOSE = 1.1  # chosen: times its bound from which a mapping that is known is improved first
 
@@ -98,7 +98,7 @@ class _Group:
     def settled(self, goal: Goal) -> bool:
         """True if no more is to be known."""
         done = goal in self.begun and all(one.done for one in self.begun[goal])
-        return done or self.least(goal) >= self.most(goal) * (1 - TIGHT)
+        return done or self.least(goal) >= self.most(goal) * (1 - EQUAL)
 
     def first(self, goal: Goal) -> None:
         """Some mapping soon."""
@@ -242,7 +242,7 @@ class _Search:
             best, chosen, of = self.shortest(lambda one: one.most(goal))
             path = _Path.of(of, chosen, goal) if best < inf else None
             doubt = [form.groups[g] for g in groups if not form.groups[g].settled(goal)]
-            proven = bound >= min(best * (1 - TIGHT), enough)
+            proven = bound >= min(best * (1 - EQUAL), enough)
             if not (doubt or proven or begun):  # no bound can be raised, but what is known improved
                 self.first(goal)
                 begun = True
@@ -255,7 +255,7 @@ class _Search:
                 if self.progress:
                     self.progress(bound / best, shortened(group.names))
                 self.budget.step()
-                lacks = group.least(goal) + (enough - bound) * (1 + TIGHT)
+                lacks = group.least(goal) + (enough - bound) * (1 + EQUAL)
                 until = min(lacks, self.wanted(goal, group, bound)) if doubt else inf
                 group.run(goal, until, best - self.beside(goal, group) if path else inf)
                 continue

@@ -12,6 +12,7 @@ import numpy as np
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.progress import Progress
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
@@ -132,4 +133,4 @@ def _kept(costs: Sequence[Costs], goal: Goal) -> list[int]:
     energy = goal.whole(cycles, energy)
     order = np.lexsort((np.arange(len(costs)), energy, cycles))
     lowest = np.concatenate([[np.inf], np.minimum.accumulate(energy[order])[:-1]])
-    return [int(i) for i in order[energy[order] < lowest * (1 - 1e-12)]]
+    return [int(i) for i in order[energy[order] < lowest * (1 - EQUAL)]]

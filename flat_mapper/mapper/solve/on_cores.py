@@ -20,6 +20,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
@@ -38,7 +39,7 @@ from flat_mapper.mapper.solve.certificate import certified, of_all_runs
 from flat_mapper.mapper.solve.limits import binding_limit, limited_goal
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping
-from flat_mapper.mapper.solve.tile_search import ENOUGH, EXACT, GroupOnTiles
+from flat_mapper.mapper.solve.tile_search import ENOUGH, GroupOnTiles
 from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapping.cores.view import core_count, core_platform
 from flat_mapper.mapping.space import GroupSpace, Mapspace, partitions
@@ -128,7 +129,7 @@ def fastest_within(
         enough=ENOUGH,
     )
     cycle = platform.matrix.cycle_seconds * workload.repeat
-    most = floor(seconds / cycle * (1 + EXACT)) + 0.5  # cycles are whole
+    most = floor(seconds / cycle * (1 + EQUAL)) + 0.5  # cycles are whole
     chosen, bound = _searched(question, workload, most)
     if chosen is None or isinstance(chosen, Infeasible):
         return Within(found=None, bound_s=bound * cycle)

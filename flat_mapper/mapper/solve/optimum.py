@@ -22,6 +22,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, part_of
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
@@ -48,8 +49,6 @@ GRANULES = (8, 16, 32)  # larger sizes that are tried are the next multiples of 
 # Chosen: cut back, a best mapping loses this power of the share in cycles and in energy each, where
 # both count; measured: in their product at most the power 1.16, not 2.
 SAVED = 0.75
-SLACK = 1e-9  # relative; of costs by which a known mapping is found again
-
 Question = tuple[Workload, Platform, Mapspace, Ert]
 
 
@@ -305,7 +304,7 @@ def _just_above(like: FusedMapping, what: Question) -> tuple[float, float] | Non
     if not isinstance(result, Result):
         return None
     cycles, pj = _costs(result)
-    return cycles * (1 + SLACK), pj * (1 + SLACK)
+    return cycles * (1 + EQUAL), pj * (1 + EQUAL)
 
 
 def _costs(result: Result) -> tuple[float, float]:
@@ -348,7 +347,7 @@ def best_inside(
         found.best.workload,
         found.best.result,
         objective,
-        proven=0.0 if found.budget.stopped else inf if value <= bound * (1 + SLACK) else bound,
+        proven=0.0 if found.budget.stopped else inf if value <= bound * (1 + EQUAL) else bound,
         mapspace_size=found.size,
         evaluated=found.evaluated,
         pruned={**known.pruned, "handed over otherwise": found.cut},

@@ -21,6 +21,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.progress import Progress, shortened
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
@@ -65,7 +66,6 @@ from flat_mapper.mapping.space import AnyGroups, GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
-TIGHT = 1e-12  # sums that should be equal differ in their last bits
 MOST_KEPT = 1_000_000  # chosen: candidates that are kept for other groups, 1 GB or so
 MOST_ROOTS = 1_000_000  # chosen: outer choices that are kept for other goals, 0.3 GB or so
 
@@ -159,7 +159,7 @@ class PartitionSearch:
         self._begin_all(goal)
         while True:
             best, lower = self._best(goal), self._lowest(goal)
-            form, proven = lower.cascade, lower.total >= min(best.total * (1 - TIGHT), enough)
+            form, proven = lower.cascade, lower.total >= min(best.total * (1 - EQUAL), enough)
             each = form.groups if form else []
             doubt = [g for g in lower.groups if not proven and each[g].is_open(goal)]
             if self.late or form is None or not doubt:
@@ -172,7 +172,7 @@ class PartitionSearch:
                 if self.progress:
                     self.progress(lower.total / best.total, shortened(form.graph.groups[number]))
                 room = best.total - through(form.graph, [g.lower(goal) for g in each], number)
-                lacks = each[number].lower(goal) + (enough - lower.total) * (1 + TIGHT)
+                lacks = each[number].lower(goal) + (enough - lower.total) * (1 + EQUAL)
                 wanted = min(lacks, self._wanted(form, number, goal, lower.total))
                 self._search(form, number, goal, room, wanted)
             self.late |= bool(self.budget.stopped)
@@ -248,7 +248,7 @@ class PartitionSearch:
     ) -> None:
         """Find the best mapping of a group, if it costs less than a budget and than is wanted."""
         group, names = cascade.groups[number], cascade.graph.groups[number]
-        if goal in group.exact | group.stuck or inf > budget <= group.lower(goal) / (1 - TIGHT):
+        if goal in group.exact | group.stuck or inf > budget <= group.lower(goal) / (1 - EQUAL):
             return
         # Some mapping is found in any case, however late it is.
         if self.budget.late and (group.found or budget < inf):
@@ -268,7 +268,7 @@ class PartitionSearch:
             self.tally.add(Task(cascade.workload, [search]))
         self.searched.add((id(cascade), number))
         proven = min(left, budget, group.upper(goal))
-        if proven < min(budget, group.upper(goal)) * (1 - TIGHT):
+        if proven < min(budget, group.upper(goal)) * (1 - EQUAL):
             self.loose = True  # some mappings were left out for their number, or for the time
             group.stuck.add(goal)
         elif group.upper(goal) <= budget:
@@ -321,7 +321,7 @@ class PartitionSearch:
         best, bound = best_product(
             least, lambda w, n: self.under(self._weight(w), n), self._costs, lambda: self.late
         )
-        self.loose |= bound < prod(self._costs(best)) * (1 - TIGHT)
+        self.loose |= bound < prod(self._costs(best)) * (1 - EQUAL)
         return best, bound
 
     def _weight(self, weight: float) -> Goal:
@@ -356,7 +356,7 @@ class PartitionSearch:
             return renamed(other, *self._problems(cascade, number))
         cycles, energy = costs_of(other)
         kind = goal if goal.kind != "edp" else self._weight(energy / cycles + self.leak)
-        most = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + 1e-9))
+        most = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + EQUAL))
         return solved_within(self._searches(cascade, number, kind), kind, most)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats
@@ -46,7 +47,6 @@ from flat_mapper.mapping.cores.tiles import MOST_TILES, lifted
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
 
-EXACT = 1e-12  # rounding of float64
 # Where no budget is given the search ends after so many tiles that are no better than the best, but
 # not before so many mappings are priced: chosen, some CPU seconds.
 PATIENCE = 2
@@ -109,7 +109,7 @@ class GroupOnTiles:
     @property
     def done(self) -> bool:
         """True if nothing that is left can be better, or enough was searched."""
-        return bool(self.question.count.ended) or self._ahead >= self.most * (1 - EXACT)
+        return bool(self.question.count.ended) or self._ahead >= self.most * (1 - EQUAL)
 
     @property
     def _ahead(self) -> float:
@@ -184,7 +184,7 @@ class GroupOnTiles:
         """
         question, queue = self.question, self._queue
         with self._until_stopped():
-            while queue and queue[0].least < min(self.most, until) * (1 - EXACT):
+            while queue and queue[0].least < min(self.most, until) * (1 - EQUAL):
                 question.budget.step()
                 item = queue[0]
                 if item.left:
@@ -283,7 +283,7 @@ class GroupOnTiles:
         self.laid = None
         left = self._solve(search, one, fullest, self._shared_pj(one))
         count.size += len(search.roots.staging) and search.space_size()
-        if left < self.most * (1 - EXACT) and not question.budget.stopped:
+        if left < self.most * (1 - EQUAL) and not question.budget.stopped:
             # What is best by the least that each input may take in some way may be in none of them.
             every = (self._in_way(one, fullest, way, left) for way in self._ways(one))
             left = max(left, min(every, default=left))

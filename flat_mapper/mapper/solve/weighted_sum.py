@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import ceil, inf, prod
+from math import inf, prod
 
 import numpy as np
 
 from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.tolerance import EQUAL, whole_cycles
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.products import least_product, next_weight
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
@@ -63,7 +64,7 @@ def corners_between[Found](
             continue
         found = middle(weight)
         own, other = (weight * c + e for c, e in (cost(found), cost(left[1])))
-        if own < other * (1 - 1e-12):
+        if own < other * (1 - EQUAL):
             corners.append(found)
             todo += [(left, (weight, found)), ((weight, found), right)]
     return corners
@@ -107,7 +108,7 @@ def best_product[Path](
         if prod(own) == inf:
             return found, inf
         value = weight * own[0] + own[1]
-        lines.append((weight, 1.0, value if bound >= value * (1 - 1e-12) else bound))
+        lines.append((weight, 1.0, value if bound >= value * (1 - EQUAL) else bound))
         paths.append(found)
 
 
@@ -149,7 +150,7 @@ class _Pool:
         can be is best under every heavier one; and what is best under a lighter and under a heavier
         weight is best between them.
         """
-        least = ceil(self.search.floor()[0] - 1e-9)
+        least = whole_cycles(self.search.floor()[0])
         lighter: list[GroupSolution] = []
         heavier: list[GroupSolution] = []
         for own, solution in self.found:

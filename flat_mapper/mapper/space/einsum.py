@@ -11,6 +11,7 @@ import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.formats import PLAIN, Widths
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.factors import (
@@ -27,8 +28,6 @@ from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.space import LoopKind, Mapspace, SlotRule
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
-
-ROUNDING = 1e-12  # of ratios of widths
 
 # By way of a tensor's words: pJ each time that all of them pass, and pJ however often they do
 PjLines = tuple[tuple[float, float], ...]
@@ -134,7 +133,7 @@ class EinsumSpace:
         for level in (n for n in self.inner_nodes if isinstance(n, MemoryLevel)):
             own, other = (self.share(tensor, lv.name) for lv in (level, unit))
             has = np.inf if level.usable_words is None else level.usable_words * level.instances
-            total += has if own == other else has * (other / own) * (1 + ROUNDING)
+            total += has if own == other else has * (other / own) * (1 + EQUAL)
         return total
 
     @property
