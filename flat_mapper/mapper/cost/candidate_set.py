@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from flat_mapper.mapper.cost.innermost import one_innermost
 from flat_mapper.mapper.cost.price import Moves, first_visits, moves
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import located, prod_of
+from flat_mapper.mapper.space.factors import distinct, located, prod_of
 from flat_mapper.mapper.space.roles import Role
 
 AT_ONCE = 1 << 13  # candidates that are bounded in one go
@@ -284,6 +284,17 @@ class CandidateSet:
         """Positions of candidates that are given as rows of block and candidate in it."""
         starts = np.cumsum([0, *(b.count for b in self.blocks)])
         return starts[source[:, 0]] + source[:, 1]
+
+    def among(self, candidate: Ints) -> Iterator[tuple[int, Ints, Ints]]:
+        """By block that some candidates are of: its number, which they are, and their places there.
+
+        candidate: int64[n], positions among all.
+        """
+        starts = np.cumsum([0, *(b.count for b in self.blocks)])
+        block = np.searchsorted(starts, candidate, side="right") - 1
+        for number in distinct(block):
+            own = np.flatnonzero(block == number)
+            yield int(number), own, candidate[own] - starts[number]
 
     def index(self, mask: Bools) -> list[tuple[int, Ints]]:
         """For each block with a candidate in the mask: its number and those candidates."""

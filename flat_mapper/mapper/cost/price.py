@@ -56,12 +56,18 @@ class Costs:
             self.add_cycles((level.name, port), np.asarray(words / words_per_cycle))
 
 
-def candidate_costs(space: EinsumSpace, candidates: CandidateBlock, outer: Outer) -> Costs:
-    """Exact costs of candidates under given outer loops; the model's own arithmetic."""
+def candidate_costs(
+    space: EinsumSpace, candidates: CandidateBlock, outer: Outer, tile: Ints | None = None
+) -> Costs:
+    """Exact costs of candidates under given outer loops; the model's own arithmetic.
+
+    tile: int64[R, n], of each candidate in place of the one of all.
+    """
     computed = outer.visited * outer.passes * space.compute_energy
     costs = Costs(energy=np.full(candidates.count, computed), ports={})
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
-    tile = np.array(outer.tile, dtype=np.int64)[:, None]
+    if tile is None:
+        tile = np.array(outer.tile, dtype=np.int64)[:, None]
     tile = np.where(tile == 0, candidates.tile, tile)
     shared, dram, outside = tile // candidates.tile, sizes // tile, space.arch.levels[0]
     for position, (tensor, role) in enumerate(zip(space.tensors, outer.roles, strict=True)):

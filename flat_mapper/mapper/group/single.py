@@ -10,9 +10,10 @@ import numpy as np
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.outside import rounded
+from flat_mapper.mapper.cost.price import candidate_costs
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
-from flat_mapper.mapper.space.candidates import CandidateBlock, Ints
+from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
@@ -22,6 +23,7 @@ from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared, sha
 from flat_mapper.mapper.space.runs import inner_orders
 
 ORDERED = 20_000  # outer choices in one go
+IN_TURN = ("in turn", "beside", "unequal")
 PAIRS = 1 << 20  # pairs of candidates' tiles and outer choices to look at in one go
 
 
@@ -39,9 +41,7 @@ class Single:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles[0]
         self.candidate_set = candidate_set = tiles[0].candidate_set
         self.incumbent, self.counters = incumbent, counters
-        from flat_mapper.mapper.cost.dense import DenseLayout  # fused Einsums have none
-
-        self.dense = DenseLayout.of(candidate_set)
+        self.tile, self.spatial = candidate_set.tile, candidate_set.spatial
         self.orders = shared_orders(candidate_set.space, candidate_set.blocks)
 
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
@@ -72,12 +72,12 @@ class Single:
         if len(choice) == 0:
             return
         # Of equal ones the first is taken: one that uses all units it may.
-        last = np.argsort(self.dense.spatial[candidate] < self.dense.space.widest, kind="stable")
+        last = np.argsort(self.spatial[candidate] < self.candidate_set.space.widest, kind="stable")
         choice, candidate = choice[last], candidate[last]
         space = self.candidate_set.space
         roles = staging.roles[space.einsum.name]
         tile = outers.tile.take(choice, axis=1)
-        own = self.dense.tile.take(candidate, axis=1)
+        own = self.tile.take(candidate, axis=1)
         words, cold = self.bounds.occupancy.candidate_words(space, own, tile, roles, {})
         room = self.bounds.occupancy.room(staging, outers.tile)
         fits = words <= np.broadcast_to(room, len(outers.staging))[choice]
@@ -85,24 +85,34 @@ class Single:
         choice, candidate, tile, cold = choice[fits], candidate[fits], tile[:, fits], cold[fits]
         if len(choice) == 0:
             return
-        compute = space.lane_cycles / self.dense.spatial[candidate]
+        compute = space.lane_cycles / self.spatial[candidate]
         loops = np.where(tile == FOLLOW, 1, tile // own[:, fits])
         for shared_order in self.orders:
             obeyed = in_order(space, shared(space), shared_order, loops)
             if not obeyed.any():
                 continue
-            costs = self.dense.costs(candidate, tile, order, shared_order, roles)
-            in_turn = ("in turn", "beside", "unequal")  # of Einsums that take turns
-            ports = (cycles for (_, port), cycles in costs.ports.items() if port not in in_turn)
-            slowest = reduce(np.maximum, ports, compute)
-            cycles = rounded(space.arch.levels[0], slowest + cold)
+            outer = Outer(tile=(), dram_order=order, shared_order=shared_order, roles=roles)
+            moved, energy = self._costs(candidate, outer, tile)
+            cycles = rounded(space.arch.levels[0], np.maximum(compute, moved) + cold)
             self.counters.evaluated += len(candidate)
-            energy = np.where(obeyed, costs.energy, np.inf)
+            energy = np.where(obeyed, energy, np.inf)
             cycles = np.where(obeyed, cycles, np.inf)
             for slot, i in self.incumbent.improvements(cycles, energy):
                 chosen = outers.tile[:, choice[i]]
-                found = (float(cycles[i]), float(costs.energy[i]))
+                found = (float(cycles[i]), float(energy[i]))
                 self._take(slot, int(candidate[i]), chosen, staging, order, shared_order, found)
+
+    def _costs(self, candidate: Ints, outer: Outer, tile: Ints) -> tuple[Floats, Floats]:
+        """Cycles of the busiest port, and pJ, of candidates under a tile each; float64[n] each."""
+        cycles, energy = np.zeros(len(candidate)), np.empty(len(candidate))
+        for number, own, positions in self.candidate_set.among(candidate):
+            block = self.candidate_set.blocks[number].take(positions)
+            costs = candidate_costs(self.candidate_set.space, block, outer, tile[:, own])
+            energy[own] = costs.energy
+            # Those of Einsums that take turns are no ports.
+            ports = (c for (_, p), c in costs.ports.items() if p not in IN_TURN)
+            cycles[own] = reduce(np.maximum, ports, np.zeros(1))
+        return cycles, energy
 
     def _pairs(self, outers: Outers, staging: Staging) -> tuple[Ints, Ints]:
         """(choice, candidate) of all pairs that are mappings and can improve by their bounds."""
@@ -144,7 +154,7 @@ class Single:
         found: tuple[float, float],
     ) -> None:
         space = self.candidate_set.space
-        block, position = (int(v) for v in self.dense.source[:, candidate])
+        ((block, _, positions),) = self.candidate_set.among(np.array([candidate]))
         extents = tuple(int(v) for v in tile)
         outer = Outer(
             tile=extents,
@@ -152,7 +162,7 @@ class Single:
             shared_order=shared_order,
             roles=staging.roles[space.einsum.name],
         )
-        candidates = self.candidate_set.blocks[block].take(np.array([position]))
+        candidates = self.candidate_set.blocks[block].take(positions)
         solution = GroupSolution(
             problem=self.problem,
             staging=staging,
