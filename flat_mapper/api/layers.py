@@ -25,7 +25,6 @@ from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.arch_rules import binding_notes
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import absent_parts
-from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.answers import SearchResult, joined
 from flat_mapper.reports.layers import reread_note, sequences_text
 from flat_mapper.workload.graph import Workload
@@ -56,20 +55,11 @@ def best_of_layers(
             objective=objective,
             progress=part_of(progress, number, len(kinds), _words(workload, kind)),
             budget=budget,
-            like=_fitting(found[-1], kinds[number - 1], kind) if found else None,
         )
         if isinstance(one, Infeasible):
             return one
         found.append(one)
     return tuple(found)
-
-
-def _fitting(found: Solution, other: Workload, kind: Workload) -> FusedMapping | None:
-    """The mapping of another kind of layers, if they differ in their masks alone."""
-    alike = replace(other, mask=kind.mask, repeat=kind.repeat) == kind
-    if other.mask is None or kind.mask is None or kind.softmax != found.workload.softmax:
-        return None  # neither cuts keys where the other must not
-    return found.result.mapping if alike else None
 
 
 def _words(whole: Workload, kind: Workload) -> str:

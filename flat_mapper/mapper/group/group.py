@@ -57,7 +57,6 @@ class GroupSearch:
     counters: Counters = field(default_factory=Counters)
     incumbent: Incumbent = field(default_factory=FrontIncumbent)
     budget: Budget = field(default_factory=Budget)
-    hinted: bool = False  # whether a first answer is looked for beside what is known
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun
     _least: dict[Goal, float] = field(default_factory=dict)  # least values of them
@@ -190,7 +189,7 @@ class GroupSearch:
         """
         self._left, self._dropped = None, {}
         with self.budget.until_stopped(lambda: not incumbent.open):
-            if not warmed and (incumbent.open or self.hinted):
+            if not warmed and incumbent.open:
                 self.warm(incumbent)
             self.incumbent = incumbent
             self._search_all()

@@ -37,7 +37,6 @@ from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 
 if TYPE_CHECKING:  # at run time both are imported where they are asked for
@@ -89,7 +88,6 @@ def search(
     objective: Objective = "edp",
     progress: Progress | None = None,
     budget: Budget | None = None,
-    like: FusedMapping | None = None,
 ) -> Solution | Infeasible:
     """The mapping of least objective in a mapspace, or why there is none.
 
@@ -100,8 +98,6 @@ def search(
     objective: latency, energy or edp; ties are broken by the other two.
     progress:  called with the share done and what is being searched.
     budget:    what may be spent; where it ends, the best so far is returned with its gap.
-    like:      a mapping of the mapspace for the same workload under another mask: what it takes
-               here prunes from the start.
     """
     begin, budget = time.perf_counter(), budget or Budget()
     what, fusion = (workload, platform, mapspace, ert), mapspace.fusion
@@ -120,12 +116,7 @@ def search(
         tried = _through_sizes(what, larger, objective, progress, budget)
     else:
         tried = _Tried()
-        solve = partial(best_mapping, *what, objective=objective, progress=progress, budget=budget)
-        limited = budget.ends or budget.gap or budget.megabytes < inf
-        if like is not None and not limited:
-            tried.take(solve(cutoff=_just_above(like, what), known=True))
-        if tried.best is None:
-            tried.take(solve())
+        tried.take(best_mapping(*what, objective=objective, progress=progress, budget=budget))
     if tried.best is None:
         if budget.limits:
             return _why_not(what, budget.limits)
@@ -292,19 +283,6 @@ def _try(
     goal = Goal(kind=objective, leak=sum(ert.leak_per_cycle(platform).values()))
     if best is None or better_pair(goal, _costs(result), best):
         tried.best = replace(found, workload=cascade, result=result)
-
-
-def _just_above(like: FusedMapping, what: Question) -> tuple[float, float] | None:
-    """Cycles and dynamic pJ that a mapping is better than; None where it is none of the question.
-
-    By little more than the last bits: where no other one is as good, the search finds that one.
-    """
-    workload, platform, _, ert = what
-    result = evaluate(workload, platform, like, ert)
-    if not isinstance(result, Result):
-        return None
-    cycles, pj = _costs(result)
-    return cycles * (1 + EQUAL), pj * (1 + EQUAL)
 
 
 def _costs(result: Result) -> tuple[float, float]:

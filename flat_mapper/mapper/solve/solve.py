@@ -39,7 +39,6 @@ class _Best:
     cascade: Workload | None = None
     infeasible: dict[str, Infeasible] = field(default_factory=dict)  # by alternative
     cutoff: Costs | None = None
-    known: bool = False  # whether some mapping has about these costs
 
     @property
     def total(self) -> Costs | None:
@@ -62,7 +61,6 @@ def best_mapping(
     *,
     objective: Objective = "edp",
     cutoff: Costs | None = None,
-    known: bool = False,
     progress: Progress | None = None,
     budget: Budget | None = None,
 ) -> Solution | Infeasible | None:
@@ -73,7 +71,6 @@ def best_mapping(
 
     objective: latency, energy or edp; ties are broken by the other two.
     cutoff:    cycles and dynamic pJ known from elsewhere; None if no mapping improves on it.
-    known:     whether it is little above those of some mapping, so that one better may be near.
     progress:  called with the part that is proven and what is being searched.
     budget:    what may be spent, and limits of the answer; at its end the best so far is returned.
     """
@@ -81,7 +78,7 @@ def best_mapping(
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
     begin = time.perf_counter()
     mapspace, budget = with_arch_rules(mapspace, platform, workload), budget or Budget()
-    tally, best = Tally(), _Best(cutoff=cutoff, known=known)
+    tally, best = Tally(), _Best(cutoff=cutoff)
     leak, limits = sum(ert.leak_per_cycle(platform).values()), budget.limits
     goal = limited_goal(Goal(kind=objective, leak=leak), limits, workload, platform)
     what = workload, platform, mapspace, ert
@@ -189,7 +186,6 @@ class _Run:
         self.sequence = None
         solved: list[GroupSolution] | Infeasible | None
         if len(searches) == 1:
-            searches[0].hinted = self.best.known and not self.best.groups
             solved, self.proven[self.number] = solve_group(searches[0], goal, best, self.gap)
             return solved
         least = [s.prepare() for s in searches]
