@@ -27,8 +27,9 @@ from flat_mapper.spec.document import (
     Range,
     Section,
     checked,
-    kind_of,
     place,
+    refuse_unknown,
+    take_section,
 )
 from flat_mapper.spec.expressions import resolved
 
@@ -166,9 +167,6 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
             f"{where}: expected datawidth (bits of a word), got {_listed(section)}; add "
             "datawidth: 16"
         )
-    if word_bits > BITS.most:
-        spot = reader.place_of("datawidth")
-        raise SpecError(f"{spot}: expected at most {BITS.most:g} bits of a word, got {word_bits}")
     row_words, cluster_size = _row(reader, word_bits)
     capacity = _capacity(reader, word_bits, row_words)
     if capacity is None and not off_chip:
@@ -208,15 +206,18 @@ class _Numbers:
 
     def whole(self, key: str, within: Range = COUNT) -> int | None:
         value = self.attributes.get(self._name(key))
-        if value is None:
-            return None
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        return checked(value, int, self.place_of(key), above=0, within=within)
+        return None if value is None else _whole(value, self.place_of(key), within)
 
     def _name(self, key: str) -> str:
         given = (n for n in _ALIASES.get(key, (key,)) if self.attributes.get(n) is not None)
         return next(given, key)
+
+
+def _whole(value: object, where: str, within: Range) -> int:
+    """A whole number > 0; what is worked out may be a float that is one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return checked(value, int, where, above=0, within=within)
 
 
 def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
@@ -277,16 +278,15 @@ def hop_energy(
     return checked(value, float, spot, within=PICOJOULES)
 
 
-def mesh(section: Section, names: Mapping[str, object], where: str) -> tuple[int, int]:
-    """Copies along X and Y that `spatial: {meshX, meshY}` asks for."""
-    sizes = []
-    for axis in ("meshX", "meshY"):
-        written = section.get(axis, 1)
-        spot = place(where, section, axis)
-        value = resolved(written, names, spot)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if not isinstance(value, int):
-            raise SpecError(f"{spot}: expected int > 0, got {kind_of(value)}")
-        sizes.append(checked(value, int, spot, above=0, within=INSTANCES))
-    return sizes[0], sizes[1]
+def mesh(body: Section, names: Mapping[str, object], where: str) -> tuple[int, int] | None:
+    """Copies along X and Y that `spatial: {meshX, meshY}` asks for; None where it is not there."""
+    if body.get("spatial") is None:
+        return None
+    section, inside = take_section(body, "spatial", where), f"{where}.spatial"
+    refuse_unknown(section, ("meshX", "meshY"), inside)
+
+    def copies(axis: str) -> int:
+        spot = place(inside, section, axis)
+        return _whole(resolved(section.get(axis, 1), names, spot), spot, INSTANCES)
+
+    return copies("meshX"), copies("meshY")

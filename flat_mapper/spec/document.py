@@ -201,6 +201,11 @@ def take_list[T](
     return tuple(checked(item, kind, f"{inside}.{i}") for i, item in enumerate(items))
 
 
+def take_section(node: object, key: str, where: str) -> Section:
+    """The mapping of one key; an empty one where there is none."""
+    return section_of(take(node, key, dict, where, {}), where)
+
+
 def refuse_unknown(node: object, known: Iterable[str], where: str) -> None:
     """Raise SpecError at the first key that is not among the known ones."""
     section, listed = section_of(node, where), tuple(known)
