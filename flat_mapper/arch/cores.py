@@ -120,8 +120,7 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
 
 def boundary(arch: Architecture, level: str, word_bits: int) -> MemoryLevel | None:
     """The ports of the core that has a level; None: none is known, or it is outside the cores."""
-    nodes = arch.nodes[: arch.nodes.index(arch.level(level))]
-    if not any(isinstance(node, Fanout) for node in nodes):
+    if not any(isinstance(node, Fanout) for node in arch.outside(level)):
         return None
     return core_facts(arch).boundary(word_bits)
 
@@ -240,8 +239,8 @@ NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's na
 
 def multicasts(arch: Architecture, level: MemoryLevel, tensor: str) -> bool:
     """True if one read outside a level may serve several instances of it."""
-    outside = arch.nodes[: arch.nodes.index(level)]
-    return not any(isinstance(node, Fanout) and reads_apart(node, tensor) for node in outside)
+    outside = (node for node in arch.outside(level.name) if isinstance(node, Fanout))
+    return not any(reads_apart(fanout, tensor) for fanout in outside)
 
 
 def reads_apart(fanout: Fanout, tensor: str) -> bool:

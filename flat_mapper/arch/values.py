@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -189,6 +189,10 @@ class Architecture:
         """Itself, as the one path of a platform without a vector path."""
         return (self,)
 
+    def outside(self, level: str) -> tuple[MemoryLevel | Fanout, ...]:
+        """The nodes outside a level, outermost first."""
+        return self.nodes[: self.nodes.index(self.level(level))]
+
     def level(self, name: str) -> MemoryLevel:
         """The storage level of that name."""
         for level in self.levels:
@@ -225,6 +229,11 @@ class Platform:
     def paths(self) -> tuple[Architecture, ...]:
         """The matrix path, and the vector path when there is one."""
         return (self.matrix,) if self.vector is None else (self.matrix, self.vector)
+
+    def changed(self, change: Callable[[Architecture], Architecture]) -> Platform:
+        """The chip with every path changed."""
+        vector = None if self.vector is None else change(self.vector)
+        return replace(self, matrix=change(self.matrix), vector=vector)
 
     @property
     def dram(self) -> MemoryLevel:

@@ -56,13 +56,8 @@ def fitted(platform: Platform, workload: Workload) -> Fitted:
         for level in levels
         if level.word_bits != workload.word_bits and level.name not in changed
     }
-    matrix, vector = (
-        None if arch is None else _converted(arch, changed, workload.word_bits)
-        for arch in (platform.matrix, platform.vector)
-    )
-    assert matrix is not None
-    notes = [*_notes(changed, workload), *kept.values(), *unsaid]
-    return Fitted(platform=replace(platform, matrix=matrix, vector=vector), notes=tuple(notes))
+    own = platform.changed(lambda arch: _converted(arch, changed, workload.word_bits))
+    return Fitted(platform=own, notes=(*_notes(changed, workload), *kept.values(), *unsaid))
 
 
 def _notes(changed: dict[str, MemoryLevel], workload: Workload) -> list[str]:
@@ -97,19 +92,14 @@ def _converted(arch: Architecture, changed: dict[str, MemoryLevel], bits: int) -
         return arch
     new = {level.name: _level(arch, level, bits) for level in own}
     document = Section(arch.document)
-    said = {
-        f"{level.name}.{key}": value
-        for level in new.values()
-        for key, value in level.attributes.items()
-        if value != arch.level(level.name).attributes.get(key)
-    }
-    if said:
-        from flat_mapper.arch.edits import set_path
+    for level in new.values():
+        for key, value in level.attributes.items():
+            if value != arch.level(level.name).attributes.get(key):
+                from flat_mapper.arch.edits import set_path
 
-        for path, value in said.items():
-            document = set_path(document, path, value)
+                document = set_path(document, f"{level.name}.{key}", value)
     nodes = tuple(new.get(node.name, node) for node in arch.nodes)
-    return replace(arch, nodes=nodes, document=document if arch.document else arch.document)
+    return replace(arch, nodes=nodes, document=document)
 
 
 def _level(arch: Architecture, level: MemoryLevel, bits: int) -> MemoryLevel:
