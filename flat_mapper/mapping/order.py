@@ -31,19 +31,12 @@ def execution_order(workload: Workload) -> tuple[str, ...]:
     """
     if workload.softmax != "none":
         return tuple(workload.ancestors)
-    colours = _colours(workload)
-    place = {e.name: i for i, e in enumerate(workload.einsums)}
-    done: list[str] = []
-    while len(done) < len(place):
-        ready = [
-            n for n in place if n not in done and all(m in done for m in workload.ancestors[n])
-        ]
-        done.append(
-            min(
-                ready,
-                key=lambda n: (workload.iterations(workload.einsum(n)), colours[n], place[n]),
-            )
-        )
+    colours, points = _colours(workload), workload.iterations
+    weight = {e.name: (points(e), colours[e.name], i) for i, e in enumerate(workload.einsums)}
+    done: dict[str, None] = {}
+    while len(done) < len(weight):
+        ready = (n for n in weight if n not in done and done.keys() >= set(workload.ancestors[n]))
+        done[min(ready, key=weight.__getitem__)] = None
     return tuple(done)
 
 
