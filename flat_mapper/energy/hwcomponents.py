@@ -8,7 +8,6 @@ the versions of the packages that gave it, so a new version asks again.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,12 +16,12 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.spec.document import PICOJOULES, checked, did_you_mean
-from flat_mapper.spec.textfiles import read_text
-from flat_mapper.spec.yamlio import dump_json, write_text
+from flat_mapper.spec.textfiles import read_text, write_text
+from flat_mapper.spec.yamlio import dump_json
 
 PACKAGES = ("hwcomponents", "hwcomponents-cacti", "hwcomponents-library")
 _MODULES = ("hwcomponents_cacti", "hwcomponents_library")
@@ -119,27 +118,15 @@ def _remembered(path: Path) -> dict[str, Price]:
         document = json.loads(read_text(path, is_input=False))
     except (SpecError, ValueError, RecursionError):
         return {}
-    if not isinstance(document, dict):
-        return {}
-    found = {key: e.get("price") for key, e in document.items() if isinstance(e, dict)}
-    return {
-        key: price
-        for key, price in found.items()
-        if _is_numbers(price) and document[key] == _entry(key, price)
-    }
+    entries = document if isinstance(document, dict) else {}
+    found: dict[str, Any] = {k: e.get("price") for k, e in entries.items() if isinstance(e, dict)}
+    return {key: price for key, price in found.items() if entries[key] == _entry(key, price)}
 
 
 def _entry(key: str, price: Price) -> dict[str, object]:
     """A price as the cache has it: one that was changed by hand no longer has its digest."""
     written = json.dumps([key, price], sort_keys=True)
     return {"price": price, "sha256": sha256(written.encode()).hexdigest()}
-
-
-def _is_numbers(price: object) -> TypeGuard[Price]:
-    """True where an entry can be written again."""
-    return isinstance(price, dict) and all(
-        isinstance(value, int | float) and 0 <= value < math.inf for value in price.values()
-    )
 
 
 def is_price(price: object, question: Question) -> bool:
