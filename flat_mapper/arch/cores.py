@@ -92,9 +92,9 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
             a kernel of which the chip's file says nothing.
     """
     tile, step, launch, value = (_number(arch, name) for name in CORE)
-    read, write, stream = (_port(arch, name) for name in CORE_PORTS)
+    read, write, stream = (_number(arch, name) for name in CORE_PORTS)
     if value and (read, write) != (None, None):
-        where = f"{arch.path or arch.name}: variables.core_stream_value_cycles"
+        where = _place(arch, "core_stream_value_cycles")
         condition = "core_stream_bytes_per_cycle alone beside it, as a value goes either way"
         raise SpecError(expected(where, condition, "a port of one way", "leave one of them out"))
     factor: float | None = None
@@ -102,7 +102,7 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
         factor, tile, launch = (_number(arch, f"{kernel}{end}") for end in FITTED)
         if factor is None:
             known = ", ".join(kernels(arch)) or "none"
-            where = f"{arch.path or arch.name}: variables.{kernel}{FITTED[0]}"
+            where = _place(arch, f"{kernel}{FITTED[0]}")
             change = "leave the kernel out of the mapping to count none of its costs"
             condition = f"a number for a kernel of this chip ({known})"
             raise SpecError(expected(where, condition, "none", change))
@@ -138,7 +138,7 @@ def stream_weights(
 def intake_note(arch: Architecture, name: str) -> tuple[str, ...]:
     """A line where no file says what one core of a chip takes in; name: the chip's."""
     takes_in = ("core_read_bytes_per_cycle", "core_stream_bytes_per_cycle")
-    if any(_port(arch, port) is not None for port in takes_in):
+    if any(_number(arch, port) is not None for port in takes_in):
         return ()
     return (f"what one core takes in is unknown on {name}: no tile is slowed by it",)
 
@@ -212,26 +212,21 @@ def error_bands(
     return tuple(found)
 
 
-def _port(arch: Architecture, name: str) -> float | None:
-    """Bytes a cycle; None where nothing is known, which limits nothing."""
-    value = arch.variables.get(name)
-    if value is None or value == UNKNOWN:
-        return None
-    where = f"{arch.path or arch.name}: variables.{name}"
-    return checked(value, float, where, within=BYTES)
-
-
 def _number(arch: Architecture, name: str) -> float | None:
-    value = arch.variables.get(name)
-    where = f"{arch.path or arch.name}: variables.{name}"
-    if value is None:
+    """The value of a variable; of a port None where it is unknown, which limits nothing."""
+    value, where = arch.variables.get(name), _place(arch, name)
+    if value is None or (value == UNKNOWN and name in CORE_PORTS):
         return None
     if value == UNKNOWN:
         change = "measure it or find a source; leave it out to count none"
         raise SpecError(expected(where, "a number, which this question needs", UNKNOWN, change))
-    if name.endswith((FITTED[0], *HELD_ASIDE)):
-        return checked(value, float, where, within=SHARE)
-    return checked(value, float, where, within=SECONDS if "seconds" in name else CYCLES)
+    within = SECONDS if "seconds" in name else BYTES if name in CORE_PORTS else CYCLES
+    share = name.endswith((FITTED[0], *HELD_ASIDE))
+    return checked(value, float, where, within=SHARE if share else within)
+
+
+def _place(arch: Architecture, name: str) -> str:
+    return f"{arch.path or arch.name}: variables.{name}"
 
 
 NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's names for one rule
@@ -258,8 +253,5 @@ def power_limit_w(arch: Architecture) -> float | None:
 
     raises: SpecError where it is no number > 0.
     """
-    given = arch.variables.get("power_limit_w")
-    if given is None:
-        return None
-    where = f"{arch.path or arch.name}: variables.power_limit_w"
-    return checked(given, float, where, above=0, within=WATTS)
+    given, where = arch.variables.get("power_limit_w"), _place(arch, "power_limit_w")
+    return None if given is None else checked(given, float, where, above=0, within=WATTS)

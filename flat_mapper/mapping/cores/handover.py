@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import BackendError, expected
-from flat_mapper.mapping.cores.view import one_core
+from flat_mapper.mapping.cores.view import CoreQuestion
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level
 from flat_mapper.mapping.values import (
     EinsumMapping,
@@ -23,6 +23,15 @@ from flat_mapper.mapping.values import (
     slots_of,
 )
 from flat_mapper.workload.graph import Workload
+
+
+def one_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
+    """The problem of a core with the largest tile; of a group on one core, all of it."""
+    if not group.on_cores:
+        return CoreQuestion(workload=workload, platform=platform, group=group)
+    from flat_mapper.mapping.cores.tiles import fullest_core  # most mappings give out nothing
+
+    return fullest_core(workload, platform, group)
 
 
 def handed_inside(workload: Workload, platform: Platform, group: GroupMapping) -> dict[str, str]:

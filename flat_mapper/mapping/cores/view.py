@@ -29,15 +29,6 @@ class CoreQuestion:
     group: GroupMapping
 
 
-def one_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
-    """The problem of a core with the largest tile; of a group on one core, all of it."""
-    if not group.on_cores:
-        return CoreQuestion(workload=workload, platform=platform, group=group)
-    from flat_mapper.mapping.cores.tiles import fullest_core  # most mappings give out nothing
-
-    return fullest_core(workload, platform, group)
-
-
 def fusion_level(platform: Platform, group: GroupMapping) -> MemoryLevel:
     """The level at which a group holds its intermediates.
 
