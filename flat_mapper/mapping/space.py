@@ -126,6 +126,11 @@ class Mapspace:
     slots: tuple[SlotRule, ...] = ()
     keeps: tuple[KeepRule, ...] = ()
 
+    @property
+    def rules(self) -> tuple[SlotRule | KeepRule, ...]:
+        """All of them: those on loops, then those on tensors."""
+        return (*self.slots, *self.keeps)
+
     def slot_rules(self, einsum: str, node: str, kind: LoopKind) -> Iterator[SlotRule]:
         """The rules about one node's loops under one Einsum."""
         for rule in self.slots:

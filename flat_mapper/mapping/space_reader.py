@@ -33,7 +33,6 @@ that neither axis names stay off the fanout: `Mapspace` has no other way to fix 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,6 +40,7 @@ from math import inf
 from pathlib import Path
 from typing import Literal, get_args
 
+from flat_mapper.arch.factors import read_factors
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.mapping.space import (
@@ -70,7 +70,6 @@ from flat_mapper.spec.document import (
     Section,
     checked,
     did_you_mean,
-    kind_of,
     place,
     section_of,
     take,
@@ -146,8 +145,6 @@ RULE_KEYS: Mapping[str, tuple[str, ...]] = {
     "dataspace": (*_COMMON, "keep", "bypass"),
 }
 
-_FACTOR = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|=)\s*([0-9]{1,18})\s*")
-
 
 def constraints(outline: FilePart) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:
     """Constraints on loops, and on tensors, in the order of the file."""
@@ -174,15 +171,16 @@ def _rule(item: object, where: str, outline: FilePart) -> SlotRule | KeepRule:
             if tensor in bypass:
                 part.fault("bypass", f"tensors other than those that {target} keeps", tensor)
         return KeepRule(level=target, einsum=einsum, keep=keep, bypass=bypass, if_present=present)
-    exact, at_most = _factors(part)
+    spot = place(where, body, "factors")
+    factors = part.faults.attempt(read_factors, body.get("factors"), None, spot, 1)
     order = part.words("permutation") or ()
     x, y = (None, None) if kind == "temporal" else _axes(part, order)
     return SlotRule(
         node=target,
         kind="temporal" if kind == "temporal" else "spatial",
         einsum=einsum,
-        factors=exact,
-        at_most=at_most,
+        factors=factors.exact if factors else {},
+        at_most=factors.at_most if factors else {},
         innermost=order if kind == "temporal" else (),
         x=x,
         y=y,
@@ -211,32 +209,6 @@ def _axes(
     return order[:split], order[split:]
 
 
-def _factors(part: FilePart) -> tuple[dict[str, int], dict[str, int]]:
-    """Factors that are fixed, and bounds of those that are not, by rank."""
-    exact: dict[str, int] = {}
-    at_most: dict[str, int] = {}
-    items = part.body.get("factors")
-    if isinstance(items, str):  # Timeloop's older form: "P=1 M<=8"
-        items = items.split()
-    elif items is not None and not isinstance(items, list):
-        part.faults.attempt(take, part.body, "factors", list, part.where)
-        return exact, at_most
-    spot = place(part.where, part.body, "factors")
-    for i, item in enumerate(items or ()):
-        match = _FACTOR.fullmatch(item) if isinstance(item, str) else None
-        if match is None or int(match[3]) < 1:
-            got = item if isinstance(item, str) else kind_of(item)
-            part.faults.append(
-                expected(f"{spot}.{i}", "RANK=N or RANK<=N with N >= 1, as in P=1 or P<=8", got)
-            )
-            continue
-        rank, sign, number = match[1], match[2], int(match[3])
-        if rank in exact or rank in at_most:
-            part.faults.append(expected(f"{spot}.{i}", "each rank once", rank, "remove one"))
-        (exact if sign == "=" else at_most)[rank] = number
-    return exact, at_most
-
-
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
 LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
 POLICY_KEYS = ("buffering", "in_place", "softmax", "passing")
@@ -245,11 +217,7 @@ FUSION_KEYS = (
     *("level", "cores", "intermediates"),
     *LIMIT_KEYS,
 )
-GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
-STAGINGS: tuple[Staging, ...] = get_args(Staging)
 SCHEDULES: tuple[Schedule | Literal["any"], ...] = (*get_args(Schedule), "any")
-ACCOUNTINGS: tuple[Accounting, ...] = get_args(Accounting)
-PASSINGS: tuple[Passing, ...] = get_args(Passing)
 
 
 def load_mapspace(name_or_path: Mapspace | str | Path) -> Mapspace:
@@ -284,14 +252,15 @@ def _mapspace(source: str | Path, faults: Faults) -> Mapspace | None:
     if path is None or outline is None:
         return None
     outline.refuse_unknown(MAPSPACE_KEYS)
-    outline.value("source", str, "")
     description = outline.value("description", str, "")
+    outline.value("source", str, "")
+    fusion, policy = _fusion(outline), _policy(outline)
     slots, keeps = constraints(outline)
     return Mapspace(
         name=path.name.partition(".")[0],
         description=str(description),
-        fusion=_fusion(outline),
-        policy=_policy(outline),
+        fusion=fusion,
+        policy=policy,
         slots=slots,
         keeps=keeps,
     )
@@ -307,13 +276,14 @@ def _outline(document: object, name: str, faults: Faults) -> FilePart:
 
 def _fusion(outline: FilePart) -> Fusion:
     part = outline.inner("fusion", FUSION_KEYS)
-    granularity = part.choice("granularity", GRANULARITY_NAMES, "any")
+    names: tuple[Granularity | Literal["any"], ...] = ("any", *GRANULARITIES)
+    granularity = part.choice("granularity", names, "any")
     anything = _any_groups(part)
     return Fusion(
         groups=() if anything else _groups(part),
         anything=anything,
         optional=part.value("optional", bool, False),
-        granularity=granularity,  # type: ignore[arg-type]  # one of the names checked above
+        granularity=granularity,
         staging=_staging(part),
         schedule=part.choice("schedule", SCHEDULES, "interleaved"),
         phases=_phases(part),
@@ -396,7 +366,8 @@ def _lists(part: FilePart, key: str, noun: str) -> tuple[tuple[str, ...], ...]:
 def _staging(part: FilePart) -> Staging | tuple[str, ...]:
     if isinstance(part.body.get("staging"), list):
         return part.words("staging") or ()
-    return part.choice("staging", STAGINGS, "any")
+    words: tuple[Staging, ...] = get_args(Staging)
+    return part.choice("staging", words, "any")
 
 
 def _tiles(part: FilePart) -> dict[str, tuple[int, ...]]:
@@ -424,8 +395,8 @@ def _policy(outline: FilePart) -> Policy:
     return Policy(
         buffering=buffering,
         in_place=part.value("in_place", bool, default.in_place),
-        softmax=part.choice("softmax", ACCOUNTINGS, default.softmax),
-        passing=part.choice("passing", PASSINGS, default.passing),
+        softmax=part.choice("softmax", get_args(Accounting), default.softmax),
+        passing=part.choice("passing", get_args(Passing), default.passing),
     )
 
 
@@ -439,8 +410,7 @@ def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) 
     names = _names(workload, platform)
     found = list(_fusion_misses(mapspace.name, mapspace.fusion, names))
     found += _role_misses(mapspace, workload, names)
-    rules: tuple[SlotRule | KeepRule, ...] = (*mapspace.slots, *mapspace.keeps)
-    for rule in rules:
+    for rule in mapspace.rules:
         found += _rule_misses(f"{mapspace.name}: constraints", rule, names)
     return list(dict.fromkeys(found))
 
@@ -451,8 +421,7 @@ def absent_parts(mapspace: Mapspace, workload: Workload) -> list[str]:
     known = {*workload.operators, *einsums}
     groups = [", ".join(g) for g in mapspace.fusion.groups if not known & set(g)]
     lines = [f"the problem has nothing of the group {group}: not fused" for group in groups]
-    rules: tuple[SlotRule | KeepRule, ...] = (*mapspace.slots, *mapspace.keeps)
-    lost = [rule.einsum for rule in rules if rule.einsum and rule.einsum not in einsums]
+    lost = [rule.einsum for rule in mapspace.rules if rule.einsum and rule.einsum not in einsums]
     if lost:
         names = ", ".join(dict.fromkeys(lost))
         lines.append(f"the problem has no {names}: {len(lost)} constraints hold nothing")
@@ -463,13 +432,11 @@ def absent_parts(mapspace: Mapspace, workload: Workload) -> list[str]:
 class _Names:
     """The names that a mapspace may use."""
 
+    workload: Workload
     nodes: tuple[str, ...]
     levels: tuple[str, ...]
-    ranks: tuple[str, ...]
     tensors: tuple[str, ...]
     einsums: tuple[str, ...]
-    operators: tuple[str, ...]
-    left_out: tuple[str, ...]
 
 
 def _names(workload: Workload, platform: Platform) -> _Names:
@@ -479,13 +446,11 @@ def _names(workload: Workload, platform: Platform) -> _Names:
     others = ROW if workload.softmax not in ("row", "none") else ()
     tensors = (a.tensor for e in einsums for a in e.accesses)
     return _Names(
+        workload=workload,
         nodes=tuple(dict.fromkeys(n.name for arch in platform.paths for n in arch.nodes)),
         levels=tuple(dict.fromkeys(lv.name for arch in platform.paths for lv in arch.levels)),
-        ranks=tuple(workload.rank_sizes),
         tensors=tuple(dict.fromkeys((*tensors, *others))),
         einsums=tuple(dict.fromkeys(e.name for e in einsums)),
-        operators=tuple(workload.operators),
-        left_out=workload.left_out,
     )
 
 
@@ -497,22 +462,21 @@ def _einsums(workload: Workload) -> Iterator[Einsum]:
 
 def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:
     """Names in a mapspace's words on shared loops that are nowhere."""
-    where = f"{name}: fusion"
-    known = (*names.operators, *names.einsums)
-    present = fusion.if_present
+    where, present, workload = f"{name}: fusion", fusion.if_present, names.workload
+    known = (*workload.operators, *names.einsums)
     limits = fusion.anything if fusion.anything and not present else AnyGroups()
     lists = [("groups", g) for g in fusion.groups if not present or set(g) & set(names.einsums)]
     lists += [("within", limits.within), *(("never", some) for some in limits.never)]
     lists += [("phases", phase) for phase in fusion.phases]
     for key, words in lists:
-        missing = [n for n in words if n not in names.left_out]
+        missing = [n for n in words if n not in workload.left_out]
         for line in _misses(f"{where}.{key}", "Einsums or operators", missing, known):
-            advised = "; " in line or names.operators or key != "groups"
+            advised = "; " in line or workload.operators or key != "groups"
             yield line if advised else f"{line}; {_NO_OPERATORS}"
     if not present:
-        yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, names.ranks)
+        yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, workload.rank_sizes)
         if isinstance(fusion.staging, tuple):
-            staged = [t for t in fusion.staging if t not in names.left_out]
+            staged = [t for t in fusion.staging if t not in workload.left_out]
             yield from _misses(f"{where}.staging", "tensors", staged, names.tensors)
 
 
@@ -532,7 +496,7 @@ def _role_misses(mapspace: Mapspace, workload: Workload, names: _Names) -> Itera
 
 def _rule_misses(where: str, rule: SlotRule | KeepRule, names: _Names) -> Iterator[str]:
     """Names in a constraint that nothing has."""
-    if rule.einsum in names.left_out:
+    if rule.einsum in names.workload.left_out:
         return
     if rule.einsum and rule.einsum not in names.einsums:
         if not rule.if_present:
@@ -547,7 +511,7 @@ def _rule_misses(where: str, rule: SlotRule | KeepRule, names: _Names) -> Iterat
         axes = (*(rule.x or ()), *(rule.y or ()))
         named = [*rule.factors, *rule.at_most, *rule.innermost, *axes]
         if not rule.if_present:
-            yield from _misses(where, "ranks", named, names.ranks)
+            yield from _misses(where, "ranks", named, names.workload.rank_sizes)
         return
     yield from _misses(where, "a target", [rule.level], names.levels)
     if not rule.if_present:
