@@ -50,7 +50,7 @@ BOUNDARY = "port of a core"  # the name of the level that stands for it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreFacts:
-    """Fixed costs of a core, and what it takes in and gives out at most."""
+    """Fixed costs of a core, and what it takes in and gives out at most; named as variables are."""
 
     tile_cycles: float = 0.0
     step_cycles: float = 0.0
@@ -63,17 +63,10 @@ class CoreFacts:
 
     def boundary(self, word_bits: int) -> MemoryLevel | None:
         """The ports of a core's boundary, of which a read comes in; None: no limit is known."""
-        read, write, shared = (
-            None if rate is None else rate * 8 / word_bits
-            for rate in (
-                self.read_bytes_per_cycle,
-                self.write_bytes_per_cycle,
-                self.stream_bytes_per_cycle,
-            )
-        )
-        if read is write is shared is None:
+        read, write = self.read_bytes_per_cycle, self.write_bytes_per_cycle
+        if read is write is self.stream_bytes_per_cycle is None:
             return None
-        return MemoryLevel(
+        bytes_moved = MemoryLevel(
             name=BOUNDARY,
             component_class="",
             capacity_words=None,
@@ -81,8 +74,9 @@ class CoreFacts:
             row_words=1,
             read_words_per_cycle=read,
             write_words_per_cycle=write,
-            shared_words_per_cycle=shared,
+            shared_words_per_cycle=self.stream_bytes_per_cycle,
         )
+        return bytes_moved.with_rates(lambda rate: rate * 8 / word_bits)
 
 
 def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
@@ -91,31 +85,21 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
     raises: SpecError where one that is needed is `unknown`, or is no number in its range, and for
             a kernel of which the chip's file says nothing.
     """
-    tile, step, launch, value = (_number(arch, name) for name in CORE)
-    read, write, stream = (_number(arch, name) for name in CORE_PORTS)
-    if value and (read, write) != (None, None):
+    facts = {name.removeprefix("core_"): _number(arch, name) for name in (*CORE, *CORE_PORTS)}
+    one_way = facts["read_bytes_per_cycle"], facts["write_bytes_per_cycle"]
+    if facts["stream_value_cycles"] and one_way != (None, None):
         where = _place(arch, "core_stream_value_cycles")
         condition = "core_stream_bytes_per_cycle alone beside it, as a value goes either way"
         raise SpecError(expected(where, condition, "a port of one way", "leave one of them out"))
-    factor: float | None = None
     if kernel:
-        factor, tile, launch = (_number(arch, f"{kernel}{end}") for end in FITTED)
-        if factor is None:
+        facts |= {end[1:]: _number(arch, f"{kernel}{end}") for end in FITTED}
+        if facts["factor"] is None:
             known = ", ".join(kernels(arch)) or "none"
             where = _place(arch, f"{kernel}{FITTED[0]}")
             change = "leave the kernel out of the mapping to count none of its costs"
             condition = f"a number for a kernel of this chip ({known})"
             raise SpecError(expected(where, condition, "none", change))
-    return CoreFacts(
-        tile_cycles=tile or 0.0,
-        step_cycles=step or 0.0,
-        launch_seconds=launch or 0.0,
-        read_bytes_per_cycle=read,
-        write_bytes_per_cycle=write,
-        stream_bytes_per_cycle=stream,
-        stream_value_cycles=value or 0.0,
-        factor=1.0 if factor is None else factor,
-    )
+    return CoreFacts(**{name: value for name, value in facts.items() if value is not None})
 
 
 def boundary(arch: Architecture, level: str, word_bits: int) -> MemoryLevel | None:

@@ -119,19 +119,12 @@ def _level(arch: Architecture, level: MemoryLevel, bits: int) -> MemoryLevel:
     for key in _BLOCKS:
         if attributes.get(key) is not None:
             attributes[key] = row // bits
-
-    def rate(words: float | None) -> float | None:
-        return None if words is None else words * ratio
-
     capacity = level.capacity_words
     return replace(
-        level,
+        level.with_rates(lambda rate: rate * ratio),
         word_bits=bits,
         row_words=max(1, row // bits),
         capacity_words=None if capacity is None else int(capacity * level.word_bits // bits),
-        read_words_per_cycle=rate(level.read_words_per_cycle),
-        write_words_per_cycle=rate(level.write_words_per_cycle),
-        shared_words_per_cycle=rate(level.shared_words_per_cycle),
         attributes=attributes,
     )
 
