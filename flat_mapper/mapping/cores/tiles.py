@@ -35,7 +35,6 @@ from flat_mapper.mapping.cores.view import (
     fusion_level,
     levels_between,
     names_outside,
-    time_outside,
     view_faults,
 )
 from flat_mapper.mapping.resize import resized_group, resized_mapping
@@ -201,11 +200,6 @@ def _key_passes(workload: Workload, platform: Platform, group: GroupMapping) -> 
     return _Keys(workload=workload, queries=queries, keys=keys, tile=tile)
 
 
-def full_tile(group: GroupMapping) -> dict[str, int]:
-    """The largest tile's extents of the ranks that are given out."""
-    return {loop.rank: largest_extent(group, loop.rank) for loop in group.given_out}
-
-
 def pass_extent(workload: Workload, platform: Platform, group: GroupMapping, rank: str) -> int:
     """The extent of a rank in one pass of the temporal shared loops of the largest tile."""
     outside = names_outside(platform.matrix, fusion_level(platform, group).name)
@@ -215,13 +209,6 @@ def pass_extent(workload: Workload, platform: Platform, group: GroupMapping, ran
             within = [p for s, at in nest.loops if s.node not in outside for p in at]
             extents.append(prod(p.factor for p in within if p.rank == rank))
     return max(extents)
-
-
-def core_question(
-    workload: Workload, platform: Platform, group: GroupMapping, sizes: Mapping[str, int]
-) -> CoreQuestion:
-    """The problem of one core with a tile of some sizes, as `CoreView` has it."""
-    return CoreView(workload=workload, platform=platform, group=group).question(sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +235,7 @@ class CoreView:
     @cached_property
     def full(self) -> dict[str, int]:
         """The largest tile's extents of the ranks that are given out."""
-        return full_tile(self.group)
+        return {p.rank: largest_extent(self.group, p.rank) for p in self.group.given_out}
 
     @cached_property
     def steps(self) -> dict[str, int]:
@@ -256,14 +243,15 @@ class CoreView:
         where = self.workload, self.platform, self.group
         return {r: pass_extent(*where, r) for r in self.workload.rank_sizes}
 
-    def question(self, sizes: Mapping[str, int]) -> CoreQuestion:
-        """The problem of one core with a tile of some sizes.
+    def question(self, sizes: Mapping[str, int] | None = None) -> CoreQuestion:
+        """The problem of one core with a tile of some sizes; by default with the largest.
 
         sizes: of the ranks that are given out, and of the keys that a tile of queries sees.
         """
+        sizes = self.full if sizes is None else sizes
         full, ranks, pair = self.full, self.workload.rank_sizes, self.workload.roles.masked
         platform, own = self.alone
-        whole = {r: max(n, full.get(r, n)) for r, n in ranks.items()} | full
+        whole = {**ranks, **full}
         for rank, size in sizes.items():
             if size < whole[rank]:
                 core = _at_sizes(self.workload, whole, None)
@@ -284,12 +272,13 @@ def _at_sizes(workload: Workload, sizes: Mapping[str, int], mask: Mask | None) -
 
 def fullest_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
     """The problem of a core with the largest tile, and all keys that one of its size sees."""
-    sizes = full_tile(group)
+    view = CoreView(workload=workload, platform=platform, group=group)
     keys = _key_passes(workload, platform, group)
-    if keys:
-        tiles = given_tiles(workload, platform, group).classes
-        sizes[keys.keys] = max(dict(tile.sizes)[keys.keys] for tile in tiles)
-    return core_question(workload, platform, group, sizes)
+    if not keys:
+        return view.question()
+    tiles = given_tiles(workload, platform, group).classes
+    seen = max(dict(tile.sizes)[keys.keys] for tile in tiles)
+    return view.question({**view.full, keys.keys: seen})
 
 
 def largest_question(
@@ -301,7 +290,7 @@ def largest_question(
     """
     for fault in _faults(workload, platform, group, policy):
         raise MappingError(fault)
-    return core_question(workload, platform, group, full_tile(group))
+    return CoreView(workload=workload, platform=platform, group=group).question()
 
 
 def given_ranks(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -341,24 +330,9 @@ def _faults(
         if loop.factor != -(-size // tile):
             condition = f"{-(-size // tile)} tiles of {tile} for {size}"
             yield expected(f"{where}: {loop.rank}", condition, loop.factor)
-    for nest in group.einsums if len(group.einsums) > 1 else ():
-        arch = platform.path(workload.einsum(nest.einsum).unit)
-        time, own = time_outside(arch, nest, level), workload.einsum(nest.einsum).ranks
-        if time != tuple(loop for loop in group.shared if loop.rank in own):
-            yield expected(
-                f"{nest.einsum}: loops outside {level}", "the group's shared loops", time
-            )
-    yield from _rule_faults(workload, group, policy, where)
-
-
-def _rule_faults(
-    workload: Workload, group: GroupMapping, policy: Policy, where: str
-) -> Iterator[str]:
-    """Rules of a policy, and a mask, that tiles on cores do not go with."""
-    pair = workload.roles.masked
+    pair = workload.mask and workload.roles.masked
     cut = {loop.rank for loop in group.shared if loop.factor > 1}
-    given = {loop.rank for loop in group.given_out}
-    if workload.mask and pair and pair[0] in given and set(pair) <= cut:
+    if pair and pair[0] in ranks and set(pair) <= cut:
         condition = f"{pair[0]} cut by the cores' loops or by those in time, under a mask"
         yield expected(where, condition, "both")
 

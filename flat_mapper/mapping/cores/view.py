@@ -111,12 +111,6 @@ def core_nest(arch: Architecture, nest: EinsumMapping, level: str) -> EinsumMapp
     )
 
 
-def time_outside(arch: Architecture, nest: EinsumMapping, level: str) -> tuple[Loop, ...]:
-    """The temporal loops of a nest outside a level, outermost first."""
-    outside = names_outside(arch, level)
-    return tuple(p for slot, at in nest.loops if slot.node in outside for p in at)
-
-
 def view_faults(platform: Platform, group: GroupMapping, level: str) -> Iterator[str]:
     """Reasons why one core's part of a group cannot be told; a line each."""
     for arch in platform.paths:
