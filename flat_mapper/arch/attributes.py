@@ -229,15 +229,8 @@ def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
     unit = word_bits * (block or 1) * (cluster or 1)
     whole = width == unit if block and cluster else width % unit == 0
     if not whole:
-        factors = " x ".join(
-            f"{name} {value}"
-            for name, value in (
-                ("datawidth", word_bits),
-                ("block_size", block),
-                ("cluster_size", cluster),
-            )
-            if value
-        )
+        given = {"datawidth": word_bits, "block_size": block, "cluster_size": cluster}
+        factors = " x ".join(f"{name} {value}" for name, value in given.items() if value)
         relation = "equal to" if block and cluster else "that is a multiple of"
         raise SpecError(
             f"{reader.place_of('width')}: expected a width in bits {relation} {factors} = {unit}, "
@@ -251,7 +244,8 @@ def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
 def _capacity(reader: _Numbers, word_bits: int, row_words: int) -> int | None:
     entries, depth = reader.whole("entries"), reader.whole("depth")
     kib = reader.number("sizeKB", COUNT)
-    given = [name for name, v in (("entries", entries), ("depth", depth), ("sizeKB", kib)) if v]
+    sizes = {"entries": entries, "depth": depth, "sizeKB": kib}
+    given = [name for name, value in sizes.items() if value]
     if len(given) > 1:
         raise SpecError(
             f"{reader.place_of(given[1])}: expected one of entries, depth and sizeKB, got "

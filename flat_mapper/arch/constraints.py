@@ -112,15 +112,3 @@ def tensors_of(section: Section, key: str, where: str, known: tuple[str, ...]) -
             condition = f"tensors of the problem, {', '.join(known)}"
             raise SpecError(expected(f"{where}.{key}", condition, str(tensor), change))
     return known if "*" in listed else tuple(str(t) for t in listed)
-
-
-def check_disjoint(branches: Sequence[tuple[str, ...]], where: str) -> None:
-    owners: dict[str, int] = {}
-    for i, tensors in enumerate(branches):
-        for tensor in tensors:
-            if tensor in owners:
-                raise SpecError(
-                    f"{where}: expected each tensor in one branch of !Parallel, got "
-                    f"{tensor} kept in branches {owners[tensor]} and {i}"
-                )
-            owners[tensor] = i

@@ -7,14 +7,15 @@ files of a chip have is one piece of hardware: its attribute changes in both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 
 from flat_mapper.arch.attributes import NUMBERS
 from flat_mapper.arch.reader import Files, PlatformFiles, platform_files, platform_of
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.errors import SpecError
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, Tagged, did_you_mean
 
 MESHES = ("meshX", "meshY")
@@ -29,14 +30,11 @@ def edited(files: PlatformFiles, edits: Edits) -> PlatformFiles:
 
     raises: SpecError where a document has no such node, attribute or variable.
     """
-    matrix, vector = files.matrix, files.vector
     for path, value in edits.items():
-        held = [document for document in (matrix, vector) if document and _leads(document, path)]
-        if not held:
+        if not has_path(files, path):
             raise SpecError(unknown_path(files, path))
-        matrix = set_path(matrix, path, value)
-        vector = None if vector is None else set_path(vector, path, value)
-    return replace(files, matrix=matrix, vector=vector)
+        files = _both(files, partial(set_path, path=path, value=value))
+    return files
 
 
 def edited_platform(files: PlatformFiles, edits: Edits) -> Platform:
@@ -76,16 +74,12 @@ def unknown_path(files: PlatformFiles, path: str) -> str:
     where = f"{files.path}: {path}"
     if node not in known:
         hint = did_you_mean(node, known)
-        return f"{where}: expected a node among {', '.join(known)}, got {node!r}" + (
-            hint and f"; {hint}"
-        )
+        return expected(where, f"a node among {', '.join(known)}", node, hint)
     there = list(dict.fromkeys(k for d in documents for k in _keys(d, node)))
     hint = did_you_mean(key, there) or did_you_mean(key, _MODELLED)
     noun = "a variable" if node == VARIABLES else "an attribute"
     listed = ", ".join(there) or "none"
-    return f"{where}: expected {noun} of {node} among {listed}, got {key!r}" + (
-        hint and f"; {hint}"
-    )
+    return expected(where, f"{noun} of {node} among {listed}", key, hint)
 
 
 def _leads(document: Section, path: str) -> bool:
@@ -142,7 +136,13 @@ def constrained(
     def one(document: Section) -> Section:
         return _at_node(document, node, Section(rule, document.source), "constraints", kind)
 
-    return replace(files, matrix=one(files.matrix), vector=files.vector and one(files.vector))
+    return _both(files, one)
+
+
+def _both(files: PlatformFiles, change: Callable[[Section], Section]) -> PlatformFiles:
+    """The documents of both paths changed."""
+    vector = None if files.vector is None else change(files.vector)
+    return replace(files, matrix=change(files.matrix), vector=vector)
 
 
 def _at_node(document: Section, name: str, value: object, *keys: str) -> Section:

@@ -21,7 +21,6 @@ from flat_mapper.arch.attributes import (
 from flat_mapper.arch.constraints import (
     CONSTRAINTS,
     Outside,
-    check_disjoint,
     kept_in,
     node_constraints,
 )
@@ -30,6 +29,7 @@ from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
     Section,
     Tagged,
+    checked,
     kind_of,
     place,
     refuse_unknown,
@@ -95,14 +95,15 @@ class NodeReader:
             return
         for i, node in enumerate(nodes):
             self.faults.attempt(self._node, node, f"{where}.{i}", None)
-        if "compute" not in self.seen.values() and not self.faults:
+        kinds = self.seen.values()
+        if "compute" not in kinds and not self.faults:
             last = next(reversed(self.seen), "no node")
             words = ", ".join(_KINDS["compute"])
             self.faults.append(
                 f"{where}: expected a compute component (a class with one of {words} in its name) "
                 f"as the last node, got {last!r}"
             )
-        if not any(kind == "storage" for kind in self.seen.values()) and not self.faults:
+        if "storage" not in kinds and not self.faults:
             self.faults.append(f"{where}: expected at least one storage component, got none")
 
     def _node(self, node: object, where: str, branch: _Branch | None) -> None:
@@ -134,7 +135,13 @@ class NodeReader:
                 self.faults.attempt(self._node, child, spot, branch)
             return
         branches = [kept_in(child, where, self.outside) for child in inner]
-        check_disjoint(branches, where)
+        for tensor in dict.fromkeys(tensor for kept in branches for tensor in kept):
+            owners = [str(i) for i, kept in enumerate(branches) if tensor in kept]
+            if len(owners) > 1:
+                raise SpecError(
+                    f"{where}: expected each tensor in one branch of !Parallel, got {tensor} kept "
+                    f"in branches {' and '.join(owners)}"
+                )
         for i, (child, kept) in enumerate(zip(inner, branches, strict=True)):
             peer = _Branch(kept if any(branches) else None)
             self.faults.attempt(self._node, child, f"{where}.nodes.{i}", peer)
@@ -162,7 +169,9 @@ class NodeReader:
     def _component(self, body: Section, where: str, branch: _Branch | None) -> None:
         written = take(body, "class", str, where)
         kind = _kind(written, place(where, body, "class"))
-        if not self._enabled(body, where) or kind == "nothing":
+        spot = place(where, body, "enabled")
+        enabled = checked(resolved(body.get("enabled", True), self.names, spot), bool, spot)
+        if not enabled or kind == "nothing":
             return
         where = self._named(body, where, kind)
         refuse_unknown(body, _COMPONENT_KEYS, where)
@@ -233,12 +242,6 @@ class NodeReader:
                 f"{name!r} after it"
             )
         return spot
-
-    def _enabled(self, body: Section, where: str) -> bool:
-        value = resolved(body.get("enabled", True), self.names, place(where, body, "enabled"))
-        if not isinstance(value, bool):
-            raise SpecError(f"{place(where, body, 'enabled')}: expected true or false, got {value}")
-        return value
 
     def _constraints(self, body: Section, where: str, kinds: tuple[str, ...]) -> dict[str, object]:
         outside = self.outside.get(str(body["name"]), {})

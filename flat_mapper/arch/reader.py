@@ -197,12 +197,9 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
     reader.read(head["nodes"], f"{where}.nodes")
     for target in outside:
         if target not in reader.seen and not faults:
-            known = ", ".join(reader.seen)
-            hint = did_you_mean(target, reader.seen)
-            faults.append(
-                f"{path}: constraints: expected a target among {known}, got {target!r}"
-                + (hint and f"; {hint}")
-            )
+            known, hint = ", ".join(reader.seen), did_you_mean(target, reader.seen)
+            where = f"{path}: constraints"
+            faults.append(expected(where, f"a target among {known}", target, hint))
     cycle = reader.inherited.get("global_cycle_seconds", CYCLE_SECONDS)
     seconds = checked(cycle, float, f"{path}: global_cycle_seconds", above=0, within=CYCLE_TIME)
     if reader.compute is None:
@@ -239,10 +236,12 @@ def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
             f"{names}; the two paths share the levels of the same name"
         ]
     faults = [
-        f"{where}: {level.name}.{attribute}: expected {ours} as in {matrix.path or matrix.name}, "
-        f"got {got}; nodes of the same name must agree"
+        f"{where}: {level.name}.{key}: expected {ours.get(key)} as in "
+        f"{matrix.path or matrix.name}, got {got.get(key)}; nodes of the same name must agree"
         for level, other in shared
-        for attribute, ours, got in _differences(level, other)
+        for ours, got in ((_shared(level), _shared(other)),)
+        for key in ours | got
+        if ours.get(key) != got.get(key)
     ]
     if matrix.cycle_seconds != vector.cycle_seconds:
         faults.append(
@@ -252,16 +251,7 @@ def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
     return faults
 
 
-def _differences(ours: MemoryLevel, other: MemoryLevel) -> list[tuple[str, object, object]]:
-    """The attributes in which two levels of the same name differ."""
-    keys = dict.fromkeys((*ours.attributes, *other.attributes))
-    found = [
-        (f"attributes.{key}", ours.attributes.get(key), other.attributes.get(key))
-        for key in keys
-        if ours.attributes.get(key) != other.attributes.get(key)
-    ]
-    if ours.component_class != other.component_class:
-        found.append(("class", ours.component_class, other.component_class))
-    if ours.instances != other.instances:
-        found.append(("instances", ours.instances, other.instances))
-    return found
+def _shared(level: MemoryLevel) -> dict[str, object]:
+    """What levels of one name have in common."""
+    own = {f"attributes.{key}": value for key, value in level.attributes.items()}
+    return {**own, "class": level.component_class, "instances": level.instances}

@@ -104,9 +104,9 @@ def binding(arch: Architecture, einsum: Einsum, workload: Workload) -> Binding |
     names = _names(arch)
     where = f"{arch.path or arch.name}: {einsum.name}"
     declared = workload.roles.data_spaces.get(einsum.name)
-    if declared is None and not (set(names) - set(workload.tensor_ranks)):
+    if declared is None and names <= set(workload.tensor_ranks):
         return None
-    if declared is None and set(names) <= set(LAYER):
+    if declared is None and names <= set(LAYER):
         declared = _layer(einsum, workload, where)
     if declared is None:
         return None  # somebody else says which name is unknown
@@ -119,17 +119,13 @@ def binding(arch: Architecture, einsum: Einsum, workload: Workload) -> Binding |
     return Binding(tensors=declared, ranks=ranks, where=where)
 
 
-def _names(arch: Architecture) -> tuple[str, ...]:
+def _names(arch: Architecture) -> set[str]:
     """The data spaces that the constraints of a chip name."""
-    found: dict[str, None] = {}
-    for node in arch.nodes:
-        if isinstance(node, MemoryLevel):
-            found.update(dict.fromkeys(node.keeps_only or ()))
-        for body in node.constraints.values():
-            for key in _LISTS:
-                listed = body.get(key) if isinstance(body, Mapping) else None
-                found.update(dict.fromkeys(listed if isinstance(listed, list) else ()))
-    return tuple(name for name in found if name != "*")
+    said = (body for node in arch.nodes for body in node.constraints.values())
+    bodies = [body for body in said if isinstance(body, Mapping)]
+    lists = [body.get(key) for body in bodies for key in _LISTS]
+    lists += [level.keeps_only for level in arch.levels]
+    return {name for some in lists if isinstance(some, list | tuple) for name in some} - {"*"}
 
 
 def _layer(einsum: Einsum, workload: Workload, where: str) -> dict[str, str]:
@@ -177,12 +173,10 @@ def _ranks(
 def binding_notes(platform: Platform, workload: Workload) -> tuple[str, ...]:
     """A line on each chip whose names had to be bound: what they stand for."""
     lines = []
-    for arch in platform.paths:
+    for arch, unit in zip(platform.paths, ("matrix", "vector"), strict=False):
         said = []
-        for einsum in workload.einsums:
-            if platform.vector is None and einsum.unit == "vector":
-                continue
-            found = binding(arch, einsum, workload) if platform.path(einsum.unit) is arch else None
+        for einsum in (e for e in workload.einsums if e.unit == unit):
+            found = binding(arch, einsum, workload)
             if found and einsum.name not in workload.roles.data_spaces:
                 pairs = (f"{name} {tensor}" for name, tensor in found.tensors.items())
                 said.append(f"{einsum.name}: {', '.join(pairs)}")

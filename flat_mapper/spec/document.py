@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import enum
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -76,11 +75,7 @@ SCALE = Range(least=1e-12, most=1e12)
 CYCLES = Range(least=0, most=1e12, unit="cycles")
 
 
-class _Need(enum.Enum):
-    REQUIRED = enum.auto()
-
-
-REQUIRED: Final = _Need.REQUIRED  # the default of a key that has none
+REQUIRED: Final = object()  # the default of a key that has none
 
 
 @overload
