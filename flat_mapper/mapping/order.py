@@ -86,9 +86,6 @@ def _numbered(values: dict[str, object]) -> dict[str, int]:
     return {name: listed.index(repr(value)) for name, value in values.items()}
 
 
-Wait = tuple[str, str, int]  # the second Einsum waits for the first's turn of so many passes before
-
-
 def overlaps(schedule: Schedule | str) -> bool:
     """True if units work at once, on different passes."""
     return schedule in ("overlapped", "phases")
@@ -160,8 +157,11 @@ def rounds_behind(
 
 def _waits(
     workload: Workload, names: Sequence[str], level: str, inside: Mapping[str, str] | None
-) -> Iterator[Wait]:
-    """Who waits for whom: for inputs, for old values, and for a copy that nobody reads any more."""
+) -> Iterator[tuple[str, str, int]]:
+    """Who waits for whom: for inputs, for old values, and for a copy that nobody reads any more.
+
+    returns: the second Einsum waits for the first's turn of so many passes before.
+    """
     einsums = [workload.einsum(n) for n in names]
     carried = carried_tensors(workload, tuple(names))
     places = in_place_classes(workload, names, level, inside)

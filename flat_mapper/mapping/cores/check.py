@@ -192,23 +192,18 @@ def _group_faults(
         yield from _stay_faults(workload, whole, nest)
         if loops != tuple(loop for loop in group.shared if loop.rank in ranks):
             yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
-        yield from _kept_faults(workload, platform, group, nest, carried)
+    yield from _kept_faults(workload, platform, group, carried)
 
 
 def _kept_faults(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    nest: EinsumMapping,
-    carried: Sequence[str],
+    workload: Workload, platform: Platform, group: GroupMapping, carried: Sequence[str]
 ) -> Iterator[str]:
-    """Faults of where a nest keeps tensors that are not handed over inside the shared level."""
+    """Faults of where nests keep tensors that are not handed over inside the shared level."""
     dram, level = platform.dram.name, shared_level(platform).name
     inside = handed_inside(workload, platform, group)
-    for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
+    accesses = [(m, a.tensor) for m in group.einsums for a in workload.einsum(m.einsum).accesses]
+    for nest, tensor in (own for own in accesses if own[1] not in inside):
         where, maker = f"{nest.einsum}: {tensor}", workload.producers.get(tensor)
-        if tensor in inside:
-            continue
         if tensor in nest.kept_at(dram):
             if not crosses_dram(workload, group.names, tensor):
                 yield expected(where, f"a bypass of {dram}", "keep")
