@@ -52,8 +52,8 @@ NUMBERS: Mapping[str, str] = {
     "global_cycle_seconds": "s",
     HOP: "pJ of one word from a copy of what stands spatially to its neighbour",
 }
-_MODELLED = (*NUMBERS, "technology")
-_ALIASES: Mapping[str, tuple[str, ...]] = {
+MODELLED = (*NUMBERS, "technology")
+ALIASES: Mapping[str, tuple[str, ...]] = {
     "datawidth": ("word_bits", "word_width", "datawidth"),
     "width": ("width", "memory_width", "data_storage_width"),
     "block_size": ("block_size", "n_words"),
@@ -123,7 +123,7 @@ def check_attributes(section: Section, attributes: Mapping[str, object], where: 
         if near:
             raise SpecError(
                 f"{place(where, section, key, shown=False)}: unknown attribute {key!r}; known "
-                f"attributes of the model: {', '.join(_MODELLED)}; did you mean {near!r}?"
+                f"attributes of the model: {', '.join(MODELLED)}; did you mean {near!r}?"
             )
 
 
@@ -144,10 +144,10 @@ def check_technology(value: object, where: str) -> None:
 
 def _misspelt(key: str, section: Section) -> str:
     """The modelled attribute that a key nearly spells, where that one is absent."""
-    aliases = {alias for names in _ALIASES.values() for alias in names}
-    if key in _MODELLED or key in aliases or key in REFUSED or key.endswith(("_a", "_b")):
+    aliases = {alias for names in ALIASES.values() for alias in names}
+    if key in MODELLED or key in aliases or key in REFUSED or key.endswith(("_a", "_b")):
         return ""
-    absent = {name.lower(): name for name in _MODELLED if name not in section}
+    absent = {name.lower(): name for name in MODELLED if name not in section}
     near = difflib.get_close_matches(key.lower(), absent, n=1, cutoff=0.85)
     return absent[near[0]] if near else ""
 
@@ -209,7 +209,7 @@ class _Numbers:
         return None if value is None else _whole(value, self.place_of(key), within)
 
     def _name(self, key: str) -> str:
-        given = (n for n in _ALIASES.get(key, (key,)) if self.attributes.get(n) is not None)
+        given = (n for n in ALIASES.get(key, (key,)) if self.attributes.get(n) is not None)
         return next(given, key)
 
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flat_mapper.arch.attributes import NUMBERS, resolved_attributes
+from flat_mapper.arch.attributes import MODELLED, resolved_attributes
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
     Section,
@@ -39,8 +39,6 @@ _COPIES = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<first>\d+)\.\.(?P<last>\d+)\])
 _EMPTY = re.compile(r"inter_(?P<name>.+)_spatial")
 _DUMMY = "dummy_storage"
 # What the front end adds to the attributes of every component; none of it says anything.
-# Attributes of a subtree that its components have too; the others were variables, worked out.
-_INHERITED = (*NUMBERS, "technology")
 _ADDED = ("meshX", "meshY", "power_gated_at", "has_power_gating", "version")
 _OURS = (
     "architecture",
@@ -193,7 +191,8 @@ class _Walk:
         """Read the components of a subtree, and its subtrees in turn."""
         if tree.get("attributes"):
             own = _plain(section_of(tree["attributes"], where))
-            own = Section({k: v for k, v in own.items() if k in _INHERITED})
+            # The others were variables, worked out.
+            own = Section({k: v for k, v in own.items() if k in MODELLED})
             name = str(tree.get("name", "system"))
             self.nodes.append(Tagged("!Container", Section({"name": name, "attributes": own})))
         for i, item in enumerate(take_list(tree, "local", dict, where, ())):

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-from flat_mapper.arch.attributes import NUMBERS
+from flat_mapper.arch.attributes import MODELLED
 from flat_mapper.arch.reader import Files, PlatformFiles, platform_files, platform_of
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
@@ -20,7 +20,6 @@ from flat_mapper.spec.document import Section, Tagged, did_you_mean
 
 MESHES = ("meshX", "meshY")
 VARIABLES = "variables"
-_MODELLED = (*NUMBERS, "technology")  # may be set where a node does not have them yet
 
 Edits = Mapping[str, object]  # the value of each path
 
@@ -76,7 +75,7 @@ def unknown_path(files: PlatformFiles, path: str) -> str:
         hint = did_you_mean(node, known)
         return expected(where, f"a node among {', '.join(known)}", node, hint)
     there = list(dict.fromkeys(k for d in documents for k in _keys(d, node)))
-    hint = did_you_mean(key, there) or did_you_mean(key, _MODELLED)
+    hint = did_you_mean(key, there) or did_you_mean(key, MODELLED)
     noun = "a variable" if node == VARIABLES else "an attribute"
     listed = ", ".join(there) or "none"
     return expected(where, f"{noun} of {node} among {listed}", key, hint)
@@ -87,7 +86,7 @@ def _leads(document: Section, path: str) -> bool:
     node, _, key = path.partition(".")
     bodies = [body for name, body in _nodes(document) if name == node]
     grows = any(isinstance(body.get("attributes"), Section) for body in bodies)
-    return key in _keys(document, node) or (grows and key in _MODELLED)
+    return key in _keys(document, node) or (grows and key in MODELLED)
 
 
 def _keys(document: Section, node: str) -> tuple[str, ...]:

@@ -228,16 +228,16 @@ def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
     """Differences of levels of one name, one line each; shared ones are one resource."""
     theirs = {level.name: level for level in vector.levels}
     shared = [(level, theirs[level.name]) for level in matrix.levels if level.name in theirs]
-    where = vector.path or vector.name
+    where, ours_at = vector.path or vector.name, matrix.path or matrix.name
     if not shared:
         ours, names = matrix.levels[0].name, ", ".join(theirs)
         return [
-            f"{where}: expected the level {ours!r} of {matrix.path or matrix.name}, got only "
-            f"{names}; the two paths share the levels of the same name"
+            f"{where}: expected the level {ours!r} of {ours_at}, got only {names}; the two paths "
+            "share the levels of the same name"
         ]
     faults = [
-        f"{where}: {level.name}.{key}: expected {ours.get(key)} as in "
-        f"{matrix.path or matrix.name}, got {got.get(key)}; nodes of the same name must agree"
+        f"{where}: {level.name}.{key}: expected {ours.get(key)} as in {ours_at}, got "
+        f"{got.get(key)}; nodes of the same name must agree"
         for level, other in shared
         for ours, got in ((_shared(level), _shared(other)),)
         for key in ours | got
@@ -245,8 +245,8 @@ def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
     ]
     if matrix.cycle_seconds != vector.cycle_seconds:
         faults.append(
-            f"{where}: global_cycle_seconds: expected {matrix.cycle_seconds} as in "
-            f"{matrix.path or matrix.name}, got {vector.cycle_seconds}"
+            f"{where}: global_cycle_seconds: expected {matrix.cycle_seconds} as in {ours_at}, "
+            f"got {vector.cycle_seconds}"
         )
     return faults
 

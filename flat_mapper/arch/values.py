@@ -218,14 +218,9 @@ class Platform:
         if unit == "matrix":
             return self.matrix
         if self.vector is None:
-            raise SpecError(
-                expected(
-                    self.matrix.path or self.name,
-                    "a vector path for softmax (a second file NAME.sfu.yaml beside it)",
-                    "none",
-                    "add one, or a mapspace whose policy says softmax: free",
-                )
-            )
+            condition = "a vector path for softmax (a second file NAME.sfu.yaml beside it)"
+            change = "add one, or a mapspace whose policy says softmax: free"
+            raise SpecError(expected(self.matrix.path or self.name, condition, "none", change))
         return self.vector
 
     @property

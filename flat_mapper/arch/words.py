@@ -13,16 +13,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from flat_mapper.arch.attributes import ALIASES
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import value_bits
 from flat_mapper.spec.document import Section
 from flat_mapper.workload.graph import Workload
 
-_BITS = ("word_bits", "word_width", "datawidth")  # the names of a word's bits, the first one wins
 _OPERANDS = ("multiplier_width", "width", "datawidth")  # of a compute unit; the first one wins
 _WORDS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth", "entries")
-_BLOCKS = ("block_size", "n_words")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +43,16 @@ def fitted(platform: Platform, workload: Workload) -> Fitted:
     if not workload.states_bits:
         return Fitted(platform=platform, notes=unsaid)
     levels = [level for arch in platform.paths for level in arch.levels]
-    narrowest = min(level.word_bits for level in levels)
-    changed = {
-        level.name: level
-        for level in levels
-        if level.word_bits != workload.word_bits
-        and (level.word_bits < workload.word_bits or level.word_bits == narrowest)
-    }
-    kept = {
-        level.name: f"{level.name}: words of {level.word_bits} bits hold one value each"
-        for level in levels
-        if level.word_bits != workload.word_bits and level.name not in changed
-    }
-    own = platform.changed(lambda arch: _converted(arch, changed, workload.word_bits))
-    return Fitted(platform=own, notes=(*_notes(changed, workload), *kept.values(), *unsaid))
+    narrowest, bits = min(level.word_bits for level in levels), workload.word_bits
+    other = {level.name: level for level in levels if level.word_bits != bits}
+    changed = {n: lv for n, lv in other.items() if lv.word_bits < bits or lv.word_bits == narrowest}
+    kept = [
+        f"{name}: words of {level.word_bits} bits hold one value each"
+        for name, level in other.items()
+        if name not in changed
+    ]
+    own = platform.changed(lambda arch: _converted(arch, changed, bits))
+    return Fitted(platform=own, notes=(*_notes(changed, workload), *kept, *unsaid))
 
 
 def _notes(changed: dict[str, MemoryLevel], workload: Workload) -> list[str]:
@@ -112,11 +107,12 @@ def _level(arch: Architecture, level: MemoryLevel, bits: int) -> MemoryLevel:
         change = f"set word_bits: {level.word_bits} in the problem, or widen the level"
         raise SpecError(expected(where, condition, f"rows of {row} bits", change))
     attributes = dict(level.attributes)
-    attributes[next((k for k in _BITS if attributes.get(k) is not None), "datawidth")] = bits
+    own = (key for key in ALIASES["datawidth"] if attributes.get(key) is not None)
+    attributes[next(own, "datawidth")] = bits
     for key in _WORDS:
         if isinstance(value := attributes.get(key), int | float):
             attributes[key] = int(value * ratio) if key == "entries" else value * ratio
-    for key in _BLOCKS:
+    for key in ALIASES["block_size"]:
         if attributes.get(key) is not None:
             attributes[key] = row // bits
     capacity = level.capacity_words
