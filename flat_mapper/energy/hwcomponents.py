@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from flat_mapper.base.errors import BackendError, SpecError
+from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.spec.document import PICOJOULES, did_you_mean
 from flat_mapper.spec.textfiles import read_text, write_text
 from flat_mapper.spec.yamlio import dump_json
 
 PACKAGES = ("hwcomponents", "hwcomponents-cacti", "hwcomponents-library")
 _MODULES = ("hwcomponents_cacti", "hwcomponents_library")
-_PJ_PER_J = 1e12
 _UM2_PER_M2 = 1e12
 
 Argument = int | float | str
@@ -152,7 +152,7 @@ def _asked(name: str, question: Question) -> Price:
         for action, aliases in question.actions:
             method = next(getattr(model, alias) for alias in aliases if hasattr(model, alias))
             bits = {} if question.bits is None else {"bits_per_action": question.bits}
-            answer[action] = float(method(**bits).energy) * _PJ_PER_J
+            answer[action] = float(method(**bits).energy) * PJ_PER_J
     except Exception as err:  # whatever a component class raises is its answer
         reason = " ".join(str(err).split()) or type(err).__name__
         raise BackendError(
@@ -170,11 +170,9 @@ def _class_of(name: str, class_name: str) -> Any:
 
     from hwcomponents import ComponentModel
 
-    found: dict[str, Any] = {}
-    for module in _MODULES:
-        for key, value in vars(importlib.import_module(module)).items():
-            if isinstance(value, type) and issubclass(value, ComponentModel) and key[0] != "_":
-                found[key] = value
+    modules = (vars(importlib.import_module(name)).items() for name in _MODULES)
+    types = {key: value for own in modules for key, value in own if isinstance(value, type)}
+    found = {k: v for k, v in types.items() if issubclass(v, ComponentModel) and k[0] != "_"}
     found.pop("ComponentModel", None)
     if class_name not in found:
         hint = did_you_mean(class_name, found) or f"known: {', '.join(sorted(found))}"

@@ -173,15 +173,8 @@ def take_choice[C: str](
     for choice in choices:
         if choice == word:
             return choice
-    section = section_of(node, where)
-    raise SpecError(
-        expected(
-            place(where, section, key),
-            f"one of {', '.join(choices)}",
-            str(word),
-            did_you_mean(word, choices),
-        )
-    )
+    spot, hint = place(where, section_of(node, where), key), did_you_mean(word, choices)
+    raise SpecError(expected(spot, f"one of {', '.join(choices)}", str(word), hint))
 
 
 def take_list[T](
