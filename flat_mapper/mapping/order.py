@@ -147,12 +147,10 @@ def rounds_behind(
             return found
         for name, least in late:
             found[name] = max(found[name], least)
-    name = late[0][0]
+    name, got = late[0][0], "Einsums that wait in a circle"
     condition = "an order of phases in which every Einsum has its inputs and room for its output"
     change = f"move {name} or what it reads to another phase"
-    raise MappingError(
-        expected(f"phases: {name}", condition, "Einsums that wait in a circle", change)
-    )
+    raise MappingError(expected(f"phases: {name}", condition, got, change))
 
 
 def _waits(

@@ -117,17 +117,13 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
     """Raise MappingError where a fused mapping contradicts itself, the workload or the platform."""
     workload.one_kind(workload.name)
     names = [n for g in mapping.groups for n in g.names]
-    expected_names = [
-        e.name
-        for e in workload.ordered
-        if e.unit == "matrix" or mapping.policy.softmax == "charged"
-    ]
+    charged = mapping.policy.softmax == "charged"
+    wanted = [e.name for e in workload.ordered if charged or e.unit == "matrix"]
     # What runs in each pass of a loop may be left out where there is no such loop.
-    omitted = [n for n in expected_names if n not in names and workload.einsum(n).each]
-    if sorted([*names, *omitted]) != sorted(expected_names):
-        raise MappingError(
-            expected("groups", f"each of {', '.join(expected_names)} once", ", ".join(names))
-        )
+    omitted = [n for n in wanted if n not in names and workload.einsum(n).each]
+    if sorted([*names, *omitted]) != sorted(wanted):
+        condition = f"each of {', '.join(wanted)} once"
+        raise MappingError(expected("groups", condition, ", ".join(names)))
     place = {n: i for i, n in enumerate(names)}
     for name, before in workload.ancestors.items():
         late = [n for n in before if place.get(n, -1) > place.get(name, len(names))]
