@@ -230,8 +230,8 @@ class Platform:
 
     def changed(self, change: Callable[[Architecture], Architecture]) -> Platform:
         """The chip with every path changed."""
-        vector = None if self.vector is None else change(self.vector)
-        return replace(self, matrix=change(self.matrix), vector=vector)
+        matrix = change(self.matrix)  # its error is the one to see
+        return replace(self, matrix=matrix, vector=self.vector and change(self.vector))
 
     @property
     def dram(self) -> MemoryLevel:
