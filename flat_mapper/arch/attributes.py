@@ -27,8 +27,9 @@ from flat_mapper.spec.document import (
     Range,
     Section,
     checked,
-    kind_of,
     place,
+    refuse_unknown,
+    take_section,
 )
 from flat_mapper.spec.expressions import resolved
 
@@ -51,8 +52,8 @@ NUMBERS: Mapping[str, str] = {
     "global_cycle_seconds": "s",
     HOP: "pJ of one word from a copy of what stands spatially to its neighbour",
 }
-_MODELLED = (*NUMBERS, "technology")
-_ALIASES: Mapping[str, tuple[str, ...]] = {
+MODELLED = (*NUMBERS, "technology")
+ALIASES: Mapping[str, tuple[str, ...]] = {
     "datawidth": ("word_bits", "word_width", "datawidth"),
     "width": ("width", "memory_width", "data_storage_width"),
     "block_size": ("block_size", "n_words"),
@@ -122,7 +123,7 @@ def check_attributes(section: Section, attributes: Mapping[str, object], where: 
         if near:
             raise SpecError(
                 f"{place(where, section, key, shown=False)}: unknown attribute {key!r}; known "
-                f"attributes of the model: {', '.join(_MODELLED)}; did you mean {near!r}?"
+                f"attributes of the model: {', '.join(MODELLED)}; did you mean {near!r}?"
             )
 
 
@@ -143,10 +144,10 @@ def check_technology(value: object, where: str) -> None:
 
 def _misspelt(key: str, section: Section) -> str:
     """The modelled attribute that a key nearly spells, where that one is absent."""
-    aliases = {alias for names in _ALIASES.values() for alias in names}
-    if key in _MODELLED or key in aliases or key in REFUSED or key.endswith(("_a", "_b")):
+    aliases = {alias for names in ALIASES.values() for alias in names}
+    if key in MODELLED or key in aliases or key in REFUSED or key.endswith(("_a", "_b")):
         return ""
-    absent = {name.lower(): name for name in _MODELLED if name not in section}
+    absent = {name.lower(): name for name in MODELLED if name not in section}
     near = difflib.get_close_matches(key.lower(), absent, n=1, cutoff=0.85)
     return absent[near[0]] if near else ""
 
@@ -166,9 +167,6 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
             f"{where}: expected datawidth (bits of a word), got {_listed(section)}; add "
             "datawidth: 16"
         )
-    if word_bits > BITS.most:
-        spot = reader.place_of("datawidth")
-        raise SpecError(f"{spot}: expected at most {BITS.most:g} bits of a word, got {word_bits}")
     row_words, cluster_size = _row(reader, word_bits)
     capacity = _capacity(reader, word_bits, row_words)
     if capacity is None and not off_chip:
@@ -208,15 +206,18 @@ class _Numbers:
 
     def whole(self, key: str, within: Range = COUNT) -> int | None:
         value = self.attributes.get(self._name(key))
-        if value is None:
-            return None
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        return checked(value, int, self.place_of(key), above=0, within=within)
+        return None if value is None else _whole(value, self.place_of(key), within)
 
     def _name(self, key: str) -> str:
-        given = (n for n in _ALIASES.get(key, (key,)) if self.attributes.get(n) is not None)
+        given = (n for n in ALIASES.get(key, (key,)) if self.attributes.get(n) is not None)
         return next(given, key)
+
+
+def _whole(value: object, where: str, within: Range) -> int:
+    """A whole number > 0; what is worked out may be a float that is one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return checked(value, int, where, above=0, within=within)
 
 
 def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
@@ -228,15 +229,8 @@ def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
     unit = word_bits * (block or 1) * (cluster or 1)
     whole = width == unit if block and cluster else width % unit == 0
     if not whole:
-        factors = " x ".join(
-            f"{name} {value}"
-            for name, value in (
-                ("datawidth", word_bits),
-                ("block_size", block),
-                ("cluster_size", cluster),
-            )
-            if value
-        )
+        given = {"datawidth": word_bits, "block_size": block, "cluster_size": cluster}
+        factors = " x ".join(f"{name} {value}" for name, value in given.items() if value)
         relation = "equal to" if block and cluster else "that is a multiple of"
         raise SpecError(
             f"{reader.place_of('width')}: expected a width in bits {relation} {factors} = {unit}, "
@@ -250,7 +244,8 @@ def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
 def _capacity(reader: _Numbers, word_bits: int, row_words: int) -> int | None:
     entries, depth = reader.whole("entries"), reader.whole("depth")
     kib = reader.number("sizeKB", COUNT)
-    given = [name for name, v in (("entries", entries), ("depth", depth), ("sizeKB", kib)) if v]
+    sizes = {"entries": entries, "depth": depth, "sizeKB": kib}
+    given = [name for name, value in sizes.items() if value]
     if len(given) > 1:
         raise SpecError(
             f"{reader.place_of(given[1])}: expected one of entries, depth and sizeKB, got "
@@ -277,16 +272,15 @@ def hop_energy(
     return checked(value, float, spot, within=PICOJOULES)
 
 
-def mesh(section: Section, names: Mapping[str, object], where: str) -> tuple[int, int]:
-    """Copies along X and Y that `spatial: {meshX, meshY}` asks for."""
-    sizes = []
-    for axis in ("meshX", "meshY"):
-        written = section.get(axis, 1)
-        spot = place(where, section, axis)
-        value = resolved(written, names, spot)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if not isinstance(value, int):
-            raise SpecError(f"{spot}: expected int > 0, got {kind_of(value)}")
-        sizes.append(checked(value, int, spot, above=0, within=INSTANCES))
-    return sizes[0], sizes[1]
+def mesh(body: Section, names: Mapping[str, object], where: str) -> tuple[int, int] | None:
+    """Copies along X and Y that `spatial: {meshX, meshY}` asks for; None where it is not there."""
+    if body.get("spatial") is None:
+        return None
+    section, inside = take_section(body, "spatial", where), f"{where}.spatial"
+    refuse_unknown(section, ("meshX", "meshY"), inside)
+
+    def copies(axis: str) -> int:
+        spot = place(inside, section, axis)
+        return _whole(resolved(section.get(axis, 1), names, spot), spot, INSTANCES)
+
+    return copies("meshX"), copies("meshY")

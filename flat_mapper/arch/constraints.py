@@ -12,12 +12,12 @@ from flat_mapper.spec.document import (
     Section,
     Tagged,
     did_you_mean,
-    place,
     refuse_unknown,
     section_of,
     take,
     take_choice,
     take_list,
+    take_section,
 )
 from flat_mapper.spec.expressions import resolved
 
@@ -47,29 +47,27 @@ def node_constraints(
     kinds: those that this node may have.
     names: what expressions may refer to.
     """
-    written = body.get("constraints")
-    group = section_of({} if written is None else written, place(where, body, "constraints"))
-    groups = {**group, **_joined(group, outside, where)}
+    group = take_section(body, "constraints", where)
     inside = f"{where}.constraints"
-    refuse_unknown(Section(groups, group.source, group.lines), kinds, inside)
-    for kind, node in groups.items():
-        if node is not None:
-            refuse_unknown(node, CONSTRAINTS[kind], f"{inside}.{kind}")
-    return {
-        kind: _worked_out(section_of(node, inside), names, f"{inside}.{kind}")
-        for kind, node in groups.items()
-        if node
-    }
-
-
-def _worked_out(node: Section, names: Mapping[str, object], where: str) -> Section:
-    """A constraint with its numbers worked out, where they are expressions."""
-    numbers = {
-        key: resolved(node[key], names, f"{where}.{key}")
-        for key in ("split", "maximize_dims_capacity")
-        if isinstance(node.get(key), str)
-    }
-    return Section({**node, **numbers}, node.source, node.lines) if numbers else node
+    refuse_unknown(Section({**group, **outside}, group.source, group.lines), kinds, inside)
+    found: dict[str, object] = {}
+    for kind in dict.fromkeys((*group, *outside)):
+        spot = f"{inside}.{kind}"
+        own, other = (section_of(some.get(kind) or {}, spot) for some in (group, outside))
+        for key in own:
+            if key in other and own[key] != other[key]:
+                raise SpecError(
+                    f"{spot}.{key}: expected one constraint, got {own[key]} here and {other[key]} "
+                    "in a list of constraints"
+                )
+        said = Section({**own, **other}, own.source or other.source, own.lines or other.lines)
+        refuse_unknown(said, CONSTRAINTS[kind], spot)
+        for key in ("split", "maximize_dims_capacity"):
+            if isinstance(said.get(key), str):
+                said[key] = resolved(said[key], names, f"{spot}.{key}")
+        if said:
+            found[kind] = said
+    return found
 
 
 def listed_constraints(node: object, where: str) -> dict[str, dict[str, object]]:
@@ -84,26 +82,6 @@ def listed_constraints(node: object, where: str) -> dict[str, dict[str, object]]
             raise SpecError(f"{spot}: expected one {kind} constraint of {target}, got another")
         by_target[target][kind] = item
     return by_target
-
-
-def _joined(
-    group: Mapping[str, object], outside: Mapping[str, object], where: str
-) -> dict[str, object]:
-    """Constraints from outside the nodes, joined with the node's own of the same kind."""
-    joined: dict[str, object] = {}
-    for kind, node in outside.items():
-        own = group.get(kind)
-        if not isinstance(own, Mapping) or not isinstance(node, Mapping):
-            joined[kind] = node
-            continue
-        for key in node:
-            if key in own and own[key] != node[key]:
-                raise SpecError(
-                    f"{where}.constraints.{kind}.{key}: expected one constraint, got "
-                    f"{own[key]} here and {node[key]} in a list of constraints"
-                )
-        joined[kind] = Section({**own, **node})
-    return joined
 
 
 def kept_in(node: object, where: str, outside: Outside) -> tuple[str, ...]:
@@ -134,15 +112,3 @@ def tensors_of(section: Section, key: str, where: str, known: tuple[str, ...]) -
             condition = f"tensors of the problem, {', '.join(known)}"
             raise SpecError(expected(f"{where}.{key}", condition, str(tensor), change))
     return known if "*" in listed else tuple(str(t) for t in listed)
-
-
-def check_disjoint(branches: Sequence[tuple[str, ...]], where: str) -> None:
-    owners: dict[str, int] = {}
-    for i, tensors in enumerate(branches):
-        for tensor in tensors:
-            if tensor in owners:
-                raise SpecError(
-                    f"{where}: expected each tensor in one branch of !Parallel, got "
-                    f"{tensor} kept in branches {owners[tensor]} and {i}"
-                )
-            owners[tensor] = i

@@ -50,7 +50,7 @@ BOUNDARY = "port of a core"  # the name of the level that stands for it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CoreFacts:
-    """Fixed costs of a core, and what it takes in and gives out at most."""
+    """Fixed costs of a core, and what it takes in and gives out at most; named as variables are."""
 
     tile_cycles: float = 0.0
     step_cycles: float = 0.0
@@ -63,17 +63,10 @@ class CoreFacts:
 
     def boundary(self, word_bits: int) -> MemoryLevel | None:
         """The ports of a core's boundary, of which a read comes in; None: no limit is known."""
-        read, write, shared = (
-            None if rate is None else rate * 8 / word_bits
-            for rate in (
-                self.read_bytes_per_cycle,
-                self.write_bytes_per_cycle,
-                self.stream_bytes_per_cycle,
-            )
-        )
-        if read is write is shared is None:
+        read, write = self.read_bytes_per_cycle, self.write_bytes_per_cycle
+        if read is write is self.stream_bytes_per_cycle is None:
             return None
-        return MemoryLevel(
+        bytes_moved = MemoryLevel(
             name=BOUNDARY,
             component_class="",
             capacity_words=None,
@@ -81,8 +74,9 @@ class CoreFacts:
             row_words=1,
             read_words_per_cycle=read,
             write_words_per_cycle=write,
-            shared_words_per_cycle=shared,
+            shared_words_per_cycle=self.stream_bytes_per_cycle,
         )
+        return bytes_moved.with_rates(lambda rate: rate * 8 / word_bits)
 
 
 def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
@@ -91,37 +85,26 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
     raises: SpecError where one that is needed is `unknown`, or is no number in its range, and for
             a kernel of which the chip's file says nothing.
     """
-    tile, step, launch, value = (_number(arch, name) for name in CORE)
-    read, write, stream = (_port(arch, name) for name in CORE_PORTS)
-    if value and (read, write) != (None, None):
-        where = f"{arch.path or arch.name}: variables.core_stream_value_cycles"
+    facts = {name.removeprefix("core_"): _number(arch, name) for name in (*CORE, *CORE_PORTS)}
+    one_way = facts["read_bytes_per_cycle"], facts["write_bytes_per_cycle"]
+    if facts["stream_value_cycles"] and one_way != (None, None):
+        where = _place(arch, "core_stream_value_cycles")
         condition = "core_stream_bytes_per_cycle alone beside it, as a value goes either way"
         raise SpecError(expected(where, condition, "a port of one way", "leave one of them out"))
-    factor: float | None = None
     if kernel:
-        factor, tile, launch = (_number(arch, f"{kernel}{end}") for end in FITTED)
-        if factor is None:
+        facts |= {end[1:]: _number(arch, f"{kernel}{end}") for end in FITTED}
+        if facts["factor"] is None:
             known = ", ".join(kernels(arch)) or "none"
-            where = f"{arch.path or arch.name}: variables.{kernel}{FITTED[0]}"
+            where = _place(arch, f"{kernel}{FITTED[0]}")
             change = "leave the kernel out of the mapping to count none of its costs"
             condition = f"a number for a kernel of this chip ({known})"
             raise SpecError(expected(where, condition, "none", change))
-    return CoreFacts(
-        tile_cycles=tile or 0.0,
-        step_cycles=step or 0.0,
-        launch_seconds=launch or 0.0,
-        read_bytes_per_cycle=read,
-        write_bytes_per_cycle=write,
-        stream_bytes_per_cycle=stream,
-        stream_value_cycles=value or 0.0,
-        factor=1.0 if factor is None else factor,
-    )
+    return CoreFacts(**{name: value for name, value in facts.items() if value is not None})
 
 
 def boundary(arch: Architecture, level: str, word_bits: int) -> MemoryLevel | None:
     """The ports of the core that has a level; None: none is known, or it is outside the cores."""
-    nodes = arch.nodes[: arch.nodes.index(arch.level(level))]
-    if not any(isinstance(node, Fanout) for node in nodes):
+    if not any(isinstance(node, Fanout) for node in arch.outside(level)):
         return None
     return core_facts(arch).boundary(word_bits)
 
@@ -139,7 +122,7 @@ def stream_weights(
 def intake_note(arch: Architecture, name: str) -> tuple[str, ...]:
     """A line where no file says what one core of a chip takes in; name: the chip's."""
     takes_in = ("core_read_bytes_per_cycle", "core_stream_bytes_per_cycle")
-    if any(_port(arch, port) is not None for port in takes_in):
+    if any(_number(arch, port) is not None for port in takes_in):
         return ()
     return (f"what one core takes in is unknown on {name}: no tile is slowed by it",)
 
@@ -213,26 +196,21 @@ def error_bands(
     return tuple(found)
 
 
-def _port(arch: Architecture, name: str) -> float | None:
-    """Bytes a cycle; None where nothing is known, which limits nothing."""
-    value = arch.variables.get(name)
-    if value is None or value == UNKNOWN:
-        return None
-    where = f"{arch.path or arch.name}: variables.{name}"
-    return checked(value, float, where, within=BYTES)
-
-
 def _number(arch: Architecture, name: str) -> float | None:
-    value = arch.variables.get(name)
-    where = f"{arch.path or arch.name}: variables.{name}"
-    if value is None:
+    """The value of a variable; of a port None where it is unknown, which limits nothing."""
+    value, where = arch.variables.get(name), _place(arch, name)
+    if value is None or (value == UNKNOWN and name in CORE_PORTS):
         return None
     if value == UNKNOWN:
         change = "measure it or find a source; leave it out to count none"
         raise SpecError(expected(where, "a number, which this question needs", UNKNOWN, change))
-    if name.endswith((FITTED[0], *HELD_ASIDE)):
-        return checked(value, float, where, within=SHARE)
-    return checked(value, float, where, within=SECONDS if "seconds" in name else CYCLES)
+    within = SECONDS if "seconds" in name else BYTES if name in CORE_PORTS else CYCLES
+    share = name.endswith((FITTED[0], *HELD_ASIDE))
+    return checked(value, float, where, within=SHARE if share else within)
+
+
+def _place(arch: Architecture, name: str) -> str:
+    return f"{arch.path or arch.name}: variables.{name}"
 
 
 NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's names for one rule
@@ -240,8 +218,8 @@ NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's na
 
 def multicasts(arch: Architecture, level: MemoryLevel, tensor: str) -> bool:
     """True if one read outside a level may serve several instances of it."""
-    outside = arch.nodes[: arch.nodes.index(level)]
-    return not any(isinstance(node, Fanout) and reads_apart(node, tensor) for node in outside)
+    outside = (node for node in arch.outside(level.name) if isinstance(node, Fanout))
+    return not any(reads_apart(fanout, tensor) for fanout in outside)
 
 
 def reads_apart(fanout: Fanout, tensor: str) -> bool:
@@ -259,8 +237,5 @@ def power_limit_w(arch: Architecture) -> float | None:
 
     raises: SpecError where it is no number > 0.
     """
-    given = arch.variables.get("power_limit_w")
-    if given is None:
-        return None
-    where = f"{arch.path or arch.name}: variables.power_limit_w"
-    return checked(given, float, where, above=0, within=WATTS)
+    given, where = arch.variables.get("power_limit_w"), _place(arch, "power_limit_w")
+    return None if given is None else checked(given, float, where, above=0, within=WATTS)

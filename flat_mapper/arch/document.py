@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from flat_mapper.arch.attributes import NUMBERS, resolved_attributes
+from flat_mapper.arch.attributes import MODELLED, resolved_attributes
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
     Section,
@@ -30,6 +30,7 @@ from flat_mapper.spec.document import (
     section_of,
     take,
     take_list,
+    take_section,
     unknown_key,
 )
 
@@ -38,8 +39,6 @@ _COPIES = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<first>\d+)\.\.(?P<last>\d+)\])
 _EMPTY = re.compile(r"inter_(?P<name>.+)_spatial")
 _DUMMY = "dummy_storage"
 # What the front end adds to the attributes of every component; none of it says anything.
-# Attributes of a subtree that its components have too; the others were variables, worked out.
-_INHERITED = (*NUMBERS, "technology")
 _ADDED = ("meshX", "meshY", "power_gated_at", "has_power_gating", "version")
 _OURS = (
     "architecture",
@@ -192,7 +191,8 @@ class _Walk:
         """Read the components of a subtree, and its subtrees in turn."""
         if tree.get("attributes"):
             own = _plain(section_of(tree["attributes"], where))
-            own = Section({k: v for k, v in own.items() if k in _INHERITED})
+            # The others were variables, worked out.
+            own = Section({k: v for k, v in own.items() if k in MODELLED})
             name = str(tree.get("name", "system"))
             self.nodes.append(Tagged("!Container", Section({"name": name, "attributes": own})))
         for i, item in enumerate(take_list(tree, "local", dict, where, ())):
@@ -205,30 +205,29 @@ class _Walk:
         found = _COPIES.fullmatch(written)
         if not found:
             raise SpecError(expected(f"{where}.name", "a name such as PE[1..16]", written))
-        attributes = section_of(body.get("attributes") or {}, f"{where}.attributes")
+        attributes = take_section(body, "attributes", where)
         count = int(found["last"] or 0) - int(found["first"] or 0) + 1
-        mesh = (
-            take(attributes, "meshX", int, where, count, above=0),
-            take(attributes, "meshY", int, where, 1, above=0),
+        x, y = (
+            take(attributes, axis, int, where, copies, above=0)
+            for axis, copies in (("meshX", count), ("meshY", 1))
         )
-        over = (mesh[0] // self.mesh[0], mesh[1] // self.mesh[1])
-        if (over[0] * self.mesh[0], over[1] * self.mesh[1]) != mesh:
+        if x % self.mesh[0] or y % self.mesh[1]:
             condition = f"a multiple of the {self.mesh[0]} x {self.mesh[1]} instances above it"
-            raise SpecError(expected(f"{where}: {written}", condition, f"{mesh[0]} x {mesh[1]}"))
-        self.mesh = mesh
-        spatial = Section({"meshX": over[0], "meshY": over[1]}) if over != (1, 1) else None
+            raise SpecError(expected(f"{where}: {written}", condition, f"{x} x {y}"))
+        over = Section({"meshX": x // self.mesh[0], "meshY": y // self.mesh[1]})
+        spatial = {"spatial": over} if (x, y) != self.mesh else {}
+        self.mesh = x, y
         if self.empty and spatial:
-            node = Section({"name": self.empty, "spatial": spatial})
+            node = Section({"name": self.empty, **spatial})
             self.nodes.append(Tagged("!Container", node))
-            spatial = None
+            spatial = {}
         self.empty = ""
         if body.get("class") == _DUMMY:
             name = _EMPTY.fullmatch(found["name"])
             self.empty = name["name"] if name else found["name"]
             return
         plain = {k: v for k, v in body.items() if k != "required_actions"}
-        plain |= {"name": found["name"], "attributes": _plain(attributes)}
-        plain |= {"spatial": spatial} if spatial else {}
+        plain |= {"name": found["name"], "attributes": _plain(attributes), **spatial}
         self.nodes.append(Tagged("!Component", Section(plain, body.source, body.lines)))
 
 

@@ -7,30 +7,21 @@ files of a chip have is one piece of hardware: its attribute changes in both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 
-from flat_mapper.arch.attributes import NUMBERS
+from flat_mapper.arch.attributes import MODELLED
 from flat_mapper.arch.reader import Files, PlatformFiles, platform_files, platform_of
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.errors import SpecError
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, Tagged, did_you_mean
 
 MESHES = ("meshX", "meshY")
 VARIABLES = "variables"
-_MODELLED = (*NUMBERS, "technology")  # may be set where a node does not have them yet
 
 Edits = Mapping[str, object]  # the value of each path
-
-
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """The end of a path: a node (or `variables`), the part of it, and the key there."""
-
-    node: str
-    part: str  # attributes, spatial, or empty for variables
-    key: str
 
 
 def edited(files: PlatformFiles, edits: Edits) -> PlatformFiles:
@@ -38,14 +29,11 @@ def edited(files: PlatformFiles, edits: Edits) -> PlatformFiles:
 
     raises: SpecError where a document has no such node, attribute or variable.
     """
-    matrix, vector = files.matrix, files.vector
     for path, value in edits.items():
-        held = [document for document in (matrix, vector) if document and _leads(document, path)]
-        if not held:
+        if not has_path(files, path):
             raise SpecError(unknown_path(files, path))
-        matrix = set_path(matrix, path, value)
-        vector = None if vector is None else set_path(vector, path, value)
-    return replace(files, matrix=matrix, vector=vector)
+        files = _both(files, partial(set_path, path=path, value=value))
+    return files
 
 
 def edited_platform(files: PlatformFiles, edits: Edits) -> Platform:
@@ -85,34 +73,20 @@ def unknown_path(files: PlatformFiles, path: str) -> str:
     where = f"{files.path}: {path}"
     if node not in known:
         hint = did_you_mean(node, known)
-        return f"{where}: expected a node among {', '.join(known)}, got {node!r}" + (
-            hint and f"; {hint}"
-        )
+        return expected(where, f"a node among {', '.join(known)}", node, hint)
     there = list(dict.fromkeys(k for d in documents for k in _keys(d, node)))
-    hint = did_you_mean(key, there) or did_you_mean(key, _MODELLED)
+    hint = did_you_mean(key, there) or did_you_mean(key, MODELLED)
     noun = "a variable" if node == VARIABLES else "an attribute"
     listed = ", ".join(there) or "none"
-    return f"{where}: expected {noun} of {node} among {listed}, got {key!r}" + (
-        hint and f"; {hint}"
-    )
+    return expected(where, f"{noun} of {node} among {listed}", key, hint)
 
 
 def _leads(document: Section, path: str) -> bool:
+    """True where a node has the key, or attributes at all to which a modelled one may be added."""
     node, _, key = path.partition(".")
-    if not key:
-        return False
-    if node == VARIABLES:
-        return key in _keys(document, node)
     bodies = [body for name, body in _nodes(document) if name == node]
-    return any(
-        "spatial" in body if key in MESHES else key in _keys(document, node) or _takes(body, key)
-        for body in bodies
-    )
-
-
-def _takes(body: Section, key: str) -> bool:
-    """True where a modelled attribute may be added to a node: it has attributes at all."""
-    return key in _MODELLED and isinstance(body.get("attributes"), Section)
+    grows = any(isinstance(body.get("attributes"), Section) for body in bodies)
+    return key in _keys(document, node) or (grows and key in MODELLED)
 
 
 def _keys(document: Section, node: str) -> tuple[str, ...]:
@@ -131,8 +105,7 @@ def _keys(document: Section, node: str) -> tuple[str, ...]:
 
 def _nodes(document: Section) -> Iterator[tuple[str, Section]]:
     """Every named node, with its body."""
-    head = document.get("architecture")
-    yield from _inside(head.get("nodes") if isinstance(head, Section) else None)
+    yield from _inside(_section(document.get("architecture")).get("nodes"))
 
 
 def _inside(nodes: object) -> Iterator[tuple[str, Section]]:
@@ -150,11 +123,8 @@ def set_path(document: Section, path: str, value: object) -> Section:
         return document
     node, _, key = path.partition(".")
     if node == VARIABLES:
-        return _with(document, VARIABLES, _with(_section(document[VARIABLES]), key, value))
-    head = _section(document["architecture"])
-    spot = _Spot(node, "spatial" if key in MESHES else "attributes", key)
-    nodes = _changed(head["nodes"], spot, value)
-    return _with(document, "architecture", _with(head, "nodes", nodes))
+        return _with(document, value, VARIABLES, key)
+    return _at_node(document, node, value, "spatial" if key in MESHES else "attributes", key)
 
 
 def constrained(
@@ -163,34 +133,40 @@ def constrained(
     """The documents with a constraint of a kind (spatial, temporal, dataspace) at a node."""
 
     def one(document: Section) -> Section:
-        head = _section(document["architecture"])
-        section = Section(dict(rule), document.source)
-        nodes = _changed(head["nodes"], _Spot(node, "constraints", kind), section)
-        return _with(document, "architecture", _with(head, "nodes", nodes))
+        return _at_node(document, node, Section(rule, document.source), "constraints", kind)
 
-    return replace(files, matrix=one(files.matrix), vector=files.vector and one(files.vector))
+    return _both(files, one)
 
 
-def _changed(nodes: object, spot: _Spot, value: object) -> object:
-    """The nodes with the one of the spot changed, in whatever branch it stands."""
-    changed: list[object] = []
-    for node in nodes if isinstance(nodes, list) else ():
-        if isinstance(node, Tagged) and isinstance(node.body, Section):
-            body = node.body
-            if body.get("name") == spot.node:
-                part = _with(_section(body.get(spot.part)), spot.key, value)
-                body = _with(body, spot.part, part)
-            elif "nodes" in body:
-                body = _with(body, "nodes", _changed(body["nodes"], spot, value))
-            node = replace(node, body=body)
-        changed.append(node)
-    return changed
+def _both(files: PlatformFiles, change: Callable[[Section], Section]) -> PlatformFiles:
+    """The documents of both paths changed."""
+    vector = None if files.vector is None else change(files.vector)
+    return replace(files, matrix=change(files.matrix), vector=vector)
+
+
+def _at_node(document: Section, name: str, value: object, *keys: str) -> Section:
+    """The document with a value under the keys of a node, in whatever branch it stands."""
+
+    def changed(node: object) -> object:
+        if not isinstance(node, Tagged) or not isinstance(node.body, Section):
+            return node
+        body = node.body
+        if body.get("name") == name:
+            body = _with(body, value, *keys)
+        elif isinstance(inner := body.get("nodes"), list):
+            body = _with(body, list(map(changed, inner)), "nodes")
+        return replace(node, body=body)
+
+    nodes = _section(document["architecture"])["nodes"]
+    listed = list(map(changed, nodes if isinstance(nodes, list) else ()))
+    return _with(document, listed, "architecture", "nodes")
 
 
 def _section(value: object) -> Section:
     return value if isinstance(value, Section) else Section()
 
 
-def _with(section: Section, key: str, value: object) -> Section:
-    """A copy of the section with one key set."""
+def _with(section: Section, value: object, key: str, *inner: str) -> Section:
+    """A copy of the section with a value under a key, or under one of what stands there."""
+    value = _with(_section(section.get(key)), value, *inner) if inner else value
     return Section({**section, key: value}, section.source, section.lines)

@@ -21,12 +21,6 @@ class FactorLimits:
     exact: Mapping[str, int] = field(default_factory=dict)
     at_most: Mapping[str, int] = field(default_factory=dict)
 
-    @property
-    def shown(self) -> tuple[str, ...]:
-        """`P=1` and `M<=8`."""
-        exact = (f"{r}={n}" for r, n in self.exact.items())
-        return (*exact, *(f"{r}<={n}" for r, n in self.at_most.items()))
-
     def joined(self, other: FactorLimits) -> FactorLimits:
         """Both together; of a rank that both name, what stands here."""
         own = {*self.exact, *self.at_most}
@@ -92,28 +86,35 @@ def largest_on_mesh(
     return best
 
 
-def read_factors(value: object, known: tuple[str, ...], where: str) -> FactorLimits:
-    """Factors from `[P=2, M<=4]`, `P=2 M=4`, `P2 M4` or `{P: 2}`."""
+def read_factors(
+    value: object, known: tuple[str, ...] | None, where: str, least: int = 0
+) -> FactorLimits:
+    """Factors from `[P=2, M<=4]`, `P=2 M=4`, `P2 M4` or `{P: 2}`.
+
+    known: the ranks there are, where that is to be checked. least: the smallest factor.
+    """
     if isinstance(value, Mapping):
         items: list[object] = [f"{rank}={factor}" for rank, factor in value.items()]
     else:
-        items = (
-            [] if value is None else [value] if isinstance(value, str) else [*_list(value, where)]
-        )
+        listed = [value] if isinstance(value, str) else value
+        items = checked([] if listed is None else listed, list, where)
+    condition = f"RANK=N or RANK<=N with N >= {least}, as in P=1 or P<=8"
     exact: dict[str, int] = {}
     at_most: dict[str, int] = {}
-    for item in items:
+    for i, item in enumerate(items):
+        spot = f"{where}.{i}"
         if not isinstance(item, str):
-            raise SpecError(f"{where}: expected factors such as P=1, got {kind_of(item)}")
+            raise SpecError(f"{spot}: expected {condition}, got {kind_of(item)}")
         text, position = item.partition("#")[0].strip(), 0
         while position < len(text):
             found = _FACTOR.match(text, position)
-            if found is None or found[2] == ">=":
-                condition = "factors such as P=1 or P<=8"
-                raise SpecError(expected(where, condition, text[position:]))
-            rank, factor = _known(found[1], known, where), int(found[3])
+            if found is None or found[2] == ">=" or int(found[3]) < least:
+                raise SpecError(expected(spot, condition, text[position:]))
+            rank, factor = found[1], int(found[3])
+            if known is not None:
+                _known(rank, known, spot)
             if rank in exact or rank in at_most:
-                raise SpecError(expected(where, "each rank once", rank, "remove one"))
+                raise SpecError(expected(spot, "each rank once", rank, "remove one"))
             (at_most if found[2] == "<=" else exact)[rank] = factor
             position = found.end()
     return FactorLimits(exact=exact, at_most=at_most)
@@ -125,15 +126,13 @@ def read_order(value: object, known: tuple[str, ...], where: str) -> tuple[str, 
         words = [w for w in re.split(r"[,\s]+", value.partition("#")[0]) if w]
         listed = [c for w in words for c in ([w] if w in known else w)]
     else:
-        listed = [checked(r, str, where) for r in _list(value, where)] if value is not None else []
+        listed = [
+            checked(r, str, where) for r in checked([] if value is None else value, list, where)
+        ]
     ranks = tuple(_known(str(rank), known, where) for rank in listed)
     if len(set(ranks)) < len(ranks):
         raise SpecError(expected(where, "each rank once", ", ".join(ranks)))
     return ranks
-
-
-def _list(value: object, where: str) -> list[object]:
-    return checked(value, list, where)
 
 
 def _known(rank: str, known: tuple[str, ...], where: str) -> str:

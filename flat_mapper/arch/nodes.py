@@ -21,7 +21,6 @@ from flat_mapper.arch.attributes import (
 from flat_mapper.arch.constraints import (
     CONSTRAINTS,
     Outside,
-    check_disjoint,
     kept_in,
     node_constraints,
 )
@@ -30,11 +29,13 @@ from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
     Section,
     Tagged,
+    checked,
     kind_of,
     place,
     refuse_unknown,
     section_of,
     take,
+    take_section,
 )
 from flat_mapper.spec.expressions import resolved
 
@@ -94,14 +95,15 @@ class NodeReader:
             return
         for i, node in enumerate(nodes):
             self.faults.attempt(self._node, node, f"{where}.{i}", None)
-        if "compute" not in self.seen.values() and not self.faults:
+        kinds = self.seen.values()
+        if "compute" not in kinds and not self.faults:
             last = next(reversed(self.seen), "no node")
             words = ", ".join(_KINDS["compute"])
             self.faults.append(
                 f"{where}: expected a compute component (a class with one of {words} in its name) "
                 f"as the last node, got {last!r}"
             )
-        if not any(kind == "storage" for kind in self.seen.values()) and not self.faults:
+        if "storage" not in kinds and not self.faults:
             self.faults.append(f"{where}: expected at least one storage component, got none")
 
     def _node(self, node: object, where: str, branch: _Branch | None) -> None:
@@ -113,9 +115,11 @@ class NodeReader:
             self._branch(node, where, branch)
         elif node.tag == "!Container":
             if branch is not None:
+                source, colon, inside = where.partition(": ")
+                spot = f"{source}:{node.line}{colon}{inside}" if node.line else where
                 raise SpecError(
-                    f"{_spot(node, where)}: expected no !Container inside !Parallel, "
-                    "got one; place it before the !Parallel"
+                    f"{spot}: expected no !Container inside !Parallel, got one; place it before "
+                    "the !Parallel"
                 )
             self._container(section_of(node.body, where), where)
         elif node.tag == "!Component":
@@ -131,7 +135,13 @@ class NodeReader:
                 self.faults.attempt(self._node, child, spot, branch)
             return
         branches = [kept_in(child, where, self.outside) for child in inner]
-        check_disjoint(branches, where)
+        for tensor in dict.fromkeys(tensor for kept in branches for tensor in kept):
+            owners = [str(i) for i, kept in enumerate(branches) if tensor in kept]
+            if len(owners) > 1:
+                raise SpecError(
+                    f"{where}: expected each tensor in one branch of !Parallel, got {tensor} kept "
+                    f"in branches {' and '.join(owners)}"
+                )
         for i, (child, kept) in enumerate(zip(inner, branches, strict=True)):
             peer = _Branch(kept if any(branches) else None)
             self.faults.attempt(self._node, child, f"{where}.nodes.{i}", peer)
@@ -140,56 +150,64 @@ class NodeReader:
         where = self._named(body, where, "container")
         refuse_unknown(body, _CONTAINER_KEYS, where)
         _refuse_filled(body, ("networks", "sparse_optimizations"), where)
-        written = _attributes(body, where)
-        inside = f"{where}.attributes"
+        written, inside = take_section(body, "attributes", where), f"{where}.attributes"
         attributes = resolved_attributes(written, self.names, inside)
         check_attributes(written, attributes, inside)
-        spatial = _spatial(body, where)
-        hop = hop_energy(written, attributes, inside, spatial=spatial is not None)
+        copies = mesh(body, {**self.names, **attributes}, where)
+        hop = hop_energy(written, attributes, inside, spatial=copies is not None)
         self.names.update(attributes)
         self.inherited.update(attributes)
         constraints = self._constraints(body, where, ("spatial",))
-        if spatial is None:
-            if constraints:
-                raise SpecError(
-                    f"{where}: expected spatial: {{meshX: ...}} beside its spatial "
-                    "constraints, got none; add it, or remove the constraints"
-                )
-            return
-        self._fan_out(body, (where, spatial, constraints), hop)
+        if copies is not None:
+            self._fan_out(body, copies, constraints, hop)
+        elif constraints:
+            raise SpecError(
+                f"{where}: expected spatial: {{meshX: ...}} beside its spatial constraints, got "
+                "none; add it, or remove the constraints"
+            )
 
     def _component(self, body: Section, where: str, branch: _Branch | None) -> None:
         written = take(body, "class", str, where)
         kind = _kind(written, place(where, body, "class"))
-        if not self._enabled(body, where) or kind == "nothing":
+        spot = place(where, body, "enabled")
+        enabled = checked(resolved(body.get("enabled", True), self.names, spot), bool, spot)
+        if not enabled or kind == "nothing":
             return
         where = self._named(body, where, kind)
         refuse_unknown(body, _COMPONENT_KEYS, where)
         _refuse_filled(body, ("sparse_optimizations",), where)
-        attributes = self._component_attributes(body, where)
+        given, inside = take_section(body, "attributes", where), f"{where}.attributes"
+        own = resolved_attributes(given, self.names, inside)
+        scales = {
+            key: resolved(body[key], {**self.names, **own}, place(where, body, key))
+            for key in ("area_scale", "energy_scale")
+            if body.get(key) is not None
+        }
+        attributes = {**self.inherited, **own, **scales}
         constraints = self._constraints(body, where, tuple(CONSTRAINTS))
-        spatial = _spatial(body, where)
-        inside, apart = f"{where}.attributes", spatial is not None
-        hop = hop_energy(_attributes(body, where), attributes, inside, spatial=apart)
-        if spatial is not None and self._copies(spatial, where, attributes) != (1, 1):
+        copies = mesh(body, {**self.names, **attributes}, where)
+        hop = hop_energy(given, attributes, inside, spatial=copies is not None)
+        if copies not in (None, (1, 1)):
             if branch is not None:
                 raise SpecError(
                     f"{place(where, body, 'spatial')}: expected no fanout inside "
                     "!Parallel, got one; put a !Container before the !Parallel"
                 )
-            own = {"spatial": constraints.pop("spatial")} if "spatial" in constraints else {}
-            self._fan_out(body, (where, spatial, own), hop, attributes)
+            spread = {"spatial": constraints.pop("spatial")} if "spatial" in constraints else {}
+            self._fan_out(body, copies, spread, hop)
+        name = str(body["name"])
         component_class = take(body, "subclass", str, where, None) or written
         if kind == "compute":
             self.compute = ComputeUnit(
-                name=str(body["name"]),
+                name=name,
                 component_class=component_class,
                 instances=self.copies,
                 attributes=attributes,
             )
         else:
+            check_attributes(given, attributes, inside)
             level = MemoryLevel(
-                name=str(body["name"]),
+                name=name,
                 component_class=component_class,
                 capacity_words=None,
                 word_bits=0,
@@ -199,26 +217,13 @@ class NodeReader:
                 constraints=constraints,
                 keeps_only=branch.keeps if branch else None,
             )
-            own_attributes = _attributes(body, where)
-            check_attributes(own_attributes, attributes, inside)
-            off_chip = "DRAM" in written
-            self.nodes.append(sized_level(level, own_attributes, inside, off_chip=off_chip))
-        self.names[str(body["name"])] = {"attributes": attributes}
-
-    def _component_attributes(self, body: Section, where: str) -> dict[str, object]:
-        inside = f"{where}.attributes"
-        own = resolved_attributes(_attributes(body, where), self.names, inside)
-        scales = {
-            key: resolved(body[key], {**self.names, **own}, place(where, body, key))
-            for key in ("area_scale", "energy_scale")
-            if body.get(key) is not None
-        }
-        return {**self.inherited, **own, **scales}
+            self.nodes.append(sized_level(level, given, inside, off_chip="DRAM" in written))
+        self.names[name] = {"attributes": attributes}
 
     def _named(self, body: Section, where: str, kind: str) -> str:
         """The place of a node by its name, which is noted as seen."""
         name = take(body, "name", str, where)
-        spot = f"{_source(body, where)}: {name}"
+        spot = f"{body.source or where.partition(': ')[0]}: {name}"
         if "[" in name:
             raise SpecError(
                 f"{place(where, body, 'name')}: expected a name without a range, got "
@@ -238,41 +243,23 @@ class NodeReader:
             )
         return spot
 
-    def _enabled(self, body: Section, where: str) -> bool:
-        value = resolved(body.get("enabled", True), self.names, place(where, body, "enabled"))
-        if not isinstance(value, bool):
-            raise SpecError(f"{place(where, body, 'enabled')}: expected true or false, got {value}")
-        return value
-
     def _constraints(self, body: Section, where: str, kinds: tuple[str, ...]) -> dict[str, object]:
         outside = self.outside.get(str(body["name"]), {})
         return node_constraints(body, outside, where, kinds, self.names)
 
-    def _copies(
-        self, spatial: Section, where: str, attributes: Mapping[str, object]
-    ) -> tuple[int, int]:
-        return mesh(spatial, {**self.names, **attributes}, f"{where}.spatial")
-
     def _fan_out(
         self,
         body: Section,
-        what: tuple[str, Section, Mapping[str, object]],
+        copies: tuple[int, int],
+        constraints: Mapping[str, object],
         hop: float | None,
-        attributes: Mapping[str, object] | None = None,
     ) -> None:
-        """One more fanout; what: its place, its mesh and its constraints."""
-        where, spatial, constraints = what
-        x, y = self._copies(spatial, where, attributes or {})
+        x, y = copies
         self.copies *= x * y
-        self.nodes.append(
-            Fanout(
-                name=str(body["name"]),
-                fanout_x=x,
-                fanout_y=y,
-                constraints=constraints,
-                hop_pj=hop,
-            )
+        fanout = Fanout(
+            name=str(body["name"]), fanout_x=x, fanout_y=y, constraints=constraints, hop_pj=hop
         )
+        self.nodes.append(fanout)
 
 
 def _kind(component_class: str, where: str) -> str:
@@ -292,19 +279,6 @@ def _kind(component_class: str, where: str) -> str:
     )
 
 
-def _attributes(body: Section, where: str) -> Section:
-    written = body.get("attributes")
-    return section_of({} if written is None else written, place(where, body, "attributes"))
-
-
-def _spatial(body: Section, where: str) -> Section | None:
-    if body.get("spatial") is None:
-        return None
-    spatial = section_of(body["spatial"], place(where, body, "spatial"))
-    refuse_unknown(spatial, ("meshX", "meshY"), f"{where}.spatial")
-    return spatial
-
-
 def _refuse_filled(body: Section, keys: Iterable[str], where: str) -> None:
     for key in keys:
         priced = key == "networks"
@@ -314,12 +288,3 @@ def _refuse_filled(body: Section, keys: Iterable[str], where: str) -> None:
                 f"{place(where, body, key)}: expected no {key} ({why}), "
                 f"got {kind_of(body[key])}; remove it"
             )
-
-
-def _source(body: Section, where: str) -> str:
-    return body.source or where.partition(": ")[0]
-
-
-def _spot(node: Tagged, where: str) -> str:
-    source = where.partition(": ")[0]
-    return f"{source}:{node.line}{where[len(source) :]}" if node.line else where

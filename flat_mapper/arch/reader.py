@@ -47,16 +47,14 @@ def load_architecture(
     data:    values for the templates in them.
     raises:  SpecError with the first fault; `check_architecture` lists all.
     """
-    faults = Faults()
-    arch = _attempt(sources, data, faults)
-    if arch is None or faults:
-        raise SpecError(faults[0])
-    return arch
+    path = "" if _is_text(sources[0]) else str(sources[0])
+    documents = [_document(source, data) for source in sources]
+    return _sound(documents, _name_of(path), path or "text")
 
 
 def architecture_of(document: object, name: str = "architecture") -> Architecture:
     """The architecture of a document in memory; strings in it are expressions unless Quoted."""
-    return _sound(section_of(document, name), name, name)
+    return _sound([section_of(document, name)], name, name)
 
 
 def load_platform(
@@ -126,11 +124,11 @@ def platform_of(files: PlatformFiles) -> Platform:
 
     raises: SpecError with the first fault, and where nodes of the same name differ.
     """
-    matrix = _sound(files.matrix, _name_of(str(files.path)), str(files.path))
+    matrix = _sound([files.matrix], _name_of(str(files.path)), str(files.path))
     beside = _vector_file(files.path)
     if files.vector is None or beside is None:
         return _platform(matrix, None)
-    return _platform(matrix, _sound(files.vector, _name_of(str(beside)), str(beside)))
+    return _platform(matrix, _sound([files.vector], _name_of(str(beside)), str(beside)))
 
 
 def _platform(matrix: Architecture, vector: Architecture | None) -> Platform:
@@ -139,9 +137,9 @@ def _platform(matrix: Architecture, vector: Architecture | None) -> Platform:
     return Platform(name=matrix.name, matrix=matrix, vector=vector)
 
 
-def _sound(document: Section, name: str, path: str) -> Architecture:
+def _sound(documents: Sequence[Section], name: str, path: str) -> Architecture:
     faults = Faults()
-    arch = faults.attempt(_read, [document], name, path, faults)
+    arch = faults.attempt(_read, documents, name, path, faults)
     if arch is None or faults:
         raise SpecError(faults[0])
     return arch
@@ -153,26 +151,14 @@ def check_architecture(
     """Everything that is wrong with an architecture file and the .sfu.yaml beside it."""
     faults = Faults()
     path = faults.attempt(catalog.resolve, "arch", name_or_path)
-    if path is None:
-        return faults
-    matrix = _attempt((path,), data, faults)
-    beside = _vector_file(path)
-    vector = _attempt((beside,), data, faults) if beside else None
-    if matrix and vector and not faults:
-        faults.extend(_disagreements(matrix, vector))
+    read = []
+    for one in (path, _vector_file(path)) if path else ():
+        document = faults.attempt(_document, one, data) if one else None
+        if document is not None:
+            read.append(faults.attempt(_read, [document], _name_of(str(one)), str(one), faults))
+    if not faults and len(read) > 1 and read[0] and read[1]:
+        faults.extend(_disagreements(read[0], read[1]))
     return faults
-
-
-def _attempt(
-    sources: Sequence[str | Path], data: Mapping[str, object] | None, faults: Faults
-) -> Architecture | None:
-    """The architecture of the sources, with everything that is wrong noted."""
-    documents = [faults.attempt(_document, source, data) for source in sources]
-    read = [document for document in documents if document is not None]
-    if len(read) < len(documents):
-        return None
-    path = "" if _is_text(sources[0]) else str(sources[0])
-    return faults.attempt(_read, read, _name_of(path), path or "text", faults)
 
 
 def _document(source: str | Path, data: Mapping[str, object] | None) -> Section:
@@ -203,16 +189,17 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
     variables = variables_of(whole.get("variables"), path)
     faults.extend(variable_faults(documents, path))
     outside = listed_constraints(whole.get("constraints", []), f"{path}: constraints")
-    reader = NodeReader({**_specification(whole), **variables}, faults, outside)
+    # An expression may name the sizes of a problem in the same files.
+    problem = whole.get("problem")
+    instance = problem.get("instance") if isinstance(problem, Mapping) else None
+    sized = {"spec": {"problem": {"instance": instance}}} if instance else {}
+    reader = NodeReader({**sized, **variables}, faults, outside)
     reader.read(head["nodes"], f"{where}.nodes")
     for target in outside:
         if target not in reader.seen and not faults:
-            known = ", ".join(reader.seen)
-            hint = did_you_mean(target, reader.seen)
-            faults.append(
-                f"{path}: constraints: expected a target among {known}, got {target!r}"
-                + (hint and f"; {hint}")
-            )
+            known, hint = ", ".join(reader.seen), did_you_mean(target, reader.seen)
+            where = f"{path}: constraints"
+            faults.append(expected(where, f"a target among {known}", target, hint))
     cycle = reader.inherited.get("global_cycle_seconds", CYCLE_SECONDS)
     seconds = checked(cycle, float, f"{path}: global_cycle_seconds", above=0, within=CYCLE_TIME)
     if reader.compute is None:
@@ -230,13 +217,6 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
     return arch
 
 
-def _specification(whole: Section) -> dict[str, object]:
-    """`spec.problem.instance` for expressions, where a problem stands in the same files."""
-    problem = whole.get("problem")
-    instance = problem.get("instance") if isinstance(problem, Mapping) else None
-    return {"spec": {"problem": {"instance": instance}}} if isinstance(instance, Mapping) else {}
-
-
 def _vector_file(path: Path) -> Path | None:
     """The file of the vector path beside that of the matrix path."""
     stem = path.name.partition(".")[0]
@@ -248,37 +228,30 @@ def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
     """Differences of levels of one name, one line each; shared ones are one resource."""
     theirs = {level.name: level for level in vector.levels}
     shared = [(level, theirs[level.name]) for level in matrix.levels if level.name in theirs]
-    where = vector.path or vector.name
+    where, ours_at = vector.path or vector.name, matrix.path or matrix.name
     if not shared:
         ours, names = matrix.levels[0].name, ", ".join(theirs)
         return [
-            f"{where}: expected the level {ours!r} of {matrix.path or matrix.name}, got only "
-            f"{names}; the two paths share the levels of the same name"
+            f"{where}: expected the level {ours!r} of {ours_at}, got only {names}; the two paths "
+            "share the levels of the same name"
         ]
     faults = [
-        f"{where}: {level.name}.{attribute}: expected {ours} as in {matrix.path or matrix.name}, "
-        f"got {got}; nodes of the same name must agree"
+        f"{where}: {level.name}.{key}: expected {ours.get(key)} as in {ours_at}, got "
+        f"{got.get(key)}; nodes of the same name must agree"
         for level, other in shared
-        for attribute, ours, got in _differences(level, other)
+        for ours, got in ((_shared(level), _shared(other)),)
+        for key in ours | got
+        if ours.get(key) != got.get(key)
     ]
     if matrix.cycle_seconds != vector.cycle_seconds:
         faults.append(
-            f"{where}: global_cycle_seconds: expected {matrix.cycle_seconds} as in "
-            f"{matrix.path or matrix.name}, got {vector.cycle_seconds}"
+            f"{where}: global_cycle_seconds: expected {matrix.cycle_seconds} as in {ours_at}, "
+            f"got {vector.cycle_seconds}"
         )
     return faults
 
 
-def _differences(ours: MemoryLevel, other: MemoryLevel) -> list[tuple[str, object, object]]:
-    """The attributes in which two levels of the same name differ."""
-    keys = dict.fromkeys((*ours.attributes, *other.attributes))
-    found = [
-        (f"attributes.{key}", ours.attributes.get(key), other.attributes.get(key))
-        for key in keys
-        if ours.attributes.get(key) != other.attributes.get(key)
-    ]
-    if ours.component_class != other.component_class:
-        found.append(("class", ours.component_class, other.component_class))
-    if ours.instances != other.instances:
-        found.append(("instances", ours.instances, other.instances))
-    return found
+def _shared(level: MemoryLevel) -> dict[str, object]:
+    """What levels of one name have in common."""
+    own = {f"attributes.{key}": value for key, value in level.attributes.items()}
+    return {**own, "class": level.component_class, "instances": level.instances}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -66,20 +66,24 @@ class MemoryLevel:
     whole_cycles: bool = True  # whether what a group takes is rounded up to whole ones
     whole_rows: bool = True  # whether what a tile moves is rounded up to whole rows
 
-    def slowed(self, by: float) -> MemoryLevel:
-        """The level with its rates divided by a number; 0: unlimited."""
-        if by == 1:
-            return self
+    @property
+    def rates(self) -> tuple[float | None, float | None, float | None]:
+        """Words per cycle of its ports: of reads, of writes, and of both together."""
+        return self.read_words_per_cycle, self.write_words_per_cycle, self.shared_words_per_cycle
 
-        def slower(rate: float | None) -> float | None:
-            return None if rate is None or by == 0 else rate / by
-
+    def with_rates(self, change: Callable[[float], float | None]) -> MemoryLevel:
+        """The level with other rates, where they are limited."""
+        read, write, shared = (None if rate is None else change(rate) for rate in self.rates)
         return replace(
             self,
-            read_words_per_cycle=slower(self.read_words_per_cycle),
-            write_words_per_cycle=slower(self.write_words_per_cycle),
-            shared_words_per_cycle=slower(self.shared_words_per_cycle),
+            read_words_per_cycle=read,
+            write_words_per_cycle=write,
+            shared_words_per_cycle=shared,
         )
+
+    def slowed(self, by: float) -> MemoryLevel:
+        """The level with its rates divided by a number; 0: unlimited."""
+        return self if by == 1 else self.with_rates(lambda rate: rate / by if by else None)
 
     def weight(self, tensor: str, words: float) -> float:
         """Words that it moves for one of a tensor's, of which a core reads so many in all."""
@@ -104,10 +108,9 @@ class MemoryLevel:
 
         The least of what its shared port and what its read and write ports add up to.
         """
-        read, write = self.read_words_per_cycle, self.write_words_per_cycle
+        read, write, shared = self.rates
         apart = None if read is None or write is None else read + write
-        rates = [r for r in (self.shared_words_per_cycle, apart) if r is not None]
-        return min(rates, default=None)
+        return min((r for r in (shared, apart) if r is not None), default=None)
 
     @property
     def clusters(self) -> int:
@@ -189,6 +192,10 @@ class Architecture:
         """Itself, as the one path of a platform without a vector path."""
         return (self,)
 
+    def outside(self, level: str) -> tuple[MemoryLevel | Fanout, ...]:
+        """The nodes outside a level, outermost first."""
+        return self.nodes[: self.nodes.index(self.level(level))]
+
     def level(self, name: str) -> MemoryLevel:
         """The storage level of that name."""
         for level in self.levels:
@@ -211,20 +218,20 @@ class Platform:
         if unit == "matrix":
             return self.matrix
         if self.vector is None:
-            raise SpecError(
-                expected(
-                    self.matrix.path or self.name,
-                    "a vector path for softmax (a second file NAME.sfu.yaml beside it)",
-                    "none",
-                    "add one, or a mapspace whose policy says softmax: free",
-                )
-            )
+            condition = "a vector path for softmax (a second file NAME.sfu.yaml beside it)"
+            change = "add one, or a mapspace whose policy says softmax: free"
+            raise SpecError(expected(self.matrix.path or self.name, condition, "none", change))
         return self.vector
 
     @property
     def paths(self) -> tuple[Architecture, ...]:
         """The matrix path, and the vector path when there is one."""
         return (self.matrix,) if self.vector is None else (self.matrix, self.vector)
+
+    def changed(self, change: Callable[[Architecture], Architecture]) -> Platform:
+        """The chip with every path changed."""
+        matrix = change(self.matrix)  # its error is the one to see
+        return replace(self, matrix=matrix, vector=self.vector and change(self.vector))
 
     @property
     def dram(self) -> MemoryLevel:

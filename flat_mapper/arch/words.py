@@ -13,16 +13,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from flat_mapper.arch.attributes import ALIASES
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import value_bits
 from flat_mapper.spec.document import Section
 from flat_mapper.workload.graph import Workload
 
-_BITS = ("word_bits", "word_width", "datawidth")  # the names of a word's bits, the first one wins
 _OPERANDS = ("multiplier_width", "width", "datawidth")  # of a compute unit; the first one wins
 _WORDS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth", "entries")
-_BLOCKS = ("block_size", "n_words")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,25 +43,16 @@ def fitted(platform: Platform, workload: Workload) -> Fitted:
     if not workload.states_bits:
         return Fitted(platform=platform, notes=unsaid)
     levels = [level for arch in platform.paths for level in arch.levels]
-    narrowest = min(level.word_bits for level in levels)
-    changed = {
-        level.name: level
-        for level in levels
-        if level.word_bits != workload.word_bits
-        and (level.word_bits < workload.word_bits or level.word_bits == narrowest)
-    }
-    kept = {
-        level.name: f"{level.name}: words of {level.word_bits} bits hold one value each"
-        for level in levels
-        if level.word_bits != workload.word_bits and level.name not in changed
-    }
-    matrix, vector = (
-        None if arch is None else _converted(arch, changed, workload.word_bits)
-        for arch in (platform.matrix, platform.vector)
-    )
-    assert matrix is not None
-    notes = [*_notes(changed, workload), *kept.values(), *unsaid]
-    return Fitted(platform=replace(platform, matrix=matrix, vector=vector), notes=tuple(notes))
+    narrowest, bits = min(level.word_bits for level in levels), workload.word_bits
+    other = {level.name: level for level in levels if level.word_bits != bits}
+    changed = {n: lv for n, lv in other.items() if lv.word_bits < bits or lv.word_bits == narrowest}
+    kept = [
+        f"{name}: words of {level.word_bits} bits hold one value each"
+        for name, level in other.items()
+        if name not in changed
+    ]
+    own = platform.changed(lambda arch: _converted(arch, changed, bits))
+    return Fitted(platform=own, notes=(*_notes(changed, workload), *kept, *unsaid))
 
 
 def _notes(changed: dict[str, MemoryLevel], workload: Workload) -> list[str]:
@@ -97,19 +87,14 @@ def _converted(arch: Architecture, changed: dict[str, MemoryLevel], bits: int) -
         return arch
     new = {level.name: _level(arch, level, bits) for level in own}
     document = Section(arch.document)
-    said = {
-        f"{level.name}.{key}": value
-        for level in new.values()
-        for key, value in level.attributes.items()
-        if value != arch.level(level.name).attributes.get(key)
-    }
-    if said:
-        from flat_mapper.arch.edits import set_path
+    for level in new.values():
+        for key, value in level.attributes.items():
+            if value != arch.level(level.name).attributes.get(key):
+                from flat_mapper.arch.edits import set_path
 
-        for path, value in said.items():
-            document = set_path(document, path, value)
+                document = set_path(document, f"{level.name}.{key}", value)
     nodes = tuple(new.get(node.name, node) for node in arch.nodes)
-    return replace(arch, nodes=nodes, document=document if arch.document else arch.document)
+    return replace(arch, nodes=nodes, document=document)
 
 
 def _level(arch: Architecture, level: MemoryLevel, bits: int) -> MemoryLevel:
@@ -122,26 +107,20 @@ def _level(arch: Architecture, level: MemoryLevel, bits: int) -> MemoryLevel:
         change = f"set word_bits: {level.word_bits} in the problem, or widen the level"
         raise SpecError(expected(where, condition, f"rows of {row} bits", change))
     attributes = dict(level.attributes)
-    attributes[next((k for k in _BITS if attributes.get(k) is not None), "datawidth")] = bits
+    own = (key for key in ALIASES["datawidth"] if attributes.get(key) is not None)
+    attributes[next(own, "datawidth")] = bits
     for key in _WORDS:
         if isinstance(value := attributes.get(key), int | float):
             attributes[key] = int(value * ratio) if key == "entries" else value * ratio
-    for key in _BLOCKS:
+    for key in ALIASES["block_size"]:
         if attributes.get(key) is not None:
             attributes[key] = row // bits
-
-    def rate(words: float | None) -> float | None:
-        return None if words is None else words * ratio
-
     capacity = level.capacity_words
     return replace(
-        level,
+        level.with_rates(lambda rate: rate * ratio),
         word_bits=bits,
         row_words=max(1, row // bits),
         capacity_words=None if capacity is None else int(capacity * level.word_bits // bits),
-        read_words_per_cycle=rate(level.read_words_per_cycle),
-        write_words_per_cycle=rate(level.write_words_per_cycle),
-        shared_words_per_cycle=rate(level.shared_words_per_cycle),
         attributes=attributes,
     )
 

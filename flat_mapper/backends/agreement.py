@@ -31,7 +31,7 @@ from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, R
 from flat_mapper.cost_model.reuse import SHARED
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.handover import all_handed_inside
-from flat_mapper.mapping.cores.tiles import core_question, full_tile
+from flat_mapper.mapping.cores.tiles import CoreView
 from flat_mapper.mapping.cores.view import CoreQuestion
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level, whole_group
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop
@@ -550,7 +550,7 @@ def _of_turns(
     """Einsum, level and tensor of each tile that returns with every turn, on one core."""
     core = CoreQuestion(workload=workload, platform=platform, group=group)
     if group.on_cores:
-        core = core_question(workload, platform, group, full_tile(group))
+        core = CoreView(workload=workload, platform=platform, group=group).question()
     alone = stats_alone(core.workload, core.platform, FusedMapping(groups=(core.group,)), ert)
     tile = tile_cost(core, mapping.policy, ert)
     found: set[tuple[str, str, str]] = set()

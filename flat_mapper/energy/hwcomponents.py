@@ -8,25 +8,24 @@ the versions of the packages that gave it, so a new version asks again.
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from flat_mapper.base.errors import BackendError, SpecError
-from flat_mapper.spec.document import PICOJOULES, checked, did_you_mean
-from flat_mapper.spec.textfiles import read_text
-from flat_mapper.spec.yamlio import dump_json, write_text
+from flat_mapper.base.units import PJ_PER_J
+from flat_mapper.spec.document import PICOJOULES, did_you_mean
+from flat_mapper.spec.textfiles import read_text, write_text
+from flat_mapper.spec.yamlio import dump_json
 
 PACKAGES = ("hwcomponents", "hwcomponents-cacti", "hwcomponents-library")
 _MODULES = ("hwcomponents_cacti", "hwcomponents_library")
-_PJ_PER_J = 1e12
 _UM2_PER_M2 = 1e12
 
 Argument = int | float | str
@@ -43,7 +42,10 @@ class Question:
     bits: int | None = None  # of one action, where the class scales its actions by it
 
     def __str__(self) -> str:
-        given = ", ".join(_written(name, value) for name, value in self.arguments)
+        given = ", ".join(
+            f"{n}={v * 1e9:g} nm" if n == "tech_node" and isinstance(v, float) else f"{n}={v}"
+            for n, v in self.arguments
+        )
         per = f" per {self.bits} bits" if self.bits else ""
         return f"{self.class_name}({given}){per}"
 
@@ -85,20 +87,18 @@ def prices(questions: Mapping[str, Question]) -> dict[str, Price]:
     raises: BackendError where hwcomponents cannot answer, SpecError where the class is unknown.
     """
     source, path = versions(), cache_path()
-    keys = {name: _key(question, source) for name, question in questions.items()}
-    asked = {keys[name]: question for name, question in questions.items()}
-    kept = _remembered(path)
-    known = {key: p for key, p in kept.items() if key in asked and _is_kept(p, asked[key])}
-    new: dict[str, Price] = {}
+    keys = {n: json.dumps([asdict(q), source], sort_keys=True) for n, q in questions.items()}
+    kept, new = _remembered(path), dict[str, Price]()
+    answers: dict[str, Price] = {}
     for name, question in questions.items():
         key = keys[name]
-        if key not in known and key not in new:
+        if key not in answers and not _is_kept(kept.get(key), question):
             new[key] = _asked(name, question)
+        answers[key] = new[key] if key in new else kept[key]
     if new:
         with suppress(SpecError):  # a cache that cannot be written costs time, not the result
             known_now = {**_remembered(path), **new}
             write_text(path, dump_json({key: _entry(key, own) for key, own in known_now.items()}))
-    answers = {**known, **new}
     return {name: answers[key] for name, key in keys.items()}
 
 
@@ -109,24 +109,15 @@ def cache_path() -> Path:
     return base / "flat-mapper" / "hwcomponents.json"
 
 
-def _key(question: Question, source: str) -> str:
-    return json.dumps([asdict(question), source], sort_keys=True)
-
-
 def _remembered(path: Path) -> dict[str, Price]:
     """The entries of the cache, to be checked; a file that is not one is as good as none."""
     try:
         document = json.loads(read_text(path, is_input=False))
     except (SpecError, ValueError, RecursionError):
         return {}
-    if not isinstance(document, dict):
-        return {}
-    found = {key: e.get("price") for key, e in document.items() if isinstance(e, dict)}
-    return {
-        key: price
-        for key, price in found.items()
-        if _is_numbers(price) and document[key] == _entry(key, price)
-    }
+    entries = document if isinstance(document, dict) else {}
+    found: dict[str, Any] = {k: e.get("price") for k, e in entries.items() if isinstance(e, dict)}
+    return {key: price for key, price in found.items() if entries[key] == _entry(key, price)}
 
 
 def _entry(key: str, price: Price) -> dict[str, object]:
@@ -135,24 +126,12 @@ def _entry(key: str, price: Price) -> dict[str, object]:
     return {"price": price, "sha256": sha256(written.encode()).hexdigest()}
 
 
-def _is_numbers(price: object) -> TypeGuard[Price]:
-    """True where an entry can be written again."""
-    return isinstance(price, dict) and all(
-        isinstance(value, int | float) and 0 <= value < math.inf for value in price.values()
-    )
-
-
 def is_price(price: object, question: Question) -> bool:
     """True where something answers a question: an energy of each action, area and leakage."""
     names = {"area", "leak", *(name for name, _ in question.actions)}
     if not isinstance(price, dict) or set(price) != names:
         return False
-    try:
-        for name, amount in price.items():
-            checked(amount, float, name, within=PICOJOULES)
-    except SpecError:
-        return False
-    return True
+    return all(type(n) in (int, float) and 0 <= n <= PICOJOULES.most for n in price.values())
 
 
 def _is_kept(price: object, question: Question) -> bool:
@@ -163,14 +142,17 @@ def _is_kept(price: object, question: Question) -> bool:
 
 def _asked(name: str, question: Question) -> Price:
     """The answer of hwcomponents itself."""
+    import inspect
+
     component_class = _class_of(name, question.class_name)
     try:
-        model = component_class(**_accepted(component_class, question.arguments))
+        taken = inspect.signature(component_class).parameters
+        model = component_class(**{k: v for k, v in question.arguments if k in taken})
         answer = {"area": float(model.area) * _UM2_PER_M2, "leak": float(model.leak_power)}
         for action, aliases in question.actions:
             method = next(getattr(model, alias) for alias in aliases if hasattr(model, alias))
             bits = {} if question.bits is None else {"bits_per_action": question.bits}
-            answer[action] = float(method(**bits).energy) * _PJ_PER_J
+            answer[action] = float(method(**bits).energy) * PJ_PER_J
     except Exception as err:  # whatever a component class raises is its answer
         reason = " ".join(str(err).split()) or type(err).__name__
         raise BackendError(
@@ -188,11 +170,9 @@ def _class_of(name: str, class_name: str) -> Any:
 
     from hwcomponents import ComponentModel
 
-    found: dict[str, Any] = {}
-    for module in _MODULES:
-        for key, value in vars(importlib.import_module(module)).items():
-            if isinstance(value, type) and issubclass(value, ComponentModel) and key[0] != "_":
-                found[key] = value
+    modules = (vars(importlib.import_module(name)).items() for name in _MODULES)
+    types = {key: value for own in modules for key, value in own if isinstance(value, type)}
+    found = {k: v for k, v in types.items() if issubclass(v, ComponentModel) and k[0] != "_"}
     found.pop("ComponentModel", None)
     if class_name not in found:
         hint = did_you_mean(class_name, found) or f"known: {', '.join(sorted(found))}"
@@ -201,19 +181,3 @@ def _class_of(name: str, class_name: str) -> Any:
             f"{class_name!r}; {hint}"
         )
     return found[class_name]
-
-
-def _accepted(
-    component_class: Any, arguments: Sequence[tuple[str, Argument]]
-) -> dict[str, Argument]:
-    """The arguments that the class takes."""
-    import inspect
-
-    taken = inspect.signature(component_class).parameters
-    return {name: value for name, value in arguments if name in taken}
-
-
-def _written(name: str, value: Argument) -> str:
-    if name == "tech_node" and isinstance(value, float):
-        return f"tech_node={value * 1e9:g} nm"
-    return f"{name}={value}"

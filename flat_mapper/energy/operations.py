@@ -75,13 +75,9 @@ def operation_cycles(arch: Architecture, einsum: Einsum, widths: Widths = PLAIN)
     Of operands in several formats the one that takes longest decides.
     """
     keys = _keys(arch, einsum, widths, f"{energy_kind(einsum.operation)}_cycles")
-    cycles = max(_cycles(arch, key) for key in keys)
+    given = ((arch.variables.get(k, 1), f"{_place(arch, k)}: cycles of a lane") for k in keys)
+    cycles = max(checked(n, float, where, above=0, within=CYCLES) for n, where in given)
     return int(cycles) if cycles.is_integer() else cycles
-
-
-def _cycles(arch: Architecture, key: str) -> float:
-    where = f"{_place(arch, key)}: cycles of a lane"
-    return checked(arch.variables.get(key, 1), float, where, above=0, within=CYCLES)
 
 
 def _keys(arch: Architecture, einsum: Einsum, widths: Widths, name: str) -> tuple[str, ...]:

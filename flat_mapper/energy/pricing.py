@@ -16,7 +16,7 @@ from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
 from flat_mapper.energy.tables import Art, Ert, Multiplier
-from flat_mapper.spec.document import SCALE, checked, did_you_mean
+from flat_mapper.spec.document import SCALE, checked, did_you_mean, take
 
 OVERRIDE = "hwcomponents_class"
 REGISTER_ROWS = 64  # chosen: `storage` up to this depth is registers; CACTI's arrays start there
@@ -84,7 +84,9 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
         levels[name] = energies
         provenance[name] = f"{known}{note}"
     untyped = [
-        name for name, (node, _) in components.items() if _untyped(node, questions[name].class_name)
+        name
+        for name, (node, _) in components.items()
+        if questions[name].class_name == _DEFAULT_DRAM and node.attributes.get("type") is None
     ]
     assumed = f"; {', '.join(untyped)} without type: {_DEFAULT_DRAM}" if untyped else ""
     source = versions() + assumed
@@ -111,21 +113,32 @@ def _question(node: MemoryLevel | ComputeUnit, where: str) -> Question:
     if recipe.kind == "dram":
         if not isinstance(node, MemoryLevel):
             raise SpecError(f"{where}: expected the class of a compute unit, got a memory's")
-        bits = _width(node)
         name = recipe.class_name or _dram_type(node, where)
-        return Question(class_name=name, arguments=(), actions=_STORE, bits=bits)
-    arguments: dict[str, Argument] = {"tech_node": _technology_m(node, where)}
-    if recipe.kind == "override":
-        arguments |= _plain(node.attributes)
+        return Question(class_name=name, arguments=(), actions=_STORE, bits=_width(node))
+    given: dict[str, Argument] = {}
+    if recipe.kind == "override":  # whatever a class of hwcomponents could take
+        skipped = ("technology", "global_cycle_seconds", OVERRIDE)
+        plain = ((k, v) for k, v in node.attributes.items() if k not in skipped)
+        given |= {k: v for k, v in plain if isinstance(v, int | float | str)}
     if isinstance(node, MemoryLevel):
         single = recipe.kind in ("register", "file")
-        arguments |= {"width": _width(node)} if single else _array(node)
+        given |= {"width": _width(node)} if single else _array(node)
     else:
-        arguments |= _widths(node, where)
+        operand, adder = _bits(node, where), node.attributes.get("adder_width")
+        wide = ADDER_GROWTH * operand if adder is None else adder
+        wide = checked(wide, int, f"{where}.attributes.adder_width", above=0)
+        given |= {"width": operand, "multiplier_width": operand, "adder_width": wide}
+    return _asked_of(recipe.class_name, node, where, given)
+
+
+def _asked_of(
+    class_name: str, node: MemoryLevel | ComputeUnit, where: str, given: dict[str, Argument]
+) -> Question:
+    """The question to a class, of a component's technology and what it is built from."""
+    arguments = {"tech_node": _technology_m(node, where), **given}
+    actions = _STORE if isinstance(node, MemoryLevel) else _COMPUTE
     return Question(
-        class_name=recipe.class_name,
-        arguments=tuple(sorted(arguments.items())),
-        actions=_STORE if isinstance(node, MemoryLevel) else _COMPUTE,
+        class_name=class_name, arguments=tuple(sorted(arguments.items())), actions=actions
     )
 
 
@@ -137,13 +150,10 @@ def _part(node: MemoryLevel | ComputeUnit, where: str) -> list[Question]:
     """
     recipe = _recipe(node, where)
     if recipe.kind == "file" and isinstance(node, MemoryLevel):
-        given = {"tech_node": _technology_m(node, where), **_array(node)}
-        arguments = tuple(sorted(given.items()))
-        return [Question(class_name="SRAM", arguments=arguments, actions=_STORE)]
+        return [_asked_of("SRAM", node, where, _array(node))]
     if recipe.class_name in ("AladdinIntMAC", "AladdinMultiplier") and recipe.kind == "compute":
         assert isinstance(node, ComputeUnit)
-        arguments = (("tech_node", _technology_m(node, where)), ("width", _bits(node, where)))
-        return [Question(class_name="AladdinMultiplier", arguments=arguments, actions=_COMPUTE)]
+        return [_asked_of("AladdinMultiplier", node, where, {"width": _bits(node, where)})]
     return []
 
 
@@ -171,11 +181,6 @@ def _recipe(node: MemoryLevel | ComputeUnit, where: str) -> Recipe:
             f'{OVERRIDE}: "...", or give energies in an ERT file'
         )
     return recipe
-
-
-def _untyped(node: MemoryLevel | ComputeUnit, class_name: str) -> bool:
-    """True if a DRAM is priced as the default type."""
-    return class_name == _DEFAULT_DRAM and node.attributes.get("type") is None
 
 
 def _dram_type(node: MemoryLevel, where: str) -> str:
@@ -206,15 +211,15 @@ def _width(node: MemoryLevel) -> int:
     return node.row_words * node.word_bits * node.cluster_size
 
 
+def _rows(node: MemoryLevel) -> int:
+    return -(-(node.capacity_words or 0) // node.row_words)
+
+
 def _array(node: MemoryLevel) -> dict[str, Argument]:
     """Geometry in bits and rows. hwcomponents' SRAM wants the size as well as both of these."""
-    width = _width(node)
-    rows = -(-(node.capacity_words or 0) // node.row_words)
-    given = {
-        name: value
-        for name in _OPTIONAL
-        if isinstance(value := node.attributes.get(name), int) and value > 1
-    }
+    width, rows = _width(node), _rows(node)
+    optional = ((name, node.attributes.get(name)) for name in _OPTIONAL)
+    given = {name: value for name, value in optional if isinstance(value, int) and value > 1}
     return {"width": width, "depth": rows, "size": rows * width, **given}
 
 
@@ -230,27 +235,6 @@ def _bits(node: ComputeUnit, where: str) -> int:
     return checked(given[0][1], int, f"{where}.attributes.{given[0][0]}", above=0)
 
 
-def _widths(node: ComputeUnit, where: str) -> dict[str, Argument]:
-    """Operand and adder widths in bits."""
-    operand, adder = _bits(node, where), node.attributes.get("adder_width")
-    wide = ADDER_GROWTH * operand if adder is None else adder
-    return {
-        "width": operand,
-        "multiplier_width": operand,
-        "adder_width": checked(wide, int, f"{where}.attributes.adder_width", above=0),
-    }
-
-
-def _plain(attributes: Mapping[str, object]) -> dict[str, Argument]:
-    """The attributes that a class of hwcomponents could take."""
-    skipped = ("technology", "global_cycle_seconds", OVERRIDE)
-    return {
-        name: value
-        for name, value in attributes.items()
-        if name not in skipped and isinstance(value, int | float | str)
-    }
-
-
 def _scaled(
     node: MemoryLevel | ComputeUnit, price: Price, where: str, cycle_seconds: float
 ) -> tuple[dict[str, float], float, str]:
@@ -258,10 +242,9 @@ def _scaled(
 
     That of `leak` is of a cycle: power over the clock.
     """
+    inside = f"{where}.attributes"
     scales = [
-        checked(
-            node.attributes.get(key, 1), float, f"{where}.attributes.{key}", above=0, within=SCALE
-        )
+        take(node.attributes, key, float, inside, 1.0, above=0, within=SCALE)
         for key in ("energy_scale", "area_scale")
     ]
     energies = {action: pj * scales[0] for action, pj in price.items() if action != "area"}
@@ -271,7 +254,7 @@ def _scaled(
     area, note = price["area"] * scales[1], ""
     kind = _recipe(node, where).kind
     if isinstance(node, MemoryLevel) and kind in ("register", "file"):
-        rows = -(-(node.capacity_words or 0) // node.row_words)
+        rows = _rows(node)
         energies["leak"] *= rows if kind == "register" else 1
         area, note = area * rows, f", {rows} of them in area"
     for key, scale in zip(("energy", "area"), scales, strict=True):

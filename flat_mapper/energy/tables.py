@@ -21,7 +21,6 @@ from flat_mapper.base.units import UM2_PER_MM2
 from flat_mapper.spec.document import (
     PICOJOULES,
     Section,
-    Tagged,
     did_you_mean,
     place,
     section_of,
@@ -152,14 +151,12 @@ class Art:
 
         Off-chip memory is left out, and so is a component that the table lacks.
         """
-        areas: dict[str, float] = {}
-        for arch in platform.paths:
-            for node in arch.components:
-                on_chip = "DRAM" not in node.component_class
-                if on_chip and node.name in self.areas_um2:
-                    area = self.areas_um2[node.name] * node.instances
-                    areas[node.name] = area / UM2_PER_MM2
-        return areas
+        nodes = [node for arch in platform.paths for node in arch.components]
+        return {
+            node.name: self.areas_um2[node.name] * node.instances / UM2_PER_MM2
+            for node in nodes
+            if "DRAM" not in node.component_class and node.name in self.areas_um2
+        }
 
     def total_mm2(self, platform: Platform | Architecture) -> float:
         """mm2 of the chip: the sum of its components."""
@@ -240,7 +237,7 @@ def short_name(name: str) -> str:
 
 def _short_form(document: Section, name: str, source: str) -> dict[str, float]:
     where = place(f"{source}", document, name)
-    if not isinstance(document[name], Mapping) or isinstance(document[name], Tagged):
+    if not isinstance(document[name], Mapping):
         raise SpecError(
             f"{where}: expected energies such as {{read: 1.2, write: 1.3}}, got {document[name]!r}"
         )

@@ -30,7 +30,7 @@ declared others, are taken as they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flat_mapper.arch.constraints import kept_in, tensors_of
@@ -38,8 +38,8 @@ from flat_mapper.arch.cores import NO_MULTICAST
 from flat_mapper.arch.factors import FactorLimits, largest_on_mesh, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.mapping.sharing import crosses_dram
-from flat_mapper.mapping.space import GroupSpace, KeepRule, Mapspace, SlotRule, partitions
+from flat_mapper.mapping.sharing import crosses_dram, shared_level
+from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
 from flat_mapper.spec.document import Section, Tagged, section_of, take
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
@@ -104,9 +104,9 @@ def binding(arch: Architecture, einsum: Einsum, workload: Workload) -> Binding |
     names = _names(arch)
     where = f"{arch.path or arch.name}: {einsum.name}"
     declared = workload.roles.data_spaces.get(einsum.name)
-    if declared is None and not (set(names) - set(workload.tensor_ranks)):
+    if declared is None and names <= set(workload.tensor_ranks):
         return None
-    if declared is None and set(names) <= set(LAYER):
+    if declared is None and names <= set(LAYER):
         declared = _layer(einsum, workload, where)
     if declared is None:
         return None  # somebody else says which name is unknown
@@ -119,17 +119,13 @@ def binding(arch: Architecture, einsum: Einsum, workload: Workload) -> Binding |
     return Binding(tensors=declared, ranks=ranks, where=where)
 
 
-def _names(arch: Architecture) -> tuple[str, ...]:
+def _names(arch: Architecture) -> set[str]:
     """The data spaces that the constraints of a chip name."""
-    found: dict[str, None] = {}
-    for node in arch.nodes:
-        if isinstance(node, MemoryLevel):
-            found.update(dict.fromkeys(node.keeps_only or ()))
-        for body in node.constraints.values():
-            for key in _LISTS:
-                listed = body.get(key) if isinstance(body, Mapping) else None
-                found.update(dict.fromkeys(listed if isinstance(listed, list) else ()))
-    return tuple(name for name in found if name != "*")
+    said = (body for node in arch.nodes for body in node.constraints.values())
+    bodies = [body for body in said if isinstance(body, Mapping)]
+    lists = [body.get(key) for body in bodies for key in _LISTS]
+    lists += [level.keeps_only for level in arch.levels]
+    return {name for some in lists if isinstance(some, list | tuple) for name in some} - {"*"}
 
 
 def _layer(einsum: Einsum, workload: Workload, where: str) -> dict[str, str]:
@@ -177,24 +173,16 @@ def _ranks(
 def binding_notes(platform: Platform, workload: Workload) -> tuple[str, ...]:
     """A line on each chip whose names had to be bound: what they stand for."""
     lines = []
-    for arch in platform.paths:
+    for arch, unit in zip(platform.paths, ("matrix", "vector"), strict=False):
         said = []
-        for einsum in workload.einsums:
-            if platform.vector is None and einsum.unit == "vector":
-                continue
-            found = binding(arch, einsum, workload) if platform.path(einsum.unit) is arch else None
+        for einsum in (e for e in workload.einsums if e.unit == unit):
+            found = binding(arch, einsum, workload)
             if found and einsum.name not in workload.roles.data_spaces:
                 pairs = (f"{name} {tensor}" for name, tensor in found.tensors.items())
                 said.append(f"{einsum.name}: {', '.join(pairs)}")
         if said:
             lines.append(f"{arch.name}: data spaces taken as {'; '.join(said)}")
     return tuple(lines)
-
-
-def bound_section(found: Binding | None, body: object) -> Section:
-    """A constraint in an Einsum's names, or as it is."""
-    section = section_of(body, "")
-    return section if found is None else found.section(section)
 
 
 def check_branches(arch: Architecture, einsum: Einsum, bound: Binding | None) -> None:
@@ -219,17 +207,14 @@ def check_branches(arch: Architecture, einsum: Einsum, bound: Binding | None) ->
 
 
 GIVE_TILES = "use --mapspace cores, or write fusion: {cores: any, level: any}"
+_LOOPS = (
+    *("factors", "factors_only", "permutation"),
+    *("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"),
+    *("maximize_dims", "maximize_dims_capacity"),
+)
 _HONOURED: Mapping[str, tuple[str, ...]] = {
-    "temporal": (
-        *("factors", "factors_only", "permutation"),
-        *("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"),
-        *("maximize_dims", "maximize_dims_capacity"),
-    ),
-    "spatial": (
-        *("factors", "factors_only", "permutation", "split"),
-        *("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"),
-        *("maximize_dims", "maximize_dims_capacity"),
-    ),
+    "temporal": _LOOPS,
+    "spatial": (*_LOOPS, "split"),
     "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
 }
 
@@ -250,8 +235,9 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
             einsum = cascade.einsum(name)
             arch = platform.path(einsum.unit)
             check_hierarchy(arch)
-            check_branches(arch, einsum, binding(arch, einsum, cascade))
-            for node in _nodes(arch, einsum, cascade):
+            bound = binding(arch, einsum, cascade)
+            check_branches(arch, einsum, bound)
+            for node in _nodes(arch, einsum, cascade, bound):
                 slots += [rule for rule in node.slot_rules() if rule not in slots]
                 keeps += [rule for rule in node.keep_rules() if rule not in keeps]
     found = replace(
@@ -271,10 +257,12 @@ def _refuse_windows(workload: Workload) -> None:
             raise SpecError(expected(where, condition, got, change))
 
 
-def _nodes(arch: Architecture, einsum: Einsum, workload: Workload) -> Iterator[_Node]:
-    bound = binding(arch, einsum, workload)
+def _nodes(
+    arch: Architecture, einsum: Einsum, workload: Workload, bound: Binding | None
+) -> Iterator[_Node]:
     for one in arch.nodes:
-        groups = {k: bound_section(bound, body) for k, body in one.constraints.items() if body}
+        written = {k: section_of(body, "") for k, body in one.constraints.items() if body}
+        groups = {k: bound.section(body) if bound else body for k, body in written.items()}
         node = one
         if bound and isinstance(one, MemoryLevel) and one.keeps_only is not None:
             node = replace(one, keeps_only=bound.names(one.keeps_only))
@@ -332,13 +320,12 @@ class _Node:
         if self.node.keeps_only is not None:
             others = (t for t in self._own_tensors if t not in self.node.keeps_only)
             bypass = (*bypass, *others)
-        for tensor in keep:
-            if tensor in bypass:
-                where = f"{self.where}.dataspace"
-                raise SpecError(expected(where, f"{tensor} kept or bypassed", "both"))
+        where = f"{self.where}.dataspace"
+        for tensor in (t for t in keep if t in bypass):
+            raise SpecError(expected(where, f"{tensor} kept or bypassed", "both"))
         if self.outermost and bypass:
-            where = f"{self.where}.dataspace.bypass"
-            raise SpecError(expected(where, "every tensor kept off chip", ", ".join(bypass)))
+            got = ", ".join(bypass)
+            raise SpecError(expected(f"{where}.bypass", "every tensor kept off chip", got))
         if keep or bypass:
             yield KeepRule(
                 level=self.node.name,
@@ -397,18 +384,13 @@ class _Node:
         found = read_factors(body.get("factors"), known, f"{where}.factors")
         if "factors_only" in body:
             only = read_factors(body["factors_only"], known, f"{where}.factors_only")
-            found = only.joined(found).joined(
-                FactorLimits(exact=dict.fromkeys(self._loop_ranks, 1))
-            )
-        closed: set[str] = set()
+            found = only.joined(found).joined(_ones(self._loop_ranks))
         for key in ("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"):
             if key in body:
-                ranks = self._ranks_of(body, key, where)
-                reached = self._loop_ranks
-                closed |= {r for r in reached if (r in ranks) == key.startswith("no_")}
-        found = (
-            FactorLimits(exact=dict.fromkeys(sorted(closed), 1)).joined(found) if closed else found
-        )
+                tensors = tensors_of(body, key, where, tuple(self.workload.tensor_ranks))
+                reached = {r for a in self.einsum.accesses if a.tensor in tensors for r in a.ranks}
+                closed = (r for r in self._loop_ranks if (r in reached) == key.startswith("no_"))
+                found = _ones(closed).joined(found)
         if "maximize_dims" in body:
             found = found.joined(self._maximized(body, found, kind))
         return found.over({r: self.workload.rank_sizes[r] for r in self._loop_ranks})
@@ -422,7 +404,8 @@ class _Node:
         where, node = f"{self.where}.{kind}", self.node
         room = take(body, "maximize_dims_capacity", int, where, None, above=0)
         mesh = (node.fanout_x, node.fanout_y) if isinstance(node, Fanout) else None
-        if room is None and mesh is None:
+        copies = mesh if room is None else (room, 1)
+        if copies is None:
             condition = "maximize_dims_capacity beside maximize_dims: a level has no fanout"
             raise SpecError(expected(where, condition, "none"))
         known = tuple(self.workload.rank_sizes)
@@ -431,10 +414,9 @@ class _Node:
             for rank, factor in other.items():
                 if rank in left and factor and left[rank] % factor == 0:
                     left[rank] //= factor
-        along = {} if room is None else dict.fromkeys(left, "x")
-        if mesh and room is None:
-            for axis, ranks in zip("xy", self._axes(body, self._order(body, kind)), strict=True):
-                along |= dict.fromkeys(ranks or (), axis)
+        row = (tuple(left), None)
+        axes = self._axes(body, self._order(body, kind)) if room is None else row
+        along = {rank: axis for axis, own in zip("xy", axes, strict=True) for rank in own or ()}
         listed = take(body, "maximize_dims", list, where)
         fixed = {r: n for r, n in found.exact.items() if n > 1}
         exact: dict[str, int] = {}
@@ -446,26 +428,13 @@ class _Node:
                     condition = "ranks whose factor the node does not fix"
                     raise SpecError(expected(spot, condition, rank))
             sizes = {r: left[r] for r in order if r in left}
-            copies = (room, 1) if room is not None else mesh
-            assert copies is not None
-            best = largest_on_mesh(
-                sizes,
-                {**fixed, **exact},
-                copies,
-                along if room is None else dict.fromkeys(left, "x"),
-            )
-            exact |= best
+            exact |= largest_on_mesh(sizes, {**fixed, **exact}, copies, along)
         return FactorLimits(exact=exact)
 
-    def _ranks_of(self, body: Section, key: str, where: str) -> set[str]:
-        tensors = tensors_of(body, key, where, tuple(self.workload.tensor_ranks))
-        accesses = [a for a in self.einsum.accesses if a.tensor in tensors]
-        return {rank for access in accesses for rank in access.ranks}
-
     def _order(self, body: Section, kind: str) -> tuple[str, ...]:
-        """The ranks of the permutation that the Einsum has, innermost first."""
+        """The ranks of the permutation, innermost first."""
         known, where = tuple(self.workload.rank_sizes), f"{self.where}.{kind}.permutation"
-        return tuple(r for r in read_order(body.get("permutation"), known, where))
+        return read_order(body.get("permutation"), known, where)
 
     def _tensors(self, body: Section) -> tuple[tuple[str, ...], tuple[str, ...]]:
         where, known = f"{self.where}.dataspace", tuple(self.workload.tensor_ranks)
@@ -496,6 +465,10 @@ class _Node:
         return tuple(r for r in self._every_rank if self.workload.rank_sizes[r] > 1)
 
 
+def _ones(ranks: Iterable[str]) -> FactorLimits:
+    return FactorLimits(exact=dict.fromkeys(ranks, 1))
+
+
 def _fixed_factors(arch: Architecture, known: tuple[str, ...]) -> Iterator[Mapping[str, int]]:
     """The exact factors that each node of an architecture has for its loops."""
     for node in arch.nodes:
@@ -524,12 +497,11 @@ def check_hierarchy(arch: Architecture) -> None:
         names = ", ".join(lv.name for lv in arch.levels)
         raise SpecError(expected(where, "DRAM and at least one level on chip", names))
     shared = arch.levels[1]
-    for node in arch.nodes[: arch.nodes.index(shared)]:
-        if isinstance(node, Fanout) and node.fanout_x * node.fanout_y > 1:
+    for node in arch.outside(shared.name):
+        if isinstance(node, Fanout) and node.copies > 1:
             condition = f"no fanout outside {shared.name}, the outermost level on chip"
             got = f"{node.fanout_x} x {node.fanout_y} copies of it"
-            change = GIVE_TILES
-            raise SpecError(expected(f"{where}: {node.name}", condition, got, change))
+            raise SpecError(expected(f"{where}: {node.name}", condition, got, GIVE_TILES))
 
 
 def _check_inside(mapspace: Mapspace, platform: Platform, workload: Workload) -> None:
@@ -540,25 +512,20 @@ def _check_inside(mapspace: Mapspace, platform: Platform, workload: Workload) ->
     """
     if not any(rule.bypass for rule in mapspace.keeps):
         return
-    found = [
-        _bypassed(groups, mapspace, platform, workload) for groups in partitions(workload, mapspace)
+    level = shared_level(platform).name
+    found = [  # of each alternative, what some group of it keeps and a rule bypasses
+        [
+            tensor
+            for group in groups
+            for name in (group.names if group.fused else ())
+            for rule in mapspace.keep_rules(name, level)
+            for tensor in rule.bypass
+            if not crosses_dram(workload, group.names, tensor)
+        ]
+        for groups in partitions(workload, mapspace)
     ]
     if found and all(found):
-        level = platform.matrix.levels[1].name
-        condition = f"tensors other than {found[0]}, which a fused group keeps"
+        tensor = found[0][0]
+        condition = f"tensors other than {tensor}, which a fused group keeps"
         where = f"{platform.name}: {level}: bypass"
-        raise SpecError(expected(where, condition, found[0], "do not fuse it"))
-
-
-def _bypassed(
-    groups: Sequence[GroupSpace], mapspace: Mapspace, platform: Platform, workload: Workload
-) -> str:
-    """A tensor that some group keeps at the shared level, where a rule says that it bypasses it."""
-    level = platform.matrix.levels[1].name
-    for group in groups:
-        for name in group.names if group.fused else ():
-            for rule in mapspace.keep_rules(name, level):
-                for tensor in rule.bypass:
-                    if not crosses_dram(workload, group.names, tensor):
-                        return tensor
-    return ""
+        raise SpecError(expected(where, condition, tensor, "do not fuse it"))

@@ -32,16 +32,7 @@ def check_counts(workload: Workload, platform: Platform) -> None:
 
 def _cycles_per_word(arch: Architecture) -> float:
     """Cycles of the slowest level for one word, and of the compute unit for one operation."""
-    rates = (
-        rate
-        for level in arch.levels
-        for rate in (
-            level.read_words_per_cycle,
-            level.write_words_per_cycle,
-            level.shared_words_per_cycle,
-        )
-        if rate is not None
-    )
+    rates = (rate for level in arch.levels for rate in level.rates if rate is not None)
     costs = (
         float(value)
         for name, value in arch.variables.items()

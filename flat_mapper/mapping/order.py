@@ -31,19 +31,12 @@ def execution_order(workload: Workload) -> tuple[str, ...]:
     """
     if workload.softmax != "none":
         return tuple(workload.ancestors)
-    colours = _colours(workload)
-    place = {e.name: i for i, e in enumerate(workload.einsums)}
-    done: list[str] = []
-    while len(done) < len(place):
-        ready = [
-            n for n in place if n not in done and all(m in done for m in workload.ancestors[n])
-        ]
-        done.append(
-            min(
-                ready,
-                key=lambda n: (workload.iterations(workload.einsum(n)), colours[n], place[n]),
-            )
-        )
+    colours, points = _colours(workload), workload.iterations
+    weight = {e.name: (points(e), colours[e.name], i) for i, e in enumerate(workload.einsums)}
+    done: dict[str, None] = {}
+    while len(done) < len(weight):
+        ready = (n for n in weight if n not in done and done.keys() >= set(workload.ancestors[n]))
+        done[min(ready, key=weight.__getitem__)] = None
     return tuple(done)
 
 
@@ -91,9 +84,6 @@ def _numbered(values: dict[str, object]) -> dict[str, int]:
     """Equal values as equal numbers, in the order of how the values are written."""
     listed = sorted({repr(value) for value in values.values()})
     return {name: listed.index(repr(value)) for name, value in values.items()}
-
-
-Wait = tuple[str, str, int]  # the second Einsum waits for the first's turn of so many passes before
 
 
 def overlaps(schedule: Schedule | str) -> bool:
@@ -157,18 +147,19 @@ def rounds_behind(
             return found
         for name, least in late:
             found[name] = max(found[name], least)
-    name = late[0][0]
+    name, got = late[0][0], "Einsums that wait in a circle"
     condition = "an order of phases in which every Einsum has its inputs and room for its output"
     change = f"move {name} or what it reads to another phase"
-    raise MappingError(
-        expected(f"phases: {name}", condition, "Einsums that wait in a circle", change)
-    )
+    raise MappingError(expected(f"phases: {name}", condition, got, change))
 
 
 def _waits(
     workload: Workload, names: Sequence[str], level: str, inside: Mapping[str, str] | None
-) -> Iterator[Wait]:
-    """Who waits for whom: for inputs, for old values, and for a copy that nobody reads any more."""
+) -> Iterator[tuple[str, str, int]]:
+    """Who waits for whom: for inputs, for old values, and for a copy that nobody reads any more.
+
+    returns: the second Einsum waits for the first's turn of so many passes before.
+    """
     einsums = [workload.einsum(n) for n in names]
     carried = carried_tensors(workload, tuple(names))
     places = in_place_classes(workload, names, level, inside)

@@ -9,7 +9,7 @@ convex groups, with an order to run them in, are the paths over the cuts from no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -60,7 +60,6 @@ def fusion_graph(workload: Workload, names: list[str], limits: AnyGroups) -> Fus
                 if member.get(before, i) != i:
                     waits[i] |= 1 << member[before]
     cuts = _cuts(workload, waits)
-    judge = _Judge(workload, limits, units, {n: i for i, n in enumerate(names)})
     found: dict[int, int] = {}
     groups: list[tuple[str, ...]] = []
     steps: dict[int, tuple[tuple[int, int], ...]] = {}
@@ -71,7 +70,8 @@ def fusion_graph(workload: Workload, names: list[str], limits: AnyGroups) -> Fus
             if high == low or low & ~high:
                 continue
             if inside not in found:
-                group = judge.group(inside)
+                chosen = [unit for i, unit in enumerate(units) if inside >> i & 1]
+                group = _group(workload, names, chosen, limits)
                 found[inside] = len(groups) if group else -1
                 groups += [group] if group else []
             if found[inside] >= 0:
@@ -155,39 +155,31 @@ def _cuts(workload: Workload, waits: list[int]) -> tuple[int, ...]:
     return tuple(sorted(found, key=lambda cut: (cut.bit_count(), cut)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Judge:
-    """Judge of which sets of units may be a group."""
+def _group(
+    workload: Workload, order: list[str], units: list[tuple[str, ...]], limits: AnyGroups
+) -> tuple[str, ...] | None:
+    """The Einsums of some units in execution order; None where they may be no group."""
+    members = {name for unit in units for name in unit}
+    names = tuple(name for name in order if name in members)
+    if len(units) > 1 and _limited(workload, names, limits):
+        return None
+    return None if len(names) > 1 and refusal(workload, names) else names
 
-    workload: Workload
-    limits: AnyGroups
-    units: tuple[tuple[str, ...], ...]
-    position: dict[str, int]
 
-    def group(self, inside: int) -> tuple[str, ...] | None:
-        """The Einsums of some units in execution order; None where they may be no group."""
-        chosen = [unit for i, unit in enumerate(self.units) if inside >> i & 1]
-        names = tuple(sorted((n for u in chosen for n in u), key=self.position.__getitem__))
-        if len(chosen) > 1 and self._limited(names):
-            return None
-        if len(names) > 1 and refusal(self.workload, names):
-            return None
-        return names
-
-    def _limited(self, names: tuple[str, ...]) -> bool:
-        """True if a limit of the mapspace forbids a group of several units."""
-        limits, operators = self.limits, self.workload.operators
-        within = {m for n in limits.within for m in operators.get(n, (n,))}
-        products = sum(self.workload.einsum(n).unit == "matrix" for n in names)
-        return (
-            (bool(limits.within) and not within.issuperset(names))
-            or 0 < limits.at_most < len(names)
-            or 0 < limits.products < products
-            or any(
-                sum(bool(set(operators.get(n, (n,))) & set(names)) for n in one) > 1
-                for one in limits.never
-            )
+def _limited(workload: Workload, names: tuple[str, ...], limits: AnyGroups) -> bool:
+    """True if a limit of the mapspace forbids a group of several units."""
+    operators = workload.operators
+    within = {m for n in limits.within for m in operators.get(n, (n,))}
+    products = sum(workload.einsum(n).unit == "matrix" for n in names)
+    return (
+        (bool(limits.within) and not within.issuperset(names))
+        or 0 < limits.at_most < len(names)
+        or 0 < limits.products < products
+        or any(
+            sum(bool(set(operators.get(n, (n,))) & set(names)) for n in one) > 1
+            for one in limits.never
         )
+    )
 
 
 def refusal(workload: Workload, names: tuple[str, ...]) -> str:
@@ -230,28 +222,16 @@ def unshared(workload: Workload, names: tuple[str, ...]) -> dict[str, str]:
 
 def _why(workload: Workload, names: tuple[str, ...], rank: str) -> str:
     group = [workload.einsum(n) for n in names]
-    for maker, reader, tensor in _reductions(workload, names, rank):
-        return f"{maker} reduces it, and {reader} needs all of {tensor}"
+    for maker in (e for e in group if rank in e.reduced_ranks and rank not in e.each):
+        tensor = maker.output.tensor
+        for reader in (e for e in group if e.reads(tensor)):
+            if rank not in reader.after and tensor not in reader.so_far:
+                return f"{maker.name} reduces it, and {reader.name} needs all of {tensor}"
     lacking = [e.name for e in group if rank not in e.ranks and rank not in e.after]
     if lacking:
         return f"{', '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no such rank"
     left = [e.name for e in workload.einsums if rank in e.each and e.name not in names]
     return f"what corrects partial results is not in the group: {', '.join(left)}"
-
-
-def _reductions(
-    workload: Workload, names: tuple[str, ...], rank: str
-) -> Iterator[tuple[str, str, str]]:
-    """Each maker that reduces a rank, with a reader in the group that needs the whole of it."""
-    group = [workload.einsum(n) for n in names]
-    for maker in group:
-        tensor = maker.output.tensor
-        if rank not in maker.reduced_ranks or rank in maker.each:
-            continue
-        for reader in group:
-            whole = rank not in reader.after and tensor not in reader.so_far
-            if whole and reader.reads(tensor):
-                yield maker.name, reader.name, tensor
 
 
 def _distances(graph: FusionGraph, weights: Sequence[float]) -> tuple[dict[int, float], ...]:

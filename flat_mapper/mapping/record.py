@@ -68,6 +68,7 @@ from flat_mapper.spec.document import (
     take,
     take_choice,
     take_list,
+    take_section,
 )
 from flat_mapper.spec.sizes import widths_of
 from flat_mapper.spec.yamlio import dump, load
@@ -106,7 +107,7 @@ def record_document(
 
     arch: files of the architectures relative to the record, the matrix path first; or a name.
     """
-    policy = fused.policy
+    policy, plain = fused.policy, _rules(Policy())
     return {
         "fused_mapping": {
             "version": RECORD_VERSION,
@@ -116,7 +117,7 @@ def record_document(
                 "buffering": policy.buffering,
                 "in_place": policy.in_place,
                 "softmax": policy.softmax,
-                **_other_rules(policy),
+                **{name: said for name, said in _rules(policy).items() if said != plain[name]},
             },
             "groups": [_group_document(group) for group in fused.groups],
         }
@@ -213,7 +214,7 @@ def _record(path: Path, platform: Platform | None) -> MappingRecord:
         spot = place(where, section_of(record, where), "version")
         change = "map again: the rules between fused Einsums have changed" if version == 1 else ""
         raise SpecError(expected(spot, f"version {RECORD_VERSION}", version, change))
-    arch = tuple(str(name) for name in take_list(record, "arch", str, where))
+    arch = _words(record, "arch", where, None)
     workload = _workload(take(record, "workload", dict, where), f"{where}.workload")
     platform = platform or _platform(path, arch, f"{where}.arch")
     groups = (
@@ -252,10 +253,11 @@ def _workload(node: object, where: str) -> Workload:
     items = take_list(node, "einsums", dict, where)
     einsums = (read_einsum(item, f"{where}.einsums.{i}") for i, item in enumerate(items))
     others = read_layers(section, where, "other_layers") if "other_layers" in section else ()
+    ranks = take(node, "ranks", dict, where)
     return Workload(
         name=str(take(node, "name", str, where)),
         source=str(take(node, "source", str, where, "")),
-        rank_sizes=_integers(node, "ranks", where),
+        rank_sizes={r: take(ranks, r, int, f"{where}.ranks", above=0) for r in ranks},
         word_bits=take(node, "word_bits", int, where, above=0, within=BITS),
         states_bits=take(node, "states_bits", bool, where, True),
         tensor_bits=widths_of(
@@ -269,16 +271,11 @@ def _workload(node: object, where: str) -> Workload:
         roles=read_roles(section, where),
         operators=read_operators(section, where),
         views=read_views(section, where),
-        left_out=tuple(str(n) for n in take_list(node, "left_out", str, where, ())),
-        dropped=tuple(str(n) for n in take_list(node, "dropped", str, where, ())),
+        left_out=_words(node, "left_out", where),
+        dropped=_words(node, "dropped", where),
         other_layers=others,
         einsums=tuple(einsums),
     )
-
-
-def _integers(node: object, key: str, where: str) -> dict[str, int]:
-    section = take(node, key, dict, where)
-    return {name: take(section, name, int, f"{where}.{key}", above=0) for name in section}
 
 
 def _policy(node: object, where: str) -> Policy:
@@ -296,23 +293,15 @@ def _policy(node: object, where: str) -> Policy:
     )
 
 
-def _other_rules(policy: Policy) -> dict[str, object]:
-    """The rules of other tools that a policy switches on; a record has no others."""
-    said = {name: getattr(policy, name) for name in _RULES}
-    said = {name: list(v) if isinstance(v, tuple) else v for name, v in said.items() if v}
-    return {name: v for name, v in said.items() if v != getattr(Policy(), name)}
+def _rules(policy: Policy) -> dict[str, object]:
+    """The rules of other tools; a record has those that a policy switches on."""
+    return {name: getattr(policy, name) for name in _RULES}
 
 
-def _staged(
-    node: object, workload: Workload, names: tuple[str, ...], where: str
+def _words(
+    node: object, key: str, where: str, default: tuple[str, ...] | None = ()
 ) -> tuple[str, ...]:
-    tensors = dict.fromkeys(a.tensor for n in names for a in workload.einsum(n).accesses)
-    staged = tuple(str(t) for t in take_list(node, "staged", str, where))
-    for tensor in staged:
-        if tensor not in tensors:
-            condition = f"tensors of the group ({', '.join(tensors)})"
-            raise SpecError(expected(f"{where}.staged", condition, tensor))
-    return staged
+    return tuple(str(word) for word in take_list(node, key, str, where, default))
 
 
 def _group(node: object, workload: Workload, platform: Platform, where: str) -> GroupMapping:
@@ -324,21 +313,20 @@ def _group(node: object, workload: Workload, platform: Platform, where: str) -> 
     names = take_list(node, "einsums", str, where)
     nests = take(node, "nests", dict, where)
     refuse_unknown(nests, names, f"{where}.nests")
-    mappings = []
-    for name in names:
-        einsum = workload.einsum(name)
-        nest = take(nests, name, dict, f"{where}.nests")
-        arch = platform.path(einsum.unit)
-        mappings.append(_nest(nest, einsum, arch, f"{where}.nests.{name}"))
-    cores = take(node, "cores", dict, where, {})
-    spot = f"{where}.cores"
+    einsums = [workload.einsum(name) for name in names]
+    staged = _words(node, "staged", where, None)
+    tensors = dict.fromkeys(a.tensor for einsum in einsums for a in einsum.accesses)
+    for tensor in (t for t in staged if t not in tensors):
+        condition = f"tensors of the group ({', '.join(tensors)})"
+        raise SpecError(expected(f"{where}.staged", condition, tensor))
+    cores = take_section(node, "cores", where)
     return GroupMapping(
-        einsums=tuple(mappings),
+        einsums=tuple(_nest(nests, e, platform.path(e.unit), f"{where}.nests") for e in einsums),
         level=take(node, "level", str, where, ""),
-        cores=tuple((str(n), _loops(take_list(cores, n, str, spot), spot)) for n in cores),
-        resident=tuple(str(t) for t in take_list(node, "resident", str, where, ())),
-        shared=_loops(take_list(node, "shared", str, where), f"{where}.shared"),
-        staged=_staged(node, workload, names, where),
+        cores=tuple((name, _loops(cores, name, f"{where}.cores")) for name in cores),
+        resident=_words(node, "resident", where),
+        shared=_loops(node, "shared", where),
+        staged=staged,
         schedule=take_choice(node, "schedule", get_args(Schedule), where),
         phases=tuple(
             tuple(str(checked(n, str, f"{where}.phases.{i}")) for n in part)
@@ -350,7 +338,8 @@ def _group(node: object, workload: Workload, platform: Platform, where: str) -> 
     )
 
 
-def _nest(node: object, einsum: Einsum, arch: Architecture, where: str) -> EinsumMapping:
+def _nest(nests: object, einsum: Einsum, arch: Architecture, where: str) -> EinsumMapping:
+    node, where = take(nests, einsum.name, dict, where), f"{where}.{einsum.name}"
     refuse_unknown(node, ("loops", "keep", "stay"), where)
     loops, keep = take(node, "loops", dict, where), take(node, "keep", dict, where)
     slots = {_slot_name(slot): slot for slot in slots_of(arch)}
@@ -358,26 +347,17 @@ def _nest(node: object, einsum: Einsum, arch: Architecture, where: str) -> Einsu
     refuse_unknown(keep, [level.name for level in arch.levels], f"{where}.keep")
     return EinsumMapping(
         einsum=einsum.name,
-        loops=tuple(
-            (
-                slots[name],
-                _loops(take_list(loops, name, str, f"{where}.loops"), f"{where}.loops.{name}"),
-            )
-            for name in loops
-        ),
-        keep=tuple(
-            (name, tuple(str(t) for t in take_list(keep, name, str, f"{where}.keep")))
-            for name in keep
-        ),
-        stay=tuple(str(t) for t in take_list(node, "stay", str, where, ())),
+        loops=tuple((slots[name], _loops(loops, name, f"{where}.loops")) for name in loops),
+        keep=tuple((name, _words(keep, name, f"{where}.keep", None)) for name in keep),
+        stay=_words(node, "stay", where),
     )
 
 
-def _loops(items: tuple[str, ...], where: str) -> tuple[Loop, ...]:
+def _loops(node: object, key: str, where: str) -> tuple[Loop, ...]:
     loops = []
-    for item in items:
+    for item in _words(node, key, where, None):
         found = _LOOP.fullmatch(item)
         if not found:
-            raise SpecError(expected(where, "loops such as P=8 or 'P=32,5'", str(item)))
+            raise SpecError(expected(f"{where}.{key}", "loops such as P=8 or 'P=32,5'", item))
         loops.append(Loop(found[1], int(found[2]), int(found[3] or 0)))
     return tuple(loops)

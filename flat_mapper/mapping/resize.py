@@ -43,7 +43,9 @@ def resized_group(
     whole = workload.rank_sizes[rank]
     if any(loop.rank == rank for loop in group.given_out):
         whole = largest_extent(group, rank)
-        group = replace(group, cores=_fewer_tiles(group, rank, -(-size // whole)))
+        count = -(-size // whole)
+        cores = [(at, _counted(loops, rank, count)) for at, loops in group.cores]
+        group = replace(group, cores=tuple((at, loops) for at, loops in cores if loops))
         if size >= whole:
             return group
     if len(group.einsums) == 1 or not any(loop.rank == rank for loop in group.shared):
@@ -52,27 +54,18 @@ def resized_group(
     passes = prod(loop.factor for loop in group.shared if loop.rank == rank)
     tile = tile or whole // passes
     count = -(-size // tile)
-    shared = tuple(_counted(loop, rank, count) for loop in group.shared)
-    shared = tuple(loop for loop in shared if loop.factor > 1)
     nests = tuple(
         # What runs once in each pass of the loop over the rank has no other loop over it.
         _resized_nest(m, rank, count if rank in workload.einsum(m.einsum).each else size)
         for m in group.einsums
     )
-    return replace(group, einsums=nests, shared=shared)
+    return replace(group, einsums=nests, shared=_counted(group.shared, rank, count))
 
 
-def _fewer_tiles(
-    group: GroupMapping, rank: str, count: int
-) -> tuple[tuple[str, tuple[Loop, ...]], ...]:
-    """The loops over cores with so many tiles along a rank."""
-    cores = [(at, [_counted(loop, rank, count) for loop in loops]) for at, loops in group.cores]
-    left = [(at, tuple(loop for loop in loops if loop.factor > 1)) for at, loops in cores]
-    return tuple((at, loops) for at, loops in left if loops)
-
-
-def _counted(loop: Loop, rank: str, count: int) -> Loop:
-    return replace(loop, factor=count, last=0) if loop.rank == rank else loop
+def _counted(loops: tuple[Loop, ...], rank: str, count: int) -> tuple[Loop, ...]:
+    """Loops of which the one over a rank makes so many passes; those of one pass are none."""
+    counted = (Loop(rank, count) if loop.rank == rank else loop for loop in loops)
+    return tuple(loop for loop in counted if loop.factor > 1)
 
 
 def _resized_nest(mapping: EinsumMapping, rank: str, size: int) -> EinsumMapping:

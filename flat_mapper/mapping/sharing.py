@@ -150,8 +150,9 @@ def in_place_classes(
         ]
         if places:
             here = at.get(einsum.output.tensor, level)
+            bits = {t: workload.bits(t, here) for t in first}
             first[einsum.output.tensor] = max(
-                places, key=lambda p: _widest(workload, first, p, here)
+                places, key=lambda place: max(n for t, n in bits.items() if first[t] == place)
             )
     return first
 
@@ -171,11 +172,6 @@ def overwritten(workload: Workload, names: Sequence[str], einsum: Einsum) -> tup
         and not crosses_dram(workload, names, access.tensor)
         and access.tensor not in carried
     )
-
-
-def _widest(workload: Workload, first: Mapping[str, str], place: str, level: str) -> float:
-    """Bits of the widest tensor that has had a place."""
-    return max(workload.bits(tensor, level) for tensor, at in first.items() if at == place)
 
 
 def may_stay(workload: Workload, names: Sequence[str], einsum: Einsum) -> tuple[str, ...]:

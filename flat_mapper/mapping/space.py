@@ -126,6 +126,11 @@ class Mapspace:
     slots: tuple[SlotRule, ...] = ()
     keeps: tuple[KeepRule, ...] = ()
 
+    @property
+    def rules(self) -> tuple[SlotRule | KeepRule, ...]:
+        """All of them: those on loops, then those on tensors."""
+        return (*self.slots, *self.keeps)
+
     def slot_rules(self, einsum: str, node: str, kind: LoopKind) -> Iterator[SlotRule]:
         """The rules about one node's loops under one Einsum."""
         for rule in self.slots:
@@ -294,29 +299,21 @@ def _in_order(workload: Workload, groups: list[tuple[str, ...]]) -> list[tuple[s
         pending = {n for group in left for n in group}
         ready = next((g for g in left if not waits[g] & (pending - set(g))), None)
         if ready is None:
-            group, name, between = next(_gaps(workload, left))
+            gaps = [
+                (group, name, between)
+                for group in left
+                for name in group
+                for between in workload.ancestors[name]
+                if between not in group
+            ]
+            around = (g for g in gaps if set(workload.ancestors[g[2]]) & set(g[0]))
+            group, name, between = next(around, None) or next(g for g in gaps if g[2] in pending)
             where = f"{workload.name}: group {', '.join(group)}"
             condition = f"{between} in it, because {name} waits for it"
             raise SpecError(expected(where, condition, "a gap"))
         done.append(ready)
         left.remove(ready)
     return done
-
-
-def _gaps(
-    workload: Workload, groups: list[tuple[str, ...]]
-) -> Iterator[tuple[tuple[str, ...], str, str]]:
-    """Of groups that wait for each other: a group, a member, and what it waits for outside."""
-    for group in groups:
-        for name in group:
-            for between in workload.ancestors[name]:
-                if between not in group and set(workload.ancestors[between]) & set(group):
-                    yield group, name, between
-    for group in groups:
-        for name in group:
-            for between in workload.ancestors[name]:
-                if between not in group and any(between in other for other in groups):
-                    yield group, name, between
 
 
 def granularity_of(tile: Mapping[str, int], sizes: Mapping[str, int], roles: Roles) -> Granularity:

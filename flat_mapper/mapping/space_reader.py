@@ -33,13 +33,14 @@ that neither axis names stay off the fanout: `Mapspace` has no other way to fix 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Literal, get_args
 
+from flat_mapper.arch.factors import read_factors
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.mapping.space import (
@@ -63,11 +64,12 @@ from flat_mapper.mapping.values import (
 )
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import (
+    ANY,
     COPIES,
+    Range,
     Section,
     checked,
     did_you_mean,
-    kind_of,
     place,
     section_of,
     take,
@@ -89,17 +91,12 @@ class FilePart:
     where: str
     faults: Faults
 
-    def inner(self, key: str, known: tuple[str, ...]) -> FilePart | None:
+    def inner(self, key: str, known: tuple[str, ...] | None = None) -> FilePart:
         """The mapping under a key, an empty one where there is none; unknown keys are noted."""
-        body = self.faults.attempt(take, self.body, key, dict, self.where, {})
-        if body is None:
-            return None
-        part = FilePart(
-            body=section_of(body, self.where),
-            where=f"{self.where}.{key}",
-            faults=self.faults,
-        )
-        part.refuse_unknown(known)
+        body = section_of(self.value(key, dict, {}), self.where)
+        part = FilePart(body=body, where=f"{self.where}.{key}", faults=self.faults)
+        if known is not None:
+            part.refuse_unknown(known)
         return part
 
     def refuse_unknown(self, known: tuple[str, ...]) -> None:
@@ -108,35 +105,37 @@ class FilePart:
             unknown_key(key, self.body, known, self.where) for key in self.body if key not in known
         )
 
+    def value[T](
+        self, key: str, kind: type[T], default: T, *, above: float = -inf, within: Range = ANY
+    ) -> T:
+        """The value of a key; the default where it is missing or wrong."""
+
+        def step() -> T:
+            return take(self.body, key, kind, self.where, default, above=above, within=within)
+
+        found = self.faults.attempt(step)
+        return default if found is None else found
+
     def words(self, key: str) -> tuple[str, ...] | None:
         """The words of a list; None where the key is missing or wrong."""
         if self.body.get(key) is None:
             return None
         found = self.faults.attempt(take_list, self.body, key, str, self.where)
-        if found is None:
-            return None
-        twice = [word for word, count in Counter(found).items() if count > 1]
-        if twice:
-            self.fault(key, "each name once", str(twice[0]), "remove one")
-        return tuple(str(word) for word in found)
+        for word in [word for word, count in Counter(found).items() if count > 1][:1]:
+            self.fault(key, "each name once", str(word), "remove one")
+        return None if found is None else tuple(str(word) for word in found)
 
     def choice[C: str](self, key: str, choices: tuple[C, ...], default: C) -> C:
         """The word of a key; the default where it is missing or wrong."""
-        found = self.faults.attempt(_choice, self.body, key, choices, self.where, default)
-        return found or default
 
-    def flag(self, key: str, default: bool) -> bool:
-        """The truth value of a key."""
-        found = self.faults.attempt(take, self.body, key, bool, self.where, default)
-        return default if found is None else bool(found)
+        def step() -> C:
+            return take_choice(self.body, key, choices, self.where, default)
+
+        return self.faults.attempt(step) or default
 
     def fault(self, key: str, condition: str, got: object, change: str = "") -> None:
         """Note that the value of a key is not what it should be."""
         self.faults.append(expected(place(self.where, self.body, key), condition, got, change))
-
-
-def _choice[C: str](body: Section, key: str, choices: tuple[C, ...], where: str, default: C) -> C:
-    return take_choice(body, key, choices, where, default)
 
 
 _COMMON = ("einsum", "target", "type", "if_present")
@@ -146,22 +145,16 @@ RULE_KEYS: Mapping[str, tuple[str, ...]] = {
     "dataspace": (*_COMMON, "keep", "bypass"),
 }
 
-_FACTOR = re.compile(r"\s*([A-Za-z][A-Za-z0-9_]*)\s*(<=|=)\s*([0-9]{1,18})\s*")
-
 
 def constraints(outline: FilePart) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:
     """Constraints on loops, and on tensors, in the order of the file."""
-    items = outline.faults.attempt(take, outline.body, "constraints", list, outline.where, [])
     spot = f"{outline.where}.constraints"
-    slots: list[SlotRule] = []
-    keeps: list[KeepRule] = []
-    for i, item in enumerate(items or ()):
-        rule = outline.faults.attempt(_rule, item, f"{spot}.{i}", outline)
-        if isinstance(rule, SlotRule):
-            slots.append(rule)
-        elif rule is not None:
-            keeps.append(rule)
-    return tuple(slots), tuple(keeps)
+    rules = [
+        outline.faults.attempt(_rule, item, f"{spot}.{i}", outline)
+        for i, item in enumerate(outline.value("constraints", list, []))
+    ]
+    slots = tuple(rule for rule in rules if isinstance(rule, SlotRule))
+    return slots, tuple(rule for rule in rules if isinstance(rule, KeepRule))
 
 
 def _rule(item: object, where: str, outline: FilePart) -> SlotRule | KeepRule:
@@ -171,22 +164,23 @@ def _rule(item: object, where: str, outline: FilePart) -> SlotRule | KeepRule:
     part.refuse_unknown(RULE_KEYS[kind])
     target = str(take(body, "target", str, where))
     einsum = str(take(body, "einsum", str, where, ""))
-    present = part.flag("if_present", False)
+    present = part.value("if_present", bool, False)
     if kind == "dataspace":
         keep, bypass = part.words("keep") or (), part.words("bypass") or ()
         for tensor in keep:
             if tensor in bypass:
                 part.fault("bypass", f"tensors other than those that {target} keeps", tensor)
         return KeepRule(level=target, einsum=einsum, keep=keep, bypass=bypass, if_present=present)
-    exact, at_most = _factors(part)
+    spot = place(where, body, "factors")
+    factors = part.faults.attempt(read_factors, body.get("factors"), None, spot, 1)
     order = part.words("permutation") or ()
     x, y = (None, None) if kind == "temporal" else _axes(part, order)
     return SlotRule(
         node=target,
         kind="temporal" if kind == "temporal" else "spatial",
         einsum=einsum,
-        factors=exact,
-        at_most=at_most,
+        factors=factors.exact if factors else {},
+        at_most=factors.at_most if factors else {},
         innermost=order if kind == "temporal" else (),
         x=x,
         y=y,
@@ -215,32 +209,6 @@ def _axes(
     return order[:split], order[split:]
 
 
-def _factors(part: FilePart) -> tuple[dict[str, int], dict[str, int]]:
-    """Factors that are fixed, and bounds of those that are not, by rank."""
-    exact: dict[str, int] = {}
-    at_most: dict[str, int] = {}
-    items = part.body.get("factors")
-    if isinstance(items, str):  # Timeloop's older form: "P=1 M<=8"
-        items = items.split()
-    elif items is not None and not isinstance(items, list):
-        part.faults.attempt(take, part.body, "factors", list, part.where)
-        return exact, at_most
-    spot = place(part.where, part.body, "factors")
-    for i, item in enumerate(items or ()):
-        match = _FACTOR.fullmatch(item) if isinstance(item, str) else None
-        if match is None or int(match[3]) < 1:
-            got = item if isinstance(item, str) else kind_of(item)
-            part.faults.append(
-                expected(f"{spot}.{i}", "RANK=N or RANK<=N with N >= 1, as in P=1 or P<=8", got)
-            )
-            continue
-        rank, sign, number = match[1], match[2], int(match[3])
-        if rank in exact or rank in at_most:
-            part.faults.append(expected(f"{spot}.{i}", "each rank once", rank, "remove one"))
-        (exact if sign == "=" else at_most)[rank] = number
-    return exact, at_most
-
-
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
 LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
 POLICY_KEYS = ("buffering", "in_place", "softmax", "passing")
@@ -249,11 +217,7 @@ FUSION_KEYS = (
     *("level", "cores", "intermediates"),
     *LIMIT_KEYS,
 )
-GRANULARITY_NAMES: tuple[Granularity | str, ...] = ("any", *GRANULARITIES)
-STAGINGS: tuple[Staging, ...] = get_args(Staging)
 SCHEDULES: tuple[Schedule | Literal["any"], ...] = (*get_args(Schedule), "any")
-ACCOUNTINGS: tuple[Accounting, ...] = get_args(Accounting)
-PASSINGS: tuple[Passing, ...] = get_args(Passing)
 
 
 def load_mapspace(name_or_path: Mapspace | str | Path) -> Mapspace:
@@ -288,13 +252,13 @@ def _mapspace(source: str | Path, faults: Faults) -> Mapspace | None:
     if path is None or outline is None:
         return None
     outline.refuse_unknown(MAPSPACE_KEYS)
-    description = faults.attempt(take, outline.body, "description", str, outline.where, "")
-    faults.attempt(take, outline.body, "source", str, outline.where, "")
+    description = outline.value("description", str, "")
+    outline.value("source", str, "")
     fusion, policy = _fusion(outline), _policy(outline)
     slots, keeps = constraints(outline)
     return Mapspace(
         name=path.name.partition(".")[0],
-        description=str(description or ""),
+        description=str(description),
         fusion=fusion,
         policy=policy,
         slots=slots,
@@ -312,21 +276,20 @@ def _outline(document: object, name: str, faults: Faults) -> FilePart:
 
 def _fusion(outline: FilePart) -> Fusion:
     part = outline.inner("fusion", FUSION_KEYS)
-    if part is None:
-        return Fusion()
-    granularity = part.choice("granularity", GRANULARITY_NAMES, "any")
+    names: tuple[Granularity | Literal["any"], ...] = ("any", *GRANULARITIES)
+    granularity = part.choice("granularity", names, "any")
     anything = _any_groups(part)
     return Fusion(
         groups=() if anything else _groups(part),
         anything=anything,
-        optional=part.flag("optional", False),
-        granularity=granularity,  # type: ignore[arg-type]  # one of the names checked above
+        optional=part.value("optional", bool, False),
+        granularity=granularity,
         staging=_staging(part),
         schedule=part.choice("schedule", SCHEDULES, "interleaved"),
         phases=_phases(part),
         tiles=_tiles(part),
-        if_present=part.flag("if_present", False),
-        level=part.faults.attempt(take, part.body, "level", str, part.where, "") or "",
+        if_present=part.value("if_present", bool, False),
+        level=part.value("level", str, ""),
         cores=_cores(part),
         intermediates=_intermediates(part),
     )
@@ -341,10 +304,9 @@ def _cores(part: FilePart) -> tuple[str, ...] | Literal["any"]:
 
 def _intermediates(part: FilePart) -> dict[str, str]:
     """The level inside the fusion level at which each of some intermediates is handed over."""
-    inner = part.faults.attempt(take, part.body, "intermediates", dict, part.where, {})
-    section, spot = section_of(inner or {}, part.where), f"{part.where}.intermediates"
-    levels = {name: part.faults.attempt(take, section, name, str, spot) for name in section}
-    return {name: level for name, level in levels.items() if level is not None}
+    inner = part.inner("intermediates")
+    levels = {name: inner.value(name, str, "") for name in inner.body}
+    return {name: level for name, level in levels.items() if level}
 
 
 def _any_groups(part: FilePart) -> AnyGroups | None:
@@ -357,15 +319,11 @@ def _any_groups(part: FilePart) -> AnyGroups | None:
     listed = [tuple(str(n) for n in items) for items in never or ()]
     for items in (i for i in listed if len(i) < 2):
         part.fault("never", "lists of at least two Einsums", list(items))
-    numbers = {
-        key: part.faults.attempt(take, part.body, key, int, part.where, 0, above=-1)
-        for key in ("at_most", "products")
-    }
     return AnyGroups(
         within=part.words("within") or (),
         never=tuple(listed),
-        at_most=numbers["at_most"] or 0,
-        products=numbers["products"] or 0,
+        at_most=part.value("at_most", int, 0, above=-1),
+        products=part.value("products", int, 0, above=-1),
     )
 
 
@@ -408,47 +366,37 @@ def _lists(part: FilePart, key: str, noun: str) -> tuple[tuple[str, ...], ...]:
 def _staging(part: FilePart) -> Staging | tuple[str, ...]:
     if isinstance(part.body.get("staging"), list):
         return part.words("staging") or ()
-    return part.choice("staging", STAGINGS, "any")
+    words: tuple[Staging, ...] = get_args(Staging)
+    return part.choice("staging", words, "any")
 
 
 def _tiles(part: FilePart) -> dict[str, tuple[int, ...]]:
-    inner = part.faults.attempt(take, part.body, "tiles", dict, part.where, {})
-    section = section_of(inner or {}, part.where)
-    spot = f"{part.where}.tiles"
-    tiles: dict[str, tuple[int, ...]] = {}
-    for rank in section:
-        sizes = part.faults.attempt(_sizes, section, rank, spot)
-        if sizes:
-            tiles[rank] = sizes
-    return tiles
+    inner = part.inner("tiles")
+    tiles = {rank: part.faults.attempt(_sizes, inner, rank) for rank in inner.body}
+    return {rank: sizes for rank, sizes in tiles.items() if sizes}
 
 
-def _sizes(section: Section, rank: str, where: str) -> tuple[int, ...]:
-    spot = place(where, section, rank)
-    sizes = take_list(section, rank, int, where)
+def _sizes(tiles: FilePart, rank: str) -> tuple[int, ...]:
+    spot = place(tiles.where, tiles.body, rank)
+    sizes = take_list(tiles.body, rank, int, tiles.where)
     if not sizes:
         raise SpecError(expected(spot, "at least one tile size", [], "remove the rank"))
     return tuple(checked(n, int, f"{spot}.{i}", above=0) for i, n in enumerate(sizes))
 
 
 def _policy(outline: FilePart) -> Policy:
-    part = outline.inner("policy", (*POLICY_KEYS, *GONE))
-    if part is None:
-        return Policy()
+    part, default = outline.inner("policy", (*POLICY_KEYS, *GONE)), Policy()
     for key, off in GONE.items():
         if part.body.get(key, off) != off:
             part.fault(key, f"{off!r}", part.body[key], GONE_NOW)
-    default = Policy()
-    buffering = part.faults.attempt(
-        take, part.body, "buffering", float, part.where, default.buffering, within=COPIES
-    )
-    if buffering is not None and buffering < 1:
+    buffering = part.value("buffering", float, default.buffering, within=COPIES)
+    if buffering < 1:
         part.fault("buffering", "copies >= 1 of what crosses DRAM", part.body["buffering"])
     return Policy(
-        buffering=default.buffering if buffering is None else float(buffering),
-        in_place=part.flag("in_place", default.in_place),
-        softmax=part.choice("softmax", ACCOUNTINGS, default.softmax),
-        passing=part.choice("passing", PASSINGS, default.passing),
+        buffering=buffering,
+        in_place=part.value("in_place", bool, default.in_place),
+        softmax=part.choice("softmax", get_args(Accounting), default.softmax),
+        passing=part.choice("passing", get_args(Passing), default.passing),
     )
 
 
@@ -459,11 +407,10 @@ def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) 
     `if_present` and names nothing here; a group of which only a part is here is refused all the
     same, and so is a target that no chip has.
     """
-    names = _Names.of(workload, platform)
+    names = _names(workload, platform)
     found = list(_fusion_misses(mapspace.name, mapspace.fusion, names))
     found += _role_misses(mapspace, workload, names)
-    rules: tuple[SlotRule | KeepRule, ...] = (*mapspace.slots, *mapspace.keeps)
-    for rule in rules:
+    for rule in mapspace.rules:
         found += _rule_misses(f"{mapspace.name}: constraints", rule, names)
     return list(dict.fromkeys(found))
 
@@ -474,8 +421,7 @@ def absent_parts(mapspace: Mapspace, workload: Workload) -> list[str]:
     known = {*workload.operators, *einsums}
     groups = [", ".join(g) for g in mapspace.fusion.groups if not known & set(g)]
     lines = [f"the problem has nothing of the group {group}: not fused" for group in groups]
-    rules: tuple[SlotRule | KeepRule, ...] = (*mapspace.slots, *mapspace.keeps)
-    lost = [rule.einsum for rule in rules if rule.einsum and rule.einsum not in einsums]
+    lost = [rule.einsum for rule in mapspace.rules if rule.einsum and rule.einsum not in einsums]
     if lost:
         names = ", ".join(dict.fromkeys(lost))
         lines.append(f"the problem has no {names}: {len(lost)} constraints hold nothing")
@@ -486,33 +432,26 @@ def absent_parts(mapspace: Mapspace, workload: Workload) -> list[str]:
 class _Names:
     """The names that a mapspace may use."""
 
+    workload: Workload
     nodes: tuple[str, ...]
     levels: tuple[str, ...]
-    ranks: tuple[str, ...]
     tensors: tuple[str, ...]
-    einsums: Mapping[str, tuple[Einsum, ...]]  # in the forms of the softmax that have it
-    operators: tuple[str, ...]
-    left_out: tuple[str, ...]
+    einsums: tuple[str, ...]
 
-    @classmethod
-    def of(cls, workload: Workload, platform: Platform) -> _Names:
-        """The names of a workload in all forms that its softmax has, and of a platform."""
-        paths = platform.paths
-        einsums: dict[str, tuple[Einsum, ...]] = {}
-        for einsum in _einsums(workload):
-            einsums[einsum.name] = (*einsums.get(einsum.name, ()), einsum)
-        # A rule for the row softmax says nothing of a tensor that another form lacks.
-        others = ROW if workload.softmax not in ("row", "none") else ()
-        accesses = (a.tensor for es in einsums.values() for e in es for a in e.accesses)
-        return cls(
-            nodes=tuple(dict.fromkeys(n.name for arch in paths for n in arch.nodes)),
-            levels=tuple(dict.fromkeys(lv.name for arch in paths for lv in arch.levels)),
-            ranks=tuple(workload.rank_sizes),
-            tensors=tuple(dict.fromkeys((*accesses, *others))),
-            einsums=einsums,
-            operators=tuple(workload.operators),
-            left_out=workload.left_out,
-        )
+
+def _names(workload: Workload, platform: Platform) -> _Names:
+    """The names of a workload in all forms that its softmax has, and of a platform."""
+    einsums = list(_einsums(workload))
+    # A rule for the row softmax says nothing of a tensor that another form lacks.
+    others = ROW if workload.softmax not in ("row", "none") else ()
+    tensors = (a.tensor for e in einsums for a in e.accesses)
+    return _Names(
+        workload=workload,
+        nodes=tuple(dict.fromkeys(n.name for arch in platform.paths for n in arch.nodes)),
+        levels=tuple(dict.fromkeys(lv.name for arch in platform.paths for lv in arch.levels)),
+        tensors=tuple(dict.fromkeys((*tensors, *others))),
+        einsums=tuple(dict.fromkeys(e.name for e in einsums)),
+    )
 
 
 def _einsums(workload: Workload) -> Iterator[Einsum]:
@@ -523,26 +462,21 @@ def _einsums(workload: Workload) -> Iterator[Einsum]:
 
 def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:
     """Names in a mapspace's words on shared loops that are nowhere."""
-    where = f"{name}: fusion"
-    known = (*names.operators, *names.einsums)
-    for group in fusion.groups:
-        if not fusion.if_present or set(group) & set(names.einsums):
-            missing = [n for n in group if n not in names.left_out]
-            for line in _misses(f"{where}.groups", "Einsums or operators", missing, known):
-                yield line if "; " in line or names.operators else f"{line}; {_NO_OPERATORS}"
-    if fusion.anything and not fusion.if_present:
-        limits = {"within": fusion.anything.within}
-        limits |= {"never": tuple(n for one in fusion.anything.never for n in one)}
-        for key, words in limits.items():
-            missing = [n for n in words if n not in names.left_out]
-            yield from _misses(f"{where}.{key}", "Einsums or operators", missing, known)
-    for phase in fusion.phases:
-        missing = [n for n in phase if n not in names.left_out]
-        yield from _misses(f"{where}.phases", "Einsums or operators", missing, known)
-    if not fusion.if_present:
-        yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, names.ranks)
+    where, present, workload = f"{name}: fusion", fusion.if_present, names.workload
+    known = (*workload.operators, *names.einsums)
+    limits = fusion.anything if fusion.anything and not present else AnyGroups()
+    lists = [("groups", g) for g in fusion.groups if not present or set(g) & set(names.einsums)]
+    lists += [("within", limits.within), *(("never", some) for some in limits.never)]
+    lists += [("phases", phase) for phase in fusion.phases]
+    for key, words in lists:
+        missing = [n for n in words if n not in workload.left_out]
+        for line in _misses(f"{where}.{key}", "Einsums or operators", missing, known):
+            advised = "; " in line or workload.operators or key != "groups"
+            yield line if advised else f"{line}; {_NO_OPERATORS}"
+    if not present:
+        yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, workload.rank_sizes)
         if isinstance(fusion.staging, tuple):
-            staged = [t for t in fusion.staging if t not in names.left_out]
+            staged = [t for t in fusion.staging if t not in workload.left_out]
             yield from _misses(f"{where}.staging", "tensors", staged, names.tensors)
 
 
@@ -562,7 +496,7 @@ def _role_misses(mapspace: Mapspace, workload: Workload, names: _Names) -> Itera
 
 def _rule_misses(where: str, rule: SlotRule | KeepRule, names: _Names) -> Iterator[str]:
     """Names in a constraint that nothing has."""
-    if rule.einsum in names.left_out:
+    if rule.einsum in names.workload.left_out:
         return
     if rule.einsum and rule.einsum not in names.einsums:
         if not rule.if_present:
@@ -577,7 +511,7 @@ def _rule_misses(where: str, rule: SlotRule | KeepRule, names: _Names) -> Iterat
         axes = (*(rule.x or ()), *(rule.y or ()))
         named = [*rule.factors, *rule.at_most, *rule.innermost, *axes]
         if not rule.if_present:
-            yield from _misses(where, "ranks", named, names.ranks)
+            yield from _misses(where, "ranks", named, names.workload.rank_sizes)
         return
     yield from _misses(where, "a target", [rule.level], names.levels)
     if not rule.if_present:

@@ -13,7 +13,7 @@ from flat_mapper.base.table import grid, wrapped
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.residence import private_needs
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats, Result, offchip_words
-from flat_mapper.mapping.cores.question import one_core
+from flat_mapper.mapping.cores.handover import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.reports.energy import energy_text

@@ -10,8 +10,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import footprint
 from flat_mapper.cost_model.nest import factors_of, nest_of
 from flat_mapper.cost_model.residence import private_uses
-from flat_mapper.mapping.cores.handover import handed_inside
-from flat_mapper.mapping.cores.question import one_core
+from flat_mapper.mapping.cores.handover import handed_inside, one_core
 from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import (

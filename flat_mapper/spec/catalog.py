@@ -25,9 +25,10 @@ def resolve(kind: CatalogKind, name_or_path: str | Path) -> Path:
     if isinstance(name_or_path, Path) or path.suffix in SUFFIXES or len(path.parts) > 1:
         if path.is_file():
             return path
-        raise SpecError(
-            f"{text}: expected a readable file, got {_absence(path)}" + _hint(kind, path)
-        )
+        got, name = "a folder" if path.is_dir() else "no such file", path.name.partition(".")[0]
+        known = name in _files(kind)
+        hint = f"; the shipped {name!r} is named without a path" if known else ""
+        raise SpecError(f"{text}: expected a readable file, got {got}{hint}")
     found = folder(kind) / f"{text}.yaml"
     if "." in text or not found.is_file():
         names = ", ".join(_files(kind)) or "none"
@@ -56,18 +57,5 @@ def folder(kind: CatalogKind) -> Path:
 
 def _description(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
-        for line in file:
-            if line.startswith("#"):
-                return line.lstrip("#").strip()
-            if line.strip():
-                break
-    return ""
-
-
-def _absence(path: Path) -> str:
-    return "a folder" if path.is_dir() else "no such file"
-
-
-def _hint(kind: CatalogKind, path: Path) -> str:
-    name = path.name.partition(".")[0]
-    return f"; the shipped {name!r} is named without a path" if name in _files(kind) else ""
+        first = next(filter(str.strip, file), "")
+    return first.lstrip("#").strip() if first.startswith("#") else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import enum
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -76,11 +75,7 @@ SCALE = Range(least=1e-12, most=1e12)
 CYCLES = Range(least=0, most=1e12, unit="cycles")
 
 
-class _Need(enum.Enum):
-    REQUIRED = enum.auto()
-
-
-REQUIRED: Final = _Need.REQUIRED  # the default of a key that has none
+REQUIRED: Final = object()  # the default of a key that has none
 
 
 @overload
@@ -178,15 +173,8 @@ def take_choice[C: str](
     for choice in choices:
         if choice == word:
             return choice
-    section = section_of(node, where)
-    raise SpecError(
-        expected(
-            place(where, section, key),
-            f"one of {', '.join(choices)}",
-            str(word),
-            did_you_mean(word, choices),
-        )
-    )
+    spot, hint = place(where, section_of(node, where), key), did_you_mean(word, choices)
+    raise SpecError(expected(spot, f"one of {', '.join(choices)}", str(word), hint))
 
 
 def take_list[T](
@@ -199,6 +187,11 @@ def take_list[T](
     items = take(section, key, list, where)
     inside = place(where, section, key)
     return tuple(checked(item, kind, f"{inside}.{i}") for i, item in enumerate(items))
+
+
+def take_section(node: object, key: str, where: str) -> Section:
+    """The mapping of one key; an empty one where there is none."""
+    return section_of(take(node, key, dict, where, {}), where)
 
 
 def refuse_unknown(node: object, known: Iterable[str], where: str) -> None:

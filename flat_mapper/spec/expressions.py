@@ -23,6 +23,7 @@ MAX_LENGTH = 2000  # chosen: characters of one expression
 MAX_BITS = 1024  # chosen: of one integer; a capacity in bits needs 50
 MAX_TEXT = 4096  # chosen: characters of a string result
 
+_FAILURES = (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError)
 ExpressionValue = object  # a number, a truth value, a string, or a tuple of these
 
 _BUILTINS = (abs, bool, float, int, len, max, min, round, sum)
@@ -78,14 +79,7 @@ def expression_value(text: str, names: Mapping[str, object], where: str) -> Expr
         )
     try:
         value = _Evaluator(text, names, where).value(_tree(text.strip()))
-    except (
-        SyntaxError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        RecursionError,
-        MemoryError,
-    ) as err:
+    except _FAILURES as err:
         reason = err.msg if isinstance(err, SyntaxError) else str(err) or type(err).__name__
         raise SpecError(
             f"{where}: expected an arithmetic expression, got {text!r} ({reason}); "

@@ -8,7 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.formats import FORMATS, TensorWidth, Width, near
-from flat_mapper.spec.document import BITS, Quoted, Section, checked, place
+from flat_mapper.spec.document import BITS, Quoted, Section, checked, place, section_of
 from flat_mapper.spec.expressions import expression_value
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -41,9 +41,8 @@ def sizes_of(
     """
     values = {**section, **changes}
     waits = {name: _referred(value, values) for name, value in values.items()}
-    sorter = TopologicalSorter(waits)
     try:
-        order = tuple(sorter.static_order())
+        order = tuple(TopologicalSorter(waits).static_order())
     except CycleError as error:
         faults.append(expected(where, "sizes without a cycle", " -> ".join(error.args[1])))
         return {}
@@ -71,12 +70,8 @@ def tensor_width_of(value: object, where: str) -> TensorWidth:
         return width_of(value, where)
     if not value:
         raise SpecError(expected(where, "bits, a number format, or widths by level", "{}"))
-    return {
-        str(level): width_of(
-            own, place(where, value, level) if isinstance(value, Section) else f"{where}.{level}"
-        )
-        for level, own in value.items()
-    }
+    levels = section_of(value, where)
+    return {level: width_of(own, place(where, levels, level)) for level, own in levels.items()}
 
 
 def widths_of(section: Section, where: str) -> dict[str, TensorWidth]:

@@ -87,9 +87,7 @@ def replacing(target: Path, *, makes_folder: bool = False) -> Iterator[BinaryIO]
             temporary.unlink(missing_ok=True)
             raise
     except (OSError, UnicodeError) as err:
-        raise SpecError(
-            f"{target}: expected a file that can be written, got: {reason(err)}"
-        ) from err
+        raise _unwritable(target, err) from err
 
 
 def beside(target: Path) -> Path:
@@ -124,9 +122,7 @@ def check_target(target: Path) -> None:
     except FileNotFoundError:
         return
     except (OSError, ValueError) as err:
-        raise SpecError(
-            f"{target}: expected a file that can be written, got: {reason(err)}"
-        ) from err
+        raise _unwritable(target, err) from err
     if not stat.S_ISREG(mode):
         got = "a folder" if stat.S_ISDIR(mode) else "a link" if stat.S_ISLNK(mode) else "a device"
         raise SpecError(f"{target}: expected a plain file or a new name, got {got}; choose another")
@@ -136,6 +132,10 @@ def check_target(target: Path) -> None:
                 f"{target}: expected another file than an input of this command, got one; choose "
                 "another name"
             )
+
+
+def _unwritable(target: Path, error: Exception) -> SpecError:
+    return SpecError(f"{target}: expected a file that can be written, got: {reason(error)}")
 
 
 def reason(error: Exception) -> str:

@@ -9,10 +9,10 @@ Source: timeloopfe, common/nodes.py and v4/specification.py, commit 5603893.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Quoted, Section, Tagged, kind_of
+from flat_mapper.spec.yamlio import plain_number
 
 IN_MEMORY = "specification"  # what errors call it
 # What is read here, and what is refused where it says anything.
@@ -54,27 +54,24 @@ def _value(value: object) -> object:
         return Quoted(value) if quoted else str(value)
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        return float(value)
-    raise SpecError(expected("specification", "words, numbers, lists and mappings", kind_of(value)))
+    try:
+        return plain_number(value)
+    except TypeError as error:
+        condition = "words, numbers, lists and mappings"
+        raise SpecError(expected(IN_MEMORY, condition, kind_of(value))) from error
 
 
 def _node(node: Mapping[str, object]) -> object:
     """One mapping; of a node of the front end, what it states."""
     stated: Callable[[str], bool] | None
     stated = getattr(node, "is_defined_non_default_non_empty", None)
-    section = Section()
-    for key, value in node.items():
-        if stated is not None and (key in _OWN or key.startswith("_")):
-            continue
-        if stated is None or key in _ALWAYS or _is_stated(stated, key):
-            converted = _value(value)
-            if stated is None or not _empty(converted):
-                section[str(key)] = converted
-    if stated is not None and all(key in _NAMING for key in section):
-        section = Section()
+    if stated is None:
+        section = Section((str(key), _value(value)) for key, value in node.items())
+    else:
+        own = (key for key in node if key not in _OWN and not key.startswith("_"))
+        said = {k: _value(node[k]) for k in own if k in _ALWAYS or _is_stated(stated, k)}
+        said = {key: value for key, value in said.items() if not _empty(value)}
+        section = Section({} if said.keys() <= {*_NAMING} else said)
     tag = str(getattr(node, "tag", None) or "")
     return Tagged(tag, section) if tag.startswith("!") else section
 

@@ -20,18 +20,7 @@ import yaml
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Quoted, Section, Tagged, kind_of
-from flat_mapper.spec.textfiles import MAX_BYTES, read_text, write_text
-
-__all__ = [
-    "MAX_BYTES",
-    "dump",
-    "dump_json",
-    "load",
-    "load_text",
-    "read_text",
-    "scalar",
-    "write_text",
-]
+from flat_mapper.spec.textfiles import MAX_BYTES, read_text
 
 MAX_NODES = 500_000  # chosen: values after every alias is expanded; 2 s of reading
 MAX_DEPTH = 64  # chosen: nesting; Timeloop files stay below 12
@@ -275,11 +264,10 @@ def _node(value: object, *, flow: bool = False) -> Any:
         return yaml.ScalarNode(_STANDARD + "null", "null")
     if isinstance(value, bool):
         return yaml.ScalarNode(_STANDARD + "bool", str(value).lower())
-    if isinstance(value, Integral):
-        return yaml.ScalarNode(_STANDARD + "int", str(int(value)))
-    if isinstance(value, Real):
-        return yaml.ScalarNode(_STANDARD + "float", _float_text(float(value)))
-    raise TypeError(f"not a document value: {type(value).__name__}")
+    number = plain_number(value)
+    if isinstance(number, int):
+        return yaml.ScalarNode(_STANDARD + "int", str(number))
+    return yaml.ScalarNode(_STANDARD + "float", _float_text(number))
 
 
 def _is_flat(value: object) -> bool:
@@ -312,18 +300,21 @@ def _float_text(value: float) -> str:
 
 def dump_json(document: object) -> str:
     """The same as JSON text; a tagged value is `{"tag": ..., "body": ...}`."""
-    return json.dumps(_plain(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+    def plain(value: object) -> object:
+        if isinstance(value, Tagged):
+            return {"tag": value.tag, "body": value.body}
+        return dict(value) if isinstance(value, Mapping) else plain_number(value)
+
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False, default=plain)
+    return text + "\n"
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, Tagged):
-        return {"tag": value.tag, "body": _plain(value.body)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | str):
-        return value
+def plain_number(value: object) -> int | float:
+    """The number itself of one of another library, such as numpy's.
+
+    raises: TypeError where it is none.
+    """
     if isinstance(value, Integral):
         return int(value)
     if isinstance(value, Real):

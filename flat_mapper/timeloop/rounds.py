@@ -22,7 +22,7 @@ from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import EinsumStats
 from flat_mapper.energy.operations import priced_for
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.tiles import core_question, full_tile, given_tiles
+from flat_mapper.mapping.cores.tiles import CoreView, given_tiles
 from flat_mapper.mapping.cores.view import CoreQuestion, core_count, fusion_level
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import (
@@ -225,7 +225,7 @@ def round_of(workload: Workload, platform: Platform, group: GroupMapping) -> Rou
         got = f"{between[0].name}, {between[0].instances} times"
     if condition:
         raise MappingError(expected(where, condition, got))
-    alone = core_question(workload, platform, group, full_tile(group))
+    alone = CoreView(workload=workload, platform=platform, group=group).question()
     spatial = _innermost(group.given_out, at_work, where)
     more = {p.rank: p.factor for p in spatial}
     own = alone.workload

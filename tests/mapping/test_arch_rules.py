@@ -296,10 +296,13 @@ def test_lists_of_tensors(dataspace: str, keep: tuple[str, ...], bypass: tuple[s
             platform("{maximize_dims: [[C, M]], factors: [M=2]}"),
             "maximize_dims.0: expected ranks whose factor the node does not fix, got 'M'",
         ),
-        (platform(temporal="{factors: [Q=1]}"), "factors: expected ranks of the problem, C, M, P"),
+        (
+            platform(temporal="{factors: [Q=1]}"),
+            "factors.0: expected ranks of the problem, C, M, P",
+        ),
         (
             platform(temporal="{factors: [P>=2]}"),
-            "expected factors such as P=1 or P<=8, got 'P>=2'",
+            "expected RANK=N or RANK<=N with N >= 0, as in P=1 or P<=8, got 'P>=2'",
         ),
         (platform(temporal="{permutation: [P, P]}"), "permutation: expected each rank once"),
         (platform(dataspace="{keep: [Weight]}"), "'Weight'; did you mean 'Weights'?"),

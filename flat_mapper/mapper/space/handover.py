@@ -283,8 +283,7 @@ def _has(arch: Architecture, level: str) -> bool:
 
 
 def _limited(level: MemoryLevel) -> bool:
-    rates = level.read_words_per_cycle, level.write_words_per_cycle, level.shared_words_per_cycle
-    return any(rate is not None for rate in rates)
+    return any(rate is not None for rate in level.rates)
 
 
 def _check_tensor(workload: Workload, mapspace: Mapspace, tensor: str, where: str) -> None:

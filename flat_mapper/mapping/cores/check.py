@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flat_mapper.arch.values import Architecture, Fanout, Platform
+from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.cores.handover import handed_inside, handover_faults
 from flat_mapper.mapping.cores.view import core_count
@@ -58,103 +58,72 @@ def check_record(record: MappingRecord, where: str) -> None:
 def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> None:
     """Raise MappingError where a loop nest contradicts its Einsum or its architecture."""
     einsum = workload.einsum(mapping.einsum)
-    _check_slots(einsum, arch, mapping)
+    for fault in _loop_faults(einsum, arch, mapping):
+        raise MappingError(fault)
     for rank in einsum.ranks:
         size, got = workload.rank_sizes[rank], rank_extent(mapping, rank)
         if rank not in einsum.each and got != size:
-            parts = " x ".join(
-                f"{s.node} {loop.factor}"
-                for s, loops in mapping.loops
-                for loop in loops
-                if loop.rank == rank
-            )
+            loops = ((slot, loop) for slot, own in mapping.loops for loop in own)
+            parts = " x ".join(f"{s.node} {p.factor}" for s, p in loops if p.rank == rank)
             raise MappingError(
                 f"{einsum.name}.{rank}: expected factors that cover {size}, got {got} "
                 f"({parts or 'no loops'}); change one of them"
             )
-    _check_keep(einsum, arch, mapping)
+    for fault in _keep_faults(einsum, arch, mapping):
+        raise MappingError(fault)
 
 
-def _check_slots(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
-    limits: dict[Slot, int] = {}
-    for node in arch.nodes:
-        if isinstance(node, Fanout):
-            limits[Slot(node.name, "x")] = node.fanout_x
-            limits[Slot(node.name, "y")] = node.fanout_y
-    known = set(slots_of(arch))
+def _loop_faults(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> Iterator[str]:
+    limits = {Slot(fanout.name, "x"): fanout.fanout_x for fanout in arch.fanouts}
+    limits |= {Slot(fanout.name, "y"): fanout.fanout_y for fanout in arch.fanouts}
+    slots = slots_of(arch)
     for slot, loops in mapping.loops:
         where = f"{einsum.name}: {slot.node} ({slot.axis})"
-        if slot not in known:
+        if slot not in slots:
             nodes = ", ".join(n.name for n in arch.nodes)
-            raise MappingError(
-                f"{where}: expected a node of {arch.name} ({nodes}), got {slot.node!r}"
-            )
+            yield expected(where, f"a node of {arch.name} ({nodes})", slot.node)
         for loop in loops:
             if loop.rank not in einsum.ranks:
-                raise MappingError(
-                    f"{where}: expected a rank among {', '.join(einsum.ranks)}, got {loop.rank!r}"
-                )
-            if loop.rank in einsum.each and slot != slots_of(arch)[0]:
-                raise MappingError(
-                    f"{where}: expected no loop over {loop.rank}: {einsum.name} runs once in each "
-                    f"pass of the shared loop over it, got {loop.factor} passes"
-                )
+                yield expected(where, f"a rank among {', '.join(einsum.ranks)}", loop.rank)
+            if loop.rank in einsum.each and slot != slots[0]:
+                why = f"{einsum.name} runs once in each pass of the shared loop over it"
+                yield expected(where, f"no loop over {loop.rank}: {why}", loop.factor)
             if loop.factor < 1 or not 1 <= loop.final <= loop.factor:
-                raise MappingError(
-                    f"{where}: {loop.rank}: expected 1 <= last <= factor, "
-                    f"got factor {loop.factor} and last {loop.final}"
-                )
+                got = f"factor {loop.factor} and last {loop.final}"
+                yield expected(f"{where}: {loop.rank}", "1 <= last <= factor", got)
         used = prod(loop.factor for loop in loops)
-        if slot in limits and used > limits[slot]:
-            raise MappingError(
-                f"{where}: expected spatial factors of at most {limits[slot]}, got {used}; "
-                "move a factor to a temporal loop"
-            )
+        if used > limits.get(slot, used):
+            condition = f"spatial factors of at most {limits[slot]}"
+            yield expected(where, condition, used, "move a factor to a temporal loop")
 
 
-def _check_keep(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> None:
-    tensors = {a.tensor for a in einsum.accesses}
-    kept: set[str] = set()
-    for name in mapping.stay:
-        if name not in tensors:
-            condition = f"tensors among {', '.join(sorted(tensors))}"
-            raise MappingError(expected(f"{einsum.name}: stay", condition, name))
-    levels = {lv.name for lv in arch.levels}
-    for level, names in mapping.keep:
-        if level not in levels:
-            raise MappingError(
-                f"{einsum.name}: keep: expected a level among {', '.join(sorted(levels))}, "
-                f"got {level!r}"
-            )
+def _keep_faults(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> Iterator[str]:
+    tensors, levels = {a.tensor for a in einsum.accesses}, [level.name for level in arch.levels]
+    condition = f"tensors among {', '.join(sorted(tensors))}"
+    listed = (("stay", mapping.stay), *((f"keep at {at}", names) for at, names in mapping.keep))
+    for key, names in listed:
         for name in names:
             if name not in tensors:
-                raise MappingError(
-                    f"{einsum.name}: keep at {level}: expected tensors among "
-                    f"{', '.join(sorted(tensors))}, got {name!r}"
-                )
-        kept.update(names)
-    for tensor in sorted(tensors - kept):
-        raise MappingError(
-            f"{einsum.name}: {tensor}: expected a level that keeps it, got none; "
-            f"keep it at {arch.levels[0].name}"
-        )
+                yield expected(f"{einsum.name}: {key}", condition, name)
+    for level, _ in mapping.keep:
+        if level not in levels:
+            yield expected(f"{einsum.name}: keep", f"a level among {', '.join(levels)}", level)
+    for tensor in sorted(tensors.difference(*(names for _, names in mapping.keep))):
+        where, change = f"{einsum.name}: {tensor}", f"keep it at {levels[0]}"
+        yield expected(where, "a level that keeps it", "none", change)
 
 
 def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -> None:
     """Raise MappingError where a fused mapping contradicts itself, the workload or the platform."""
     workload.one_kind(workload.name)
     names = [n for g in mapping.groups for n in g.names]
-    expected_names = [
-        e.name
-        for e in workload.ordered
-        if e.unit == "matrix" or mapping.policy.softmax == "charged"
-    ]
+    charged = mapping.policy.softmax == "charged"
+    wanted = [e.name for e in workload.ordered if charged or e.unit == "matrix"]
     # What runs in each pass of a loop may be left out where there is no such loop.
-    omitted = [n for n in expected_names if n not in names and workload.einsum(n).each]
-    if sorted([*names, *omitted]) != sorted(expected_names):
-        raise MappingError(
-            expected("groups", f"each of {', '.join(expected_names)} once", ", ".join(names))
-        )
+    omitted = [n for n in wanted if n not in names and workload.einsum(n).each]
+    if sorted([*names, *omitted]) != sorted(wanted):
+        condition = f"each of {', '.join(wanted)} once"
+        raise MappingError(expected("groups", condition, ", ".join(names)))
     place = {n: i for i, n in enumerate(names)}
     for name, before in workload.ancestors.items():
         late = [n for n in before if place.get(n, -1) > place.get(name, len(names))]
@@ -207,10 +176,9 @@ def _group_faults(
             yield expected(where, "a group with the loop in each of whose passes it runs", "none")
         return
     yield from _shared_faults(workload, group, policy, where)
-    dram, level = platform.dram.name, shared_level(platform).name
+    dram = platform.dram.name
     whole = whole_group(workload, group.names, policy)
     yield from handover_faults(workload, platform, group)
-    apart = handed_inside(workload, platform, group)
     inner = workload.inner_ranks(whole)
     cut = any(loop.rank in inner and loop.factor > 1 for loop in group.shared)
     carried = carried_tensors(workload, whole) if cut else ()
@@ -220,33 +188,28 @@ def _group_faults(
         yield from _stay_faults(workload, whole, nest)
         if loops != tuple(loop for loop in group.shared if loop.rank in ranks):
             yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
-        for tensor in (a.tensor for a in workload.einsum(nest.einsum).accesses):
-            if tensor not in apart:
-                yield from _kept_faults(workload, (dram, level), group, nest, tensor, carried)
+    yield from _kept_faults(workload, platform, group, carried)
 
 
 def _kept_faults(
-    workload: Workload,
-    levels: tuple[str, str],
-    group: GroupMapping,
-    nest: EinsumMapping,
-    tensor: str,
-    carried: Sequence[str],
+    workload: Workload, platform: Platform, group: GroupMapping, carried: Sequence[str]
 ) -> Iterator[str]:
-    """Faults of where a nest keeps a tensor. levels: DRAM, and the shared one."""
-    dram, level = levels
-    where = f"{nest.einsum}: {tensor}"
-    maker = workload.producers.get(tensor)
-    if tensor in nest.kept_at(dram):
-        if not crosses_dram(workload, group.names, tensor):
-            yield expected(where, f"a bypass of {dram}", "keep")
-        if maker in group.names and maker != nest.einsum:
-            yield expected(where, f"a bypass of {dram}, where {maker} sends it", "keep")
-    elif tensor not in nest.kept_at(level):
-        yield expected(where, f"kept at {level}", "bypass")
-    if tensor in carried and tensor not in nest.kept_at(level):
-        condition = f"kept at {level}: the shared loops carry partial results in it"
-        yield expected(where, condition, "bypass")
+    """Faults of where nests keep tensors that are not handed over inside the shared level."""
+    dram, level = platform.dram.name, shared_level(platform).name
+    inside = handed_inside(workload, platform, group)
+    accesses = [(m, a.tensor) for m in group.einsums for a in workload.einsum(m.einsum).accesses]
+    for nest, tensor in (own for own in accesses if own[1] not in inside):
+        where, maker = f"{nest.einsum}: {tensor}", workload.producers.get(tensor)
+        if tensor in nest.kept_at(dram):
+            if not crosses_dram(workload, group.names, tensor):
+                yield expected(where, f"a bypass of {dram}", "keep")
+            if maker in group.names and maker != nest.einsum:
+                yield expected(where, f"a bypass of {dram}, where {maker} sends it", "keep")
+        elif tensor not in nest.kept_at(level):
+            yield expected(where, f"kept at {level}", "bypass")
+        if tensor in carried and tensor not in nest.kept_at(level):
+            condition = f"kept at {level}: the shared loops carry partial results in it"
+            yield expected(where, condition, "bypass")
 
 
 def _stay_faults(workload: Workload, names: tuple[str, ...], nest: EinsumMapping) -> Iterator[str]:

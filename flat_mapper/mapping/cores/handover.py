@@ -9,11 +9,10 @@ pass stays whole, each instance with its own part, from its maker's turn to the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import BackendError, expected
-from flat_mapper.mapping.cores.question import one_core
+from flat_mapper.mapping.cores.view import CoreQuestion
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level
 from flat_mapper.mapping.values import (
     EinsumMapping,
@@ -24,6 +23,15 @@ from flat_mapper.mapping.values import (
     slots_of,
 )
 from flat_mapper.workload.graph import Workload
+
+
+def one_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
+    """The problem of a core with the largest tile; of a group on one core, all of it."""
+    if not group.on_cores:
+        return CoreQuestion(workload=workload, platform=platform, group=group)
+    from flat_mapper.mapping.cores.tiles import fullest_core  # most mappings give out nothing
+
+    return fullest_core(workload, platform, group)
 
 
 def handed_inside(workload: Workload, platform: Platform, group: GroupMapping) -> dict[str, str]:
@@ -105,21 +113,13 @@ def _nodes_faults(
             where, condition = f"{nest.einsum}: {tensor}", f"{level} to be the outermost that keeps"
             yield expected(where, f"{condition} it, where it is made", kept[:1], change)
         elif arch.name not in ways:
-            ways[arch.name] = [_size(n) for n in arch.nodes[1 : _position(arch, level) + 1]]
+            way = (*arch.outside(level)[1:], arch.level(level))
+            meshes = ((n.fanout_x, n.fanout_y) if isinstance(n, Fanout) else (1, 1) for n in way)
+            ways[arch.name] = [(n.name, *mesh) for n, mesh in zip(way, meshes, strict=True)]
     if len({tuple(way) for way in ways.values()}) > 1:
         names = " and ".join(", ".join(name for name, _, _ in way) for way in ways.values())
         condition = f"the same nodes down to {level} on both paths"
         yield expected(f"{tensor}: keep", condition, names, "hand it over at the fusion level")
-
-
-def _position(arch: Architecture, level: str) -> int:
-    return arch.nodes.index(arch.level(level))
-
-
-def _size(node: MemoryLevel | Fanout) -> tuple[str, int, int]:
-    if isinstance(node, MemoryLevel):
-        return node.name, 1, 1
-    return node.name, node.fanout_x, node.fanout_y
 
 
 def _parts_faults(
@@ -134,12 +134,20 @@ def _parts_faults(
     parts: dict[str, list[str]] = {}
     for nest in touching:
         arch = platform.path(workload.einsum(nest.einsum).unit)
-        loops = list(_between(arch, nest, shared, level))
-        space = [p for p in loops if p.slot.axis != "temporal"]
-        parts[nest.einsum] = [p.text for p in space]
-        for one in loops:
-            if (one in space) != (one.loop.rank in ranks):
-                yield one.fault(nest.einsum, tensor, ranks, level)
+        own = parts.setdefault(nest.einsum, [])
+        for slot, loop, words in _between(arch, nest, shared, level):
+            space = slot.axis != "temporal"
+            at = f"{slot.node}.{slot.axis}" if space else slot.node
+            text = f"{at} {loop.rank}={loop.factor} of {words}"
+            own += [text] if space else []
+            if space == (loop.rank in ranks):
+                continue
+            condition = f"no loop over {', '.join(ranks)} outside {level}"
+            change = f"all of a pass of {tensor} is there: cut it by shared loops"
+            if space:
+                condition = f"loops in space over {', '.join(ranks)} alone outside {level}"
+                change = f"each instance of {level} has a part of {tensor} of its own"
+            yield expected(f"{nest.einsum}: {tensor}", condition, text, change)
     maker, *readers = parts or [""]
     for name in readers:
         if parts[name] != parts[maker]:
@@ -147,33 +155,13 @@ def _parts_faults(
             yield expected(f"{name}: {tensor}", condition, ", ".join(parts[name]) or "none")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Passed:
-    """Loop that stands between two levels; words: of its rank in one pass of it."""
+def _between(
+    arch: Architecture, nest: EinsumMapping, first: str, level: str
+) -> Iterator[tuple[Slot, Loop, int]]:
+    """Loops of more than one pass from one level's own to another's, innermost first.
 
-    slot: Slot
-    loop: Loop
-    words: int
-
-    @property
-    def text(self) -> str:
-        """The loop and where it stands."""
-        axis = "" if self.slot.axis == "temporal" else f".{self.slot.axis}"
-        return f"{self.slot.node}{axis} {self.loop.rank}={self.loop.factor} of {self.words}"
-
-    def fault(self, einsum: str, tensor: str, ranks: Sequence[str], level: str) -> str:
-        """The line of refusal where it parts a tile that is handed over."""
-        if self.slot.axis == "temporal":
-            condition = f"no loop over {', '.join(ranks)} outside {level}"
-            change = f"all of a pass of {tensor} is there: cut it by shared loops"
-        else:
-            condition = f"loops in space over {', '.join(ranks)} alone outside {level}"
-            change = f"each instance of {level} has a part of {tensor} of its own"
-        return expected(f"{einsum}: {tensor}", condition, self.text, change)
-
-
-def _between(arch: Architecture, nest: EinsumMapping, first: str, level: str) -> Iterator[_Passed]:
-    """Loops of more than one pass from one level's own to another's, innermost first."""
+    returns: each with where it stands, and the words of its rank in one pass of it.
+    """
     slots = slots_of(arch)
     if Slot(level, "temporal") not in slots:
         return
@@ -183,5 +171,5 @@ def _between(arch: Architecture, nest: EinsumMapping, first: str, level: str) ->
         for loop in reversed(nest.at(slots[n])):
             inside = words.get(loop.rank, 1)
             if n < high and loop.factor > 1:
-                yield _Passed(slot=slots[n], loop=loop, words=inside)
+                yield slots[n], loop, inside
             words[loop.rank] = inside * loop.factor

@@ -17,10 +17,11 @@ of keys that some query of it may see, each done whole.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,6 @@ from flat_mapper.mapping.cores.view import (
     fusion_level,
     levels_between,
     names_outside,
-    time_outside,
     view_faults,
 )
 from flat_mapper.mapping.resize import resized_group, resized_mapping
@@ -92,56 +92,65 @@ class GivenTiles:
 def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> GivenTiles:
     """The tiles of a group; one where nothing is given out."""
     loops = group.given_out
-    if prod(loop.factor for loop in loops) > MOST_TILES:
-        count = prod(loop.factor for loop in loops)
+    total = prod(loop.factor for loop in loops)
+    if total > MOST_TILES:
         where = f"{' + '.join(group.names)}: cores"
-        raise MappingError(expected(where, f"at most {MOST_TILES:,} tiles", f"{count:,}"))
+        raise MappingError(expected(where, f"at most {MOST_TILES:,} tiles", f"{total:,}"))
+    order, at, inner = np.zeros(total, np.int64), dict[str, IntArray](), total
     keys = _key_passes(workload, platform, group)
-    # Along each loop: (index, sizes by rank), in the order given out.
-    axes: list[list[tuple[int, dict[str, int]]]] = []
-    begins: list[int] = []  # of the tiles of queries, the first key that they see
+    axes: list[tuple[IntArray, list[_Part]]] = []
     for loop in loops:
-        size, tile = workload.rank_sizes[loop.rank], largest_extent(group, loop.rank)
-        along = []
-        for i in range(loop.factor):
-            sizes = {loop.rank: min(tile, size - i * tile)}
-            if keys and loop.rank == keys.queries:
-                first, last = keys.seen(i * tile, sizes[loop.rank])
-                sizes[keys.keys] = last - first
-                begins.append(first)
-            along.append((i, sizes))
-        if group.order == "largest":
-            along.sort(key=lambda one: -prod(one[1].values()))
-        if _paired(group, loop, keys):
-            along = [along[i // 2 if i % 2 == 0 else -1 - i // 2] for i in range(len(along))]
-        axes.append(along)
-    codes, names = _coded(axes)
-    order = np.zeros(1, np.int64)
-    at: dict[str, IntArray] = {}
-    total = prod(len(along) for along in axes)
-    inner = total
-    for along, loop, own in zip(axes, loops, codes, strict=True):
+        along = _along(workload, group, loop, keys)
         inner //= len(along)
         index = np.arange(total, dtype=np.int64) // inner % len(along)
-        at[loop.rank] = np.array([i for i, _ in along], np.int64)[index]
+        at[loop.rank] = np.array([part.number for part in along], np.int64)[index]
         if keys and loop.rank == keys.queries:
-            at[keys.keys] = np.array([begins[i] for i, _ in along], np.int64)[index]
-        order = order * (max(own) + 1) + np.array(own, np.int64)[index]
-    found, back, counts = np.unique(order, return_inverse=True, return_counts=True)
-    classes = [
-        TileClass(sizes=_sizes(int(code), codes, names), count=int(n))
-        for code, n in zip(found, counts, strict=True)
-    ]
-    if not loops:
-        return GivenTiles(
-            classes=(TileClass(sizes=(), count=1),), order=np.zeros(1, np.int64), at={}
+            at[keys.keys] = np.array([part.first_key for part in along], np.int64)[index]
+        kinds = {sizes: i for i, sizes in enumerate(dict.fromkeys(p.sizes for p in along))}
+        order = order * len(kinds) + np.array([kinds[p.sizes] for p in along], np.int64)[index]
+        axes.append((index, along))
+    _, firsts, back, counts = np.unique(
+        order, return_index=True, return_inverse=True, return_counts=True
+    )
+    classes = (
+        TileClass(
+            sizes=tuple(sorted(s for index, along in axes for s in along[index[i]].sizes)),
+            count=int(n),
         )
+        for i, n in zip(firsts, counts, strict=True)
+    )
     return GivenTiles(
         classes=tuple(classes),
         order=back.astype(np.int64).reshape(-1),
         at=at,
-        together=2 if _paired(group, loops[-1], keys) else 1,
+        together=2 if loops and _paired(group, loops[-1], keys) else 1,
     )
+
+
+class _Part(NamedTuple):
+    """A tile along one loop: the first key that its queries see, if it is of masked ones."""
+
+    number: int
+    first_key: int
+    sizes: tuple[tuple[str, int], ...]  # by rank
+
+
+def _along(workload: Workload, group: GroupMapping, loop: Loop, keys: _Keys | None) -> list[_Part]:
+    """The tiles along one loop, in the order in which they are given out."""
+    size, tile = workload.rank_sizes[loop.rank], largest_extent(group, loop.rank)
+    along = []
+    for i in range(loop.factor):
+        length, first = min(tile, size - i * tile), 0
+        sizes = [(loop.rank, length)]
+        if keys and loop.rank == keys.queries:
+            first, last = keys.seen(i * tile, length)
+            sizes.append((keys.keys, last - first))
+        along.append(_Part(i, first, tuple(sizes)))
+    if group.order == "largest":
+        along.sort(key=lambda part: -prod(n for _, n in part.sizes))
+    if _paired(group, loop, keys):
+        along = [along[i // 2 if i % 2 == 0 else -1 - i // 2] for i in range(len(along))]
+    return along
 
 
 def _paired(group: GroupMapping, loop: Loop, keys: _Keys | None) -> bool:
@@ -156,33 +165,6 @@ def list_starts(tiles: int, together: int, cores: int) -> IntArray:
     lists = min(cores, units)
     numbers = np.arange(lists + 1, dtype=np.int64)
     return together * (numbers * (units // lists) + np.minimum(numbers, units % lists))
-
-
-def _coded(
-    axes: list[list[tuple[int, dict[str, int]]]],
-) -> tuple[list[list[int]], list[list[dict[str, int]]]]:
-    """Along each loop a number for each different size of a tile, and the sizes of each number."""
-    codes, names = [], []
-    for along in axes:
-        seen: list[dict[str, int]] = []
-        own = []
-        for _, sizes in along:
-            if sizes not in seen:
-                seen.append(sizes)
-            own.append(seen.index(sizes))
-        codes.append(own)
-        names.append(seen)
-    return codes, names
-
-
-def _sizes(
-    code: int, codes: list[list[int]], names: list[list[dict[str, int]]]
-) -> tuple[tuple[str, int], ...]:
-    found: dict[str, int] = {}
-    for own, sizes in zip(reversed(codes), reversed(names), strict=True):
-        code, number = divmod(code, max(own) + 1)
-        found |= sizes[number]
-    return tuple(sorted(found.items()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,11 +200,6 @@ def _key_passes(workload: Workload, platform: Platform, group: GroupMapping) -> 
     return _Keys(workload=workload, queries=queries, keys=keys, tile=tile)
 
 
-def full_tile(group: GroupMapping) -> dict[str, int]:
-    """The largest tile's extents of the ranks that are given out."""
-    return {loop.rank: largest_extent(group, loop.rank) for loop in group.given_out}
-
-
 def pass_extent(workload: Workload, platform: Platform, group: GroupMapping, rank: str) -> int:
     """The extent of a rank in one pass of the temporal shared loops of the largest tile."""
     outside = names_outside(platform.matrix, fusion_level(platform, group).name)
@@ -232,13 +209,6 @@ def pass_extent(workload: Workload, platform: Platform, group: GroupMapping, ran
             within = [p for s, at in nest.loops if s.node not in outside for p in at]
             extents.append(prod(p.factor for p in within if p.rank == rank))
     return max(extents)
-
-
-def core_question(
-    workload: Workload, platform: Platform, group: GroupMapping, sizes: Mapping[str, int]
-) -> CoreQuestion:
-    """The problem of one core with a tile of some sizes, as `CoreView` has it."""
-    return CoreView(workload=workload, platform=platform, group=group).question(sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,7 +235,7 @@ class CoreView:
     @cached_property
     def full(self) -> dict[str, int]:
         """The largest tile's extents of the ranks that are given out."""
-        return full_tile(self.group)
+        return {p.rank: largest_extent(self.group, p.rank) for p in self.group.given_out}
 
     @cached_property
     def steps(self) -> dict[str, int]:
@@ -273,14 +243,15 @@ class CoreView:
         where = self.workload, self.platform, self.group
         return {r: pass_extent(*where, r) for r in self.workload.rank_sizes}
 
-    def question(self, sizes: Mapping[str, int]) -> CoreQuestion:
-        """The problem of one core with a tile of some sizes.
+    def question(self, sizes: Mapping[str, int] | None = None) -> CoreQuestion:
+        """The problem of one core with a tile of some sizes; by default with the largest.
 
         sizes: of the ranks that are given out, and of the keys that a tile of queries sees.
         """
+        sizes = self.full if sizes is None else sizes
         full, ranks, pair = self.full, self.workload.rank_sizes, self.workload.roles.masked
         platform, own = self.alone
-        whole = {r: max(n, full.get(r, n)) for r, n in ranks.items()} | full
+        whole = {**ranks, **full}
         for rank, size in sizes.items():
             if size < whole[rank]:
                 core = _at_sizes(self.workload, whole, None)
@@ -301,12 +272,13 @@ def _at_sizes(workload: Workload, sizes: Mapping[str, int], mask: Mask | None) -
 
 def fullest_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
     """The problem of a core with the largest tile, and all keys that one of its size sees."""
-    sizes = full_tile(group)
+    view = CoreView(workload=workload, platform=platform, group=group)
     keys = _key_passes(workload, platform, group)
-    if keys:
-        tiles = given_tiles(workload, platform, group).classes
-        sizes[keys.keys] = max(dict(tile.sizes)[keys.keys] for tile in tiles)
-    return core_question(workload, platform, group, sizes)
+    if not keys:
+        return view.question()
+    tiles = given_tiles(workload, platform, group).classes
+    seen = max(dict(tile.sizes)[keys.keys] for tile in tiles)
+    return view.question({**view.full, keys.keys: seen})
 
 
 def largest_question(
@@ -318,7 +290,7 @@ def largest_question(
     """
     for fault in _faults(workload, platform, group, policy):
         raise MappingError(fault)
-    return core_question(workload, platform, group, full_tile(group))
+    return CoreView(workload=workload, platform=platform, group=group).question()
 
 
 def given_ranks(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -358,24 +330,9 @@ def _faults(
         if loop.factor != -(-size // tile):
             condition = f"{-(-size // tile)} tiles of {tile} for {size}"
             yield expected(f"{where}: {loop.rank}", condition, loop.factor)
-    for nest in group.einsums if len(group.einsums) > 1 else ():
-        arch = platform.path(workload.einsum(nest.einsum).unit)
-        time, own = time_outside(arch, nest, level), workload.einsum(nest.einsum).ranks
-        if time != tuple(loop for loop in group.shared if loop.rank in own):
-            yield expected(
-                f"{nest.einsum}: loops outside {level}", "the group's shared loops", time
-            )
-    yield from _rule_faults(workload, group, policy, where)
-
-
-def _rule_faults(
-    workload: Workload, group: GroupMapping, policy: Policy, where: str
-) -> Iterator[str]:
-    """Rules of a policy, and a mask, that tiles on cores do not go with."""
-    pair = workload.roles.masked
+    pair = workload.mask and workload.roles.masked
     cut = {loop.rank for loop in group.shared if loop.factor > 1}
-    given = {loop.rank for loop in group.given_out}
-    if workload.mask and pair and pair[0] in given and set(pair) <= cut:
+    if pair and pair[0] in ranks and set(pair) <= cut:
         condition = f"{pair[0]} cut by the cores' loops or by those in time, under a mask"
         yield expected(where, condition, "both")
 
@@ -394,18 +351,21 @@ def lifted(
 
     group: of a tile, on `core_platform`. tiles: extents of the ranks that are given out.
     """
-    orders = loop_orders(workload, group.names, tiles)
-    between = levels_between(platform.matrix, level)
-    dram = platform.dram.name
-    for order in orders:
-        yield _whole(workload, group, level, [(dram, order)], dram, keep=False)
-    if not between:
-        return
-    name = between[-1].name
-    for order in orders:
-        for outer in range(len(order) + 1):
-            cores = [(dram, order[:outer]), (name, order[outer:])]
-            yield _whole(workload, group, level, cores, name, keep=True)
+    orders, dram = loop_orders(workload, group.names, tiles), platform.dram.name
+    ways = [(dram, [(dram, order)]) for order in orders]
+    for between in levels_between(platform.matrix, level)[-1:]:
+        ways += [
+            (between.name, [(dram, order[:n]), (between.name, order[n:])])
+            for order in orders
+            for n in range(len(order) + 1)
+        ]
+    for at, cores in ways:
+        yield replace(
+            group,
+            einsums=tuple(_outside_at(workload, group, nest, at) for nest in group.einsums),
+            level=level,
+            cores=tuple((name, loops) for name, loops in cores if loops),
+        )
 
 
 def loop_orders(
@@ -420,35 +380,17 @@ def loop_orders(
     return [first, (*queries, *others)] if queries and others else [first]
 
 
-def _whole(
-    workload: Workload,
-    group: GroupMapping,
-    level: str,
-    cores: list[tuple[str, tuple[Loop, ...]]],
-    at: str,
-    *,
-    keep: bool,
-) -> GroupMapping:
-    return replace(
-        group,
-        einsums=tuple(_nest(workload, group, m, at, keep=keep) for m in group.einsums),
-        level=level,
-        cores=tuple((n, loops) for n, loops in cores if loops),
-    )
-
-
-def _nest(
-    workload: Workload, group: GroupMapping, nest: EinsumMapping, at: str, *, keep: bool
+def _outside_at(
+    workload: Workload, group: GroupMapping, nest: EinsumMapping, at: str
 ) -> EinsumMapping:
     """The nest with its loops outside the fusion level at a level, where its inputs are kept."""
-    dram = nest.keep[0][0]
+    (dram, kept), *rest = nest.keep
+    if at == dram:
+        return nest
     loops = tuple((Slot(at, s.axis) if s.node == dram else s, ls) for s, ls in nest.loops)
-    if not keep:
-        return replace(nest, loops=loops)
     made = {workload.einsum(n).output.tensor for n in group.names}
-    held = tuple(t for t in nest.kept_at(dram) if t not in made)
-    first, *rest = nest.keep
-    return replace(nest, loops=loops, keep=(first, (at, held), *rest))
+    held = tuple(t for t in kept if t not in made)
+    return replace(nest, loops=loops, keep=((dram, kept), (at, held), *rest))
 
 
 PASSES = 2  # of an outermost loop that are left: the first, and one that comes after another
@@ -511,21 +453,15 @@ def _covered(
     for loop in group.given_out:
         if loop.rank == rank:
             return largest_extent(group, rank) * min(loop.factor, passes)
-    outside = names_outside(platform.matrix, fusion_level(platform, group).name)
-    users = [
-        nest
-        for nest in group.einsums
-        if rank in workload.einsum(nest.einsum).ranks
-        and rank not in workload.einsum(nest.einsum).each
-    ]
-    return max((_passes(nest, outside, rank, passes) for nest in users), default=0)
-
-
-def _passes(mapping: EinsumMapping, outside: Collection[str], rank: str, passes: int) -> int:
-    """Coordinates of a rank in so many passes of one nest's loops outside the fusion level."""
-    return prod(
-        min(loop.factor, passes) if slot.node in outside else loop.factor
-        for slot, loops in mapping.loops
-        for loop in loops
-        if loop.rank == rank
-    )
+    outside, most = names_outside(platform.matrix, fusion_level(platform, group).name), 0
+    for nest in group.einsums:
+        einsum = workload.einsum(nest.einsum)
+        if rank in einsum.ranks and rank not in einsum.each:
+            own = ((slot, loop) for slot, loops in nest.loops for loop in loops)
+            covered = prod(
+                min(loop.factor, passes) if slot.node in outside else loop.factor
+                for slot, loop in own
+                if loop.rank == rank
+            )
+            most = max(most, covered)
+    return most

@@ -47,8 +47,7 @@ def fusion_level(platform: Platform, group: GroupMapping) -> MemoryLevel:
 
 def core_count(arch: Architecture, level: str) -> int:
     """Instances of a level: the product of the fanouts outside it."""
-    nodes = arch.nodes[: arch.nodes.index(arch.level(level))]
-    return prod(n.fanout_x * n.fanout_y for n in nodes if isinstance(n, Fanout))
+    return prod(node.copies for node in arch.outside(level) if isinstance(node, Fanout))
 
 
 def levels_between(arch: Architecture, level: str) -> tuple[MemoryLevel, ...]:
@@ -64,23 +63,18 @@ def names_outside(arch: Architecture, level: str) -> tuple[str, ...]:
 
 def core_platform(platform: Platform, level: str) -> Platform:
     """The chip as one core sees it; its DRAM stands for all that is outside the level."""
-    vector = platform.vector
-    return replace(
-        platform,
-        matrix=_core(platform.matrix, level),
-        vector=None if vector is None else _core(vector, level),
-    )
+    return platform.changed(lambda arch: _core(arch, level))
 
 
 def _core(arch: Architecture, level: str) -> Architecture:
-    cores, at = core_count(arch, level), arch.nodes.index(arch.level(level))
+    cores, outside = core_count(arch, level), arch.outside(level)
     inside = tuple(
         replace(node, instances=node.instances // cores) if isinstance(node, MemoryLevel) else node
-        for node in arch.nodes[at:]
+        for node in arch.nodes[len(outside) :]
     )
     compute = replace(arch.compute, instances=arch.compute.instances // cores)
-    outside = sum(sum(n.word_pj) for n in arch.nodes[:at] if isinstance(n, Fanout))
-    dram = replace(arch.levels[0], outside_pj=outside)
+    pj = sum(sum(node.word_pj) for node in outside if isinstance(node, Fanout))
+    dram = replace(arch.levels[0], outside_pj=pj)
     return replace(arch, nodes=(dram, *inside), compute=compute)
 
 
@@ -99,17 +93,12 @@ def served(
         own = replace(dram.slowed(cores), weights=weights, totals=totals)
         return replace(arch, nodes=(own, *inside))
 
-    vector = platform.vector
-    return replace(
-        platform,
-        matrix=slower(platform.matrix),
-        vector=slower(vector) if vector is not None else None,
-    )
+    return platform.changed(slower)
 
 
 def core_nest(arch: Architecture, nest: EinsumMapping, level: str) -> EinsumMapping:
     """An Einsum's nest as one core runs it."""
-    names = [node.name for node in arch.nodes[: arch.nodes.index(arch.level(level))]]
+    names = [node.name for node in arch.outside(level)]
     outside = {slot for slot in slots_of(arch) if slot.node in names}
     dram = arch.levels[0].name
     time = tuple(loop for slot, at in nest.loops if slot in outside for loop in at)
@@ -122,20 +111,13 @@ def core_nest(arch: Architecture, nest: EinsumMapping, level: str) -> EinsumMapp
     )
 
 
-def time_outside(arch: Architecture, nest: EinsumMapping, level: str) -> tuple[Loop, ...]:
-    """The temporal loops of a nest outside a level, outermost first."""
-    outside = names_outside(arch, level)
-    return tuple(p for slot, at in nest.loops if slot.node in outside for p in at)
-
-
 def view_faults(platform: Platform, group: GroupMapping, level: str) -> Iterator[str]:
     """Reasons why one core's part of a group cannot be told; a line each."""
     for arch in platform.paths:
-        outside = arch.nodes[: arch.nodes.index(arch.level(level))]
         if core_count(arch, level) != core_count(platform.matrix, level):
             condition = f"{core_count(platform.matrix, level)} instances of {level} on both paths"
             yield expected(arch.name, condition, core_count(arch, level))
-        fanouts = {node.name for node in outside if isinstance(node, Fanout)}
+        fanouts = {node.name for node in arch.outside(level) if isinstance(node, Fanout)}
         for nest in group.einsums:
             for slot, loops in nest.loops:
                 if slot.node in fanouts and slot.axis != "temporal" and loops:
