@@ -7,6 +7,7 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 from flat_mapper.explore.sweep.engines import Here, local_workers
@@ -14,7 +15,7 @@ from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import PointRow, Store
-from flat_mapper.explore.sweep.work import Batch, Prices, answered
+from flat_mapper.explore.sweep.work import Batch, answered
 
 _TOP = """
 variables: {version: 0.4, technology: "22nm", global_cycle_seconds: 1e-9, dram_words: 4}
@@ -61,17 +62,10 @@ def written(folder: Path, **changed: str) -> Path:
     return folder / "sweep.yaml"
 
 
-def quick(batch: Batch, prices: Prices) -> list[PointRow]:
+def quick(batch: Batch) -> list[PointRow]:
     """A row for every task, without a search."""
     return [
-        PointRow(
-            key=task.key,
-            position=task.position,
-            status="infeasible",
-            coordinates=task.coordinates,
-            provenance=task.provenance,
-            reason=f"{task.workload.rank_sizes}",
-        )
+        replace(task.row, status="infeasible", reason=f"{task.workload.rank_sizes}")
         for task in batch.tasks
     ]
 
@@ -80,7 +74,7 @@ PIPE = "TEST_SWEEP_PIPE"  # environment variable: a named pipe, where a worker s
 _given: list[Batch] = []  # of this process
 
 
-def held(batch: Batch, prices: Prices) -> list[PointRow]:
+def held(batch: Batch) -> list[PointRow]:
     """The rows of `answered`; at its third batch a process with a pipe says so, and waits for ever.
 
     By then rows of its first one are stored, as two batches a worker are under way at most.
@@ -91,7 +85,7 @@ def held(batch: Batch, prices: Prices) -> list[PointRow]:
             pipe.write(b"x")
             while True:
                 signal.pause()
-    return answered(batch, prices)
+    return answered(batch)
 
 
 def wait_for(pipe: Path, workers: int = 1) -> None:
@@ -102,7 +96,7 @@ def wait_for(pipe: Path, workers: int = 1) -> None:
 
 
 def counted(
-    sweep: Path, results: Path, answer: Callable[[Batch, Prices], list[PointRow]] = quick
+    sweep: Path, results: Path, answer: Callable[[Batch], list[PointRow]] = quick
 ) -> SweepProgress:
     with Store(results) as store:
         inputs = Inputs(load_sweep(sweep))
@@ -110,7 +104,7 @@ def counted(
 
 
 def run_on_processes(
-    sweep: Path, results: Path, answer: Callable[[Batch, Prices], list[PointRow]], watch: Watch
+    sweep: Path, results: Path, answer: Callable[[Batch], list[PointRow]], watch: Watch
 ) -> None:
     """A sweep on two processes of its own."""
     with Store(results) as store:

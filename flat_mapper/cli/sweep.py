@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.terminal import say
-from flat_mapper.explore.sweep.design_search import Search
+from flat_mapper.explore.sweep.design_search import METHODS, Search
 from flat_mapper.explore.sweep.designs import load_design_problem
 from flat_mapper.explore.sweep.engines import Engine, cluster_workers, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
@@ -197,9 +197,6 @@ def _duration(seconds: float) -> str:
     return f"{days:,} days {clock}" if days else clock
 
 
-METHODS = ("grid", "optuna")
-
-
 def optimize_command(arguments: argparse.Namespace) -> int:
     """The Pareto set of architectures for a mix of workloads."""
     problem = load_design_problem(arguments.problem)
@@ -225,10 +222,7 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     with Store(arguments.output) as store, watching(arguments.json) as watch:
         search = Search(problem, inputs, store, watch)
         with resumable(store, arguments.output):
-            if method == "grid":
-                found = search.exhaustive(lambda: engine_of(arguments, workers))
-            else:
-                found = search.optuna(lambda: engine_of(arguments, workers), trials, seed)
+            found = search.answer(lambda: engine_of(arguments, workers), method, trials, seed)
         code = code_of(store.counts())
     say(answer_json("optimize", found.to_dict()) if arguments.json else found)
     return code if found.front or code else 1

@@ -26,7 +26,7 @@ from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import PointRow, Store
-from flat_mapper.explore.sweep.work import Batch, Prices, answered
+from flat_mapper.explore.sweep.work import Batch, answered
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
@@ -109,11 +109,11 @@ def pipe(tmp_path: Path) -> Path:
     return path
 
 
-def deadly(batch: Batch, prices: Prices) -> list[PointRow]:
+def deadly(batch: Batch) -> list[PointRow]:
     """Rows, but at one point the end of the worker."""
-    if any(t.coordinates["arch.GLB.depth"] == 64 and t.position == 9 for t in batch.tasks):
+    if any(t.row.coordinates["arch.GLB.depth"] == 64 and t.row.position == 9 for t in batch.tasks):
         os._exit(1)
-    return answered(batch, prices)
+    return answered(batch)
 
 
 def test_a_point_that_kills_its_workers_is_a_failed_row(tmp_path: Path) -> None:

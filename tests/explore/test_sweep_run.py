@@ -23,7 +23,7 @@ from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import PointRow, Store
-from flat_mapper.explore.sweep.work import Batch, Prices, answered
+from flat_mapper.explore.sweep.work import Batch, answered
 
 
 def swept(sweep: Path, results: Path) -> int:
@@ -159,9 +159,8 @@ def test_a_larger_grid_keeps_what_it_shares(tmp_path: Path) -> None:
 def test_a_failure_is_no_answer(tmp_path: Path) -> None:
     sweep, results = written(tmp_path), tmp_path / "r.db"
 
-    def breaks(batch: Batch, prices: Prices) -> list[PointRow]:
-        broken = Prices(status="failed", reason="hwcomponents: expected an answer, got none")
-        return answered(batch, broken)
+    def breaks(batch: Batch) -> list[PointRow]:
+        return [task.row for task in batch.tasks]
 
     assert counted(sweep, results, breaks).counts == {"invalid": 4, "failed": 12}
     assert counted(sweep, results).computed == 12

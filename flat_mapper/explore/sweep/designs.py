@@ -18,11 +18,13 @@ its weight. Designs and workloads multiply to the points of a sweep, and its row
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from flat_mapper.arch.values import Fanout, MemoryLevel, Platform
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.base import units
+from flat_mapper.base.errors import FlatMapperError, SpecError, expected
 from flat_mapper.explore.sweep.inputs import Chip
 from flat_mapper.explore.sweep.spec import Coordinates, Sweep, Written, spec_text, sweep_of
 from flat_mapper.explore.sweep.work import priced
@@ -95,8 +97,7 @@ class Problem:
         return tuple(reversed(found))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DesignAnswer:
+class DesignAnswer(NamedTuple):
     """One workload on one design."""
 
     workload: str
@@ -124,12 +125,8 @@ class Design:
             "uses": dict(self.uses),
             "scores": dict(self.scores),
             "workloads": {
-                a.workload: {
-                    "latency_s": a.latency_s,
-                    "energy_pj": a.energy_pj,
-                    "bottleneck": a.bottleneck,
-                }
-                for a in self.answers
+                label: {"latency_s": latency, "energy_pj": energy, "bottleneck": bottleneck}
+                for label, latency, energy, bottleneck in self.answers
             },
             "binds": list(self.binds),
         }
@@ -160,10 +157,13 @@ def load_design_problem(source: Written) -> Problem:
     document = {"sweep": Section({**own, "list": mix}, body.source, body.lines)}
     sweep = sweep_of(document, path, text, folder)
     _check_choices(sweep, where)
+    spot = f"{where}.budgets"
+    budgets = section_of(take(body, "budgets", dict, where, Section()), spot)
+    refuse_unknown(budgets, BUDGETS, spot)
     return Problem(
         sweep=sweep,
         weights=weights,
-        budgets=_budgets(body, where),
+        budgets={name: take(budgets, name, float, spot, above=0) for name in budgets},
         objectives=_objectives(body, where),
     )
 
@@ -182,13 +182,6 @@ def _check_choices(sweep: Sweep, where: str) -> None:
             raise SpecError(expected(f"{where}.workloads", condition, name, "put it under grid"))
 
 
-def _budgets(body: Section, where: str) -> dict[str, float]:
-    spot = f"{where}.budgets"
-    section = section_of(take(body, "budgets", dict, where, Section()), spot)
-    refuse_unknown(section, BUDGETS, spot)
-    return {name: take(section, name, float, spot, above=0) for name in section}
-
-
 def _objectives(body: Section, where: str) -> tuple[str, ...]:
     words = take_list(body, "objectives", str, where, ("latency", "energy"))
     for word in words:
@@ -202,7 +195,7 @@ def _objectives(body: Section, where: str) -> tuple[str, ...]:
     return tuple(str(word) for word in words)
 
 
-def uses(chip: Chip, wanted: Iterable[str]) -> dict[str, float]:
+def uses(chip: Chip, wanted: Collection[str]) -> dict[str, float]:
     """Needs of an architecture by resource.
 
     buffer:    bytes of the on-chip memories above the first fanout of the matrix path.
@@ -211,24 +204,27 @@ def uses(chip: Chip, wanted: Iterable[str]) -> dict[str, float]:
     area:      mm2 of all priced components on the chip.
     raises: SpecError where the area is wanted and nothing prices it.
     """
-    platform, names = chip.platform, set(wanted)
-    found = {
-        "buffer": _buffer_bytes(platform),
-        "bandwidth": _bandwidth(platform),
-        "pes": float(platform.matrix.compute.instances),
-    }
-    if "area" in names:
-        prices = priced(chip)
-        if prices.art is None:
-            got = prices.reason or "a table of energies only"
+    platform, buffer = chip.platform, 0.0
+    for node in platform.matrix.nodes:
+        if isinstance(node, Fanout) and node.fanout_x * node.fanout_y > 1:
+            break
+        if isinstance(node, MemoryLevel) and node.capacity_words is not None:
+            buffer += units.bytes_of(node.capacity_words, node.word_bits) * node.instances
+    dram = platform.dram
+    words = float("inf") if dram.words_per_cycle is None else dram.words_per_cycle
+    bandwidth = words * dram.instances * dram.word_bits / 8 / platform.matrix.cycle_seconds
+    pes = float(platform.matrix.compute.instances)
+    found = {"buffer": buffer, "bandwidth": bandwidth, "pes": pes}
+    if "area" in wanted:
+        try:
+            _, art = priced(chip)
+            got = "a table of energies only"
+        except FlatMapperError as error:
+            art, got = None, str(error)
+        if art is None:
             raise SpecError(f"area: expected hwcomponents or accelergy to price it, got: {got}")
-        found["area"] = prices.art.total_mm2(platform)
+        found["area"] = art.total_mm2(platform)
     return {name: found[name] for name in BUDGETS if name in found}
-
-
-def over(used: Mapping[str, float], budgets: Mapping[str, float]) -> tuple[str, ...]:
-    """The budgets that are exceeded."""
-    return tuple(name for name, limit in budgets.items() if used[name] > limit)
 
 
 def scores(
@@ -255,22 +251,6 @@ def with_design(
         return tuple(front)
     kept = [old for old in front if not dominates(new.scores, old.scores, objectives)]
     return (*kept, new)
-
-
-def _buffer_bytes(platform: Platform) -> float:
-    total = 0.0
-    for node in platform.matrix.nodes:
-        if isinstance(node, Fanout) and node.fanout_x * node.fanout_y > 1:
-            break
-        if isinstance(node, MemoryLevel) and node.capacity_words is not None:
-            total += node.capacity_words * node.word_bits / 8 * node.instances
-    return total
-
-
-def _bandwidth(platform: Platform) -> float:
-    dram = platform.dram
-    words = float("inf") if dram.words_per_cycle is None else dram.words_per_cycle
-    return words * dram.instances * dram.word_bits / 8 / platform.matrix.cycle_seconds
 
 
 def named(coordinates: Coordinates) -> str:

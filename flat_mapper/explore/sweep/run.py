@@ -12,7 +12,7 @@ from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.explore.sweep.engines import Engine
 from flat_mapper.explore.sweep.inputs import Chip, Inputs, PointTask
 from flat_mapper.explore.sweep.store import PointRow, Status, Store
-from flat_mapper.explore.sweep.work import Batch, refused
+from flat_mapper.explore.sweep.work import Batch, faulty
 
 WINDOW = 500  # points whose keys are looked up at once; below SQLite's limit of 32766 variables
 BATCH_S = 1.0  # chosen: work of one batch, so that little is lost with it and calls cost little
@@ -63,25 +63,13 @@ def run_sweep(
     """
     sweep = inputs.sweep
     store.begin(inputs.fingerprint(), {"sweep": sweep.name, "text": sweep.text})
-    run = _Run(inputs=inputs, store=store, watch=watch)
-    wanted = range(sweep.size) if positions is None else positions
-    missing = _missing(inputs, store, run, wanted)
+    run = _Run(inputs, store, watch)
+    missing = run.missing(range(sweep.size) if positions is None else positions)
     first = next(missing, None)
     if first is not None:
         with engine() as workers:
             run.compute(chain([first], missing), workers)
     return run.progress()
-
-
-def _missing(
-    inputs: Inputs, store: Store, run: _Run, positions: Iterable[int]
-) -> Iterator[tuple[int, str]]:
-    """Position and key of every wanted point without an answer, a window at a time."""
-    for window in batched(positions, WINDOW):
-        keys = {inputs.key(inputs.sweep.point(i)): i for i in window}
-        settled = store.settled(keys)
-        run.stored += len(settled)
-        yield from ((i, key) for key, i in keys.items() if key not in settled)
 
 
 class _Run:
@@ -95,22 +83,31 @@ class _Run:
         self.workers = 0
         self.mean_s = 0.0  # of a point, the late ones weighing more
 
+    def missing(self, positions: Iterable[int]) -> Iterator[tuple[int, str]]:
+        """Position and key of every wanted point without an answer, a window at a time."""
+        for window in batched(positions, WINDOW):
+            keys = {self.inputs.key(self.inputs.sweep.point(i)): i for i in window}
+            settled = self.store.settled(keys)
+            self.stored += len(settled)
+            yield from ((i, key) for key, i in keys.items() if key not in settled)
+
     def compute(self, missing: Iterator[tuple[int, str]], engine: Engine) -> None:
         """Hand out the points in batches, and store the rows as they come."""
         self.started = time.perf_counter()
-        self.workers = engine.workers
         chip: Chip | None = None
         tasks: list[PointTask] = []
         for position, key in missing:
-            found = self._resolved(position, key)
-            if isinstance(found, PointRow):
-                self._keep([found])
+            row = self.inputs.row(key, position)
+            try:
+                its_chip, task = self.inputs.chip(row.coordinates), self.inputs.task(row)
+            except (SpecError, MappingError) as error:
+                self._keep([faulty(row, error)])
                 continue
-            if tasks and (found[0] != chip or len(tasks) >= self._batch_size()):
+            if tasks and (its_chip != chip or len(tasks) >= self._batch_size()):
                 self._hand_out(chip, tasks, engine)
                 tasks = []
-            chip = found[0]
-            tasks.append(found[1])
+            chip = its_chip
+            tasks.append(task)
         self._hand_out(chip, tasks, engine)
         while engine.pending:
             self._keep(engine.rows())
@@ -127,24 +124,14 @@ class _Run:
             seconds=time.perf_counter() - self.started if self.started else 0.0,
         )
 
-    def _resolved(self, position: int, key: str) -> PointRow | tuple[Chip, PointTask]:
-        """The point as values, or the row that says why it has none."""
-        coordinates = self.inputs.sweep.point(position)
-        try:
-            chip = self.inputs.chip(coordinates)
-            return chip, self.inputs.task(coordinates, key, position)
-        except (SpecError, MappingError) as error:
-            provenance = self.inputs.provenance(coordinates)
-            return refused(key, position, coordinates, provenance, error)
-
     def _batch_size(self) -> int:
         """As many points as fill BATCH_S; one until it is known what a point takes."""
         return max(1, min(LARGEST, int(BATCH_S / self.mean_s))) if self.mean_s else 1
 
     def _hand_out(self, chip: Chip | None, tasks: list[PointTask], engine: Engine) -> None:
-        if chip is None or not tasks:
-            return
         self.workers = engine.workers
+        if chip is None:
+            return
         while engine.pending >= max(1, AHEAD * self.workers):
             self._keep(engine.rows())
         engine.submit(Batch(chip=chip, tasks=tuple(tasks)))
