@@ -35,14 +35,18 @@ COLUMNS = (
     *("key", "position", "status", *INPUTS, "coordinates", *HEADLINES),
     *("reason", "result", "provenance"),
 )
+INTEGERS = ("position", "cycles", "macs")
+REALS = (
+    *("latency_s", "energy_pj", "edp_js", "utilization", "offchip_bytes", "area_mm2"),
+    "seconds",  # of timings
+)
 _TYPES: Mapping[str, str] = {
+    **dict.fromkeys(INTEGERS, "INTEGER"),
+    **dict.fromkeys(REALS, "REAL"),
     "key": "TEXT PRIMARY KEY",
     "position": "INTEGER UNIQUE",
     "status": "TEXT NOT NULL",
     "coordinates": "TEXT NOT NULL",
-    **dict.fromkeys(("cycles", "macs"), "INTEGER"),
-    **dict.fromkeys(("latency_s", "energy_pj", "edp_js", "utilization"), "REAL"),
-    **dict.fromkeys(("offchip_bytes", "area_mm2"), "REAL"),
 }
 _LARGEST = 2**63 - 1  # of SQLite's integers; what is larger is kept as REAL
 MOST_BYTES = 2**26  # chosen: of one value in a results file
