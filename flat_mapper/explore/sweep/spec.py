@@ -18,7 +18,7 @@ slowest, so that points that share a chip are neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log, prod
 from pathlib import Path
@@ -141,8 +141,8 @@ def sweep_of(document: object, where: str, text: str, folder: Path) -> Sweep:
     body = section_of(take(top, "sweep", dict, where), where)
     inside = f"{where}: sweep"
     refuse_unknown(body, _KEYS, inside)
-    fixed = _fixed(body, inside)
-    axes = [*_grid(body, inside), *_zip(body, inside), *_list(body, inside)]
+    fixed = {name: _value(value, spot) for name, value, spot in _inputs(body, "fixed", inside)}
+    axes = _axes(body, inside)
     if not axes:
         condition = "at least one of grid, zip and list"
         raise SpecError(f"{inside}: expected {condition}, got {', '.join(body) or 'none'}")
@@ -186,68 +186,59 @@ def _check_inputs(names: Sequence[str], where: str) -> None:
         raise SpecError(f"{where}: expected either seq (P and M at once) or {clash[0]}, got both")
 
 
-def _fixed(body: Section, where: str) -> dict[str, InputValue]:
-    section = section_of(take(body, "fixed", dict, where, Section()), place(where, body, "fixed"))
-    spot = f"{where}.fixed"
-    return {name: _value(value, place(spot, section, name)) for name, value in section.items()}
+def _inputs(body: Section, part: str, where: str) -> Iterator[tuple[str, object, str]]:
+    """The inputs of one part of the file, what is written of each, and where."""
+    section = section_of(take(body, part, dict, where, Section()), place(where, body, part))
+    for name, value in section.items():
+        yield name, value, place(f"{where}.{part}", section, name)
 
 
-def _grid(body: Section, where: str) -> list[SweepAxis]:
-    section = section_of(take(body, "grid", dict, where, Section()), place(where, body, "grid"))
-    if "grid" in body and not section:
+def _axes(body: Section, where: str) -> list[SweepAxis]:
+    """Every axis of the grid, the one of what stands side by side, and the one that is listed."""
+    grid, zipped = (
+        {name: _column(value, spot) for name, value, spot in _inputs(body, part, where)}
+        for part in ("grid", "zip")
+    )
+    if "grid" in body and not grid:
         raise SpecError(f"{place(where, body, 'grid')}: expected at least one input, got none")
-    return [
-        _axis((name,), (_column(value, place(f"{where}.grid", section, name)),), f"{where}.grid")
-        for name, value in section.items()
-    ]
+    axes = [_axis({name: column}, f"{where}.grid") for name, column in grid.items()]
+    if "zip" in body:
+        lengths = {name: len(column) for name, column in zipped.items()}
+        if len(set(lengths.values())) != 1:
+            got = ", ".join(f"{name} {n}" for name, n in lengths.items()) or "none"
+            condition = "inputs with as many values each"
+            raise SpecError(f"{where}.zip: expected {condition}, got {got}")
+        axes.append(_axis(zipped, f"{where}.zip"))
+    return [*axes, _axis(_listed(body, where), f"{where}.list")] if "list" in body else axes
 
 
-def _zip(body: Section, where: str) -> list[SweepAxis]:
-    if "zip" not in body:
-        return []
-    section = section_of(take(body, "zip", dict, where), place(where, body, "zip"))
-    spot = f"{where}.zip"
-    columns = {name: _column(v, place(spot, section, name)) for name, v in section.items()}
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) != 1:
-        got = ", ".join(f"{name} {n}" for name, n in lengths.items()) or "none"
-        raise SpecError(f"{spot}: expected inputs with as many values each, got {got}")
-    return [_axis(tuple(columns), tuple(columns.values()), spot)]
-
-
-def _list(body: Section, where: str) -> list[SweepAxis]:
-    if "list" not in body:
-        return []
+def _listed(body: Section, where: str) -> dict[str, Sequence[InputValue]]:
+    """The inputs of points as they stand."""
     spot = f"{where}.list"
     rows = [section_of(r, f"{spot}.{i}") for i, r in enumerate(take(body, "list", list, where))]
     if not rows or not rows[0]:
         raise SpecError(f"{spot}: expected at least one point, got none")
-    names = tuple(rows[0])
     for i, row in enumerate(rows):
-        if set(row) != set(names):
+        if set(row) != set(rows[0]):
             raise SpecError(
-                f"{spot}.{i}: expected the inputs of the first point ({', '.join(names)}), got "
+                f"{spot}.{i}: expected the inputs of the first point ({', '.join(rows[0])}), got "
                 f"{', '.join(row) or 'none'}"
             )
-    read = [
-        tuple(_value(row[name], f"{spot}.{i}.{name}") for i, row in enumerate(rows))
-        for name in names
-    ]
-    return [_axis(names, tuple(read), spot)]
+    return {
+        name: tuple(_value(row[name], f"{spot}.{i}.{name}") for i, row in enumerate(rows))
+        for name in rows[0]
+    }
 
 
-def _axis(
-    names: tuple[str, ...], columns: tuple[Sequence[InputValue], ...], where: str
-) -> SweepAxis:
+def _axis(columns: Mapping[str, Sequence[InputValue]], where: str) -> SweepAxis:
     """The axis, where no two of its rows are the same."""
-    axis = SweepAxis(names=names, columns=columns)
-    if not isinstance(columns[0], range):
-        seen: set[tuple[InputValue, ...]] = set()
-        for row in zip(*columns, strict=True):
-            if row in seen:
-                label = ", ".join(f"{n} {v}" for n, v in zip(names, row, strict=True))
-                raise SpecError(f"{where}: expected each value once, got {label} twice; remove one")
-            seen.add(row)
+    axis = SweepAxis(names=tuple(columns), columns=tuple(columns.values()))
+    seen: set[tuple[InputValue, ...]] = set()
+    for row in () if isinstance(axis.columns[0], range) else zip(*axis.columns, strict=True):
+        if row in seen:
+            label = ", ".join(f"{n} {v}" for n, v in zip(columns, row, strict=True))
+            raise SpecError(f"{where}: expected each value once, got {label} twice; remove one")
+        seen.add(row)
     return axis
 
 
