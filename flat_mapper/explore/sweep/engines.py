@@ -1,6 +1,6 @@
 """Engines that compute the points of a sweep: this process, processes of its own, Dask's workers.
 
-An engine takes batches and gives back rows; it knows nothing of files or of the results file. On
+An engine takes points and gives back rows; it knows nothing of files or of the results file. On
 one machine nothing listens for anybody: a process is spoken to through a pipe. Dask is imported
 only where somebody names a cluster of his own.
 """
@@ -8,6 +8,7 @@ only where somebody names a cluster of his own.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,46 +22,47 @@ from typing import Any
 from flat_mapper.base.errors import BackendError
 from flat_mapper.base.interrupts import uninterrupted
 from flat_mapper.base.parallel import Died, Worker, first_done
+from flat_mapper.explore.sweep.inputs import PointTask
 from flat_mapper.explore.sweep.store import PointRow
-from flat_mapper.explore.sweep.work import Batch, answered
+from flat_mapper.explore.sweep.work import answered
 
 CONNECT_S = 20.0  # chosen: how long a scheduler is waited for
 POLL_S = 0.1
 ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
 
-AnswerBatch = Callable[[Batch], list[PointRow]]
+Answer = Callable[[PointTask], PointRow]
 
 
 class Engine:
-    """Computes batches, in any order.
+    """Computes points, in any order; this one in this process, when a row is asked for.
 
-    A worker that dies takes no rows with it: its points are tried again one by one, each with no
-    other beside it, and the point that kills even then is a failed one.
+    A worker that dies takes no rows with it: its point is tried again with no other beside it, and
+    one that kills even then is a failed one.
     """
 
-    def __init__(self, answer: AnswerBatch = answered, count: int = 1) -> None:
+    def __init__(self, answer: Answer = answered, count: int = 1) -> None:
         self.answer, self.count = answer, count
-        self.waiting: deque[Batch] = deque()
-        self.busy: dict[Any, Batch] = {}  # by who computes it
-        self.suspects: deque[Batch] = deque()  # a point each: with it a worker died
+        self.waiting: deque[PointTask] = deque()
+        self.busy: dict[Any, PointTask] = {}  # by who computes it
+        self.suspects: deque[PointTask] = deque()  # with it a worker died
 
     @property
     def workers(self) -> int:
-        """The number of batches computed at once; 0 where no worker has come yet."""
+        """The number of points computed at once; 0 where no worker has come yet."""
         return self.count
 
     @property
     def pending(self) -> int:
-        """Batches that were given and not yet taken back."""
+        """Points that were given and not yet taken back."""
         return len(self.waiting) + len(self.busy) + len(self.suspects)
 
-    def submit(self, batch: Batch) -> None:
-        """Give a batch to a worker that is free, or to the next one that is."""
-        self.waiting.append(batch)
+    def submit(self, task: PointTask) -> None:
+        """Give a point to a worker that is free, or to the next one that is."""
+        self.waiting.append(task)
         self._hand_out()
 
-    def rows(self) -> list[PointRow]:
-        """The rows of the next batch, or part of one, that is done; none where its worker died.
+    def row(self) -> PointRow | None:
+        """The row of the next point that is done; none where its worker died.
 
         raises: BackendError where the workers are of no use, or lost.
         """
@@ -68,47 +70,31 @@ class Engine:
         alone = not self.busy
         if alone:
             self.give(self.suspects.popleft())
-        batch, rows = self.next_done()
-        if rows is not None:
-            return rows
-        if alone:
-            return [batch.tasks[0].row]
-        self.suspects += batch.points()
-        return []
+        task, row = self.next_done()
+        if row is None and alone:
+            return task.row
+        if row is None:
+            self.suspects.append(task)
+        return row
 
     def _hand_out(self) -> None:
-        while self.waiting and self.has_room():
+        while self.waiting and len(self.busy) < self.count:
             self.give(self.waiting.popleft())
 
-    def has_room(self) -> bool:
-        """True where another batch may be given."""
-        return len(self.busy) < self.count
+    def give(self, task: PointTask) -> None:
+        """Have somebody compute a point."""
+        self.busy[None] = task
 
-    def give(self, batch: Batch) -> None:
-        """Have somebody compute a batch."""
-        raise NotImplementedError
-
-    def next_done(self) -> tuple[Batch, list[PointRow] | None]:
-        """The next batch that ended, with its rows; without where its worker died."""
-        raise NotImplementedError
-
-
-class Here(Engine):
-    """This process: one point at a time, computed when its row is asked for."""
-
-    def submit(self, batch: Batch) -> None:
-        """Take a batch."""
-        self.waiting += batch.points()
-
-    def rows(self) -> list[PointRow]:
-        """The row of the oldest point, computed now."""
-        return self.answer(self.waiting.popleft())
+    def next_done(self) -> tuple[PointTask, PointRow | None]:
+        """The next point that ended, with its row; without where its worker died."""
+        task = self.busy.pop(None)
+        return task, self.answer(task)
 
 
 class OnProcesses(Engine):
-    """Processes of this machine, a batch each at a time."""
+    """Processes of this machine, a point each at a time."""
 
-    def __init__(self, answer: AnswerBatch, count: int) -> None:
+    def __init__(self, answer: Answer, count: int) -> None:
         super().__init__(answer, count)
         self.free: list[Worker] = []
 
@@ -126,31 +112,31 @@ class OnProcesses(Engine):
         for worker in (*self.free, *self.busy):
             worker.end()
 
-    def give(self, batch: Batch) -> None:
-        """Have a free process compute a batch."""
+    def give(self, task: PointTask) -> None:
+        """Have a free process compute a point."""
         self.start()
         worker = self.free.pop()
-        self.busy[worker] = batch
-        worker.ask(batch)
+        self.busy[worker] = task
+        worker.ask(task)
 
-    def next_done(self) -> tuple[Batch, list[PointRow] | None]:
-        """The next batch that a process answered, or died of."""
+    def next_done(self) -> tuple[PointTask, PointRow | None]:
+        """The next point that a process answered, or died of."""
         worker = first_done(list(self.busy))
-        batch = self.busy.pop(worker)
+        task = self.busy.pop(worker)
         self.free.append(worker)
         try:
-            return batch, worker.answer()
+            return task, worker.answer()
         except Died:
             self.free.remove(worker)
             worker.end()
-            return batch, None
+            return task, None
 
 
 class OnDask(Engine):
-    """Dask's workers: of one that dies the batches are computed elsewhere by Dask itself."""
+    """Dask's workers: of one that dies the points are computed elsewhere by Dask itself."""
 
-    def __init__(self, client: Any, answer: AnswerBatch) -> None:
-        super().__init__(answer)
+    def __init__(self, client: Any, answer: Answer) -> None:
+        super().__init__(answer, count=sys.maxsize)  # the scheduler keeps what waits
         self.client = client
         self.finished: Queue[Any] = Queue()  # futures, as they end
 
@@ -160,24 +146,20 @@ class OnDask(Engine):
         with _answering():
             return sum(int(threads) for threads in self.client.nthreads().values())
 
-    def has_room(self) -> bool:
-        """True: the scheduler keeps what no worker has time for."""
-        return True
-
-    def give(self, batch: Batch) -> None:
-        """Send a batch to the scheduler."""
+    def give(self, task: PointTask) -> None:
+        """Send a point to the scheduler."""
         with _answering():
-            future = self.client.submit(self.answer, batch, pure=False)
-            self.busy[future.key] = batch
+            future = self.client.submit(self.answer, task, pure=False)
+            self.busy[future.key] = task
             future.add_done_callback(self.finished.put)
 
-    def next_done(self) -> tuple[Batch, list[PointRow] | None]:
-        """The next batch that ended; without rows where workers died one after another of it."""
+    def next_done(self) -> tuple[PointTask, PointRow | None]:
+        """The next point that ended; without its row where workers died one after another of it."""
         future = self._next()
-        batch = self.busy.pop(future.key)
+        task = self.busy.pop(future.key)
         with _answering():
             if future.status == "finished":
-                return batch, future.result()
+                return task, future.result()
             error = future.exception() if future.status == "error" else None
         if error is None:
             raise BackendError(_gone(f"a future that is {future.status}"))
@@ -189,7 +171,7 @@ class OnDask(Engine):
                 f"dask: expected rows from a worker, got: {reason[:300]}; install the same "
                 "flat-mapper there, and run the same command again"
             )
-        return batch, None
+        return task, None
 
     def _next(self) -> Any:
         """The next future that ended; waits for as long as the scheduler is there."""
@@ -220,10 +202,10 @@ def _gone(got: object) -> str:
 
 
 @contextmanager
-def local_workers(count: int, answer: AnswerBatch = answered) -> Iterator[Engine]:
+def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
     """Worker processes on this machine, gone when the block ends; 0 is this process itself."""
     if count == 0:
-        yield Here(answer)
+        yield Engine(answer)
         return
     engine = OnProcesses(answer, count)
     try:
@@ -235,7 +217,7 @@ def local_workers(count: int, answer: AnswerBatch = answered) -> Iterator[Engine
 
 @contextmanager
 def cluster_workers(
-    address: str = "", file: str = "", answer: AnswerBatch = answered
+    address: str = "", file: str = "", answer: Answer = answered
 ) -> Iterator[Engine]:
     """The workers of a scheduler that is running, which goes on when the block ends.
 
@@ -284,16 +266,12 @@ def _starting(condition: str) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Dask's own tracebacks off the terminal; what matters of them is in our one line."""
-    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
-    names += ["asyncio", "tornado.application", "distributed.nanny", "distributed.worker"]
-    levels = {name: logging.getLogger(name).level for name in names}
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(before)
 
 
 def _distributed() -> ModuleType:

@@ -20,7 +20,7 @@ from flat_mapper.arch.edits import edited_platform, has_path, unknown_path
 from flat_mapper.arch.reader import platform_files
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import BACKENDS, get_backend
-from flat_mapper.base.errors import FlatMapperError, SpecError
+from flat_mapper.base.errors import Faults, FlatMapperError, SpecError
 from flat_mapper.energy import hwcomponents as hwcomponents_prices
 from flat_mapper.energy.tables import ACCELERGY, Ert, load_ert
 from flat_mapper.explore.sweep.spec import Coordinates, InputValue, Sweep
@@ -60,6 +60,7 @@ class PointTask:
     """One point as values: all that a worker needs, so that no worker reads a file."""
 
     row: PointRow  # of the point where no worker survives it
+    chip: Chip
     workload: Workload
     mapspace: Mapspace
 
@@ -100,7 +101,7 @@ class Inputs:
 
     def fingerprint(self) -> str:
         """The SHA-256 of all that the sweep says, its files and the versions included."""
-        axes = [(a.names, [repr(c) for c in a.columns]) for a in self.sweep.axes]
+        axes = [(list(a), [repr(column) for column in a.values()]) for a in self.sweep.axes]
         files = sorted((*name, digest) for name, digest in self.digests.items())
         return _digest([sorted(self.sweep.fixed.items()), axes, files, self.versions])
 
@@ -125,6 +126,7 @@ class Inputs:
         """The point as values. Raises SpecError where its inputs contradict each other."""
         return PointTask(
             row=row,
+            chip=self.chip(row.coordinates),
             workload=self._workload(_only(row.coordinates, _OF_WORKLOAD, ("rank.", "bits."))),
             mapspace=self._mapspace(str(row.coordinates["mapspace"])),
         )
@@ -153,12 +155,9 @@ class Inputs:
         """
         if path.resolve().is_relative_to(self.sweep.folder.resolve()):
             return
-        try:
-            document = load_document(path)
-        except SpecError:
-            document = None
-        energies = head == "ERT" and isinstance(document, Mapping) and _is_nested(document)
-        if not energies and (not isinstance(document, Mapping) or head not in document):
+        document = Faults().attempt(load_document, path)
+        known = isinstance(document, Mapping) and (head in document or _is_short(document, head))
+        if not known:
             condition = f"a file with the key {head!r}"
             raise SpecError(f"{path}: expected {condition}, got another one; see flat-mapper check")
 
@@ -177,8 +176,8 @@ class Inputs:
 
     def _check(self) -> None:
         """Raise SpecError at the first word or path that no point can have."""
-        for path in (n.removeprefix("arch.") for n in self.sweep.names if n.startswith("arch.")):
-            files = list(self.chips.values())
+        files = list(self.chips.values())
+        for path in _under("arch.", self.sweep.columns):
             if not any(has_path(f, path) for f in files):
                 raise SpecError(unknown_path(files[0], path))
         for name, read in (("objective", objective_of), ("scope", scope_of), ("mask", mask_of)):
@@ -256,14 +255,16 @@ def _only(coordinates: Coordinates, names: tuple[str, ...], prefixes: tuple[str,
     return tuple((n, v) for n, v in coordinates.items() if n in names or n.startswith(prefixes))
 
 
-def _under(prefix: str, coordinates: Coordinates) -> dict[str, InputValue]:
+def _under[V](prefix: str, inputs: Mapping[str, V]) -> dict[str, V]:
     """The inputs whose names begin so, without that beginning."""
-    return {n.removeprefix(prefix): v for n, v in coordinates.items() if n.startswith(prefix)}
+    return {n.removeprefix(prefix): v for n, v in inputs.items() if n.startswith(prefix)}
 
 
-def _is_nested(document: Mapping[str, object]) -> bool:
-    """True where a document holds mappings alone, as energies in the short form do."""
-    return bool(document) and all(isinstance(value, Mapping) for value in document.values())
+def _is_short(document: Mapping[str, object], head: str) -> bool:
+    """True where a document is energies in the short form: mappings alone."""
+    return (
+        head == "ERT" and bool(document) and all(isinstance(v, Mapping) for v in document.values())
+    )
 
 
 def _said(*documents: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform as machine
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -28,45 +28,31 @@ PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a
 Prices = tuple[Ert, Art | None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """Points on one chip that a worker answers in turn."""
-
-    chip: Chip
-    tasks: tuple[PointTask, ...]
-
-    def points(self) -> list[Batch]:
-        """The same, a point each."""
-        return [replace(self, tasks=(task,)) for task in self.tasks]
-
-
 @lru_cache(PRICED)
 def priced(chip: Chip) -> Prices:
     """Costs of the parts of a chip; slow where hwcomponents has not been asked before."""
     return energies(chip.platform, chip.ert)
 
 
-def answered(batch: Batch) -> list[PointRow]:
-    """The rows of a batch, in its order.
+def answered(task: PointTask) -> PointRow:
+    """The row of a point.
 
-    raises: BackendError where this worker is not what the keys of the points stand for.
+    raises: BackendError where this worker is not what the key of the point stands for.
     """
-    started = time.perf_counter()
     prices: Prices | Exception
     try:
-        prices = priced(batch.chip)
+        prices = priced(task.chip)
     except Exception as error:  # whatever goes wrong is the answer of every point on this chip
         prices = error
-    _check_versions(batch, prices)
-    rows = []
-    for task in batch.tasks:
-        row = _row(batch.chip, task, prices)
-        now = time.perf_counter()
-        stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-        worker = f"{machine.node()}:{os.getpid()}"
-        rows.append(replace(row, seconds=now - started, finished_at=stamp, worker=worker))
-        started = now
-    return rows
+    _check_versions(task, prices)
+    started = time.perf_counter()
+    row = _row(task, prices)
+    return replace(
+        row,
+        seconds=time.perf_counter() - started,
+        finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        worker=f"{machine.node()}:{os.getpid()}",
+    )
 
 
 def faulty(row: PointRow, error: Exception) -> PointRow:
@@ -78,13 +64,13 @@ def faulty(row: PointRow, error: Exception) -> PointRow:
     return replace(row, status="failed", reason=f"unexpected {text}"[:LONGEST_REASON])
 
 
-def _row(chip: Chip, task: PointTask, prices: Prices | Exception) -> PointRow:
+def _row(task: PointTask, prices: Prices | Exception) -> PointRow:
     source = "" if isinstance(prices, Exception) else prices[0].source
     row = replace(task.row, provenance={**task.row.provenance, "energy_source": source})
     if isinstance(prices, Exception):
         return faulty(row, prices)
     try:
-        found = _searched(chip, task, *prices)
+        found = _searched(task, *prices)
         document = found.to_dict()
         if isinstance(found, Infeasible):
             return replace(row, status="infeasible", reason=str(found), result=document)
@@ -95,28 +81,28 @@ def _row(chip: Chip, task: PointTask, prices: Prices | Exception) -> PointRow:
         return faulty(row, error)
 
 
-def _check_versions(batch: Batch, prices: Prices | Exception) -> None:
+def _check_versions(task: PointTask, prices: Prices | Exception) -> None:
     """Raise BackendError where a worker has other versions than those the keys stand for."""
     own = own_versions()
-    if batch.chip.ert is None and not isinstance(prices, Exception):
+    if task.chip.ert is None and not isinstance(prices, Exception):
         own["energies"] = prices[0].source
     for name, version in own.items():
-        if (wanted := batch.tasks[0].row.provenance[name]) != version:
+        if (wanted := task.row.provenance[name]) != version:
             raise BackendError(
                 f"worker {machine.node()}: expected {name} {wanted!r} as where the sweep was "
                 f"started, got {version!r}; install the same and start it again"
             )
 
 
-def _searched(chip: Chip, task: PointTask, ert: Ert, art: Art | None) -> SearchResult | Infeasible:
+def _searched(task: PointTask, ert: Ert, art: Art | None) -> SearchResult | Infeasible:
     """The best mapping of a point, priced by its backend, with the chip's area."""
     objective, backend = (str(task.row.coordinates[k]) for k in ("objective", "backend"))
-    found = api.search(task.workload, chip.platform, task.mapspace, ert, objective=objective)
+    found = api.search(task.workload, task.chip.platform, task.mapspace, ert, objective=objective)
     if isinstance(found, SearchResult):
         found = api.again(found, ert, backend)
     if isinstance(found, Infeasible) or art is None:
         return found
-    area = art.total_mm2(chip.platform)
+    area = art.total_mm2(task.chip.platform)
     return found.each(lambda part: replace(part, result=replace(part.result, area_mm2=area)))
 
 
