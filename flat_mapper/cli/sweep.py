@@ -10,8 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.terminal import say
-from flat_mapper.explore.sweep.design_search import METHODS, Search
-from flat_mapper.explore.sweep.designs import load_design_problem
+from flat_mapper.explore.sweep.design_search import METHODS, Search, load_design_problem
 from flat_mapper.explore.sweep.engines import Engine, cluster_workers, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
@@ -73,12 +72,11 @@ def export_command(arguments: argparse.Namespace) -> int:
 def _dry_run(arguments: argparse.Namespace, sweep: Sweep) -> int:
     """Say how many points there are, once everything that can be checked is."""
     Inputs(sweep)
-    axes = {", ".join(axis.names): len(axis) for axis in sweep.axes}
     if arguments.json:
-        say(answer_json("sweep-plan", {"points": sweep.size, "axes": axes}))
+        say(answer_json("sweep-plan", {"points": sweep.size, "axes": sweep.sizes}))
         return 0
     say(f"{sweep.size:,} points")
-    for names, count in axes.items():
+    for names, count in sweep.sizes.items():
         say(f"  {count:,} x {names}")
     return 0
 
@@ -209,8 +207,8 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     seed = checked(scalar(arguments.seed), int, "--seed", above=-1)
     inputs = Inputs(problem.sweep)
     if arguments.dry_run:
-        told = {"designs": problem.designs, "points": problem.sweep.size}
-        line = f"{problem.designs:,} designs, {problem.sweep.size:,} points"
+        told = {"designs": problem.choices.size, "points": problem.sweep.size}
+        line = f"{problem.choices.size:,} designs, {problem.sweep.size:,} points"
         say(answer_json("optimize-plan", told) if arguments.json else line)
         return 0
     if not arguments.output:

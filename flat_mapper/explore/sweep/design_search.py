@@ -1,45 +1,243 @@
-"""The Pareto set of architectures for a mix of workloads: every design in budget, or Optuna's.
+"""Design questions: the Pareto set of architectures for a mix of workloads, within budgets.
 
-Either way each point that is computed is a row of the results file, so nothing is computed twice,
-and a search that is interrupted goes on where it was.
+    optimize:
+      fixed: {arch: edge, mapspace: flat-r, objective: edp}
+      grid:                                   # what may be chosen: inputs of the architecture
+        arch.GLB.depth: {from: 1024, to: 16384, times: 2}
+        arch.variables.offchip_bytes_per_s: [25e9, 50e9, 100e9]
+      zip: {arch.PE.meshX: [16, 32], arch.PE.meshY: [16, 32]}
+      workloads:                              # what runs on it, and how often
+      - {problem: bert-base, seq: 512, weight: 9}
+      - {problem: bert-base, seq: 4096, weight: 1}
+      budgets: {area: 6, buffer: 1048576, bandwidth: 1e11, pes: 1024}
+      objectives: [latency, energy]           # the front is over these, all as small as can be
+
+A design is one architecture. Its latency and energy are the sums over the workloads, each times
+its weight. Designs and workloads multiply to the points of a sweep, and its rows are kept as such.
+Every design is computed, or Optuna chooses some: either way each point is a row of the results
+file, so nothing is computed twice, and a search that is interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base import units
-from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.base.errors import BackendError, FlatMapperError, SpecError, expected
 from flat_mapper.base.table import Printed, grid
-from flat_mapper.explore.sweep.designs import (
-    BUDGETS,
-    Design,
-    DesignAnswer,
-    Problem,
-    load_design_problem,
-    named,
-    scores,
-    uses,
-    with_design,
-)
 from flat_mapper.explore.sweep.engines import Engine, local_workers
-from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.inputs import Chip, Inputs
 from flat_mapper.explore.sweep.run import Open, Watch, run_sweep
-from flat_mapper.explore.sweep.spec import Written
+from flat_mapper.explore.sweep.spec import Coordinates, Sweep, Written, spec_text, sweep_of
 from flat_mapper.explore.sweep.store import Store, compact
+from flat_mapper.explore.sweep.work import priced
+from flat_mapper.spec.document import (
+    Section,
+    did_you_mean,
+    refuse_unknown,
+    section_of,
+    take,
+    take_list,
+)
+from flat_mapper.spec.yamlio import load_text
 
+BUDGETS: Mapping[str, str] = {  # what may be limited, and its unit
+    "area": "mm2",
+    "buffer": "bytes",
+    "bandwidth": "bytes/s",
+    "pes": "PEs",
+}
+DESIGN_OBJECTIVES = ("latency", "energy", "edp", *BUDGETS)
+_KEYS = ("description", "fixed", "grid", "zip", "workloads", "budgets", "objectives")
+_PARTS = ("description", "fixed", "grid", "zip")  # that are a sweep's own
+_CHIP = ("arch", "ert")  # inputs that a design may choose, beside arch.NODE.ATTRIBUTE
+_WEIGHT = "weight"
+_UNITS = {"latency": "s", "energy": "J", "edp": "Js", "bandwidth": "B/s"}
 METHODS = ("grid", "optuna")
 STUDY = "flat-mapper"  # the start of a study's name in Optuna's tables
 LOCK_S = 60.0  # chosen: how long Optuna waits for the file while rows are written
 ASKED = 20  # chosen: designs that are asked for at most, over those that are to be answered
 FRONT_NOTE = "front"  # where the results file keeps the answer
 REMEMBERED = 1024  # chosen: designs whose needs stay in memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A design question: the designs times the workloads as a sweep, and how to judge them."""
+
+    sweep: Sweep
+    choices: Sweep  # the same without what runs on the designs: each point is one
+    weights: tuple[float, ...]  # of the workloads, in the order of the sweep's last axis
+    budgets: Mapping[str, float]
+    objectives: tuple[str, ...]
+
+    def positions(self, design: int) -> range:
+        """The points of one design, one a workload."""
+        first = design * len(self.weights)
+        return range(first, first + len(self.weights))
+
+
+class DesignAnswer(NamedTuple):
+    """One workload on one design."""
+
+    workload: str
+    latency_s: float
+    energy_pj: float
+    bottleneck: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """One architecture with what it needs and what it reaches."""
+
+    number: int
+    coordinates: Mapping[str, object]
+    uses: Mapping[str, float]  # of every budget's resource
+    answers: tuple[DesignAnswer, ...]
+    scores: Mapping[str, float]  # by objective
+    binds: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {
+            "design": self.number,
+            "coordinates": dict(self.coordinates),
+            "uses": dict(self.uses),
+            "scores": dict(self.scores),
+            "workloads": {
+                label: {"latency_s": latency, "energy_pj": energy, "bottleneck": bottleneck}
+                for label, latency, energy, bottleneck in self.answers
+            },
+            "binds": list(self.binds),
+        }
+
+
+def load_design_problem(source: Written) -> Problem:
+    """The design question in a file, in a text or in memory.
+
+    raises: SpecError where something in it is unknown, missing or contradicts itself.
+    """
+    text, path, folder = spec_text(source)
+    top = section_of(load_text(text, path), path)
+    refuse_unknown(top, ("optimize",), path)
+    body = section_of(take(top, "optimize", dict, path), path)
+    where = f"{path}: optimize"
+    refuse_unknown(body, _KEYS, where)
+    rows = take_list(body, "workloads", dict, where)
+    if not rows:
+        raise SpecError(f"{where}.workloads: expected at least one workload, got none")
+    weights = tuple(
+        take(row, _WEIGHT, float, f"{where}.workloads.{i}", 1.0, above=0)
+        for i, row in enumerate(rows)
+    )
+    mix = [{k: v for k, v in row.items() if k != _WEIGHT} for row in rows]
+    own = {key: body[key] for key in _PARTS if key in body}
+    if not {"grid", "zip"} & set(own):
+        raise SpecError(f"{where}: expected the key grid or zip, got {', '.join(body)}")
+    document = {"sweep": Section({**own, "list": mix}, body.source, body.lines)}
+    sweep = sweep_of(document, path, text, folder)
+    _check_choices(sweep, where)
+    spot = f"{where}.budgets"
+    budgets = section_of(take(body, "budgets", dict, where, Section()), spot)
+    refuse_unknown(budgets, BUDGETS, spot)
+    return Problem(
+        sweep=sweep,
+        choices=replace(sweep, fixed={}, axes=sweep.axes[:-1]),
+        weights=weights,
+        budgets={name: take(budgets, name, float, spot, above=0) for name in budgets},
+        objectives=_objectives(body, where),
+    )
+
+
+def _check_choices(sweep: Sweep, where: str) -> None:
+    """Raise SpecError unless the architecture is what varies, and only that, beside the mix."""
+    *choices, mix = sweep.axes
+    for name in (name for axis in choices for name in axis if not _of_chip(name)):
+        condition = f"inputs of the architecture (arch, arch.NODE.ATTRIBUTE, {_CHIP[1]})"
+        change = "what runs on it stands in workloads or fixed"
+        raise SpecError(expected(where, condition, name, change))
+    for name in filter(_of_chip, mix):
+        condition = "inputs of what runs on the architecture"
+        raise SpecError(expected(f"{where}.workloads", condition, name, "put it under grid"))
+
+
+def _of_chip(name: str) -> bool:
+    return name in _CHIP or name.startswith("arch.")
+
+
+def _objectives(body: Section, where: str) -> tuple[str, ...]:
+    words = take_list(body, "objectives", str, where, ("latency", "energy"))
+    for word in (word for word in words if word not in DESIGN_OBJECTIVES):
+        condition = f"one of {', '.join(DESIGN_OBJECTIVES)}"
+        hint = did_you_mean(word, DESIGN_OBJECTIVES)
+        raise SpecError(expected(f"{where}.objectives", condition, str(word), hint))
+    if not words or len(set(words)) < len(words):
+        got = ", ".join(words) or "none"
+        raise SpecError(f"{where}.objectives: expected at least one, each once, got {got}")
+    return tuple(str(word) for word in words)
+
+
+def uses(chip: Chip, wanted: Collection[str]) -> dict[str, float]:
+    """Needs of an architecture by resource.
+
+    buffer:    bytes of the on-chip memories above the first fanout of the matrix path.
+    bandwidth: bytes per second of DRAM, both directions together.
+    pes:       compute units of the matrix path.
+    area:      mm2 of all priced components on the chip.
+    raises: SpecError where the area is wanted and nothing prices it.
+    """
+    platform, buffer = chip.platform, 0.0
+    for node in platform.matrix.nodes:
+        if isinstance(node, Fanout) and node.fanout_x * node.fanout_y > 1:
+            break
+        if isinstance(node, MemoryLevel) and node.capacity_words is not None:
+            buffer += units.bytes_of(node.capacity_words, node.word_bits) * node.instances
+    dram = platform.dram
+    words = float("inf") if dram.words_per_cycle is None else dram.words_per_cycle
+    bandwidth = words * dram.instances * dram.word_bits / 8 / platform.matrix.cycle_seconds
+    pes = float(platform.matrix.compute.instances)
+    found = {"buffer": buffer, "bandwidth": bandwidth, "pes": pes}
+    if "area" in wanted:
+        try:
+            _, art = priced(chip)
+            got = "a table of energies only"
+        except FlatMapperError as error:
+            art, got = None, str(error)
+        if art is None:
+            raise SpecError(f"area: expected hwcomponents or accelergy to price it, got: {got}")
+        found["area"] = art.total_mm2(platform)
+    return {name: found[name] for name in BUDGETS if name in found}
+
+
+def dominates(a: Mapping[str, float], b: Mapping[str, float], objectives: Sequence[str]) -> bool:
+    """True where a is nowhere worse than b, and somewhere better."""
+    pairs = [(a[name], b[name]) for name in objectives]
+    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
+
+
+def with_design(
+    front: Sequence[Design], new: Design, objectives: Sequence[str]
+) -> tuple[Design, ...]:
+    """The front with a design added, where nothing on it dominates that."""
+    if any(dominates(old.scores, new.scores, objectives) for old in front):
+        return tuple(front)
+    kept = [old for old in front if not dominates(new.scores, old.scores, objectives)]
+    return (*kept, new)
+
+
+def named(coordinates: Coordinates) -> str:
+    """A workload in a few words."""
+    words = [str(coordinates["problem"])]
+    words += [f"N={coordinates['seq']}"] if "seq" in coordinates else []
+    words += [f"{k.removeprefix('rank.')}={v}" for k, v in coordinates.items() if "rank." in k]
+    return " ".join(words)
 
 
 @dataclass(slots=True, repr=False)
@@ -101,13 +299,10 @@ def _share(name: str, value: float, limit: float) -> str:
 
 def _quantity(name: str, value: float) -> str:
     """A score or a use with its unit."""
-    if name == "energy":
-        return units.si(units.joules_of(value), "J")
+    if name in _UNITS:
+        return units.si(units.joules_of(value) if name == "energy" else value, _UNITS[name])
     if name == "buffer":
         return units.size(value)
-    known = {"latency": "s", "edp": "Js", "bandwidth": "B/s"}
-    if name in known:
-        return units.si(value, known[name])
     return f"{value:,.4g} {BUDGETS[name]}" if name == "area" else f"{value:,.0f}"
 
 
@@ -116,7 +311,7 @@ class Search:
 
     def __init__(self, problem: Problem, inputs: Inputs, store: Store, watch: Watch) -> None:
         self.problem, self.inputs, self.store, self.watch = problem, inputs, store, watch
-        self.choices = [", ".join(axis.names) for axis in problem.sweep.axes[:-1]]
+        self.choices = problem.choices.sizes
         self._uses = lru_cache(REMEMBERED)(self._uses_of)
 
     def answer(self, engine: Open, method: str, trials: int, seed: int) -> DesignFront:
@@ -127,7 +322,7 @@ class Search:
         raises: BackendError where Optuna is missing.
         """
         found = DesignFront(problem=self.problem)
-        designs: Iterable[int] = range(self.problem.designs)
+        designs: Iterable[int] = range(self.problem.choices.size)
         if method == "optuna":
             designs = self._tried(engine, trials, seed)
         else:
@@ -161,15 +356,14 @@ class Search:
                 count = min(max(2, workers.workers), trials - done)
                 self._generation(study, optuna, count, workers)
         chosen = [t.params for t in study.trials if len(t.params) == len(self.choices)]
-        return sorted({self.problem.design_of([p[c] for c in self.choices]) for p in chosen})
+        return sorted({self.problem.choices.position([p[c] for c in self.choices]) for p in chosen})
 
     def _generation(self, study: Any, optuna: Any, count: int, workers: Engine) -> None:
         """Ask for some designs, compute what is affordable of them, and tell their scores."""
         asked = []
         for trial in [study.ask() for _ in range(count)]:
-            sizes = zip(self.choices, self.problem.axes, strict=True)
-            indices = [trial.suggest_int(name, 0, size - 1) for name, size in sizes]
-            asked.append((trial, self.problem.design_of(indices)))
+            indices = [trial.suggest_int(name, 0, n - 1) for name, n in self.choices.items()]
+            asked.append((trial, self.problem.choices.position(indices)))
         self._compute(lambda: nullcontext(workers), sorted({design for _, design in asked}))
         for trial, design in asked:
             judged = self._design(design)
@@ -239,13 +433,17 @@ class Search:
         if used is None or self._over(design) or len(rows) < len(positions):
             return None
         labels = (named(self.problem.sweep.point(position)) for position in positions)
-        answers = tuple(DesignAnswer(label, *row) for label, row in zip(labels, rows, strict=True))
+        answers = tuple(DesignAnswer(name, *row) for name, row in zip(labels, rows, strict=True))
+        pairs = list(zip(answers, self.problem.weights, strict=True))
+        latency = sum(weight * answer.latency_s for answer, weight in pairs)
+        energy = sum(weight * answer.energy_pj for answer, weight in pairs)
+        totals = {"latency": latency, "energy": energy, "edp": latency * energy * 1e-12}
         return Design(
             number=design,
-            coordinates=self.problem.coordinates(design),
+            coordinates=self.problem.choices.point(design),
             uses=used,
             answers=answers,
-            scores=scores(answers, self.problem.weights, used),
+            scores={**totals, **used},
         )
 
     def _binds(self, design: Design) -> Iterator[str]:
@@ -254,14 +452,14 @@ class Search:
         A budget binds where the next value of a choice exceeds it.
         """
         stops: dict[str, list[str]] = {}
-        indices = self.problem.indices(design.number)
-        for i, (name, size) in enumerate(zip(self.choices, self.problem.axes, strict=True)):
+        indices = self.problem.choices.indices(design.number)
+        for i, (name, size) in enumerate(self.choices.items()):
             if indices[i] + 1 == size:
                 if size > 1:
                     yield f"{name} is at its last value"
                 continue
             above = [*indices[:i], indices[i] + 1, *indices[i + 1 :]]
-            for budget in self._over(self.problem.design_of(above)) or ():
+            for budget in self._over(self.problem.choices.position(above)) or ():
                 stops.setdefault(budget, []).append(name)
         for budget, names in stops.items():
             share = design.uses[budget] / self.problem.budgets[budget]

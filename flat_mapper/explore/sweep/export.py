@@ -37,19 +37,11 @@ PLAIN_COLUMNS = (  # the columns beside the inputs, in the order of a table
 COMPARISONS = ("<=", ">=", "!=", "=", "<", ">")
 ROWS_AT_ONCE = 1000  # of one row group of Parquet
 
+Filter = tuple[str, str, str | int | float]  # a column, an operator and a value
 ExportRows = Iterable[tuple[object, ...]]
 Write = Callable[[Sequence["Column"], ExportRows, IO[str]], int]
 
 _CONDITION = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """One condition on rows."""
-
-    column: str
-    operator: str
-    value: str | int | float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +56,7 @@ class Column:
 
 def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
     """`status=done`, `arch.GLB.depth>=4096`, ... read."""
-    found = []
+    found: list[Filter] = []
     for text in texts:
         parts = _CONDITION.fullmatch(text)
         if not parts or not parts[3]:
@@ -75,8 +67,7 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
         kept = word
         if isinstance(value, int | float):
             kept = checked(value, type(value), f"--where {parts[1]}")
-        operator = "=" if parts[2] == "==" else parts[2]
-        found.append(Filter(column=parts[1], operator=operator, value=kept))
+        found.append((parts[1], "=" if parts[2] == "==" else parts[2], kept))
     return tuple(found)
 
 
@@ -185,15 +176,14 @@ def _rows(
     """The rows that pass the filters, in the order of the sweep."""
     conditions: list[str] = []
     values: list[object] = [parameter for column in columns for parameter in column.parameters]
-    for wanted in filters:
-        column = known.get(wanted.column)
+    for name, operator, value in filters:
+        column = known.get(name)
         if column is None:
-            names = ", ".join(known)
-            hint = did_you_mean(wanted.column, known)
-            raise SpecError(expected("--where", f"a column among {names}", wanted.column, hint))
-        assert wanted.operator in COMPARISONS
-        conditions.append(f"{column.sql} {wanted.operator} ?")
-        values += [*column.parameters, wanted.value]
+            condition = f"a column among {', '.join(known)}"
+            raise SpecError(expected("--where", condition, name, did_you_mean(name, known)))
+        assert operator in COMPARISONS
+        conditions.append(f"{column.sql} {operator} ?")
+        values += [*column.parameters, value]
     chosen = ", ".join(column.sql for column in columns)
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return connection.execute(f"SELECT {chosen} FROM results{where}", values)

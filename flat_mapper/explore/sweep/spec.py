@@ -39,6 +39,7 @@ from flat_mapper.spec.yamlio import dump, is_text, load_text, read_text
 
 InputValue = str | int | float | bool
 Coordinates = Mapping[str, InputValue]  # the value of every input of one point, by its path
+SweepAxis = Mapping[str, Sequence[InputValue]]  # inputs that vary together, each with its values
 
 MAX_VALUES = 10**12  # chosen: of one range
 MAX_LISTED = 10**5  # chosen: of one geometric range, whose values are listed
@@ -59,21 +60,6 @@ _RANGE = ("from", "to", "step", "times")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweepAxis:
-    """Inputs that vary together: row i holds the i-th value of each column."""
-
-    names: tuple[str, ...]
-    columns: tuple[Sequence[InputValue], ...]
-
-    def __len__(self) -> int:
-        return len(self.columns[0])
-
-    def row(self, index: int) -> dict[str, InputValue]:
-        """The inputs at one place."""
-        return {n: column[index] for n, column in zip(self.names, self.columns, strict=True)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """The points of a sweep file, by number."""
 
@@ -85,32 +71,48 @@ class Sweep:
     description: str = ""
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """The number of values of each axis, by the names of its inputs."""
+        return {", ".join(axis): len(next(iter(axis.values()))) for axis in self.axes}
+
+    @property
     def size(self) -> int:
         """The number of points; not len(), which ends at the machine's integers."""
-        return prod(len(axis) for axis in self.axes)
+        return prod(self.sizes.values())
+
+    def indices(self, position: int) -> tuple[int, ...]:
+        """The place on each axis of one point."""
+        found = []
+        for size in reversed(self.sizes.values()):
+            position, index = divmod(position, size)
+            found.append(index)
+        return tuple(reversed(found))
+
+    def position(self, indices: Sequence[int]) -> int:
+        """The number of the point at a place on each axis."""
+        found = 0
+        for size, index in zip(self.sizes.values(), indices, strict=True):
+            found = found * size + index
+        return found
 
     def point(self, position: int) -> dict[str, InputValue]:
         """Every input of one point, in a fixed order."""
-        rows: list[dict[str, InputValue]] = []
-        for axis in reversed(self.axes):
-            position, index = divmod(position, len(axis))
-            rows.append(axis.row(index))
         found = dict(self.fixed)
-        for row in reversed(rows):
-            found |= row
+        for axis, index in zip(self.axes, self.indices(position), strict=True):
+            found |= {name: column[index] for name, column in axis.items()}
         return dict(sorted(found.items(), key=lambda item: order_of(item[0])))
+
+    @property
+    def columns(self) -> SweepAxis:
+        """Every input that the sweep sets, with all its values."""
+        found: dict[str, Sequence[InputValue]] = {n: (value,) for n, value in self.fixed.items()}
+        for axis in self.axes:
+            found |= axis
+        return found
 
     def values(self, name: str) -> tuple[InputValue, ...]:
         """All values of an input that is listed, in their order."""
-        for axis in self.axes:
-            if name in axis.names:
-                return tuple(dict.fromkeys(axis.columns[axis.names.index(name)]))
-        return (self.fixed[name],) if name in self.fixed else ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every input that the sweep sets."""
-        return (*self.fixed, *(name for axis in self.axes for name in axis.names))
+        return tuple(dict.fromkeys(self.columns.get(name, ())))
 
 
 Written = str | Path | Mapping[str, object]  # a file, its YAML text, or what that says
@@ -146,7 +148,7 @@ def sweep_of(document: object, where: str, text: str, folder: Path) -> Sweep:
     if not axes:
         condition = "at least one of grid, zip and list"
         raise SpecError(f"{inside}: expected {condition}, got {', '.join(body) or 'none'}")
-    names = [*fixed, *(name for axis in axes for name in axis.names)]
+    names = [*fixed, *(name for axis in axes for name in axis)]
     for name in dict.fromkeys(n for i, n in enumerate(names) if n in names[:i]):
         raise SpecError(f"{inside}: expected each input once, got {name!r} twice; remove one")
     _check_inputs(names, inside)
@@ -156,7 +158,7 @@ def sweep_of(document: object, where: str, text: str, folder: Path) -> Sweep:
         text=text,
         folder=folder,
         fixed={**fixed, **defaults},
-        axes=tuple(sorted(axes, key=lambda axis: min(order_of(n) for n in axis.names))),
+        axes=tuple(sorted(axes, key=lambda axis: min(map(order_of, axis)))),
         description=take(body, "description", str, inside, ""),
     )
 
@@ -212,7 +214,7 @@ def _axes(body: Section, where: str) -> list[SweepAxis]:
     return [*axes, _axis(_listed(body, where), f"{where}.list")] if "list" in body else axes
 
 
-def _listed(body: Section, where: str) -> dict[str, Sequence[InputValue]]:
+def _listed(body: Section, where: str) -> SweepAxis:
     """The inputs of points as they stand."""
     spot = f"{where}.list"
     rows = [section_of(r, f"{spot}.{i}") for i, r in enumerate(take(body, "list", list, where))]
@@ -230,13 +232,12 @@ def _listed(body: Section, where: str) -> dict[str, Sequence[InputValue]]:
     }
 
 
-def _axis(columns: Mapping[str, Sequence[InputValue]], where: str) -> SweepAxis:
+def _axis(axis: SweepAxis, where: str) -> SweepAxis:
     """The axis, where no two of its rows are the same."""
-    axis = SweepAxis(names=tuple(columns), columns=tuple(columns.values()))
-    seen: set[tuple[InputValue, ...]] = set()
-    for row in () if isinstance(axis.columns[0], range) else zip(*axis.columns, strict=True):
+    columns, seen = tuple(axis.values()), set[tuple[InputValue, ...]]()
+    for row in () if isinstance(columns[0], range) else zip(*columns, strict=True):
         if row in seen:
-            label = ", ".join(f"{n} {v}" for n, v in zip(columns, row, strict=True))
+            label = ", ".join(f"{n} {v}" for n, v in zip(axis, row, strict=True))
             raise SpecError(f"{where}: expected each value once, got {label} twice; remove one")
         seen.add(row)
     return axis
