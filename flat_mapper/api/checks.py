@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -111,6 +111,7 @@ class _Files:
         """The files that have a part of that kind."""
         return [path for path, listed in self.kinds.items() if kind in listed]
 
+    @cached_property
     def architecture(self) -> Architecture | None:
         """The one sound architecture among the files; its own faults are told beside it."""
         held = self.of_kind("architecture")
@@ -118,7 +119,7 @@ class _Files:
 
     def faults(self, kind: str, path: str) -> list[str]:
         """Faults of one part of one file."""
-        document, arch = self.documents[path], self.architecture()
+        document, arch = self.documents[path], self.architecture
         variables = arch.variables if arch else {}
         steps: dict[str, Callable[[], object]] = {
             "architecture": lambda: check_architecture(Path(path)),

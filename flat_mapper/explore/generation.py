@@ -19,10 +19,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import ClassVar
 
-from flat_mapper.api.calls import NO_BITS, Name, Source, search, with_bits
+from flat_mapper.api.calls import NO_BITS, UNCHANGED, Name, Source, search, with_bits
 from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
@@ -48,7 +47,6 @@ from flat_mapper.workload.reader import load_workload
 
 PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
 STEPS = 8  # chosen: segments to a factor of two of the cache length
-_UNCHANGED: Mapping[str, object] = MappingProxyType({})
 _HEAD = (
     *("", "steps", "cache", "latency", "energy", "off-chip"),
     *("util.", "busy", "bottleneck", "granularity"),
@@ -246,7 +244,7 @@ def generate(
     *,
     scenario: Scenario,
     scope: Scope | None = None,
-    sizes: Mapping[str, object] = _UNCHANGED,
+    sizes: Mapping[str, object] = UNCHANGED,
     bits: Mapping[str, TensorWidth] = NO_BITS,
     softmax: str = "",
     mask: str = "",
