@@ -89,16 +89,6 @@ class Inputs:
         self._workload = lru_cache(_REMEMBERED)(self._workload_of)
         self._mapspace = lru_cache(_REMEMBERED)(self._mapspace_of)
 
-    def key(self, coordinates: Coordinates) -> str:
-        """The SHA-256 of the coordinates, of what the files say, and of the versions."""
-        written = [(name, _marked(value)) for name, value in sorted(coordinates.items())]
-        return _digest([written, self.files(coordinates), self.versions])
-
-    def files(self, coordinates: Coordinates) -> dict[str, str]:
-        """The digest of each file of a point."""
-        kinds = ("arch", "ert", "problem", "mapspace")
-        return {k: self.digests[k, str(coordinates[k])] for k in kinds if k in coordinates}
-
     def fingerprint(self) -> str:
         """The SHA-256 of all that the sweep says, its files and the versions included."""
         axes = [(list(a), [repr(column) for column in a.values()]) for a in self.sweep.axes]
@@ -109,18 +99,28 @@ class Inputs:
         """The chip of a point. Raises SpecError where its attributes contradict each other."""
         return self._platform(_only(coordinates, ("arch", "ert"), ("arch.",)))
 
-    def row(self, key: str, position: int) -> PointRow:
-        """The row of a point before anybody answers it, with what is behind an answer."""
+    def row(self, position: int) -> PointRow:
+        """The row of a point before anybody answers it, with what is behind an answer.
+
+        Its key is the SHA-256 of the coordinates, of what the files say, and of the versions.
+        """
         coordinates = self.sweep.point(position)
-        files, backend = self.files(coordinates), coordinates["backend"]
+        written = [(name, _marked(value)) for name, value in sorted(coordinates.items())]
+        files = self._files(coordinates)
+        backend = coordinates["backend"]
         return PointRow(
-            key=key,
+            key=_digest([written, files, self.versions]),
             position=position,
             status="failed",
             coordinates=coordinates,
             provenance={**self.versions, "inputs": files, "backend": backend},
             reason=NOBODY,
         )
+
+    def _files(self, coordinates: Coordinates) -> dict[str, str]:
+        """The digest of each file of a point."""
+        kinds = ("arch", "ert", "problem", "mapspace")
+        return {k: self.digests[k, str(coordinates[k])] for k in kinds if k in coordinates}
 
     def task(self, row: PointRow) -> PointTask:
         """The point as values. Raises SpecError where its inputs contradict each other."""
@@ -192,7 +192,7 @@ class Inputs:
         arch, ert = str(coordinates["arch"]), str(coordinates.get("ert", ""))
         edits = _under("arch.", coordinates)
         written = [(name, _marked(value)) for name, value in edits.items()]
-        files = self.files(coordinates)
+        files = self._files(coordinates)
         return Chip(
             digest=_digest([str(self.sweep.folder), arch, ert, files, written]),
             platform=edited_platform(self.chips[arch], edits),

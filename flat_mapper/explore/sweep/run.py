@@ -82,19 +82,17 @@ class _Run:
         self.progress = SweepProgress(total=inputs.sweep.size)
         self.started = 0.0
 
-    def missing(self, positions: Iterable[int]) -> Iterator[tuple[int, str]]:
-        """Position and key of every wanted point without an answer, a window at a time."""
-        for window in batched(positions, WINDOW):
-            keys = {self.inputs.key(self.inputs.sweep.point(i)): i for i in window}
-            settled = self.store.settled(keys)
+    def missing(self, positions: Iterable[int]) -> Iterator[PointRow]:
+        """Every wanted point without an answer, a window at a time."""
+        for window in batched(map(self.inputs.row, positions), WINDOW):
+            settled = self.store.settled({row.key: row.position for row in window})
             self.progress.seen += len(settled)
-            yield from ((i, key) for key, i in keys.items() if key not in settled)
+            yield from (row for row in window if row.key not in settled)
 
-    def compute(self, missing: Iterator[tuple[int, str]], engine: Engine) -> None:
+    def compute(self, missing: Iterator[PointRow], engine: Engine) -> None:
         """Hand out the points, and store the rows as they come."""
         self.started, self.progress.workers = time.perf_counter(), engine.workers
-        for position, key in missing:
-            row = self.inputs.row(key, position)
+        for row in missing:
             try:
                 task = self.inputs.task(row)
             except (SpecError, MappingError) as error:
