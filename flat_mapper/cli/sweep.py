@@ -72,11 +72,12 @@ def export_command(arguments: argparse.Namespace) -> int:
 def _dry_run(arguments: argparse.Namespace, sweep: Sweep) -> int:
     """Say how many points there are, once everything that can be checked is."""
     Inputs(sweep)
+    axes = dict(zip(map(", ".join, sweep.axes), sweep.sizes, strict=True))
     if arguments.json:
-        say(answer_json("sweep-plan", {"points": sweep.size, "axes": sweep.sizes}))
+        say(answer_json("sweep-plan", {"points": sweep.size, "axes": axes}))
         return 0
     say(f"{sweep.size:,} points")
-    for names, count in sweep.sizes.items():
+    for names, count in axes.items():
         say(f"  {count:,} x {names}")
     return 0
 

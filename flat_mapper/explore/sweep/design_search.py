@@ -311,7 +311,7 @@ class Search:
 
     def __init__(self, problem: Problem, inputs: Inputs, store: Store, watch: Watch) -> None:
         self.problem, self.inputs, self.store, self.watch = problem, inputs, store, watch
-        self.choices = problem.choices.sizes
+        self.choices = [", ".join(axis) for axis in problem.choices.axes]
         self._uses = lru_cache(REMEMBERED)(self._uses_of)
 
     def answer(self, engine: Open, method: str, trials: int, seed: int) -> DesignFront:
@@ -362,7 +362,8 @@ class Search:
         """Ask for some designs, compute what is affordable of them, and tell their scores."""
         asked = []
         for trial in [study.ask() for _ in range(count)]:
-            indices = [trial.suggest_int(name, 0, n - 1) for name, n in self.choices.items()]
+            sizes = zip(self.choices, self.problem.choices.sizes, strict=True)
+            indices = [trial.suggest_int(name, 0, size - 1) for name, size in sizes]
             asked.append((trial, self.problem.choices.position(indices)))
         self._compute(lambda: nullcontext(workers), sorted({design for _, design in asked}))
         for trial, design in asked:
@@ -453,7 +454,9 @@ class Search:
         """
         stops: dict[str, list[str]] = {}
         indices = self.problem.choices.indices(design.number)
-        for i, (name, size) in enumerate(self.choices.items()):
+        for i, (name, size) in enumerate(
+            zip(self.choices, self.problem.choices.sizes, strict=True)
+        ):
             if indices[i] + 1 == size:
                 if size > 1:
                     yield f"{name} is at its last value"

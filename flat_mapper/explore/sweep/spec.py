@@ -71,19 +71,19 @@ class Sweep:
     description: str = ""
 
     @property
-    def sizes(self) -> dict[str, int]:
-        """The number of values of each axis, by the names of its inputs."""
-        return {", ".join(axis): len(next(iter(axis.values()))) for axis in self.axes}
+    def sizes(self) -> list[int]:
+        """The number of values of each axis."""
+        return [len(next(iter(axis.values()))) for axis in self.axes]
 
     @property
     def size(self) -> int:
         """The number of points; not len(), which ends at the machine's integers."""
-        return prod(self.sizes.values())
+        return prod(self.sizes)
 
     def indices(self, position: int) -> tuple[int, ...]:
         """The place on each axis of one point."""
         found = []
-        for size in reversed(self.sizes.values()):
+        for size in reversed(self.sizes):
             position, index = divmod(position, size)
             found.append(index)
         return tuple(reversed(found))
@@ -91,7 +91,7 @@ class Sweep:
     def position(self, indices: Sequence[int]) -> int:
         """The number of the point at a place on each axis."""
         found = 0
-        for size, index in zip(self.sizes.values(), indices, strict=True):
+        for size, index in zip(self.sizes, indices, strict=True):
             found = found * size + index
         return found
 
