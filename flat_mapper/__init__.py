@@ -31,10 +31,9 @@ TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from flat_mapper.api.calls import compare, evaluate, load_problem, search
-    from flat_mapper.api.checks import check
+    from flat_mapper.api.checks import check, why_not
     from flat_mapper.api.execution import crosscheck, execute
     from flat_mapper.api.files import load, lower, save
-    from flat_mapper.api.grouping import why_not
     from flat_mapper.api.one_einsum import model
     from flat_mapper.arch.reader import load_architecture, load_platform
     from flat_mapper.base.errors import (
@@ -62,10 +61,9 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "api.calls": "compare evaluate load_problem search",
-    "api.checks": "check",
+    "api.checks": "check why_not",
     "api.execution": "crosscheck execute",
     "api.files": "load lower save",
-    "api.grouping": "why_not",
     "api.one_einsum": "model",
     "arch.reader": "load_architecture load_platform",
     "base.errors": "BackendError FlatMapperError MappingError NothingFeasible SpecError",

@@ -7,14 +7,15 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
-from flat_mapper.explore.sweep.engines import Here, local_workers
-from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.engines import Engine, local_workers
+from flat_mapper.explore.sweep.inputs import Inputs, PointTask
 from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import PointRow, Store
-from flat_mapper.explore.sweep.work import Batch, Prices, answered
+from flat_mapper.explore.sweep.work import answered
 
 _TOP = """
 variables: {version: 0.4, technology: "22nm", global_cycle_seconds: 1e-9, dram_words: 4}
@@ -61,56 +62,46 @@ def written(folder: Path, **changed: str) -> Path:
     return folder / "sweep.yaml"
 
 
-def quick(batch: Batch, prices: Prices) -> list[PointRow]:
-    """A row for every task, without a search."""
-    return [
-        PointRow(
-            key=task.key,
-            position=task.position,
-            status="infeasible",
-            coordinates=task.coordinates,
-            provenance=task.provenance,
-            reason=f"{task.workload.rank_sizes}",
-        )
-        for task in batch.tasks
-    ]
+def quick(task: PointTask) -> PointRow:
+    """A row for a task, without a search."""
+    return replace(task.row, status="infeasible", reason=f"{task.workload.rank_sizes}")
 
 
 PIPE = "TEST_SWEEP_PIPE"  # environment variable: a named pipe, where a worker says that it waits
-_given: list[Batch] = []  # of this process
+_given: list[PointTask] = []  # of this process
 
 
-def held(batch: Batch, prices: Prices) -> list[PointRow]:
-    """The rows of `answered`; at its third batch a process with a pipe says so, and waits for ever.
+def held(task: PointTask) -> PointRow:
+    """The row of `answered`; at its third point a process with a pipe says so, and waits for ever.
 
-    By then rows of its first one are stored, as two batches a worker are under way at most.
+    By then rows of its first one are stored, as two points a worker are under way at most.
     """
-    _given.append(batch)
+    _given.append(task)
     if len(_given) == 3 and PIPE in os.environ:
         with open(os.environ[PIPE], "wb", buffering=0) as pipe:  # noqa: PTH123
             pipe.write(b"x")
             while True:
                 signal.pause()
-    return answered(batch, prices)
+    return answered(task)
 
 
 def wait_for(pipe: Path, workers: int = 1) -> None:
-    """Wait until so many workers wait at their third batch."""
+    """Wait until so many workers wait at their third point."""
     with pipe.open("rb", buffering=0) as said:
         for _ in range(workers):
             assert said.read(1) == b"x"
 
 
 def counted(
-    sweep: Path, results: Path, answer: Callable[[Batch, Prices], list[PointRow]] = quick
+    sweep: Path, results: Path, answer: Callable[[PointTask], PointRow] = quick
 ) -> SweepProgress:
     with Store(results) as store:
         inputs = Inputs(load_sweep(sweep))
-        return run_sweep(inputs, store, lambda: nullcontext(Here(answer)), lambda _: None)
+        return run_sweep(inputs, store, lambda: nullcontext(Engine(answer)), lambda _: None)
 
 
 def run_on_processes(
-    sweep: Path, results: Path, answer: Callable[[Batch, Prices], list[PointRow]], watch: Watch
+    sweep: Path, results: Path, answer: Callable[[PointTask], PointRow], watch: Watch
 ) -> None:
     """A sweep on two processes of its own."""
     with Store(results) as store:

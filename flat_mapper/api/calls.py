@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
-from flat_mapper.api.prices import energies, known_energies, searched_energies
+from flat_mapper.api.prices import energies, known_energies
 from flat_mapper.arch.document import variables_of
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
@@ -88,27 +88,19 @@ def load_problem(
           `tensor_bits`.
     """
     asked = _asked(seq, lengths, phase)
-    if isinstance(source, Workload | Mapping):
-        one = asked if isinstance(asked, Lengths) else None
-        only = {"scope": scope, "phase": phase, "softmax": softmax, "mask": mask, "layers": layers}
-        only |= {"lengths": "list" if asked is not one else ""}
-        for word in (w for w, value in only.items() if value):  # a value is not read again
-            got = f"a {type(source).__name__}"
-            raise SpecError(expected(word, "a problem by name, file or text", got))
-        found = source if isinstance(source, Workload) else _in_memory(source)
-        found = problem_yaml.set_ranks(found, sizes)
-        return with_bits(_at_lengths(found, one), bits)
-    path = source if is_text(source) else catalog.resolve("problems", source)
-    found = problem_yaml.load_workload(
-        *(path, scope),
-        sizes=sizes,
-        lengths=asked,
-        phase=phase,
-        softmax=softmax,
-        mask=mask,
-        layers=layers,
-    )
-    return with_bits(found, bits)
+    words = {"phase": phase, "softmax": softmax, "mask": mask, "layers": layers}
+    if not isinstance(source, Workload | Mapping):
+        path = source if is_text(source) else catalog.resolve("problems", source)
+        found = problem_yaml.load_workload(path, scope, sizes=sizes, lengths=asked, **words)
+        return with_bits(found, bits)
+    one = asked if isinstance(asked, Lengths) else None
+    only = {"scope": scope, **words, "lengths": "list" if asked is not one else ""}
+    for word in (w for w, value in only.items() if value):  # a value is not read again
+        got = f"a {type(source).__name__}"
+        raise SpecError(expected(word, "a problem by name, file or text", got))
+    found = source if isinstance(source, Workload) else _in_memory(source)
+    found = problem_yaml.set_ranks(found, sizes)
+    return with_bits(_at_lengths(found, one), bits)
 
 
 def _asked(
@@ -216,7 +208,9 @@ def compare(
     cascade = load_problem(workload, scope, seq=seq)
     fit = fitted(load_platform(platform), cascade.each_kind[0])
     chip = fit.platform
-    table, art, goal, said = searched_energies(chip, ert, objective_of(objective))
+    goal = objective_of(objective)
+    table, art, said = known_energies(chip, ert, goal)
+    goal = "latency" if said else goal
     spaces = [mapspace_of(m, cascade, chip, schedule) for m in mapspaces]
     names = [space.name for space in spaces]
     if not names or len(set(names)) < len(names):
@@ -302,16 +296,14 @@ def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchR
     """A found mapping priced by another backend."""
     if backend == mapped.result.backend:
         return mapped
-    if mapped.layers:
-        kinds = [again(part, ert, backend) for part in mapped.layers]
-        refused = next((kind for kind in kinds if isinstance(kind, Infeasible)), None)
-        answers = [kind for kind in kinds if isinstance(kind, SearchResult)]
-        return together(mapped.workload, answers) if refused is None else refused
-    table, art = energies(mapped.platform, ert)
-    result = get_backend(backend).evaluate(mapped.workload, mapped.platform, mapped.mapping, table)
-    if not isinstance(result, Result):
-        return result
-    return replace(mapped, result=sourced(result, mapped.platform, table, art))
+    answers = []
+    for part in mapped.layers or (mapped,):
+        table, art = energies(part.platform, ert)
+        found = get_backend(backend).evaluate(part.workload, part.platform, part.mapping, table)
+        if not isinstance(found, Result):
+            return found
+        answers.append(replace(part, result=sourced(found, part.platform, table, art)))
+    return together(mapped.workload, answers)
 
 
 def objective_of(word: str) -> Objective:

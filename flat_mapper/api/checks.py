@@ -1,29 +1,49 @@
-"""Everything that is wrong with files of any kind, found at once."""
+"""Before a search: everything that is wrong with files, what `map` would make of them; groups."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
+from typing import ClassVar
 
-from flat_mapper.api import dry_run
-from flat_mapper.api.calls import Name
-from flat_mapper.api.dry_run import Understood
-from flat_mapper.arch.reader import check_architecture, load_architecture
-from flat_mapper.arch.values import Architecture
-from flat_mapper.base.errors import Faults, FlatMapperError, SpecError, expected
+from flat_mapper.api.calls import Name, Source, load_problem, mapspace_of
+from flat_mapper.api.prices import energies
+from flat_mapper.arch.reader import check_architecture, load_architecture, load_platform
+from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.arch.words import fitted
+from flat_mapper.base.errors import BackendError, Faults, SpecError, UnpricedError, expected
 from flat_mapper.base.table import Printed
-from flat_mapper.energy.tables import ert_of, load_art
+from flat_mapper.energy.tables import Art, Ert, ert_of, load_art
+from flat_mapper.mapper.solve.alternatives import space_size
+from flat_mapper.mapping.arch_rules import binding_notes, check_hierarchy, with_arch_rules
 from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
+from flat_mapper.mapping.order import execution_order
+from flat_mapper.mapping.partitions import refusal, unshared
+from flat_mapper.mapping.space_reader import absent_parts, check_mapspace, load_mapspace
+from flat_mapper.reports import understood
+from flat_mapper.reports.text import left_out_text
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.timeloop.mapping_reader import read_mapping
+from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import check_problem
 from flat_mapper.workload.timeloop import problem_faults, read_problem
 
 _PARTS = ("problem", "architecture", "mapspace", "fused_mapping", "mapping", "ERT", "ART")
+_MAPSPACE = "flat"  # that of `map` where none is named
+
+_Chip = tuple[Platform, Ert | None, Art | None]  # no prices where nothing that gives them is there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Understood:
+    """Meaning of some inputs, for people and for machines."""
+
+    text: str
+    document: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -48,10 +68,6 @@ class Checked(Printed):
         return f"{head}\n{self.understood.text}\n" if self.understood else head
 
 
-def _document(path: str) -> Section:
-    return section_of(load_document(path), path)
-
-
 def check(*files: Name) -> list[Checked]:
     """Everything that is wrong with files, or what was understood: an item each, to be printed.
 
@@ -62,78 +78,159 @@ def check(*files: Name) -> list[Checked]:
     taken as far as a search would begin, in the mapspaces among the files, or in `map`'s default.
     """
     faults = {str(file): Faults() for file in files}
-    documents = {path: faults[path].attempt(partial(_document, path)) for path in faults}
+    read = {path: lines.attempt(partial(_document, path)) for path, lines in faults.items()}
+    known = _Files({path: document for path, document in read.items() if document is not None})
     found = []
-    read = {path: document for path, document in documents.items() if document is not None}
-    kinds_of = {path: _kinds(document) for path, document in read.items()}
-    for path, document in documents.items():
-        kinds = kinds_of.get(path, ())
-        lines = Faults(faults[path])
+    for path, lines in faults.items():
+        kinds = known.kinds.get(path, ())
         for kind in kinds:
-            lines += _faults(kind, path, read)
-        if document is not None and not kinds:
-            lines.append(_unknown(path, document))
-        said = None if lines else _understood(path, kinds_of, lines)
-        kind = " and ".join(dict.fromkeys(kinds)) or "unreadable"
+            lines += known.faults(kind, path)
+        if path in known.kinds and not kinds:
+            lines.append(_unknown(path, known.documents[path]))
+        said = None if lines or len(kinds) != 1 else lines.attempt(known.understood, kinds[0], path)
+        name = " and ".join(dict.fromkeys(kinds)) or "unreadable"
         listed = tuple(dict.fromkeys(lines))
-        found.append(Checked(path=path, kind=kind, faults=listed, understood=said))
-    return found + _together(kinds_of, found)
-
-
-Kinds = Mapping[str, tuple[str, ...]]
-
-
-def _of_kind(kinds: Kinds, kind: str) -> list[str]:
-    return [path for path, listed in kinds.items() if kind in listed]
-
-
-def _table(kinds: Kinds) -> str | None:
-    """The table of energies among the files."""
-    return next(iter(_of_kind(kinds, "ERT")), None)
-
-
-def _understood(path: str, kinds: Kinds, lines: Faults) -> Understood | None:
-    """Words of a sound file; faults that only `map` finds are noted.
-
-    Files beside a Timeloop mapping are those of `model`, which prices one nest as it stands.
-    """
-    if _of_kind(kinds, "Timeloop mapping") or len(kinds[path]) != 1:
-        return None
-    (kind,) = kinds[path]
-    if kind == "architecture":
-        chip = lines.attempt(dry_run.read_chip, path, _table(kinds))
-        return dry_run.chip_understood(chip) if chip else None
-    if kind in ("problem", "Timeloop problem"):
-        return lines.attempt(dry_run.problem_understood, path)
-    return lines.attempt(dry_run.mapspace_understood, path) if kind == "mapspace" else None
-
-
-def _together(kinds: Kinds, found: Sequence[Checked]) -> list[Checked]:
-    """Every sound problem on every sound architecture, in every mapspace among the files."""
+        found.append(Checked(path=path, kind=name, faults=listed, understood=said))
     sound = {c.path for c in found if not c.faults and c.understood}
-    problems = [*_of_kind(kinds, "problem"), *_of_kind(kinds, "Timeloop problem")]
-    spaces = _of_kind(kinds, "mapspace") or [dry_run.MAPSPACE]
-    checked = []
-    for arch in _of_kind(kinds, "architecture"):
-        pairs = [(p, s) for p in problems for s in spaces]
-        for problem, space in pairs if arch in sound else ():
-            if problem not in sound or (space in kinds and space not in sound):
-                continue
-            lines = Faults()
-            chip = dry_run.read_chip(arch, _table(kinds))
-            said = lines.attempt(dry_run.together, chip, problem, space)
-            named = f"{problem} on {arch} in {space}"
-            checked.append(Checked(path=named, kind="map", faults=tuple(lines), understood=said))
-    return checked
+    return [*found, *known.together(sound)]
+
+
+def _document(path: str) -> Section:
+    return section_of(load_document(path), path)
+
+
+class _Files:
+    """The files that can be read, of which some are about each other."""
+
+    def __init__(self, documents: Mapping[str, Section]) -> None:
+        self.documents = documents
+        self.kinds = {path: _kinds(document) for path, document in documents.items()}
+        self.table = next(iter(self.of_kind("ERT")), None)  # of energies
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The files that have a part of that kind."""
+        return [path for path, listed in self.kinds.items() if kind in listed]
+
+    @cached_property
+    def architecture(self) -> Architecture | None:
+        """The one sound architecture among the files; its own faults are told beside it."""
+        held = self.of_kind("architecture")
+        return Faults().attempt(load_architecture, Path(held[0])) if len(held) == 1 else None
+
+    def faults(self, kind: str, path: str) -> list[str]:
+        """Faults of one part of one file."""
+        document, arch = self.documents[path], self.architecture
+        variables = arch.variables if arch else {}
+        steps: dict[str, Callable[[], object]] = {
+            "architecture": lambda: check_architecture(Path(path)),
+            "problem": lambda: check_problem(Path(path)),
+            "mapspace": lambda: check_mapspace(Path(path)),
+            "fused_mapping": lambda: read_checked_record(Path(path)),
+            "Timeloop problem": lambda: problem_faults(document, path, variables),
+            "Timeloop mapping": lambda: self._check_mapping(path, arch),
+            "ERT": lambda: ert_of(document, path),
+            "ART": lambda: load_art(path),
+        }
+        lines = Faults()
+        found = lines.attempt(steps[kind])
+        return [*lines, *found] if isinstance(found, list) else lines
+
+    def _check_mapping(self, path: str, arch: Architecture | None) -> None:
+        """A Timeloop mapping against the architecture and the problem among the files."""
+        held = [*self.of_kind("problem"), *self.of_kind("Timeloop problem")]
+        workload = None
+        if arch is not None and len(held) == 1:  # its own faults are told beside it
+            document = self.documents[held[0]]
+            workload = Faults().attempt(read_problem, document, held[0], arch.variables)
+        if arch is None or workload is None:
+            missing = "architecture" if arch is None else "problem"
+            change = f"check it together with a sound {missing}"
+            raise SpecError(expected(path, "a mapping of a known nest", f"no {missing}", change))
+        einsum = workload.einsums[0]
+        mapping = read_mapping(self.documents[path], arch, einsum, path, workload.rank_sizes)
+        check_mapping(workload, arch, mapping)
+
+    def understood(self, kind: str, path: str) -> Understood | None:
+        """What a sound file of one kind says; faults that only `map` finds are raised.
+
+        Files beside a Timeloop mapping are those of `model`, which prices one nest as it stands.
+        """
+        if self.of_kind("Timeloop mapping"):
+            return None
+        if kind == "architecture":
+            chip = self._chip(path)
+            return Understood(
+                text=understood.platform_text(*chip), document=understood.platform_document(*chip)
+            )
+        if kind == "mapspace":
+            space = load_mapspace(Path(path))
+            return Understood(
+                text=understood.mapspace_text(space), document=understood.mapspace_document(space)
+            )
+        if kind not in ("problem", "Timeloop problem"):
+            return None
+        workload = load_problem(Path(path))
+        lines = [understood.workload_text(workload), left_out_text(workload)]
+        return Understood(
+            text="\n".join(line for line in lines if line),
+            document=understood.workload_document(workload),
+        )
+
+    def _chip(self, path: str) -> _Chip:
+        """The chip of a file, as `map` would take it.
+
+        raises: SpecError for a hierarchy that cannot be searched, or a component without a price.
+        """
+        platform = load_platform(Path(path))
+        for arch in platform.paths:
+            check_hierarchy(arch)
+        try:
+            return platform, *energies(platform, self.table)
+        except (BackendError, UnpricedError):
+            return platform, None, None
+
+    def together(self, sound: set[str]) -> Iterator[Checked]:
+        """Every sound problem on every sound architecture, in every mapspace among the files."""
+        problems = [*self.of_kind("problem"), *self.of_kind("Timeloop problem")]
+        for arch in (path for path in self.of_kind("architecture") if path in sound):
+            chip = self._chip(arch)
+            for problem in (p for p in problems if p in sound):
+                for space in self.of_kind("mapspace") or [_MAPSPACE]:
+                    if space in self.kinds and space not in sound:
+                        continue
+                    lines = Faults()
+                    said = lines.attempt(_together, chip, problem, space)
+                    name, faults = f"{problem} on {arch} in {space}", tuple(lines)
+                    yield Checked(path=name, kind="map", faults=faults, understood=said)
+
+
+def _together(chip: _Chip, problem: str, mapspace: str) -> Understood:
+    """A problem on a chip in a mapspace, up to where a search would begin.
+
+    mapspace: a file, or a shipped name.
+    raises:   SpecError with the words of `map`.
+    """
+    platform, ert, _ = chip
+    workload = load_problem(Path(problem))
+    fit = fitted(platform, workload)
+    space = mapspace_of(mapspace, workload, fit.platform)
+    ruled = with_arch_rules(space, fit.platform, workload)  # bounds are made of prices
+    size = space_size(workload, fit.platform, ruled, ert) if ert else None
+    notes = [*fit.notes, *absent_parts(space, workload), *binding_notes(fit.platform, workload)]
+    document = understood.mapspace_document(space, size)
+    document |= {"workload": workload.name, "arch": platform.name, "notes": notes}
+    text = "\n".join([understood.mapspace_text(space, size), *notes])
+    return Understood(text=text, document=document)
 
 
 def _kinds(document: Section) -> tuple[str, ...]:
     """Kinds of a document, by its keys; a table of energies in the short form has none."""
-    kinds = tuple(key for key in _PARTS if key in document)
     problem = document.get("problem")
-    if isinstance(problem, Mapping) and "shape" in problem:
-        kinds = tuple("Timeloop problem" if kind == "problem" else kind for kind in kinds)
-    kinds = tuple("Timeloop mapping" if kind == "mapping" else kind for kind in kinds)
+    of_timeloop = isinstance(problem, Mapping) and "shape" in problem
+    names = {"mapping": "Timeloop mapping"} | (
+        {"problem": "Timeloop problem"} if of_timeloop else {}
+    )
+    kinds = tuple(names.get(key, key) for key in _PARTS if key in document)
     if not kinds and document and all(_is_energies(value) for value in document.values()):
         return ("ERT",)
     return kinds
@@ -152,58 +249,45 @@ def _unknown(path: str, document: Section) -> str:
     return expected(path, condition, ", ".join(keys) or "none", hint)
 
 
-def _faults(kind: str, path: str, documents: Mapping[str, Section]) -> list[str]:
-    """Faults of one part of one file."""
-    document = documents[path]
-    if kind == "architecture":
-        return check_architecture(Path(path))
-    if kind == "problem":
-        return check_problem(Path(path))
-    if kind == "mapspace":
-        from flat_mapper.mapping.space_reader import check_mapspace
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Fusible(Printed):
+    """A verdict on some Einsums as one group; true where they may be one."""
 
-        return check_mapspace(Path(path))
-    if kind == "Timeloop problem":
-        architecture = _architecture(documents)
-        return problem_faults(document, path, architecture.variables if architecture else {})
-    steps: dict[str, Callable[[], object]] = {
-        "fused_mapping": lambda: read_checked_record(Path(path)),
-        "ERT": lambda: ert_of(document, path),
-        "ART": lambda: load_art(path),
-        "Timeloop mapping": lambda: _check_mapping(path, documents),
-    }
-    lines = Faults()
-    lines.attempt(steps[kind])
-    return lines
+    kind: ClassVar = "why-not"  # of answers as JSON
+    einsums: tuple[str, ...]
+    reason: str  # why they may not; empty where they may
+    shared: tuple[str, ...] = ()  # ranks over which they may share loops
+    unshared: Mapping[str, str] = field(default_factory=dict)  # by every other rank, why not
 
+    def __bool__(self) -> bool:
+        return not self.reason
 
-def _check_mapping(path: str, documents: Mapping[str, Section]) -> None:
-    """A Timeloop mapping against the architecture and the problem among the files."""
-    arch, workload = _architecture(documents), _problem(documents)
-    if arch is None or workload is None:
-        missing = "architecture" if arch is None else "problem"
-        change = f"check it together with a sound {missing}"
-        raise SpecError(expected(path, "a mapping of a known nest", f"no {missing}", change))
-    einsum = workload.einsums[0]
-    mapping = read_mapping(documents[path], arch, einsum, path, workload.rank_sizes)
-    check_mapping(workload, arch, mapping)
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper why-not --json`."""
+        said = {"einsums": list(self.einsums), "legal": not self.reason, "reason": self.reason}
+        return {**said, "shared": list(self.shared), "unshared": dict(self.unshared)}
+
+    def __str__(self) -> str:
+        if self.reason:
+            return f"no group: {self.reason}"
+        ranks = ", ".join(self.shared) or "none, one tile holds all"
+        lines = [f"may be a group; shared loops over: {ranks}"]
+        return "\n".join([*lines, *(f"  not over {r}: {why}" for r, why in self.unshared.items())])
 
 
-def _architecture(documents: Mapping[str, Section]) -> Architecture | None:
-    """The one sound architecture among the files."""
-    held = [path for path, document in documents.items() if "architecture" in document]
-    try:
-        return load_architecture(Path(held[0])) if len(held) == 1 else None
-    except FlatMapperError:
-        return None  # its own faults are listed under its own file
-
-
-def _problem(documents: Mapping[str, Section]) -> Workload | None:
-    """The one sound Timeloop problem among the files."""
-    held = [path for path, document in documents.items() if "problem" in document]
-    arch = _architecture(documents)
-    try:
-        variables = arch.variables if arch else {}
-        return read_problem(documents[held[0]], held[0], variables) if len(held) == 1 else None
-    except FlatMapperError:
-        return None  # its own faults are listed under its own file
+def why_not(
+    einsums: Sequence[str],
+    problem: Workload | Source,
+    *,
+    seq: int | None = None,
+    scope: Scope | None = None,
+) -> Fusible:
+    """The verdict on Einsums or operators as one group: why not, or the loops that it shares."""
+    workload = load_problem(problem, scope, seq=seq)
+    members = (m for name in einsums for m in workload.operators.get(name, (name,)))
+    asked = {workload.einsum(member).name for member in members}
+    names = tuple(n for n in execution_order(workload) if n in asked)
+    if len(names) > 1 and (reason := refusal(workload, names)):
+        return Fusible(einsums=names, reason=reason)
+    shared, barred = workload.shareable_ranks(names), unshared(workload, names)
+    return Fusible(einsums=names, reason="", shared=tuple(shared), unshared=barred)

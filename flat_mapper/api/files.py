@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from flat_mapper.api.calls import Name, Recorded, Source, evaluate
 from flat_mapper.arch.values import Platform
@@ -75,14 +75,6 @@ class Saveable(Protocol):
         """Its JSON."""
 
 
-@runtime_checkable
-class Filed(Protocol):
-    """An answer that says itself which files it is."""
-
-    def files(self) -> dict[str, bytes]:
-        """Contents by name, `result.json` among them."""
-
-
 def save(answer: Saveable, folder: Name, *, force: bool = False) -> list[str]:
     """The files of an answer in a folder, as `-o` writes them, all or none; their names.
 
@@ -94,7 +86,7 @@ def save(answer: Saveable, folder: Name, *, force: bool = False) -> list[str]:
         files = comparison_files(answer)
     elif isinstance(answer, Evaluation | SearchResult):
         files = mapping_files(answer)
-    elif isinstance(answer, Filed):
+    elif hasattr(answer, "files"):
         files = answer.files()
     else:
         files = {RESULT: f"{answer_json(answer.kind, answer.to_dict())}\n".encode()}

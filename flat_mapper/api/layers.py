@@ -94,21 +94,16 @@ def search_results(
 def together(workload: Workload, kinds: list[SearchResult]) -> SearchResult:
     """The answer for all kinds of layers; of energy-delay products it says how good the sum is."""
     whole = joined(workload, kinds)
-    said = reread_note(workload)
-    whole = replace(whole, result=noted(whole.result, [said])) if said else whole
+    notes = [said] if (said := reread_note(workload)) else []
     gap = edp_gap([kind.result for kind in kinds]) if whole.objective == "edp" else 0.0
-    if not gap:
-        return whole
-    note = (
-        f"each {'length' if workload.sequences else 'kind of layers'} has the mapping of its own "
-        "least edp: no choice of mappings for all of them together is better by more than "
-        f"{units.percent(gap, 3)}"
-    )
-    return replace(
-        whole,
-        result=noted(whole.result, [note]),
-        certificate=replace(whole.certificate, optimal=False),
-    )
+    if gap:
+        notes.append(
+            f"each {'length' if workload.sequences else 'kind of layers'} has the mapping of its "
+            "own least edp: no choice of mappings for all of them together is better by more than "
+            f"{units.percent(gap, 3)}"
+        )
+        whole = replace(whole, certificate=replace(whole.certificate, optimal=False))
+    return replace(whole, result=noted(whole.result, notes))
 
 
 def edp_gap(results: list[Result]) -> float:

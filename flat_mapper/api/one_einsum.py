@@ -51,25 +51,23 @@ def model(
         files = (files,)
     if not files:
         raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
-    names: Sequence[Name] = () if isinstance(files, Mapping) else files
-    documents = [section_of(load_document(path, data), str(path)) for path in names]
     if isinstance(files, Mapping):
-        names, documents = (IN_MEMORY,), [document_of(files)]
-    holders = {key: _holder(documents, names, key) for key in ("architecture", "problem")}
-    mapped = _holder(documents, names, "mapping")
-    if isinstance(files, Mapping):
-        arch = architecture_of(documents[0], IN_MEMORY)
+        documents = [(IN_MEMORY, document_of(files))]
     else:
-        arch = load_architecture(*(Path(name) for name in names), data=data)
-    where, document = holders["problem"]
+        documents = [(str(f), section_of(load_document(f, data), str(f))) for f in files]
+    held = {key: _holder(documents, key) for key in ("architecture", "problem", "mapping")}
+    if isinstance(files, Mapping):
+        arch = architecture_of(documents[0][1], IN_MEMORY)
+    else:
+        arch = load_architecture(*(Path(name) for name in files), data=data)
+    where, document = held["problem"]
     workload = read_problem(document, where, arch.variables)
     einsum = workload.einsums[0]
-    where, document = mapped
+    where, document = held["mapping"]
     mapping = read_mapping(document, arch, einsum, where, workload.rank_sizes)
     check_mapping(workload, arch, mapping)
-    given = [(f, d) for f, d in zip(names, documents, strict=True) if "ERT" in d]
-    if ert is None and given:
-        ert = ert_of(given[0][1], str(given[0][0]))
+    if ert is None:
+        ert = next((ert_of(said, file) for file, said in documents if "ERT" in said), None)
     table, _ = energies(arch, ert)
     apart = hands_nothing_on(document, arch, einsum, where)
     chip = read_alone(document, arch, einsum, where)
@@ -106,10 +104,10 @@ def _by_timeloop(found: ModelResult, table: Ert) -> ModelResult:
     return replace(found, stats=stats)
 
 
-def _holder(documents: Sequence[Section], files: Sequence[Name], key: str) -> tuple[str, Section]:
+def _holder(documents: Sequence[tuple[str, Section]], key: str) -> tuple[str, Section]:
     """The one file that has a top-level key."""
-    found = [(str(f), d) for f, d in zip(files, documents, strict=True) if d.get(key)]
+    found = [(file, document) for file, document in documents if document.get(key)]
     if len(found) == 1:
         return found[0]
-    got = " and ".join(f for f, _ in found) or f"none in {', '.join(str(f) for f in files)}"
+    got = " and ".join(f for f, _ in found) or f"none in {', '.join(f for f, _ in documents)}"
     raise SpecError(f"model: expected one file with the key {key!r}, got {got}")

@@ -7,7 +7,6 @@ from pathlib import Path
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import UnpricedError
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
-from flat_mapper.mapper.group.objective import Objective
 
 
 def energies(
@@ -31,27 +30,17 @@ def energies(
 
 
 def known_energies(
-    platform: Platform, ert: str | Path | Ert | None
+    platform: Platform, ert: str | Path | Ert | None, objective: str = ""
 ) -> tuple[Ert, Art | None, tuple[str, ...]]:
-    """The energies of a platform, none where nothing says them, and what is to be said of it."""
+    """The energies of a platform, none where nothing says them, and what is to be said of it.
+
+    objective: of a search, which then goes for latency alone.
+    raises:    UnpricedError where nothing says what a component costs, and energy was asked for.
+    """
     try:
         return *energies(platform, ert), ()
     except UnpricedError as error:
-        return unpriced(platform), None, (f"energies unknown, times alone: {error}",)
-
-
-def searched_energies(
-    platform: Platform, ert: str | Path | Ert | None, objective: Objective
-) -> tuple[Ert, Art | None, Objective, tuple[str, ...]]:
-    """The energies that a search has, what it minimises with them, and what is to be said.
-
-    raises: UnpricedError where nothing says what a component costs, and energy was asked for.
-    """
-    try:
-        table, art = energies(platform, ert)
-    except UnpricedError as error:
         if objective == "energy":
             raise
-        note = f"energies unknown, searched for latency alone: {error}"
-        return unpriced(platform), None, "latency", (note,)
-    return table, art, objective, ()
+        instead = "searched for latency alone" if objective else "times alone"
+        return unpriced(platform), None, (f"energies unknown, {instead}: {error}",)

@@ -120,7 +120,7 @@ def evaluate_command(arguments: argparse.Namespace) -> int:
 
 def why_not_command(arguments: argparse.Namespace) -> int:
     """True if some Einsums may share loops; exit code 1 with the reason where they may not."""
-    from flat_mapper.api.grouping import why_not
+    from flat_mapper.api.checks import why_not
 
     found = why_not(arguments.einsums, workload_of(arguments))
     say(answer_json(found.kind, found.to_dict()) if arguments.json else found)

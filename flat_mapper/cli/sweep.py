@@ -10,8 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.terminal import say
-from flat_mapper.explore.sweep.design_search import Search
-from flat_mapper.explore.sweep.designs import load_design_problem
+from flat_mapper.explore.sweep.design_search import METHODS, Search, load_design_problem
 from flat_mapper.explore.sweep.engines import Engine, cluster_workers, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
@@ -73,7 +72,7 @@ def export_command(arguments: argparse.Namespace) -> int:
 def _dry_run(arguments: argparse.Namespace, sweep: Sweep) -> int:
     """Say how many points there are, once everything that can be checked is."""
     Inputs(sweep)
-    axes = {", ".join(axis.names): len(axis) for axis in sweep.axes}
+    axes = dict(zip(map(", ".join, sweep.axes), sweep.sizes, strict=True))
     if arguments.json:
         say(answer_json("sweep-plan", {"points": sweep.size, "axes": axes}))
         return 0
@@ -197,9 +196,6 @@ def _duration(seconds: float) -> str:
     return f"{days:,} days {clock}" if days else clock
 
 
-METHODS = ("grid", "optuna")
-
-
 def optimize_command(arguments: argparse.Namespace) -> int:
     """The Pareto set of architectures for a mix of workloads."""
     problem = load_design_problem(arguments.problem)
@@ -212,8 +208,8 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     seed = checked(scalar(arguments.seed), int, "--seed", above=-1)
     inputs = Inputs(problem.sweep)
     if arguments.dry_run:
-        told = {"designs": problem.designs, "points": problem.sweep.size}
-        line = f"{problem.designs:,} designs, {problem.sweep.size:,} points"
+        told = {"designs": problem.choices.size, "points": problem.sweep.size}
+        line = f"{problem.choices.size:,} designs, {problem.sweep.size:,} points"
         say(answer_json("optimize-plan", told) if arguments.json else line)
         return 0
     if not arguments.output:
@@ -225,10 +221,7 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     with Store(arguments.output) as store, watching(arguments.json) as watch:
         search = Search(problem, inputs, store, watch)
         with resumable(store, arguments.output):
-            if method == "grid":
-                found = search.exhaustive(lambda: engine_of(arguments, workers))
-            else:
-                found = search.optuna(lambda: engine_of(arguments, workers), trials, seed)
+            found = search.answer(lambda: engine_of(arguments, workers), method, trials, seed)
         code = code_of(store.counts())
     say(answer_json("optimize", found.to_dict()) if arguments.json else found)
     return code if found.front or code else 1

@@ -14,14 +14,14 @@ the ends of the segments.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import ClassVar
 
-from flat_mapper.api.calls import NO_BITS, Name, Source, search, with_bits
+from flat_mapper.api.calls import NO_BITS, UNCHANGED, Name, Source, search, with_bits
 from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
@@ -47,7 +47,6 @@ from flat_mapper.workload.reader import load_workload
 
 PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
 STEPS = 8  # chosen: segments to a factor of two of the cache length
-_UNCHANGED: Mapping[str, object] = MappingProxyType({})
 _HEAD = (
     *("", "steps", "cache", "latency", "energy", "off-chip"),
     *("util.", "busy", "bottleneck", "granularity"),
@@ -74,13 +73,10 @@ class Scenario:
         """Steps of decode."""
         return -(-self.decode // self.new)
 
-    def lengths(self) -> dict[int, int]:
+    def lengths(self) -> Counter[int]:
         """The number of steps at each cache length, in whole pages; ascending."""
-        found: dict[int, int] = {}
-        for step in range(1, self.steps + 1):
-            length = padded(self.prefill + step * self.new, self.page)
-            found[length] = found.get(length, 0) + 1
-        return found
+        steps = range(1, self.steps + 1)
+        return Counter(padded(self.prefill + step * self.new, self.page) for step in steps)
 
 
 def padded(length: int, page: int) -> int:
@@ -105,24 +101,28 @@ class StepCost:
     offchip_bytes: float = 0.0
     macs: int = 0
 
+    @classmethod
+    def of(cls, result: Result, steps: int = 1) -> StepCost:
+        """So many steps at the cost of a result."""
+        each = {n: steps * getattr(result, n) for n in cls.__slots__ if n != "steps"}
+        return cls(steps=steps, **each)
+
     def __add__(self, other: StepCost) -> StepCost:
         return StepCost(**{n: getattr(self, n) + getattr(other, n) for n in self.__slots__})
 
-    def to_dict(self) -> dict[str, object]:
-        """The fields by name."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-def cost_of(result: Result, steps: int = 1) -> StepCost:
-    """So many steps at the cost of a result."""
-    return StepCost(
-        steps=steps,
-        cycles=steps * result.cycles,
-        latency_s=steps * result.latency_s,
-        energy_pj=steps * result.energy_pj,
-        offchip_bytes=steps * result.offchip_bytes,
-        macs=steps * result.macs,
-    )
+    def row(self, name: str, length: int, result: Result | None = None) -> tuple[str, ...]:
+        """A line of the table; with what is to be said of a single step's result."""
+        told = ("", "", "", "")
+        if result is not None:
+            use, grain = units.percent(result.utilization), result.fused.granularity
+            told = (use, busy_text(result), result.bottleneck, grain)
+        return (
+            *(name, units.count(self.steps), units.count(length)),
+            units.si(self.latency_s, "s"),
+            units.si(units.joules_of(self.energy_pj), "J"),
+            units.size(self.offchip_bytes),
+            *told,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,12 +140,12 @@ class StepSegment:
     @property
     def cost(self) -> StepCost:
         """All its steps."""
-        return sum((cost_of(r, n) for n, r in self.results.values()), StepCost())
+        return sum((StepCost.of(r, n) for n, r in self.results.values()), StepCost())
 
     def to_dict(self) -> dict[str, object]:
         """The mapping's length, the steps at each length, and what they cost."""
         steps = {str(length): n for length, (n, _) in self.results.items()}
-        return {"mapped_at": self.end, "steps_at": steps, **self.cost.to_dict()}
+        return {"mapped_at": self.end, "steps_at": steps, **asdict(self.cost)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -166,7 +166,7 @@ class Generation(Printed):
     @property
     def total(self) -> StepCost:
         """Prefill and decode."""
-        return cost_of(self.prefill.result) + self.decode
+        return StepCost.of(self.prefill.result) + self.decode
 
     @property
     def tokens_per_s(self) -> float:
@@ -187,7 +187,7 @@ class Generation(Printed):
             "mapspace": first.mapspace,
             "objective": first.objective,
             "energy_source": first.result.energy_source,
-            **{name: getattr(scenario, name) for name in ("prefill", "decode", "new", "page")},
+            **asdict(scenario),
             "layers": first.workload.all_layers,
             "einsums": [e.name for e in first.workload.einsums],
             "left_out": list(first.workload.left_out),
@@ -198,9 +198,9 @@ class Generation(Printed):
             "energy_pj_per_token": self.decode.energy_pj / self._tokens,
             "cache_bytes": self.cache_bytes,
             "costs": {
-                "prefill": cost_of(first.result).to_dict(),
-                "decode": self.decode.to_dict(),
-                "total": self.total.to_dict(),
+                "prefill": asdict(StepCost.of(first.result)),
+                "decode": asdict(self.decode),
+                "total": asdict(self.total),
             },
             "segments": [s.to_dict() for s in self.segments],
         }
@@ -210,14 +210,13 @@ class Generation(Printed):
         repeat = first.workload.all_layers
         layers = f"each of {repeat} layers" if repeat > 1 else "one layer"
         extent = f"{len(first.workload.einsums)} Einsums of {layers}"
-        rows = [_row("prefill", scenario.prefill, cost_of(first.result), first.result)]
+        rows = [StepCost.of(first.result).row("prefill", scenario.prefill, first.result)]
         for segment in self.segments:
             for length in dict.fromkeys((min(segment.results), max(segment.results))):
                 result = segment.results[length][1]
-                rows.append(_row("  a step", length, cost_of(result), result))
-        last = self.segments[-1]
-        rows.append(_row("decode", max(last.results), self.decode))
-        rows.append(_row("total", max(last.results), self.total))
+                rows.append(StepCost.of(result).row("  a step", length, result))
+        last = max(self.segments[-1].results)
+        rows += [self.decode.row("decode", last), self.total.row("total", last)]
         ends = ", ".join(str(s.end) for s in self.segments)
         lines = [
             f"{first.workload.name} on {first.platform.name}, {first.mapspace}, {extent}: prefill "
@@ -237,21 +236,6 @@ class Generation(Printed):
         return "\n".join(line for line in lines if line)
 
 
-def _row(name: str, length: int, cost: StepCost, result: Result | None = None) -> tuple[str, ...]:
-    told = ("", "", "", "")
-    if result is not None:
-        granularity = result.fused.granularity
-        busy = busy_text(result)
-        told = (units.percent(result.utilization), busy, result.bottleneck, granularity)
-    return (
-        *(name, units.count(cost.steps), units.count(length)),
-        units.si(cost.latency_s, "s"),
-        units.si(units.joules_of(cost.energy_pj), "J"),
-        units.size(cost.offchip_bytes),
-        *told,
-    )
-
-
 def generate(
     problem: str | Path,
     platform: Platform | Source,
@@ -260,7 +244,7 @@ def generate(
     *,
     scenario: Scenario,
     scope: Scope | None = None,
-    sizes: Mapping[str, object] = _UNCHANGED,
+    sizes: Mapping[str, object] = UNCHANGED,
     bits: Mapping[str, TensorWidth] = NO_BITS,
     softmax: str = "",
     mask: str = "",
@@ -280,7 +264,10 @@ def generate(
     raises:  SpecError where the scenario or a size cannot be.
     """
     source = problem if is_text(problem) else catalog.resolve("problems", problem)
-    _check_sizes(source, sizes)
+    sequence = sequence_ranks(load_workload(source), "generate")
+    for rank in (rank for rank in sequence if rank in sizes):
+        condition = f"ranks other than {', '.join(sequence)}"
+        raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
     chip = load_platform(platform)
     table, _ = energies(chip, ert)
     lengths = scenario.lengths()
@@ -330,15 +317,6 @@ def _as_often(workload: Workload, model: Workload) -> Workload:
     )
 
 
-def _check_sizes(source: str | Path, sizes: Mapping[str, object]) -> None:
-    """Refuse sizes of the ranks that the scenario sets."""
-    sequence = sequence_ranks(load_workload(source), "generate")
-    for rank in sequence:
-        if rank in sizes:
-            condition = f"ranks other than {', '.join(sequence)}"
-            raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
-
-
 def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
     """The cost of one step at a shorter cache than the mapping was searched for."""
     if mapped.layers:
@@ -364,21 +342,10 @@ def _cache_bytes(
     model = load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
     if keys := model.roles.keys:
         model = model.with_ranks({keys: model.rank_sizes[keys] + model.unseen})
-    held = cached_tensors(model)
+    # What has keys and nothing makes is kept from step to step: K and V in the short form, the
+    # latent and the keys of positions in latent attention.
+    held = [t for t, r in model.tensor_ranks.items() if keys in r and t not in model.producers]
     model = with_bits(model, {t: n for t, n in bits.items() if t in held})
     return model.all_layers * sum(
         units.bytes_of(model.tensor_words(t), model.bits(t, OFF_CHIP)) for t in held
-    )
-
-
-def cached_tensors(workload: Workload) -> tuple[str, ...]:
-    """Tensors of a decode that are kept from step to step: nothing makes them, and they have keys.
-
-    In the short form they are K and V; in latent attention the latent and the keys of positions.
-    """
-    keys = workload.roles.keys
-    return tuple(
-        t
-        for t, ranks in workload.tensor_ranks.items()
-        if keys in ranks and t not in workload.producers
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isclose
 from typing import ClassVar, Literal, NoReturn, get_args
@@ -17,6 +18,7 @@ from flat_mapper.workload.graph import Workload
 Quantity = Literal["buffer", "bandwidth", "cores"]
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+_NOUNS: Mapping[Quantity, str] = {"buffer": "rows", "bandwidth": "steps", "cores": "cores"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,9 @@ class Target:
         """The value that a mapping reaches; where there is none, no share and no end."""
         if self.latency:
             return result.latency_s if result else inf
-        return share_of(result, self.unit) if result else 0.0
+        if result is None:
+            return 0.0
+        return result.busy[self.unit] if self.unit else result.utilization
 
     def reached(self, value: float) -> bool:
         """True if so much is enough."""
@@ -85,11 +89,6 @@ class Trial:
         if target.latency:
             return self.result.latency_s * least if self.result else 0.0
         return min(1.0, target.of(self.result) / least) if least else 0.0
-
-
-def share_of(result: Result, unit: str) -> float:
-    """The utilization of a result, or the busy share of one of its units."""
-    return result.busy[unit] if unit else result.utilization
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -159,14 +158,13 @@ class Need(Printed):
         """The value, and what the architecture has."""
         if self.quantity == "cores":
             return {"cores": self.steps, "present_cores": int(self.present)}
-        names = {"buffer": ("rows", "bytes", "row_bytes")}
-        bandwidth = ("steps", "bytes_per_s", "step_bytes_per_s")
-        steps, value, step = names.get(self.quantity, bandwidth)
+        unit = "bytes" if self.quantity == "buffer" else "bytes_per_s"
+        noun = _NOUNS[self.quantity]
         return {
-            steps: self.steps,
-            value: self.value,
-            step: self.step,
-            f"present_{value}": self.present * self.step,
+            noun: self.steps,
+            unit: self.value,
+            f"{noun[:-1]}_{unit}": self.step,
+            f"present_{unit}": self.present * self.step,
         }
 
     def amount(self, steps: float) -> str:
@@ -179,77 +177,53 @@ class Need(Printed):
 
     def __str__(self) -> str:
         """The value, one step less, and what the architecture has."""
-        trials = [self.reached] if self.below is None else [self.below, self.reached]
-        rows = [_row(self, trial) for trial in trials]
-        nouns = {"buffer": "rows", "bandwidth": "steps", "cores": "cores"}
+        cores, noun = self.quantity == "cores", _NOUNS[self.quantity]
         head = (
-            "",
-            nouns[self.quantity],
-            "" if self.quantity == "cores" else self.quantity,
-            "util.",
-            "busy",
-            "latency",
-            "off-chip",
-            "granularity",
-            "bottleneck",
+            *("", noun, "" if cores else self.quantity),
+            *("util.", "busy", "latency", "off-chip", "granularity", "bottleneck"),
         )
-        what = "least number of cores" if self.quantity == "cores" else f"smallest {self.quantity}"
-        return "\n".join(
-            (
-                f"{self.workload.name} on {self.arch}, mapspace {self.mapspace}: the {what} of "
-                f"{self.node} for {self.target}",
-                grid(rows, head=head, right=range(1, 7)),
-                self._allowed(),
-                self._searches(nouns[self.quantity]),
-                *filter(None, [left_out_text(self.workload)]),
-            )
-        )
-
-    def _allowed(self) -> str:
-        """The line on what the problem allows."""
+        rows = [self._row(trial) for trial in (self.below, self.reached) if trial]
+        least = "least number of cores" if cores else f"smallest {self.quantity}"
         most = "least" if self.target.latency else "most"
-        where = "however many cores, " if self.quantity == "cores" else ""
-        value = self.target.text(self.ceiling)
-        return (
-            f"the problem allows a {self.target.name} of at {most} {value}: {where}all units at "
-            "their peak, transfers beside them"
-        )
-
-    def _searches(self, noun: str) -> str:
-        """The line on the architecture's own value, and how sure the answer is."""
+        where = "however many cores, " if cores else ""
         has, one = self.amount(self.present), f"one of the {noun} is {self.amount(1)}; "
-        open_ = ", ".join(units.count(n) for n in self.unproven)
-        fewer = "fewer" if self.quantity == "cores" else "less"
-        sure = (
-            f"none was found for {open_}, which no bound excludes"
-            if open_
-            else (f"proven: with {fewer} no mapping of the mapspace reaches it")
+        sure = f"proven: with {'fewer' if cores else 'less'} no mapping of the mapspace reaches it"
+        if self.unproven:
+            open_ = ", ".join(units.count(n) for n in self.unproven)
+            sure = f"none was found for {open_}, which no bound excludes"
+        lines = (
+            f"{self.workload.name} on {self.arch}, mapspace {self.mapspace}: the {least} of "
+            f"{self.node} for {self.target}",
+            grid(rows, head=head, right=range(1, 7)),
+            f"the problem allows a {self.target.name} of at {most} "
+            f"{self.target.text(self.ceiling)}: {where}all units at their peak, transfers beside "
+            "them",
+            f"{'' if cores else one}{self.arch} has {has}; {self.trials} searches for the least "
+            f"latency; {sure}",
+            left_out_text(self.workload),
         )
+        return "\n".join(line for line in lines if line)
+
+    def _row(self, trial: Trial) -> tuple[str, ...]:
+        steps, result = trial.steps or 0, trial.result
+        start = (
+            "reaches" if trial is self.reached else "misses",
+            units.count(steps),
+            "" if self.quantity == "cores" else self.amount(steps),
+        )
+        if trial.found is None:
+            return (*start, "", "", f"> {units.si(trial.bound_s, 's')}", "", "none so fast", "")
+        if result is None:
+            return (*start, "", "", "", "", "nothing fits", "")
         return (
-            f"{'' if self.quantity == 'cores' else one}{self.arch} has {has}; {self.trials} "
-            f"searches for the least latency; {sure}"
+            *start,
+            f"{result.utilization:.6f}",
+            busy_text(result),
+            units.si(result.latency_s, "s"),
+            units.size(result.offchip_bytes),
+            result.fused.granularity,
+            result.bottleneck,
         )
-
-
-def _row(found: Need, trial: Trial) -> tuple[str, ...]:
-    reaches = "reaches" if trial is found.reached else "misses"
-    steps = trial.steps or 0
-    amount = "" if found.quantity == "cores" else found.amount(steps)
-    start = (reaches, units.count(steps), amount)
-    result = trial.result
-    if trial.found is None:
-        return (*start, "", "", f"> {units.si(trial.bound_s, 's')}", "", "none so fast", "")
-    if result is None:
-        return (*start, "", "", "", "", "nothing fits", "")
-    return (
-        *start,
-        f"{result.utilization:.6f}",
-        busy_text(result),
-        units.si(result.latency_s, "s"),
-        units.size(result.offchip_bytes),
-        result.fused.granularity,
-        result.bottleneck,
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,21 +247,15 @@ class Unreached:
         where = f"need {self.quantity}: {self.node}"
         if isinstance(self.found, Infeasible):
             return f"{where}: nothing fits at any value: {self.found}"
-        target = self.target
-        reasons = "; ".join(_binding(self.found))
-        change, most = (
-            "lower the target, or widen what binds",
-            "least" if target.latency else "most",
-        )
+        target, reasons = self.target, "; ".join(_binding(self.found))
+        most, change = "most", "lower the target, or widen what binds"
         if target.latency:
-            change = "raise the target, or widen what binds"
+            most, change = "least", "raise the target, or widen what binds"
         elif target.value > self.ceiling:
             change = "lower the target, or choose units of other rates"
-        limit = (
-            f"{self.cores} cores, as many as can have a tile"
-            if self.cores
-            else f"an unlimited {self.quantity}"
-        )
+        limit = f"an unlimited {self.quantity}"
+        if self.cores:
+            limit = f"{self.cores} cores, as many as can have a tile"
         return (
             f"{where}: expected {target}, got at {most} {self._shown(target.of(self.found))} with "
             f"{limit} ({reasons}); the problem allows at {most} "

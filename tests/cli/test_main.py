@@ -208,7 +208,7 @@ ELSEWHERE = {
     "groups one after another": "mapper.solve.weighted_sum",
     "limits, --objective latency,energy": "mapper.solve.front_search explore.pareto",
     "mapspaces without groups": "mapping.partitions mapper.space.handover",
-    "why-not": "api.grouping",
+    "why-not": "api.checks",
     "-o, evaluate": "mapping.record reports.files",
     "chips in words of other bits": "arch.edits",
     "Timeloop's files and tools": "workload.timeloop timeloop.terms timeloop.backend",

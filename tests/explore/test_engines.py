@@ -22,11 +22,11 @@ from flat_mapper.cli import sweep as sweep_verb
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep import engines as sweep_engines
 from flat_mapper.explore.sweep.engines import cluster_workers, local_workers
-from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.inputs import Inputs, PointTask
 from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import PointRow, Store
-from flat_mapper.explore.sweep.work import Batch, Prices, answered
+from flat_mapper.explore.sweep.work import answered
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
@@ -109,11 +109,11 @@ def pipe(tmp_path: Path) -> Path:
     return path
 
 
-def deadly(batch: Batch, prices: Prices) -> list[PointRow]:
-    """Rows, but at one point the end of the worker."""
-    if any(t.coordinates["arch.GLB.depth"] == 64 and t.position == 9 for t in batch.tasks):
+def deadly(task: PointTask) -> PointRow:
+    """A row, but at one point the end of the worker."""
+    if task.row.coordinates["arch.GLB.depth"] == 64 and task.row.position == 9:
         os._exit(1)
-    return answered(batch, prices)
+    return answered(task)
 
 
 def test_a_point_that_kills_its_workers_is_a_failed_row(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.explore.need_search import with_cores
-from flat_mapper.explore.sweep.engines import Here
+from flat_mapper.explore.sweep.engines import Engine
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
@@ -32,7 +32,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     with Store(folder / "r.db") as store:
         inputs = Inputs(load_sweep(written(folder)))
-        run_sweep(inputs, store, lambda: nullcontext(Here()), lambda _: None)
+        run_sweep(inputs, store, lambda: nullcontext(Engine()), lambda _: None)
     return folder / "r.db"
 
 

@@ -17,7 +17,7 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.explore.need_result import Need, Unreached
-from flat_mapper.explore.need_search import smallest_value, with_cores
+from flat_mapper.explore.need_search import need, with_cores
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -54,14 +54,14 @@ def test_the_least_number_is_the_first_of_all_that_reaches() -> None:
     every = {n: seconds(n) for n in range(1, 9)}
     assert len(set(every.values())) > 5
     for target in every.values():
-        found = smallest_value(TINY, CHIP, SPACE, None, "cores", latency_s=target)
+        found = need(TINY, CHIP, SPACE, None, quantity="cores", latency_s=target)
         assert isinstance(found, Need)
         assert found.steps == min(n for n in every if every[n] <= target)
         assert found.result.latency_s == every[found.steps]
         assert found.unproven == ()
         assert found.value == found.steps
         a_bit_less = target * (1 - 1e-6)
-        found = smallest_value(TINY, CHIP, SPACE, None, "cores", latency_s=a_bit_less)
+        found = need(TINY, CHIP, SPACE, None, quantity="cores", latency_s=a_bit_less)
         assert isinstance(found, Need)
         later = [n for n in every if every[n] <= a_bit_less]
         assert found.steps == min(later) if later else found.steps > max(every)
@@ -73,7 +73,7 @@ def test_a_share_is_reached_by_one_core_or_none() -> None:
     best = best_on_cores(TINY, alone, SPACE, unpriced(alone), objective="latency")
     assert isinstance(best, Solution)
     share = best.result.utilization
-    found = smallest_value(TINY, CHIP, SPACE, None, "cores", utilization=share)
+    found = need(TINY, CHIP, SPACE, None, quantity="cores", utilization=share)
     assert isinstance(found, Need)
     assert (found.steps, found.below) == (1, None)
 
@@ -81,7 +81,7 @@ def test_a_share_is_reached_by_one_core_or_none() -> None:
 def test_what_no_number_of_cores_reaches_is_refused() -> None:
     """Below what units at peak allow, and below what DRAM does."""
     for target in (1e-12, seconds(48) * 0.9):
-        found = smallest_value(TINY, CHIP, SPACE, None, "cores", latency_s=target)
+        found = need(TINY, CHIP, SPACE, None, quantity="cores", latency_s=target)
         assert isinstance(found, Unreached)
         assert found.cores == 48  # tiles of a query and a key, of which the first product has most
         assert "with 48 cores" in str(found)
@@ -102,12 +102,12 @@ def test_bad_input(problem: str, message: str) -> None:
     edge = load_platform("edge")
     own = replace(SPACE, fusion=replace(SPACE.fusion, cores=(), level=""))
     with pytest.raises(SpecError, match=message):
-        smallest_value(
+        need(
             TINY,
             edge if problem == "a chip" else CHIP,
             own if problem == "a mapspace" else SPACE,
             None,
-            "cores",
+            quantity="cores",
             latency_s=0.0 if problem == "a latency" else 1.0,
             utilization=0.5 if problem == "both" else None,
             busy="MAC" if problem == "a unit" else "",
@@ -116,7 +116,7 @@ def test_bad_input(problem: str, message: str) -> None:
 
 def test_a_latency_is_a_target_of_a_buffer_too() -> None:
     edge, flat = load_platform("edge"), load_mapspace("flat-h")
-    found = smallest_value(TINY, edge, flat, None, "buffer", latency_s=1e-6)
+    found = need(TINY, edge, flat, None, quantity="buffer", latency_s=1e-6)
     assert isinstance(found, Need)
     assert found.result.latency_s <= 1e-6
     assert found.below is None or found.target.of(found.below.result) > 1e-6

@@ -14,7 +14,7 @@ from flat_mapper.base.units import bytes_of
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert
 from flat_mapper.explore.need_result import Need, Quantity, Unreached
-from flat_mapper.explore.need_search import Knob, smallest_value
+from flat_mapper.explore.need_search import Knob, need
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
@@ -66,7 +66,7 @@ ERT = Ert(levels={**LEVELS, "MAC": {"compute": 1.0}, "VALU": {"compute": 1.0}}, 
 
 
 def asked(quantity: Quantity, utilization: float, step: float = 1e9) -> Need | Unreached:
-    return smallest_value(TINY, EDGE, FLAT_R, ERT, quantity, utilization=utilization, step=step)
+    return need(TINY, EDGE, FLAT_R, ERT, quantity=quantity, utilization=utilization, step=step)
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_the_problem_allows_no_more_than_turns_do(capsys: pytest.CaptureFixture[
     slow = replace(EDGE.vector, variables={**EDGE.vector.variables, "exp_cycles": 64})
     chip = replace(EDGE, vector=slow)
     products, softmax = 32 / 1024, 67 / 256
-    missed = smallest_value(TINY, chip, load_mapspace("flat-h"), ERT, "buffer", utilization=0.95)
+    missed = need(TINY, chip, load_mapspace("flat-h"), ERT, quantity="buffer", utilization=0.95)
     assert isinstance(missed, Unreached)
     assert missed.ceiling == pytest.approx(products / (products + softmax))
     assert "the problem allows at most 0.1067" in str(missed)
     assert "choose units of other rates" in str(missed)
-    lanes = smallest_value(
-        TINY, chip, load_mapspace("flat-h"), ERT, "buffer", utilization=0.8, busy="VALU"
+    lanes = need(
+        TINY, chip, load_mapspace("flat-h"), ERT, quantity="buffer", utilization=0.8, busy="VALU"
     )
     assert isinstance(lanes, Need)
     assert lanes.ceiling == pytest.approx(softmax / (products + softmax))
@@ -180,7 +180,7 @@ def test_bad_input(
 def test_units_side_by_side_count_as_one_does() -> None:
     flat = load_mapspace("flat")
     mixed = replace(flat, fusion=replace(flat.fusion, schedule="overlapped"))
-    found = smallest_value(TINY, EDGE, mixed, ERT, "buffer", utilization=0.2)
+    found = need(TINY, EDGE, mixed, ERT, quantity="buffer", utilization=0.2)
     assert isinstance(found, Need)
     assert found.ceiling == 1.0  # products take longer than the softmax beside them
     assert 0.2 <= found.result.utilization == found.result.busy["MAC"]

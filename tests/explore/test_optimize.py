@@ -14,7 +14,7 @@ from sweep_files import written
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.cli.main import main
-from flat_mapper.explore.sweep.designs import (
+from flat_mapper.explore.sweep.design_search import (
     Design,
     dominates,
     load_design_problem,
@@ -163,7 +163,8 @@ def test_refused(
 
 def test_a_design_has_one_number(asked: Path) -> None:
     problem = load_design_problem(asked)
-    numbers = [problem.design_of(problem.indices(d)) for d in range(problem.designs)]
+    choices = problem.choices
+    numbers = [choices.position(choices.indices(d)) for d in range(choices.size)]
     assert numbers == list(range(18))
     points = [problem.sweep.point(p) for d in range(18) for p in problem.positions(d)]
     assert len({json.dumps(p) for p in points}) == 36

@@ -18,12 +18,12 @@ from sweep_files import COUNTS, POINTS, counted, digest, quick, rows_in, written
 
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.explore.sweep.engines import Here
-from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.engines import Engine
+from flat_mapper.explore.sweep.inputs import Inputs, PointTask
 from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import PointRow, Store
-from flat_mapper.explore.sweep.work import Batch, Prices, answered
+from flat_mapper.explore.sweep.work import answered
 
 
 def swept(sweep: Path, results: Path) -> int:
@@ -97,7 +97,7 @@ def killed_at(sweep: Path, results: Path, rows: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with Store(results) as store:
-        run_sweep(Inputs(load_sweep(sweep)), store, lambda: nullcontext(Here(answered)), step)
+        run_sweep(Inputs(load_sweep(sweep)), store, lambda: nullcontext(Engine(answered)), step)
 
 
 def test_killed_five_times_it_ends_with_the_same_rows(whole: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_file_that_changes_while_the_sweep_runs_stops_it(tmp_path: Path) -> No
     inputs = Inputs(load_sweep(sweep))
     (tmp_path / "attend.yaml").write_text("problem: {ranks: {B: 2}, attention: {}}\n")
     with Store(tmp_path / "r.db") as store, pytest.raises(Exception, match="as it was when the"):
-        run_sweep(inputs, store, lambda: nullcontext(Here(quick)), lambda _: None)
+        run_sweep(inputs, store, lambda: nullcontext(Engine(quick)), lambda _: None)
 
 
 def test_a_larger_grid_keeps_what_it_shares(tmp_path: Path) -> None:
@@ -159,9 +159,8 @@ def test_a_larger_grid_keeps_what_it_shares(tmp_path: Path) -> None:
 def test_a_failure_is_no_answer(tmp_path: Path) -> None:
     sweep, results = written(tmp_path), tmp_path / "r.db"
 
-    def breaks(batch: Batch, prices: Prices) -> list[PointRow]:
-        broken = Prices(status="failed", reason="hwcomponents: expected an answer, got none")
-        return answered(batch, broken)
+    def breaks(task: PointTask) -> PointRow:
+        return task.row
 
     assert counted(sweep, results, breaks).counts == {"invalid": 4, "failed": 12}
     assert counted(sweep, results).computed == 12

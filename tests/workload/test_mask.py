@@ -20,7 +20,7 @@ from small_platform import platform
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.result import Result
-from flat_mapper.explore.need_search import smallest_value
+from flat_mapper.explore.need_search import need
 from flat_mapper.mapper.solve.front_search import frontier
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.cores.check import _shared_faults
@@ -203,7 +203,7 @@ def test_needs_refuse_a_mask() -> None:
     cascade = replace(case.workload, mask=Mask(window=2))
     given = (cascade, case.platform, case.mapspace, case.ert)
     with pytest.raises(SpecError, match="need: attention: expected no mask"):
-        smallest_value(*given, "buffer", utilization=0.5)
+        need(*given, quantity="buffer", utilization=0.5)
 
 
 def test_a_front_under_a_mask_is_that_of_brute_force() -> None:

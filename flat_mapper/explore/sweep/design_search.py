@@ -1,42 +1,243 @@
-"""The Pareto set of architectures for a mix of workloads: every design in budget, or Optuna's.
+"""Design questions: the Pareto set of architectures for a mix of workloads, within budgets.
 
-Either way each point that is computed is a row of the results file, so nothing is computed twice,
-and a search that is interrupted goes on where it was.
+    optimize:
+      fixed: {arch: edge, mapspace: flat-r, objective: edp}
+      grid:                                   # what may be chosen: inputs of the architecture
+        arch.GLB.depth: {from: 1024, to: 16384, times: 2}
+        arch.variables.offchip_bytes_per_s: [25e9, 50e9, 100e9]
+      zip: {arch.PE.meshX: [16, 32], arch.PE.meshY: [16, 32]}
+      workloads:                              # what runs on it, and how often
+      - {problem: bert-base, seq: 512, weight: 9}
+      - {problem: bert-base, seq: 4096, weight: 1}
+      budgets: {area: 6, buffer: 1048576, bandwidth: 1e11, pes: 1024}
+      objectives: [latency, energy]           # the front is over these, all as small as can be
+
+A design is one architecture. Its latency and energy are the sums over the workloads, each times
+its weight. Designs and workloads multiply to the points of a sweep, and its rows are kept as such.
+Every design is computed, or Optuna chooses some: either way each point is a row of the results
+file, so nothing is computed twice, and a search that is interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base import units
-from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.base.errors import BackendError, FlatMapperError, SpecError, expected
 from flat_mapper.base.table import Printed, grid
-from flat_mapper.explore.sweep.designs import (
-    BUDGETS,
-    Design,
-    DesignAnswer,
-    Problem,
-    load_design_problem,
-    named,
-    over,
-    scores,
-    uses,
-    with_design,
-)
 from flat_mapper.explore.sweep.engines import Engine, local_workers
-from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.inputs import Chip, Inputs
 from flat_mapper.explore.sweep.run import Open, Watch, run_sweep
-from flat_mapper.explore.sweep.spec import Written
+from flat_mapper.explore.sweep.spec import Coordinates, Sweep, Written, spec_text, sweep_of
 from flat_mapper.explore.sweep.store import Store, compact
+from flat_mapper.explore.sweep.work import priced
+from flat_mapper.spec.document import (
+    Section,
+    did_you_mean,
+    refuse_unknown,
+    section_of,
+    take,
+    take_list,
+)
+from flat_mapper.spec.yamlio import load_text
 
+BUDGETS: Mapping[str, str] = {  # what may be limited, and its unit
+    "area": "mm2",
+    "buffer": "bytes",
+    "bandwidth": "bytes/s",
+    "pes": "PEs",
+}
+DESIGN_OBJECTIVES = ("latency", "energy", "edp", *BUDGETS)
+_KEYS = ("description", "fixed", "grid", "zip", "workloads", "budgets", "objectives")
+_PARTS = ("description", "fixed", "grid", "zip")  # that are a sweep's own
+_CHIP = ("arch", "ert")  # inputs that a design may choose, beside arch.NODE.ATTRIBUTE
+_WEIGHT = "weight"
+_UNITS = {"latency": "s", "energy": "J", "edp": "Js", "bandwidth": "B/s"}
+METHODS = ("grid", "optuna")
 STUDY = "flat-mapper"  # the start of a study's name in Optuna's tables
 LOCK_S = 60.0  # chosen: how long Optuna waits for the file while rows are written
 ASKED = 20  # chosen: designs that are asked for at most, over those that are to be answered
 FRONT_NOTE = "front"  # where the results file keeps the answer
+REMEMBERED = 1024  # chosen: designs whose needs stay in memory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A design question: the designs times the workloads as a sweep, and how to judge them."""
+
+    sweep: Sweep
+    choices: Sweep  # the same without what runs on the designs: each point is one
+    weights: tuple[float, ...]  # of the workloads, in the order of the sweep's last axis
+    budgets: Mapping[str, float]
+    objectives: tuple[str, ...]
+
+    def positions(self, design: int) -> range:
+        """The points of one design, one a workload."""
+        first = design * len(self.weights)
+        return range(first, first + len(self.weights))
+
+
+class DesignAnswer(NamedTuple):
+    """One workload on one design."""
+
+    workload: str
+    latency_s: float
+    energy_pj: float
+    bottleneck: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Design:
+    """One architecture with what it needs and what it reaches."""
+
+    number: int
+    coordinates: Mapping[str, object]
+    uses: Mapping[str, float]  # of every budget's resource
+    answers: tuple[DesignAnswer, ...]
+    scores: Mapping[str, float]  # by objective
+    binds: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {
+            "design": self.number,
+            "coordinates": dict(self.coordinates),
+            "uses": dict(self.uses),
+            "scores": dict(self.scores),
+            "workloads": {
+                label: {"latency_s": latency, "energy_pj": energy, "bottleneck": bottleneck}
+                for label, latency, energy, bottleneck in self.answers
+            },
+            "binds": list(self.binds),
+        }
+
+
+def load_design_problem(source: Written) -> Problem:
+    """The design question in a file, in a text or in memory.
+
+    raises: SpecError where something in it is unknown, missing or contradicts itself.
+    """
+    text, path, folder = spec_text(source)
+    top = section_of(load_text(text, path), path)
+    refuse_unknown(top, ("optimize",), path)
+    body = section_of(take(top, "optimize", dict, path), path)
+    where = f"{path}: optimize"
+    refuse_unknown(body, _KEYS, where)
+    rows = take_list(body, "workloads", dict, where)
+    if not rows:
+        raise SpecError(f"{where}.workloads: expected at least one workload, got none")
+    weights = tuple(
+        take(row, _WEIGHT, float, f"{where}.workloads.{i}", 1.0, above=0)
+        for i, row in enumerate(rows)
+    )
+    mix = [{k: v for k, v in row.items() if k != _WEIGHT} for row in rows]
+    own = {key: body[key] for key in _PARTS if key in body}
+    if not {"grid", "zip"} & set(own):
+        raise SpecError(f"{where}: expected the key grid or zip, got {', '.join(body)}")
+    document = {"sweep": Section({**own, "list": mix}, body.source, body.lines)}
+    sweep = sweep_of(document, path, text, folder)
+    _check_choices(sweep, where)
+    spot = f"{where}.budgets"
+    budgets = section_of(take(body, "budgets", dict, where, Section()), spot)
+    refuse_unknown(budgets, BUDGETS, spot)
+    return Problem(
+        sweep=sweep,
+        choices=replace(sweep, fixed={}, axes=sweep.axes[:-1]),
+        weights=weights,
+        budgets={name: take(budgets, name, float, spot, above=0) for name in budgets},
+        objectives=_objectives(body, where),
+    )
+
+
+def _check_choices(sweep: Sweep, where: str) -> None:
+    """Raise SpecError unless the architecture is what varies, and only that, beside the mix."""
+    *choices, mix = sweep.axes
+    for name in (name for axis in choices for name in axis if not _of_chip(name)):
+        condition = f"inputs of the architecture (arch, arch.NODE.ATTRIBUTE, {_CHIP[1]})"
+        change = "what runs on it stands in workloads or fixed"
+        raise SpecError(expected(where, condition, name, change))
+    for name in filter(_of_chip, mix):
+        condition = "inputs of what runs on the architecture"
+        raise SpecError(expected(f"{where}.workloads", condition, name, "put it under grid"))
+
+
+def _of_chip(name: str) -> bool:
+    return name in _CHIP or name.startswith("arch.")
+
+
+def _objectives(body: Section, where: str) -> tuple[str, ...]:
+    words = take_list(body, "objectives", str, where, ("latency", "energy"))
+    for word in (word for word in words if word not in DESIGN_OBJECTIVES):
+        condition = f"one of {', '.join(DESIGN_OBJECTIVES)}"
+        hint = did_you_mean(word, DESIGN_OBJECTIVES)
+        raise SpecError(expected(f"{where}.objectives", condition, str(word), hint))
+    if not words or len(set(words)) < len(words):
+        got = ", ".join(words) or "none"
+        raise SpecError(f"{where}.objectives: expected at least one, each once, got {got}")
+    return tuple(str(word) for word in words)
+
+
+def uses(chip: Chip, wanted: Collection[str]) -> dict[str, float]:
+    """Needs of an architecture by resource.
+
+    buffer:    bytes of the on-chip memories above the first fanout of the matrix path.
+    bandwidth: bytes per second of DRAM, both directions together.
+    pes:       compute units of the matrix path.
+    area:      mm2 of all priced components on the chip.
+    raises: SpecError where the area is wanted and nothing prices it.
+    """
+    platform, buffer = chip.platform, 0.0
+    for node in platform.matrix.nodes:
+        if isinstance(node, Fanout) and node.fanout_x * node.fanout_y > 1:
+            break
+        if isinstance(node, MemoryLevel) and node.capacity_words is not None:
+            buffer += units.bytes_of(node.capacity_words, node.word_bits) * node.instances
+    dram = platform.dram
+    words = float("inf") if dram.words_per_cycle is None else dram.words_per_cycle
+    bandwidth = words * dram.instances * dram.word_bits / 8 / platform.matrix.cycle_seconds
+    pes = float(platform.matrix.compute.instances)
+    found = {"buffer": buffer, "bandwidth": bandwidth, "pes": pes}
+    if "area" in wanted:
+        try:
+            _, art = priced(chip)
+            got = "a table of energies only"
+        except FlatMapperError as error:
+            art, got = None, str(error)
+        if art is None:
+            raise SpecError(f"area: expected hwcomponents or accelergy to price it, got: {got}")
+        found["area"] = art.total_mm2(platform)
+    return {name: found[name] for name in BUDGETS if name in found}
+
+
+def dominates(a: Mapping[str, float], b: Mapping[str, float], objectives: Sequence[str]) -> bool:
+    """True where a is nowhere worse than b, and somewhere better."""
+    pairs = [(a[name], b[name]) for name in objectives]
+    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
+
+
+def with_design(
+    front: Sequence[Design], new: Design, objectives: Sequence[str]
+) -> tuple[Design, ...]:
+    """The front with a design added, where nothing on it dominates that."""
+    if any(dominates(old.scores, new.scores, objectives) for old in front):
+        return tuple(front)
+    kept = [old for old in front if not dominates(new.scores, old.scores, objectives)]
+    return (*kept, new)
+
+
+def named(coordinates: Coordinates) -> str:
+    """A workload in a few words."""
+    words = [str(coordinates["problem"])]
+    words += [f"N={coordinates['seq']}"] if "seq" in coordinates else []
+    words += [f"{k.removeprefix('rank.')}={v}" for k, v in coordinates.items() if "rank." in k]
+    return " ".join(words)
 
 
 @dataclass(slots=True, repr=False)
@@ -48,7 +249,7 @@ class DesignFront(Printed):
     front: tuple[Design, ...] = ()
     seen: int = 0
     feasible: int = 0
-    over: dict[str, int] = field(default_factory=dict)  # designs by the budget they exceed
+    over: Counter[str] = field(default_factory=Counter)  # designs by the budget they exceed
     invalid: int = 0  # designs whose attributes contradict each other
     without: int = 0  # designs on which a workload has no mapping
 
@@ -72,38 +273,36 @@ class DesignFront(Printed):
         counts = ", ".join(parts)
         if not self.front:
             return f"{counts}\nno design is left; raise a budget or widen a choice"
-        choices = list(self.front[0].coordinates)
-        head = ("", *choices, *self.problem.objectives, *self.problem.budgets)
-        rows = [
-            _row(i, design, self.problem, choices) for i, design in enumerate(self.front, start=1)
-        ]
+        budgets, choices = self.problem.budgets, list(self.front[0].coordinates)
+        rows, binds = [], []
+        for number, design in enumerate(self.front, start=1):
+            rows.append(
+                (
+                    *(str(number), *(_chosen(design.coordinates[c]) for c in choices)),
+                    *(_quantity(name, design.scores[name]) for name in self.problem.objectives),
+                    *(_share(name, design.uses[name], limit) for name, limit in budgets.items()),
+                )
+            )
+            binds.append(f"{number}: {'; '.join(design.binds)}")
+        head = ("", *choices, *self.problem.objectives, *budgets)
         table = grid(rows, head=head, right=range(len(choices) + 1, len(head)))
-        binds = [f"{i}: {'; '.join(d.binds)}" for i, d in enumerate(self.front, start=1)]
         return "\n".join([counts, table, "", "what binds", *binds])
-
-
-def _row(number: int, design: Design, problem: Problem, choices: list[str]) -> tuple[str, ...]:
-    reached = [_quantity(name, design.scores[name]) for name in problem.objectives]
-    used = [
-        f"{_quantity(name, design.uses[name])} ({units.percent(design.uses[name] / limit, 0)})"
-        for name, limit in problem.budgets.items()
-    ]
-    return (str(number), *(_chosen(design.coordinates[c]) for c in choices), *reached, *used)
 
 
 def _chosen(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _share(name: str, value: float, limit: float) -> str:
+    return f"{_quantity(name, value)} ({units.percent(value / limit, 0)})"
+
+
 def _quantity(name: str, value: float) -> str:
     """A score or a use with its unit."""
-    if name == "energy":
-        return units.si(units.joules_of(value), "J")
+    if name in _UNITS:
+        return units.si(units.joules_of(value) if name == "energy" else value, _UNITS[name])
     if name == "buffer":
         return units.size(value)
-    known = {"latency": "s", "edp": "Js", "bandwidth": "B/s"}
-    if name in known:
-        return units.si(value, known[name])
     return f"{value:,.4g} {BUDGETS[name]}" if name == "area" else f"{value:,.0f}"
 
 
@@ -112,60 +311,67 @@ class Search:
 
     def __init__(self, problem: Problem, inputs: Inputs, store: Store, watch: Watch) -> None:
         self.problem, self.inputs, self.store, self.watch = problem, inputs, store, watch
-        self.wanted = {*problem.budgets, *problem.objectives}
+        self.choices = [", ".join(axis) for axis in problem.choices.axes]
+        self._uses = lru_cache(REMEMBERED)(self._uses_of)
 
-    def exhaustive(self, engine: Open) -> DesignFront:
-        """Every design of the grid that is within the budgets."""
-        found = DesignFront(problem=self.problem)
-        run_sweep(self.inputs, self.store, engine, self.watch, self._affordable())
-        for design in range(self.problem.designs):
-            self._judge(design, found)
-        return self._kept(found)
+    def answer(self, engine: Open, method: str, trials: int, seed: int) -> DesignFront:
+        """The front, with what binds each design of it, kept in the results file too.
 
-    def optuna(self, engine: Open, trials: int, seed: int) -> DesignFront:
-        """As many designs with an answer as there are trials, chosen by Optuna's NSGA-II.
-
-        The study is in the tables of the results file; designs that were tried before count. Those
-        over a budget cost no search and do not count, until there are ASKED times as many in all.
+        method: grid, for every design that is within the budgets; or optuna, for as many designs
+                with an answer as there are trials, chosen by its NSGA-II.
         raises: BackendError where Optuna is missing.
         """
         found = DesignFront(problem=self.problem)
+        designs: Iterable[int] = range(self.problem.choices.size)
+        if method == "optuna":
+            designs = self._tried(engine, trials, seed)
+        else:
+            self._compute(engine, designs)
+        for design in designs:
+            self._judge(design, found)
+        first = self.problem.objectives[0]
+        ordered = sorted(found.front, key=lambda d: (d.scores[first], d.number))
+        found.front = tuple(replace(d, binds=tuple(self._binds(d))) for d in ordered)
+        self.store.note(FRONT_NOTE, compact([design.to_dict() for design in found.front]))
+        return found
+
+    def _compute(self, engine: Open, designs: Iterable[int]) -> None:
+        """The points of those designs that are within the budgets."""
+        within = (d for d in designs if self._over(d) == ())
+        points = (point for design in within for point in self.problem.positions(design))
+        run_sweep(self.inputs, self.store, engine, self.watch, points)
+
+    def _tried(self, engine: Open, trials: int, seed: int) -> list[int]:
+        """The designs that Optuna chose.
+
+        The study is in the tables of the results file; designs that were tried before count. Those
+        over a budget cost no search and do not count, until there are ASKED times as many in all.
+        """
         with engine() as workers:
             study, optuna = self._study(seed)
             complete = (optuna.trial.TrialState.COMPLETE,)
             while (done := len(study.get_trials(deepcopy=False, states=complete))) < trials:
                 if len(study.get_trials(deepcopy=False)) >= ASKED * trials:
                     break
-                self._generation(
-                    study, optuna, min(max(2, workers.workers), trials - done), workers
-                )
-        numbers = {
-            self.problem.design_of([t.params[name] for name in self._names()])
-            for t in study.trials
-            if len(t.params) == len(self.problem.axes)
-        }
-        for design in sorted(numbers):
-            self._judge(design, found)
-        return self._kept(found)
+                count = min(max(2, workers.workers), trials - done)
+                self._generation(study, optuna, count, workers)
+        chosen = [t.params for t in study.trials if len(t.params) == len(self.choices)]
+        return sorted({self.problem.choices.position([p[c] for c in self.choices]) for p in chosen})
 
     def _generation(self, study: Any, optuna: Any, count: int, workers: Engine) -> None:
         """Ask for some designs, compute what is affordable of them, and tell their scores."""
-        asked = [study.ask() for _ in range(count)]
-        designs = []
-        for trial in asked:
-            sizes = zip(self._names(), self.problem.axes, strict=True)
+        asked = []
+        for trial in [study.ask() for _ in range(count)]:
+            sizes = zip(self.choices, self.problem.choices.sizes, strict=True)
             indices = [trial.suggest_int(name, 0, size - 1) for name, size in sizes]
-            designs.append(self.problem.design_of(indices))
-        wanted = sorted({d for d in designs if self._reason(d) is None})
-        positions = [p for design in wanted for p in self.problem.positions(design)]
-        run_sweep(self.inputs, self.store, lambda: nullcontext(workers), self.watch, positions)
-        for trial, design in zip(asked, designs, strict=True):
+            asked.append((trial, self.problem.choices.position(indices)))
+        self._compute(lambda: nullcontext(workers), sorted({design for _, design in asked}))
+        for trial, design in asked:
             judged = self._design(design)
-            names = self.problem.objectives
             if judged is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
-                study.tell(trial, [judged.scores[n] for n in names])
+                study.tell(trial, [judged.scores[n] for n in self.problem.objectives])
 
     def _study(self, seed: int) -> tuple[Any, Any]:
         try:
@@ -191,80 +397,55 @@ class Search:
         study.sampler = optuna.samplers.NSGAIISampler(seed=seed + len(study.trials))
         return study, optuna
 
-    def _names(self) -> list[str]:
-        """A name for each choice."""
-        return [", ".join(axis.names) for axis in self.problem.sweep.axes[:-1]]
-
-    def _affordable(self) -> Iterator[int]:
-        """The points of every design that is within the budgets."""
-        for design in range(self.problem.designs):
-            if self._reason(design) is None:
-                yield from self.problem.positions(design)
-
-    def _reason(self, design: int) -> tuple[str, ...] | None:
-        """The budgets that a design exceeds; None where it is within all, `()` where invalid."""
-        used = self._uses(design)
-        if used is None:
-            return ()
-        return over(used, self.problem.budgets) or None
-
-    def _uses(self, design: int) -> dict[str, float] | None:
+    def _uses_of(self, design: int) -> dict[str, float] | None:
         """Resources that a design needs; None where its attributes contradict each other."""
         point = self.problem.sweep.point(self.problem.positions(design).start)
         try:
             chip = self.inputs.chip(point)
         except SpecError:
             return None
-        return uses(chip, self.wanted)
+        return uses(chip, {*self.problem.budgets, *self.problem.objectives})
+
+    def _over(self, design: int) -> tuple[str, ...] | None:
+        """The budgets that a design exceeds; None where it contradicts itself."""
+        used = self._uses(design)
+        if used is None:
+            return None
+        return tuple(name for name, limit in self.problem.budgets.items() if used[name] > limit)
 
     def _judge(self, design: int, found: DesignFront) -> None:
         """Count a design, and put it on the front where it belongs there."""
         found.seen += 1
-        reason = self._reason(design)
-        if reason is not None:
-            found.invalid += not reason
-            for name in reason:
-                found.over[name] = found.over.get(name, 0) + 1
-            return
-        judged = self._design(design)
-        if judged is None:
+        over = self._over(design)
+        if over is None:
+            found.invalid += 1
+        elif over:
+            found.over.update(over)
+        elif (judged := self._design(design)) is None:
             found.without += 1
-            return
-        found.feasible += 1
-        found.front = with_design(found.front, judged, self.problem.objectives)
+        else:
+            found.feasible += 1
+            found.front = with_design(found.front, judged, self.problem.objectives)
 
     def _design(self, design: int) -> Design | None:
         """A design with the answers that are stored; None where one of them is missing."""
-        used = self._uses(design)
-        answers = self._answers(design)
-        if used is None or over(used, self.problem.budgets) or answers is None:
+        used, positions = self._uses(design), self.problem.positions(design)
+        rows = self.store.answers(positions.start, positions.stop)
+        if used is None or self._over(design) or len(rows) < len(positions):
             return None
+        labels = (named(self.problem.sweep.point(position)) for position in positions)
+        answers = tuple(DesignAnswer(name, *row) for name, row in zip(labels, rows, strict=True))
+        pairs = list(zip(answers, self.problem.weights, strict=True))
+        latency = sum(weight * answer.latency_s for answer, weight in pairs)
+        energy = sum(weight * answer.energy_pj for answer, weight in pairs)
+        totals = {"latency": latency, "energy": energy, "edp": latency * energy * 1e-12}
         return Design(
             number=design,
-            coordinates=self.problem.coordinates(design),
+            coordinates=self.problem.choices.point(design),
             uses=used,
             answers=answers,
-            scores=scores(answers, self.problem.weights, used),
+            scores={**totals, **used},
         )
-
-    def _answers(self, design: int) -> tuple[DesignAnswer, ...] | None:
-        positions = self.problem.positions(design)
-        rows = self.store.answers(positions.start, positions.stop)
-        if len(rows) < len(positions):
-            return None
-        labels = [named(self.problem.sweep.point(position)) for position in positions]
-        return tuple(
-            DesignAnswer(workload=label, latency_s=latency, energy_pj=energy, bottleneck=bottleneck)
-            for label, (latency, energy, bottleneck) in zip(labels, rows, strict=True)
-        )
-
-    def _kept(self, found: DesignFront) -> DesignFront:
-        """The front in order, with what binds each design, kept in the results file too."""
-        first = self.problem.objectives[0]
-        ordered = sorted(found.front, key=lambda d: (d.scores[first], d.number))
-        found.front = tuple(replace(d, binds=tuple(self._binds(d))) for d in ordered)
-        self.store.note(FRONT_NOTE, compact([design.to_dict() for design in found.front]))
-        return found
 
     def _binds(self, design: Design) -> Iterator[str]:
         """Limits of a design: budgets, the ends of the choices, what is busiest.
@@ -272,30 +453,27 @@ class Search:
         A budget binds where the next value of a choice exceeds it.
         """
         stops: dict[str, list[str]] = {}
-        indices = self.problem.indices(design.number)
-        for i, (name, size) in enumerate(zip(self._names(), self.problem.axes, strict=True)):
+        indices = self.problem.choices.indices(design.number)
+        for i, (name, size) in enumerate(
+            zip(self.choices, self.problem.choices.sizes, strict=True)
+        ):
             if indices[i] + 1 == size:
                 if size > 1:
                     yield f"{name} is at its last value"
                 continue
             above = [*indices[:i], indices[i] + 1, *indices[i + 1 :]]
-            for budget in self._reason(self.problem.design_of(above)) or ():
+            for budget in self._over(self.problem.choices.position(above)) or ():
                 stops.setdefault(budget, []).append(name)
         for budget, names in stops.items():
             share = design.uses[budget] / self.problem.budgets[budget]
             yield f"{budget} {100 * share:.0f}% used stops {' and '.join(names)}"
-        yield from _busiest(design.answers, self.problem.weights)
-
-
-def _busiest(answers: Sequence[DesignAnswer], weights: Sequence[float]) -> Iterator[str]:
-    """The units or levels that set the latency, with the share of it that each sets."""
-    shares: dict[str, float] = {}
-    for answer, weight in zip(answers, weights, strict=True):
-        part = weight * answer.latency_s
-        shares[answer.bottleneck] = shares.get(answer.bottleneck, 0.0) + part
-    total = sum(shares.values()) or 1.0
-    for name, part in sorted(shares.items(), key=lambda item: -item[1]):
-        yield f"{name} sets {100 * part / total:.0f}% of the latency"
+        shares: dict[str, float] = {}  # of the latency, by the unit or level that sets it
+        for answer, weight in zip(design.answers, self.problem.weights, strict=True):
+            part = weight * answer.latency_s
+            shares[answer.bottleneck] = shares.get(answer.bottleneck, 0.0) + part
+        total = sum(shares.values()) or 1.0
+        for name, part in sorted(shares.items(), key=lambda item: -item[1]):
+            yield f"{name} sets {100 * part / total:.0f}% of the latency"
 
 
 def optimize(
@@ -313,10 +491,8 @@ def optimize(
     method: grid (every design in budget), or optuna, which tries so many `trials`.
     """
     read = load_design_problem(problem)
+    if method not in METHODS:
+        raise SpecError(expected("optimize: method", "grid or optuna", method))
     with Store(Path(output)) as store:
-        question = Search(read, Inputs(read.sweep), store, lambda _: None)
-        if method == "grid":
-            return question.exhaustive(lambda: local_workers(workers))
-        if method == "optuna":
-            return question.optuna(lambda: local_workers(workers), trials, seed)
-    raise SpecError(expected("optimize: method", "grid or optuna", method))
+        search = Search(read, Inputs(read.sweep), store, lambda _: None)
+        return search.answer(lambda: local_workers(workers), method, trials, seed)

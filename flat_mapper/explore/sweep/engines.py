@@ -1,6 +1,6 @@
 """Engines that compute the points of a sweep: this process, processes of its own, Dask's workers.
 
-An engine takes batches and gives back rows; it knows nothing of files or of the results file. On
+An engine takes points and gives back rows; it knows nothing of files or of the results file. On
 one machine nothing listens for anybody: a process is spoken to through a pipe. Dask is imported
 only where somebody names a cluster of his own.
 """
@@ -8,178 +8,137 @@ only where somebody names a cluster of his own.
 from __future__ import annotations
 
 import logging
+import sys
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, Queue
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 from flat_mapper.base.errors import BackendError
 from flat_mapper.base.interrupts import uninterrupted
 from flat_mapper.base.parallel import Died, Worker, first_done
-from flat_mapper.explore.sweep.inputs import Chip
+from flat_mapper.explore.sweep.inputs import PointTask
 from flat_mapper.explore.sweep.store import PointRow
-from flat_mapper.explore.sweep.work import Batch, Prices, answered, lost, priced
+from flat_mapper.explore.sweep.work import answered
 
-PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a chip
 CONNECT_S = 20.0  # chosen: how long a scheduler is waited for
 POLL_S = 0.1
 ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
-DEAD = "worker: expected an answer, got every worker killed"  # the reason of such a point
 
-AnswerBatch = Callable[[Batch, Prices], list[PointRow]]
+Answer = Callable[[PointTask], PointRow]
 
 
-class Engine(Protocol):
-    """Computes batches, in any order."""
+class Engine:
+    """Computes points, in any order; this one in this process, when a row is asked for.
+
+    A worker that dies takes no rows with it: its point is tried again with no other beside it, and
+    one that kills even then is a failed one.
+    """
+
+    def __init__(self, answer: Answer = answered, count: int = 1) -> None:
+        self.answer, self.count = answer, count
+        self.waiting: deque[PointTask] = deque()
+        self.busy: dict[Any, PointTask] = {}  # by who computes it
+        self.suspects: deque[PointTask] = deque()  # with it a worker died
 
     @property
     def workers(self) -> int:
-        """The number of batches computed at once; 0 where no worker has come yet."""
+        """The number of points computed at once; 0 where no worker has come yet."""
+        return self.count
 
     @property
     def pending(self) -> int:
-        """Batches that were given and not yet taken back."""
-
-    def submit(self, batch: Batch) -> None:
-        """Take a batch."""
-
-    def rows(self) -> list[PointRow]:
-        """The rows of the next batch, or part of one, that is done; waits for it."""
-
-
-class Here:
-    """This process: one point at a time, computed when its row is asked for."""
-
-    workers = 1
-
-    def __init__(self, answer: AnswerBatch = answered) -> None:
-        self.answer = answer
-        self.batches: list[Batch] = []
-        self.prices: tuple[Chip, Prices] | None = None
-
-    @property
-    def pending(self) -> int:
-        """Batches that were given and not yet taken back."""
-        return len(self.batches)
-
-    def submit(self, batch: Batch) -> None:
-        """Take a batch."""
-        self.batches.append(batch)
-
-    def rows(self) -> list[PointRow]:
-        """The row of the oldest point, computed now."""
-        batch = self.batches.pop(0)
-        first, *others = batch.tasks
-        if others:
-            self.batches.insert(0, replace(batch, tasks=tuple(others)))
-        if self.prices is None or self.prices[0] != batch.chip:
-            self.prices = batch.chip, priced(batch.chip)
-        return self.answer(replace(batch, tasks=(first,)), self.prices[1])
-
-
-class OnProcesses:
-    """Processes of this machine, a batch each at a time.
-
-    One that dies takes no rows with it: its points are tried again one by one, each with no other
-    beside it, and the point that kills even then is a failed one.
-    """
-
-    def __init__(self, count: int, answer: AnswerBatch) -> None:
-        self.workers, self.answer = count, answer
-        self.free: list[Worker] = []
-        self.busy: dict[Worker, Batch] = {}
-        self.waiting: deque[Batch] = deque()
-        self.suspects: deque[Batch] = deque()  # a point each: with it a worker died
-
-    @property
-    def pending(self) -> int:
-        """Batches that were given and not yet taken back."""
+        """Points that were given and not yet taken back."""
         return len(self.waiting) + len(self.busy) + len(self.suspects)
 
-    def submit(self, batch: Batch) -> None:
-        """Give a batch to a process that is free, or to the next one that is."""
-        self.waiting.append(batch)
+    def submit(self, task: PointTask) -> None:
+        """Give a point to a worker that is free, or to the next one that is."""
+        self.waiting.append(task)
         self._hand_out()
 
-    def rows(self) -> list[PointRow]:
-        """The rows of the next batch that is done; none where its worker died.
+    def row(self) -> PointRow | None:
+        """The row of the next point that is done; none where its worker died.
 
-        raises: BackendError where a worker is of no use.
+        raises: BackendError where the workers are of no use, or lost.
         """
         self._hand_out()
         alone = not self.busy
         if alone:
-            self._give(self.suspects.popleft())
-        worker = first_done(list(self.busy))
-        batch = self.busy.pop(worker)
-        self.free.append(worker)
-        try:
-            rows: list[PointRow] = worker.answer()
-        except Died:
-            self.free.remove(worker)
-            worker.end()
-            if alone:
-                return [lost(batch.tasks[0], DEAD)]
-            self.suspects += [replace(batch, tasks=(task,)) for task in batch.tasks]
-            return []
-        return rows
+            self.give(self.suspects.popleft())
+        task, row = self.next_done()
+        if row is None and alone:
+            return task.row
+        if row is None:
+            self.suspects.append(task)
+        return row
+
+    def _hand_out(self) -> None:
+        while self.waiting and len(self.busy) < self.count:
+            self.give(self.waiting.popleft())
+
+    def give(self, task: PointTask) -> None:
+        """Have somebody compute a point."""
+        self.busy[None] = task
+
+    def next_done(self) -> tuple[PointTask, PointRow | None]:
+        """The next point that ended, with its row; without where its worker died."""
+        task = self.busy.pop(None)
+        return task, self.answer(task)
+
+
+class OnProcesses(Engine):
+    """Processes of this machine, a point each at a time."""
+
+    def __init__(self, answer: Answer, count: int) -> None:
+        super().__init__(answer, count)
+        self.free: list[Worker] = []
 
     def start(self) -> None:
         """Have as many processes as there are to be.
 
         raises: BackendError where one cannot start.
         """
-        with _starting(f"workers: expected {self.workers} to start"), uninterrupted():
-            while len(self.free) + len(self.busy) < self.workers:
-                serve = _Serve(self.answer)
-                self.free.append(Worker(serve, memory_share=1 / self.workers))
+        with _starting(f"workers: expected {self.count} to start"), uninterrupted():
+            while len(self.free) + len(self.busy) < self.count:
+                self.free.append(Worker(self.answer, memory_share=1 / self.count))
 
     def end(self) -> None:
         """End every process, whatever it does."""
         for worker in (*self.free, *self.busy):
             worker.end()
 
-    def _hand_out(self) -> None:
-        while self.waiting and len(self.busy) < self.workers:
-            self._give(self.waiting.popleft())
-
-    def _give(self, batch: Batch) -> None:
+    def give(self, task: PointTask) -> None:
+        """Have a free process compute a point."""
         self.start()
         worker = self.free.pop()
-        self.busy[worker] = batch
-        worker.ask(batch)
+        self.busy[worker] = task
+        worker.ask(task)
+
+    def next_done(self) -> tuple[PointTask, PointRow | None]:
+        """The next point that a process answered, or died of."""
+        worker = first_done(list(self.busy))
+        task = self.busy.pop(worker)
+        self.free.append(worker)
+        try:
+            return task, worker.answer()
+        except Died:
+            self.free.remove(worker)
+            worker.end()
+            return task, None
 
 
-class _Serve:
-    """Function by which a process answers batches; it keeps the prices of the last chip."""
+class OnDask(Engine):
+    """Dask's workers: of one that dies the points are computed elsewhere by Dask itself."""
 
-    def __init__(self, answer: AnswerBatch) -> None:
-        self.here = Here(answer)
-
-    def __call__(self, batch: Batch) -> list[PointRow]:
-        """The rows of a batch."""
-        self.here.submit(batch)
-        rows: list[PointRow] = []
-        while self.here.pending:
-            rows += self.here.rows()
-        return rows
-
-
-class OnDask:
-    """Dask's workers. A chip is priced in a task of its own, which all its batches wait for."""
-
-    def __init__(self, client: Any, answer: AnswerBatch = answered) -> None:
-        self.client, self.answer = client, answer
-        self.batches: dict[str, Batch] = {}  # in flight, by the future's key
+    def __init__(self, client: Any, answer: Answer) -> None:
+        super().__init__(answer, count=sys.maxsize)  # the scheduler keeps what waits
+        self.client = client
         self.finished: Queue[Any] = Queue()  # futures, as they end
-        self.suspects: list[Batch] = []  # a point each: something near it killed workers
-        self.prices: OrderedDict[Chip, Any] = OrderedDict()  # of Dask's futures
 
     @property
     def workers(self) -> int:
@@ -187,43 +146,20 @@ class OnDask:
         with _answering():
             return sum(int(threads) for threads in self.client.nthreads().values())
 
-    @property
-    def pending(self) -> int:
-        """Batches that were given and not yet taken back."""
-        return len(self.batches) + len(self.suspects)
-
-    def submit(self, batch: Batch) -> None:
-        """Send a batch to the scheduler."""
+    def give(self, task: PointTask) -> None:
+        """Send a point to the scheduler."""
         with _answering():
-            self._send(batch)
+            future = self.client.submit(self.answer, task, pure=False)
+            self.busy[future.key] = task
+            future.add_done_callback(self.finished.put)
 
-    def _send(self, batch: Batch) -> None:
-        if batch.chip not in self.prices:
-            self.prices[batch.chip] = self.client.submit(priced, batch.chip, pure=False)
-            if len(self.prices) > PRICED:
-                self.prices.popitem(last=False)
-        self.prices.move_to_end(batch.chip)
-        future = self.client.submit(self.answer, batch, self.prices[batch.chip], pure=False)
-        self.batches[future.key] = batch
-        future.add_done_callback(self.finished.put)
-
-    def rows(self) -> list[PointRow]:
-        """The rows of the next batch that is done.
-
-        A worker that dies takes no rows with it: its batches are computed elsewhere. Whatever ran
-        where workers died one after another is tried again point by point, each with no other
-        beside it; the point that kills even then is a failed one.
-        raises: BackendError where the scheduler is lost.
-        """
-        alone = not self.batches
-        if alone:
-            self.submit(self.suspects.pop(0))
+    def next_done(self) -> tuple[PointTask, PointRow | None]:
+        """The next point that ended; without its row where workers died one after another of it."""
         future = self._next()
-        batch = self.batches.pop(future.key)
+        task = self.busy.pop(future.key)
         with _answering():
             if future.status == "finished":
-                rows: list[PointRow] = future.result()
-                return rows
+                return task, future.result()
             error = future.exception() if future.status == "error" else None
         if error is None:
             raise BackendError(_gone(f"a future that is {future.status}"))
@@ -235,11 +171,7 @@ class OnDask:
                 f"dask: expected rows from a worker, got: {reason[:300]}; install the same "
                 "flat-mapper there, and run the same command again"
             )
-        self.prices.pop(batch.chip, None)  # the price of the chip may be what kills
-        if alone:
-            return [lost(batch.tasks[0], DEAD)]
-        self.suspects += [replace(batch, tasks=(task,)) for task in batch.tasks]
-        return []
+        return task, None
 
     def _next(self) -> Any:
         """The next future that ended; waits for as long as the scheduler is there."""
@@ -270,12 +202,12 @@ def _gone(got: object) -> str:
 
 
 @contextmanager
-def local_workers(count: int, answer: AnswerBatch = answered) -> Iterator[Engine]:
+def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
     """Worker processes on this machine, gone when the block ends; 0 is this process itself."""
     if count == 0:
-        yield Here(answer)
+        yield Engine(answer)
         return
-    engine = OnProcesses(count, answer)
+    engine = OnProcesses(answer, count)
     try:
         engine.start()
         yield engine
@@ -285,7 +217,7 @@ def local_workers(count: int, answer: AnswerBatch = answered) -> Iterator[Engine
 
 @contextmanager
 def cluster_workers(
-    address: str = "", file: str = "", answer: AnswerBatch = answered
+    address: str = "", file: str = "", answer: Answer = answered
 ) -> Iterator[Engine]:
     """The workers of a scheduler that is running, which goes on when the block ends.
 
@@ -334,16 +266,12 @@ def _starting(condition: str) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Dask's own tracebacks off the terminal; what matters of them is in our one line."""
-    names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
-    names += ["asyncio", "tornado.application", "distributed.nanny", "distributed.worker"]
-    levels = {name: logging.getLogger(name).level for name in names}
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.CRITICAL)
         yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logging.disable(before)
 
 
 def _distributed() -> ModuleType:

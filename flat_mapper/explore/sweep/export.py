@@ -12,7 +12,7 @@ import json
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import batched
@@ -21,7 +21,7 @@ from typing import IO, BinaryIO, Literal
 
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.escape import csv_cell, terminal_text
-from flat_mapper.explore.sweep.store import COLUMNS, read_only
+from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, read_only
 from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.textfiles import note_input, replacing
 from flat_mapper.spec.yamlio import scalar
@@ -29,58 +29,45 @@ from flat_mapper.spec.yamlio import scalar
 Format = Literal["csv", "parquet", "jsonl"]
 _Kind = Literal["integer", "real", "text"]  # of a column's values
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
+DOCUMENTS = ("coordinates", "result", "provenance")  # JSON; not in CSV
 PLAIN_COLUMNS = (  # the columns beside the inputs, in the order of a table
-    *(c for c in COLUMNS if c not in ("coordinates", "result", "provenance")),
+    *(c for c in COLUMNS if c not in DOCUMENTS),
     *("seconds", "finished_at", "worker"),
 )
-DOCUMENTS = ("result", "provenance")  # JSON; not in CSV
 COMPARISONS = ("<=", ">=", "!=", "=", "<", ">")
 ROWS_AT_ONCE = 1000  # of one row group of Parquet
 
+Filter = tuple[str, str, str | int | float]  # a column, an operator and a value
 ExportRows = Iterable[tuple[object, ...]]
 Write = Callable[[Sequence["Column"], ExportRows, IO[str]], int]
 
 _CONDITION = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filter:
-    """One condition on rows."""
-
-    column: str
-    operator: str
-    value: str | int | float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column of a table: how SQLite says it, and the type of its values."""
 
     name: str
-    sql: str
-    parameters: tuple[str, ...]
     kind: _Kind
-
-
-def _plain(name: str, kind: _Kind = "text") -> Column:
-    """A column of the results as it is."""
-    return Column(name=name, sql=name, parameters=(), kind=kind)
+    sql: str
+    parameters: tuple[str, ...] = ()
 
 
 def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
     """`status=done`, `arch.GLB.depth>=4096`, ... read."""
-    found = []
+    found: list[Filter] = []
     for text in texts:
         parts = _CONDITION.fullmatch(text)
         if not parts or not parts[3]:
             condition = f"a column, one of {' '.join(COMPARISONS)}, and a value"
             raise SpecError(expected("--where", condition, text))
-        value = scalar(parts[3].strip("'\""))
-        kept = value if isinstance(value, int | float) else parts[3].strip("'\"")
-        if not isinstance(kept, str):
-            kept = checked(kept, type(kept), f"--where {parts[1]}")
-        operator = "=" if parts[2] == "==" else parts[2]
-        found.append(Filter(column=parts[1], operator=operator, value=kept))
+        word = parts[3].strip("'\"")
+        value = scalar(word)
+        kept = word
+        if isinstance(value, int | float):
+            kept = checked(value, type(value), f"--where {parts[1]}")
+        found.append((parts[1], "=" if parts[2] == "==" else parts[2], kept))
     return tuple(found)
 
 
@@ -104,51 +91,44 @@ def export_rows(
         raise SpecError(f"{path}: expected the results of a sweep, got no such file")
     note_input(path)
     with read_only(path) as connection:
-        columns = _columns(connection)
+        known = _columns(connection)
+        columns = list(known.values())
         if form == "jsonl":
             columns = [c for c in columns if c.name in PLAIN_COLUMNS]
             columns.append(_plain("coordinates"))
         if form != "csv":
-            columns += [_plain(name) for name in DOCUMENTS]
-        with closing(_rows(connection, columns, filters)) as rows:  # or it keeps its lock
+            columns += [_plain(name) for name in DOCUMENTS[1:]]
+        known = {c.name: c for c in columns} | known
+        with closing(_rows(connection, columns, known, filters)) as rows:  # or it keeps its lock
             if output is None:
                 assert write is not None
                 return write(columns, rows, sys.stdout)
-            return _to_file(Path(output), columns, rows, write)
+            with replacing(Path(output)) as raw:
+                if write is None:
+                    return _parquet(columns, rows, raw)
+                file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+                count = write(columns, rows, file)
+                file.flush()
+                file.detach()
+                return count
 
 
-def _to_file(path: Path, columns: list[Column], rows: ExportRows, write: Write | None) -> int:
-    """Rows in a whole file, or none."""
-    with replacing(path) as raw:
-        if write is None:
-            return _parquet(columns, rows, raw)
-        file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
-        count = write(columns, rows, file)
-        file.flush()
-        file.detach()
-        return count
+def _plain(name: str) -> Column:
+    """A column of the results as it is."""
+    number: _Kind = "integer" if name in INTEGERS else "real"
+    return Column(name, number if name in (*INTEGERS, *REALS) else "text", name)
 
 
-def _columns(connection: sqlite3.Connection) -> list[Column]:
+def _columns(connection: sqlite3.Connection) -> dict[str, Column]:
     """Every plain column, one for each input in the place of those that repeat them, and parts."""
-    plain = [_plain_column(connection, name) for name in PLAIN_COLUMNS]
     inputs = {column.name: column for column in _input_columns(connection)}
-    kept = [c for c in plain if c.name not in inputs]
+    kept = [_plain(name) for name in PLAIN_COLUMNS if name not in inputs]
     at = next(i for i, column in enumerate(kept) if column.name == "status") + 1
-    return [*kept[:at], *inputs.values(), *kept[at:], *_part_columns(connection)]
+    columns = (*kept[:at], *inputs.values(), *kept[at:], *_part_columns(connection))
+    return {column.name: column for column in columns}
 
 
-def _plain_column(connection: sqlite3.Connection, name: str) -> Column:
-    types: dict[str, _Kind] = {"INTEGER": "integer", "REAL": "real"}
-    for table in ("points", "timings"):
-        for _, column, declared, *_ in connection.execute(f"PRAGMA table_info({table})"):
-            if column == name:
-                kind = types.get((declared.split() or [""])[0], "text")
-                return _plain(name, kind)
-    raise SpecError(f"results: expected the column {name!r}, got none; run the sweep again")
-
-
-def _input_columns(connection: sqlite3.Connection) -> list[Column]:
+def _input_columns(connection: sqlite3.Connection) -> Iterator[Column]:
     """A column for each input that any point has, typed by the values that it takes."""
     query = (
         "SELECT json_each.key, json_each.type FROM results, json_each(results.coordinates) "
@@ -157,82 +137,56 @@ def _input_columns(connection: sqlite3.Connection) -> list[Column]:
     types: dict[str, set[str]] = {}
     for name, kind in connection.execute(query):
         types.setdefault(name, set()).add(kind)
-    return [
-        Column(
-            name=name,
-            sql="(SELECT value FROM json_each(coordinates) WHERE key = ?)",
-            parameters=(name,),
-            kind="integer"
-            if kinds == {"integer"}
-            else "real"
-            if kinds <= {"integer", "real"}
-            else "text",
-        )
-        for name, kinds in types.items()
-    ]
+    for name, kinds in types.items():
+        number: _Kind = "integer" if kinds == {"integer"} else "real"
+        sql = "(SELECT value FROM json_each(coordinates) WHERE key = ?)"
+        yield Column(name, number if kinds <= {"integer", "real"} else "text", sql, (name,))
 
 
-def _part_columns(connection: sqlite3.Connection) -> list[Column]:
-    """Columns for units' busy shares, components' average power and its limit, gap, and cores."""
+def _part_columns(connection: sqlite3.Connection) -> Iterator[Column]:
+    """Columns for units' busy shares, components' average power and its limit, gap, and cores.
+
+    Cores are those of the group that takes longest, where any point gives tiles out.
+    """
     query = (
         "SELECT json_each.key FROM results, json_each(results.result, ?) "
         "GROUP BY 1 ORDER BY min(position), min(json_each.id)"
     )
-    names = [
-        (part, str(name))
-        for part in ("busy", "power_w")
-        for (name,) in connection.execute(query, (f"$.{part}",))
-    ]
     under = "(SELECT value FROM json_each(result, ?) WHERE key = ?)"  # a path would end at a quote
-    return [
-        *(
-            Column(name=f"{p}.{name}", sql=under, parameters=(f"$.{p}", name), kind="real")
-            for p, name in names
-        ),
-        *(
-            Column(name=name, sql="json_extract(result, ?)", parameters=(path,), kind="real")
-            for name, path in (("power_limit_w", "$.power_limit_w"), ("gap", "$.search.gap"))
-        ),
-        *_core_columns(connection),
-    ]
-
-
-def _core_columns(connection: sqlite3.Connection) -> list[Column]:
-    """Use of a chip's cores by the group that takes longest, where any point gives tiles out."""
+    for part in ("busy", "power_w"):
+        for (name,) in connection.execute(query, (f"$.{part}",)):
+            yield Column(f"{part}.{name}", "real", under, (f"$.{part}", str(name)))
+    for name, path in (("power_limit_w", "$.power_limit_w"), ("gap", "$.search.gap")):
+        yield Column(name, "real", "json_extract(result, ?)", (path,))
     given = "json_each(result, '$.groups') WHERE json_extract(value, '$.cores') IS NOT NULL"
-    if not connection.execute(f"SELECT 1 FROM results, {given} LIMIT 1").fetchone():
-        return []
-    longest = "ORDER BY json_extract(value, '$.cycles') DESC LIMIT 1"
-    return [
-        Column(
-            name=name,
-            sql=f"(SELECT json_extract(value, ?) FROM {given} {longest})",
-            parameters=(f"$.{name}",),
-            kind="integer" if name in ("cores", "tiles", "rounds") else "real",
-        )
-        for name in ("cores", "tiles", "rounds", "imbalance", "idle_share")
-    ]
+    if connection.execute(f"SELECT 1 FROM results, {given} LIMIT 1").fetchone():
+        longest = "ORDER BY json_extract(value, '$.cycles') DESC LIMIT 1"
+        for name in ("cores", "tiles", "rounds", "imbalance", "idle_share"):
+            sql = f"(SELECT json_extract(value, ?) FROM {given} {longest})"
+            whole = name in ("cores", "tiles", "rounds")
+            yield Column(name, "integer" if whole else "real", sql, (f"$.{name}",))
 
 
 def _rows(
-    connection: sqlite3.Connection, columns: Sequence[Column], filters: Sequence[Filter]
+    connection: sqlite3.Connection,
+    columns: Sequence[Column],
+    known: dict[str, Column],
+    filters: Sequence[Filter],
 ) -> sqlite3.Cursor:
     """The rows that pass the filters, in the order of the sweep."""
-    known = {c.name: c for c in [*_columns(connection), *columns]}
-    conditions, values = [], []
-    for wanted in filters:
-        column = known.get(wanted.column)
+    conditions: list[str] = []
+    values: list[object] = [parameter for column in columns for parameter in column.parameters]
+    for name, operator, value in filters:
+        column = known.get(name)
         if column is None:
-            names = ", ".join(known)
-            hint = did_you_mean(wanted.column, known)
-            raise SpecError(expected("--where", f"a column among {names}", wanted.column, hint))
-        assert wanted.operator in COMPARISONS
-        conditions.append(f"{column.sql} {wanted.operator} ?")
-        values += [*column.parameters, wanted.value]
+            condition = f"a column among {', '.join(known)}"
+            raise SpecError(expected("--where", condition, name, did_you_mean(name, known)))
+        assert operator in COMPARISONS
+        conditions.append(f"{column.sql} {operator} ?")
+        values += [*column.parameters, value]
     chosen = ", ".join(column.sql for column in columns)
-    named = [parameter for column in columns for parameter in column.parameters]
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return connection.execute(f"SELECT {chosen} FROM results{where}", (*named, *values))
+    return connection.execute(f"SELECT {chosen} FROM results{where}", values)
 
 
 def _csv(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
@@ -246,11 +200,10 @@ def _csv(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
 
 
 def _jsonl(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
-    documents = ("coordinates", *DOCUMENTS)
     count = 0
     for row in rows:
         pairs = zip(columns, row, strict=True)
-        line = {c.name: _read(v) if c.name in documents else v for c, v in pairs}
+        line = {c.name: _read(v) if c.name in DOCUMENTS else v for c, v in pairs}
         file.write(terminal_text(json.dumps(line, ensure_ascii=False)) + "\n")
         count += 1
     return count
@@ -277,12 +230,9 @@ def _parquet(columns: Sequence[Column], rows: ExportRows, file: BinaryIO) -> int
     count = 0
     with pq.ParquetWriter(file, schema) as writer:
         for some in batched(rows, ROWS_AT_ONCE):
-            values = zip(*some, strict=True)
-            arrays = [
-                pa.array([_as(column.kind, v) for v in held], type=types[column.kind])
-                for column, held in zip(columns, values, strict=True)
-            ]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+            values = zip(columns, zip(*some, strict=True), strict=True)
+            held = {c.name: [_as(c.kind, value) for value in listed] for c, listed in values}
+            writer.write_table(pa.Table.from_pydict(held, schema=schema))
             count += len(some)
     return count
 

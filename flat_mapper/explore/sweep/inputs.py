@@ -12,35 +12,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from flat_mapper import __version__
-from flat_mapper.api.calls import load_problem, objective_of, scope_of, with_bits
+from flat_mapper.api.calls import load_problem, objective_of, scope_of
 from flat_mapper.arch.edits import edited_platform, has_path, unknown_path
-from flat_mapper.arch.reader import PlatformFiles, platform_files
+from flat_mapper.arch.reader import platform_files
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import BACKENDS, get_backend
-from flat_mapper.base.errors import FlatMapperError, SpecError
+from flat_mapper.base.errors import Faults, FlatMapperError, SpecError
 from flat_mapper.energy import hwcomponents as hwcomponents_prices
 from flat_mapper.energy.tables import ACCELERGY, Ert, load_ert
-from flat_mapper.explore.sweep.spec import Coordinates, Sweep
+from flat_mapper.explore.sweep.spec import Coordinates, InputValue, Sweep
+from flat_mapper.explore.sweep.store import PointRow
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
-from flat_mapper.spec import catalog, document
-from flat_mapper.spec.document import Quoted, checked
+from flat_mapper.spec import catalog
+from flat_mapper.spec.document import BITS, Quoted, checked
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import mask_of
-from flat_mapper.workload.problem_file import Lengths, sequence_lengths
 
-ARCH, RANK, BITS = "arch.", "rank.", "bits."
-_KINDS: Mapping[str, catalog.CatalogKind] = {
-    "arch": "arch",
-    "problem": "problems",
-    "mapspace": "mapspaces",
+_KINDS: Mapping[str, tuple[catalog.CatalogKind, str]] = {  # what ships, and the key of its files
+    "arch": ("arch", "architecture"),
+    "problem": ("problems", "problem"),
+    "mapspace": ("mapspaces", "mapspace"),
 }
-_HEADS = {"arch": "architecture", "problem": "problem", "mapspace": "mapspace"}  # keys of each
+_OF_WORKLOAD = ("problem", "scope", "phase", "softmax", "mask", "seq")
 _REMEMBERED = 64  # values of each kind that stay in memory; neighbours share them
+NOBODY = "worker: expected an answer, got every worker killed"  # the reason of a point without rows
+
+Given = tuple[tuple[str, InputValue], ...]  # inputs with their values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,12 +59,10 @@ class Chip:
 class PointTask:
     """One point as values: all that a worker needs, so that no worker reads a file."""
 
-    key: str
-    position: int
-    coordinates: Coordinates
+    row: PointRow  # of the point where no worker survives it
+    chip: Chip
     workload: Workload
     mapspace: Mapspace
-    provenance: Mapping[str, object]  # versions, digests of the files, the backend
 
 
 class Inputs:
@@ -75,69 +76,69 @@ class Inputs:
         self.sweep = sweep
         self.chips = {str(a): platform_files(self._path("arch", a)) for a in sweep.values("arch")}
         self.tables = {str(e): self._table(str(e)) for e in sweep.values("ert")}
-        self.problems = {str(p): self._path("problem", p) for p in sweep.values("problem")}
-        self.mapspaces = {str(m): self._path("mapspace", m) for m in sweep.values("mapspace")}
+        self.paths = {
+            (kind, str(name)): self._path(kind, name)
+            for kind in ("problem", "mapspace")
+            for name in sweep.values(kind)
+        }
         self.digests = self._digests()
         self._check()
-        self.versions = {**own_versions(), "energies": self._estimators()}
+        energies = "" if self.tables else hwcomponents_prices.versions()  # of what prices the chips
+        self.versions = {**own_versions(), "energies": energies}
         self._platform = lru_cache(_REMEMBERED)(self._platform_of)
         self._workload = lru_cache(_REMEMBERED)(self._workload_of)
         self._mapspace = lru_cache(_REMEMBERED)(self._mapspace_of)
 
-    def key(self, coordinates: Coordinates) -> str:
-        """The SHA-256 of the coordinates, of what the files say, and of the versions."""
-        written = [(name, _marked(value)) for name, value in sorted(coordinates.items())]
-        return _digest([written, self.files(coordinates), self.versions])
-
-    def files(self, coordinates: Coordinates) -> dict[str, str]:
-        """The digest of each file of a point."""
-        kinds = ("arch", "ert", "problem", "mapspace")
-        return {k: self.digests[k, str(coordinates[k])] for k in kinds if k in coordinates}
-
     def fingerprint(self) -> str:
         """The SHA-256 of all that the sweep says, its files and the versions included."""
-        axes = [(a.names, [repr(c) for c in a.columns]) for a in self.sweep.axes]
+        axes = [(list(a), [repr(column) for column in a.values()]) for a in self.sweep.axes]
         files = sorted((*name, digest) for name, digest in self.digests.items())
         return _digest([sorted(self.sweep.fixed.items()), axes, files, self.versions])
 
     def chip(self, coordinates: Coordinates) -> Chip:
         """The chip of a point. Raises SpecError where its attributes contradict each other."""
-        edits = tuple(_under(ARCH, coordinates).items())
-        return self._platform(str(coordinates["arch"]), edits, str(coordinates.get("ert", "")))
+        return self._platform(_only(coordinates, ("arch", "ert"), ("arch.",)))
 
-    def task(self, coordinates: Coordinates, key: str, position: int) -> PointTask:
-        """The point as values. Raises SpecError where its inputs contradict each other."""
-        sizes = _under(RANK, coordinates)
-        lengths: Lengths | None = None
-        if "seq" in coordinates:
-            length = checked(coordinates["seq"], int, "seq", above=0)
-            lengths = sequence_lengths(length, str(coordinates.get("phase", "")))
-        known = ("problem", "scope", "phase", "softmax", "mask")
-        words = tuple(str(coordinates.get(k, "")) for k in known)
-        bits = tuple(_under(BITS, coordinates).items())
-        workload = self._workload(*words, lengths, tuple(sizes.items()), bits)
-        return PointTask(
-            key=key,
+    def row(self, position: int) -> PointRow:
+        """The row of a point before anybody answers it, with what is behind an answer.
+
+        Its key is the SHA-256 of the coordinates, of what the files say, and of the versions.
+        """
+        coordinates = self.sweep.point(position)
+        written = [(name, _marked(value)) for name, value in sorted(coordinates.items())]
+        files = self._files(coordinates)
+        backend = coordinates["backend"]
+        return PointRow(
+            key=_digest([written, files, self.versions]),
             position=position,
+            status="failed",
             coordinates=coordinates,
-            workload=workload,
-            mapspace=self._mapspace(str(coordinates["mapspace"])),
-            provenance=self.provenance(coordinates),
+            provenance={**self.versions, "inputs": files, "backend": backend},
+            reason=NOBODY,
         )
 
-    def provenance(self, coordinates: Coordinates) -> dict[str, object]:
-        """The files and versions behind the answer of a point, beside its coordinates."""
-        files = self.files(coordinates)
-        return {**self.versions, "inputs": files, "backend": coordinates["backend"]}
+    def _files(self, coordinates: Coordinates) -> dict[str, str]:
+        """The digest of each file of a point."""
+        kinds = ("arch", "ert", "problem", "mapspace")
+        return {k: self.digests[k, str(coordinates[k])] for k in kinds if k in coordinates}
+
+    def task(self, row: PointRow) -> PointTask:
+        """The point as values. Raises SpecError where its inputs contradict each other."""
+        return PointTask(
+            row=row,
+            chip=self.chip(row.coordinates),
+            workload=self._workload(_only(row.coordinates, _OF_WORKLOAD, ("rank.", "bits."))),
+            mapspace=self._mapspace(str(row.coordinates["mapspace"])),
+        )
 
     def _path(self, kind: str, name: object) -> Path:
         """The file of a shipped name, or of a path relative to the sweep file."""
         text = str(name)
-        beside = self.sweep.folder / text
+        shipped, head = _KINDS[kind]
         looks = Path(text).suffix or len(Path(text).parts) > 1
-        path = catalog.resolve(_KINDS[kind], beside if looks else text)
+        path = catalog.resolve(shipped, self.sweep.folder / text if looks else text)
         if looks:
-            self._vouch(path, _HEADS[kind])
+            self._vouch(path, head)
         return path
 
     def _table(self, name: str) -> Ert | str:
@@ -154,12 +155,9 @@ class Inputs:
         """
         if path.resolve().is_relative_to(self.sweep.folder.resolve()):
             return
-        try:
-            document = load_document(path)
-        except SpecError:
-            document = None
-        energies = head == "ERT" and isinstance(document, Mapping) and _is_nested(document)
-        if not energies and (not isinstance(document, Mapping) or head not in document):
+        document = Faults().attempt(load_document, path)
+        known = isinstance(document, Mapping) and (head in document or _is_short(document, head))
+        if not known:
             condition = f"a file with the key {head!r}"
             raise SpecError(f"{path}: expected {condition}, got another one; see flat-mapper check")
 
@@ -169,85 +167,67 @@ class Inputs:
         for name, files in self.chips.items():
             found["arch", name] = _said(files.matrix, files.vector)
         for name, table in self.tables.items():
-            said = (
+            found["ert", name] = _digest(
                 table
                 if isinstance(table, str)
-                else {name: dict(level) for name, level in table.levels.items()}
+                else {level: dict(actions) for level, actions in table.levels.items()}
             )
-            found["ert", name] = _digest(said)
-        for kind, paths in (("problem", self.problems), ("mapspace", self.mapspaces)):
-            for name, path in paths.items():
-                found[kind, name] = _said(load_document(path))
-        return found
+        return found | {named: _said(load_document(path)) for named, path in self.paths.items()}
 
     def _check(self) -> None:
         """Raise SpecError at the first word or path that no point can have."""
-        for path in (n.removeprefix(ARCH) for n in self.sweep.names if n.startswith(ARCH)):
-            files = list(self.chips.values())
+        files = list(self.chips.values())
+        for path in _under("arch.", self.sweep.columns):
             if not any(has_path(f, path) for f in files):
                 raise SpecError(unknown_path(files[0], path))
-        for word in self.sweep.values("objective"):
-            objective_of(str(word))
-        for word in self.sweep.values("scope"):
-            scope_of(str(word))
-        for word in self.sweep.values("mask"):
-            mask_of(str(word))
+        for name, read in (("objective", objective_of), ("scope", scope_of), ("mask", mask_of)):
+            for word in self.sweep.values(name):
+                read(str(word))
         for word in self.sweep.values("backend"):
             if word not in BACKENDS:  # a known one may be missing here, and there on the workers
                 get_backend(str(word))
 
-    def _estimators(self) -> str:
-        """The versions of what prices the chips; none where a file does."""
-        return "" if self.tables else hwcomponents_prices.versions()
-
-    def _platform_of(self, arch: str, edits: tuple[tuple[str, object], ...], ert: str) -> Chip:
-        files: PlatformFiles = self.chips[arch]
-        table = self.tables[ert] if ert else None
-        platform = edited_platform(files, dict(edits))
-        written = [(name, _marked(value)) for name, value in edits]
-        names = [self.digests["arch", arch], self.digests["ert", ert] if ert else ""]
-        digest = _digest([arch, names, written])
-        return Chip(digest=digest, platform=platform, ert=table)
-
-    def _workload_of(
-        self,
-        problem: str,
-        scope: str,
-        phase: str,
-        softmax: str,
-        mask: str,
-        lengths: Lengths | None,
-        sizes: tuple[tuple[str, object], ...],
-        bits: tuple[tuple[str, object], ...],
-    ) -> Workload:
-        path = self.problems[problem]
-        self._unchanged("problem", problem, path)
-        kept = scope_of(scope)
-        found = load_problem(
-            *(path, kept),
-            sizes=dict(sizes),
-            lengths=lengths,
-            phase=phase,
-            softmax=softmax,
-            mask=mask,
+    def _platform_of(self, given: Given) -> Chip:
+        coordinates = dict(given)
+        arch, ert = str(coordinates["arch"]), str(coordinates.get("ert", ""))
+        edits = _under("arch.", coordinates)
+        written = [(name, _marked(value)) for name, value in edits.items()]
+        files = self._files(coordinates)
+        return Chip(
+            digest=_digest([str(self.sweep.folder), arch, ert, files, written]),
+            platform=edited_platform(self.chips[arch], edits),
+            ert=self.tables[ert] if ert else None,
         )
-        return with_bits(
-            found,
-            {t: checked(n, int, f"{BITS}{t}", above=0, within=document.BITS) for t, n in bits},
+
+    def _workload_of(self, given: Given) -> Workload:
+        coordinates = dict(given)
+        bits = {
+            tensor: checked(width, int, f"bits.{tensor}", above=0, within=BITS)
+            for tensor, width in _under("bits.", coordinates).items()
+        }
+        asked: dict[str, Any] = {"seq": coordinates["seq"]} if "seq" in coordinates else {}
+        for name in ("phase", "softmax", "mask"):
+            asked[name] = str(coordinates.get(name, ""))
+        return load_problem(
+            self._unchanged("problem", str(coordinates["problem"])),
+            scope_of(str(coordinates.get("scope", ""))),
+            sizes=_under("rank.", coordinates),
+            bits=bits,
+            **asked,
         )
 
     def _mapspace_of(self, name: str) -> Mapspace:
-        path = self.mapspaces[name]
-        self._unchanged("mapspace", name, path)
-        return load_mapspace(path)
+        return load_mapspace(self._unchanged("mapspace", name))
 
-    def _unchanged(self, kind: str, name: str, path: Path) -> None:
-        """Stop where a file is no longer the one that the keys stand for."""
+    def _unchanged(self, kind: str, name: str) -> Path:
+        """The file; the sweep stops where it is no longer the one that the keys stand for."""
+        path = self.paths[kind, name]
         if _said(load_document(path)) != self.digests[kind, name]:
             raise Changed(
                 f"{path}: expected the file as it was when the sweep started, got another one; "
                 "run the same command again"
             )
+        return path
 
 
 @lru_cache(1)
@@ -270,14 +250,21 @@ class Changed(FlatMapperError):
     """A file of the sweep changed while the sweep ran: no point's fault, so the sweep stops."""
 
 
-def _under(prefix: str, coordinates: Coordinates) -> dict[str, object]:
+def _only(coordinates: Coordinates, names: tuple[str, ...], prefixes: tuple[str, ...]) -> Given:
+    """The inputs of those names, and those whose names begin so."""
+    return tuple((n, v) for n, v in coordinates.items() if n in names or n.startswith(prefixes))
+
+
+def _under[V](prefix: str, inputs: Mapping[str, V]) -> dict[str, V]:
     """The inputs whose names begin so, without that beginning."""
-    return {n.removeprefix(prefix): v for n, v in coordinates.items() if n.startswith(prefix)}
+    return {n.removeprefix(prefix): v for n, v in inputs.items() if n.startswith(prefix)}
 
 
-def _is_nested(document: Mapping[str, object]) -> bool:
-    """True where a document holds mappings alone, as energies in the short form do."""
-    return bool(document) and all(isinstance(value, Mapping) for value in document.values())
+def _is_short(document: Mapping[str, object], head: str) -> bool:
+    """True where a document is energies in the short form: mappings alone."""
+    return (
+        head == "ERT" and bool(document) and all(isinstance(v, Mapping) for v in document.values())
+    )
 
 
 def _said(*documents: object) -> str:

@@ -5,33 +5,35 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import batched, chain
 
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.explore.sweep.engines import Engine
-from flat_mapper.explore.sweep.inputs import Chip, Inputs, PointTask
+from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.store import PointRow, Status, Store
-from flat_mapper.explore.sweep.work import Batch, refused
+from flat_mapper.explore.sweep.work import faulty
 
 WINDOW = 500  # points whose keys are looked up at once; below SQLite's limit of 32766 variables
-BATCH_S = 1.0  # chosen: work of one batch, so that little is lost with it and calls cost little
-LARGEST = 64  # chosen: points of one batch
-AHEAD = 2  # batches per worker that wait at the engine, so that none idles
+AHEAD = 2  # points per worker that wait at the engine, so that none idles
 
 Open = Callable[[], AbstractContextManager[Engine]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class SweepProgress:
     """The progress of a sweep."""
 
     total: int  # points of the sweep
-    seen: int  # points passed over or computed
-    computed: int  # in this run
-    counts: dict[Status, int]  # of those computed
-    workers: int
-    seconds: float  # since the first point was handed out
+    seen: int = 0  # points passed over or computed
+    counts: dict[Status, int] = field(default_factory=dict)  # of those computed in this run
+    workers: int = 0
+    seconds: float = 0.0  # since the first point was handed out
+
+    @property
+    def computed(self) -> int:
+        """Points computed in this run."""
+        return sum(self.counts.values())
 
     @property
     def rate(self) -> float:
@@ -63,25 +65,13 @@ def run_sweep(
     """
     sweep = inputs.sweep
     store.begin(inputs.fingerprint(), {"sweep": sweep.name, "text": sweep.text})
-    run = _Run(inputs=inputs, store=store, watch=watch)
-    wanted = range(sweep.size) if positions is None else positions
-    missing = _missing(inputs, store, run, wanted)
+    run = _Run(inputs, store, watch)
+    missing = run.missing(range(sweep.size) if positions is None else positions)
     first = next(missing, None)
     if first is not None:
         with engine() as workers:
             run.compute(chain([first], missing), workers)
-    return run.progress()
-
-
-def _missing(
-    inputs: Inputs, store: Store, run: _Run, positions: Iterable[int]
-) -> Iterator[tuple[int, str]]:
-    """Position and key of every wanted point without an answer, a window at a time."""
-    for window in batched(positions, WINDOW):
-        keys = {inputs.key(inputs.sweep.point(i)): i for i in window}
-        settled = store.settled(keys)
-        run.stored += len(settled)
-        yield from ((i, key) for key, i in keys.items() if key not in settled)
+    return run.progress
 
 
 class _Run:
@@ -89,72 +79,38 @@ class _Run:
 
     def __init__(self, inputs: Inputs, store: Store, watch: Watch) -> None:
         self.inputs, self.store, self.watch = inputs, store, watch
-        self.stored = 0
-        self.counts: dict[Status, int] = {}
+        self.progress = SweepProgress(total=inputs.sweep.size)
         self.started = 0.0
-        self.workers = 0
-        self.mean_s = 0.0  # of a point, the late ones weighing more
 
-    def compute(self, missing: Iterator[tuple[int, str]], engine: Engine) -> None:
-        """Hand out the points in batches, and store the rows as they come."""
-        self.started = time.perf_counter()
-        self.workers = engine.workers
-        chip: Chip | None = None
-        tasks: list[PointTask] = []
-        for position, key in missing:
-            found = self._resolved(position, key)
-            if isinstance(found, PointRow):
-                self._keep([found])
+    def missing(self, positions: Iterable[int]) -> Iterator[PointRow]:
+        """Every wanted point without an answer, a window at a time."""
+        for window in batched(map(self.inputs.row, positions), WINDOW):
+            settled = self.store.settled({row.key: row.position for row in window})
+            self.progress.seen += len(settled)
+            yield from (row for row in window if row.key not in settled)
+
+    def compute(self, missing: Iterator[PointRow], engine: Engine) -> None:
+        """Hand out the points, and store the rows as they come."""
+        self.started, self.progress.workers = time.perf_counter(), engine.workers
+        for row in missing:
+            try:
+                task = self.inputs.task(row)
+            except (SpecError, MappingError) as error:
+                self._keep(faulty(row, error))
                 continue
-            if tasks and (found[0] != chip or len(tasks) >= self._batch_size()):
-                self._hand_out(chip, tasks, engine)
-                tasks = []
-            chip = found[0]
-            tasks.append(found[1])
-        self._hand_out(chip, tasks, engine)
+            self.progress.workers = engine.workers
+            while engine.pending >= max(1, AHEAD * self.progress.workers):
+                self._keep(engine.row())
+            engine.submit(task)
         while engine.pending:
-            self._keep(engine.rows())
+            self._keep(engine.row())
 
-    def progress(self) -> SweepProgress:
-        """The progress of the run."""
-        computed = sum(self.counts.values())
-        return SweepProgress(
-            total=self.inputs.sweep.size,
-            seen=self.stored + computed,
-            computed=computed,
-            counts=dict(self.counts),
-            workers=self.workers,
-            seconds=time.perf_counter() - self.started if self.started else 0.0,
-        )
-
-    def _resolved(self, position: int, key: str) -> PointRow | tuple[Chip, PointTask]:
-        """The point as values, or the row that says why it has none."""
-        coordinates = self.inputs.sweep.point(position)
-        try:
-            chip = self.inputs.chip(coordinates)
-            return chip, self.inputs.task(coordinates, key, position)
-        except (SpecError, MappingError) as error:
-            provenance = self.inputs.provenance(coordinates)
-            return refused(key, position, coordinates, provenance, error)
-
-    def _batch_size(self) -> int:
-        """As many points as fill BATCH_S; one until it is known what a point takes."""
-        return max(1, min(LARGEST, int(BATCH_S / self.mean_s))) if self.mean_s else 1
-
-    def _hand_out(self, chip: Chip | None, tasks: list[PointTask], engine: Engine) -> None:
-        if chip is None or not tasks:
-            return
-        self.workers = engine.workers
-        while engine.pending >= max(1, AHEAD * self.workers):
-            self._keep(engine.rows())
-        engine.submit(Batch(chip=chip, tasks=tuple(tasks)))
-
-    def _keep(self, rows: list[PointRow]) -> None:
-        """Store rows; when this returns, nothing can lose them."""
-        if rows:
-            self.store.write(rows)
-            mean = max(1e-6, sum(row.seconds for row in rows) / len(rows))
-            self.mean_s = (self.mean_s + mean) / 2 if self.mean_s else mean
-        for row in rows:
-            self.counts[row.status] = self.counts.get(row.status, 0) + 1
-        self.watch(self.progress())
+    def _keep(self, row: PointRow | None) -> None:
+        """Store a row; when this returns, nothing can lose it."""
+        progress = self.progress
+        if row is not None:
+            self.store.write([row])
+            progress.counts[row.status] = progress.counts.get(row.status, 0) + 1
+            progress.seen += 1
+        progress.seconds = time.perf_counter() - self.started
+        self.watch(progress)

@@ -18,7 +18,7 @@ slowest, so that points that share a chip are neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log, prod
 from pathlib import Path
@@ -41,6 +41,7 @@ from flat_mapper.spec.yamlio import dump, is_text, load_text
 
 InputValue = str | int | float | bool
 Coordinates = Mapping[str, InputValue]  # the value of every input of one point, by its path
+SweepAxis = Mapping[str, Sequence[InputValue]]  # inputs that vary together, each with its values
 
 MAX_VALUES = 10**12  # chosen: of one range
 MAX_LISTED = 10**5  # chosen: of one geometric range, whose values are listed
@@ -61,21 +62,6 @@ _RANGE = ("from", "to", "step", "times")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweepAxis:
-    """Inputs that vary together: row i holds the i-th value of each column."""
-
-    names: tuple[str, ...]
-    columns: tuple[Sequence[InputValue], ...]
-
-    def __len__(self) -> int:
-        return len(self.columns[0])
-
-    def row(self, index: int) -> dict[str, InputValue]:
-        """The inputs at one place."""
-        return {n: column[index] for n, column in zip(self.names, self.columns, strict=True)}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
     """The points of a sweep file, by number."""
 
@@ -87,32 +73,48 @@ class Sweep:
     description: str = ""
 
     @property
+    def sizes(self) -> list[int]:
+        """The number of values of each axis."""
+        return [len(next(iter(axis.values()))) for axis in self.axes]
+
+    @property
     def size(self) -> int:
         """The number of points; not len(), which ends at the machine's integers."""
-        return prod(len(axis) for axis in self.axes)
+        return prod(self.sizes)
+
+    def indices(self, position: int) -> tuple[int, ...]:
+        """The place on each axis of one point."""
+        found = []
+        for size in reversed(self.sizes):
+            position, index = divmod(position, size)
+            found.append(index)
+        return tuple(reversed(found))
+
+    def position(self, indices: Sequence[int]) -> int:
+        """The number of the point at a place on each axis."""
+        found = 0
+        for size, index in zip(self.sizes, indices, strict=True):
+            found = found * size + index
+        return found
 
     def point(self, position: int) -> dict[str, InputValue]:
         """Every input of one point, in a fixed order."""
-        rows: list[dict[str, InputValue]] = []
-        for axis in reversed(self.axes):
-            position, index = divmod(position, len(axis))
-            rows.append(axis.row(index))
         found = dict(self.fixed)
-        for row in reversed(rows):
-            found |= row
+        for axis, index in zip(self.axes, self.indices(position), strict=True):
+            found |= {name: column[index] for name, column in axis.items()}
         return dict(sorted(found.items(), key=lambda item: order_of(item[0])))
+
+    @property
+    def columns(self) -> SweepAxis:
+        """Every input that the sweep sets, with all its values."""
+        found: dict[str, Sequence[InputValue]] = {n: (value,) for n, value in self.fixed.items()}
+        for axis in self.axes:
+            found |= axis
+        return found
 
     def values(self, name: str) -> tuple[InputValue, ...]:
         """All values of an input that is listed, in their order."""
-        for axis in self.axes:
-            if name in axis.names:
-                return tuple(dict.fromkeys(axis.columns[axis.names.index(name)]))
-        return (self.fixed[name],) if name in self.fixed else ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Every input that the sweep sets."""
-        return (*self.fixed, *(name for axis in self.axes for name in axis.names))
+        return tuple(dict.fromkeys(self.columns.get(name, ())))
 
 
 Written = str | Path | Mapping[str, object]  # a file, its YAML text, or what that says
@@ -143,12 +145,12 @@ def sweep_of(document: object, where: str, text: str, folder: Path) -> Sweep:
     body = section_of(take(top, "sweep", dict, where), where)
     inside = f"{where}: sweep"
     refuse_unknown(body, _KEYS, inside)
-    fixed = _fixed(body, inside)
-    axes = [*_grid(body, inside), *_zip(body, inside), *_list(body, inside)]
+    fixed = {name: _value(value, spot) for name, value, spot in _inputs(body, "fixed", inside)}
+    axes = _axes(body, inside)
     if not axes:
         condition = "at least one of grid, zip and list"
         raise SpecError(f"{inside}: expected {condition}, got {', '.join(body) or 'none'}")
-    names = [*fixed, *(name for axis in axes for name in axis.names)]
+    names = [*fixed, *(name for axis in axes for name in axis)]
     for name in dict.fromkeys(n for i, n in enumerate(names) if n in names[:i]):
         raise SpecError(f"{inside}: expected each input once, got {name!r} twice; remove one")
     _check_inputs(names, inside)
@@ -158,7 +160,7 @@ def sweep_of(document: object, where: str, text: str, folder: Path) -> Sweep:
         text=text,
         folder=folder,
         fixed={**fixed, **defaults},
-        axes=tuple(sorted(axes, key=lambda axis: min(order_of(n) for n in axis.names))),
+        axes=tuple(sorted(axes, key=lambda axis: min(map(order_of, axis)))),
         description=take(body, "description", str, inside, ""),
     )
 
@@ -188,68 +190,58 @@ def _check_inputs(names: Sequence[str], where: str) -> None:
         raise SpecError(f"{where}: expected either seq (P and M at once) or {clash[0]}, got both")
 
 
-def _fixed(body: Section, where: str) -> dict[str, InputValue]:
-    section = section_of(take(body, "fixed", dict, where, Section()), place(where, body, "fixed"))
-    spot = f"{where}.fixed"
-    return {name: _value(value, place(spot, section, name)) for name, value in section.items()}
+def _inputs(body: Section, part: str, where: str) -> Iterator[tuple[str, object, str]]:
+    """The inputs of one part of the file, what is written of each, and where."""
+    section = section_of(take(body, part, dict, where, Section()), place(where, body, part))
+    for name, value in section.items():
+        yield name, value, place(f"{where}.{part}", section, name)
 
 
-def _grid(body: Section, where: str) -> list[SweepAxis]:
-    section = section_of(take(body, "grid", dict, where, Section()), place(where, body, "grid"))
-    if "grid" in body and not section:
+def _axes(body: Section, where: str) -> list[SweepAxis]:
+    """Every axis of the grid, the one of what stands side by side, and the one that is listed."""
+    grid, zipped = (
+        {name: _column(value, spot) for name, value, spot in _inputs(body, part, where)}
+        for part in ("grid", "zip")
+    )
+    if "grid" in body and not grid:
         raise SpecError(f"{place(where, body, 'grid')}: expected at least one input, got none")
-    return [
-        _axis((name,), (_column(value, place(f"{where}.grid", section, name)),), f"{where}.grid")
-        for name, value in section.items()
-    ]
+    axes = [_axis({name: column}, f"{where}.grid") for name, column in grid.items()]
+    if "zip" in body:
+        lengths = {name: len(column) for name, column in zipped.items()}
+        if len(set(lengths.values())) != 1:
+            got = ", ".join(f"{name} {n}" for name, n in lengths.items()) or "none"
+            condition = "inputs with as many values each"
+            raise SpecError(f"{where}.zip: expected {condition}, got {got}")
+        axes.append(_axis(zipped, f"{where}.zip"))
+    return [*axes, _axis(_listed(body, where), f"{where}.list")] if "list" in body else axes
 
 
-def _zip(body: Section, where: str) -> list[SweepAxis]:
-    if "zip" not in body:
-        return []
-    section = section_of(take(body, "zip", dict, where), place(where, body, "zip"))
-    spot = f"{where}.zip"
-    columns = {name: _column(v, place(spot, section, name)) for name, v in section.items()}
-    lengths = {name: len(column) for name, column in columns.items()}
-    if len(set(lengths.values())) != 1:
-        got = ", ".join(f"{name} {n}" for name, n in lengths.items()) or "none"
-        raise SpecError(f"{spot}: expected inputs with as many values each, got {got}")
-    return [_axis(tuple(columns), tuple(columns.values()), spot)]
-
-
-def _list(body: Section, where: str) -> list[SweepAxis]:
-    if "list" not in body:
-        return []
+def _listed(body: Section, where: str) -> SweepAxis:
+    """The inputs of points as they stand."""
     spot = f"{where}.list"
     rows = [section_of(r, f"{spot}.{i}") for i, r in enumerate(take(body, "list", list, where))]
     if not rows or not rows[0]:
         raise SpecError(f"{spot}: expected at least one point, got none")
-    names = tuple(rows[0])
     for i, row in enumerate(rows):
-        if set(row) != set(names):
+        if set(row) != set(rows[0]):
             raise SpecError(
-                f"{spot}.{i}: expected the inputs of the first point ({', '.join(names)}), got "
+                f"{spot}.{i}: expected the inputs of the first point ({', '.join(rows[0])}), got "
                 f"{', '.join(row) or 'none'}"
             )
-    read = [
-        tuple(_value(row[name], f"{spot}.{i}.{name}") for i, row in enumerate(rows))
-        for name in names
-    ]
-    return [_axis(names, tuple(read), spot)]
+    return {
+        name: tuple(_value(row[name], f"{spot}.{i}.{name}") for i, row in enumerate(rows))
+        for name in rows[0]
+    }
 
 
-def _axis(
-    names: tuple[str, ...], columns: tuple[Sequence[InputValue], ...], where: str
-) -> SweepAxis:
+def _axis(axis: SweepAxis, where: str) -> SweepAxis:
     """The axis, where no two of its rows are the same."""
-    axis = SweepAxis(names=names, columns=columns)
-    if not isinstance(columns[0], range):
-        seen: set[tuple[InputValue, ...]] = set()
-        for row in zip(*columns, strict=True):
-            if row in seen:
-                label = ", ".join(f"{n} {v}" for n, v in zip(names, row, strict=True))
-                raise SpecError(f"{where}: expected each value once, got {label} twice; remove one")
-            seen.add(row)
+    columns, seen = tuple(axis.values()), set[tuple[InputValue, ...]]()
+    for row in () if isinstance(columns[0], range) else zip(*columns, strict=True):
+        if row in seen:
+            label = ", ".join(f"{n} {v}" for n, v in zip(axis, row, strict=True))
+            raise SpecError(f"{where}: expected each value once, got {label} twice; remove one")
+        seen.add(row)
     return axis
 
 

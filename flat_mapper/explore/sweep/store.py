@@ -35,14 +35,18 @@ COLUMNS = (
     *("key", "position", "status", *INPUTS, "coordinates", *HEADLINES),
     *("reason", "result", "provenance"),
 )
+INTEGERS = ("position", "cycles", "macs")
+REALS = (
+    *("latency_s", "energy_pj", "edp_js", "utilization", "offchip_bytes", "area_mm2"),
+    "seconds",  # of timings
+)
 _TYPES: Mapping[str, str] = {
+    **dict.fromkeys(INTEGERS, "INTEGER"),
+    **dict.fromkeys(REALS, "REAL"),
     "key": "TEXT PRIMARY KEY",
     "position": "INTEGER UNIQUE",
     "status": "TEXT NOT NULL",
     "coordinates": "TEXT NOT NULL",
-    **dict.fromkeys(("cycles", "macs"), "INTEGER"),
-    **dict.fromkeys(("latency_s", "energy_pj", "edp_js", "utilization"), "REAL"),
-    **dict.fromkeys(("offchip_bytes", "area_mm2"), "REAL"),
 }
 _LARGEST = 2**63 - 1  # of SQLite's integers; what is larger is kept as REAL
 MOST_BYTES = 2**26  # chosen: of one value in a results file
@@ -97,7 +101,7 @@ class Store:
         self.path = Path(path)
         self.claim = _claimed(self.path)
         self.made = not self.path.stat().st_size
-        with self._guarded():
+        with guarded(self.path):
             self.connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
             _distrust(self.connection)
             if self._has_tables():
@@ -129,8 +133,9 @@ class Store:
 
     def begin(self, fingerprint: str, about: Mapping[str, str]) -> None:
         """Take up a sweep. Where it is another one than before, no row has a place in it yet."""
-        with self._guarded(), self._transaction():
-            if self.meta("fingerprint") != fingerprint:
+        with self._transaction():
+            query = "SELECT value FROM meta WHERE name = 'fingerprint'"
+            if self.connection.execute(query).fetchone() != (fingerprint,):
                 self.connection.execute("UPDATE points SET position = NULL")
             self._note({**about, "fingerprint": fingerprint})
 
@@ -144,7 +149,7 @@ class Store:
             f"SELECT {', '.join(f'points.{c}' for c in COLUMNS)}, digest FROM points "
             f"JOIN timings USING (key) WHERE status != 'failed' AND points.key IN ({marks})"
         )
-        with self._guarded():
+        with guarded(self.path):
             rows = self.connection.execute(query, tuple(keys)).fetchall()
             found = {row[0]: row[1] for *row, digest in rows if digest == row_digest(row)}
             moved = [(keys[k], k) for k, position in found.items() if position != keys[k]]
@@ -162,20 +167,18 @@ class Store:
         """
         points = f"INSERT OR REPLACE INTO points VALUES ({', '.join('?' * len(COLUMNS))})"
         values = [row.values() for row in rows]
-        with self._guarded(), self._transaction():
+        with self._transaction():
             self.connection.executemany(points, values)
-            self.connection.executemany(
-                "INSERT OR REPLACE INTO timings VALUES (?, ?, ?, ?, ?)",
-                [
-                    (row.key, row.seconds, row.finished_at, row.worker, row_digest(said))
-                    for row, said in zip(rows, values, strict=True)
-                ],
+            timed = (
+                (row.key, row.seconds, row.finished_at, row.worker, row_digest(said))
+                for row, said in zip(rows, values, strict=True)
             )
+            self.connection.executemany("INSERT OR REPLACE INTO timings VALUES (?,?,?,?,?)", timed)
 
     def counts(self) -> dict[Status, int]:
         """The number of points of the sweep by status."""
         query = "SELECT status, count(*) FROM points WHERE position IS NOT NULL GROUP BY status"
-        with self._guarded():
+        with guarded(self.path):
             found = dict(self.connection.execute(query).fetchall())
         return {status: int(found.get(status, 0)) for status in STATUSES}
 
@@ -184,19 +187,14 @@ class Store:
         columns = ", ".join(COLUMNS)
         query = f"SELECT {columns} FROM points WHERE position IS NOT NULL ORDER BY position"
         found = hashlib.sha256()
-        with self._guarded():
+        with guarded(self.path):
             for row in self.connection.execute(query):
                 found.update(compact(row).encode())
         return found.hexdigest()
 
-    def meta(self, name: str) -> str:
-        """The file's note about its sweep under that name."""
-        row = self.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        return str(row[0]) if row else ""
-
     def note(self, name: str, value: str) -> None:
         """Keep something beside the rows."""
-        with self._guarded(), self._transaction():
+        with self._transaction():
             self._note({name: value})
 
     def answers(self, first: int, last: int) -> list[tuple[float, float, str]]:
@@ -205,7 +203,7 @@ class Store:
             "SELECT latency_s, energy_pj, bottleneck FROM points "
             "WHERE position >= ? AND position < ? AND status = 'done' ORDER BY position"
         )
-        with self._guarded():
+        with guarded(self.path):
             return self.connection.execute(query, (first, last)).fetchall()
 
     def _note(self, entries: Mapping[str, str]) -> None:
@@ -215,19 +213,15 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        self.connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.connection.execute("COMMIT")
-        except BaseException:
-            if self.connection.in_transaction:  # a full disk may have ended it already
-                self.connection.execute("ROLLBACK")
-            raise
-
-    @contextmanager
-    def _guarded(self) -> Iterator[None]:
         with guarded(self.path):
-            yield
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self.connection.execute("COMMIT")
+            except BaseException:
+                if self.connection.in_transaction:  # a full disk may have ended it already
+                    self.connection.execute("ROLLBACK")
+                raise
 
 
 def _claimed(path: Path) -> BinaryIO:
@@ -311,21 +305,21 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> None:
         raise SpecError(expected(str(path), f"results in schema {SCHEMA}", version))
 
 
-_FULL = ("full", "disk I/O")  # what SQLite says where there is no room
+_REFUSALS = {  # words of SQLite: what was expected, and what to do
+    ("unable to open", "readonly"): ("a file that can be written", ""),
+    ("locked", "busy"): ("a file that nobody else writes", "; wait for the other"),
+    ("full", "disk I/O"): (
+        "room for the results",
+        "; what was stored before is kept, free some room and run the same command again",
+    ),
+}
 
 
 def _refusal(path: Path, error: Exception) -> str:
     text = " ".join(str(error).split())[:200]
-    if "unable to open" in text or "readonly" in text:
-        return f"{path}: expected a file that can be written, got: {text}"
-    if "locked" in text or "busy" in text:
-        return f"{path}: expected a file that nobody else writes, got: {text}; wait for the other"
-    if any(word in text for word in _FULL):
-        return (
-            f"{path}: expected room for the results, got: {text}; what was stored before is kept, "
-            "free some room and run the same command again"
-        )
-    return f"{path}: expected the results of a sweep, got: {text}; choose another file"
+    found = (said for words, said in _REFUSALS.items() if any(word in text for word in words))
+    condition, change = next(found, ("the results of a sweep", "; choose another file"))
+    return f"{path}: expected {condition}, got: {text}{change}"
 
 
 def row_digest(values: Sequence[object]) -> str:
