@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -135,9 +136,7 @@ def array_given(found: Any) -> Any:
     return replace(found, platform=replace(found.platform, matrix=replace(arch, nodes=nodes)))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run(__doc__, answer, options, argv)
+main = partial(run, __doc__, answer, options=options)
 
 
 if __name__ == "__main__":
