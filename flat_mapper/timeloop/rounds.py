@@ -11,7 +11,7 @@ multicasts what several cores need unless it is told not to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -133,32 +133,28 @@ def asked_of(
     found: list[Asked] = []
     refused: dict[str, str] = {}
     for group in fused.groups:
-        # What nothing runs is accounted as costing nothing, and not asked for.
-        free = platform.vector is None and fused.policy.softmax == "free"
-        units = [(nest, workload.einsum(nest.einsum).unit) for nest in group.einsums]
-        run = [nest for nest, unit in units if unit == "matrix" or not free]
         try:
             one = (round_of if group.on_cores else _whole)(workload, platform, group)
         except MappingError as error:
             refused[" + ".join(group.names)] = str(error)
-            continue
-        found += _of_round(one, fused, {nest.einsum for nest in run})
+        else:
+            found += _of_round(one, fused)
     return tuple(found), refused
 
 
-def _of_round(one: Round, fused: FusedMapping, names: set[str]) -> list[Asked]:
+def _of_round(one: Round, fused: FusedMapping) -> Iterator[Asked]:
     core = one.alone
     overfull = overfull_words(core.workload, core.platform, replace(fused, groups=(core.group,)))
-    level, found = shared_level(core.platform), []
+    level = shared_level(core.platform)
+    # What nothing runs is accounted as costing nothing, and not asked for.
+    free = one.platform.vector is None and fused.policy.softmax == "free"
     for nest in one.nests:
-        if nest.einsum not in names:
-            continue
-        arch = one.platform.path(one.workload.einsum(nest.einsum).unit)
-        notes: tuple[str, ...] = ()
-        if words := overfull.get(nest.einsum, 0):
-            arch, notes = _with_room(arch, level, words)
-        found.append(
-            Asked(
+        unit = one.workload.einsum(nest.einsum).unit
+        if unit == "matrix" or not free:
+            arch, notes = one.platform.path(unit), tuple[str, ...]()
+            if words := overfull.get(nest.einsum, 0):
+                arch, notes = _with_room(arch, level, words)
+            yield Asked(
                 workload=one.workload,
                 arch=arch,
                 nest=nest,
@@ -167,8 +163,6 @@ def _of_round(one: Round, fused: FusedMapping, names: set[str]) -> list[Asked]:
                 cores=one.cores,
                 notes=notes,
             )
-        )
-    return found
 
 
 def _with_room(
