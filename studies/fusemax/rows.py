@@ -18,7 +18,7 @@ artifact: `handed_on_pj` is the energy of all that does; `ratio_energy_in_regist
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
@@ -187,8 +187,7 @@ def _row(where: str, name: str, row: Columns) -> FusemaxRow:
     for column in NAMES:
         if row.get(column):
             number_of(where, row, column, positive=True)
-    found = max(_answers(workload, kind, wide, name == "pareto"), key=lambda one: one.queries)
-    return replace(found, columns=row)
+    return replace(_answered(workload, kind, wide, name == "pareto"), columns=row)
 
 
 def _size(where: str, text: str) -> int:
@@ -200,25 +199,22 @@ def _size(where: str, text: str) -> int:
     return int(number) * unit
 
 
-def _answers(workload: Workload, kind: Kind, wide: int, pareto: bool) -> Iterator[FusemaxRow]:
-    """The answers for growing blocks, the last of which is the row's."""
+def _answered(workload: Workload, kind: Kind, wide: int, pareto: bool) -> FusemaxRow:
+    """The answer of the row's block: the largest, or the least that memory does not bind."""
     edits = {**(LANES if kind.on_lanes else {}), "variables.pe_dim": wide}
     platform = edit_platform(CHIP, edits)
     tiles = workload.rank_sizes["P"] // wide
-    least = LEAST_BLOCKS if pareto else 1
-    for count in (2**i for i in range(tiles.bit_length()) if tiles % 2**i == 0):
-        queries = count * wide
-        if count < min(least, tiles):
-            continue
-        room = inf if pareto else platform.matrix.level(L3).usable_words or inf
-        if count > 1 and _words(workload, kind, queries) > room:
-            return
-        larger = tiles * wide % (2 * queries) == 0 and _words(workload, kind, 2 * queries) <= room
-        if not pareto and larger:
-            continue
-        yield (found := _answer(workload, platform, kind, queries))
-        if pareto and found.result.groups[0].bottleneck != DRAM:
-            return
+    counts = [2**i for i in range(tiles.bit_length()) if tiles % 2**i == 0]
+    room = platform.matrix.level(L3).usable_words or inf
+    if pareto:
+        blocks = [n for n in counts if n >= min(LEAST_BLOCKS, tiles)]
+    else:
+        blocks = [n for n in counts if n == 1 or _words(workload, kind, n * wide) <= room][-1:]
+    for count in blocks:
+        found = _answer(workload, platform, kind, count * wide)
+        if found.result.groups[0].bottleneck != DRAM:
+            break
+    return found
 
 
 def _words(workload: Workload, kind: Kind, queries: int) -> int:
