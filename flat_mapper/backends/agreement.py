@@ -19,7 +19,7 @@ from math import ceil, prod
 from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.accelforge import expected_actions
+from flat_mapper.backends.accelforge import DEFINITION, expected_actions
 from flat_mapper.backends.accelforge_lowering import NotExpressibleError
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.base.table import Printed, grid
@@ -50,10 +50,6 @@ COUNTS = (
 )
 ONE_PASS = "one pass times the passes"
 _HEAD = ("backend", "Einsum", "level", "tensor", "quantity", "native", "backend's", "verdict")
-DEFINITION = (
-    "AccelForge also prices the reads that drain an output tile, prices an update as a write and "
-    "does not round up to whole rows"
-)
 
 
 class Quantity(NamedTuple):
@@ -433,6 +429,7 @@ def _one_pass_of(
     einsum = workload.einsum(nest.einsum)
     levels = [lv.name for lv in platform.path(einsum.unit).levels]
     passes = passes_of(group, einsum.ranks)
+    both = [next(e for e in r.einsums if e.einsum == nest.einsum) for r in (alone, one)]
     found: dict[Quantity, int] = {}
     for tensor in (a.tensor for a in einsum.accesses):
         chain = [i for i, level in enumerate(levels) if tensor in nest.kept_at(level)]
@@ -441,15 +438,12 @@ def _one_pass_of(
                 continue  # whole tiles stay in the shared level by Timeloop's rule
             place = (nest.einsum, levels[i], tensor)
             output = tensor == einsum.output.tensor
-            counts = _moves(_row_of(alone, *place), _row_of(one, *place), passes, output)
+            whole, part = (_tensor_of(stats, levels[i], tensor) for stats in both)
+            counts = _moves(whole, part, passes, output)
             if i <= SHARED or i <= chain[0]:
                 counts.pop("scalar_fills")
             found |= {Quantity(*place, quantity): n for quantity, n in counts.items()}
     return found
-
-
-def _row_of(result: Result, einsum: str, level: str, tensor: str) -> TensorStats:
-    return _tensor_of(next(e for e in result.einsums if e.einsum == einsum), level, tensor)
 
 
 def _tensor_of(stats: EinsumStats, level: str, tensor: str) -> TensorStats:
