@@ -117,9 +117,9 @@ class Round:
     workload: Workload  # the tiles of all cores together
     platform: Platform  # with one fanout of cores
     nests: tuple[EinsumMapping, ...]
-    cores: int  # at work
-    rounds: int
     alone: CoreQuestion  # one core's part
+    cores: int = 1  # at work
+    rounds: int = 1
 
 
 def asked_of(
@@ -134,7 +134,7 @@ def asked_of(
     refused: dict[str, str] = {}
     for group in fused.groups:
         try:
-            one = (round_of if group.on_cores else _whole)(workload, platform, group)
+            one = round_of(workload, platform, group)
         except MappingError as error:
             refused[" + ".join(group.names)] = str(error)
         else:
@@ -179,24 +179,15 @@ def _with_room(
     return with_depth(arch, level.name, rows), (note,)
 
 
-def _whole(workload: Workload, platform: Platform, group: GroupMapping) -> Round:
-    """All of a group that runs on one array."""
-    return Round(
-        workload=workload,
-        platform=platform,
-        nests=group.einsums,
-        cores=1,
-        rounds=1,
-        alone=CoreQuestion(workload=workload, platform=platform, group=group),
-    )
-
-
 def round_of(workload: Workload, platform: Platform, group: GroupMapping) -> Round:
-    """The round of a group.
+    """The round of a group: all of it where it runs on one array.
 
     raises: MappingError where tiles differ, leave cores without one in the last round, or are kept
             at a level between of which there are several.
     """
+    if not group.on_cores:
+        whole = CoreQuestion(workload=workload, platform=platform, group=group)
+        return Round(workload=workload, platform=platform, nests=group.einsums, alone=whole)
     where, level = f"{' + '.join(group.names)}: cores", fusion_level(platform, group).name
     if workload.mask:
         condition = "no mask: Timeloop's loops are as long for every query"
