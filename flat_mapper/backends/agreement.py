@@ -429,7 +429,6 @@ def _one_pass_of(
     einsum = workload.einsum(nest.einsum)
     levels = [lv.name for lv in platform.path(einsum.unit).levels]
     passes = passes_of(group, einsum.ranks)
-    both = [next(e for e in r.einsums if e.einsum == nest.einsum) for r in (alone, one)]
     found: dict[Quantity, int] = {}
     for tensor in (a.tensor for a in einsum.accesses):
         chain = [i for i, level in enumerate(levels) if tensor in nest.kept_at(level)]
@@ -438,12 +437,15 @@ def _one_pass_of(
                 continue  # whole tiles stay in the shared level by Timeloop's rule
             place = (nest.einsum, levels[i], tensor)
             output = tensor == einsum.output.tensor
-            whole, part = (_tensor_of(stats, levels[i], tensor) for stats in both)
-            counts = _moves(whole, part, passes, output)
-            if i <= SHARED or i <= chain[0]:
+            counts = _moves(_row_of(alone, *place), _row_of(one, *place), passes, output)
+            if i <= max(SHARED, chain[0]):
                 counts.pop("scalar_fills")
             found |= {Quantity(*place, quantity): n for quantity, n in counts.items()}
     return found
+
+
+def _row_of(result: Result, einsum: str, level: str, tensor: str) -> TensorStats:
+    return _tensor_of(next(e for e in result.einsums if e.einsum == einsum), level, tensor)
 
 
 def _tensor_of(stats: EinsumStats, level: str, tensor: str) -> TensorStats:

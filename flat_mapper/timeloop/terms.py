@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from flat_mapper.arch.cores import reads_apart
-from flat_mapper.arch.values import Architecture, MemoryLevel
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.base.formats import words
 from flat_mapper.energy.operations import operation_cycles
@@ -24,7 +24,7 @@ TIMELOOP_VERSION = 0.4
 def node_entries(
     workload: Workload, arch: Architecture, mapping: EinsumMapping, *, raw: bool = False
 ) -> list[dict[str, object]]:
-    """What an Einsum's mapping says of every node, outermost node first.
+    """Entries of an Einsum's mapping on every node, outermost node first.
 
     A fanout of one instance has no entry: Timeloop does not know it as a spatial level.
     raw:    in the raw reader's form, not the front end's: loops as words, and a fanout as an empty
@@ -33,7 +33,6 @@ def node_entries(
             where the loops do not hold the problem.
     """
     einsum = workload.einsum(mapping.einsum)
-    letters, tensors = rank_letters(einsum), [a.tensor for a in einsum.accesses]
     innermost, found = arch.nodes.index(arch.levels[-1]), list[dict[str, object]]()
     for place, node in enumerate(arch.nodes):
         if isinstance(node, MemoryLevel):
@@ -43,20 +42,28 @@ def node_entries(
             found.append({"target": node.name, "type": "temporal", **loops})
             found.append({"target": node.name, "type": kind, "keep": keep, "bypass": bypass})
         elif node.fanout_x * node.fanout_y > 1:
-            x = mapping.at(Slot(node.name, "x"))
-            loops = _written(einsum, node.name, (*mapping.at(Slot(node.name, "y")), *x), raw)
-            # What is read apart is not handed on either, nor anything to bare computes.
-            apart = [t for t in tensors if reads_apart(node, t)]
-            own = {"no_link_transfer": tensors if place > innermost else apart, "no_reuse": apart}
-            said = {"split": len(x), **{key: names for key, names in own.items() if names}}
-            target = empty_level(node.name) if raw else node.name
-            found.append({"target": target, "type": "spatial", **loops, **said})
-            if raw:
-                ones = " ".join(f"{letter}=1" for letter in letters.values())
-                found.append({"target": target, "type": "temporal", **loops, "factors": ones})
-                found.append({"target": target, "type": "bypass", "keep": [], "bypass": tensors})
+            found += _spatial(einsum, node, mapping, bare=place > innermost, raw=raw)
     _check_holds(workload, einsum, found)
     return found
+
+
+def _spatial(
+    einsum: Einsum, node: Fanout, mapping: EinsumMapping, *, bare: bool, raw: bool
+) -> Iterator[dict[str, object]]:
+    """Entries of a fanout; bare: of computes alone, with no storage in it."""
+    tensors = [a.tensor for a in einsum.accesses]
+    x = mapping.at(Slot(node.name, "x"))
+    loops = _written(einsum, node.name, (*mapping.at(Slot(node.name, "y")), *x), raw)
+    # What is read apart is not handed on either, nor anything to bare computes.
+    apart = [t for t in tensors if reads_apart(node, t)]
+    own = {"no_link_transfer": tensors if bare else apart, "no_reuse": apart}
+    said = {"split": len(x), **{key: names for key, names in own.items() if names}}
+    target = empty_level(node.name) if raw else node.name
+    yield {"target": target, "type": "spatial", **loops, **said}
+    if raw:
+        ones = " ".join(f"{letter}=1" for letter in rank_letters(einsum).values())
+        yield {"target": target, "type": "temporal", **loops, "factors": ones}
+        yield {"target": target, "type": "bypass", "keep": [], "bypass": tensors}
 
 
 def _written(einsum: Einsum, node: str, loops: Sequence[Loop], raw: bool) -> dict[str, object]:
@@ -66,12 +73,7 @@ def _written(einsum: Einsum, node: str, loops: Sequence[Loop], raw: bool) -> dic
     """
     letters, by_rank = rank_letters(einsum), {loop.rank: loop for loop in loops}
     if len(by_rank) < len(loops):
-        ranks = [loop.rank for loop in loops]
-        twice = next(rank for i, rank in enumerate(ranks) if rank in ranks[:i])
-        raise MappingError(
-            f"{einsum.name}: {node}: expected one loop over {twice} (Timeloop writes "
-            "one factor per rank and node), got two; join them, or write the fanout as two"
-        )
+        _refuse_twice(einsum, node, [loop.rank for loop in loops])
     every = [by_rank.get(rank, Loop(rank, 1)) for rank in letters]
     factors = [
         f"{letters[p.rank]}={p.factor}" + (f",{p.final}" if p.final != p.factor else "")
@@ -82,6 +84,14 @@ def _written(einsum: Einsum, node: str, loops: Sequence[Loop], raw: bool) -> dic
     if raw:
         return {"factors": " ".join(factors), "permutation": "".join(order)}
     return {"factors": factors, "permutation": order}
+
+
+def _refuse_twice(einsum: Einsum, node: str, ranks: Sequence[str]) -> None:
+    twice = next(rank for i, rank in enumerate(ranks) if rank in ranks[:i])
+    raise MappingError(
+        f"{einsum.name}: {node}: expected one loop over {twice} (Timeloop writes "
+        "one factor per rank and node), got two; join them, or write the fanout as two"
+    )
 
 
 def empty_level(name: str) -> str:

@@ -124,11 +124,7 @@ def unfolded(
     axis each, which counts the same: seen on random mappings with the two ways of writing it. Only
     containers with nothing of their own can be divided; `directives` refuses the others.
     """
-    containers = {
-        node.body.get("name")
-        for node in walk(arch.document.get("architecture"))
-        if isinstance(node, Tagged) and node.tag == "!Container" and isinstance(node.body, Mapping)
-    }
+    containers = _containers(arch.document.get("architecture"))
     twice = [
         node
         for node in arch.fanouts
@@ -140,6 +136,11 @@ def unfolded(
     for node in twice:
         arch, mapping = _divided(arch, node), _renamed(mapping, node.name)
     return arch, mapping, tuple(node.name for node in twice)
+
+
+def _containers(tree: object) -> set[object]:
+    tagged = (n for n in walk(tree) if isinstance(n, Tagged) and n.tag == "!Container")
+    return {node.body.get("name") for node in tagged if isinstance(node.body, Mapping)}
 
 
 def _divided(arch: Architecture, fanout: Fanout) -> Architecture:
@@ -196,7 +197,7 @@ def children(node: object) -> list[object]:
 
 
 def _edited(node: object, edit: Edit) -> list[object]:
-    """What takes the place of a node of a document."""
+    """The nodes that take the place of one in a document."""
     if isinstance(node, Tagged):
         return [Tagged(node.tag, body) for body in _edited(node.body, edit)]
     if not isinstance(node, Mapping):
