@@ -127,6 +127,14 @@ def each[V, R](
         yield from pool.map(function, values)
 
 
+def grouped[V](values: Iterable[V], key: Callable[[V], Any]) -> dict[Any, list[V]]:
+    """Values by a key of theirs, in the order in which the keys occur."""
+    found: dict[Any, list[V]] = {}
+    for value in values:
+        found.setdefault(key(value), []).append(value)
+    return found
+
+
 def grid(rows: Sequence[Sequence[str]], head: Sequence[str], right: Iterable[int] = ()) -> str:
     """Rows under each other in columns that are as wide as they need to be."""
     aligned, lines = set(right), [head, *rows]
@@ -179,8 +187,9 @@ def _plain(value: Any) -> object:
 def run(
     about: str | None,
     answer: Callable[[argparse.Namespace], Answer],
-    options: Callable[[Parser], None] = lambda _: None,
     argv: Sequence[str] | None = None,
+    *,
+    options: Callable[[Parser], None] = lambda _: None,
     csv: str = "",
 ) -> int:
     """The command of a study: its answer as tables or JSON, in a folder too; the exit code.

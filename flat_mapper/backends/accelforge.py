@@ -100,9 +100,12 @@ def missing_accelforge() -> str | None:
     return None
 
 
-GAPS = (
+DEFINITION = (
     "AccelForge also prices the reads that drain an output tile, prices an update as a write and "
-    "does not round up to whole rows: its energy is not Timeloop's",
+    "does not round up to whole rows"
+)
+GAPS = (
+    f"{DEFINITION}: its energy is not Timeloop's",
     "AccelForge knows no double buffering and no in-place softmax: capacity is judged by our model",
     "AccelForge adds up the latencies of the Einsums, without overlap and cold start: cycles here "
     "follow our schedule from its counts, its own total is provenance.accelforge_latency_s",

@@ -19,7 +19,7 @@ from math import prod
 from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.accelforge import expected_actions
+from flat_mapper.backends.accelforge import DEFINITION, expected_actions
 from flat_mapper.backends.accelforge_lowering import NotExpressibleError
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.base.table import Printed, grid
@@ -51,10 +51,6 @@ COUNTS = (
 )
 ONE_PASS = "one pass times the passes"
 _HEAD = ("backend", "Einsum", "level", "tensor", "quantity", "native", "backend's", "verdict")
-DEFINITION = (
-    "AccelForge also prices the reads that drain an output tile, prices an update as a write and "
-    "does not round up to whole rows"
-)
 
 
 class Quantity(NamedTuple):
@@ -442,9 +438,8 @@ def _one_pass_of(
                 continue  # whole tiles stay in the shared level by Timeloop's rule
             place = (nest.einsum, levels[i], tensor)
             output = tensor == einsum.output.tensor
-            outside = i > SHARED and i > chain[0]
             counts = _moves(_row_of(alone, *place), _row_of(one, *place), passes, output)
-            if not outside:
+            if i <= max(SHARED, chain[0]):
                 counts.pop("scalar_fills")
             found |= {Quantity(*place, quantity): n for quantity, n in counts.items()}
     return found
@@ -500,43 +495,39 @@ def crosscheck_rounds(
     """
     native = evaluate(workload, platform, mapping, ert)
     absent: dict[str, str] = {}
-    found: list[Difference] = []
-    notes: tuple[str, ...] = ()
-    compared = 0
+    answers: dict[str, Result | Infeasible] = {}
+    pairs: list[Difference] = []
     for backend in backends:
         if not isinstance(backend, TimeloopBackend) or isinstance(native, Infeasible):
             absent[backend.name] = "it has no spatial loops outside the shared level"
-        elif missing := backend.missing():
+            continue
+        if missing := backend.missing():
             absent[backend.name] = missing
+            continue
+        asked, refused = asked_of(workload, platform, mapping)
+        for group in mapping.groups:
+            own = [one for one in asked if one.nest.einsum in group.names]
+            turns = _of_turns(workload, platform, mapping, group, ert) if own else set()
+            for one in own:
+                answer = backend.einsum(one.workload, one.arch, one.nest, ert)
+                if isinstance(answer, Infeasible):
+                    refused[one.nest.einsum] = f"timeloop-model refuses a round: {answer}"
+                    continue
+                said = timeloop_stats(one, ert, workload)
+                stats = next(e for e in native.einsums if e.einsum == one.nest.einsum)
+                others = [workload.einsum(n) for n in group.names if n != one.nest.einsum]
+                there = {a.tensor for e in others for a in e.accesses} | set(group.resident)
+                pairs += _round_of(backend.name, one, said, stats, answer, turns, there)
+        if refused and not pairs:
+            absent[backend.name] = "; ".join(refused.values())
         else:
-            chip = {one.einsum: one for one in native.einsums}
-            asked, refused = asked_of(workload, platform, mapping)
-            by_einsum = {one.nest.einsum: one for one in asked}
-            answered = False
-            for group in mapping.groups:
-                own = [by_einsum[name] for name in group.names if name in by_einsum]
-                turns = _of_turns(workload, platform, mapping, group, ert) if own else set()
-                for one in own:
-                    answer = backend.einsum(one.workload, one.arch, one.nest, ert)
-                    if isinstance(answer, Infeasible):
-                        refused[one.nest.einsum] = f"timeloop-model refuses a round: {answer}"
-                        continue
-                    answered = True
-                    said = timeloop_stats(one, ert, workload)
-                    stats = chip[one.nest.einsum]
-                    others = [workload.einsum(n) for n in group.names if n != one.nest.einsum]
-                    there = {a.tensor for e in others for a in e.accesses} | set(group.resident)
-                    for pair in _round_of(backend.name, one, said, stats, answer, turns, there):
-                        compared += 1
-                        found += [pair] if pair.native != pair.other else []
-            if refused and not answered:
-                absent[backend.name] = "; ".join(refused.values())
-            notes += tuple(refused.values()) if answered else ()
-    answers = {} if absent.keys() >= {b.name for b in backends} else {"timeloop": native}
-    if answers and not isinstance(native, Infeasible):
-        answers = {"timeloop": replace(native, notes=(*native.notes, *notes))}
+            answers["timeloop"] = replace(native, notes=(*native.notes, *refused.values()))
     return Crosscheck(
-        native=native, answers=answers, absent=absent, compared=compared, differences=tuple(found)
+        native=native,
+        answers=answers,
+        absent=absent,
+        compared=len(pairs),
+        differences=tuple(p for p in pairs if p.native != p.other),
     )
 
 
@@ -553,14 +544,11 @@ def _of_turns(
         core = CoreView(workload=workload, platform=platform, group=group).question()
     alone = stats_alone(core.workload, core.platform, FusedMapping(groups=(core.group,)), ert)
     tile = tile_cost(core, mapping.policy, ert)
-    found: set[tuple[str, str, str]] = set()
-    for stats in () if isinstance(tile, Infeasible) else tile.stats:
-        for level in stats.levels:
-            for t in level.tensors:
-                other = _tensor_of(alone[stats.einsum], level.level, t.tensor)
-                if any(getattr(t, name) != getattr(other, name) for name in COUNTS[:4]):
-                    found.add((stats.einsum, level.level, t.tensor))
-    return found
+    if isinstance(tile, Infeasible):
+        return set()
+    pairs = (pair for stats in tile.stats for pair in _einsum(stats, alone[stats.einsum], ""))
+    differ = {pair.of for pair in pairs if pair.native != pair.other}
+    return {(q.einsum, q.level, q.tensor) for q in differ if q.quantity in COUNTS[:4]}
 
 
 def _round_of(

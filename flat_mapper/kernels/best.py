@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import ClassVar
 
 from flat_mapper.api.calls import Source, load_problem
-from flat_mapper.arch.cores import ErrorBand, error_bands
+from flat_mapper.arch.cores import ErrorBand, error_bands, phase_kernels
+from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
@@ -18,12 +20,13 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import GroupStats, Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.kernels.accelerators import RPA3, SPLASH, TTNN
-from flat_mapper.kernels.flash_mapping import levels_of
+from flat_mapper.kernels.flash_mapping import flash_groups, levels_of
 from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of
 from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
-from flat_mapper.kernels.tile_mapping import mapping_of_tile, streaming, worked_on
-from flat_mapper.spec.document import did_you_mean
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.spec.document import Section, did_you_mean
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.softmax import MERGE, with_splits
 
 SHOWN = 5  # tiles of an answer that are printed, where nobody says how many
 KERNELS: Mapping[str, Kernel] = {k.name: k for k in (FA3, FA2, TRITON, FLEX, SPLASH, RPA3, TTNN)}
@@ -243,18 +246,77 @@ def priced(
 def _priced(
     kernel: Kernel, platform: Platform, workload: Workload, shape: Shape, tile: Tile
 ) -> Priced | Infeasible:
+    """The mapping is that of the measured kernels: keys tile by tile in tiles of queries on cores.
+
+    The level between DRAM and the cores keeps the K and V of a head where it has the room.
+    """
     problem, prices = worked_on(workload, tile), unpriced(platform)
     result: Result | Infeasible | None = None
     platform = streaming(platform, shape)
+    merge = problem.operators.get(MERGE, ())
     levels = levels_of(platform.matrix.nodes)
     for kept in (True, False) if levels.between != platform.dram.name else (False,):
-        mapping = mapping_of_tile(problem, platform, kernel, shape, tile, kept=kept)
-        result = evaluate(problem, platform, mapping, prices)
+        groups = flash_groups(
+            problem,
+            platform,
+            tuple(n for n in problem.ancestors if n not in merge),
+            tile.rows,
+            tile.keys,
+            shape.together if tile.packed else 1,
+            cached=("K", "V") if kept else (),
+            order=kernel.order,
+            kernel=_fitted(platform, kernel, shape),
+        )
+        result = evaluate(problem, platform, FusedMapping(groups=tuple(groups)), prices)
         if isinstance(result, Result):
             scarce = kernel.tightest(shape, platform.name, tile)
             return Priced(tile=tile, fit=scarce, workload=problem, result=result)
     assert isinstance(result, Infeasible)
     return result
+
+
+def worked_on(workload: Workload, tile: Tile) -> Workload:
+    """The problem that the kernel works on: without a mask, its keys in whole tiles and parts.
+
+    Under one the last tile is as long as the keys are.
+    """
+    keys = workload.rank_sizes["M"]
+    step = min(tile.keys, keys)
+    blocks = ceil(keys / step)
+    if workload.mask is not None:
+        return workload
+    each = ceil(blocks / tile.parts)
+    parts = ceil(blocks / each)
+    whole = workload.with_ranks({"M": parts * each * step})
+    return with_splits(whole, parts) if parts > 1 else whole
+
+
+def _fitted(platform: Platform, kernel: Kernel, shape: Shape) -> str:
+    """The kernel whose measured costs the chip's file has, if any."""
+    known = phase_kernels(platform.matrix, masked=bool(shape.mask), queries=shape.queries)
+    names = (n for own in kernel.fitted for n in known if n.rpartition("_")[0] == own)
+    return next(names, "")
+
+
+def streaming(platform: Platform, shape: Shape) -> Platform:
+    """A chip whose cores take in K and V as it was measured of them, where its file says.
+
+    Under a mask each core reads for itself, at the variable `sdpa_stream_N` of the nearest number
+    of cores N; without one they pass on what one of them reads, at `sdpa_stream_passed_on`.
+    """
+    variables, prefix = platform.matrix.variables, "sdpa_stream_"
+    name = f"{prefix}passed_on"
+    if shape.mask is not None:
+        ends = (n.removeprefix(prefix) for n in variables if n.startswith(prefix))
+        known = [int(end) for end in ends if end.isdecimal()]
+        cores = platform.matrix.levels[1].instances
+        name = f"{prefix}{min(known, key=lambda n: abs(n - cores))}" if known else ""
+    if name not in variables:
+        return platform
+    rate, key = variables[name], "core_stream_bytes_per_cycle"
+    document = set_path(Section(platform.matrix.document), f"variables.{key}", rate)
+    own = {**variables, key: rate}
+    return replace(platform, matrix=replace(platform.matrix, variables=own, document=document))
 
 
 def tiles(

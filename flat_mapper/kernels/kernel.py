@@ -2,7 +2,7 @@
 
 A tile is `rows` of queries, those of the heads of a group together where they are packed, by
 `keys`; a kernel says which tiles it may have, what they are called, and what they need. How a tile
-becomes a mapping, and what that costs, is the same for all: `tile_mapping`.
+becomes a mapping, and what that costs, is the same for all: `best`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import OFF_CHIP, value_bits
+from flat_mapper.mapping.values import TileOrder
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
@@ -95,7 +96,7 @@ class Kernel:
     snippet: Callable[[Mapping[str, object]], str]
     rule: str
     estimated: bool
-    order: str = "largest"
+    order: TileOrder = "largest"
     fitted: tuple[str, ...] = ()
 
     def tightest(self, shape: Shape, chip: str, tile: Tile) -> Fit:

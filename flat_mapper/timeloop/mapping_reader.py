@@ -36,6 +36,8 @@ from flat_mapper.spec.document import (
     section_of,
     take,
 )
+from flat_mapper.timeloop.terms import empty_level
+from flat_mapper.timeloop.write_arch import children, walk
 from flat_mapper.workload.einsum import Einsum
 
 EntryKind = Literal["temporal", "spatial", "dataspace"]
@@ -211,13 +213,12 @@ def _tensors(
     """The tensors kept and those bypassed; `*` stands for all."""
     names = tuple(a.tensor for a in einsum.accesses)
     found = {key: _listed(section, key, names, where) for key in _KEYS["dataspace"]}
+    for key, other in (("keep", "bypass"), ("bypass", "keep")):
+        if f"{key}_only" in section:
+            only = found[f"{key}_only"]
+            found[key] += only
+            found[other] += tuple(t for t in names if t not in only)
     keep, bypass = found["keep"], found["bypass"]
-    if "keep_only" in section:
-        keep = (*keep, *found["keep_only"])
-        bypass = (*bypass, *(t for t in names if t not in found["keep_only"]))
-    if "bypass_only" in section:
-        bypass = (*bypass, *found["bypass_only"])
-        keep = (*keep, *(t for t in names if t not in found["bypass_only"]))
     both = [t for t in keep if t in bypass]
     if both:
         raise SpecError(expected(where, f"{both[0]} kept or bypassed", "both"))
@@ -268,16 +269,14 @@ def read_alone(
     for entry in entries:
         if entry.kind == "spatial" and entry.alone:
             alone.setdefault(entry.node, set()).update(entry.alone)
-
-    def told(node: MemoryLevel | Fanout) -> MemoryLevel | Fanout:
-        if not isinstance(node, Fanout) or node.name not in alone:
-            return node
-        spatial = node.constraints.get("spatial")
-        own = dict(spatial) if isinstance(spatial, Mapping) else {}
-        rule = {**own, "no_reuse": sorted(alone[node.name])}
-        return replace(node, constraints={**node.constraints, "spatial": rule})
-
-    return replace(arch, nodes=tuple(map(told, arch.nodes))) if alone else arch
+    nodes = list(arch.nodes)
+    for i, node in enumerate(nodes):
+        if isinstance(node, Fanout) and node.name in alone:
+            spatial = node.constraints.get("spatial")
+            own = spatial if isinstance(spatial, Mapping) else {}
+            rule = {**own, "no_reuse": sorted(alone[node.name])}
+            nodes[i] = replace(node, constraints={**node.constraints, "spatial": rule})
+    return replace(arch, nodes=tuple(nodes))
 
 
 def _entries(
@@ -329,7 +328,7 @@ def _fanout(arch: Architecture, target: str, where: str) -> str:
     """The fanout a spatial entry means: its own name, the front end's, or the level above it."""
     names = [f.name for f in arch.fanouts]
     for name in names:
-        if target in (name, f"inter_{name}_spatial"):
+        if target in (name, empty_level(name)):
             return name
     below: list[str] = []
     level = ""
@@ -345,8 +344,7 @@ def _fanout(arch: Architecture, target: str, where: str) -> str:
 
 def _check_empty(arch: Architecture, target: str, entry: NodeEntry) -> None:
     """Refuse temporal loops and tensors at a node that stores nothing."""
-    fanouts = [f.name for f in arch.fanouts]
-    if target not in (*fanouts, *(f"inter_{name}_spatial" for name in fanouts)):
+    if not any(target in (f.name, empty_level(f.name)) for f in arch.fanouts):
         levels = ", ".join(level.name for level in arch.levels)
         raise SpecError(expected(f"{entry.where}.target", f"one of the levels {levels}", target))
     loops = [f"{r}={loop.factor}" for r, loop in entry.factors.items() if loop.factor != 1]
@@ -507,23 +505,14 @@ def _parallel_branches(arch: Architecture) -> list[list[tuple[str, ...]]]:
     """For every `!Parallel` node, the storage levels of each of its branches."""
     levels = {level.name for level in arch.levels}
     found = []
-    stack: list[object] = [arch.document.get("architecture", arch.document)]
-    while stack:
-        node = stack.pop()
-        stack.extend(_children(node))
+    for node in walk(arch.document.get("architecture", arch.document)):
         if isinstance(node, Tagged) and node.tag == "!Parallel":
-            branches = (tuple(n for n in _names(c) if n in levels) for c in _children(node))
-            found.append([b for b in branches if b])
+            names = (map(_name, walk(child)) for child in children(node))
+            branches = (tuple(n for n in branch if n in levels) for branch in names)
+            found.append([branch for branch in branches if branch])
     return found
 
 
-def _children(node: object) -> list[object]:
+def _name(node: object) -> str:
     body = node.body if isinstance(node, Tagged) else node
-    nodes = body.get("nodes") if isinstance(body, Mapping) else None
-    return list(nodes) if isinstance(nodes, list) else []
-
-
-def _names(node: object) -> list[str]:
-    body = node.body if isinstance(node, Tagged) else node
-    own = [str(body["name"])] if isinstance(body, Mapping) and "name" in body else []
-    return [*own, *(name for child in _children(node) for name in _names(child))]
+    return str(body.get("name", "")) if isinstance(body, Mapping) else ""

@@ -11,7 +11,7 @@ multicasts what several cores need unless it is told not to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -117,9 +117,9 @@ class Round:
     workload: Workload  # the tiles of all cores together
     platform: Platform  # with one fanout of cores
     nests: tuple[EinsumMapping, ...]
-    cores: int  # at work
-    rounds: int
     alone: CoreQuestion  # one core's part
+    cores: int = 1  # at work
+    rounds: int = 1
 
 
 def asked_of(
@@ -133,32 +133,28 @@ def asked_of(
     found: list[Asked] = []
     refused: dict[str, str] = {}
     for group in fused.groups:
-        # What nothing runs is accounted as costing nothing, and not asked for.
-        free = platform.vector is None and fused.policy.softmax == "free"
-        units = [(nest, workload.einsum(nest.einsum).unit) for nest in group.einsums]
-        run = [nest for nest, unit in units if unit == "matrix" or not free]
         try:
-            one = (round_of if group.on_cores else _whole)(workload, platform, group)
+            one = round_of(workload, platform, group)
         except MappingError as error:
             refused[" + ".join(group.names)] = str(error)
-            continue
-        found += _of_round(one, fused, {nest.einsum for nest in run})
+        else:
+            found += _of_round(one, fused)
     return tuple(found), refused
 
 
-def _of_round(one: Round, fused: FusedMapping, names: set[str]) -> list[Asked]:
+def _of_round(one: Round, fused: FusedMapping) -> Iterator[Asked]:
     core = one.alone
     overfull = overfull_words(core.workload, core.platform, replace(fused, groups=(core.group,)))
-    level, found = shared_level(core.platform), []
+    level = shared_level(core.platform)
+    # What nothing runs is accounted as costing nothing, and not asked for.
+    free = one.platform.vector is None and fused.policy.softmax == "free"
     for nest in one.nests:
-        if nest.einsum not in names:
-            continue
-        arch = one.platform.path(one.workload.einsum(nest.einsum).unit)
-        notes: tuple[str, ...] = ()
-        if words := overfull.get(nest.einsum, 0):
-            arch, notes = _with_room(arch, level, words)
-        found.append(
-            Asked(
+        unit = one.workload.einsum(nest.einsum).unit
+        if unit == "matrix" or not free:
+            arch, notes = one.platform.path(unit), tuple[str, ...]()
+            if words := overfull.get(nest.einsum, 0):
+                arch, notes = _with_room(arch, level, words)
+            yield Asked(
                 workload=one.workload,
                 arch=arch,
                 nest=nest,
@@ -167,8 +163,6 @@ def _of_round(one: Round, fused: FusedMapping, names: set[str]) -> list[Asked]:
                 cores=one.cores,
                 notes=notes,
             )
-        )
-    return found
 
 
 def _with_room(
@@ -185,24 +179,15 @@ def _with_room(
     return with_depth(arch, level.name, rows), (note,)
 
 
-def _whole(workload: Workload, platform: Platform, group: GroupMapping) -> Round:
-    """All of a group that runs on one array."""
-    return Round(
-        workload=workload,
-        platform=platform,
-        nests=group.einsums,
-        cores=1,
-        rounds=1,
-        alone=CoreQuestion(workload=workload, platform=platform, group=group),
-    )
-
-
 def round_of(workload: Workload, platform: Platform, group: GroupMapping) -> Round:
-    """The round of a group.
+    """The round of a group: all of it where it runs on one array.
 
     raises: MappingError where tiles differ, leave cores without one in the last round, or are kept
             at a level between of which there are several.
     """
+    if not group.on_cores:
+        whole = CoreQuestion(workload=workload, platform=platform, group=group)
+        return Round(workload=workload, platform=platform, nests=group.einsums, alone=whole)
     where, level = f"{' + '.join(group.names)}: cores", fusion_level(platform, group).name
     if workload.mask:
         condition = "no mask: Timeloop's loops are as long for every query"

@@ -162,19 +162,15 @@ def fresh_folder(parent: Path | None, name: str) -> Path:
 @contextmanager
 def run_folder(parent: Path | None, name: str) -> Iterator[Path]:
     """A new folder for one run; a temporary one goes in the end, unless a failure names it."""
-    folder = fresh_folder(parent, name)
+    folder, named = fresh_folder(parent, name), False
     try:
         yield folder
     except BackendError as error:
-        if parent is None and str(folder) not in str(error.args[0]):
-            shutil.rmtree(folder, ignore_errors=True)
+        named = str(folder) in str(error.args[0])
         raise
-    except BaseException:
-        if parent is None:
+    finally:
+        if parent is None and not named:
             shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if parent is None:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,16 @@
 """One Einsum and its mapping in Timeloop's terms: rank letters, factors, permutations, problem.
 
 Timeloop reads permutations letter by letter, so a rank with a longer name gets a letter here.
-Ours run outermost first and Timeloop's innermost first; `Directive.permutation` is the place where
-they are reversed.
 """
 
 from __future__ import annotations
 
 import re
 import string
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping, Sequence
 
 from flat_mapper.arch.cores import reads_apart
-from flat_mapper.arch.values import Architecture, Fanout
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.base.formats import words
 from flat_mapper.energy.operations import operation_cycles
@@ -25,70 +21,82 @@ from flat_mapper.workload.graph import Workload
 TIMELOOP_VERSION = 0.4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Directive:
-    """The loops of one node for Timeloop: every rank, innermost first."""
+def node_entries(
+    workload: Workload, arch: Architecture, mapping: EinsumMapping, *, raw: bool = False
+) -> list[dict[str, object]]:
+    """Entries of an Einsum's mapping on every node, outermost node first.
 
-    target: str
-    kind: Literal["temporal", "spatial"]
-    loops: tuple[Loop, ...]  # outermost first; y outside x
-    split: int | None  # spatial only: how many of the innermost loops lie along x
-    letters: dict[str, str]
-    bare: bool = False  # copies of computes alone, with no storage in them
-
-    @property
-    def factors(self) -> list[str]:
-        """`P=32` for every rank, `P=32,5` where the last pass has a remainder."""
-        by_rank = {loop.rank: loop for loop in self.loops}
-        found = []
-        for rank, letter in self.letters.items():
-            loop = by_rank.get(rank, Loop(rank, 1))
-            remainder = f",{loop.final}" if loop.final != loop.factor else ""
-            found.append(f"{letter}={loop.factor}{remainder}")
-        return found
-
-    @property
-    def permutation(self) -> list[str]:
-        """Every rank's letter, innermost first; ranks without a loop stand outermost."""
-        looped = [loop.rank for loop in self.loops]
-        outermost_first = [*(r for r in self.letters if r not in looped), *looped]
-        return [self.letters[rank] for rank in reversed(outermost_first)]
-
-
-def directives(arch: Architecture, einsum: Einsum, mapping: EinsumMapping) -> list[Directive]:
-    """Directives on each node's loops for Timeloop, outermost node first.
-
-    A fanout of one instance has none: Timeloop does not know it as a spatial level.
-    raises: MappingError where a rank has two loops at one node; Timeloop writes one factor.
+    A fanout of one instance has no entry: Timeloop does not know it as a spatial level.
+    raw:    in the raw reader's form, not the front end's: loops as words, and a fanout as an empty
+            level that has spatial loops and keeps nothing.
+    raises: MappingError where a rank has two loops at one node, as Timeloop writes one factor, and
+            where the loops do not hold the problem.
     """
-    letters, found = rank_letters(einsum), []
-    innermost = arch.nodes.index(arch.levels[-1])
-    for node in arch.nodes:
-        y, x = mapping.at(Slot(node.name, "y")), mapping.at(Slot(node.name, "x"))
-        if not isinstance(node, Fanout):
-            loops, split = mapping.at(Slot(node.name, "temporal")), None
+    einsum = workload.einsum(mapping.einsum)
+    innermost, found = arch.nodes.index(arch.levels[-1]), list[dict[str, object]]()
+    for place, node in enumerate(arch.nodes):
+        if isinstance(node, MemoryLevel):
+            loops = _written(einsum, node.name, mapping.at(Slot(node.name, "temporal")), raw)
+            keep, bypass = kept_and_bypassed(einsum, mapping, node.name)
+            kind = "bypass" if raw else "dataspace"
+            found.append({"target": node.name, "type": "temporal", **loops})
+            found.append({"target": node.name, "type": kind, "keep": keep, "bypass": bypass})
         elif node.fanout_x * node.fanout_y > 1:
-            loops, split = (*y, *x), len(x)
-        else:
-            continue
-        twice = [p.rank for i, p in enumerate(loops) if any(p.rank == q.rank for q in loops[:i])]
-        if twice:
-            raise MappingError(
-                f"{einsum.name}: {node.name}: expected one loop over {twice[0]} (Timeloop writes "
-                "one factor per rank and node), got two; join them, or write the fanout as two"
-            )
-        kind: Literal["temporal", "spatial"] = "temporal" if split is None else "spatial"
-        found.append(
-            Directive(
-                target=node.name,
-                kind=kind,
-                loops=loops,
-                split=split,
-                letters=letters,
-                bare=kind == "spatial" and arch.nodes.index(node) > innermost,
-            )
-        )
+            found += _spatial(einsum, node, mapping, bare=place > innermost, raw=raw)
+    _check_holds(workload, einsum, found)
     return found
+
+
+def _spatial(
+    einsum: Einsum, node: Fanout, mapping: EinsumMapping, *, bare: bool, raw: bool
+) -> Iterator[dict[str, object]]:
+    """Entries of a fanout; bare: of computes alone, with no storage in it."""
+    tensors = [a.tensor for a in einsum.accesses]
+    x = mapping.at(Slot(node.name, "x"))
+    loops = _written(einsum, node.name, (*mapping.at(Slot(node.name, "y")), *x), raw)
+    # What is read apart is not handed on either, nor anything to bare computes.
+    apart = [t for t in tensors if reads_apart(node, t)]
+    own = {"no_link_transfer": tensors if bare else apart, "no_reuse": apart}
+    said = {"split": len(x), **{key: names for key, names in own.items() if names}}
+    target = empty_level(node.name) if raw else node.name
+    yield {"target": target, "type": "spatial", **loops, **said}
+    if raw:
+        ones = " ".join(f"{letter}=1" for letter in rank_letters(einsum).values())
+        yield {"target": target, "type": "temporal", **loops, "factors": ones}
+        yield {"target": target, "type": "bypass", "keep": [], "bypass": tensors}
+
+
+def _written(einsum: Einsum, node: str, loops: Sequence[Loop], raw: bool) -> dict[str, object]:
+    """Factors and permutation of every rank: `P=32`, or `P=32,5` where the last pass is shorter.
+
+    Ours run outermost first and Timeloop's innermost first; ranks without a loop stand outermost.
+    """
+    letters, by_rank = rank_letters(einsum), {loop.rank: loop for loop in loops}
+    if len(by_rank) < len(loops):
+        _refuse_twice(einsum, node, [loop.rank for loop in loops])
+    every = [by_rank.get(rank, Loop(rank, 1)) for rank in letters]
+    factors = [
+        f"{letters[p.rank]}={p.factor}" + (f",{p.final}" if p.final != p.factor else "")
+        for p in every
+    ]
+    outermost_first = [*(rank for rank in letters if rank not in by_rank), *by_rank]
+    order = [letters[rank] for rank in reversed(outermost_first)]
+    if raw:
+        return {"factors": " ".join(factors), "permutation": "".join(order)}
+    return {"factors": factors, "permutation": order}
+
+
+def _refuse_twice(einsum: Einsum, node: str, ranks: Sequence[str]) -> None:
+    twice = next(rank for i, rank in enumerate(ranks) if rank in ranks[:i])
+    raise MappingError(
+        f"{einsum.name}: {node}: expected one loop over {twice} (Timeloop writes "
+        "one factor per rank and node), got two; join them, or write the fanout as two"
+    )
+
+
+def empty_level(name: str) -> str:
+    """The name of the level that the front end puts in the place of a fanout."""
+    return f"inter_{name}_spatial"
 
 
 def kept_and_bypassed(
@@ -121,22 +129,20 @@ def rank_letters(einsum: Einsum) -> dict[str, str]:
 _WRITTEN = re.compile(r"([A-Za-z])=([0-9]+)(?:,([0-9]+))?")
 
 
-def check_holds(
+def _check_holds(
     workload: Workload, einsum: Einsum, entries: Sequence[Mapping[str, object]]
 ) -> None:
     """Refuse a mapping whose loops, as they are written, are not over the whole problem.
 
-    entries: as the file has them, outermost node first.
-    raises: MappingError; so whatever writes a mapping cannot write one that holds no problem.
+    So whatever writes a mapping cannot write one that holds no problem.
     """
+    texts = [e["factors"] for e in entries if "factors" in e]
+    written = [t if isinstance(t, str) else " ".join(map(str, _list(t))) for t in texts]
     for rank, letter in rank_letters(einsum).items():
         extent = 1
-        for entry in entries:
-            factors = entry.get("factors", "")
-            text = factors if isinstance(factors, str) else " ".join(map(str, _list(factors)))
-            for name, factor, last in _WRITTEN.findall(text):
-                if name == letter:
-                    extent = (extent - 1) * int(factor) + int(last or factor)
+        for name, factor, last in (m for text in written for m in _WRITTEN.findall(text)):
+            if name == letter:
+                extent = (extent - 1) * int(factor) + int(last or factor)
         if extent != workload.rank_sizes[rank]:
             where = f"{einsum.name}: {rank}"
             condition = f"loops over {workload.rank_sizes[rank]}, as a Timeloop file has them"
@@ -145,13 +151,6 @@ def check_holds(
 
 def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
-
-
-def read_apart(arch: Architecture, name: str, einsum: Einsum) -> list[str]:
-    """Tensors that every instance inside a fanout reads for itself."""
-    node = next(n for n in arch.nodes if n.name == name and isinstance(n, Fanout))
-    tensors = [a.tensor for a in einsum.accesses]
-    return [t for t in tensors if isinstance(node, Fanout) and reads_apart(node, t)]
 
 
 def problem_document(workload: Workload, einsum: Einsum) -> dict[str, object]:

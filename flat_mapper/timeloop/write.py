@@ -21,15 +21,12 @@ from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.rounds import Asked, asked_of
 from flat_mapper.timeloop.terms import (
-    check_holds,
-    directives,
     has_remainders,
-    kept_and_bypassed,
+    node_entries,
     problem_comment,
     problem_document,
-    read_apart,
 )
-from flat_mapper.timeloop.write_arch import architecture_document, holding, unfolded
+from flat_mapper.timeloop.write_arch import architecture_document, as_loaded, holding, unfolded
 from flat_mapper.timeloop.write_processed import art_document, ert_document, processed_document
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
@@ -118,7 +115,7 @@ def record_files(
     files = {name: Lowered(document=record, comment=(*RECORD_COMMENT, *said))}
     for copy, arch in copies.items():
         comment = (f"{arch.name} as it was loaded; {name} refers to this copy.",)
-        files[copy] = Lowered(document=architecture_document(arch, dict), comment=comment)
+        files[copy] = Lowered(document=architecture_document(arch, as_loaded), comment=comment)
     return files
 
 
@@ -210,29 +207,7 @@ def mapping_document(
     workload: Workload, arch: Architecture, mapping: EinsumMapping
 ) -> dict[str, object]:
     """The Timeloop mapping of one Einsum: loops and data spaces of every node, outermost first."""
-    einsum = workload.einsum(mapping.einsum)
-    entries: list[dict[str, object]] = []
-    for directive in directives(arch, einsum, mapping):
-        loops: dict[str, object] = {
-            "target": directive.target,
-            "type": directive.kind,
-            "factors": directive.factors,
-            "permutation": directive.permutation,
-        }
-        if directive.split is not None:
-            tensors = [a.tensor for a in einsum.accesses]
-            each = read_apart(arch, directive.target, einsum)
-            apart = {"no_link_transfer": tensors if directive.bare else each}
-            apart |= {"no_reuse": each}
-            apart = {key: names for key, names in apart.items() if names}
-            entries.append({**loops, "split": directive.split, **apart})
-            continue
-        keep, bypass = kept_and_bypassed(einsum, mapping, directive.target)
-        spaces: dict[str, object]
-        spaces = {"target": directive.target, "type": "dataspace", "keep": keep, "bypass": bypass}
-        entries += [loops, spaces]
-    check_holds(workload, einsum, entries)
-    return {"mapping": entries}
+    return {"mapping": node_entries(workload, arch, mapping)}
 
 
 def write_lowered(folder: Path, files: Mapping[str, Lowered]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import ceil, prod
 
@@ -12,7 +12,8 @@ from flat_mapper.mapping.values import EinsumMapping, Slot
 from flat_mapper.spec.document import Tagged
 from flat_mapper.timeloop.terms import TIMELOOP_VERSION
 
-Edit = Callable[[Mapping[str, object]], dict[str, object]]  # of a node's body
+Bodies = tuple[dict[str, object], ...]
+Edit = Callable[[Mapping[str, object]], Bodies]  # of a named node's body: what takes its place
 
 # Every attribute that says how much a level holds (Timeloop, src/model/buffer.cpp, ParseSpecs).
 DEPTH_KEYS = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
@@ -28,7 +29,7 @@ def architecture_document(arch: Architecture, edit: Edit | None = None) -> dict[
         condition = "an architecture loaded from v0.4 YAML, to write it again"
         raise SpecError(expected(arch.path or arch.name, condition, "one without a document"))
     document = dict(arch.document)
-    document["architecture"] = _edited(document["architecture"], edit or without_constraints)
+    document["architecture"] = _edited(document["architecture"], edit or _without_constraints)[0]
     if document.get("components"):
         document["components"] = {"version": TIMELOOP_VERSION, "classes": document["components"]}
     else:
@@ -41,6 +42,15 @@ def without_constraints(body: Mapping[str, object]) -> dict[str, object]:
     return {key: value for key, value in body.items() if key != "constraints"}
 
 
+def as_loaded(body: Mapping[str, object]) -> Bodies:
+    """A node as it is."""
+    return (dict(body),)
+
+
+def _without_constraints(body: Mapping[str, object]) -> Bodies:
+    return (without_constraints(body),)
+
+
 def with_depth(arch: Architecture, name: str, depth: int) -> Architecture:
     """The architecture, and its document, with another depth (rows) of one level.
 
@@ -48,26 +58,21 @@ def with_depth(arch: Architecture, name: str, depth: int) -> Architecture:
     Accelergy is asked.
     """
 
-    def edit(body: Mapping[str, object]) -> dict[str, object]:
+    def deep(attributes: Mapping[str, object]) -> dict[str, object]:
+        others = {key: value for key, value in attributes.items() if key not in DEPTH_KEYS}
+        return {**others, "depth": depth}
+
+    def edit(body: Mapping[str, object]) -> Bodies:
         attributes = body.get("attributes")
         if body["name"] != name or not isinstance(attributes, Mapping):
-            return dict(body)
-        return {**body, "attributes": _deep(attributes, depth)}
+            return as_loaded(body)
+        return ({**body, "attributes": deep(attributes)},)
 
-    nodes = tuple(
-        replace(
-            node,
-            attributes=_deep(node.attributes, depth),
-            capacity_words=depth * node.row_words,
-        )
-        if isinstance(node, MemoryLevel) and node.name == name
-        else node
-        for node in arch.nodes
+    level = arch.level(name)
+    there = replace(
+        level, attributes=deep(level.attributes), capacity_words=depth * level.row_words
     )
-    document = dict(arch.document)
-    if "architecture" in document:
-        document["architecture"] = _edited(document["architecture"], edit)
-    return replace(arch, nodes=nodes, document=document)
+    return _with_nodes(arch, [there if node is level else node for node in arch.nodes], edit)
 
 
 def in_one_row(arch: Architecture, level: str) -> Architecture:
@@ -85,10 +90,10 @@ def in_one_row(arch: Architecture, level: str) -> Architecture:
     rules = next((node.constraints for node in fanouts if node.constraints), last.constraints)
     names = {node.name for node in fanouts}
 
-    def edit(body: Mapping[str, object]) -> dict[str, object]:
+    def edit(body: Mapping[str, object]) -> Bodies:
         if body["name"] not in names:
-            return dict(body)
-        return {**body, "spatial": {"meshX": cores if body["name"] == last.name else 1}}
+            return as_loaded(body)
+        return ({**body, "spatial": {"meshX": cores if body["name"] == last.name else 1}},)
 
     nodes: list[MemoryLevel | Fanout] = []
     for node in arch.nodes[:at]:
@@ -96,10 +101,7 @@ def in_one_row(arch: Architecture, level: str) -> Architecture:
             nodes.append(replace(node, instances=1))
         elif node is last:
             nodes.append(replace(node, fanout_x=cores, fanout_y=1, constraints=rules))
-    document = dict(arch.document)
-    if "architecture" in document:
-        document["architecture"] = _edited(document["architecture"], edit)
-    return replace(arch, nodes=(*nodes, *arch.nodes[at:]), document=document)
+    return _with_nodes(arch, [*nodes, *arch.nodes[at:]], edit)
 
 
 def holding(arch: Architecture, words: int) -> tuple[Architecture, bool]:
@@ -122,66 +124,43 @@ def unfolded(
     axis each, which counts the same: seen on random mappings with the two ways of writing it. Only
     containers with nothing of their own can be divided; `directives` refuses the others.
     """
+    containers = _containers(arch.document.get("architecture"))
     twice = [
         node
         for node in arch.fanouts
         if {p.rank for p in mapping.at(Slot(node.name, "y"))}
         & {p.rank for p in mapping.at(Slot(node.name, "x"))}
         and not node.constraints
-        and _is_container(arch.document.get("architecture"), node.name)
+        and node.name in containers
     ]
     for node in twice:
         arch, mapping = _divided(arch, node), _renamed(mapping, node.name)
     return arch, mapping, tuple(node.name for node in twice)
 
 
+def _containers(tree: object) -> set[object]:
+    tagged = (n for n in walk(tree) if isinstance(n, Tagged) and n.tag == "!Container")
+    return {node.body.get("name") for node in tagged if isinstance(node.body, Mapping)}
+
+
 def _divided(arch: Architecture, fanout: Fanout) -> Architecture:
     """The architecture with one fanout as two."""
-    nodes: list[MemoryLevel | Fanout] = []
-    for node in arch.nodes:
-        if node is fanout:
-            nodes += [
-                Fanout(name=f"{node.name}_y", fanout_y=node.fanout_y),
-                Fanout(name=f"{node.name}_x", fanout_x=node.fanout_x),
-            ]
-        else:
-            nodes.append(node)
+    name = fanout.name
+    halves = (
+        Fanout(name=f"{name}_y", fanout_y=fanout.fanout_y),
+        Fanout(name=f"{name}_x", fanout_x=fanout.fanout_x),
+    )
 
-    def split(node: object) -> object:
-        if isinstance(node, list):
-            return [part for child in node for part in _halves(child, fanout.name, split)]
-        if isinstance(node, Tagged):
-            return Tagged(node.tag, split(node.body))
-        if isinstance(node, Mapping):
-            return {k: split(v) if k == "nodes" else v for k, v in node.items()}
-        return node
+    def edit(body: Mapping[str, object]) -> Bodies:
+        if body["name"] != name:
+            return as_loaded(body)
+        mesh = body.get("spatial")
+        spatial = mesh if isinstance(mesh, Mapping) else {}
+        outer = {**body, "name": f"{name}_y", "spatial": {"meshY": spatial.get("meshY", 1)}}
+        return outer, {"name": f"{name}_x", "spatial": {"meshX": spatial.get("meshX", 1)}}
 
-    tree = split(arch.document["architecture"])
-    return replace(arch, nodes=tuple(nodes), document={**arch.document, "architecture": tree})
-
-
-def _halves(node: object, name: str, split: Callable[[object], object]) -> list[object]:
-    """A node as it is, or the container of that name as two."""
-    if not isinstance(node, Tagged) or not isinstance(node.body, Mapping):
-        return [node]
-    if node.tag != "!Container" or node.body.get("name") != name:
-        return [split(node)]
-    mesh = node.body.get("spatial")
-    spatial = mesh if isinstance(mesh, Mapping) else {}
-    outer = {**node.body, "name": f"{name}_y", "spatial": {"meshY": spatial.get("meshY", 1)}}
-    inner = {"name": f"{name}_x", "spatial": {"meshX": spatial.get("meshX", 1)}}
-    return [Tagged(node.tag, outer), Tagged(node.tag, inner)]
-
-
-def _is_container(node: object, name: str) -> bool:
-    """True where a container of that name stands in a document."""
-    if isinstance(node, Tagged):
-        body = node.body
-        own = node.tag == "!Container" and isinstance(body, Mapping) and body.get("name") == name
-        return own or _is_container(body, name)
-    if isinstance(node, Mapping):
-        return _is_container(node.get("nodes"), name)
-    return isinstance(node, list) and any(_is_container(child, name) for child in node)
+    nodes = [new for node in arch.nodes for new in (halves if node is fanout else (node,))]
+    return _with_nodes(arch, nodes, edit)
 
 
 def _renamed(mapping: EinsumMapping, name: str) -> EinsumMapping:
@@ -193,17 +172,37 @@ def _renamed(mapping: EinsumMapping, name: str) -> EinsumMapping:
     return replace(mapping, loops=loops)
 
 
-def _deep(attributes: Mapping[str, object], depth: int) -> dict[str, object]:
-    others = {key: value for key, value in attributes.items() if key not in DEPTH_KEYS}
-    return {**others, "depth": depth}
+def _with_nodes(
+    arch: Architecture, nodes: Sequence[MemoryLevel | Fanout], edit: Edit
+) -> Architecture:
+    """The architecture with other nodes, and its document edited accordingly."""
+    document = dict(arch.document)
+    if "architecture" in document:
+        document["architecture"] = _edited(document["architecture"], edit)[0]
+    return replace(arch, nodes=tuple(nodes), document=document)
 
 
-def _edited(node: object, edit: Edit) -> object:
+def walk(node: object) -> Iterator[object]:
+    """A node of an architecture's document, and all inside it."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def children(node: object) -> list[object]:
+    """The nodes directly inside a node of a document."""
+    body = node.body if isinstance(node, Tagged) else node
+    nodes = body.get("nodes") if isinstance(body, Mapping) else None
+    return list(nodes) if isinstance(nodes, list) else []
+
+
+def _edited(node: object, edit: Edit) -> list[object]:
+    """The nodes that take the place of one in a document."""
     if isinstance(node, Tagged):
-        return Tagged(node.tag, _edited(node.body, edit))
+        return [Tagged(node.tag, body) for body in _edited(node.body, edit)]
     if not isinstance(node, Mapping):
-        return node
-    body = edit(node) if "name" in node else dict(node)
-    if isinstance(body.get("nodes"), list):
-        body["nodes"] = [_edited(child, edit) for child in node["nodes"]]
-    return body
+        return [node]
+    first, *more = edit(node) if "name" in node else as_loaded(node)
+    if isinstance(first.get("nodes"), list):
+        first["nodes"] = [new for child in children(node) for new in _edited(child, edit)]
+    return [first, *more]

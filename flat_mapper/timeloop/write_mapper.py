@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
 from flat_mapper.mapper.group.objective import Objective
-from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot, sized_workload
 from flat_mapper.timeloop.terms import (
     TIMELOOP_VERSION,
-    directives,
     kept_and_bypassed,
+    node_entries,
     problem_comment,
     problem_document,
 )
 from flat_mapper.timeloop.write import Lowered
 from flat_mapper.timeloop.write_arch import (
+    Bodies,
     architecture_document,
     unfolded,
     with_depth,
@@ -108,23 +109,16 @@ def constraints_document(
     raises: MappingError where a shared loop has a remainder: constraints hold whole factors only.
     """
     einsum = workload.einsum(mapping.einsum)
-    dram = directives(arch, einsum, mapping)[0]
-    cut = next((loop for loop in dram.loops if loop.final != loop.factor), None)
-    if cut:
+    name = arch.levels[0].name
+    loops = mapping.at(Slot(name, "temporal"))
+    if cut := next((loop for loop in loops if loop.final != loop.factor), None):
         raise MappingError(
-            f"{einsum.name}: {dram.target}: expected shared loops without a remainder for "
+            f"{einsum.name}: {name}: expected shared loops without a remainder for "
             f"timeloop-mapper, got {cut.rank}={cut.factor},{cut.final}; choose a tile that divides "
             f"{cut.rank} ({workload.rank_sizes[cut.rank]})"
         )
-    targets: list[dict[str, object]] = [
-        {
-            "target": dram.target,
-            "type": "temporal",
-            "factors": dram.factors,
-            "permutation": dram.permutation,
-        }
-    ]
-    for level in (dram.target, shared_arch_level(arch).name):
+    targets = node_entries(workload, arch, mapping)[:1]
+    for level in (name, shared_arch_level(arch).name):
         keep, bypass = kept_and_bypassed(einsum, mapping, level)
         targets.append({"target": level, "type": "dataspace", "keep": keep, "bypass": bypass})
     return _targets(targets)
@@ -179,9 +173,9 @@ def constrained_architecture(arch: Architecture, held_words: int) -> dict[str, o
     depth = remaining_depth(shared, held_words)
     left = arch if depth is None else with_depth(arch, shared.name, depth)
 
-    def edit(body: Mapping[str, object]) -> dict[str, object]:
+    def edit(body: Mapping[str, object]) -> Bodies:
         said = constraints.get(str(body["name"]))
-        return without_constraints(body) | ({"constraints": said} if said else {})
+        return (without_constraints(body) | ({"constraints": said} if said else {}),)
 
     return architecture_document(left, edit)
 

@@ -12,19 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
+from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, sized_workload
 from flat_mapper.spec.document import Quoted
-from flat_mapper.timeloop.terms import (
-    Directive,
-    check_holds,
-    directives,
-    kept_and_bypassed,
-    problem_document,
-    read_apart,
-)
-from flat_mapper.workload.einsum import Einsum
+from flat_mapper.timeloop.terms import empty_level, node_entries, problem_document
 from flat_mapper.workload.graph import Workload
 
 _VERSION = Quoted("0.4")
@@ -55,18 +47,12 @@ def processed_document(
                has it; by default they do not, as the native model has it.
     """
     workload = sized_workload(workload, mapping)
-    einsum = workload.einsum(mapping.einsum)
-    entries = [
-        entry
-        for directive in directives(arch, einsum, mapping)
-        for entry in _entries(directive, mapping, einsum, _each(arch, directive, einsum))
-    ]
-    check_holds(workload, einsum, entries)
+    entries = node_entries(workload, arch, mapping, raw=True)
     for entry in entries if handed_on else ():
         entry.pop("no_link_transfer", None)
     document = processed_architecture(arch)
     tree = document.pop("architecture")
-    problem = problem_document(workload, einsum)
+    problem = problem_document(workload, workload.einsum(mapping.einsum))
     return {"architecture": tree, **problem, "mapping": entries, **document}
 
 
@@ -117,7 +103,9 @@ def _subtree(arch: Architecture) -> dict[str, object]:
         if isinstance(node, MemoryLevel):
             local.append(_component(node, mesh_x, mesh_y))
         elif node.fanout_x * node.fanout_y > 1:
-            local.append(_dummy(node, mesh_x, mesh_y))
+            empty = {"width": 1, "depth": 1, "datawidth": 1, "meshX": mesh_x, "meshY": mesh_y}
+            name = f"{empty_level(node.name)}[1..{mesh_x * mesh_y}]"
+            local.append({"name": name, "class": _EMPTY, "attributes": empty})
             mesh_x, mesh_y = mesh_x * node.fanout_x, mesh_y * node.fanout_y
     local.append(_component(arch.compute, mesh_x, mesh_y))
     attributes = {"global_cycle_seconds": arch.cycle_seconds}
@@ -148,56 +136,6 @@ def _literals(attributes: Mapping[str, object]) -> dict[str, object]:
         else:
             literals[key] = value
     return literals
-
-
-def _dummy(node: Fanout, mesh_x: int, mesh_y: int) -> dict[str, object]:
-    """The front end's empty level: it holds the spatial loops and no tensor."""
-    return {
-        "name": f"{empty_level(node.name)}[1..{mesh_x * mesh_y}]",
-        "class": _EMPTY,
-        "attributes": {"width": 1, "depth": 1, "datawidth": 1, "meshX": mesh_x, "meshY": mesh_y},
-    }
-
-
-def empty_level(name: str) -> str:
-    """The name of the level that the front end puts in the place of a fanout."""
-    return f"inter_{name}_spatial"
-
-
-def _each(arch: Architecture, directive: Directive, einsum: Einsum) -> list[str]:
-    """Tensors of which one read serves one instance of a fanout only."""
-    return read_apart(arch, directive.target, einsum) if directive.kind == "spatial" else []
-
-
-def _entries(
-    directive: Directive, mapping: EinsumMapping, einsum: Einsum, each: list[str]
-) -> list[dict[str, object]]:
-    """A node's entries in the raw reader's types: temporal, spatial, bypass.
-
-    each: tensors of which one read serves one instance of a fanout only.
-    """
-    spatial = directive.kind == "spatial"
-    target = empty_level(directive.target) if spatial else directive.target
-    loops: dict[str, object] = {
-        "target": target,
-        "type": directive.kind,
-        "factors": " ".join(directive.factors),
-        "permutation": "".join(directive.permutation),
-    }
-    if not spatial:
-        keep, bypass = kept_and_bypassed(einsum, mapping, directive.target)
-        return [loops, {"target": target, "type": "bypass", "keep": keep, "bypass": bypass}]
-    ones = " ".join(f"{letter}=1" for letter in directive.letters.values())
-    tensors = [a.tensor for a in einsum.accesses]
-    apart = {"no_link_transfer": tensors} if directive.bare else {}
-    if each:
-        # The name that the raw reader knows in a mapping; nor does a neighbour hand words on.
-        apart = {"no_link_transfer": each, **apart, "no_reuse": each}
-    return [
-        {**loops, "split": directive.split, **apart},
-        {**loops, "type": "temporal", "factors": ones},
-        {"target": target, "type": "bypass", "keep": [], "bypass": tensors},
-    ]
 
 
 def ert_document(arch: Architecture, ert: Ert) -> dict[str, object]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from studies.accelforge.rows import accelforge_rows, accelforge_text, summary_of
@@ -21,9 +21,7 @@ def answer(asked: argparse.Namespace) -> Answer:
     return Answer(kind="reproduce-accelforge", document=document, text=accelforge_text(rows))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run(__doc__, answer, argv=argv, csv="a file of AccelForge's optima")
+main = partial(run, __doc__, answer, csv="a file of AccelForge's optima")
 
 
 if __name__ == "__main__":

@@ -18,19 +18,19 @@ PJ_PER_J = 1e12
 class Chip:
     """Facts of a chip that its name does not say.
 
-    mapspaces: the spaces that are searched, the best of all being ours.
-    per:       pJ of what its energies are counted in.
-    alone:     the fanout that gives nothing by multicast.
-    layers:    the models of which a layer is searched, beside the chains.
-    names:     our components by AccelForge's.
+    mapspace: the space that is searched.
+    per:      pJ of what its energies are counted in.
+    alone:    the fanout that gives nothing by multicast.
+    layers:   the models of which a layer is searched, beside the chains.
+    lanes:    its component that does what the vector unit does here.
     """
 
-    mapspaces: tuple[str, ...]
-    names: Mapping[str, str]
+    mapspace: str
     per: float = 1.0
     timeless: bool = False
     alone: str = ""
     layers: tuple[str, ...] = ()
+    lanes: str = "MAC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,39 +68,20 @@ MODELS: Mapping[str, Model] = {
 EXPERTS: Mapping[str, int] = {"experts": 8, "experts-shared": 16}  # of a file, unless sizes say
 
 
-MEMORIES: Mapping[str, str] = {"MainMemory": "DRAM", "GlobalBuffer": "GLB", "MAC": "MAC"}
+# AccelForge's components by ours.
+NAMES: Mapping[str, str] = {
+    **{"DRAM": "MainMemory", "GLB": "GlobalBuffer", "REG": "Register", "RF": "Register"},
+    **{"ISPAD": "InputScratchpad", "WSPAD": "WeightScratchpad", "OSPAD": "OutputScratchpad"},
+    **{"IBUF": "InputBuffer", "WBUF": "WeightBuffer", "ABUF": "AccumulationBuffer"},
+    **{"LB": "LocalBuffer", "MAC": "MAC"},
+}
 CHIPS: Mapping[str, Chip] = {
-    "simple": Chip(mapspaces=("simple",), names=MEMORIES, layers=("gpt3_175B", "gpt3_6.7B")),
-    "snowcat": Chip(mapspaces=("snowcat",), names=MEMORIES, timeless=True, layers=tuple(MODELS)),
-    "eyeriss": Chip(
-        mapspaces=("cells",),
-        names={
-            **MEMORIES,
-            "InputScratchpad": "ISPAD",
-            "WeightScratchpad": "WSPAD",
-            "OutputScratchpad": "OSPAD",
-        },
-        per=PJ_PER_J,
-        layers=("gpt3_6.7B",),
-    ),
-    "simba": Chip(
-        mapspaces=("simba",),
-        names={
-            **MEMORIES,
-            "InputBuffer": "IBUF",
-            "WeightBuffer": "WBUF",
-            "AccumulationBuffer": "ABUF",
-            "Register": "REG",
-        },
-        per=PJ_PER_J,
-        layers=("gpt3_6.7B",),
-    ),
+    "simple": Chip(mapspace="simple", layers=("gpt3_175B", "gpt3_6.7B")),
+    "snowcat": Chip(mapspace="snowcat", timeless=True, layers=tuple(MODELS)),
+    "eyeriss": Chip(mapspace="cells", per=PJ_PER_J, layers=("gpt3_6.7B",)),
+    "simba": Chip(mapspace="simba", per=PJ_PER_J, layers=("gpt3_6.7B",)),
     "tpu_v4i": Chip(
-        mapspaces=("cells",),
-        names={**MEMORIES, "LocalBuffer": "LB", "Register": "RF", "ScalarUnit": "VALU"},
-        per=PJ_PER_J,
-        alone="MXU",
-        layers=("gpt3_175B",),
+        mapspace="cells", per=PJ_PER_J, alone="MXU", layers=("gpt3_175B",), lanes="ScalarUnit"
     ),
 }
 
@@ -167,11 +148,9 @@ def platforms_of(chip: str, workload: Workload) -> list[Platform]:
     only ranks of the outputs there.
     """
     words = {"variables.element_bits": workload.word_bits}
-    found = [edit_platform(_file("arch", chip), words)]
-    if alone := CHIPS[chip].alone:
-        rules = {f"{alone}.spatial": {"must_iterate_over_dataspaces": ["Outputs"]}}
-        found.append(edit_platform(_file("arch", chip), words, rules))
-    return found
+    outputs = {f"{CHIPS[chip].alone}.spatial": {"must_iterate_over_dataspaces": ["Outputs"]}}
+    ways = ({}, outputs) if CHIPS[chip].alone else ({},)
+    return [edit_platform(_file("arch", chip), words, rules) for rules in ways]
 
 
 def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:
@@ -189,11 +168,11 @@ def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:
     return replace(prices, levels=words)
 
 
-def spaces_of(chip: Chip, fused: bool) -> list[Mapspace]:
-    """The mapspaces of a chip; unfused: with every Einsum for itself."""
-    spaces = [fm.load_mapspace(_file("mapspaces", name)) for name in chip.mapspaces]
+def space_of(chip: Chip, fused: bool) -> Mapspace:
+    """The mapspace of a chip; unfused: with every Einsum for itself."""
+    space = fm.load_mapspace(_file("mapspaces", chip.mapspace))
     alone = Fusion(staging="any", schedule="sequential")
-    return spaces if fused else [replace(space, fusion=alone) for space in spaces]
+    return space if fused else replace(space, fusion=alone)
 
 
 def _workload(name: str, sizes: Mapping[str, object]) -> Workload:

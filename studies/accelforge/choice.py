@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Literal
 
 import flat_mapper as fm
@@ -27,13 +28,7 @@ from flat_mapper.values import (
     Slot,
     Workload,
 )
-from studies.accelforge.chips import (
-    CHIPS,
-    Chip,
-    platforms_of,
-    prices_of,
-    spaces_of,
-)
+from studies.accelforge.chips import CHIPS, NAMES, Chip, platforms_of, prices_of, space_of
 from studies.accelforge.rules import Counted, counted
 from studies.common import evaluated
 
@@ -89,15 +84,14 @@ class _Question:
         levels = self.prices.levels
         moved = {k: {a: e for a, e in v.items() if a != "leak"} for k, v in levels.items()}
         tables = {"energy": replace(self.prices, levels=moved), self.objective: self.prices}
-        for space in spaces_of(self.chip, fused):
-            for platform in self.platforms:
-                for objective, table in tables.items():
-                    question = (self.workload, platform, space, table)
-                    found = fm.search(*question, objective=objective, time_limit=LONGEST_S, gap=GAP)
-                    if not isinstance(found, fm.Infeasible):
-                        answer = self.priced(found.mapping, space.name)
-                        if answer is not None:
-                            yield answer
+        space = space_of(self.chip, fused)
+        for platform, (objective, table) in product(self.platforms, tables.items()):
+            question = (self.workload, platform, space, table)
+            found = fm.search(*question, objective=objective, time_limit=LONGEST_S, gap=GAP)
+            if isinstance(found, fm.Infeasible):
+                continue
+            if (answer := self.priced(found.mapping, space.name)) is not None:
+                yield answer
 
     def priced(self, mapping: FusedMapping, mapspace: str) -> _Answer | None:
         """A mapping under both rules; None where it is none or does not fit."""
@@ -115,28 +109,23 @@ class _Question:
 
     def whole(self) -> _Answer | None:
         """Every Einsum for itself with its tensors whole in the shared level, which has no end."""
-        nests = []
+        groups = []
         for einsum in self.workload.ordered:
             loops = tuple(Loop(rank=r, factor=self.workload.rank_sizes[r]) for r in einsum.ranks)
             tensors = tuple(a.tensor for a in einsum.accesses)
             keep = tuple((name, tensors) for name in self.outer)
             at = ((Slot(node=self.outer[1], axis="temporal"), loops),)
-            nests.append(EinsumMapping(einsum=einsum.name, loops=at, keep=keep))
-        groups = tuple(GroupMapping(einsums=(n,), staged=n.keep[0][1]) for n in nests)
-        policy = Policy(buffering=1)
-        return self.priced(FusedMapping(groups=groups, policy=policy), WHOLE)
+            nest = EinsumMapping(einsum=einsum.name, loops=at, keep=keep)
+            groups.append(GroupMapping(einsums=(nest,), staged=tensors))
+        return self.priced(FusedMapping(groups=tuple(groups), policy=Policy(buffering=1)), WHOLE)
 
     def improved(self, first: _Answer, others: list[_Answer]) -> _Answer:
         """The last of a row of better answers, each a change of one Einsum or tensor away."""
-        best, better = first, True
-        while better:
-            better = False
-            for mapping in _neighbours(best.mapping, others, self.outer):
-                found = self.priced(mapping, best.mapspace)
-                if found is not None and found.cost < best.cost:
-                    best, better = found, True
-                    break
-        return best
+        for mapping in _neighbours(first.mapping, others, self.outer):
+            found = self.priced(mapping, first.mapspace)
+            if found is not None and found.cost < first.cost:
+                return self.improved(found, others)
+        return first
 
 
 def cost_to_lower(objective: Objective, energy: float, latency: float) -> float:
@@ -166,10 +155,10 @@ def best(arch: str, workload: Workload, fused: bool, objective: Objective) -> Fo
     if found is None:
         return None
     said, per = found.said, chip.per
-    names = {ours: theirs for theirs, ours in chip.names.items()}
     parts: dict[str, float] = {}
     for ours, pj in said.by_component.items():
-        parts[names.get(ours, "MAC")] = parts.get(names.get(ours, "MAC"), 0.0) + pj / per
+        theirs = NAMES.get(ours, chip.lanes)
+        parts[theirs] = parts.get(theirs, 0.0) + pj / per
     return Found(
         energy=said.energy / per,
         latency=0.0 if chip.timeless else said.latency,
@@ -193,15 +182,13 @@ def _neighbours(
 
 def _toggled(group: GroupMapping, levels: tuple[str, str]) -> Iterator[GroupMapping]:
     """A group with one tensor kept whole at the shared level that was not, or the other way."""
-    tensors = {t for nest in group.einsums for _, kept in nest.keep for t in kept}
-    for tensor in sorted(tensors):
-        kept = tensor in group.staged
+    holders = [(nest, {t for _, kept in nest.keep for t in kept}) for nest in group.einsums]
+    for tensor in sorted(set().union(*(held for _, held in holders))):
         nests = []
-        for nest in group.einsums:
-            if any(tensor in some for _, some in nest.keep):
-                here = tuple(t for t in nest.kept_at(levels[1]) if t != tensor)
-                nest = _keeping(nest, levels, here if kept else (*here, tensor))
-            nests.append(nest)
+        for nest, held in holders:
+            here = tuple(t for t in nest.kept_at(levels[1]) if t != tensor)
+            there = here if tensor in group.staged else (*here, tensor)
+            nests.append(_keeping(nest, levels, there) if tensor in held else nest)
         yield _with(group, nests, levels[1])
 
 

@@ -106,17 +106,20 @@ def _row(where: str, row: Columns) -> AccelforgeRow:
         number_of(where, row, name)
     choice_of(where, row, "objective", tuple(OBJECTIVES))
     choice_of(where, row, "fusion", ("fused", "unfused"))
+    found: Found | None = None
     if row["arch"] not in CHIPS:
         why = f"the chip {row['arch']} is not among {', '.join(CHIPS)}"
-        return AccelforgeRow(columns=row, found=None, reason=why, verdict=NOT_MODELLED)
-    workload = workload_of(row)
-    if isinstance(workload, str):
-        return AccelforgeRow(columns=row, found=None, reason=workload, verdict=NOT_MODELLED)
-    found = best(row["arch"], workload, row["fusion"] == "fused", OBJECTIVES[row["objective"]])
-    if found is None:
+    elif isinstance(workload := workload_of(row), str):
+        why = workload
+    else:
+        found = best(row["arch"], workload, row["fusion"] == "fused", OBJECTIVES[row["objective"]])
         why = "no mapping of mapspaces/accelforge has these sizes"
+    if found is None:
         return AccelforgeRow(columns=row, found=None, reason=why, verdict=NOT_MODELLED)
-    return _answered(row, found)
+    ratio = _ratio(row, found)
+    verdict = "equal" if abs(ratio - 1) <= SAME else "better" if ratio < 1 else "worse"
+    reason = "the same" if verdict == "equal" else _reason(row, found)
+    return AccelforgeRow(columns=row, found=found, reason=reason, verdict=verdict)
 
 
 def _their_seconds(row: Columns) -> float | None:
@@ -129,13 +132,6 @@ def _ratio(row: Columns, found: Found) -> float:
     objective = OBJECTIVES[row["objective"]]
     theirs = cost_to_lower(objective, float(row["energy"]), float(row["latency"]))
     return cost_to_lower(objective, found.energy, found.latency) / theirs if theirs else inf
-
-
-def _answered(row: Columns, found: Found) -> AccelforgeRow:
-    ratio = _ratio(row, found)
-    verdict = "equal" if abs(ratio - 1) <= SAME else "better" if ratio < 1 else "worse"
-    reason = "the same" if verdict == "equal" else _reason(row, found)
-    return AccelforgeRow(columns=row, found=found, reason=reason, verdict=verdict)
 
 
 def _reason(row: Columns, found: Found) -> str:
@@ -173,12 +169,8 @@ def accelforge_text(rows: Sequence[AccelforgeRow]) -> str:
         lines.append(
             (columns["arch"], columns["workload"], phase, columns["fusion"], *ours, theirs, said)
         )
-    head = (
-        *("chip", "workload", "", "", "energy", "ratio", "latency ratio"),
-        *("CPU s", "its CPU s", "verdict"),
-    )
+    head = ("chip", "workload", "", "", "energy", "ratio", "latency ratio", "CPU s", "its CPU s")
+    table = grid(lines, head=(*head, "verdict"), right=(4, 5, 6, 7, 8))
     verdicts = Counter(row.verdict for row in rows)
     end = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
-    return "\n".join(
-        (grid(lines, head=head, right=(4, 5, 6, 7, 8)), "", f"{len(rows)} rows: {end}")
-    )
+    return f"{table}\n\n{len(rows)} rows: {end}"

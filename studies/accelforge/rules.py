@@ -100,9 +100,8 @@ def _moved(
             seen.add(t.tensor)
             write = t.scalar_fills + t.scalar_updates
             read = write if output and not first else t.scalar_reads
-            times = 1
-            if feeds.get(t.tensor) == level.level:
-                times = _copies(nest, alone, workload.tensor_ranks[t.tensor])
+            fed = feeds.get(t.tensor) == level.level
+            times = _copies(nest, alone, workload.tensor_ranks[t.tensor]) if fed else 1
             yield _Moved(
                 level=arch.level(level.level),
                 instances=t.utilized_instances,

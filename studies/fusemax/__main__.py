@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from studies.common import Answer, run
@@ -23,9 +23,7 @@ def answer(asked: argparse.Namespace) -> Answer:
     return Answer(kind="reproduce-fusemax", document=document, text=fusemax_text(rows))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run(__doc__, answer, argv=argv, csv="a file of the FuseMax artifact's results")
+main = partial(run, __doc__, answer, csv="a file of the FuseMax artifact's results")
 
 
 if __name__ == "__main__":

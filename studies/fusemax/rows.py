@@ -18,7 +18,7 @@ artifact: `handed_on_pj` is the energy of all that does; `ratio_energy_in_regist
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import inf
@@ -26,7 +26,6 @@ from pathlib import Path
 
 import flat_mapper as fm
 from flat_mapper.values import (
-    Einsum,
     EinsumMapping,
     Ert,
     FusedMapping,
@@ -67,12 +66,7 @@ CHIP, PROBLEM = "fusemax-proposal", "fusemax-attention"
 BATCH = 64
 ONE_BY_ONE = 262144  # positions beyond which the worst mapping of a batch passes 64-bit counts
 # Heads, and words of a query. source: the artifact's workloads.
-MODELS: Mapping[str, tuple[int, int]] = {
-    "BERT": (12, 64),
-    "TrXL": (16, 64),
-    "T5": (8, 64),
-    "XLM": (16, 128),
-}
+MODELS = {"BERT": (12, 64), "TrXL": (16, 64), "T5": (8, 64), "XLM": (16, 128)}
 ON_ARRAY = ("LM", "SLN", "SLD")  # that FuseMax's array takes from the lanes
 PARETO_LENGTH = 262144
 LEAST_BLOCKS = 2  # of a pareto row
@@ -182,11 +176,9 @@ def _row(where: str, name: str, row: Columns) -> FusemaxRow:
     else:
         length = _size(f"{where}: seq_len", row.get("seq_len", ""))
     if length % wide:
-        condition = f"a multiple of the array's {wide}"
-        raise wrong(where, condition, length)
-    sizes = {"B": BATCH, "H": heads, "P": length, "M": wide, "E": width}
-    if length > ONE_BY_ONE:
-        sizes["B"] = 1
+        raise wrong(where, f"a multiple of the array's {wide}", length)
+    batch = 1 if length > ONE_BY_ONE else BATCH
+    sizes = {"B": batch, "H": heads, "P": length, "M": wide, "E": width}
     workload = fm.load_problem(PROBLEM, sizes=sizes)
     kind = KINDS[name]
     if kind.on_lanes:
@@ -195,8 +187,7 @@ def _row(where: str, name: str, row: Columns) -> FusemaxRow:
     for column in NAMES:
         if row.get(column):
             number_of(where, row, column, positive=True)
-    found = max(_answers(workload, kind, wide, name == "pareto"), key=lambda one: one.queries)
-    return replace(found, columns=row)
+    return replace(_answered(workload, kind, wide, name == "pareto"), columns=row)
 
 
 def _size(where: str, text: str) -> int:
@@ -208,25 +199,22 @@ def _size(where: str, text: str) -> int:
     return int(number) * unit
 
 
-def _answers(workload: Workload, kind: Kind, wide: int, pareto: bool) -> Iterator[FusemaxRow]:
-    """The answers for growing blocks, the last of which is the row's."""
+def _answered(workload: Workload, kind: Kind, wide: int, pareto: bool) -> FusemaxRow:
+    """The answer of the row's block: the largest, or the least that memory does not bind."""
     edits = {**(LANES if kind.on_lanes else {}), "variables.pe_dim": wide}
     platform = edit_platform(CHIP, edits)
     tiles = workload.rank_sizes["P"] // wide
-    least = LEAST_BLOCKS if pareto else 1
-    for count in (2**i for i in range(tiles.bit_length()) if tiles % 2**i == 0):
-        queries = count * wide
-        if count < min(least, tiles):
-            continue
-        room = inf if pareto else platform.matrix.level(L3).usable_words or inf
-        if count > 1 and _words(workload, kind, queries) > room:
-            return
-        larger = tiles * wide % (2 * queries) == 0 and _words(workload, kind, 2 * queries) <= room
-        if not pareto and larger:
-            continue
-        yield (found := _answer(workload, platform, kind, queries))
-        if pareto and found.result.groups[0].bottleneck != DRAM:
-            return
+    counts = [2**i for i in range(tiles.bit_length()) if tiles % 2**i == 0]
+    room = platform.matrix.level(L3).usable_words or inf
+    if pareto:
+        blocks = [n for n in counts if n >= min(LEAST_BLOCKS, tiles)]
+    else:
+        blocks = [n for n in counts if n == 1 or _words(workload, kind, n * wide) <= room][-1:]
+    for count in blocks:
+        found = _answer(workload, platform, kind, count * wide)
+        if found.result.groups[0].bottleneck != DRAM:
+            break
+    return found
 
 
 def _words(workload: Workload, kind: Kind, queries: int) -> int:
@@ -264,16 +252,13 @@ def block_mapping(workload: Workload, platform: Platform, kind: Kind, queries: i
     """The mapping of a block of queries: keys tile by tile inside it, Einsums in turn or beside."""
     space = fm.load_mapspace(kind.mapspace)
     blocks = workload.rank_sizes["P"] // queries
-    shared = [Loop(r, workload.rank_sizes[r]) for r in ("B", "H", "N")]
-    shared.insert(2, Loop("P", blocks))
-    loops = tuple(loop for loop in shared if loop.factor > 1)
+    factors = {r: workload.rank_sizes[r] for r in ("B", "H", "P", "N")} | {"P": blocks}
+    loops = tuple(Loop(rank, factor) for rank, factor in factors.items() if factor > 1)
     names = tuple(workload.ancestors)
     schedule = space.fusion.schedule
     assert schedule != "any"
     group = GroupMapping(
-        einsums=tuple(
-            _nest(workload, workload.einsum(n), platform, loops, kind, queries) for n in names
-        ),
+        einsums=tuple(_nest(workload, n, platform, loops, kind, queries) for n in names),
         shared=loops,
         staged=tuple(t for n in names for t in (a.tensor for a in workload.einsum(n).accesses)),
         schedule=schedule,
@@ -300,7 +285,7 @@ def handed_on_pj(result: Result, prices: Ert, kind: Kind) -> float:
 
 def _nest(
     workload: Workload,
-    einsum: Einsum,
+    name: str,
     platform: Platform,
     shared: tuple[Loop, ...],
     kind: Kind,
@@ -310,6 +295,7 @@ def _nest(
 
     The array sums over its columns what reduces the keys.
     """
+    einsum = workload.einsum(name)
     arch = platform.path(einsum.unit)
     wide, sizes = workload.rank_sizes["M"], workload.rank_sizes
     fanout = arch.fanouts[0].name
@@ -320,15 +306,13 @@ def _nest(
     time = [Loop("P", queries // wide)]
     time += [Loop(r, sizes[r]) for r in ("M", "E", "F") if r in einsum.ranks and r not in spatial]
     inner = [loop for loop in time if einsum.name == "QK" and loop.rank == "E"]
+    slots: tuple[Slot, ...] = (Slot(fanout, "y"), Slot(fanout, "x"))
     found = [
         (Slot(DRAM, "temporal"), outer),
         (Slot(L3, "temporal"), tuple(p for p in time if p.factor > 1 and p not in inner)),
+        *((slot, (Loop(r, wide),)) for slot, r in zip(slots[not matrix :], spatial, strict=False)),
+        (Slot(arch.levels[-1].name, "temporal"), tuple(inner)),
     ]
-    axes: Iterator[tuple[str, Slot]] = zip(
-        spatial, (Slot(fanout, a) for a in (("y", "x") if matrix else ("x",))), strict=False
-    )
-    found += [(slot, (Loop(rank, wide),)) for rank, slot in axes]
-    found += [(Slot(arch.levels[-1].name, "temporal"), tuple(inner))]
     tensors = tuple(a.tensor for a in einsum.accesses)
     crossing = tuple(t for t in tensors if t in ("Q", "K", "V", "AV"))
     held = IN_PE.get(einsum.name, ())
@@ -347,26 +331,11 @@ def fusemax_text(rows: Sequence[FusemaxRow]) -> str:
     for row in rows:
         ratios, (needs, has) = row.ratios, row.l3_words
         size = row.columns.get("seq_len") or f"{row.columns['PE_dim']} PEs"
-        lines.append(
-            (
-                row.columns["model"],
-                size,
-                f"{row.queries:,}",
-                f"{row.ours['latency']:.6g} s",
-                *(f"{ratios[k]:.4f}" if k in ratios else "-" for k in compared),
-                row.result.groups[0].bottleneck,
-                f"{needs / has:.2f}",
-            )
-        )
+        first = (row.columns["model"], size, f"{row.queries:,}", f"{row.ours['latency']:.6g} s")
+        over = (f"{ratios[k]:.4f}" if k in ratios else "-" for k in compared)
+        lines.append((*first, *over, row.result.groups[0].bottleneck, f"{needs / has:.2f}"))
     head = ("model", "size", "block", "latency", *(f"{n} ratio" for n in NAMES), "in registers")
     table = grid(lines, head=(*head, "bottleneck", "L3 asked / had"), right=(2, 3, 4, 5, 6, 7, 9))
-    worst = {
-        n: max((abs(r.ratios[n] - 1) for r in rows if n in r.ratios), default=None)
-        for n in compared
-    }
-    told = [
-        f"{name.replace('_', ' ')} {100 * off:.2f}%"
-        for name, off in worst.items()
-        if off is not None
-    ]
+    off = {n: [abs(r.ratios[n] - 1) for r in rows if n in r.ratios] for n in compared}
+    told = [f"{n.replace('_', ' ')} {100 * max(some):.2f}%" for n, some in off.items() if some]
     return "\n".join((table, "", f"largest differences over {len(rows)} rows: {', '.join(told)}"))

@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import flat_mapper as fm
 from flat_mapper.values import Slot
 from studies.common import Answer, Parser, grid, run
-from studies.mapper.beside import Pair, beside, table
+from studies.mapper.beside import beside, table
 
 LENGTH = 512
 SEARCHES = (  # objective, algorithm, whether the array's factors are given
@@ -52,13 +53,17 @@ def answer(asked: argparse.Namespace) -> Answer:
     for objective in dict.fromkeys(objective for objective, *_ in SEARCHES):
         start = process_time()
         best[objective] = search(objective)
-        ours[objective] = _measures(best[objective].result) | {"cpu_s": process_time() - start}
+        cost = best[objective].result
+        ours[objective] = {"edp_js": cost.edp_js, "energy_pj": cost.energy_pj}
+        ours[objective]["cpu_s"] = process_time() - start
     searches = []
     for objective, algorithm, given in SEARCHES:
         found = array_given(best[objective]) if given else best[objective]
         (pair,) = beside(found, seconds=asked.seconds, algorithm=algorithm, objective=objective)
         named = {"objective": objective, "algorithm": algorithm, "given": given}
-        searches.append(named | _found(pair))
+        cost = pair.theirs
+        said = {"edp_js": cost and pair.edp_js(cost), "energy_pj": cost and cost[1]}
+        searches.append(named | said)
     document: dict[str, Any] = {
         "seconds": asked.seconds,
         "threads": os.cpu_count(),
@@ -111,15 +116,6 @@ def search(objective: str) -> Any:
     return found
 
 
-def _measures(cost: Any) -> dict[str, Any]:
-    return {name: getattr(cost, name) for name in ("edp_js", "energy_pj")}
-
-
-def _found(pair: Pair) -> dict[str, Any]:
-    cost = pair.theirs
-    return {"edp_js": cost and pair.edp_js(cost), "energy_pj": cost and cost[1]}
-
-
 def array_given(found: Any) -> Any:
     """The same with a constraint on the array: the spatial factors of our own mapping."""
     arch, nest = found.platform.matrix, found.mapping.groups[0].einsums[0]
@@ -135,9 +131,7 @@ def array_given(found: Any) -> Any:
     return replace(found, platform=replace(found.platform, matrix=replace(arch, nodes=nodes)))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run(__doc__, answer, options, argv)
+main = partial(run, __doc__, answer, options=options)
 
 
 if __name__ == "__main__":

@@ -63,13 +63,10 @@ class Pair:
 
     def to_dict(self) -> dict[str, object]:
         """Both costs by name."""
-        costs = {"ours": self.ours, "timeloop_mapper": self.theirs}
         named: dict[str, object] = {"einsum": self.einsum}
-        for name, cost in costs.items():
-            named[name] = cost and {
-                **{"cycles": cost[0], "energy_pj": cost[1]},
-                "edp_js": self.edp_js(cost),
-            }
+        for name, cost in (("ours", self.ours), ("timeloop_mapper", self.theirs)):
+            said = cost and {"cycles": cost[0], "energy_pj": cost[1], "edp_js": self.edp_js(cost)}
+            named[name] = said
         return named | ({"note": self.note} if self.note else {})
 
 
@@ -80,10 +77,10 @@ def table(pairs: Sequence[Pair]) -> str:
     """One row per Einsum; the ratio is timeloop-mapper's energy-delay product over ours."""
     rows = []
     for pair in pairs:
-        sides = [("-", "-", "-")] * 2
-        for i, cost in enumerate((pair.ours, pair.theirs)):
-            if cost:
-                sides[i] = (f"{cost[0]:,}", f"{cost[1]:.6g}", f"{pair.edp_js(cost):.4g}")
+        sides = [
+            (f"{cost[0]:,}", f"{cost[1]:.6g}", f"{pair.edp_js(cost):.4g}") if cost else ("-",) * 3
+            for cost in (pair.ours, pair.theirs)
+        ]
         ratio = f"{pair.edp_js(pair.theirs) / pair.edp_js(pair.ours):.3f}" if pair.theirs else "-"
         both = (cell for cells in zip(*sides, strict=True) for cell in cells)
         rows.append((pair.einsum, *both, ratio))

@@ -32,6 +32,7 @@ TENSOR = (
     *(f"scalar_{name}" for name in COUNTS),
     *("temporal_reductions", "utilized_capacity", "utilized_instances"),
 )
+WIDTHS = ("mac_class", "input_weight_datawidth", "psum_datawidth")
 DUMP = "parsed-processed-input.yaml"
 PRINTED_PJ = 0.0051  # half of Timeloop's last printed digit
 
@@ -67,10 +68,7 @@ def exercises(root: Path) -> Iterator[Exercise]:
         yield Exercise(name=name, files=[*files, *chosen], recorded=recorded)
     both = ispass / "timeloop+accelergy"
     for mac, bits in (("intmac", (8, 16)), ("fpmac", (32, 32))):
-        data = {
-            **{"mac_class": mac, "input_weight_datawidth": bits[0]},
-            **{"psum_datawidth": bits[1]},
-        }
+        data = dict(zip(WIDTHS, (mac, *bits), strict=True))
         files = [both / "arch/arch.yaml", *sorted((both / "arch/components").glob("*.yaml"))]
         files += sorted((both / "prob").glob("*.yaml"))
         recorded = both / "ref-output" / mac
@@ -101,12 +99,8 @@ def _is_of(stem: str, part: str, maps: Sequence[Path]) -> bool:
     """Whether a mapping is the one that a folder of recorded answers is named after."""
     if len(maps) < 2 or not part:
         return True
-    words = {
-        "tiling": "-os-tiled.",
-        "no-tiling": "-os.",
-        "bypass": "-bypass.",
-        "no-bypass": "level.",
-    }
+    words = {"tiling": "-os-tiled.", "no-tiling": "-os."}
+    words |= {"bypass": "-bypass.", "no-bypass": "level."}
     return words.get(part, f"-{part}") in f"{stem.removesuffix('.map')}."
 
 

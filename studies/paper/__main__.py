@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 from studies.common import Answer, Parser, run, wrong
@@ -66,9 +66,7 @@ def grid_of(asked: argparse.Namespace) -> Grid:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run(__doc__, answer, options, argv)
+main = partial(run, __doc__, answer, options=options)
 
 
 if __name__ == "__main__":

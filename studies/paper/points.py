@@ -33,7 +33,6 @@ from studies.simulator.array import (
     fastest,
     mapping_text,
 )
-from studies.simulator.mapping import SimulatorMapping
 from studies.simulator.rows import simulator_ert, simulator_platform
 from studies.simulator.spill import Simulated
 
@@ -41,6 +40,7 @@ Infeasible = fm.Infeasible
 TableRow = Mapping[str, str | int | float]
 Tables = Mapping[str, Sequence[TableRow]]
 Quantity = Literal["buffer", "bandwidth"]
+QUANTITIES: tuple[Quantity, ...] = ("bandwidth", "buffer")
 STEP_BYTES_PER_S = 1e9
 
 # What each configuration of FLAT's evaluation may choose, but for the tiles of rows.
@@ -136,18 +136,36 @@ def space_of(platform: str, model: str, length: int) -> ArraySpace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionPoint:
-    """Every configuration of one model's logit and attend."""
+class Point:
+    """A model at one length on one platform; what is asked there, its kinds say."""
 
     platform: str
     model: str
     length: int
+
+    @property
+    def place(self) -> dict[str, str | int | float]:
+        """What every row of the point begins with."""
+        return {"platform": self.platform, "model": self.model, "seq_len": self.length}
+
+    def solved(self) -> Iterator[TableRow]:
+        """The rows of the point."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionPoint(Point):
+    """Every configuration of one model's logit and attend."""
+
     rows: tuple[DataflowChoice, ...] = ("published", "any")
     buffers: tuple[float | None, ...] = (None,)  # bytes; None: the platform's own
     configurations: tuple[str, ...] = tuple(CONFIGURATIONS)
 
     def solved(self) -> Iterator[TableRow]:
-        """A row for each buffer, choice of tile rows and configuration."""
+        """A row for each buffer, choice of tile rows and configuration.
+
+        DRAM's energy is 32 pJ for each byte.
+        """
         space = space_of(self.platform, self.model, self.length)
         widest = replace(CONFIGURATIONS["flat"], rows="any" if "any" in self.rows else "published")
         for size in self.buffers:
@@ -155,32 +173,29 @@ class AttentionPoint:
             everything = {f.mapping: f for f in space.found(widest, chip)}
             for rows, name in product(self.rows, self.configurations):
                 choices = replace(CONFIGURATIONS[name], rows=rows)
-                own = space.mappings(choices, chip)
-                best = fastest((everything[m] for m in own), choices)
-                yield self._row(space, chip, rows, name, best.mapping)
+                best = fastest((everything[m] for m in space.mappings(choices, chip)), choices)
+                priced = space.priced(best.mapping, chip, chip_prices(self.platform))
+                yield {
+                    **self.place,
+                    "tile_rows": rows,
+                    "buffer_bytes": buffer_bytes(chip),
+                    "configuration": name,
+                    **_said(best.result, "cycles", "latency_s", "utilization", "offchip_bytes"),
+                    "dram_energy_pj": best.result.energy_pj,
+                    "chip_energy_pj": priced.result.energy_pj,
+                    "spilled": best.result.spilled,
+                    "mapping": mapping_text(best.mapping),
+                }
 
-    def _row(
-        self,
-        space: ArraySpace,
-        chip: Platform,
-        rows: DataflowChoice,
-        name: str,
-        mapping: SimulatorMapping,
-    ) -> TableRow:
-        found = space.priced(mapping, chip)
-        priced = space.priced(mapping, chip, chip_prices(self.platform))
-        return {
-            "platform": self.platform,
-            "model": self.model,
-            "seq_len": self.length,
-            "tile_rows": rows,
-            "buffer_bytes": buffer_bytes(chip),
-            "configuration": name,
-            **_costs(found.result),
-            "chip_energy_pj": priced.result.energy_pj,
-            "spilled": found.result.spilled,
-            "mapping": mapping_text(mapping),
-        }
+
+def _said(result: Result | Simulated, *names: str) -> dict[str, str | int | float]:
+    """Some figures of a result by name."""
+    return {name: getattr(result, name) for name in names}
+
+
+def _both(unfused: Result, fused: Result, name: str) -> dict[str, str | int | float]:
+    """A figure of attention unfused and fused."""
+    return {f"unfused_{name}": getattr(unfused, name), f"fused_{name}": getattr(fused, name)}
 
 
 def buffer_bytes(platform: Platform) -> int:
@@ -190,24 +205,10 @@ def buffer_bytes(platform: Platform) -> int:
     return level.capacity_words * level.word_bits // 8
 
 
-def _costs(result: Simulated) -> dict[str, str | int | float]:
-    """Once through: what a result is compared by. DRAM's energy is 32 pJ for each byte."""
-    return {
-        "cycles": result.cycles,
-        "latency_s": result.latency_s,
-        "utilization": result.utilization,
-        "offchip_bytes": result.offchip_bytes,
-        "dram_energy_pj": result.energy_pj,
-    }
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerPoint:
+class LayerPoint(Point):
     """One projection or feed-forward product, under the baselines' freedoms, at some buffers."""
 
-    platform: str
-    model: str
-    length: int
     einsum: str
     buffers: tuple[float | None, ...] = (None,)
 
@@ -229,16 +230,11 @@ class LayerPoint:
                 if found.utilization > 1 - 1e-12:
                     busy[name] = found
                 yield {
-                    "platform": self.platform,
-                    "model": self.model,
-                    "seq_len": self.length,
+                    **self.place,
                     "buffer_bytes": buffer_bytes(there),
                     "einsum": self.einsum,
                     "configuration": name,
-                    "cycles": found.cycles,
-                    "latency_s": found.latency_s,
-                    "utilization": found.utilization,
-                    "macs": found.macs,
+                    **_said(found, "cycles", "latency_s", "utilization", "macs"),
                 }
 
 
@@ -251,52 +247,39 @@ def _layer(workload: Workload, platform: Platform, name: str) -> Result | Infeas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SoftmaxPoint:
+class SoftmaxPoint(Point):
     """Attention with the softmax charged to the lanes, as FuseMax (MICRO'24) has it."""
 
-    platform: str
-    model: str
-    length: int
     schedule: ChargedSchedule
 
     def solved(self) -> Iterator[TableRow]:
         """Fused against unfused."""
         chip = assumed_platform(self.platform, vector=True)
         workload, ert = core(self.model, self.length), chip_prices(self.platform)
-        found = [
+        unfused, fused = (
             attention_charged(workload, chip, ert, fused=fused, schedule=self.schedule)
             for fused in (False, True)
-        ]
-        unfused, fused = found
+        )
         if isinstance(unfused, Infeasible) or isinstance(fused, Infeasible):
             return
         yield {
-            "platform": self.platform,
-            "model": self.model,
-            "seq_len": self.length,
+            **self.place,
             "schedule": self.schedule,
-            "unfused_latency_s": unfused.latency_s,
-            "fused_latency_s": fused.latency_s,
+            **_both(unfused, fused, "latency_s"),
             "speedup": unfused.latency_s / fused.latency_s,
-            "unfused_energy_pj": unfused.energy_pj,
-            "fused_energy_pj": fused.energy_pj,
+            **_both(unfused, fused, "energy_pj"),
             "energy_ratio": fused.energy_pj / unfused.energy_pj,
-            "unfused_offchip_bytes": unfused.offchip_bytes,
-            "fused_offchip_bytes": fused.offchip_bytes,
+            **_both(unfused, fused, "offchip_bytes"),
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FreePoint:
+class FreePoint(Point):
     """Attention with any dataflow: this project's own mapspaces, the softmax free, no spill.
 
     What the two dataflows of the simulator lose, and with them what fusion is worth, shows beside
     the other tables.
     """
-
-    platform: str
-    model: str
-    length: int
 
     def solved(self) -> Iterator[TableRow]:
         """Unfused and streamed, against fused by rows or heads."""
@@ -311,26 +294,18 @@ class FreePoint:
             found[name] = best.result
         unfused, fused = found["flex-stream"], found["flat-r"]
         yield {
-            "platform": self.platform,
-            "model": self.model,
-            "seq_len": self.length,
-            "unfused_latency_s": unfused.latency_s,
-            "fused_latency_s": fused.latency_s,
-            "unfused_utilization": unfused.utilization,
-            "fused_utilization": fused.utilization,
-            "unfused_offchip_bytes": unfused.offchip_bytes,
-            "fused_offchip_bytes": fused.offchip_bytes,
+            **self.place,
+            **_both(unfused, fused, "latency_s"),
+            **_both(unfused, fused, "utilization"),
+            **_both(unfused, fused, "offchip_bytes"),
             "speedup": unfused.latency_s / fused.latency_s,
         }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NeedPoint:
+class NeedPoint(Point):
     """The smallest buffer or bandwidth with which logit and attend reach the target."""
 
-    platform: str
-    model: str
-    length: int
     quantity: Quantity
 
     def solved(self) -> Iterator[TableRow]:
@@ -347,9 +322,7 @@ class NeedPoint:
             able = [f for f in every if f.result.utilization >= target]
             steps = least_steps(space, able, knob, target)
             yield {
-                "platform": self.platform,
-                "model": self.model,
-                "seq_len": self.length,
+                **self.place,
                 "quantity": self.quantity,
                 "configuration": name,
                 "highest_utilization": ceiling,
@@ -385,9 +358,6 @@ def least_steps(
         if best == 1:
             break
     return best
-
-
-Point = AttentionPoint | LayerPoint | SoftmaxPoint | FreePoint | NeedPoint
 
 
 def solve(point: Point) -> list[TableRow]:

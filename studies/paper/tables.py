@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import exp, log
+from functools import partial
+from itertools import product
+from math import exp, inf, log
+from operator import itemgetter
+from typing import Any
 
-from studies.common import each
+from studies.common import each, grouped
 from studies.paper.dataflows import ChargedSchedule
 from studies.paper.points import (
     COMPARED,
     PLATFORMS,
+    QUANTITIES,
     AttentionPoint,
     FreePoint,
     LayerPoint,
@@ -33,7 +38,7 @@ CHARGED = (1024, 4096, 16384, 65536, 262144, 1048576)  # FuseMax (MICRO'24), att
 CHARGED_MODELS = ("bert-base", "xlm")  # d = 64, as TrXL and T5 have it, and d = 128
 CHARGED_SCHEDULES: tuple[ChargedSchedule, ...] = ("overlapped", "interleaved")
 LAYERS = {"Q": 3, "O": 1, "FC1": 1, "FC2": 1}  # how often; K and V have the sizes of Q
-ATTENTION_LAYERS = ("Q", "O")  # the projections; the others are the feed-forward layer
+SCOPES = {"attention layer": ("Q", "O"), "block": ("FC1", "FC2")}  # each with those before it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,61 +61,48 @@ class Grid:
         found: dict[str, list[Point]] = {name: [] for name in ("attention", "sweep", "layers")}
         found |= {"needs": [], "softmax": [], "free": []}
         for platform in self.platforms:
-            for model in self.models:
-                found["attention"] += [
-                    AttentionPoint(platform=platform, model=model, length=n) for n in self.lengths
-                ]
-            found["sweep"] += self._sweep(platform)
-            found["layers"] += self._layers(platform)
-            found["needs"] += [
-                NeedPoint(platform=platform, model=model, length=n, quantity=quantity)
-                for model in self.models
-                for n in self.needs
-                for quantity in ("bandwidth", "buffer")
+            at = partial(_at, platform)
+            swept = partial(_at, platform, self.swept_model)
+            found["attention"] += [
+                AttentionPoint(**at(model, n)) for model, n in product(self.models, self.lengths)
             ]
-        found["free"] += [
-            FreePoint(platform=platform, model=self.swept_model, length=n)
-            for platform in self.platforms
-            for n in self.shares
-        ]
+            found["sweep"] += [
+                AttentionPoint(
+                    **swept(n),
+                    rows=("published",),
+                    buffers=self.buffers,
+                    configurations=COMPARED,
+                )
+                for n in self.swept_lengths
+            ]
+            found["layers"] += [
+                LayerPoint(**swept(n), einsum=einsum, buffers=tuple(sorted(sizes)))
+                for n, sizes in self._layer_buffers(platform).items()
+                for einsum in LAYERS
+            ]
+            found["needs"] += [
+                NeedPoint(**at(model, n), quantity=quantity)
+                for model, n in product(self.models, self.needs)
+                for quantity in QUANTITIES
+            ]
+            found["free"] += [FreePoint(**swept(n)) for n in self.shares]
         found["softmax"] += [
-            SoftmaxPoint(platform="cloud", model=model, length=n, schedule=schedule)
-            for model in self.charged_models
-            for schedule in CHARGED_SCHEDULES
-            for n in self.charged
+            SoftmaxPoint(**_at("cloud", model, n), schedule=schedule)
+            for model, schedule, n in product(self.charged_models, CHARGED_SCHEDULES, self.charged)
         ]
         return found
 
-    def _sweep(self, platform: str) -> list[Point]:
-        return [
-            AttentionPoint(
-                platform=platform,
-                model=self.swept_model,
-                length=n,
-                rows=("published",),
-                buffers=self.buffers,
-                configurations=COMPARED,
-            )
-            for n in self.swept_lengths
-        ]
-
-    def _layers(self, platform: str) -> list[Point]:
+    def _layer_buffers(self, platform: str) -> dict[int, set[float]]:
         """The buffers of the sweep at its lengths, and the platform's own where shares are told."""
         own = buffer_bytes(assumed_platform(platform))
         buffers: dict[int, set[float]] = {n: set(self.buffers) for n in self.swept_lengths}
         for n in self.shares:
             buffers.setdefault(n, set()).add(own)
-        return [
-            LayerPoint(
-                platform=platform,
-                model=self.swept_model,
-                length=n,
-                einsum=einsum,
-                buffers=tuple(sorted(sizes)),
-            )
-            for n, sizes in buffers.items()
-            for einsum in LAYERS
-        ]
+        return buffers
+
+
+def _at(platform: str, model: str, length: int) -> dict[str, Any]:
+    return {"platform": platform, "model": model, "length": length}
 
 
 def paper_tables(grid: Grid, workers: int | None = None) -> Tables:
@@ -135,23 +127,21 @@ def paper_tables(grid: Grid, workers: int | None = None) -> Tables:
 
 def speedup_rows(attention: Iterable[TableRow]) -> list[TableRow]:
     """Of every platform, model, length and choice of rows: FLAT's gain over each baseline."""
-    groups: dict[tuple[object, ...], dict[str, TableRow]] = {}
-    for row in attention:
-        key = tuple(row[k] for k in ("platform", "model", "seq_len", "tile_rows"))
-        groups.setdefault(key, {})[str(row["configuration"])] = row
+    place = itemgetter("platform", "model", "seq_len", "tile_rows")
     found: list[TableRow] = []
-    for rows in groups.values():
-        for name, row in rows.items():
-            found += [
-                _gain(row, rows[base])
-                for base in COMPARED[:3]
-                if base in rows and base != name and name.startswith("flat")
-            ]
+    for rows in grouped(attention, place).values():
+        named = {row["configuration"]: row for row in rows}
+        found += [
+            _gain(row, named[base])
+            for name, row in named.items()
+            for base in COMPARED[:3]
+            if base in named and str(name).startswith("flat")
+        ]
     return found
 
 
 def _gain(row: TableRow, base: TableRow) -> TableRow:
-    named = {k: row[k] for k in ("platform", "model", "seq_len", "tile_rows", "configuration")}
+    named = _picked(row, "platform", "model", "seq_len", "tile_rows", "configuration")
     return named | {
         "over": base["configuration"],
         "speedup": float(base["latency_s"]) / float(row["latency_s"]),
@@ -160,23 +150,25 @@ def _gain(row: TableRow, base: TableRow) -> TableRow:
     }
 
 
+def _picked(row: TableRow, *names: str) -> dict[str, str | int | float]:
+    return {name: row[name] for name in names}
+
+
 def geomean_rows(speedups: Iterable[TableRow]) -> list[TableRow]:
     """Over all models and lengths, and over all models at each length."""
-    groups: dict[tuple[object, ...], list[TableRow]] = {}
-    for row in speedups:
-        start = tuple(row[k] for k in ("platform", "tile_rows", "configuration", "over"))
-        groups.setdefault((*start, "all"), []).append(row)
-        groups.setdefault((*start, row["seq_len"]), []).append(row)
-    names = ("platform", "tile_rows", "configuration", "over", "seq_len")
+    names = ("platform", "tile_rows", "configuration", "over")
+    both = ((row, n) for row in speedups for n in ("all", row["seq_len"]))
     found: list[TableRow] = []
-    for key, rows in groups.items():
-        named = {n: v for n, v in zip(names, key, strict=True) if isinstance(v, str | int)}
+    for (*_, length), pairs in grouped(
+        both, lambda pair: (*_picked(pair[0], *names).values(), pair[1])
+    ).items():
+        rows = [row for row, _ in pairs]
         saved = {
-            f"{kind}_energy_saving": 1
-            - geomean(1 - float(row[f"{kind}_energy_saving"]) for row in rows)
-            for kind in ("dram", "chip")
+            kind: 1 - geomean(1 - float(row[kind]) for row in rows)
+            for kind in ("dram_energy_saving", "chip_energy_saving")
         }
-        found.append(named | {"speedup": geomean(float(r["speedup"]) for r in rows)} | saved)
+        speedup = geomean(float(row["speedup"]) for row in rows)
+        found.append(_picked(rows[0], *names) | {"seq_len": length, "speedup": speedup} | saved)
     return found
 
 
@@ -190,104 +182,76 @@ def utilization_rows(
     sweep: Iterable[TableRow], layers: Iterable[TableRow], grid: Grid
 ) -> list[TableRow]:
     """Utilization against the buffer: logit and attend, attention layer, block, model."""
-    sums = _layer_sums(layers)
+    unfused = grouped(layers, _place)
     found: list[TableRow] = []
     for row in sweep:
-        key = (row["platform"], row["seq_len"], row["buffer_bytes"], _layers_of(row))
         peak = assumed_platform(str(row["platform"])).matrix.compute.instances
         cycles = int(row["cycles"])
         macs = float(row["utilization"]) * cycles * peak
-        found.append(_used(row, "L-A", cycles, macs, peak))
-        if key not in sums:
-            continue
-        projections, feed_forward = sums[key]
-        cycles, macs = cycles + projections[0], macs + projections[1]
-        found.append(_used(row, "attention layer", cycles, macs, peak))
-        cycles, macs = cycles + feed_forward[0], macs + feed_forward[1]
-        found.append(_used(row, "block", cycles, macs, peak))
-        layers_count = cascade(grid.swept_model, int(row["seq_len"])).repeat
-        found.append(_used(row, "model", layers_count * cycles, layers_count * macs, peak))
+        sums = [("L-A", cycles, macs)]
+        if beside := unfused.get(_place(row)):
+            for scope, names in SCOPES.items():
+                own = [(LAYERS[n], r) for r in beside if (n := str(r["einsum"])) in names]
+                cycles += sum(count * int(r["cycles"]) for count, r in own)
+                macs += sum(count * float(r["macs"]) for count, r in own)
+                sums.append((scope, cycles, macs))
+            repeat = cascade(grid.swept_model, int(row["seq_len"])).repeat
+            sums.append(("model", repeat * cycles, repeat * macs))
+        named = _picked(row, "platform", "model", "seq_len", "buffer_bytes")
+        found += [
+            {
+                **named,
+                "scope": scope,
+                "configuration": row["configuration"],
+                "cycles": cycles,
+                "utilization": macs / (cycles * peak),
+            }
+            for scope, cycles, macs in sums
+        ]
     return found
 
 
-def _layers_of(row: TableRow) -> str:
-    """The configuration under which the unfused layers run: FLAT's as FLEX's."""
+def _place(row: TableRow) -> tuple[object, ...]:
+    """Where a row stands, and the configuration of its unfused layers: FLAT's run as FLEX's."""
     name = str(row["configuration"])
-    return "flex" if name.startswith("flat") else name
-
-
-_Sum = tuple[int, float]  # cycles, MACs
-
-
-def _layer_sums(layers: Iterable[TableRow]) -> dict[tuple[object, ...], tuple[_Sum, _Sum]]:
-    """Of every place, the projections and the feed-forward layer added up."""
-    found: dict[tuple[object, ...], tuple[_Sum, _Sum]] = {}
-    for row in layers:
-        key = (row["platform"], row["seq_len"], row["buffer_bytes"], row["configuration"])
-        first, second = found.get(key, ((0, 0.0), (0, 0.0)))
-        count = LAYERS[str(row["einsum"])]
-        own = (count * int(row["cycles"]), count * float(row["macs"]))
-        if row["einsum"] in ATTENTION_LAYERS:
-            first = (first[0] + own[0], first[1] + own[1])
-        else:
-            second = (second[0] + own[0], second[1] + own[1])
-        found[key] = (first, second)
-    return found
-
-
-def _used(row: TableRow, scope: str, cycles: int, macs: float, peak: int) -> TableRow:
-    named = {k: row[k] for k in ("platform", "model", "seq_len", "buffer_bytes")}
-    return named | {
-        "scope": scope,
-        "configuration": row["configuration"],
-        "cycles": cycles,
-        "utilization": macs / (cycles * peak),
-    }
+    layers = "flex" if name.startswith("flat") else name
+    return row["platform"], row["seq_len"], row["buffer_bytes"], layers
 
 
 def share_rows(
     attention: Iterable[TableRow], layers: Iterable[TableRow], grid: Grid
 ) -> list[TableRow]:
     """Share of logit and attend in the run time of a block."""
-    sums = _layer_sums(layers)
+    unfused = grouped(layers, _place)
     found: list[TableRow] = []
     for row in attention:
-        key = (row["platform"], row["seq_len"], row["buffer_bytes"], _layers_of(row))
         wanted = row["model"] == grid.swept_model and row["tile_rows"] == "published"
-        if not wanted or row["configuration"] not in COMPARED or key not in sums:
+        beside = unfused.get(_place(row))
+        if not wanted or row["configuration"] not in COMPARED or not beside:
             continue
         own = int(row["cycles"])
-        whole = own + sum(part[0] for part in sums[key])
-        named = {k: row[k] for k in ("platform", "model", "seq_len", "configuration")}
+        whole = own + sum(LAYERS[str(r["einsum"])] * int(r["cycles"]) for r in beside)
+        named = _picked(row, "platform", "model", "seq_len", "configuration")
         found.append(named | {"attention_cycles": own, "block_cycles": whole, "share": own / whole})
     return found
 
 
 def saving_rows(needs: Iterable[TableRow]) -> list[TableRow]:
     """Savings of FLAT against each baseline, and the geometric means."""
-    groups: dict[tuple[object, ...], dict[str, TableRow]] = {}
-    for row in needs:
-        key = tuple(row[k] for k in ("platform", "model", "seq_len", "quantity"))
-        groups.setdefault(key, {})[str(row["configuration"])] = row
-    found: list[TableRow] = []
-    ratios: dict[tuple[str, str, str], list[float]] = {}
-    for rows in groups.values():
-        for base in ("flex-stream", "flex"):
-            ours, theirs = float(rows["flat"]["value"]), float(rows[base]["value"])
-            named = {k: rows[base][k] for k in ("platform", "model", "seq_len", "quantity")}
-            if theirs < float("inf") and ours < float("inf"):
-                key = (str(named["platform"]), str(named["quantity"]), base)
-                ratios.setdefault(key, []).append(ours / theirs)
-                found.append(named | {"over": base, "ratio": ours / theirs})
-    for (platform, quantity, base), values in ratios.items():
-        found.append(
-            {
-                "platform": platform,
-                "model": "all",
-                "seq_len": "all",
-                "quantity": quantity,
-                "over": base,
-                "ratio": geomean(values),
-            }
-        )
-    return found
+    names = ("platform", "model", "seq_len", "quantity")
+    found: list[dict[str, Any]] = []
+    for rows in grouped(needs, itemgetter(*names)).values():
+        value = {row["configuration"]: float(row["value"]) for row in rows}
+        found += [
+            {**_picked(rows[0], *names), "over": base, "ratio": value["flat"] / value[base]}
+            for base in ("flex-stream", "flex")
+            if max(value["flat"], value[base]) < inf
+        ]
+    means = grouped(found, itemgetter("platform", "quantity", "over"))
+    return found + [
+        {
+            **{"platform": platform, "model": "all", "seq_len": "all", "quantity": quantity},
+            **{"over": base, "ratio": geomean(row["ratio"] for row in rows)},
+        }
+        for (platform, quantity, base), rows in means.items()
+    ]

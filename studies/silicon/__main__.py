@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from studies.common import Answer, grid, read_rows, run
@@ -46,15 +46,12 @@ def answer_text(document: dict[str, object]) -> str:
     for name in ("summary", "fitted", "leave_one_out", "best_chunks"):
         some = document.get(name)
         if isinstance(some, list) and some:
-            head = tuple(dict.fromkeys(key for one in some for key in one))
-            lines = [tuple(_cell(one.get(key, "")) for key in head) for one in some]
-            numbers = [
-                i
-                for i, key in enumerate(head)
-                if all(isinstance(one.get(key, 0), int | float) for one in some)
-            ]
-            names = tuple(key.replace("_", " ") for key in head)
-            parts.append(f"{name.replace('_', ' ')}\n" + grid(lines, head=names, right=numbers))
+            keys = dict.fromkeys(key for one in some for key in one)
+            lines = [tuple(_cell(one.get(key, "")) for key in keys) for one in some]
+            numeric = [all(isinstance(one.get(k, 0), int | float) for one in some) for k in keys]
+            right = (i for i, number in enumerate(numeric) if number)
+            table = grid(lines, head=[key.replace("_", " ") for key in keys], right=right)
+            parts.append(f"{name.replace('_', ' ')}\n{table}")
     return "\n\n".join(parts)
 
 
@@ -64,9 +61,7 @@ def _cell(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run(__doc__, answer, argv=argv, csv="a file of measured times")
+main = partial(run, __doc__, answer, csv="a file of measured times")
 
 
 if __name__ == "__main__":

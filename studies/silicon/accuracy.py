@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from statistics import correlation, median, quantiles
 
-from studies.common import Columns
+from studies.common import Columns, grouped
 from studies.silicon.rows import COSTS, MeasuredRow, costs_of
 
 
@@ -17,18 +18,9 @@ def summary(rows: Sequence[MeasuredRow]) -> Iterator[dict[str, object]]:
         mask = row.case.kind or ("window" if at.get("window", "0") != "0" else "full")
         return at.get("device", ""), at.get("kernel", ""), row.case.phase, mask, row.case.aside
 
-    for which in sorted(dict.fromkeys(map(kind, rows))):
-        some = [row for row in rows if kind(row) == which]
-        device, kernel, phase, mask, aside = which
-        yield {
-            "device": device,
-            "kernel": kernel,
-            "phase": phase,
-            "mask": mask,
-            "set_aside": aside,
-            "rows": len(some),
-            **errors(some),
-        }
+    names = ("device", "kernel", "phase", "mask", "set_aside")
+    for which, some in sorted(grouped(rows, kind).items(), key=itemgetter(0)):
+        yield {**dict(zip(names, which, strict=True)), "rows": len(some), **errors(some)}
 
 
 def fitted(rows: Sequence[MeasuredRow]) -> list[dict[str, object]]:
@@ -41,12 +33,8 @@ def fitted(rows: Sequence[MeasuredRow]) -> list[dict[str, object]]:
                 costs = costs_of(arch, kernel)
                 costs = {name: n for name, n in costs.items() if name not in row.case.sourced}
                 own = sum(name in COSTS for name in costs)
-                found[arch.name, kernel] = {
-                    "arch": arch.name,
-                    "kernel": kernel,
-                    "numbers": own,
-                    **costs,
-                }
+                named = {"arch": arch.name, "kernel": kernel, "numbers": own}
+                found[arch.name, kernel] = {**named, **costs}
     return list(found.values())
 
 
@@ -56,20 +44,16 @@ def leave_one_out(rows: Sequence[MeasuredRow]) -> dict[str, float]:
     The factor is the median of measured over predicted, launches apart.
     """
     found = []
-    ratios: dict[str, list[float]] = {}
     for row in rows:
         (group,) = row.result.mapping.groups
         costs = costs_of(row.case.platform.matrix, group.kernel)
         launch = costs.get("launch_seconds", 0.0)
         bare = (row.predicted_s - launch) / costs["factor"]
-        ratio = (row.case.measured_s - launch) / bare
-        ratios.setdefault(group.kernel, []).append(ratio)
-        found.append((group.kernel, ratio, bare, launch, row.case.measured_s))
+        found.append((group.kernel, (row.case.measured_s - launch) / bare, bare, launch))
     pairs = []
-    for kernel, ratio, bare, launch, measured in found:
-        others = list(ratios[kernel])
-        others.remove(ratio)
-        pairs.append((median(others or [1.0]) * bare + launch, measured))
+    for i, (row, (kernel, _, bare, launch)) in enumerate(zip(rows, found, strict=True)):
+        others = [one[1] for j, one in enumerate(found) if j != i and one[0] == kernel]
+        pairs.append((median(others or [1.0]) * bare + launch, row.case.measured_s))
     return _errors(pairs)
 
 
@@ -108,10 +92,8 @@ def findings(rows: Sequence[MeasuredRow]) -> dict[str, list[dict[str, object]]]:
     """
     own = [r for r in rows if "q_chunk" in r.case.columns]
     plain = [r for r in own if _plain(r.case.columns)]
-    groups: dict[tuple[str, ...], list[MeasuredRow]] = {}
-    for row in plain:
-        groups.setdefault(tuple(row.case.columns.get(k, "") for k in SAME), []).append(row)
-    best = [_best(some) for some in groups.values() if len(some) > 2]
+    alike = grouped(plain, lambda row: tuple(row.case.columns.get(k, "") for k in SAME))
+    best = [_best(some) for some in alike.values() if len(some) > 2]
     if not plain:
         return {}
     return {"leave_one_out": [{"rows": len(plain), **leave_one_out(plain)}], "best_chunks": best}

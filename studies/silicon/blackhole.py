@@ -112,36 +112,32 @@ def _kernel(row: Columns) -> str:
 def _workload(row: Columns, at: Mapping[str, int]) -> tuple[Workload, dict[str, int]]:
     """The attention of a row, and its chunk."""
     keys = -(-at["kv_seq"] // at["k_chunk"]) * at["k_chunk"]  # whole chunks are streamed
-    tile = {"P": at["q_chunk"], "M": at["k_chunk"]}
-    if row["variant"] == "sparse":  # heads are the rows: a query's keys are its own
-        found = fm.attention(
-            B=at["S"] * at["batch"], H=1, P=at["num_heads"], M=keys,
-            E=at["head_dim"], F=at["head_dim"], softmax="online",
-        )  # fmt: skip
-        found = values_of_keys(found)
-        return with_formats(found, row["input_dtype"], row["kv_dtype"], row["accum"]), {
-            "B": 1,
-            "H": 1,
-            "P": at["num_heads"],
-            "M": tile["M"],
-        }
-    grouped = at["num_heads"] > at["num_kv_heads"]
+    sparse = row["variant"] == "sparse"  # heads are the rows: a query's keys are its own
+    grouped = at["num_heads"] > at["num_kv_heads"] and not sparse
     found = fm.attention(
-        B=at["batch"],
-        H=at["num_heads"],
-        P=at["S"],
+        B=at["batch"] * (at["S"] if sparse else 1),
+        H=1 if sparse else at["num_heads"],
+        P=at["num_heads"] if sparse else at["S"],
         M=keys,
         E=at["head_dim"],
-        F=at["v_head_dim"],
+        F=at["head_dim"] if sparse else at["v_head_dim"],
         kv_heads=at["num_kv_heads"] if grouped else None,
         softmax="online",
     )
-    if at["dense_mask"]:
+    tile = {r: 1 for r in ("B", "G", "H") if r in found.rank_sizes}
+    tile |= {"P": at["num_heads"] if sparse else at["q_chunk"], "M": at["k_chunk"]}
+    if sparse:
+        found = values_of_keys(found)
+    elif at["dense_mask"]:
         found = _with_dense_mask(found)
-    if at["causal"] or at["window"]:
+    if not sparse and (at["causal"] or at["window"]):
         found = replace(found, mask=Mask(causal=bool(at["causal"]), window=at["window"] or None))
-    given = {r: 1 for r in ("B", "G", "H") if r in found.rank_sizes}
-    return with_formats(found, row["input_dtype"], row["kv_dtype"], row["accum"]), {**given, **tile}
+    return with_formats(found, row["input_dtype"], row["kv_dtype"], row["accum"]), tile
+
+
+def _with_text(einsum: Einsum, text: str) -> Einsum:
+    read = parse_einsum(text, name=einsum.name, unit=einsum.unit)
+    return replace(read, each=einsum.each, after=einsum.after, so_far=einsum.so_far)
 
 
 def values_of_keys(workload: Workload) -> Workload:
@@ -149,8 +145,7 @@ def values_of_keys(workload: Workload) -> Workload:
 
     def latent(einsum: Einsum) -> Einsum:
         text = einsum.text.replace("V[b,h,m,f]", "K[b,h,m,e]").replace(",f]", ",e]")
-        read = parse_einsum(text, name=einsum.name, unit=einsum.unit)
-        return replace(read, each=einsum.each, after=einsum.after, so_far=einsum.so_far)
+        return _with_text(einsum, text)
 
     sizes = {r: n for r, n in workload.rank_sizes.items() if r != "F"}
     return replace(workload, rank_sizes=sizes, einsums=tuple(map(latent, workload.einsums)))
@@ -161,32 +156,25 @@ def _with_dense_mask(workload: Workload) -> Workload:
     scores = str(workload.einsum("QK").output)
     masked = scores.replace("QK[", "QKD[")
 
-    def reads(einsum: Einsum) -> Einsum:
-        text = einsum.text.replace(f"({scores}", f"({masked}")
-        read = parse_einsum(text, name=einsum.name, unit=einsum.unit)
-        return replace(read, each=einsum.each, after=einsum.after, so_far=einsum.so_far)
-
     add = parse_einsum(f"{masked} = {scores} + D[b,p,m]", unit="vector")
     first, *others = workload.einsums
-    einsums = (first, add, *map(reads, others))
+    after = (_with_text(e, e.text.replace(f"({scores}", f"({masked}")) for e in others)
     operators = {name: (add.name, *of) for name, of in workload.operators.items()}
     core = (first.name, add.name, *workload.core[1:])
-    return replace(workload, einsums=einsums, operators=operators, core=core)
+    return replace(workload, einsums=(first, add, *after), operators=operators, core=core)
 
 
 def with_formats(workload: Workload, queries: str, keys: str, accum: str) -> Workload:
     """The widths of what is read and written, and of what is made."""
-    own = {**dict.fromkeys(("Q", "AV_div", "D"), FORMATS[queries])}
-    own |= dict.fromkeys(("K", "V"), FORMATS[keys])
-    own |= dict.fromkeys(MADE, ACCUM[accum])
-    return replace(
-        workload, tensor_bits={t: b for t, b in own.items() if t in workload.tensor_ranks}
-    )
+    own = dict.fromkeys(("Q", "AV_div", "D"), FORMATS[queries])
+    own |= dict.fromkeys(("K", "V"), FORMATS[keys]) | dict.fromkeys(MADE, ACCUM[accum])
+    bits = {t: b for t, b in own.items() if t in workload.tensor_ranks}
+    return replace(workload, tensor_bits=bits)
 
 
 def _platform(row: Columns, at: Mapping[str, int]) -> Platform:
     """The card as a row has it: cores, fidelity, exponentials, and what a core streams."""
-    exp = "accurate" if not at["exp_approx"] else "approximate"
+    exp = "approximate" if at["exp_approx"] else "accurate"
     exp = "fp32" if row["accum"] == "float32" else exp
     edits = (
         ("core.meshX", at["cores"]),

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from flat_mapper.values import Result
 from studies.common import Columns, grid, number_of, read_rows
 from studies.silicon import blackhole
-from studies.silicon.rows import Case, priced
+from studies.silicon.rows import MeasuredRow, priced
 
 UNITS = {"fpu_cycles": "matrix unit", "sfpu_cycles": "exponentials"}
 COLUMNS = f"{', '.join((*blackhole.WORDS, *blackhole.SIZES, *UNITS))}"
@@ -27,11 +26,8 @@ def are_counters(rows: Sequence[Columns]) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CountedRow:
+class CountedRow(MeasuredRow):
     """A row of counters, and the model's answer."""
-
-    case: Case
-    result: Result
 
     @property
     def ours(self) -> dict[str, float]:

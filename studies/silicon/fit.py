@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from studies.common import grouped
 from studies.silicon import gpu
 from studies.silicon.accuracy import errors
 from studies.silicon.families import cases
@@ -34,7 +35,6 @@ FACTORS = np.exp(np.linspace(np.log(0.5), np.log(2.2), 300))
 LAUNCHES = np.arange(0.0, 40.5e-6, 0.5e-6)
 LEAST = 5  # chosen: rows from which a 90th percentile is taken
 Floats = npt.NDArray[np.float64]
-Named = tuple[str, str]  # chip and kernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +96,14 @@ def fitted_to(cases: Iterable[Case]) -> Fit:
     )
 
 
+def _named(case: Case) -> tuple[str, str]:
+    """The chip and the kernel."""
+    return case.platform.name, case.kernel
+
+
 def band_lines(rows: Sequence[MeasuredRow], worst: int) -> Iterator[str]:
     """The variables of error bands, and so many of the rows that are off most."""
-    groups: dict[Named, list[MeasuredRow]] = {}
-    for row in rows:
-        groups.setdefault((row.case.platform.name, row.case.kernel), []).append(row)
-    for (chip, kernel), own in groups.items():
+    for (chip, kernel), own in grouped(rows, lambda row: _named(row.case)).items():
         if len(own) < LEAST:
             yield f"# {chip} {kernel}: {len(own)} rows set aside, no band"
             continue
@@ -115,11 +117,8 @@ def band_lines(rows: Sequence[MeasuredRow], worst: int) -> Iterator[str]:
 
 def cost_lines(found: Sequence[Case]) -> Iterator[str]:
     """The variables of fitted costs."""
-    groups: dict[Named, list[Case]] = {}
-    for case in found:
-        if gpu.is_meant(case.columns) and not case.aside:
-            groups.setdefault((case.platform.name, case.kernel), []).append(case)
-    for (chip, kernel), own in groups.items():
+    fitted = (case for case in found if gpu.is_meant(case.columns) and not case.aside)
+    for (chip, kernel), own in grouped(fitted, _named).items():
         fit = fitted_to(own)
         yield f"# {chip}, {fit.rows} rows"
         yield f"  {kernel}_factor: {fit.factor:.3f}"

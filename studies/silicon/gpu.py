@@ -31,15 +31,7 @@ from flat_mapper.values import (
     with_splits,
 )
 from studies.common import Columns, number_of, sizes_of, wrong
-from studies.silicon.gpu_kernels import (
-    CHIPS,
-    Kernel,
-    KeySplit,
-    Phase,
-    kernel_of,
-    most_splits,
-    splits,
-)
+from studies.silicon.gpu_kernels import CHIPS, Kernel, KeySplit, kernel_of, most_splits, splits
 from studies.silicon.rows import Case
 
 NUMBERS = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "window")
@@ -104,11 +96,9 @@ class Row:
     def tile(self) -> tuple[int, int]:
         """Rows and keys of a tile."""
         widest, window = max(self.head_dim, self.v_head_dim), self.window > 0
-        found = self.kernel.tile(
+        return self.kernel.tile(
             widest, window=window, eight_bits=bool(self.form), parted=self.most > 1
         )
-        assert found is not None
-        return found
 
 
 def is_meant(row: Columns) -> bool:
@@ -157,7 +147,7 @@ def _row(where: str, columns: Columns, chip: str) -> Row:
     length = "kv_len" if decode else "seq"
     sizes = sizes_of(where, columns, (*NUMBERS, length), ("window",))
     causal = columns.get("causal", "1") == "1"
-    phase: Phase = "decode" if decode else "prefill" if causal else "encoder"
+    phase = "decode" if decode else "prefill" if causal else "encoder"
     if sizes["heads"] % sizes["kv_heads"]:
         raise wrong(f"{where}: heads", "a multiple of kv_heads", sizes["heads"])
     kernel = kernel_of(chip, columns.get("kernel", ""), phase)
@@ -285,11 +275,9 @@ def _grid(row: Row, keys: int, cores: int) -> KeySplit:
 def _with_copies(workload: Workload) -> Workload:
     """A workload whose K and V are copied into a cache first."""
     accesses = {a.tensor: str(a) for e in workload.einsums for a in e.inputs}
-    copies = tuple(
-        parse_einsum(
-            f"{accesses[t]} = copy({accesses[t].replace(t, f'{t}_new', 1)})", unit="vector"
-        )
-        for t in ("K", "V")
+    fresh = {t: accesses[t].replace(t, f"{t}_new", 1) for t in ("K", "V")}
+    copies = (
+        parse_einsum(f"{accesses[t]} = copy({new})", unit="vector") for t, new in fresh.items()
     )
     return replace(workload, einsums=(*copies, *workload.einsums))
 

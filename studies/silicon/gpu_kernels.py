@@ -13,7 +13,6 @@ from math import ceil
 from typing import Literal
 
 TileOrder = Literal["largest", "loop"]
-Phase = str  # prefill, decode or encoder
 Sizes = Mapping[int, tuple[int, int]]  # rows and keys of a tile, by head size
 
 
@@ -45,6 +44,7 @@ class Kernel:
     """A kernel of attention in one phase.
 
     name:     as the variables of a chip's file have it.
+    phase:    prefill, decode or encoder.
     fp8:      tables of 8-bit floats, without and with a window; None where it has no such kernel.
     parted:   the same of the kernel that may cut keys in parts; None where its tiles are no others.
     packs:    whether the heads of a group share the rows of a tile.
@@ -53,7 +53,7 @@ class Kernel:
     """
 
     name: str
-    phase: Phase
+    phase: str
     tiles: Sizes
     windowed: Sizes
     packs: bool
@@ -73,21 +73,21 @@ class Kernel:
         return self.name.startswith("vllm")
 
     def tile(
-        self, head_dim: int, *, window: bool, eight_bits: bool = False, parted: bool = False
-    ) -> tuple[int, int] | None:
-        """Rows and keys of a tile; None for a head size that the kernel lacks."""
+        self, head_dim: int, *, window: bool, eight_bits: bool, parted: bool
+    ) -> tuple[int, int]:
+        """Rows and keys of a tile of a head size that the kernel has."""
         other = self.fp8 if eight_bits else self.parted if parted else None
         full, windowed = other or (self.tiles, self.windowed)
-        table = windowed if window else full
         size = self.padded(head_dim)
-        return None if size is None else table[size]
+        assert size is not None
+        return windowed[size] if window else full[size]
 
     def padded(self, size: int) -> int | None:
         """The head size that the kernel computes with."""
         return next((n for n in sorted(self.tiles) if n >= size), None)
 
 
-def _fa3(name: str, phase: Phase) -> Kernel:
+def _fa3(name: str, phase: str) -> Kernel:
     dense = phase == "encoder"
     return Kernel(
         name=f"{name}_{phase}",
@@ -101,7 +101,7 @@ def _fa3(name: str, phase: Phase) -> Kernel:
     )
 
 
-def _fa3_sm8x(name: str, phase: Phase) -> Kernel:
+def _fa3_sm8x(name: str, phase: str) -> Kernel:
     return Kernel(
         name=f"{name}_{phase}",
         phase=phase,
@@ -115,7 +115,7 @@ def _fa3_sm8x(name: str, phase: Phase) -> Kernel:
     )
 
 
-def _fa2(name: str, phase: Phase) -> Kernel:
+def _fa2(name: str, phase: str) -> Kernel:
     decode = phase == "decode"
     return Kernel(
         name=f"{name}_{phase}",
@@ -142,7 +142,7 @@ AMPERE = {"vllm_flash_attn": _fa2, "flash_attention": _fa3_sm8x}
 CHIPS = {"h100": HOPPER, "h200": HOPPER, "b200": HOPPER, "a100": AMPERE, "l40s": AMPERE}
 
 
-def kernel_of(chip: str, name: str, phase: Phase) -> Kernel:
+def kernel_of(chip: str, name: str, phase: str) -> Kernel:
     """The kernel of a row; where no table has it, the nearest one of the chip.
 
     chip: a key of `CHIPS`.

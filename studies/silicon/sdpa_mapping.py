@@ -84,17 +84,16 @@ def _nest(
     loops = ((Slot(DRAM, "temporal"), time), (Slot(CORE, "temporal"), inner), *spatial)
     tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
     # An operand that another Einsum of the group has fetched is there.
-    operands = {n: [a.tensor for a in workload.einsum(n).inputs] for n in group}
-    first = {t: n for n in reversed(group) for t in operands[n]}
-    made = {workload.einsum(n).output.tensor for n in group}
-    left_by = {workload.einsum(n).output.tensor: n for n in group}
+    first = {a.tensor: n for n in reversed(group) for a in workload.einsum(n).inputs}
+    made = {workload.einsum(n).output.tensor: n for n in group}  # by whom at last
+    output = einsum.output.tensor
     crossing = tuple(
         t
         for t in tensors
         if (t not in made and first.get(t, name) == name)
-        or (t == einsum.output.tensor and left_by[t] == name and _leaves(workload, group, t))
+        or (t == output and made[t] == name and _leaves(workload, group, t))
     )
-    here = tuple(t for t in tensors if not (einsum.after and t == einsum.output.tensor))
+    here = tuple(t for t in tensors if not (einsum.after and t == output))
     return EinsumMapping(
         einsum=name,
         loops=tuple((slot, at) for slot, at in loops if at),

@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from studies.common import Answer, Parser, each, grid, run
 from studies.simulator.array import mapping_text
-from studies.simulator.rows import (
-    BesideSimulator,
-    compare_rows,
-    largest_errors,
-    simulator_rows,
-)
+from studies.simulator.rows import BesideSimulator, compare_rows, largest_errors, simulator_rows
 from studies.simulator.search import SPACES, Searched, search_row
 
 _NAMES = {
@@ -75,17 +70,11 @@ def search_text(rows: list[Searched]) -> str:
     """Of every row and space: how much faster, how many bytes fewer, and why."""
     lines = []
     for row in rows:
-        for i, space in enumerate(SPACES):
-            lines.append(
-                (
-                    "" if i else row.row.key,
-                    "" if i else mapping_text(row.theirs.mapping),
-                    space,
-                    f"{100 * row.gain(space):+.4f}%",
-                    f"{100 * row.bytes_saved(space):+.2f}%",
-                    row.why(space),
-                )
-            )
+        first = (row.row.key, mapping_text(row.theirs.mapping))
+        for space in SPACES:
+            more = f"{100 * row.gain(space):+.4f}%", f"{100 * row.bytes_saved(space):+.2f}%"
+            lines.append((*first, space, *more, row.why(space)))
+            first = ("", "")
     head = ("row", "the simulator's mapping", "space", "faster", "fewer bytes", "ours")
     table = grid(lines, head=head, right=(3, 4))
     ends = [
@@ -98,9 +87,9 @@ def search_text(rows: list[Searched]) -> str:
     return "\n".join((table, "", *ends))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run(__doc__, answer, options, argv, "flat_validation.csv of the FuseMax artifact")
+main = partial(
+    run, __doc__, answer, options=options, csv="flat_validation.csv of the FuseMax artifact"
+)
 
 
 if __name__ == "__main__":

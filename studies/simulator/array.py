@@ -10,7 +10,7 @@ the granularities `all` and `batch`: in that space its choice is the fastest in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -130,17 +130,6 @@ def fastest(found: Iterable[SimulatedMapping], choices: Choices) -> SimulatedMap
     """The best of some mappings, among those that fit where nothing may spill."""
     allowed = (f for f in found if choices.spills or f.result.spilled == 0)
     return min(allowed, key=lambda f: f.cost)
-
-
-def mapping_dict(mapping: SimulatorMapping) -> Mapping[str, object]:
-    """The fields by name."""
-    return {
-        "on_chip": list(mapping.on_chip),
-        "qk_stationarity": mapping.qk_stationarity,
-        "av_stationarity": mapping.av_stationarity,
-        "granularity": mapping.granularity,
-        "rows": mapping.rows,
-    }
 
 
 def mapping_text(mapping: SimulatorMapping) -> str:

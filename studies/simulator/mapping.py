@@ -57,13 +57,9 @@ def simulator_mapping(
 ) -> FusedMapping:
     """The fused mapping that a row of the simulator stands for."""
     _check(platform)
-    qk, av = chosen.qk_stationarity, chosen.av_stationarity
     tile = _Tile(workload=workload, platform=platform, chosen=chosen)
     group = GroupMapping(
-        einsums=(
-            tile.qk_output() if qk == "output" else tile.qk_weight(),
-            tile.av_output() if av == "output" else tile.av_weight(),
-        ),
+        einsums=(tile.nest("QK", chosen.qk_stationarity), tile.nest("AV", chosen.av_stationarity)),
         shared=tile.shared,
         staged=chosen.on_chip,
         schedule="interleaved",
@@ -120,78 +116,44 @@ class _Tile:
             if self._cut(rank)[0] != (1, 1)
         )
 
-    def qk_output(self) -> EinsumMapping:
-        """QK with one score in each PE, accumulated over e."""
+    def nest(self, einsum: str, stationarity: Stationarity) -> EinsumMapping:
+        """The nest of QK or AV in one dataflow."""
+        return self._output(einsum) if stationarity == "output" else self._weight(einsum)
+
+    def _output(self, einsum: str) -> EinsumMapping:
+        """One output in each PE: scores accumulated over e, words of a row over m."""
         y, x = self._array
         sizes = self.workload.rank_sizes
         passes, rows = self._row_loops(self._even_rows(y))
-        outer, keys = chain(sizes["M"], even_part(sizes["M"], x))
-        return self._nest(
-            "QK",
-            buffer={"P": passes, "M": outer},
-            y={"P": rows},
-            x={"M": keys},
-            registers={"E": (sizes["E"], 0)},
-            in_buffer=(),
-            in_registers=("QK",),
-        )
+        if einsum == "QK":
+            outer, columns = chain(sizes["M"], even_part(sizes["M"], x))
+            rank, registers = "M", {"E": (sizes["E"], 0)}
+        else:
+            keys = largest_divisor(sizes["M"], x)
+            columns, steps = chain(sizes["F"], ceil(sizes["F"] / x))
+            outer, rank = (sizes["M"] // keys, 0), "F"
+            registers = {"F": steps, "M": (keys, 0)}
+        buffer = {"P": passes, "M": outer}
+        return self._nest(einsum, buffer, {"P": rows}, {rank: columns}, registers, held=einsum)
 
-    def qk_weight(self) -> EinsumMapping:
-        """QK with one word of K in each PE; rows of Q stream past, scores pile up in the buffer."""
+    def _weight(self, einsum: str) -> EinsumMapping:
+        """One word of K or V in each PE; rows stream past, sums pile up in the buffer."""
         y, x = self._array
-        sizes = self.workload.rank_sizes
-        outer, keys = chain(sizes["M"], even_part(sizes["M"], x))
-        steps, width = chain(sizes["E"], even_part(sizes["E"], y))
-        again = {"Q", "K"} <= set(self.chosen.on_chip)
+        sizes, staged = self.workload.rank_sizes, set(self.chosen.on_chip)
+        column, summed, held = ("M", "E", "K") if einsum == "QK" else ("F", "M", "V")
+        outer, width = chain(sizes[column], even_part(sizes[column], x))
+        steps, depth = chain(sizes[summed], even_part(sizes[summed], y))
+        if einsum == "QK":
+            again = {"Q", "K"} <= staged
+            order = ("M", "P", "E") if steps[0] > 1 else ("P", "M", "E")
+        else:
+            again = True
+            order = ("F", "P", "M") if "V" in staged else ("F", "M", "P")
         block = largest_divisor(self._rows, y) if again else self._rows
         passes, rows = self._row_loops(block)
-        order = ("M", "P", "E") if steps[0] > 1 else ("P", "M", "E")
-        buffer = {"M": outer, "P": passes, "E": steps}
-        return self._nest(
-            "QK",
-            buffer={rank: buffer[rank] for rank in order},
-            y={"E": width},
-            x={"M": keys},
-            registers={"P": rows},
-            in_buffer=("QK",),
-            in_registers=("K",),
-        )
-
-    def av_output(self) -> EinsumMapping:
-        """AV with one row of outputs' words in each PE, accumulated over m."""
-        y, x = self._array
-        sizes = self.workload.rank_sizes
-        passes, rows = self._row_loops(self._even_rows(y))
-        keys = largest_divisor(sizes["M"], x)
-        width, steps = chain(sizes["F"], ceil(sizes["F"] / x))
-        return self._nest(
-            "AV",
-            buffer={"P": passes, "M": (sizes["M"] // keys, 0)},
-            y={"P": rows},
-            x={"F": width},
-            registers={"F": steps, "M": (keys, 0)},
-            in_buffer=(),
-            in_registers=("AV",),
-        )
-
-    def av_weight(self) -> EinsumMapping:
-        """AV with one word of V in each PE; rows of A stream past, sums pile up in the buffer."""
-        y, x = self._array
-        sizes = self.workload.rank_sizes
-        passes, rows = self._row_loops(largest_divisor(self._rows, y))
-        outer, keys = chain(sizes["M"], even_part(sizes["M"], y))
-        steps, width = chain(sizes["F"], even_part(sizes["F"], x))
-        order = ("F", "P", "M") if "V" in self.chosen.on_chip else ("F", "M", "P")
-        buffer = {"F": steps, "M": outer, "P": passes}
-        return self._nest(
-            "AV",
-            buffer={rank: buffer[rank] for rank in order},
-            y={"M": keys},
-            x={"F": width},
-            registers={"P": rows},
-            in_buffer=("AV",),
-            in_registers=("V",),
-        )
+        factors = {column: outer, "P": passes, summed: steps}
+        buffer = {rank: factors[rank] for rank in order}
+        return self._nest(einsum, buffer, {summed: depth}, {column: width}, {"P": rows}, held=held)
 
     @property
     def _rows(self) -> int:
@@ -229,15 +191,17 @@ class _Tile:
     def _nest(
         self,
         einsum: str,
-        *,
         buffer: _Factors,
         y: _Factors,
         x: _Factors,
         registers: _Factors,
-        in_buffer: tuple[str, ...],
-        in_registers: tuple[str, ...],
+        *,
+        held: str,
     ) -> EinsumMapping:
-        """The nest of one Einsum; heads that the tile holds run outside everything else."""
+        """The nest of one Einsum; heads that the tile holds run outside everything else.
+
+        held: the tensor in the PEs' registers; sums that are not it pile up in the buffer.
+        """
         dram, shared, inner = (lv.name for lv in self.platform.matrix.levels)
         array = self.platform.matrix.fanouts[0].name
         heads = {rank: self._cut(rank)[1] for rank in ("B", "H")}
@@ -255,8 +219,8 @@ class _Tile:
             ),
             keep=(
                 (dram, off_chip),
-                (shared, tuple(t for t in tensors if t in staged or t in in_buffer)),
-                (inner, in_registers),
+                (shared, tuple(t for t in tensors if t in staged or (t == einsum != held))),
+                (inner, (held,)),
             ),
             stay=tuple(t for t in tensors if t not in ("QK", "A")),
         )

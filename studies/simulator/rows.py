@@ -34,6 +34,7 @@ DRAM_PJ_PER_BYTE = 32.0  # energy / mem_traffic of every row
 SIMULATOR_WORD_BITS = 16  # FLAT, ASPLOS'23
 
 PLACES = ("onchip", "offchip")
+COMPARED = ("offchip_bytes", "latency_s", "spilled", "energy_pj")
 TENSOR_COLUMNS = ("Q", "K", "QK", "A", "V", "AV")
 
 
@@ -44,17 +45,17 @@ class SimulatorRow:
     platform: Literal["edge", "cloud"]
     model: str
     seq_len: str  # as written: 512, 2K, 1M
-    B: int
-    H: int
-    P: int
-    M: int
-    E: int
-    F: int
+    workload: Workload
     mapping: SimulatorMapping
     spilled: float  # fraction, 0 to 1
     offchip_bytes: float
     latency_s: float
     energy_pj: float
+
+    @property
+    def place(self) -> dict[str, object]:
+        """What every answer about the row begins with."""
+        return {"platform": self.platform, "model": self.model, "seq_len": self.seq_len}
 
     @property
     def key(self) -> str:
@@ -72,30 +73,19 @@ class BesideSimulator:
     @property
     def errors(self) -> dict[str, float]:
         """Ours over theirs, minus 1; of the spilled fraction, the difference."""
-        row, result = self.row, self.result
+        pairs = {name: (getattr(self.result, name), getattr(self.row, name)) for name in COMPARED}
         return {
-            "offchip_bytes": result.offchip_bytes / row.offchip_bytes - 1,
-            "latency_s": result.latency_s / row.latency_s - 1,
-            "spilled": result.spilled - row.spilled,
-            "energy_pj": result.energy_pj / row.energy_pj - 1,
+            name: ours - theirs if name == "spilled" else ours / theirs - 1
+            for name, (ours, theirs) in pairs.items()
         }
 
     def to_dict(self) -> dict[str, object]:
         """The row's key, and ours and theirs by name."""
-        row, result = self.row, self.result
-        return {
-            "platform": row.platform,
-            "model": row.model,
-            "seq_len": row.seq_len,
-            "offchip_bytes": result.offchip_bytes,
-            "published_offchip_bytes": row.offchip_bytes,
-            "latency_s": result.latency_s,
-            "published_latency_s": row.latency_s,
-            "spilled": result.spilled,
-            "published_spilled": row.spilled,
-            "energy_pj": result.energy_pj,
-            "published_energy_pj": row.energy_pj,
-        }
+        found = self.row.place
+        for name in COMPARED:
+            found[name] = getattr(self.result, name)
+            found[f"published_{name}"] = getattr(self.row, name)
+        return found
 
 
 def simulator_rows(path: Path) -> tuple[SimulatorRow, ...]:
@@ -127,7 +117,7 @@ def _row(where: str, row: Columns) -> SimulatorRow:
         offchip_bytes=number_of(where, row, "mem_traffic", positive=True),
         latency_s=number_of(where, row, "actual_latency", positive=True),
         energy_pj=number_of(where, row, "energy", positive=True),
-        **sizes,
+        workload=fm.attention(**sizes, softmax="row", word_bits=SIMULATOR_WORD_BITS),
     )
 
 
@@ -150,20 +140,13 @@ def simulator_ert(platform: Platform) -> Ert:
     return Ert(levels=levels, source="FLAT's simulator: 32 pJ per DRAM byte")
 
 
-def simulator_workload(row: SimulatorRow) -> Workload:
-    """The attention of a row."""
-    return fm.attention(
-        B=row.B, H=row.H, P=row.P, M=row.M, E=row.E, F=row.F, word_bits=SIMULATOR_WORD_BITS
-    )
-
-
 def compare_rows(rows: Iterable[SimulatorRow]) -> tuple[BesideSimulator, ...]:
     """Every row's mapping evaluated by the native model."""
     platforms = {name: simulator_platform(name) for name in OFFCHIP_BYTES_PER_S}
     found = []
     for row in rows:
-        platform, workload = platforms[row.platform], simulator_workload(row)
-        result = simulated(workload, platform, row.mapping, simulator_ert(platform))
+        platform = platforms[row.platform]
+        result = simulated(row.workload, platform, row.mapping, simulator_ert(platform))
         found.append(BesideSimulator(row=row, result=result))
     return tuple(found)
 

@@ -8,21 +8,19 @@ number of rows and the granularities of whole tensors and batch elements (`wide`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from studies.simulator.array import (
     ArraySpace,
     Choices,
     SimulatedMapping,
     fastest,
-    mapping_dict,
     mapping_text,
 )
 from studies.simulator.rows import (
     SimulatorRow,
     simulator_ert,
     simulator_platform,
-    simulator_workload,
 )
 
 SPACES: Mapping[str, Choices] = {
@@ -77,12 +75,7 @@ class Searched:
 
     def to_dict(self) -> dict[str, object]:
         """The names of `--search --json`."""
-        found: dict[str, object] = {
-            "platform": self.row.platform,
-            "model": self.row.model,
-            "seq_len": self.row.seq_len,
-            "simulator": _found_dict(self.theirs),
-        }
+        found = {**self.row.place, "simulator": _found_dict(self.theirs)}
         for space, ours in self.ours.items():
             found[space] = _found_dict(ours) | {
                 "cycles_gain": self.gain(space),
@@ -108,12 +101,10 @@ def _stationarity(found: SimulatedMapping) -> str:
 
 
 def _found_dict(found: SimulatedMapping) -> dict[str, object]:
+    costs = ("cycles", "latency_s", "offchip_bytes", "spilled")
     return {
-        "cycles": found.result.cycles,
-        "latency_s": found.result.latency_s,
-        "offchip_bytes": found.result.offchip_bytes,
-        "spilled": found.result.spilled,
-        "mapping": mapping_dict(found.mapping),
+        **{name: getattr(found.result, name) for name in costs},
+        "mapping": asdict(found.mapping),
         "text": mapping_text(found.mapping),
     }
 
@@ -121,16 +112,10 @@ def _found_dict(found: SimulatedMapping) -> dict[str, object]:
 def search_row(row: SimulatorRow) -> Searched:
     """One row, searched."""
     platform = simulator_platform(row.platform)
-    space = ArraySpace(
-        workload=simulator_workload(row), platform=platform, ert=simulator_ert(platform)
-    )
+    space = ArraySpace(workload=row.workload, platform=platform, ert=simulator_ert(platform))
     everything = {found.mapping: found for found in space.found(SPACES["wide"])}
     best = {
         name: fastest((everything[m] for m in space.mappings(choices)), choices)
         for name, choices in SPACES.items()
     }
-    return Searched(
-        row=row,
-        theirs=space.priced(row.mapping),
-        ours=best,
-    )
+    return Searched(row=row, theirs=space.priced(row.mapping), ours=best)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from studies.common import Answer, grid, run
@@ -24,38 +25,25 @@ def answer(asked: argparse.Namespace) -> Answer:
 
 def shipped_text(rows: Sequence[TileRow], found: Sequence[dict[str, object]]) -> str:
     """A line for each kernel and chip, and why rows were left out."""
-    head = (
-        "kernel",
-        "chip",
-        "rows",
-        "left out",
-        "feasible",
-        "median",
-        "worst",
-        "within 5 %",
-        "term",
-    )
+    head = ("kernel", "chip", "rows", "left out", "feasible", "median", "worst", "within 5 %")
     lines = [
         (
             *(str(s["kernel"]), str(s["arch"] or "-"), str(s["rows"]), str(s["left_out"])),
             str(s["feasible"]),
-            _ratio(s["median_shipped_over_best"]),
-            _ratio(s["worst_shipped_over_best"]),
-            str(s["within_5_percent"]),
-            _most(s["terms_beyond"]),
+            *(_ratio(s[f"{which}_shipped_over_best"]) for which in ("median", "worst")),
+            *(str(s["within_5_percent"]), _most(s["terms_beyond"])),
         )
         for s in found
     ]
     reasons = dict.fromkeys(row.left_out for row in rows if row.left_out)
-    return "\n".join(
-        (
-            grid(lines, head=head, right=range(2, 8)),
-            "",
-            "median, worst: time of the shipped tile over that of the best one; term: what most",
-            "rows beyond 5 % have more of",
-            *(f"left out: {reason}" for reason in reasons),
-        )
+    parts = (
+        grid(lines, head=(*head, "term"), right=range(2, 8)),
+        "",
+        "median, worst: time of the shipped tile over that of the best one; term: what most",
+        "rows beyond 5 % have more of",
+        *(f"left out: {reason}" for reason in reasons),
     )
+    return "\n".join(parts)
 
 
 def _ratio(value: object) -> str:
@@ -70,9 +58,7 @@ def _most(terms: object) -> str:
     return f"{name} ({terms[name]})"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """The command; its exit code."""
-    return run(__doc__, answer, argv=argv, csv="a file of shipped tile sizes")
+main = partial(run, __doc__, answer, csv="a file of shipped tile sizes")
 
 
 if __name__ == "__main__":

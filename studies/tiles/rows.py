@@ -7,6 +7,7 @@ says in words. All tiles of a row are priced on the same problem, so that what i
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -33,7 +34,7 @@ from flat_mapper.values import (
     rpa_tiles,
     shape_of,
 )
-from studies.common import Columns, read_rows, sizes_of, wrong
+from studies.common import Columns, grouped, read_rows, sizes_of, wrong
 
 FA2, FA3, RPA3, TTNN = map(kernel_named, ("fa2", "fa3", "rpa3", "ttnn"))
 
@@ -69,12 +70,6 @@ class Question:
         """Key that rows share whose tiles take as long."""
         sizes = (*self.workload.rank_sizes.items(), *self.workload.tensor_bits.items())
         return (self.kernel.name, self.chip, self.edits, sizes, self.workload.mask)
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """Key that rows with the same answers share, whatever tile they ship."""
-        tiles = tuple((t.rows, t.keys) for t in self.lattice)
-        return (*self.problem, self.shape.kv_heads, tiles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,46 +114,32 @@ def tile_rows(path: Path) -> Iterator[TileRow]:
 
     raises: SpecError for a file or a row that cannot be read.
     """
-    known: dict[object, TileRow] = {}
+    known: dict[object, dict[Any, Any]] = {}
     for number, columns in enumerate(read_rows(path), 2):
         asked = _question(f"{path}: row {number}", columns)
         if isinstance(asked, str):
             yield TileRow(columns=columns, left_out=asked)
-            continue
-        key = (*asked.key, asked.shipped.rows, asked.shipped.keys)
-        if key not in known:
-            known[key] = _answered(columns, asked)
-        yield replace(known[key], columns=columns)
+        else:
+            yield _answered(columns, asked, known.setdefault(asked.problem, {}))
 
 
-def _answered(columns: Columns, asked: Question) -> TileRow:
-    """A question's row; a shipped tile that is not in the lattice is asked for as well."""
-    platform = _platform(asked.chip, asked.edits)
-    shape, known = asked.shape, _PRICES.setdefault(asked.problem, {})
-    fit = asked.kernel.tightest(shape, asked.chip, asked.shipped)
+def _answered(columns: Columns, asked: Question, known: dict[Any, Any]) -> TileRow:
+    """A question's row; a shipped tile that is not in the lattice is asked for as well.
+
+    known: tiles of the problem that are priced already.
+    """
+    kernel, shape, platform = asked.kernel, asked.shape, _platform(asked.chip, asked.edits)
+    fit = kernel.tightest(shape, asked.chip, asked.shipped)
     row = TileRow(columns=columns, problem=asked.words, chip=asked.chip, fit=fit)
     try:
-        best = _ranked(asked, platform).best
+        best = ranked(kernel, platform, asked.workload, asked.lattice, shape, known).best
     except fm.NothingFeasible as error:
         return replace(row, left_out=str(error))
-    answer = priced(asked.kernel, platform, asked.workload, shape, asked.shipped, known)
+    answer = priced(kernel, platform, asked.workload, shape, asked.shipped, known)
     shipped = answer if isinstance(answer, Priced) else None
     if shipped is not None and fit.fits and shipped.seconds < best.seconds:
         best = shipped
     return replace(row, best=best, shipped=shipped)
-
-
-_RANKED: dict[object, Any] = {}
-_PRICES: dict[object, Any] = {}
-
-
-def _ranked(asked: Question, platform: Platform) -> Any:
-    """The lattice of a question; rows that differ in what is shipped alone have one."""
-    if asked.key not in _RANKED:
-        known = _PRICES.setdefault(asked.problem, {})
-        what = asked.kernel, platform, asked.workload, asked.lattice
-        _RANKED[asked.key] = ranked(*what, asked.shape, known)
-    return _RANKED[asked.key]
 
 
 @cache
@@ -181,8 +162,7 @@ def _question(where: str, columns: Columns) -> Question | str:
         return _rpa(where, columns)
     if kernel.startswith(("fa2", "fa3")):
         return _flash(where, columns, FA3 if kernel.startswith("fa3") else FA2)
-    condition = "a row of fa2, fa3, rpa or a ttnn op"
-    raise wrong(f"{where}: kernel", condition, kernel)
+    raise wrong(f"{where}: kernel", "a row of fa2, fa3, rpa or a ttnn op", kernel)
 
 
 def _flash(where: str, columns: Columns, kernel: Kernel) -> Question | str:
@@ -260,12 +240,11 @@ def _ttnn(where: str, columns: Columns) -> Question | str:
     rows, keys = sizes["q_chunk"], sizes["k_chunk"]
     grid = re.match(r"(\d+)x(\d+)", columns.get("grid", ""))
     cores = (int(grid[1]), int(grid[2])) if grid else (11, 10)
-    edits: list[tuple[str, object]] = [("core.meshX", cores[0] * cores[1])]
-    edits.append(("variables.mul_cycles", PASSES.get(columns.get("fidelity", ""), 1.0)))
+    passes = PASSES.get(columns.get("fidelity", ""), 1.0)
     return Question(
         kernel=TTNN,
         chip="blackhole-p100a",
-        edits=tuple(edits),
+        edits=(("core.meshX", cores[0] * cores[1]), ("variables.mul_cycles", passes)),
         workload=workload,
         shipped=Tile(rows=rows, keys=keys, words={"q_chunk_size": rows, "k_chunk_size": keys}),
         lattice=tuple(
@@ -295,18 +274,16 @@ def _attention(
 
 def summary(rows: Iterable[TileRow]) -> list[dict[str, object]]:
     """By kernel and chip: rows, feasible, how far shipped tiles are from the best."""
-    every = list(rows)
     found = []
-    kinds = dict.fromkeys((r.columns.get("kernel") or "ttnn", r.chip) for r in every)
-    for kernel, chip in kinds:
-        some = [r for r in every if (r.columns.get("kernel") or "ttnn", r.chip) == (kernel, chip)]
+    kinds = grouped(rows, lambda r: (r.columns.get("kernel") or "ttnn", r.chip))
+    for (kernel, chip), some in kinds.items():
         ratios = sorted(ratio for r in some if (ratio := r.ratio) is not None)
         answered = [r for r in some if r.best is not None and r.fit is not None]
-        terms: dict[str, int] = {}
-        for row in answered:
-            if (row.ratio or 1.0) > 1.05 and isinstance(row.shipped, Priced) and row.best:
-                term = difference(row.shipped, row.best).partition(":")[0]
-                terms[term] = terms.get(term, 0) + 1
+        terms = Counter(
+            difference(row.shipped, row.best).partition(":")[0]
+            for row in answered
+            if (row.ratio or 1.0) > 1.05 and isinstance(row.shipped, Priced) and row.best
+        )
         found.append(
             {
                 "kernel": kernel,
@@ -317,7 +294,7 @@ def summary(rows: Iterable[TileRow]) -> list[dict[str, object]]:
                 "median_shipped_over_best": median(ratios) if ratios else None,
                 "worst_shipped_over_best": ratios[-1] if ratios else None,
                 "within_5_percent": sum(ratio <= 1.05 for ratio in ratios),
-                "terms_beyond": terms,
+                "terms_beyond": dict(terms),
             }
         )
     return found
