@@ -11,8 +11,8 @@ from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
 
 
 def value(result: Result, objective: str) -> float:

@@ -14,7 +14,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.explore.sweep.store import PointRow, Store
-from flat_mapper.mapper.solve.result import Certificate
+from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 from flat_mapper.reports.answers import Evaluation
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from flat_mapper.arch.values import Architecture, MemoryLevel
 from flat_mapper.base.formats import PLAIN, Widths
-from flat_mapper.cost_model.footprint import tile_words
 from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.nest import (
     BoolArray,
@@ -21,6 +20,7 @@ from flat_mapper.cost_model.nest import (
     Visited,
     factors_of,
     nest_of,
+    tile_words,
 )
 from flat_mapper.cost_model.network import Crossing, crossings
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats

@@ -16,7 +16,7 @@ from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
 from flat_mapper.workload.einsum import Einsum
 
 if TYPE_CHECKING:  # at run time windows are imported when a tensor has them
-    from flat_mapper.cost_model.windows.tile import Projection
+    from flat_mapper.cost_model.windows.nest import Projection
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -91,7 +91,7 @@ class Nest:
 
     def projection(self, tensor: str) -> Projection:
         """The dimensions of a tensor, as sums of ranks."""
-        from flat_mapper.cost_model.windows.tile import Projection
+        from flat_mapper.cost_model.windows.nest import Projection
 
         index = {r: i for i, r in enumerate(self.ranks)}
         access = next(a for a in self.einsum.accesses if a.tensor == tensor)
@@ -164,3 +164,44 @@ def factors_of(nest: Nest, mappings: Sequence[EinsumMapping]) -> Factors:
                 lasts[place[slot], index[loop.rank], n] = loop.final
     exact = bool((factors == lasts).all())
     return Factors(factors=factors, lasts=None if exact else lasts)
+
+
+def extents(factors: Factors, sizes: tuple[int, ...], slot: int) -> list[IntArray]:
+    """Extent of every rank inside a slot, its own loops included; int64[n] each.
+
+    A rank that no outer loop cuts is there whole; one that is cut takes the full product of its
+    inner factors, even where its final pass is shorter.
+    """
+    inner = factors.factors[slot:].prod(axis=0)
+    if factors.lasts is not None:
+        before = np.ones_like(inner)
+        for factor, last in zip(factors.factors[:slot], factors.lasts[:slot], strict=True):
+            before = (before - 1) * factor + last
+        inner = np.where(before > 1, inner, np.array(sizes)[:, None])
+    return list(inner)
+
+
+def tile_words(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...]
+) -> dict[tuple[int, str], IntArray]:
+    """(level index, tensor) -> words of the tile one instance keeps, int64[n]."""
+    tiles: dict[tuple[int, str], IntArray] = {}
+    for level, slot in enumerate(nest.level_slots):
+        inside = extents(factors, sizes, slot)
+        for access in nest.einsum.accesses:
+            if access.tensor in nest.keep[level]:
+                tiles[level, access.tensor] = tensor_tile(nest, access.tensor, inside)
+    return tiles
+
+
+def tensor_tile(nest: Nest, tensor: str, inside: list[IntArray]) -> IntArray:
+    """Words of a tensor over given rank extents."""
+    words = np.ones(1, np.int64)
+    if tensor in nest.windows:
+        for dim in nest.windows[tensor].dims:
+            words = words * (1 + sum(step * (inside[r] - 1) for r, step in dim))
+        return words
+    for extent, own in zip(inside, nest.relevant[tensor], strict=True):
+        if own:
+            words = words * extent
+    return words

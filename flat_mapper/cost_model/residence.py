@@ -11,8 +11,7 @@ from math import ceil
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.einsum import returning
-from flat_mapper.cost_model.footprint import tile_words
-from flat_mapper.cost_model.nest import factors_of, nest_of
+from flat_mapper.cost_model.nest import factors_of, nest_of, tile_words
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.result import BufferUse, Infeasible
 from flat_mapper.cost_model.reuse import SHARED

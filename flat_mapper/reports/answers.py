@@ -11,7 +11,7 @@ from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base import units
 from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
-from flat_mapper.mapper.solve.result import Certificate
+from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report

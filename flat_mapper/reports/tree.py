@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.cost_model import footprint
-from flat_mapper.cost_model.nest import factors_of, nest_of
+from flat_mapper.cost_model.nest import extents, factors_of, nest_of, tile_words
 from flat_mapper.cost_model.residence import private_uses
 from flat_mapper.mapping.cores.handover import handed_inside, one_core
 from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
@@ -86,7 +85,7 @@ def tree_tile_words(
     """Words of the largest tile of each tensor that a level keeps, by level."""
     nest = nest_of(arch, workload.einsum(mapping.einsum), mapping)
     sizes = tuple(sized_workload(workload, mapping).rank_sizes[rank] for rank in nest.ranks)
-    tiles = footprint.tile_words(nest, factors_of(nest, [mapping]), sizes)
+    tiles = tile_words(nest, factors_of(nest, [mapping]), sizes)
     words: dict[str, dict[str, int]] = {level.name: {} for level in arch.levels}
     for (level, tensor), tile in tiles.items():
         words[arch.levels[level].name][tensor] = int(tile[0])
@@ -187,7 +186,7 @@ def _flat_tile(workload: Workload, platform: Platform, group: GroupMapping) -> s
     einsum = workload.einsum(mapping.einsum)
     nest = nest_of(platform.path(einsum.unit), einsum, mapping)
     sizes = tuple(workload.rank_sizes[rank] for rank in nest.ranks)
-    inside = footprint.extents(factors_of(nest, [mapping]), sizes, slot=1)
+    inside = extents(factors_of(nest, [mapping]), sizes, slot=1)
     cut = [loop.rank for loop in group.shared]
     return " ".join(f"{r}={int(n[0])}" for r, n in zip(nest.ranks, inside, strict=True) if r in cut)
 

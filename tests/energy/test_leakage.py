@@ -16,8 +16,8 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.pricing import price_with_hwcomponents
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search as best_of
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.cascade import attention
 

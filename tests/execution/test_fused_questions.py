@@ -8,8 +8,8 @@ from oracles.fused_questions import fused_question
 
 from flat_mapper.backends.referee import compare
 from flat_mapper.execution.run import execute
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
 
 # Of every form of the softmax, schedule, mask and depth the quickest, and some that once differed.
 SEEDS = (

@@ -15,8 +15,8 @@ from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert
 from flat_mapper.explore.need_result import Need, Quantity, Unreached
 from flat_mapper.explore.need_search import Knob, need
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import Policy

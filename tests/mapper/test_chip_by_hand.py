@@ -27,7 +27,7 @@ from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles
-from flat_mapper.mapper.space.runs import MayStay, needed_orders
+from flat_mapper.mapper.space.orders import MayStay, needed_orders
 from flat_mapper.mapping.space import GroupSpace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.cascade import attention

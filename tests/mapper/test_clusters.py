@@ -9,8 +9,8 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import ert_of
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule
 from flat_mapper.workload.reader import load_workload
 

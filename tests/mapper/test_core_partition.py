@@ -18,14 +18,13 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.mapper.bounds.products import least_product
 from flat_mapper.mapper.group.objective import Goal
 from flat_mapper.mapper.solve import tile_search
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.core_partition import _Group, _Search
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
-from flat_mapper.mapper.solve.weighted_sum import best_product
+from flat_mapper.mapper.solve.weighted_sum import best_product, least_product
 from flat_mapper.mapping.partitions import FusionGraph, forms, fusion_graph
 from flat_mapper.mapping.space import AnyGroups, Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace

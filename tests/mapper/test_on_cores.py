@@ -26,8 +26,8 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.execution.reference import evaluated, inputs_of
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping
 from flat_mapper.mapping.cores.tiles import given_ranks, lifted
 from flat_mapper.mapping.cores.view import core_platform, served

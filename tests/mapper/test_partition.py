@@ -29,9 +29,9 @@ from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent
 from flat_mapper.mapper.group.objective import Goal, Objective
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search as one_search
 from flat_mapper.mapper.solve.partition import PartitionSearch, best_partition
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.partitions import forms, fusion_graph, refusal
 from flat_mapper.mapping.space import AnyGroups, Fusion, GroupSpace, Mapspace

@@ -23,8 +23,8 @@ from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import GoalIncumbent, Incumbent
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.space import partitions
 from flat_mapper.workload.graph import Workload

@@ -19,8 +19,8 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import best_inside, search
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import value_of
 from flat_mapper.mapper.space.handover import OUTSIDE, InsideQuestion
 from flat_mapper.mapping.cores.check import check_fused

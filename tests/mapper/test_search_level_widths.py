@@ -13,8 +13,8 @@ from oracles.many_cores import answers
 from oracles.small_cases import apart_case, network_case, small_case
 
 from flat_mapper.base.formats import Width
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.result import Solution
 
 
 @pytest.mark.parametrize("seed", [1, 4, 5, 6, 8, 9, 11, 17])

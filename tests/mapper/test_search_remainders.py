@@ -15,8 +15,8 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.alternatives import tasks
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import is_awkward, larger_sizes, search
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.solve import best_mapping
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Fusion, Mapspace

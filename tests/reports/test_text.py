@@ -15,7 +15,7 @@ from flat_mapper.base.table import grid, wrapped
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.solve.result import Certificate
+from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult

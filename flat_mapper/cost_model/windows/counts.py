@@ -7,15 +7,23 @@ accesses that it has there. Source: Timeloop, src/loop-analysis/tiling.cpp.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, pairwise
+from functools import cache
+from itertools import chain, pairwise, product
 from math import floor, prod
 
-from flat_mapper.cost_model.windows.moves import deltas, steps
-from flat_mapper.cost_model.windows.nest import Block, Pass, extents_inside
-from flat_mapper.cost_model.windows.sharing import Drawn, Served, drawn
-from flat_mapper.cost_model.windows.tile import Box, Point, Projection
+from flat_mapper.cost_model.windows.nest import (
+    Block,
+    Box,
+    Pass,
+    Point,
+    Projection,
+    added,
+    extents_inside,
+    less,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,3 +157,135 @@ def _counts(level: _Level, *, is_output: bool, outermost: bool) -> WindowCounts:
 
 def _rounded(value: float) -> int:
     return floor(value + 0.5)
+
+
+Served = Counter[int]  # copies that one access serves: accesses
+
+
+@dataclass(slots=True)
+class Drawn:
+    """Words that the copies below one block draw from it over the run."""
+
+    accesses: Served = field(default_factory=Counter)
+    handed: int = 0  # words that neighbours hand on
+
+
+def drawn(block: Block, projection: Projection, found: Iterator[tuple[int, Box | None]]) -> Drawn:
+    """Words that copies of a fanout draw, given what is new in each step for the first of them."""
+    places = _places(block, projection)
+    if block.apart:
+        words = sum(weight * box.words for weight, box in found if box is not None)
+        return Drawn(accesses=Counter({1: len(places) * words}))
+    plain = _groups(list(places.values()))
+    width = max(block.mesh[0], block.columns)
+    height = max(block.mesh[1], block.rows)
+
+    @cache
+    def passed_on(way: Point) -> tuple[Served, int]:
+        """Groups that still draw, and how many copies do not, when boxes have moved so far."""
+        still = {
+            index: place
+            for index, place in places.items()
+            if not any(
+                other in places and less(places[other], place) == way
+                for other in _neighbours(index, width, height)
+            )
+        }
+        return _groups(list(still.values())), len(places) - len(still)
+
+    total = Drawn()
+    before: Box | None = None
+    for weight, box in found:
+        if box is not None:
+            groups, passed = plain, 0
+            if before is not None and before.shape == box.shape:
+                fewer, could = passed_on(less(box.low, before.low))
+                if fewer.total() < plain.total():
+                    groups, passed = fewer, could
+            for copies, count in groups.items():
+                total.accesses[copies] += count * box.words * weight
+            total.handed += passed * box.words * weight
+        before = box
+    return total
+
+
+def _places(block: Block, projection: Projection) -> dict[int, Point]:
+    """Distance of each copy's tile from the first one's, by the copies' running number."""
+    places: list[Point] = [(0,) * len(projection.dims)]
+    for loop in block.loops:
+        moves = [projection.move(loop.rank, i * loop.stride) for i in range(loop.factor)]
+        places = [added(place, move) for place in places for move in moves]
+    return dict(enumerate(places))
+
+
+def _groups(places: list[Point]) -> Served:
+    """Number of places that copies share."""
+    return Counter(Counter(places).values())
+
+
+def _neighbours(index: int, width: int, height: int) -> Iterator[int]:
+    column, row = index % width, index // width
+    if row > 0:
+        yield index - width
+    if row < height - 1:
+        yield index + width
+    if column > 0:
+        yield index - 1
+    if column < width - 1:
+        yield index + 1
+
+
+Step = tuple[int, Point]  # how many steps it stands for, and where the tile then begins
+
+
+def steps(loops: Sequence[Pass], projection: Projection) -> Iterator[Step]:
+    """The steps of temporal loops, outermost first, in their order."""
+    real = [loop for loop in loops if loop.factor > 1]
+    moves = [projection.move(loop.rank, loop.stride) for loop in real]
+    rests = [loop.factor - 1 for loop in real]
+    start: Point = (0,) * len(projection.dims)
+    for index in product((False, True), repeat=len(real)):
+        place = start
+        for moved, move in zip(index, moves, strict=True):
+            if moved:
+                place = added(place, move)
+        yield prod(rest for moved, rest in zip(index, rests, strict=True) if moved), place
+
+
+def deltas(found: Iterator[Step], shape: Point) -> Iterator[tuple[int, Box | None]]:
+    """Of each step, what the tile has that it did not have before; None where nothing is new.
+
+    shape: of the tile.
+    """
+    last: Point | None = None
+    stride: Point | None = None
+    for weight, low in found:
+        whole = Box(low=low, shape=shape)
+        if last is None:
+            yield weight, whole
+            last = low
+            continue
+        way = less(low, last)
+        last = low
+        if not any(way):
+            yield weight, None
+        elif stride is None or stride == way:
+            stride = way
+            yield weight, _new(whole, way)
+        else:
+            stride = None
+            yield weight, whole
+
+
+def _new(tile: Box, way: Point) -> Box:
+    """New words of a tile that moved; the whole of it where it moved along several dimensions."""
+    moved = [d for d, far in enumerate(way) if far]
+    if len(moved) != 1 or abs(way[moved[0]]) >= tile.shape[moved[0]]:
+        return tile
+    (d,) = moved
+    far = abs(way[d])
+    low = tile.low[d] + (tile.shape[d] - far if way[d] > 0 else 0)
+    return Box(
+        low=(*tile.low[:d], low, *tile.low[d + 1 :]),
+        shape=(*tile.shape[:d], far, *tile.shape[d + 1 :]),
+    )

@@ -10,8 +10,7 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.cost.masks import seen_words
-from flat_mapper.mapper.cost.price import dram_energy
+from flat_mapper.mapper.cost.price import dram_energy, seen_words
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import divisors

@@ -17,9 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.mapper.cost.innermost import closed_passes, one_innermost
-from flat_mapper.mapper.cost.linear import least_along, moved_once, top_lines
-from flat_mapper.mapper.cost.price import first_visits
+from flat_mapper.mapper.cost.price import (
+    closed_passes,
+    first_visits,
+    least_along,
+    moved_once,
+    one_innermost,
+    top_lines,
+)
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints, Transfer
 from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines, lanes_of
 from flat_mapper.mapper.space.roles import Role

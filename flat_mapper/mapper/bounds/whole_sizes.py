@@ -19,8 +19,8 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.mapper.cost.price import drawn_energy, staged_once
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
+from flat_mapper.mapper.space.enumerate import sharing_ranks
 from flat_mapper.mapper.space.factors import Splits, distinct_columns, on_axes, prod_of
-from flat_mapper.mapper.space.fan_out import sharing_ranks
 from flat_mapper.mapper.space.roles import Role
 
 PARTS = 12  # chosen: weights of tensors are tried in twelfths

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.mapper.cost.innermost import one_innermost
-from flat_mapper.mapper.cost.price import Moves, first_visits, moves
+from flat_mapper.mapper.cost.price import Moves, first_visits, moves, one_innermost
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, located, prod_of

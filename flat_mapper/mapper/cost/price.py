@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 
-from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.arch.values import MemoryLevel, MovedRows
 from flat_mapper.cost_model.latency import loads_in_turn
-from flat_mapper.mapper.cost.innermost import closed_passes
-from flat_mapper.mapper.cost.masks import add_held, left_by_mask
 from flat_mapper.mapper.cost.outside import (
     beside,
     beside_cycles,
@@ -17,11 +18,19 @@ from flat_mapper.mapper.cost.outside import (
     in_turn_cycles,
     weight_of,
 )
-from flat_mapper.mapper.cost.rows import fractions_of_rows, row_accesses, rows_in_use, rows_of
-from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints, Transfer, looped
-from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.candidates import (
+    Bools,
+    CandidateBlock,
+    Floats,
+    Ints,
+    Transfer,
+    looped,
+)
+from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines
 from flat_mapper.mapper.space.factors import lacked
-from flat_mapper.mapper.space.roles import Outer, Role
+from flat_mapper.mapper.space.roles import FirstPasses, Outer, Role
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import pairs
 
 
 @dataclass(slots=True)
@@ -392,3 +401,184 @@ def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLeve
             found = found + rows_in_use(transfer.copies, transfer.child) * words * price
         found = found + crossed * transfer.network_pj(1.0, None)
     return found
+
+
+def first_pass_pj(
+    space: EinsumSpace, candidates: CandidateBlock, outer: Outer, firsts: FirstPasses
+) -> Floats:
+    """pJ of a first pass in candidates of an Einsum, but for its computes; float64[n].
+
+    outer: of the largest tile, which makes P passes. What all of them take is linear in their
+    number, so one is a share of 1 / P of what comes with every pass, and all of what stays.
+    """
+    part = 1.0
+    if firsts.keys in (*space.einsum.ranks, *space.einsum.each):
+        part = 1 / firsts.passes
+        at = [i for i, r in enumerate(space.ranks) if r.members[0] == firsts.keys]
+        outer = replace(outer, visited=part, masked=(*at, *at))  # no loop over queries: one row
+    computed = 0.0 if space.einsum.each else part * space.compute_energy
+    return candidate_costs(space, candidates, outer).energy - computed
+
+
+def rows_of(space: EinsumSpace, level: MemoryLevel, tensor: str) -> MovedRows:
+    """Rows of a level that words of a tensor take."""
+    if tensor in level.rows:
+        return level.rows[tensor]
+    read, _, update = space.prices[level.name]
+    return MovedRows(
+        row_words=level.row_words, read_pj=read, update_pj=update, whole=level.whole_rows
+    )
+
+
+def row_accesses(words: Floats | float, rows: MovedRows, rounded: bool) -> Floats:
+    """Vector accesses for a number of words."""
+    moved = np.asarray(words)
+    moved = (moved if rows.times == 1 else moved * rows.times) / rows.row_words
+    return np.ceil(moved) if rounded and rows.whole else moved
+
+
+def rows_in_use(copies: Floats | float, level: MemoryLevel) -> Floats | float:
+    """Physical rows in use: instances of one cluster share theirs."""
+    return copies if level.cluster_size == 1 else np.minimum(copies, level.clusters)
+
+
+def fractions_of_rows(words: Floats | float, level: MemoryLevel) -> Floats:
+    """Vector accesses for a number of words, not rounded."""
+    return np.asarray(words) / level.row_words
+
+
+def least_along(lines: PjLines, often: Floats | float) -> Floats | float:
+    """pJ of words that come so often, whichever way takes least."""
+    found = [each * often + fixed if each else fixed for each, fixed in lines]
+    return found[0] if len(found) == 1 else reduce(np.minimum, found)
+
+
+def moved_once(space: EinsumSpace, tensor: str, level: MemoryLevel) -> tuple[float, float, float]:
+    """pJ of all words of a tensor once, if a level reads them, or writes, or updates."""
+    read, write, update = space.prices[level.name]
+    rows = space.volume_at(tensor, level) / level.row_words / level.cluster_size
+    return rows * read, rows * write, rows * update
+
+
+def top_lines(
+    space: EinsumSpace, tensor: str, roles: tuple[Role, ...], *, rounded: bool
+) -> tuple[PjLines, PjLines]:
+    """pJ of what comes from the level on top in some roles, once or more often.
+
+    rounded: whether whole tiles are, up to rows of DRAM and of the shared level.
+    returns: with what DRAM takes, and without.
+    """
+    known, key = space.known_lines, (tensor, roles, rounded)
+    if key in known:
+        return known[key]
+    whole, within = list[tuple[float, float]](), list[tuple[float, float]]()
+    for role in roles:
+        level = space.arch.levels[0 if role == "stream" else space.shared]
+        words = np.array([0.0, space.volume_at(tensor, level)])
+        none, once = drawn_energy(space, tensor, level, words, rounded=False).tolist()
+        for found, priced in ((whole, True), (within, False)):
+            if role == "stream" and not priced:
+                found.append((0.0, 0.0))
+                continue
+            staged = role == "staged"
+            tile = staged_once(space, tensor, priced=priced, rounded=rounded) if staged else 0.0
+            found.append((once - none, none + tile))
+    return known.setdefault(key, (_lowest(whole), _lowest(within)))
+
+
+def _lowest(lines: list[tuple[float, float]]) -> PjLines:
+    """Those that may be the least of all where words come once, or more often."""
+    found = list[tuple[float, float]]()
+    for once, each in sorted((each + fixed, each) for each, fixed in lines):
+        if not found or each < found[-1][0]:
+            found.append((each, once - each))
+    return tuple(found)
+
+
+def one_innermost(space: EinsumSpace, full: list[Floats], stays: list[Floats]) -> Floats:
+    """Least pJ of candidates, from what each tensor takes in full, and if it may stay in place.
+
+    At most one rank is the innermost real loop outside a candidate, and only tensors that lack it
+    may stay in place; so the bound is a minimum over ranks. One array twice: it takes the same.
+    """
+    best: Floats = reduce(add, full)
+    some = [t for t, f, s in zip(space.tensors, full, stays, strict=True) if s is not f]
+    for r in range(len(space.ranks)) if some else ():
+        if all(space.relevant[t][r] for t in some):
+            continue
+        every = zip(space.tensors, full, stays, strict=True)
+        parts = (f if space.relevant[t][r] else s for t, f, s in every)
+        best = np.minimum(best, reduce(add, parts))
+    return best + space.compute_energy
+
+
+def closed_passes(space: EinsumSpace, tile: Ints, tensor: str) -> Floats:
+    """Times a tile comes by if every irrelevant loop outside brings it again; float64[n]."""
+    passes = np.ones(tile.shape[1])
+    for r, size in enumerate(space.sizes):
+        if size > 1 and not space.relevant[tensor][r]:
+            passes *= size // tile[r]
+    return passes
+
+
+Ports = dict[tuple[str, str], Floats]  # (level, port) -> cycles
+
+
+def left_by_mask(
+    relevant: tuple[bool, ...], open_: Bools, dram: Ints, outer: Outer
+) -> tuple[Floats | float, Floats | float]:
+    """Shares that a mask leaves of a transfer's passes, and of the tensor itself."""
+    if outer.visited == 1:
+        return 1.0, 1.0
+    return mask_leaves(relevant, open_, dram, outer.dram_order, outer.masked, outer.visited)
+
+
+def mask_leaves(
+    relevant: tuple[bool, ...],
+    open_: Bools,
+    dram: Ints,
+    order: tuple[int, ...],
+    masked: tuple[int, ...],
+    visited: Floats | float,
+) -> tuple[Floats | float, Floats | float]:
+    """Shares that a mask leaves of a transfer's passes, and of the tensor itself.
+
+    A transfer is passed in each of the masked loops, or it stays in place over one of them.
+    order: of the DRAM loops, innermost first. masked: the mask's ranks that the Einsum has.
+    """
+    if len(masked) == 2 and all(relevant[r] for r in masked):
+        return 1.0, visited  # every pass brings other words
+    every = np.ones(open_.shape, np.bool_)
+    if len(masked) < 2:  # the innermost loop is over a rank that no tensor has
+        every &= ~open_
+    for r in order:
+        if r in masked and not relevant[r]:
+            every = every & ~open_
+        if relevant[r]:
+            open_ = open_ & (dram[r] == 1)
+    return np.where(every, visited, 1.0), 1.0
+
+
+def add_held(
+    held: Ports, ports: Ports, before: Mapping[tuple[str, str], Floats], some: Bools
+) -> None:
+    """Account for what DRAM moves once in a row of a mask's tiles, not in every pass of it.
+
+    held, ports: cycles by port, of that and of all; only those of DRAM are asked for later.
+    before: `ports` as they were before a tensor was counted. some: where it stays over the inner
+    loop of the mask; bool[n].
+    """
+    for port, cycles in ports.items():
+        more = (cycles - before.get(port, 0.0)) * some
+        held[port] = held.get(port, np.zeros(1)) + more
+
+
+def seen_words(workload: Workload, tensor: str) -> float:
+    """Part of a tensor's words that no tiles of queries x keys under the mask can leave out."""
+    mask, pair = workload.mask, workload.roles.masked
+    if mask is None or pair is None:
+        return 1.0
+    queries, keys = (workload.rank_sizes[rank] for rank in pair)
+    if mask.window is None and not set(pair) <= set(workload.tensor_ranks[tensor]):
+        return 1.0  # every query sees a key, and the last one all keys
+    return pairs(mask, queries, keys) / (queries * keys)

@@ -20,8 +20,11 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Role
 
 if TYPE_CHECKING:  # at run time what enumerates is imported where candidates are too many
-    from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
-    from flat_mapper.mapper.group.incremental import IncrementalEnumeration
+    from flat_mapper.mapper.group.incremental import (
+        BoundFilter,
+        IncrementalEnumeration,
+        LowerBounds,
+    )
 
 FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
 NARROWER = (1, 3, 62)  # halvings of the compute units in use, where no wider candidate fits
@@ -92,7 +95,7 @@ class Beam:
 
     def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
-        from flat_mapper.mapper.bounds.bound_filter import BoundFilter, LowerBounds
+        from flat_mapper.mapper.group.incremental import BoundFilter, LowerBounds
 
         at = np.array(self.outers.cycles.min()), np.array(self.outers.energy.min())
         slopes = [float(slope) for slope in self.incumbent.slopes(*at)]

@@ -17,10 +17,10 @@ from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
+from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Outer
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared, shared_fits
-from flat_mapper.mapper.space.runs import inner_orders
 
 ORDERED = 20_000  # outer choices in one go
 IN_TURN = ("in turn", "beside", "unequal")

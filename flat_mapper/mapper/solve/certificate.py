@@ -8,7 +8,7 @@ What was chosen has no say in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from flat_mapper.arch.values import Platform
@@ -18,7 +18,6 @@ from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import cascades
 from flat_mapper.mapper.group.objective import Objective
-from flat_mapper.mapper.solve.result import Certificate, Solution
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
@@ -117,3 +116,45 @@ def of_all_runs(result: Result, objective: Objective, once: float) -> float:
     seconds, runs = result.cycle_seconds, result.repeat
     scale = {"latency": seconds * runs, "energy": runs, "edp": 1e-12 * seconds * runs**2}
     return once * scale[objective]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Certificate:
+    """Proof of a search: what it looked at, and why nothing else can be better."""
+
+    mapspace_size: int  # combinations of outer and inner choices; or partitions
+    evaluated: int  # inner mappings priced exactly
+    pruned: Mapping[str, int]  # by rule
+    optimal: bool
+    lower_bound: float  # of the objective, of all that the question allows: see `certificate.floor`
+    proven_bound: float  # of the objective: no mapping of the mapspace is below
+    gap: float  # what was found over `proven_bound`, less one
+    stopped: str  # what ended the search early; empty where nothing did
+    seconds: float
+    infeasible: Mapping[str, str] = field(default_factory=dict)  # why, by alternative, if any is
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {
+            "mapspace_size": self.mapspace_size,
+            "evaluated": self.evaluated,
+            "pruned": dict(self.pruned),
+            "optimal": self.optimal,
+            "lower_bound": self.lower_bound,
+            "proven_bound": self.proven_bound,
+            "gap": self.gap,
+            "stopped": self.stopped,
+            "seconds": self.seconds,
+            "infeasible": dict(self.infeasible),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solution:
+    """The best mapping of a mapspace."""
+
+    workload: Workload  # the cascade that was mapped: of several, the one that was chosen
+    result: Result
+    mapspace: str
+    objective: str
+    certificate: Certificate

@@ -29,9 +29,8 @@ from flat_mapper.mapper.chip.question import Question
 from flat_mapper.mapper.group.incumbent import Costs, beside_weights, goal_value, raised
 from flat_mapper.mapper.group.objective import Goal, Objective
 from flat_mapper.mapper.solve.alternatives import least_refused
-from flat_mapper.mapper.solve.certificate import certified, of_all_runs
+from flat_mapper.mapper.solve.certificate import Solution, certified, of_all_runs
 from flat_mapper.mapper.solve.on_cores import tiles_on_cores
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapper.solve.symmetry import group_question, renamed_group
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.solve.weighted_sum import best_product

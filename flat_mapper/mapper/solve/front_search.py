@@ -20,8 +20,7 @@ from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
 from flat_mapper.mapper.group.objective import FRONT, Goal
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
-from flat_mapper.mapper.solve.certificate import certified
-from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.certificate import Solution, certified
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace

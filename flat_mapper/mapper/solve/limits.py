@@ -20,7 +20,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.objective import Goal, Objective, best_index
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
-from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.workload.graph import Workload
 

@@ -41,8 +41,7 @@ from flat_mapper.mapper.group.incumbent import (
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed
-from flat_mapper.mapper.solve.certificate import certified, of_all_runs
-from flat_mapper.mapper.solve.result import Solution
+from flat_mapper.mapper.solve.certificate import Solution, certified, of_all_runs
 from flat_mapper.mapper.solve.solve import (
     least_of,
     solve_group,

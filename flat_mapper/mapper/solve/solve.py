@@ -20,9 +20,8 @@ from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, costs_of
 from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
-from flat_mapper.mapper.solve.certificate import certified, value_of
+from flat_mapper.mapper.solve.certificate import Solution, certified, value_of
 from flat_mapper.mapper.solve.limits import buffer_words, limited_goal, limited_sequence
-from flat_mapper.mapper.solve.result import Solution
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload

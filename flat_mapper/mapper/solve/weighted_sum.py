@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, prod
+from itertools import combinations
+from math import inf, prod, sqrt
 
 import numpy as np
 
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.tolerance import EQUAL, whole_cycles
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.bounds.products import least_product, next_weight
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
@@ -349,3 +349,80 @@ class WeightedSumSearch:
 def _value(goal: Goal, solution: GroupSolution) -> float:
     """Value of a solution that a goal minimises."""
     return float(goal.first(np.array(solution.cycles), np.array(solution.energy)))
+
+
+Line = tuple[float, float, float]
+Point = tuple[float, float]  # cycles and pJ
+OUTSIDE = 1e-9  # chosen: by so much rounding may put a corner outside
+TILT = 0.01  # chosen: by so much a weight leaves the chord, where a better point may yet be found
+
+
+def least_product(lines: Sequence[Line]) -> float:
+    """Lower bound on the product of cycles and energy, by what weighted sums of them come to.
+
+    The product is quasi-concave: over what the half-planes have in common it is least at a corner.
+    """
+    found = min((x * y for x, y, _ in _corners(lines)), default=inf)
+    alone = lines[0][2] * lines[1][2]
+    return max(found, alone) if found < inf else alone
+
+
+def next_weight(lines: Sequence[Line], points: Sequence[Point]) -> tuple[float, float] | None:
+    """The weight of cycles under which to look next for a product below those of some points.
+
+    And the sum that is enough: where none is below it, nothing around that corner is better.
+
+    Around the corner of least product what may be better lies under a hyperbola, and so under its
+    chord between the two edges at which the half-planes leave it: if no sum of the chord's weight
+    is below the chord, nothing is better there (lemma 13). Where an edge is of cycles or of energy
+    alone, and no point is on it, the weight is that of a chord a little farther out: a better point
+    moves the hyperbola.
+
+    None where no corner has a smaller product, but for corners that are one of the points.
+    """
+    top = min(x * y for x, y in points)
+    corners = [
+        (x * y, x)
+        for x, y, pair in _corners(lines)
+        if x * y < top * (1 - EQUAL) and not any(_meet_at(pair, point) for point in points)
+    ]
+    if not corners:
+        return None
+    _, x = min(corners)
+    low = least = lines[0][2]
+    high = most = top / lines[1][2] if lines[1][2] else inf
+    for w, each, total in lines[2:]:
+        inside = total * total - 4 * w * each * top
+        if inside <= 0 or not w:
+            continue  # nowhere on this line is the product so large
+        ends = [(total + sign * sqrt(inside)) / (2 * w) for sign in (-1, 1)]
+        if ends[1] <= x * (1 + EQUAL):
+            low = max(low, ends[1])
+        if ends[0] >= x * (1 - EQUAL):
+            high = min(high, ends[0])
+    weight = top / (low * high)
+    if high == most and all(energy > lines[1][2] * (1 + EQUAL) for _, energy in points):
+        weight *= 1 - TILT
+    elif low == least and all(cycles > least * (1 + EQUAL) for cycles, _ in points):
+        weight *= 1 + TILT
+    sums = (weight * cycles + top / cycles for cycles in (low, high) if 0 < cycles < inf)
+    return weight, max(sums, default=inf) * (1 + OUTSIDE)
+
+
+def _corners(lines: Sequence[Line]) -> list[tuple[float, float, tuple[Line, Line]]]:
+    """Corners of what the half-planes of some lines have in common, each with its two lines."""
+    found = []
+    for one, other in combinations(lines, 2):
+        (a, b, least), (c, d, rest) = one, other
+        if a * d == b * c:
+            continue
+        x = (least * d - rest * b) / (a * d - b * c)
+        y = (a * rest - c * least) / (a * d - b * c)
+        if all(p * x + q * y >= low * (1 - OUTSIDE) for p, q, low in lines):
+            found.append((x, y, (one, other)))
+    return found
+
+
+def _meet_at(pair: tuple[Line, Line], point: Point) -> bool:
+    """True if a point lies on two lines, which so meet there and nowhere else."""
+    return all(a * point[0] + b * point[1] <= least * (1 + EQUAL) for a, b, least in pair)
