@@ -61,15 +61,15 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
         if fact is not None:
             first.setdefault(key, fact)
         base = first.get(key)
-        spent = base.energy_pj if base else 0.0  # 0 where nothing says the energies
+        spent = base["energy_pj"] if base else 0.0  # 0 where nothing says the energies
         rows.append(
             ReportRow(
                 name=name,
                 entry=entry,
                 question=question,
                 facts=fact,
-                speedup=base.latency_s / fact.latency_s if fact and base else None,
-                energy_saving=1 - fact.energy_pj / spent if fact and spent else None,
+                speedup=base["latency_s"] / fact["latency_s"] if fact and base else None,
+                energy_saving=1 - fact["energy_pj"] / spent if fact and spent else None,
             )
         )
     return ReportRows(rows=tuple(rows), varying=varying, against=against)

@@ -72,10 +72,10 @@ class SavedResults(Framed, Printed):
         rows = []
         for row in report_rows(self.entries[:_SHOWN]).rows:
             cost = ("-",) * 4 if row.facts is None else (
-                units.si(row.facts.latency_s, "s"),
-                units.si(units.joules_of(row.facts.energy_pj), "J"),
-                units.percent(row.facts.utilization),
-                row.facts.busy_text or "-",
+                units.si(row.facts["latency_s"], "s"),
+                units.si(units.joules_of(row.facts["energy_pj"]), "J"),
+                units.percent(row.facts["utilization"]),
+                row.facts["busy_text"] or "-",
             )  # fmt: skip
             rows.append((row.name, *cost, row.entry.reason))
         head = ("configuration", "latency", "energy", "utilization", "busy", "reason")
