@@ -136,6 +136,8 @@ def _add(verb: argparse._ActionsContainer, written: str) -> None:
     for word in words[len(names) :]:
         if word[0] in "=>":
             said["default" if word[0] == "=" else "dest"] = word[1:]
+        elif word[0] == ":":
+            said["type"] = partial(_value, word[1:], names[-1])
         elif word[0] == "{":
             said["choices"] = word[1:-1].split(",")
         else:
@@ -143,10 +145,44 @@ def _add(verb: argparse._ActionsContainer, written: str) -> None:
     verb.add_argument(*names, **said if len(words) > len(names) else said | _FLAG)
 
 
+_NUMBERS = {"count": (int, 0), "count0": (int, -1), "real": (float, 0)}  # kind, and above what
+_PAIRS = {
+    "size": "RANK=SIZE, such as P=4096",
+    "dim": "NAME=SIZE, such as batch=1",
+    "bits": "TENSOR=BITS, such as K=8 or K=fp8_e4m3",
+}
+
+
+def _value(kind: str, option: str, text: str) -> Any:
+    """The value that an option's text stands for; its kind: see `_TABLE`."""
+    from flat_mapper.spec.document import checked
+    from flat_mapper.spec.sizes import width_of
+    from flat_mapper.spec.yamlio import scalar
+
+    if kind in _NUMBERS:
+        number, above = _NUMBERS[kind]
+        return checked(scalar(text), number, option, above=above)
+    if kind == "counts":
+        return [_value("count", option, word.strip()) for word in text.split(",")]
+    if kind == "share":
+        share = _value("real", option, text.strip().removesuffix("%"))
+        share /= 100 if text.strip().endswith("%") else 1
+        if share > 1:
+            raise SpecError(expected(option, "a share up to 100%, such as 1% or 0.01", text))
+        return share
+    name, equals, value = (part.strip() for part in text.rpartition("="))
+    if not (name and equals and value):
+        raise SpecError(expected(option, _PAIRS[kind], text))
+    where = f"{option} {name}"
+    return name, width_of(scalar(value), where) if kind == "bits" else _value("count", where, value)
+
+
 _FLAG = {"action": "store_true"}
 # An option a line: its key, its names and metavar, marks, and its help. Marks: * repeatable, + one
 # or more values (++ again and again), ? may be missing, ! must be given, =V the default, >D where
-# the value goes, {A,B} what it may be. One without a metavar is a flag.
+# the value goes, {A,B} what it may be, :K the kind of its value (count: int > 0, count0: 0 too,
+# real: > 0, counts, share, and name and value as size, dim or bits). One without a metavar is a
+# flag.
 _TABLE = """
 json: --json | print JSON instead of tables
 arch: --arch A ++ ! | a shipped name, or v0.4 files and folders that are read together
@@ -155,10 +191,10 @@ some-arch: --arch A | a shipped name or a v0.4 file
 data: --data N=V * | give the name N of a template (top.yaml.jinja2) the value V; repeatable
 problem: --problem P ! | a shipped name or a file
 some-problem: --problem P | a shipped name or a file
-set: --set R=N * >sizes | give rank R the size N; repeatable
-bits: --bits T=W * | give values of tensor T a width: bits, or a format (fp8_e4m3, bfp8_b);
+set: --set R=N * >sizes :size | give rank R the size N; repeatable
+bits: --bits T=W * :bits | give values of tensor T a width: bits, or a format (fp8_e4m3, bfp8_b);
     repeatable
-kv-heads: --kv-heads G | heads of keys and values (default: H)
+kv-heads: --kv-heads G :count | heads of keys and values (default: H)
 softmax: --softmax X = | row (FLAT's), online, online-2pass or any of them; default: the problem's
 mask: --mask K = | causal, window=N (positions on either side), causal,window=N or none; default:
     the problem's
@@ -169,9 +205,9 @@ schedule: --schedule C = | how units share a fused tile: interleaved, overlapped
 scope: --scope S = | attention, block (its products), layer (all of it), model (all layers) or
     vocabulary; default: the attention of a problem in the short form, all of a cascade that is
     written out
-seq: --seq N | sequence length: P and M at once
-lengths: --lengths N,N | of the sequences of a ragged batch, in place of B, P and M; in decode of
-    caches
+seq: --seq N :count | sequence length: P and M at once
+lengths: --lengths N,N :counts | of the sequences of a ragged batch, in place of B, P and M; in
+    decode of caches
 phase: --phase F = | prefill or decode (one position against a cache of --seq); default: the
     problem's
 objective: --objective O =edp | edp (default), latency or energy
@@ -191,25 +227,26 @@ timeout: --backend-timeout S | seconds of one run of Timeloop's tools (default 1
 folder: -o --output DIR | write the files of the answer there
 needed-folder: -o --output DIR ! | write the files of the answer there
 force: --force | write into a folder that holds other files
-time-limit: --time-limit S | seconds from the start; then the best so far, its proven bound and gap
-gap: --gap G | stop where the best is proven to be as near, such as 1%% or 0.01
-memory-limit: --memory-limit MB | peak memory of the process, at which the search stops
-max-latency: --max-latency S | seconds that the mapping may take
-max-energy: --max-energy J | joules that it may take
-max-buffer: --max-buffer BYTES | of the level that fused Einsums share, that it may use
+time-limit: --time-limit S :real | seconds from the start; then the best so far, its proven bound
+    and gap
+gap: --gap G :share | stop where the best is proven to be as near, such as 1%% or 0.01
+memory-limit: --memory-limit MB :real | peak memory of the process, at which the search stops
+max-latency: --max-latency S :real | seconds that the mapping may take
+max-energy: --max-energy J :real | joules that it may take
+max-buffer: --max-buffer BYTES :real | of the level that fused Einsums share, that it may use
 what: what WHAT {buffer,bandwidth,cores} | buffer: of the level that fused Einsums share, in its
     rows; bandwidth: of DRAM; cores: of a chip, with a mapspace such as cores
-utilization: --utilization U | what the fastest mapping must reach
-latency: --latency S | seconds that it may take at most
+utilization: --utilization U :real | what the fastest mapping must reach
+latency: --latency S :real | seconds that it may take at most
 busy: --busy UNIT = | U is this unit's busy share
-step: --step S =1e9 | of bandwidth, bytes per second (default 1e9)
+step: --step S =1e9 :real | of bandwidth, bytes per second (default 1e9)
 kernel: --for K ! >kernel | fa3, fa2, triton, flex, splash, rpa3 or ttnn
-count: --count N =5 | tiles that are shown (default 5)
+count: --count N =5 :count | tiles that are shown (default 5)
 snippet: --snippet | print what a user pastes of the best tile
-prefill: --prefill N ! | positions of the prompt
-decode: --decode T ! | positions after it
-new: --new S =1 | positions of one step: 1, or those speculated on
-page: --page K =16 | positions that the cache grows by (default 16)
+prefill: --prefill N ! :count | positions of the prompt
+decode: --decode T ! :count | positions after it
+new: --new S =1 :count | positions of one step: 1, or those speculated on
+page: --page K =16 :count | positions that the cache grows by (default 16)
 record: record fused-mapping.yaml |
 some-record: record fused-mapping.yaml ? | or the best one of --arch, ...
 tool: --for {model,mapper} =model >tool | mapper: timeloop-mapper's inputs too, in mapper/ (default
@@ -223,12 +260,12 @@ sweep: sweep SWEEP.yaml | what varies; see docs/sweeps.md
 design: problem DESIGN.yaml | choices, workloads and budgets
 database: -o --output FILE | the results file, new or begun
 method: --method M =grid | grid: every design (default); optuna: some of them, for large spaces
-trials: --trials N =100 | designs that optuna tries (default 100)
-seed: --seed N =0 | of optuna (default 0)
+trials: --trials N =100 :count | designs that optuna tries (default 100)
+seed: --seed N =0 :count0 | of optuna (default 0)
 plan: --dry-run | check the inputs and count the points
 design-plan: --dry-run | check the inputs and count the designs
 yes: --yes | however many points there are
-workers: --workers N | processes on this machine (default: one a core; 0: none but this one)
+workers: --workers N :count0 | processes on this machine (default: one a core; 0: none but this one)
 scheduler: --scheduler ADDRESS | of a Dask scheduler, such as tcp://host:8786
 scheduler-file: --scheduler-file FILE | that a Dask scheduler wrote
 database-in: results results.db | what sweep wrote
@@ -242,11 +279,11 @@ title: --title T = | the page's heading
 config: config config.json | the configuration beside a model
 part: --part P = | encoder, decoder or cross
 hf-layers: --layers L = | window or full: of a model whose layers differ, these alone
-batch: --batch B =1 | sequences (default 1)
-hf-seq: --seq N | positions (default: the model's, at most 4096)
+batch: --batch B =1 :count | sequences (default 1)
+hf-seq: --seq N :count | positions (default: the model's, at most 4096)
 text: -o --output FILE | write the problem there
 onnx: file FILE.onnx | a model's graph; its weights may be missing
-dim: --dim NAME=SIZE + | sizes of dimensions that the file leaves open
+dim: --dim NAME=SIZE + :dim | sizes of dimensions that the file leaves open
 pt2: file FILE.pt2 | what torch.export.save wrote
 layer-folder: folder DIR | a folder of Timeloop problems, one a layer
 fused: -o --output FILE | write the fused problem there

@@ -26,26 +26,14 @@ from flat_mapper.base.errors import (
 from flat_mapper.base.interrupts import uninterrupted
 from flat_mapper.cli.terminal import say
 
-# The module of each verb that has none of its own name.
+# The verbs of each module.
 _HOMES = {
-    "check": "files",
-    "compare": "map",
-    "crosscheck": "judges",
-    "evaluate": "map",
-    "execute": "judges",
-    "export": "sweep",
-    "fuse-layers": "imports",
-    "generate": "need",
-    "import-hf": "imports",
-    "import-onnx": "imports",
-    "import-torch": "imports",
-    "list": "files",
-    "lower": "files",
-    "model": "files",
-    "optimize": "sweep",
-    "report": "files",
-    "tiles": "need",
-    "why-not": "map",
+    "files": ("check", "list", "lower", "model", "report"),
+    "imports": ("fuse-layers", "import-hf", "import-onnx", "import-torch"),
+    "judges": ("crosscheck", "execute"),
+    "map": ("map", "compare", "evaluate", "why-not"),
+    "need": ("need", "generate", "tiles"),
+    "sweep": ("sweep", "export", "optimize"),
 }
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
 
@@ -94,14 +82,14 @@ def _run(argv: Sequence[str]) -> int:
     if arguments is None:
         return 0
     arguments.begin = begin  # modules and inputs count to what the search may take
-    name = arguments.command.replace("-", "_")
+    (module,) = (home for home, verbs in _HOMES.items() if arguments.command in verbs)
     with uninterrupted():
-        home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")
+        home = import_module(f"flat_mapper.cli.{module}")
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
     with _tools(arguments):
-        code = int(getattr(home, f"{name}_command")(arguments))
+        code = int(getattr(home, f"{arguments.command.replace('-', '_')}_command")(arguments))
     sys.stdout.flush()
     return code
 
