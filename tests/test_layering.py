@@ -47,7 +47,7 @@ OWNERS = {
     "pyarrow": ("explore.sweep.export",),
     "optuna": ("explore.sweep.design_search",),
     "multiprocessing": ("base.parallel",),
-    "concurrent": ("base.parallel", "base.process"),
+    "concurrent": ("base.process",),
     "pickle": (),
 }
 HEAVY = (
