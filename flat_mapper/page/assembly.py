@@ -28,7 +28,7 @@ def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Chose
 
     designs: the architectures that `optimize` chose among them.
 
-    raises: SpecError where an answer cannot be read, or Altair is missing.
+    raises: SpecError where an answer cannot be read, or vl-convert-python is missing.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -56,8 +56,8 @@ class SavedResults(Framed, Printed):
         try:
             from flat_mapper.page.assembly import page
         except ImportError as error:
-            packages, change = "altair and vl-convert-python", "pip install 'flat-mapper[report]'"
-            raise SpecError(expected("report", f"the packages {packages}", None, change)) from error
+            package, change = "vl-convert-python", "pip install 'flat-mapper[report]'"
+            raise SpecError(expected("report", f"the package {package}", None, change)) from error
         write_text(path, page(self.entries, title, self.designs))
         return replace(self, page=str(path))
 

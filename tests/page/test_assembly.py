@@ -18,7 +18,6 @@ from flat_mapper.page.rows import front_indices, report_rows
 from flat_mapper.page.sources import read_entries
 from flat_mapper.reports.answers import Evaluation
 
-pytest.importorskip("altair", reason="needs the extra `report`")
 pytest.importorskip("vl_convert", reason="needs the extra `report`")
 
 

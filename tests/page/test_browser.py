@@ -26,7 +26,6 @@ from flat_mapper.page.sources import read_entries
 REQUIRED = "FLAT_MAPPER_REQUIRE_BROWSER" in os.environ  # then what is missing is a failure
 if not REQUIRED:
     pytest.importorskip("playwright", reason="needs playwright: pip install playwright")
-    pytest.importorskip("altair", reason="needs the extra `report`")
     pytest.importorskip("vl_convert", reason="needs the extra `report`")
 sync_api = import_module("playwright.sync_api")
 if TYPE_CHECKING:
