@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flat_mapper.base import units
+from flat_mapper.page.facts import EACH, read
 from flat_mapper.page.rows import number_text, short
-from flat_mapper.page.sources import Input, input_of, json_of, opened
-from flat_mapper.spec.document import checked, section_of, take, take_list
+from flat_mapper.page.sources import input_of, json_of, opened
 
+Chosen = dict[str, Any]  # one architecture of the front
 _SHOWN: Mapping[str, Callable[[float], str]] = {
     "latency": lambda v: units.si(v, "s"),
     "energy": lambda v: units.si(units.joules_of(v), "J"),
@@ -22,20 +23,8 @@ _SHOWN: Mapping[str, Callable[[float], str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
-    """One architecture of the front."""
-
-    number: int  # of the design
-    choices: Mapping[str, Input]
-    scores: Mapping[str, float]  # by objective or budget
-    binds: tuple[str, ...]
-
-    def words(self, choices: Sequence[str], scores: Sequence[str]) -> list[str]:
-        """Its values under the given heads."""
-        chosen = [number_text(self.choices.get(name, "")) for name in choices]
-        shown = [_SHOWN.get(n, str)(self.scores[n]) if n in self.scores else "" for n in scores]
-        return [*chosen, *shown]
+# A design of the front: its choices, its scores by objective or budget, and what stops it.
+_DESIGN = {"coordinates": {EACH: object}, "scores": {EACH: float}, "binds": [str]}
 
 
 def read_designs(paths: Sequence[str | Path]) -> tuple[Chosen, ...]:
@@ -52,29 +41,20 @@ def _front(path: Path) -> list[Chosen]:
         row = database.execute("SELECT value FROM meta WHERE name = 'front'").fetchone()
     if row is None:
         return []
-    designs = checked(json_of(str(row[0]), str(path)), list, f"{path}: front")
-    return [_chosen(part, f"{path}: front.{i}") for i, part in enumerate(designs)]
-
-
-def _chosen(node: object, where: str) -> Chosen:
-    part = section_of(node, where)
-    choices = take(part, "coordinates", dict, where)
-    scores = take(part, "scores", dict, where)
-    return Chosen(
-        number=take(part, "design", int, where),
-        choices={name: input_of(value) for name, value in choices.items()},
-        scores={name: checked(v, float, f"{where}.scores.{name}") for name, v in scores.items()},
-        binds=take_list(part, "binds", str, where),
-    )
+    found: list[Chosen] = read([_DESIGN], json_of(str(row[0]), str(path)), f"{path}: front")
+    return found
 
 
 def design_table(designs: Sequence[Chosen]) -> dict[str, object] | None:
     """Heads and rows for the page; None where there is no design."""
     if not designs:
         return None
-    choices = list(dict.fromkeys(name for d in designs for name in d.choices))
-    scores = [name for name in _SHOWN if any(name in d.scores for d in designs)]
-    return {
-        "head": [*(short(name) for name in choices), *scores],
-        "rows": [{"cells": d.words(choices, scores), "binds": "; ".join(d.binds)} for d in designs],
-    }
+    choices = list(dict.fromkeys(name for d in designs for name in d["coordinates"]))
+    scores = [name for name in _SHOWN if any(name in d["scores"] for d in designs)]
+    rows = []
+    for design in designs:
+        given, reached = design["coordinates"], design["scores"]
+        chosen = [number_text(input_of(given.get(name, ""))) for name in choices]
+        shown = [_SHOWN[name](reached[name]) if name in reached else "" for name in scores]
+        rows.append({"cells": [*chosen, *shown], "binds": "; ".join(design["binds"])})
+    return {"head": [*(short(name) for name in choices), *scores], "rows": rows}

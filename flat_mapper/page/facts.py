@@ -18,23 +18,23 @@ Facts = dict[str, Any]  # by the keys of a form below
 # Forms of JSON values: a kind, a kind with what a number is above, [items], {any key: values} or
 # the keys that are read, where `?` ends one that may be missing (None then).
 _COUNT = (int, 0)
-_EACH = ...
+EACH = ...
 _EINSUM = {  # one run of one Einsum on its own
     **{"notation": str, "unit": str, "cycles": _COUNT, "compute_cycles": float, "computes": int},
-    **{"energy_pj": float, "utilization": float, "offchip_words": {_EACH: int}},
-    **{"mapping": {"loops": {_EACH: [str]}}, "tiles": {_EACH: {_EACH: int}}},
+    **{"energy_pj": float, "utilization": float, "offchip_words": {EACH: int}},
+    **{"mapping": {"loops": {EACH: [str]}}, "tiles": {EACH: {EACH: int}}},
 }
 _UNIT = {"computes_per_cycle": _COUNT, "path": str, "nodes": [str]}
 _PLATFORM = {  # peaks of the chip in one cycle
     **{"cycle_seconds": (float, 0), "offchip": str, "offchip_bytes_per_cycle?": float},
-    **{"units": {_EACH: _UNIT}, "levels": {_EACH: {"word_bits": _COUNT}}},
+    **{"units": {EACH: _UNIT}, "levels": {EACH: {"word_bits": _COUNT}}},
 }
 _HOLDING = {"words": int, "copies": float, "first": str, "last": str}
 _GROUP = {  # totals over one run of the cascade
     **{"einsums": [str], "schedule": str, "granularity": str, "shared": [str], "staged": [str]},
     **{"flat_tiles": _COUNT, "cycles": int, "cold_start_cycles": float},
-    **{"transfer_cycles": {_EACH: float}, "bottleneck": str},
-    "buffer": {"level": str, "capacity_words?": int, "held": {_EACH: _HOLDING}},
+    **{"transfer_cycles": {EACH: float}, "bottleneck": str},
+    "buffer": {"level": str, "capacity_words?": int, "held": {EACH: _HOLDING}},
 }
 _ON_CORES = {
     **{"given_out": [str], "cores": _COUNT, "tiles": _COUNT, "rounds": _COUNT},
@@ -42,20 +42,20 @@ _ON_CORES = {
 }
 _COST = {
     **{"energy_pj": float, "offchip_bytes": float, "saved_offchip_bytes": float},
-    "kept": {_EACH: [str]},
+    "kept": {EACH: [str]},
 }
-_NUMBERS = {_EACH: float}
+_NUMBERS = {EACH: float}
 _ANSWER = {  # totals over all runs of the cascade; first what answers of old do not have
-    **{"platform": _PLATFORM, "einsums": {_EACH: _EINSUM}, "groups": [dict]},
-    **{"workload": str, "arch": str, "ranks": {_EACH: int}, "repeat?": int},
+    **{"platform": _PLATFORM, "einsums": {EACH: _EINSUM}, "groups": [dict]},
+    **{"workload": str, "arch": str, "ranks": {EACH: int}, "repeat?": int},
     **{"latency_s": (float, 0), "cycles": _COUNT, "energy_pj": float, "edp_js": float},
     **{"utilization": float, "busy?": _NUMBERS, "power_w?": _NUMBERS, "power_limit_w?": float},
     **{"macs": int, "offchip_bytes": float, "area_mm2?": float, "bottleneck": str},
-    **{"granularity": str, "schedule": str, "flat_tile": {_EACH: int}},
+    **{"granularity": str, "schedule": str, "flat_tile": {EACH: int}},
     "energy_by": {"component": _NUMBERS, "tensor": _NUMBERS, "einsum": _NUMBERS},
-    **{"bound": {"cycles": float, "energy_pj": float}, "policy": {_EACH: object}},
+    **{"bound": {"cycles": float, "energy_pj": float}, "policy": {EACH: object}},
     **{"energy_source": str, "backend": str, "notes?": [str]},
-    "provenance?": {"energies?": {_EACH: object}},
+    "provenance?": {"energies?": {EACH: object}},
 }
 
 
@@ -64,7 +64,7 @@ def facts_of(document: Section, where: str) -> Facts:
 
     raises: SpecError naming the key that is missing or of another kind.
     """
-    found: Facts = _read(_ANSWER, document, where)
+    found: Facts = read(_ANSWER, document, where)
     peaks, einsums = found["platform"], found["einsums"]
     groups = [
         {"offchip": peaks["offchip"]}
@@ -88,7 +88,7 @@ def facts_of(document: Section, where: str) -> Facts:
 
 def _group(part: Section, where: str, einsums: Facts) -> Facts:
     """One group; its `tiles` are, on many cores, those of the one that was given most."""
-    found: Facts = _read(_GROUP, part, where)
+    found: Facts = read(_GROUP, part, where)
     names = tuple(found["einsums"])
     for name in names:
         if name not in einsums:
@@ -98,7 +98,7 @@ def _group(part: Section, where: str, einsums: Facts) -> Facts:
         for key in ("first", "last"):
             take_choice(one, key, names, f"{where}.buffer.held.{tensor}")
         one["total_words"] = ceil(one["words"] * one["copies"])
-    on_cores = _read(_ON_CORES, part, where) if "rounds" in part else None
+    on_cores = read(_ON_CORES, part, where) if "rounds" in part else None
     tiles = found["flat_tiles"] * (on_cores["rounds"] if on_cores else 1)
     return found | {
         "works": [einsums[name] for name in names],
@@ -106,7 +106,7 @@ def _group(part: Section, where: str, einsums: Facts) -> Facts:
         "tile_cycles": (found["cycles"] - found["cold_start_cycles"]) / tiles,
         "live_words": sum(one["total_words"] for one in held.values()),
         "on_cores": on_cores,  # None: one core runs the group
-        "cost": _read(_COST, part, where) if "kept" in part else None,  # None: not said
+        "cost": read(_COST, part, where) if "kept" in part else None,  # None: not said
     }
 
 
@@ -119,18 +119,21 @@ def buffer_of(facts: Facts) -> tuple[str, float, float | None]:
     return level, held, None if words is None else bytes_of(words, bits)
 
 
-def _read(form: Any, value: object, where: str) -> Any:
-    """A JSON value of a form."""
+def read(form: Any, value: object, where: str) -> Any:
+    """A JSON value of a form.
+
+    raises: SpecError naming the key that is missing or of another kind.
+    """
     if isinstance(form, tuple):
         return checked(value, form[0], where, above=form[1])
     if isinstance(form, list):
         items = enumerate(checked(value, list, where))
-        return [_read(form[0], item, f"{where}.{i}") for i, item in items]
+        return [read(form[0], item, f"{where}.{i}") for i, item in items]
     if not isinstance(form, dict):
         return checked(value, form, where)
     part = section_of(value, where)
-    if _EACH in form:
-        return {name: _read(form[_EACH], v, f"{where}.{name}") for name, v in part.items()}
+    if EACH in form:
+        return {name: read(form[EACH], v, f"{where}.{name}") for name, v in part.items()}
     found: Facts = {}
     for key, inside in form.items():
         name = key.removesuffix("?")
@@ -140,5 +143,5 @@ def _read(form: Any, value: object, where: str) -> Any:
             continue
         kind = inside[0] if isinstance(inside, tuple) else inside
         kind = kind if isinstance(kind, type) else type(kind)
-        found[name] = _read(inside, take(part, name, kind, where), spot)
+        found[name] = read(inside, take(part, name, kind, where), spot)
     return found
