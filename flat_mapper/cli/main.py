@@ -35,6 +35,7 @@ _HOMES = {
     "need": ("need", "generate", "tiles"),
     "sweep": ("sweep", "export", "optimize"),
 }
+_FAILURES = ((NothingFeasible, "Infeasible", 1), (BackendError, "BackendError", 3))
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
 
 
@@ -45,12 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         with inputs_kept():
             return _run(sys.argv[1:] if argv is None else argv)
-    except NothingFeasible as error:
-        return _failed(f"Infeasible: {error}", 1)
-    except BackendError as error:
-        return _failed(f"BackendError: {error}", 3)
     except FlatMapperError as error:
-        return _failed(f"{type(error).__name__}: {error}", 2)
+        found = ((name, code) for kind, name, code in _FAILURES if isinstance(error, kind))
+        name, code = next(found, (type(error).__name__, 2))
+        return _failed(f"{name}: {error}", code)
     except KeyboardInterrupt as error:
         return _failed(str(error) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
