@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cli.overview import CODES, USAGE, overview_text
 from flat_mapper.cli.terminal import columns
 from flat_mapper.spec.document import did_you_mean
 
@@ -88,12 +87,12 @@ def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
     form = partial(argparse.HelpFormatter, width=columns() - 2)
     parser = _Parser(
         prog=PROGRAM,
-        usage=USAGE,
+        usage=f"{PROGRAM} COMMAND ... | COMMAND --help | --version",
         allow_abbrev=False,
         add_help=False,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=columns() - 2),
-        description=overview_text({name: text for name, (text, _) in _VERBS.items()}),
-        epilog=CODES,
+        description=_overview(),
+        epilog="exit codes: 0 done, 1 nothing feasible, 2 bad input, 3 backend missing or failed",
     )
     unsaid = argparse.SUPPRESS
     parser.add_argument("-h", "--help", action="help", help=unsaid)
@@ -103,19 +102,33 @@ def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
         dest="command", metavar="COMMAND", required=True, prog=PROGRAM, help=unsaid
     )
     verbs: dict[str, _Parser] = {}
-    for name in (only,) if only in _VERBS else _VERBS:
-        text, options = _VERBS[name]
-        verb = commands.add_parser(name, description=text, allow_abbrev=False, formatter_class=form)
+    for name in (only,) if only in VERBS else VERBS:
+        verb = commands.add_parser(
+            name, description=VERBS[name].text, allow_abbrev=False, formatter_class=form
+        )
         assert isinstance(verb, _Parser)
         verb.set_defaults(seq=None, lengths=None, phase="")  # of a problem, where no option says it
         group: argparse._MutuallyExclusiveGroup | None = None
-        for key in f"{options} json".split():
+        for key in VERBS[name].options:
             if key.startswith("("):
                 group = verb.add_mutually_exclusive_group(required=True)
             _add(group or verb, _OPTIONS[key.strip("()")])
             group = None if key.endswith(")") else group
         verbs[name] = verb
     return parser, verbs
+
+
+def _overview() -> str:
+    """A line for each command, in groups, on one screen."""
+    lines, last = [], ""
+    for name, verb in VERBS.items():
+        if verb.group in VERBS:
+            continue
+        alike = ", ".join(other for other, one in VERBS.items() if one.group == name)
+        text = f"{verb.text} (also: {alike})" if alike else verb.text
+        lines.append(f"{'' if verb.group == last else verb.group:<8}{name:<13}{text}")
+        last = verb.group
+    return "\n".join(lines)
 
 
 _MARKS: dict[str, dict[str, Any]] = {
@@ -289,76 +302,82 @@ layer-folder: folder DIR | a folder of Timeloop problems, one a layer
 fused: -o --output FILE | write the fused problem there
 kind: kind KIND ? = | arch, problems or mapspaces
 """
-_OPTIONS = {
-    key: text
-    for key, _, text in (
-        line.partition(": ") for line in _TABLE.replace("\n    ", " ").strip().splitlines()
-    )
+
+
+def _lines(table: str) -> Iterator[tuple[str, str]]:
+    """The key and the rest of each line of a table."""
+    for line in table.replace("\n    ", " ").strip().splitlines():
+        key, _, rest = line.partition(": ")
+        yield key, rest
+
+
+_OPTIONS = dict(_lines(_TABLE))
+
+
+class Verb(NamedTuple):
+    """A command as `_LISTED` has it."""
+
+    group: str
+    module: str  # of cli, with the function of its name
+    text: str
+    options: list[str]
+
+
+# A command a line: its group (or the command that it is alike to), its module and name, what it
+# does, and its options in the order of its help; options in brackets exclude each other, and a name
+# in capitals stands for several.
+_LISTED = """
+search map map: find the best mapping in a mapspace
+    | CASCADE fronts mapspace PRICES EARLY max-latency max-energy max-buffer
+search map compare: compare the best mappings of several mapspaces
+    | CASCADE objective mapspaces PRICES EARLY
+search need need: find the least buffer, bandwidth or cores for a target
+    | what CASCADE (utilization latency) busy mapspace step tie-ert
+search need tiles: find the best tile sizes of a kernel, in its words
+    | CASCADE kernel count snippet folder force
+search need generate: take in a prompt, then decode against a growing cache
+    | arch data PROBLEM prefill decode new page mapspace objective own-ert
+many sweep sweep: search every point of a grid, and keep each | sweep database plan yes ENGINE
+many sweep optimize: find the best architectures for a mix of workloads
+    | design database method trials seed design-plan yes ENGINE
+many sweep export: write a sweep's rows as CSV, Parquet or JSON Lines
+    | database-in format where table
+many files report: make a page of saved answers, for a browser | results html title
+price map evaluate: price a recorded mapping again | record other-arch PRICES
+evaluate files model: price one Einsum from Timeloop's files, as it does
+    | nest data same-ert timeloop timeout
+prove judges execute: run a mapping on real numbers, and count what moves
+    | record other-arch check shrink
+prove judges crosscheck: compare every backend on one mapping
+    | some-record some-arch some-problem mapspace seq same-ert timeloop timeout
+files files check: say everything that is wrong with files | files
+files map why-not: say what keeps Einsums from one fused group | einsums PROBLEM
+files files list: name what ships | kind
+files files lower: write a recorded mapping as Timeloop files
+    | record other-arch tool same-ert needed-folder force
+files imports fuse-layers: find the attention among Timeloop's layers, fuse it | layer-folder fused
+files imports import-hf: make a problem of a model | config part hf-layers batch hf-seq text
+import-hf imports import-onnx: make a problem of a model's ONNX graph | onnx dim text
+import-hf imports import-torch: make a problem of a graph that torch exported | pt2 text
+"""
+_SEVERAL = {
+    "CASCADE": "arch data PROBLEM seq lengths phase",
+    "PROBLEM": "problem set bits kv-heads softmax mask layers schedule scope",
+    "PRICES": "ert backend timeloop timeout folder force",
+    "EARLY": "time-limit gap memory-limit",
+    "ENGINE": "workers scheduler scheduler-file",
 }
-_PROBLEM = "problem set bits kv-heads softmax mask layers schedule scope"
-_CASCADE = f"arch data {_PROBLEM} seq lengths phase"
-_PRICES = "ert backend timeloop timeout folder force"
-_EARLY = "time-limit gap memory-limit"
-_ENGINE = "workers scheduler scheduler-file"
-_VERBS = {  # what each does, and its options in the order of its help
-    "map": (
-        "find the best mapping in a mapspace",
-        f"{_CASCADE} fronts mapspace {_PRICES} {_EARLY} max-latency max-energy max-buffer",
-    ),
-    "compare": (
-        "compare the best mappings of several mapspaces",
-        f"{_CASCADE} objective mapspaces {_PRICES} {_EARLY}",
-    ),
-    "need": (
-        "find the least buffer, bandwidth or cores for a target",
-        f"what {_CASCADE} (utilization latency) busy mapspace step tie-ert",
-    ),
-    "tiles": (
-        "find the best tile sizes of a kernel, in its words",
-        f"{_CASCADE} kernel count snippet folder force",
-    ),
-    "sweep": (
-        "search every point of a grid, and keep each",
-        f"sweep database plan yes {_ENGINE}",
-    ),
-    "optimize": (
-        "find the best architectures for a mix of workloads",
-        f"design database method trials seed design-plan yes {_ENGINE}",
-    ),
-    "export": (
-        "write a sweep's rows as CSV, Parquet or JSON Lines",
-        "database-in format where table",
-    ),
-    "report": ("make a page of saved answers, for a browser", "results html title"),
-    "generate": (
-        "take in a prompt, then decode against a growing cache",
-        f"arch data {_PROBLEM} prefill decode new page mapspace objective own-ert",
-    ),
-    "evaluate": ("price a recorded mapping again", f"record other-arch {_PRICES}"),
-    "crosscheck": (
-        "compare every backend on one mapping",
-        "some-record some-arch some-problem mapspace seq same-ert timeloop timeout",
-    ),
-    "execute": (
-        "run a mapping on real numbers, and count what moves",
-        "record other-arch check shrink",
-    ),
-    "lower": (
-        "write a recorded mapping as Timeloop files",
-        "record other-arch tool same-ert needed-folder force",
-    ),
-    "model": (
-        "price one Einsum from Timeloop's files, as it does",
-        "nest data same-ert timeloop timeout",
-    ),
-    "fuse-layers": (
-        "find the attention among Timeloop's layers, fuse it",
-        "layer-folder fused",
-    ),
-    "import-hf": ("make a problem of a model", "config part hf-layers batch hf-seq text"),
-    "import-onnx": ("make a problem of a model's ONNX graph", "onnx dim text"),
-    "import-torch": ("make a problem of a graph that torch exported", "pt2 text"),
-    "why-not": ("say what keeps Einsums from one fused group", f"einsums {_PROBLEM}"),
-    "check": ("say everything that is wrong with files", "files"),
-    "list": ("name what ships", "kind"),
-}
+
+
+def _verbs() -> dict[str, Verb]:
+    found = {}
+    for said, text in _lines(_LISTED):
+        group, module, name = said.split()
+        text, _, options = text.partition(" | ")
+        for word, several in _SEVERAL.items():
+            options = options.replace(word, several)
+        found[name] = Verb(group, module, text, [*options.split(), "json"])
+    return found
+
+
+VERBS = _verbs()

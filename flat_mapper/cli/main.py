@@ -26,15 +26,6 @@ from flat_mapper.base.errors import (
 from flat_mapper.base.interrupts import uninterrupted
 from flat_mapper.cli.terminal import say
 
-# The verbs of each module.
-_HOMES = {
-    "files": ("check", "list", "lower", "model", "report"),
-    "imports": ("fuse-layers", "import-hf", "import-onnx", "import-torch"),
-    "judges": ("crosscheck", "execute"),
-    "map": ("map", "compare", "evaluate", "why-not"),
-    "need": ("need", "generate", "tiles"),
-    "sweep": ("sweep", "export", "optimize"),
-}
 _FAILURES = ((NothingFeasible, "Infeasible", 1), (BackendError, "BackendError", 3))
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
 
@@ -66,7 +57,7 @@ def _run(argv: Sequence[str]) -> int:
     """Run the verb's own function; a verb imports only what it needs."""
     from importlib import import_module
 
-    from flat_mapper.cli.arguments import parsed
+    from flat_mapper.cli.arguments import VERBS, parsed
 
     begin = time.monotonic()
     for word in argv:
@@ -81,9 +72,8 @@ def _run(argv: Sequence[str]) -> int:
     if arguments is None:
         return 0
     arguments.begin = begin  # modules and inputs count to what the search may take
-    (module,) = (home for home, verbs in _HOMES.items() if arguments.command in verbs)
     with uninterrupted():
-        home = import_module(f"flat_mapper.cli.{module}")
+        home = import_module(f"flat_mapper.cli.{VERBS[arguments.command].module}")
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
