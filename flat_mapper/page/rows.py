@@ -162,10 +162,6 @@ def front_indices(points: Iterable[tuple[int, float, float]]) -> list[int]:
 
 def common(entries: Sequence[SavedEntry], varying: Sequence[str]) -> Mapping[str, Input]:
     """The inputs that all entries share."""
-    values: dict[str, set[Input]] = {}
-    for entry in entries:
-        for path, value in entry.inputs.items():
-            values.setdefault(path, set()).add(value)
-    return {
-        path: min(v, key=str) for path, v in values.items() if len(v) == 1 and path not in varying
-    }
+    paths = dict.fromkeys(path for entry in entries for path in entry.inputs)
+    values = {p: {e.inputs[p] for e in entries if p in e.inputs} for p in paths}
+    return {p: found.pop() for p, found in values.items() if len(found) == 1 and p not in varying}
