@@ -12,7 +12,7 @@ from flat_mapper.base import units
 from flat_mapper.base.table import grid, wrapped
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.residence import private_needs
-from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats, Result, offchip_words
+from flat_mapper.cost_model.result import BufferUse, EinsumStats, Result, offchip_words
 from flat_mapper.mapping.cores.question import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
@@ -51,54 +51,49 @@ def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
 
 def group_dicts(workload: Workload, platform: Platform, result: Result) -> list[dict[str, object]]:
     """The groups in execution order; cycles and words are of one run of the cascade."""
-    return [
-        _group_dict(workload, platform, result, mapping, stats)
-        for mapping, stats in zip(result.mapping.groups, result.groups, strict=True)
-    ]
-
-
-def _group_dict(
-    workload: Workload,
-    platform: Platform,
-    result: Result,
-    mapping: GroupMapping,
-    stats: GroupStats,
-) -> dict[str, object]:
-    core = one_core(workload, platform, mapping)
     policy = result.mapping.policy
-    held = tile_occupancies(core.workload, core.platform, core.group, policy)
-    shared = mapping.shared if len(mapping.einsums) > 1 else ()
-    return {
-        "einsums": list(stats.names),
-        "schedule": stats.schedule,
-        "granularity": mapping.granularity,
-        "shared": [f"{loop.rank}={loop.factor}" for loop in shared],
-        "flat_tiles": prod(loop.factor for loop in shared),
-        "staged": list(mapping.staged),
-        "level": stats.buffer.level,
-        "given_out": [f"{loop.rank}={loop.factor}" for loop in mapping.given_out],
-        **(stats.cores.to_dict() if stats.cores else {}),
-        "cycles": stats.cycles,
-        "cold_start_cycles": stats.cold_start_cycles,
-        "compute_cycles": dict(stats.compute_cycles),
-        "transfer_cycles": dict(stats.transfer_cycles),
-        "bottleneck": stats.bottleneck,
-        **group_cost(workload, result, mapping, stats),
-        "buffer": {
-            "level": stats.buffer.level,
-            "capacity_words": stats.buffer.capacity_words,
-            "live_words": stats.buffer.live_words,
-            "held": {
-                h.tensor: {"words": h.words, "copies": h.copies, "first": h.first, "last": h.last}
-                for h in held
-                if h.level == stats.buffer.level
+    found: list[dict[str, object]] = []
+    costs = group_costs(workload, result)
+    for mapping, stats, cost in zip(result.mapping.groups, result.groups, costs, strict=True):
+        core = one_core(workload, platform, mapping)
+        asked = (core.workload, core.platform, core.group, policy)
+        shared = mapping.shared if len(mapping.einsums) > 1 else ()
+        buffer = stats.buffer
+        group = {
+            "einsums": list(stats.names),
+            "schedule": stats.schedule,
+            "granularity": mapping.granularity,
+            "shared": [f"{loop.rank}={loop.factor}" for loop in shared],
+            "flat_tiles": prod(loop.factor for loop in shared),
+            "staged": list(mapping.staged),
+            "level": buffer.level,
+            "given_out": [f"{loop.rank}={loop.factor}" for loop in mapping.given_out],
+            **(stats.cores.to_dict() if stats.cores else {}),
+            "cycles": stats.cycles,
+            "cold_start_cycles": stats.cold_start_cycles,
+            "compute_cycles": dict(stats.compute_cycles),
+            "transfer_cycles": dict(stats.transfer_cycles),
+            "bottleneck": stats.bottleneck,
+            **cost,
+            "buffer": {
+                "level": buffer.level,
+                "capacity_words": buffer.capacity_words,
+                "live_words": buffer.live_words,
+                "held": {
+                    h.tensor: {
+                        "words": h.words,
+                        "copies": h.copies,
+                        "first": h.first,
+                        "last": h.last,
+                    }
+                    for h in tile_occupancies(*asked)
+                    if h.level == buffer.level
+                },
             },
-        },
-        "private": {
-            use.level: use.to_dict()
-            for use in private_use(core.workload, core.platform, core.group, policy)
-        },
-    }
+            "private": {use.level: use.to_dict() for use in private_use(*asked)},
+        }
+        found.append(group)
+    return found
 
 
 def private_use(
@@ -150,36 +145,32 @@ def bands(workload: Workload, platform: Platform, result: Result) -> tuple[Error
 
 
 def group_costs(workload: Workload, result: Result) -> list[dict[str, Any]]:
-    """The groups in execution order; their energy adds up to that of one run."""
-    pairs = zip(result.mapping.groups, result.groups, strict=True)
-    return [group_cost(workload, result, mapping, stats) for mapping, stats in pairs]
-
-
-def group_cost(
-    workload: Workload, result: Result, mapping: GroupMapping, stats: GroupStats
-) -> dict[str, Any]:
-    """One group's part of one run of the cascade, as its JSON has it.
+    """Each group's part of one run of the cascade, in execution order, as its JSON has it.
 
     energy_pj: of its Einsums, and the leakage of its cycles.
     kept: of each level the intermediates that live there and never see DRAM.
     saved_offchip_bytes: what each Einsum on its own moves at least and the group does not: an
         intermediate goes to DRAM once, and comes back once for each Einsum that reads it.
     """
-    einsums = [e for e in result.einsums if e.einsum in stats.names]
     leak = fsum(result.leak_pj_per_cycle.values())
-    kept: dict[str, list[str]] = {}
-    saved = 0.0
-    for tensor, level in _inside(workload, result, mapping):
-        kept.setdefault(level, []).append(tensor)
-        readers = sum(workload.einsum(name).reads(tensor) for name in stats.names)
-        words = workload.tensor_words(tensor) * workload.share(tensor, level)
-        saved += (1 + readers) * words
-    return {
-        "energy_pj": fsum((*(e.energy_pj for e in einsums), leak * stats.cycles)),
-        "offchip_bytes": offchip_words(einsums, result.dram) * result.word_bytes,
-        "saved_offchip_bytes": saved * result.word_bytes,
-        "kept": kept,
-    }
+    found = []
+    for mapping, stats in zip(result.mapping.groups, result.groups, strict=True):
+        einsums = [e for e in result.einsums if e.einsum in stats.names]
+        kept: dict[str, list[str]] = {}
+        saved = 0.0
+        for tensor, level in _inside(workload, result, mapping):
+            kept.setdefault(level, []).append(tensor)
+            readers = sum(workload.einsum(name).reads(tensor) for name in stats.names)
+            words = workload.tensor_words(tensor) * workload.share(tensor, level)
+            saved += (1 + readers) * words
+        cost = {
+            "energy_pj": fsum((*(e.energy_pj for e in einsums), leak * stats.cycles)),
+            "offchip_bytes": offchip_words(einsums, result.dram) * result.word_bytes,
+            "saved_offchip_bytes": saved * result.word_bytes,
+            "kept": kept,
+        }
+        found.append(cost)
+    return found
 
 
 def _inside(workload: Workload, result: Result, mapping: GroupMapping) -> Iterator[tuple[str, str]]:
