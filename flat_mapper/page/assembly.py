@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from flat_mapper import __version__
 from flat_mapper.base import units
 from flat_mapper.page.charts import all_charts, library
 from flat_mapper.page.data import page_data
-from flat_mapper.page.designs import Chosen, design_table
 from flat_mapper.page.facts import Facts, buffer_of
-from flat_mapper.page.rows import ReportRow, ReportRows, common, report_rows, short
-from flat_mapper.page.sources import DONE, SavedEntry
+from flat_mapper.page.rows import (
+    ReportRow,
+    ReportRows,
+    common,
+    number_text,
+    report_rows,
+    short,
+)
+from flat_mapper.page.sources import DONE, SavedEntry, input_of
 
 _PAGE = Path(__file__).parent / "assets"
 MICRO = "\N{MICRO SIGN}"
@@ -23,7 +29,7 @@ _ALL = "all with an answer"
 _Card = tuple[str, str, str]  # of one number that a reader wants first: label, value, note
 
 
-def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Chosen] = ()) -> str:
+def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Facts] = ()) -> str:
     """The page of some configurations, as HTML.
 
     designs: the architectures that `optimize` chose among them.
@@ -45,7 +51,7 @@ def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Chose
         curves=len({buffer_of(facts)[2] for _, facts in rows.done}) > 1,
         pareto=len(rows.done) > 1,
         refused=_refused(rows.rows),
-        designs=design_table(designs),
+        designs=_design_table(designs),
         sources=_sources(rows),
         against=rows.against,
         data=data,
@@ -141,6 +147,32 @@ def _si(value: float, unit: str) -> str:
     """A quantity as the page's other numbers have it: with a real micro sign."""
     number, _, rest = units.si(value, unit).partition(" ")
     return f"{number} {rest.replace('u', MICRO, 1)}"
+
+
+_SHOWN: Mapping[str, Callable[[float], str]] = {
+    "latency": lambda v: units.si(v, "s"),
+    "energy": lambda v: units.si(units.joules_of(v), "J"),
+    "edp": lambda v: units.si(v, "J·s"),
+    "area": lambda v: f"{v:.4g} mm²",
+    "buffer": units.size,
+    "bandwidth": lambda v: units.si(v, "B/s"),
+    "pes": lambda v: units.count(round(v)),
+}
+
+
+def _design_table(designs: Sequence[Facts]) -> dict[str, object] | None:
+    """Heads and rows of the architectures that `optimize` chose; None where there are none."""
+    if not designs:
+        return None
+    choices = list(dict.fromkeys(name for d in designs for name in d["coordinates"]))
+    scores = [name for name in _SHOWN if any(name in d["scores"] for d in designs)]
+    rows = []
+    for design in designs:
+        given, reached = design["coordinates"], design["scores"]
+        chosen = [number_text(input_of(given.get(name, ""))) for name in choices]
+        shown = [_SHOWN[name](reached[name]) if name in reached else "" for name in scores]
+        rows.append({"cells": [*chosen, *shown], "binds": "; ".join(design["binds"])})
+    return {"head": [*(short(name) for name in choices), *scores], "rows": rows}
 
 
 def _refused(rows: Sequence[ReportRow]) -> list[dict[str, object]]:
