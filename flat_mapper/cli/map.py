@@ -136,7 +136,7 @@ def _check(arguments: argparse.Namespace, folders: Iterable[str] = ()) -> None:
 
 def _answer(
     arguments: argparse.Namespace,
-    found: Evaluation | SearchResult | Comparison | Front | Infeasible,
+    found: Evaluation | Comparison | Front | Infeasible,
 ) -> None:
     """Write the files where they were asked for, then print."""
     if isinstance(found, Infeasible):
@@ -148,7 +148,7 @@ def _answer(
     from flat_mapper.reports.files import saved_document, told_text
 
     names = save(found, arguments.output, force=arguments.force)
-    if isinstance(found, Evaluation | SearchResult):
+    if isinstance(found, Evaluation):
         document, told = saved_document(found), told_text(found)
     else:
         parts = (

@@ -19,12 +19,12 @@ from flat_mapper.page.facts import Facts
 from flat_mapper.page.rows import report_rows
 from flat_mapper.page.sources import DONE, SavedEntry, json_entries, nothing, read_file
 from flat_mapper.reports import html as answers_html
-from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
+from flat_mapper.reports.answers import Comparison, Evaluation
 from flat_mapper.reports.frame import Cell, Framed, FrameRecord, answer_record
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.textfiles import write_text
 
-Shown = Evaluation | SearchResult | Comparison | Front  # answers that a page shows
+Shown = Evaluation | Comparison | Front  # answers that a page shows
 
 _SHOWN = 20  # rows that a notebook shows
 

@@ -33,9 +33,10 @@ from flat_mapper.workload.graph import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class _Priced(Framed):
-    """A fused mapping with its cost, whatever else is known of it."""
+class Evaluation(Framed):
+    """A fused mapping with its cost."""
 
+    kind: ClassVar = "evaluate"  # of answers as JSON
     workload: Workload
     platform: Platform
     result: Result
@@ -48,6 +49,15 @@ class _Priced(Framed):
     def _records(self) -> Sequence[FrameRecord]:
         return einsum_records(self.result.einsums, self.result.dram)
 
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper evaluate --json`."""
+        return report.result_dict(self.workload, self.platform, self.result)
+
+    def _repr_html_(self) -> str:
+        """The tables of the terminal, for a notebook."""
+        head, _, rest = str(self).partition("\n\n")
+        return answers_html.text(head, rest)
+
     def __repr__(self) -> str:
         """An answer in a line; `print` has its tables."""
         result, latency = self.result, units.si(self.result.latency_s, "s")
@@ -55,24 +65,8 @@ class _Priced(Framed):
         where = f"{result.workload} on {result.arch}"
         return f"<{self._called()}: {where}, {cost}; print() for all>"
 
-    def _repr_html_(self) -> str:
-        """The tables of the terminal, for a notebook."""
-        head, _, rest = str(self).partition("\n\n")
-        return answers_html.text(head, rest)
-
     def _called(self) -> str:
         return type(self).__name__
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Evaluation(_Priced):
-    """A fused mapping with its cost."""
-
-    kind: ClassVar = "evaluate"  # of answers as JSON
-
-    def to_dict(self) -> dict[str, object]:
-        """The names of `flat-mapper evaluate --json`."""
-        return report.result_dict(self.workload, self.platform, self.result)
 
     def __str__(self) -> str:
         asked, result = (self.workload, self.platform), self.result
@@ -87,7 +81,7 @@ class Evaluation(_Priced):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class SearchResult(_Priced):
+class SearchResult(Evaluation):
     """The best mapping of a mapspace, with its cost and the certificate of the search."""
 
     kind: ClassVar = "map"  # of answers as JSON
