@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cli.terminal import answer, say
@@ -179,17 +180,9 @@ def _news(progress: SweepProgress) -> str:
     """Rate, time left, and what went wrong."""
     left = progress.left_s
     parts = [f"{progress.rate:.2f} points/s", f"{progress.workers} workers"]
-    parts += [f"{_duration(left)} left"] if left is not None else []
+    parts += [f"{timedelta(seconds=int(left))} left"] if left is not None else []
     parts += [f"{n:,} {status}" for status, n in progress.counts.items() if status != "done"]
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    """`1:02:03`, or days where it is many."""
-    days, rest = divmod(int(seconds), 86_400)
-    hours, rest = divmod(rest, 3600)
-    clock = f"{hours}:{rest // 60:02}:{rest % 60:02}"
-    return f"{days:,} days {clock}" if days else clock
 
 
 METHODS = ("grid", "optuna")

@@ -20,30 +20,25 @@ def page_data(rows: ReportRows) -> Json:
 
     raises: SpecError where an answer speaks of a level or an Einsum that it has not.
     """
+    kept = _detailed(rows)
+    roofs: list[Json] = []  # each chip's once; a row says which is its own
     try:
-        return _page_data(rows)
+        return {
+            "varying": list(rows.varying),
+            "against": rows.against,
+            "questions": list(rows.questions),
+            "components": _components(rows),
+            "rows": [_row(i, row, roofs) for i, row in enumerate(rows.rows)],
+            "roofs": roofs,
+            "details": {
+                str(i): _detail(row.facts)
+                for i, row in enumerate(rows.rows)
+                if row.facts is not None and i in kept
+            },
+        }
     except LookupError as error:
         condition = "answers whose parts all name levels and Einsums that they have"
         raise SpecError(expected("results", condition, str(error), "map again")) from error
-
-
-def _page_data(rows: ReportRows) -> Json:
-    kept = _detailed(rows)
-    roofs: list[Json] = []  # each chip's once; a row says which is its own
-    listed = [_row(i, row, roofs) for i, row in enumerate(rows.rows)]
-    return {
-        "varying": list(rows.varying),
-        "against": rows.against,
-        "questions": list(rows.questions),
-        "components": _components(rows),
-        "rows": listed,
-        "roofs": roofs,
-        "details": {
-            str(i): _detail(row.facts)
-            for i, row in enumerate(rows.rows)
-            if row.facts is not None and i in kept
-        },
-    }
 
 
 def _components(rows: ReportRows) -> list[str]:

@@ -52,7 +52,8 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
     facts = [facts_of(e.document, e.where) if e.status == DONE else None for e in entries]
     names = _names(entries, varying)
     apart, against = _baseline_inputs(varying)
-    asked = [path for path in varying if not _is_chosen(path)]
+    # Inputs that pose a question, and do not answer it as a chip or a mapspace does.
+    asked = [p for p in varying if p not in _CHOSEN and not p.startswith(("arch.", "bits."))]
     questions = _names(entries, asked, unique=False) if asked else [""] * len(entries)
     first: dict[tuple[object, ...], Facts] = {}
     rows = []
@@ -75,15 +76,14 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
     return ReportRows(rows=tuple(rows), varying=varying, against=against)
 
 
-def _values(entries: Sequence[SavedEntry], path: str) -> set[Input | None]:
-    """Values of an input; what an answer that did not fit leaves out (its sizes) is none."""
-    return {e.inputs.get(path) for e in entries if e.status == DONE or path in e.inputs}
-
-
 def _varying(entries: Sequence[SavedEntry]) -> tuple[str, ...]:
     """Inputs with more than one value, in the order in which a reader asks for them."""
     paths = dict.fromkeys(path for entry in entries for path in entry.inputs)
-    found = [path for path in paths if len(_values(entries, path)) > 1]
+    # What an answer that did not fit leaves out (its sizes) is no value.
+    values = {
+        p: {e.inputs.get(p) for e in entries if e.status == DONE or p in e.inputs} for p in paths
+    }
+    found = [path for path in paths if len(values[path]) > 1]
     for by in ("problem", "P"):  # a problem tells its sizes; one length often is both
         if by in found:
             told_by = {p for p in found if p in _SIZES and p != by and _told_by(entries, by, p)}
@@ -96,11 +96,6 @@ def _told_by(entries: Sequence[SavedEntry], by: str, path: str) -> bool:
     """True where one input's value follows from another's."""
     pairs = {(e.inputs.get(by), e.inputs.get(path)) for e in entries if path in e.inputs}
     return len(pairs) == len({first for first, _ in pairs})
-
-
-def _is_chosen(path: str) -> bool:
-    """True for an input that answers a question (chip, mapspace, ...) and does not pose it."""
-    return path in _CHOSEN or path.startswith(("arch.", "bits."))
 
 
 def _names(

@@ -67,13 +67,11 @@ def told_text(answer: Evaluation, where: str = "") -> str:
 
 def saved_document(answer: Evaluation) -> dict[str, object]:
     """An answer's JSON where its files are saved: with what Timeloop will say of them."""
-    document, said = answer.to_dict(), told(answer)
-    if isinstance(answer, SearchResult) and answer.layers:
-        kinds = zip(answer.layers, said.values(), strict=True)
-        rows = zip(document["layers"], kinds, strict=True)  # type: ignore[call-overload]
-        document["layers"] = [row | {KEY: files.to_dict()} for row, (_, files) in rows]
-        return document
-    return document | {KEY: said[""].to_dict()}
+    document, said = answer.to_dict(), [files.to_dict() for files in told(answer).values()]
+    if not isinstance(answer, SearchResult) or not answer.layers:
+        return document | {KEY: said[0]}
+    rows = zip(document["layers"], said, strict=True)  # type: ignore[call-overload]
+    return document | {"layers": [row | {KEY: files} for row, files in rows]}
 
 
 def _kinds(answer: Evaluation) -> dict[str, Evaluation]:

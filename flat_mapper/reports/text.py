@@ -278,9 +278,9 @@ def policy_text(results: Mapping[str, Result]) -> str:
         policy = result.mapping.policy
         schedules = " then ".join(dict.fromkeys(g.schedule for g in result.mapping.groups))
         placed = "in place" if policy.in_place else "not in place"
-        charged = f"softmax {policy.softmax}"
         passing = "" if policy.passing == "held" else f"; passing {policy.passing}"
-        rule = f"{charged}, {placed}; schedule {schedules}; buffering {policy.buffering:g}{passing}"
+        rule = f"softmax {policy.softmax}, {placed}; schedule {schedules}; "
+        rule += f"buffering {policy.buffering:g}{passing}"
         by_rule.setdefault(rule, []).append(name)
     return "\n".join(f"{', '.join(names)}: {rule}" for rule, names in by_rule.items())
 
