@@ -11,13 +11,14 @@ import json
 import os
 import resource
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
+from multiprocessing import get_context
 from time import process_time
 
 from flat_mapper import load_platform, load_problem, search
 from flat_mapper.api.calls import energies
-from flat_mapper.base.parallel import each
 from flat_mapper.reports.answers import SearchResult
 
 PLATFORMS = ("edge", "cloud")
@@ -73,7 +74,8 @@ def main(workers: int, only: list[str]) -> dict[str, object]:
         for names in (PLATFORMS, MODELS)
     )
     points = [Point(*point) for point in product(platforms, models, LENGTHS)]
-    answers = each(searched, points, workers=workers)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        answers = list(pool.map(searched, points))
     spent: dict[str, list[float]] = {}
     unfit: dict[str, int] = {}
     used = {os.getpid(): process_time()}

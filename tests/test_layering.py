@@ -29,7 +29,7 @@ SAME_NAME = {"cli.main", "mapper.solve.optimum", "mapper.solve.front_search"}
 # Who alone may import these packages.
 OWNERS = {
     "yaml": ("spec.yamlio",),
-    "altair": ("page.*",),
+    "vl_convert": ("page.charts",),
     "onnx": ("importers.graphs.onnx_file",),
     "torch": ("importers.graphs.torch_graph",),
     "pandas": ("reports.*", "page.saved"),
@@ -47,7 +47,7 @@ OWNERS = {
     "pyarrow": ("explore.sweep.export",),
     "optuna": ("explore.sweep.design_search",),
     "multiprocessing": ("base.parallel",),
-    "concurrent": ("base.parallel", "base.process"),
+    "concurrent": ("base.process",),
     "pickle": (),
 }
 HEAVY = (

@@ -54,7 +54,7 @@ NO_BITS: Mapping[str, TensorWidth] = MappingProxyType({})
 
 Name = str | Path
 Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
-type Recorded = Name | Evaluation | SearchResult | MappingRecord  # what has a mapping
+type Recorded = Name | Evaluation | MappingRecord  # what has a mapping
 
 
 def load_problem(

@@ -10,7 +10,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
-from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
+from flat_mapper.reports.answers import Comparison, Evaluation
 from flat_mapper.reports.files import (
     comparison_files,
     mapper_folder,
@@ -48,7 +48,7 @@ def lowered(
     """The same, and what Timeloop will say of them."""
     if tool not in ("model", "mapper"):
         raise SpecError(expected("lower: tool", "model or mapper", tool))
-    if ert is None and platform is None and isinstance(mapping, Evaluation | SearchResult):
+    if ert is None and platform is None and isinstance(mapping, Evaluation):
         ert = mapping.result.ert
     found = evaluate(mapping, platform, ert)
     if not isinstance(found, Evaluation):
@@ -84,7 +84,7 @@ def save(answer: Saveable, folder: Name, *, force: bool = False) -> list[str]:
     """
     if isinstance(answer, Comparison):
         files = comparison_files(answer)
-    elif isinstance(answer, Evaluation | SearchResult):
+    elif isinstance(answer, Evaluation):
         files = mapping_files(answer)
     elif hasattr(answer, "files"):
         files = answer.files()

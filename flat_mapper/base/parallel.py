@@ -16,14 +16,8 @@ from flat_mapper.base.errors import BackendError, FlatMapperError
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from multiprocessing.context import SpawnContext
 
 SAFE_PATH = "PYTHONSAFEPATH"  # Python's own name (3.11): no working folder on the module path
-
-
-def cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -40,12 +34,6 @@ def safe_path() -> Iterator[None]:
             os.environ[SAFE_PATH] = before
 
 
-def _fresh() -> SpawnContext:
-    import multiprocessing
-
-    return multiprocessing.get_context("spawn")
-
-
 class Died(Exception):
     """A worker that is no more."""
 
@@ -55,7 +43,9 @@ class Worker:
 
     def __init__(self, answer: Callable[[Any], Any], memory_share: float = 1.0) -> None:
         """Start it. `answer` travels there once; `memory_share` of the machine's is its bound."""
-        context = _fresh()
+        import multiprocessing
+
+        context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         given = (theirs, answer, os.getpid(), memory_share)
         with theirs, safe_path():
@@ -134,32 +124,3 @@ def _bound_memory(share: float) -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (size, most))
     except (ImportError, OSError, ValueError):  # not a system that counts so
         return
-
-
-def each[V, R](
-    function: Callable[[V], R],
-    values: Sequence[V],
-    *,
-    workers: int | None = None,
-    done: Callable[[float, str], None] | None = None,
-) -> list[R]:
-    """The function's answers in the order of the values, whoever finished first.
-
-    function: of a module, with values that travel between processes.
-    workers:  processes; by default one for each core. One worker: this process itself.
-    done:     called with the share that is done.
-    """
-    count = min(workers or cores(), len(values))
-    found: list[R] = []
-    for answer in map(function, values) if count < 2 else _pooled(function, values, count):
-        found.append(answer)
-        if done:
-            done(len(found) / len(values), f"{len(found)} of {len(values)}")
-    return found
-
-
-def _pooled[V, R](function: Callable[[V], R], values: Sequence[V], count: int) -> Iterator[R]:
-    from concurrent.futures import ProcessPoolExecutor
-
-    with safe_path(), ProcessPoolExecutor(count, mp_context=_fresh()) as pool:
-        yield from pool.map(function, values)

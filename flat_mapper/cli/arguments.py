@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cli.overview import CODES, USAGE, overview_text
 from flat_mapper.cli.terminal import columns
 from flat_mapper.spec.document import did_you_mean
 
@@ -88,12 +87,12 @@ def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
     form = partial(argparse.HelpFormatter, width=columns() - 2)
     parser = _Parser(
         prog=PROGRAM,
-        usage=USAGE,
+        usage=f"{PROGRAM} COMMAND ... | COMMAND --help | --version",
         allow_abbrev=False,
         add_help=False,
         formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=columns() - 2),
-        description=overview_text({name: text for name, (text, _) in _VERBS.items()}),
-        epilog=CODES,
+        description=_overview(),
+        epilog="exit codes: 0 done, 1 nothing feasible, 2 bad input, 3 backend missing or failed",
     )
     unsaid = argparse.SUPPRESS
     parser.add_argument("-h", "--help", action="help", help=unsaid)
@@ -103,19 +102,33 @@ def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
         dest="command", metavar="COMMAND", required=True, prog=PROGRAM, help=unsaid
     )
     verbs: dict[str, _Parser] = {}
-    for name in (only,) if only in _VERBS else _VERBS:
-        text, options = _VERBS[name]
-        verb = commands.add_parser(name, description=text, allow_abbrev=False, formatter_class=form)
+    for name in (only,) if only in VERBS else VERBS:
+        verb = commands.add_parser(
+            name, description=VERBS[name].text, allow_abbrev=False, formatter_class=form
+        )
         assert isinstance(verb, _Parser)
         verb.set_defaults(seq=None, lengths=None, phase="")  # of a problem, where no option says it
         group: argparse._MutuallyExclusiveGroup | None = None
-        for key in f"{options} json".split():
+        for key in VERBS[name].options:
             if key.startswith("("):
                 group = verb.add_mutually_exclusive_group(required=True)
             _add(group or verb, _OPTIONS[key.strip("()")])
             group = None if key.endswith(")") else group
         verbs[name] = verb
     return parser, verbs
+
+
+def _overview() -> str:
+    """A line for each command, in groups, on one screen."""
+    lines, last = [], ""
+    for name, verb in VERBS.items():
+        if verb.group in VERBS:
+            continue
+        alike = ", ".join(other for other, one in VERBS.items() if one.group == name)
+        text = f"{verb.text} (also: {alike})" if alike else verb.text
+        lines.append(f"{'' if verb.group == last else verb.group:<8}{name:<13}{text}")
+        last = verb.group
+    return "\n".join(lines)
 
 
 _MARKS: dict[str, dict[str, Any]] = {
@@ -136,6 +149,8 @@ def _add(verb: argparse._ActionsContainer, written: str) -> None:
     for word in words[len(names) :]:
         if word[0] in "=>":
             said["default" if word[0] == "=" else "dest"] = word[1:]
+        elif word[0] == ":":
+            said["type"] = partial(_value, word[1:], names[-1])
         elif word[0] == "{":
             said["choices"] = word[1:-1].split(",")
         else:
@@ -143,10 +158,44 @@ def _add(verb: argparse._ActionsContainer, written: str) -> None:
     verb.add_argument(*names, **said if len(words) > len(names) else said | _FLAG)
 
 
+_NUMBERS = {"count": (int, 0), "count0": (int, -1), "real": (float, 0)}  # kind, and above what
+_PAIRS = {
+    "size": "RANK=SIZE, such as P=4096",
+    "dim": "NAME=SIZE, such as batch=1",
+    "bits": "TENSOR=BITS, such as K=8 or K=fp8_e4m3",
+}
+
+
+def _value(kind: str, option: str, text: str) -> Any:
+    """The value that an option's text stands for; its kind: see `_TABLE`."""
+    from flat_mapper.spec.document import checked
+    from flat_mapper.spec.sizes import width_of
+    from flat_mapper.spec.yamlio import scalar
+
+    if kind in _NUMBERS:
+        number, above = _NUMBERS[kind]
+        return checked(scalar(text), number, option, above=above)
+    if kind == "counts":
+        return [_value("count", option, word.strip()) for word in text.split(",")]
+    if kind == "share":
+        share = _value("real", option, text.strip().removesuffix("%"))
+        share /= 100 if text.strip().endswith("%") else 1
+        if share > 1:
+            raise SpecError(expected(option, "a share up to 100%, such as 1% or 0.01", text))
+        return share
+    name, equals, value = (part.strip() for part in text.rpartition("="))
+    if not (name and equals and value):
+        raise SpecError(expected(option, _PAIRS[kind], text))
+    where = f"{option} {name}"
+    return name, width_of(scalar(value), where) if kind == "bits" else _value("count", where, value)
+
+
 _FLAG = {"action": "store_true"}
 # An option a line: its key, its names and metavar, marks, and its help. Marks: * repeatable, + one
 # or more values (++ again and again), ? may be missing, ! must be given, =V the default, >D where
-# the value goes, {A,B} what it may be. One without a metavar is a flag.
+# the value goes, {A,B} what it may be, :K the kind of its value (count: int > 0, count0: 0 too,
+# real: > 0, counts, share, and name and value as size, dim or bits). One without a metavar is a
+# flag.
 _TABLE = """
 json: --json | print JSON instead of tables
 arch: --arch A ++ ! | a shipped name, or v0.4 files and folders that are read together
@@ -155,10 +204,10 @@ some-arch: --arch A | a shipped name or a v0.4 file
 data: --data N=V * | give the name N of a template (top.yaml.jinja2) the value V; repeatable
 problem: --problem P ! | a shipped name or a file
 some-problem: --problem P | a shipped name or a file
-set: --set R=N * >sizes | give rank R the size N; repeatable
-bits: --bits T=W * | give values of tensor T a width: bits, or a format (fp8_e4m3, bfp8_b);
+set: --set R=N * >sizes :size | give rank R the size N; repeatable
+bits: --bits T=W * :bits | give values of tensor T a width: bits, or a format (fp8_e4m3, bfp8_b);
     repeatable
-kv-heads: --kv-heads G | heads of keys and values (default: H)
+kv-heads: --kv-heads G :count | heads of keys and values (default: H)
 softmax: --softmax X = | row (FLAT's), online, online-2pass or any of them; default: the problem's
 mask: --mask K = | causal, window=N (positions on either side), causal,window=N or none; default:
     the problem's
@@ -169,9 +218,9 @@ schedule: --schedule C = | how units share a fused tile: interleaved, overlapped
 scope: --scope S = | attention, block (its products), layer (all of it), model (all layers) or
     vocabulary; default: the attention of a problem in the short form, all of a cascade that is
     written out
-seq: --seq N | sequence length: P and M at once
-lengths: --lengths N,N | of the sequences of a ragged batch, in place of B, P and M; in decode of
-    caches
+seq: --seq N :count | sequence length: P and M at once
+lengths: --lengths N,N :counts | of the sequences of a ragged batch, in place of B, P and M; in
+    decode of caches
 phase: --phase F = | prefill or decode (one position against a cache of --seq); default: the
     problem's
 objective: --objective O =edp | edp (default), latency or energy
@@ -191,25 +240,26 @@ timeout: --backend-timeout S | seconds of one run of Timeloop's tools (default 1
 folder: -o --output DIR | write the files of the answer there
 needed-folder: -o --output DIR ! | write the files of the answer there
 force: --force | write into a folder that holds other files
-time-limit: --time-limit S | seconds from the start; then the best so far, its proven bound and gap
-gap: --gap G | stop where the best is proven to be as near, such as 1%% or 0.01
-memory-limit: --memory-limit MB | peak memory of the process, at which the search stops
-max-latency: --max-latency S | seconds that the mapping may take
-max-energy: --max-energy J | joules that it may take
-max-buffer: --max-buffer BYTES | of the level that fused Einsums share, that it may use
+time-limit: --time-limit S :real | seconds from the start; then the best so far, its proven bound
+    and gap
+gap: --gap G :share | stop where the best is proven to be as near, such as 1%% or 0.01
+memory-limit: --memory-limit MB :real | peak memory of the process, at which the search stops
+max-latency: --max-latency S :real | seconds that the mapping may take
+max-energy: --max-energy J :real | joules that it may take
+max-buffer: --max-buffer BYTES :real | of the level that fused Einsums share, that it may use
 what: what WHAT {buffer,bandwidth,cores} | buffer: of the level that fused Einsums share, in its
     rows; bandwidth: of DRAM; cores: of a chip, with a mapspace such as cores
-utilization: --utilization U | what the fastest mapping must reach
-latency: --latency S | seconds that it may take at most
+utilization: --utilization U :real | what the fastest mapping must reach
+latency: --latency S :real | seconds that it may take at most
 busy: --busy UNIT = | U is this unit's busy share
-step: --step S =1e9 | of bandwidth, bytes per second (default 1e9)
+step: --step S =1e9 :real | of bandwidth, bytes per second (default 1e9)
 kernel: --for K ! >kernel | fa3, fa2, triton, flex, splash, rpa3 or ttnn
-count: --count N =5 | tiles that are shown (default 5)
+count: --count N =5 :count | tiles that are shown (default 5)
 snippet: --snippet | print what a user pastes of the best tile
-prefill: --prefill N ! | positions of the prompt
-decode: --decode T ! | positions after it
-new: --new S =1 | positions of one step: 1, or those speculated on
-page: --page K =16 | positions that the cache grows by (default 16)
+prefill: --prefill N ! :count | positions of the prompt
+decode: --decode T ! :count | positions after it
+new: --new S =1 :count | positions of one step: 1, or those speculated on
+page: --page K =16 :count | positions that the cache grows by (default 16)
 record: record fused-mapping.yaml |
 some-record: record fused-mapping.yaml ? | or the best one of --arch, ...
 tool: --for {model,mapper} =model >tool | mapper: timeloop-mapper's inputs too, in mapper/ (default
@@ -223,12 +273,12 @@ sweep: sweep SWEEP.yaml | what varies; see docs/sweeps.md
 design: problem DESIGN.yaml | choices, workloads and budgets
 database: -o --output FILE | the results file, new or begun
 method: --method M =grid | grid: every design (default); optuna: some of them, for large spaces
-trials: --trials N =100 | designs that optuna tries (default 100)
-seed: --seed N =0 | of optuna (default 0)
+trials: --trials N =100 :count | designs that optuna tries (default 100)
+seed: --seed N =0 :count0 | of optuna (default 0)
 plan: --dry-run | check the inputs and count the points
 design-plan: --dry-run | check the inputs and count the designs
 yes: --yes | however many points there are
-workers: --workers N | processes on this machine (default: one a core; 0: none but this one)
+workers: --workers N :count0 | processes on this machine (default: one a core; 0: none but this one)
 scheduler: --scheduler ADDRESS | of a Dask scheduler, such as tcp://host:8786
 scheduler-file: --scheduler-file FILE | that a Dask scheduler wrote
 database-in: results results.db | what sweep wrote
@@ -242,86 +292,92 @@ title: --title T = | the page's heading
 config: config config.json | the configuration beside a model
 part: --part P = | encoder, decoder or cross
 hf-layers: --layers L = | window or full: of a model whose layers differ, these alone
-batch: --batch B =1 | sequences (default 1)
-hf-seq: --seq N | positions (default: the model's, at most 4096)
+batch: --batch B =1 :count | sequences (default 1)
+hf-seq: --seq N :count | positions (default: the model's, at most 4096)
 text: -o --output FILE | write the problem there
 onnx: file FILE.onnx | a model's graph; its weights may be missing
-dim: --dim NAME=SIZE + | sizes of dimensions that the file leaves open
+dim: --dim NAME=SIZE + :dim | sizes of dimensions that the file leaves open
 pt2: file FILE.pt2 | what torch.export.save wrote
 layer-folder: folder DIR | a folder of Timeloop problems, one a layer
 fused: -o --output FILE | write the fused problem there
 kind: kind KIND ? = | arch, problems or mapspaces
 """
-_OPTIONS = {
-    key: text
-    for key, _, text in (
-        line.partition(": ") for line in _TABLE.replace("\n    ", " ").strip().splitlines()
-    )
+
+
+def _lines(table: str) -> Iterator[tuple[str, str]]:
+    """The key and the rest of each line of a table."""
+    for line in table.replace("\n    ", " ").strip().splitlines():
+        key, _, rest = line.partition(": ")
+        yield key, rest
+
+
+_OPTIONS = dict(_lines(_TABLE))
+
+
+class Verb(NamedTuple):
+    """A command as `_LISTED` has it."""
+
+    group: str
+    module: str  # of cli, with the function of its name
+    text: str
+    options: list[str]
+
+
+# A command a line: its group (or the command that it is alike to), its module and name, what it
+# does, and its options in the order of its help; options in brackets exclude each other, and a name
+# in capitals stands for several.
+_LISTED = """
+search map map: find the best mapping in a mapspace
+    | CASCADE fronts mapspace PRICES EARLY max-latency max-energy max-buffer
+search map compare: compare the best mappings of several mapspaces
+    | CASCADE objective mapspaces PRICES EARLY
+search need need: find the least buffer, bandwidth or cores for a target
+    | what CASCADE (utilization latency) busy mapspace step tie-ert
+search need tiles: find the best tile sizes of a kernel, in its words
+    | CASCADE kernel count snippet folder force
+search need generate: take in a prompt, then decode against a growing cache
+    | arch data PROBLEM prefill decode new page mapspace objective own-ert
+many sweep sweep: search every point of a grid, and keep each | sweep database plan yes ENGINE
+many sweep optimize: find the best architectures for a mix of workloads
+    | design database method trials seed design-plan yes ENGINE
+many sweep export: write a sweep's rows as CSV, Parquet or JSON Lines
+    | database-in format where table
+many files report: make a page of saved answers, for a browser | results html title
+price map evaluate: price a recorded mapping again | record other-arch PRICES
+evaluate files model: price one Einsum from Timeloop's files, as it does
+    | nest data same-ert timeloop timeout
+prove judges execute: run a mapping on real numbers, and count what moves
+    | record other-arch check shrink
+prove judges crosscheck: compare every backend on one mapping
+    | some-record some-arch some-problem mapspace seq same-ert timeloop timeout
+files files check: say everything that is wrong with files | files
+files map why-not: say what keeps Einsums from one fused group | einsums PROBLEM
+files files list: name what ships | kind
+files files lower: write a recorded mapping as Timeloop files
+    | record other-arch tool same-ert needed-folder force
+files imports fuse-layers: find the attention among Timeloop's layers, fuse it | layer-folder fused
+files imports import-hf: make a problem of a model | config part hf-layers batch hf-seq text
+import-hf imports import-onnx: make a problem of a model's ONNX graph | onnx dim text
+import-hf imports import-torch: make a problem of a graph that torch exported | pt2 text
+"""
+_SEVERAL = {
+    "CASCADE": "arch data PROBLEM seq lengths phase",
+    "PROBLEM": "problem set bits kv-heads softmax mask layers schedule scope",
+    "PRICES": "ert backend timeloop timeout folder force",
+    "EARLY": "time-limit gap memory-limit",
+    "ENGINE": "workers scheduler scheduler-file",
 }
-_PROBLEM = "problem set bits kv-heads softmax mask layers schedule scope"
-_CASCADE = f"arch data {_PROBLEM} seq lengths phase"
-_PRICES = "ert backend timeloop timeout folder force"
-_EARLY = "time-limit gap memory-limit"
-_ENGINE = "workers scheduler scheduler-file"
-_VERBS = {  # what each does, and its options in the order of its help
-    "map": (
-        "find the best mapping in a mapspace",
-        f"{_CASCADE} fronts mapspace {_PRICES} {_EARLY} max-latency max-energy max-buffer",
-    ),
-    "compare": (
-        "compare the best mappings of several mapspaces",
-        f"{_CASCADE} objective mapspaces {_PRICES} {_EARLY}",
-    ),
-    "need": (
-        "find the least buffer, bandwidth or cores for a target",
-        f"what {_CASCADE} (utilization latency) busy mapspace step tie-ert",
-    ),
-    "tiles": (
-        "find the best tile sizes of a kernel, in its words",
-        f"{_CASCADE} kernel count snippet folder force",
-    ),
-    "sweep": (
-        "search every point of a grid, and keep each",
-        f"sweep database plan yes {_ENGINE}",
-    ),
-    "optimize": (
-        "find the best architectures for a mix of workloads",
-        f"design database method trials seed design-plan yes {_ENGINE}",
-    ),
-    "export": (
-        "write a sweep's rows as CSV, Parquet or JSON Lines",
-        "database-in format where table",
-    ),
-    "report": ("make a page of saved answers, for a browser", "results html title"),
-    "generate": (
-        "take in a prompt, then decode against a growing cache",
-        f"arch data {_PROBLEM} prefill decode new page mapspace objective own-ert",
-    ),
-    "evaluate": ("price a recorded mapping again", f"record other-arch {_PRICES}"),
-    "crosscheck": (
-        "compare every backend on one mapping",
-        "some-record some-arch some-problem mapspace seq same-ert timeloop timeout",
-    ),
-    "execute": (
-        "run a mapping on real numbers, and count what moves",
-        "record other-arch check shrink",
-    ),
-    "lower": (
-        "write a recorded mapping as Timeloop files",
-        "record other-arch tool same-ert needed-folder force",
-    ),
-    "model": (
-        "price one Einsum from Timeloop's files, as it does",
-        "nest data same-ert timeloop timeout",
-    ),
-    "fuse-layers": (
-        "find the attention among Timeloop's layers, fuse it",
-        "layer-folder fused",
-    ),
-    "import-hf": ("make a problem of a model", "config part hf-layers batch hf-seq text"),
-    "import-onnx": ("make a problem of a model's ONNX graph", "onnx dim text"),
-    "import-torch": ("make a problem of a graph that torch exported", "pt2 text"),
-    "why-not": ("say what keeps Einsums from one fused group", f"einsums {_PROBLEM}"),
-    "check": ("say everything that is wrong with files", "files"),
-    "list": ("name what ships", "kind"),
-}
+
+
+def _verbs() -> dict[str, Verb]:
+    found = {}
+    for said, text in _lines(_LISTED):
+        group, module, name = said.split()
+        text, _, options = text.partition(" | ")
+        for word, several in _SEVERAL.items():
+            options = options.replace(word, several)
+        found[name] = Verb(group, module, text, [*options.split(), "json"])
+    return found
+
+
+VERBS = _verbs()

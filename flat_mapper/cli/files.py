@@ -8,11 +8,10 @@ from pathlib import Path
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.errors import NothingFeasible, SpecError, expected
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.units import size
-from flat_mapper.cli.terminal import say
+from flat_mapper.cli.terminal import answer
 from flat_mapper.spec import catalog
-from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.textfiles import check_target
 from flat_mapper.spec.yamlio import scalar
 
@@ -28,20 +27,15 @@ def lower_command(arguments: argparse.Namespace) -> int:
     files, said = lowered(*asked, tool=arguments.tool)
     names = write_folder(Path(arguments.output), files, force=arguments.force)
     text = "\n".join(f"{arguments.output}/{name}" for name in names)
-    told = {"files": names, KEY: said.to_dict()}
-    say(answer_json("lower", told) if arguments.json else f"{text}\n{said}")
+    answer(arguments, f"{text}\n{said}", {"files": names, KEY: said.to_dict()})
     return 0
 
 
 def model_command(arguments: argparse.Namespace) -> int:
     """One Einsum from Timeloop's files, as timeloop-model prices it."""
     from flat_mapper.api.one_einsum import model
-    from flat_mapper.cost_model.result import Infeasible
 
-    found = model(arguments.files, arguments.ert, data=template_data(arguments.data))
-    if isinstance(found, Infeasible):
-        raise NothingFeasible(found)
-    say(answer_json("model", found.to_dict()) if arguments.json else found)
+    answer(arguments, model(arguments.files, arguments.ert, data=template_data(arguments.data)))
     return 0
 
 
@@ -50,12 +44,9 @@ def check_command(arguments: argparse.Namespace) -> int:
     from flat_mapper.api.checks import check
 
     checked = check(*arguments.files)
-    faults = [line for file in checked for line in file.faults]
-    if arguments.json:
-        say(answer_json("check", {"files": [file.to_dict() for file in checked]}))
-    else:
-        say("\n".join(str(file) for file in checked))
-    return 2 if faults else 0
+    document = {"files": [file.to_dict() for file in checked]}
+    answer(arguments, "\n".join(map(str, checked)), document)
+    return 2 if any(file.faults for file in checked) else 0
 
 
 def list_command(arguments: argparse.Namespace) -> int:
@@ -67,11 +58,10 @@ def list_command(arguments: argparse.Namespace) -> int:
     if not wanted:
         raise SpecError(expected("list", f"one of {', '.join(kinds)}", arguments.kind))
     found = {kind: catalog.shipped(kind) for kind in wanted}
-    if arguments.json:
-        say(answer_json("list", {kind: dict(names) for kind, names in found.items()}))
-        return 0
-    for kind, names in found.items():
-        say(f"{kind}\n{grid([(f'  {name}', line) for name, line in names])}")
+    tables = [
+        f"{kind}\n{grid([(f'  {n}', line) for n, line in names])}" for kind, names in found.items()
+    ]
+    answer(arguments, "\n".join(tables), {kind: dict(names) for kind, names in found.items()})
     return 0
 
 
@@ -84,8 +74,7 @@ def report_command(arguments: argparse.Namespace) -> int:
     found.write_report(target, arguments.title)
     weight = target.stat().st_size
     told = {"file": str(target), "configurations": len(found), "bytes": weight}
-    line = f"{target}: {len(found)} configurations, {size(weight)}"
-    say(answer_json("report", told) if arguments.json else line)
+    answer(arguments, f"{target}: {len(found)} configurations, {size(weight)}", told)
     return 0
 
 

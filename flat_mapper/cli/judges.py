@@ -8,19 +8,16 @@ from pathlib import Path
 from flat_mapper.api import calls as api
 from flat_mapper.api.execution import crosscheck, execute, other_backends
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
-from flat_mapper.cli.terminal import say
+from flat_mapper.cli.terminal import answer
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.spec.answers import answer_json
-from flat_mapper.spec.document import checked
-from flat_mapper.spec.yamlio import scalar
 
 
 def crosscheck_command(arguments: argparse.Namespace) -> int:
     """Every backend's answer on one mapping; 1 where one differs by more than it may."""
     other_backends()  # before the work
     found = crosscheck(_mapping(arguments), arguments.arch or None, arguments.ert)
-    say(answer_json("crosscheck", found.to_dict()) if arguments.json else found)
+    answer(arguments, found)
     return 0 if found.agrees else 1
 
 
@@ -31,10 +28,8 @@ def _mapping(arguments: argparse.Namespace) -> str | SearchResult:
     if not arguments.arch or not arguments.problem:
         condition = "a fused-mapping.yaml, or --arch and --problem"
         raise SpecError(expected("crosscheck", condition, "neither"))
-    length = arguments.seq
-    seq = None if length is None else checked(scalar(length), int, "--seq", above=0)
     best = api.search(
-        *(arguments.problem, arguments.arch, arguments.mapspace, arguments.ert), seq=seq
+        *(arguments.problem, arguments.arch, arguments.mapspace, arguments.ert), seq=arguments.seq
     )
     if isinstance(best, Infeasible):
         raise NothingFeasible(best)
@@ -46,5 +41,5 @@ def execute_command(arguments: argparse.Namespace) -> int:
     done = execute(
         Path(arguments.record), arguments.arch, shrink=arguments.shrink, check=arguments.check
     )
-    print(answer_json("execute", done.to_dict()) if arguments.json else done)
+    answer(arguments, done)
     return 0 if done.executed.right and done.agrees else 1

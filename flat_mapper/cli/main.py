@@ -25,27 +25,7 @@ from flat_mapper.base.errors import (
 from flat_mapper.base.interrupts import uninterrupted
 from flat_mapper.cli.terminal import say
 
-# The module of each verb that has none of its own name.
-_HOMES = {
-    "check": "files",
-    "compare": "map",
-    "crosscheck": "judges",
-    "evaluate": "map",
-    "execute": "judges",
-    "export": "sweep",
-    "fuse-layers": "imports",
-    "generate": "need",
-    "import-hf": "imports",
-    "import-onnx": "imports",
-    "import-torch": "imports",
-    "list": "files",
-    "lower": "files",
-    "model": "files",
-    "optimize": "sweep",
-    "report": "files",
-    "tiles": "need",
-    "why-not": "map",
-}
+_FAILURES = ((NothingFeasible, "Infeasible", 1), (BackendError, "BackendError", 3))
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
 
 
@@ -56,12 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         with inputs_kept():
             return _run(sys.argv[1:] if argv is None else argv)
-    except NothingFeasible as error:
-        return _failed(f"Infeasible: {error}", 1)
-    except BackendError as error:
-        return _failed(f"BackendError: {error}", 3)
     except FlatMapperError as error:
-        return _failed(f"{type(error).__name__}: {error}", 2)
+        found = ((name, code) for kind, name, code in _FAILURES if isinstance(error, kind))
+        name, code = next(found, (type(error).__name__, 2))
+        return _failed(f"{name}: {error}", code)
     except KeyboardInterrupt as error:
         return _failed(str(error) or "interrupted", INTERRUPTED)
     except BrokenPipeError:
@@ -78,7 +56,7 @@ def _run(argv: Sequence[str]) -> int:
     """Run the verb's own function; a verb imports only what it needs."""
     from importlib import import_module
 
-    from flat_mapper.cli.arguments import parsed
+    from flat_mapper.cli.arguments import VERBS, parsed
 
     begin = time.monotonic()
     for word in argv:
@@ -93,11 +71,10 @@ def _run(argv: Sequence[str]) -> int:
     if arguments is None:
         return 0
     arguments.begin = begin  # modules and inputs count to what the search may take
-    name = arguments.command.replace("-", "_")
     with uninterrupted():
-        home = import_module(f"flat_mapper.cli.{_HOMES.get(arguments.command, name)}")
+        home = import_module(f"flat_mapper.cli.{VERBS[arguments.command].module}")
     with _tools(arguments):
-        code = int(getattr(home, f"{name}_command")(arguments))
+        code = int(getattr(home, f"{arguments.command.replace('-', '_')}_command")(arguments))
     sys.stdout.flush()
     return code
 

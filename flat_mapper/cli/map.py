@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,17 +15,13 @@ from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.escape import terminal_text
-from flat_mapper.base.formats import Width
 from flat_mapper.cli.files import chip_of
-from flat_mapper.cli.terminal import say
+from flat_mapper.cli.terminal import answer, say
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.objective import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.folder import check_folder
 from flat_mapper.spec.answers import answer_json
-from flat_mapper.spec.document import checked
-from flat_mapper.spec.sizes import width_of
-from flat_mapper.spec.yamlio import scalar
 from flat_mapper.workload.cascade import GROUP
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
@@ -57,8 +52,6 @@ def map_command(arguments: argparse.Namespace) -> int:
         )
     if isinstance(found, SearchResult):
         found = api.again(found, arguments.ert, arguments.backend)
-    if isinstance(found, Infeasible):
-        raise NothingFeasible(found)
     _answer(arguments, found)
     return 0
 
@@ -78,8 +71,6 @@ def _front(arguments: argparse.Namespace) -> int:
             schedule=arguments.schedule,
             progress=progress,
         )
-    if isinstance(found, Infeasible):
-        raise NothingFeasible(found)
     _answer(arguments, found)
     return 0
 
@@ -111,10 +102,8 @@ def compare_command(arguments: argparse.Namespace) -> int:
 def evaluate_command(arguments: argparse.Namespace) -> int:
     """A recorded mapping priced again."""
     _check(arguments)
-    found = api.evaluate(arguments.record, arguments.arch, arguments.ert, backend=arguments.backend)
-    if isinstance(found, Infeasible):
-        raise NothingFeasible(found)
-    _answer(arguments, found)
+    priced = arguments.record, arguments.arch, arguments.ert
+    _answer(arguments, api.evaluate(*priced, backend=arguments.backend))
     return 0
 
 
@@ -123,7 +112,7 @@ def why_not_command(arguments: argparse.Namespace) -> int:
     from flat_mapper.api.checks import why_not
 
     found = why_not(arguments.einsums, workload_of(arguments))
-    say(answer_json(found.kind, found.to_dict()) if arguments.json else found)
+    answer(arguments, found)
     return 0 if found else 1
 
 
@@ -147,31 +136,28 @@ def _check(arguments: argparse.Namespace, folders: Iterable[str] = ()) -> None:
 
 def _answer(
     arguments: argparse.Namespace,
-    found: Evaluation | SearchResult | Comparison | Front,
+    found: Evaluation | Comparison | Front | Infeasible,
 ) -> None:
     """Write the files where they were asked for, then print."""
-    where, document = "", found.to_dict
-    if arguments.output:
-        from flat_mapper.api.files import save
-        from flat_mapper.reports.files import saved_document
+    if isinstance(found, Infeasible):
+        raise NothingFeasible(found)
+    if not arguments.output:
+        answer(arguments, found)
+        return
+    from flat_mapper.api.files import save
+    from flat_mapper.reports.files import saved_document, told_text
 
-        names = save(found, arguments.output, force=arguments.force)
-        where = f"\n\n{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
-        where += f"\n{_for_timeloop(found)}"
-        if isinstance(found, Evaluation | SearchResult):
-            document = partial(saved_document, found)
-    say(answer_json(found.kind, document()) if arguments.json else f"{found}{where}")
-
-
-def _for_timeloop(found: Evaluation | SearchResult | Comparison | Front) -> str:
-    """Files that were written for Timeloop: a line for each mapping."""
-    from flat_mapper.reports.files import told_text
-
-    if isinstance(found, Evaluation | SearchResult):
-        return told_text(found)
-    if isinstance(found, Comparison):
-        return "\n".join(told_text(row, name) for name, row in found.feasible.items())
-    return "\n".join(told_text(row, str(i)) for i, row in enumerate(found.points, 1))
+    names = save(found, arguments.output, force=arguments.force)
+    if isinstance(found, Evaluation):
+        document, told = saved_document(found), told_text(found)
+    else:
+        parts = (
+            found.feasible if isinstance(found, Comparison) else dict(enumerate(found.points, 1))
+        )
+        document = found.to_dict()
+        told = "\n".join(told_text(part, str(name)) for name, part in parts.items())
+    where = f"{len(names)} files in {arguments.output}: {', '.join(_tops(names))}"
+    say(answer_json(found.kind, document) if arguments.json else f"{found}\n\n{where}\n{told}")
 
 
 def _tops(names: list[str]) -> list[str]:
@@ -190,7 +176,7 @@ def workload_of(arguments: argparse.Namespace) -> Workload:
         softmax=arguments.softmax,
         mask=arguments.mask,
         layers=arguments.layers,
-        bits=bits_of(arguments),
+        bits=dict(arguments.bits),
     )
 
 
@@ -199,65 +185,27 @@ def _lengths(arguments: argparse.Namespace) -> Lengths | list[int] | None:
     seq, listed = arguments.seq, arguments.lengths
     if seq is not None and listed is not None:
         raise SpecError(expected("--lengths", "either --seq or --lengths", "both"))
-    if listed is not None:
-        words = [word.strip() for word in listed.split(",")]
-        return [checked(scalar(word), int, "--lengths", above=0) for word in words]
-    if seq is None:
-        return None
-    return sequence_lengths(checked(scalar(seq), int, "--seq", above=0), arguments.phase)
-
-
-def bits_of(arguments: argparse.Namespace) -> dict[str, Width]:
-    """Widths of tensors that the command line sets."""
-    found: dict[str, Width] = {}
-    for text in arguments.bits:
-        tensor, equals, value = text.partition("=")
-        if not tensor.strip() or not equals or not value.strip():
-            raise SpecError(expected("--bits", "TENSOR=BITS, such as K=8 or K=fp8_e4m3", text))
-        name = tensor.strip()
-        found[name] = width_of(scalar(value.strip()), f"--bits {name}")
-    return found
+    return listed if seq is None else sequence_lengths(seq, arguments.phase)
 
 
 def size_arguments(arguments: argparse.Namespace) -> dict[str, object]:
     """Ranks that the command line sets one by one."""
-    sizes: dict[str, object] = {}
-    if arguments.kv_heads is not None:
-        sizes[GROUP] = checked(scalar(arguments.kv_heads), int, "--kv-heads", above=0)
-    for text in arguments.sizes:
-        rank, equals, value = text.partition("=")
-        if not rank.strip() or not equals or not value.strip():
-            raise SpecError(expected("--set", "RANK=SIZE, such as P=4096", text))
-        sizes[rank.strip()] = checked(scalar(value), int, f"--set {rank.strip()}", above=0)
-    return sizes
+    heads = {} if arguments.kv_heads is None else {GROUP: arguments.kv_heads}
+    return heads | dict(arguments.sizes)
 
 
 def budget_of(arguments: argparse.Namespace) -> Budget:
-    """The budget that the command line gives a search."""
+    """The budget that the command line gives a search; compare has no limits of the answer."""
     most = {"latency_s": "max_latency", "energy_j": "max_energy", "buffer_bytes": "max_buffer"}
-    given = {
-        limit: checked(scalar(text), float, f"--{name.replace('_', '-')}", above=0)
-        for limit, name in most.items()
-        if (text := getattr(arguments, name, None)) is not None  # compare has none of these
-    }
-    found = Budget(limits=Limits(**given))
+    given = {limit: getattr(arguments, name, None) for limit, name in most.items()}
+    found = Budget.within(
+        arguments.time_limit,
+        arguments.gap,
+        arguments.memory_limit,
+        Limits(**{limit: value for limit, value in given.items() if value is not None}),
+    )
     found.begin = getattr(arguments, "begin", found.begin)
-    if arguments.time_limit is not None:
-        found.seconds = checked(scalar(arguments.time_limit), float, "--time-limit", above=0)
-    if arguments.memory_limit is not None:
-        found.megabytes = checked(scalar(arguments.memory_limit), float, "--memory-limit", above=0)
-    if arguments.gap is not None:
-        found.gap = _share(arguments.gap)
     return found
-
-
-def _share(text: str) -> float:
-    """A share from words such as 1% or 0.01."""
-    number, percent = text.strip().removesuffix("%"), text.strip().endswith("%")
-    value = checked(scalar(number), float, "--gap", above=0) / (100 if percent else 1)
-    if value > 1:
-        raise SpecError(expected("--gap", "a share up to 100%, such as 1% or 0.01", text))
-    return value
 
 
 @contextmanager

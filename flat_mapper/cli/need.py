@@ -8,9 +8,8 @@ from pathlib import Path
 from flat_mapper.api import calls as api
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.files import chip_of
-from flat_mapper.cli.map import bits_of, progress_bar, size_arguments, workload_of
-from flat_mapper.cli.terminal import say
-from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.cli.map import progress_bar, size_arguments, workload_of
+from flat_mapper.cli.terminal import answer
 from flat_mapper.explore.generation import Scenario, generate
 from flat_mapper.explore.need_result import Unreached
 from flat_mapper.explore.need_search import need
@@ -18,19 +17,10 @@ from flat_mapper.kernels.best import Ranked, kernel_named, ranked
 from flat_mapper.reports.answers import Evaluation
 from flat_mapper.reports.files import record_files
 from flat_mapper.reports.folder import check_folder, write_folder
-from flat_mapper.spec.answers import answer_json
-from flat_mapper.spec.document import checked
-from flat_mapper.spec.yamlio import scalar
 
 
 def need_command(arguments: argparse.Namespace) -> int:
     """The smallest value that reaches the target."""
-    targets = {
-        name: checked(scalar(text), float, f"--{name}", above=0)
-        for name in ("utilization", "latency")
-        if (text := getattr(arguments, name)) is not None
-    }
-    step = checked(scalar(arguments.step), float, "--step", above=0)
     workload = workload_of(arguments)
     with progress_bar() as progress:
         found = need(
@@ -39,26 +29,22 @@ def need_command(arguments: argparse.Namespace) -> int:
             arguments.mapspace,
             arguments.ert,
             quantity=arguments.what,
-            utilization=targets.get("utilization"),
-            latency_s=targets.get("latency"),
+            utilization=arguments.utilization,
+            latency_s=arguments.latency,
             busy=arguments.busy,
-            step=step,
+            step=arguments.step,
             progress=progress,
         )
     if isinstance(found, Unreached):
         raise NothingFeasible(found)
-    say(answer_json("need", found.to_dict()) if arguments.json else found)
+    answer(arguments, found)
     return 0
 
 
 def generate_command(arguments: argparse.Namespace) -> int:
     """The cost of every step, summed."""
-    parts = {
-        name: checked(scalar(getattr(arguments, name)), int, f"--{name}", above=0)
-        for name in ("prefill", "decode", "new", "page")
-    }
+    parts = {name: getattr(arguments, name) for name in ("prefill", "decode", "new", "page")}
     scope, objective = api.scope_of(arguments.scope), api.objective_of(arguments.objective)
-    sizes = size_arguments(arguments)
     with progress_bar() as progress:
         found = generate(
             arguments.problem,
@@ -67,8 +53,8 @@ def generate_command(arguments: argparse.Namespace) -> int:
             arguments.ert,
             scenario=Scenario(**parts),
             scope=scope,
-            sizes=sizes,
-            bits=bits_of(arguments),
+            sizes=size_arguments(arguments),
+            bits=dict(arguments.bits),
             softmax=arguments.softmax,
             mask=arguments.mask,
             layers=arguments.layers,
@@ -76,27 +62,21 @@ def generate_command(arguments: argparse.Namespace) -> int:
             objective=objective,
             progress=progress,
         )
-    if isinstance(found, Infeasible):
-        raise NothingFeasible(found)
-    say(answer_json("generate", found.to_dict()) if arguments.json else found)
+    answer(arguments, found)
     return 0
 
 
 def tiles_command(arguments: argparse.Namespace) -> int:
     """The best tiles of a kernel; with --snippet what a user pastes of the best one."""
-    count = checked(scalar(arguments.count), int, "--count", above=0)
-    kernel = kernel_named(arguments.kernel)
+    kernel, count = kernel_named(arguments.kernel), arguments.count
     if arguments.output:
         check_folder(Path(arguments.output), force=arguments.force)
     arguments.softmax = arguments.softmax or "online"
     found = ranked(kernel, chip_of(arguments), workload_of(arguments))
     if arguments.output:
         write_folder(Path(arguments.output), _records(found, count), force=arguments.force)
-    if arguments.json:
-        say(answer_json("tiles", found.to_dict(count)))
-    else:
-        snippet = kernel.snippet(found.best.tile.words)
-        say(snippet if arguments.snippet else found.text(count))
+    snippet = kernel.snippet(found.best.tile.words)
+    answer(arguments, snippet if arguments.snippet else found.text(count), found.to_dict(count))
     return 0
 
 

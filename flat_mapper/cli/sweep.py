@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cli.terminal import say
+from flat_mapper.cli.terminal import answer, say
 from flat_mapper.explore.sweep.design_search import METHODS, Search, load_design_problem
 from flat_mapper.explore.sweep.engines import Engine, cluster_workers, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs
@@ -17,8 +18,7 @@ from flat_mapper.explore.sweep.run import SweepProgress, Watch, run_sweep
 from flat_mapper.explore.sweep.spec import Sweep, load_sweep
 from flat_mapper.explore.sweep.store import Status, Store
 from flat_mapper.spec.answers import answer_json
-from flat_mapper.spec.document import checked, did_you_mean
-from flat_mapper.spec.yamlio import scalar
+from flat_mapper.spec.document import did_you_mean
 
 MANY = 100_000  # chosen: points that nobody asks for by accident; a day at one a second
 NEWS_S = 30.0  # chosen: between two lines of progress where there is no terminal
@@ -52,7 +52,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
         "file": str(arguments.output),
         "content": content,  # the same for the same sweep, whatever happened on the way
     }
-    say(answer_json("sweep", document) if arguments.json else _summary(document, counts))
+    answer(arguments, _summary(document, counts), document)
     return code_of(counts)
 
 
@@ -64,8 +64,7 @@ def export_command(arguments: argparse.Namespace) -> int:
     count = export_rows(arguments.results, arguments.format, wanted, arguments.output)
     if arguments.output:
         told = {"rows": count, "file": str(arguments.output)}
-        line = f"{count:,} rows in {arguments.output}"
-        say(answer_json("export", told) if arguments.json else line)
+        answer(arguments, f"{count:,} rows in {arguments.output}", told)
     return 0
 
 
@@ -73,12 +72,9 @@ def _dry_run(arguments: argparse.Namespace, sweep: Sweep) -> int:
     """Say how many points there are, once everything that can be checked is."""
     Inputs(sweep)
     axes = dict(zip(map(", ".join, sweep.axes), sweep.sizes, strict=True))
-    if arguments.json:
-        say(answer_json("sweep-plan", {"points": sweep.size, "axes": axes}))
-        return 0
-    say(f"{sweep.size:,} points")
-    for names, count in axes.items():
-        say(f"  {count:,} x {names}")
+    lines = [f"{sweep.size:,} points", *(f"  {count:,} x {names}" for names, count in axes.items())]
+    document = {"points": sweep.size, "axes": axes}
+    say(answer_json("sweep-plan", document) if arguments.json else "\n".join(lines))
     return 0
 
 
@@ -86,7 +82,8 @@ def workers_of(arguments: argparse.Namespace) -> int:
     """Local processes; one a core where nothing is said."""
     import os
 
-    given = [a for a in (arguments.scheduler, arguments.scheduler_file, arguments.workers) if a]
+    named = arguments.scheduler, arguments.scheduler_file, arguments.workers
+    given = [str(one) for one in named if one is not None]
     if len(given) > 1:
         condition = "one of --workers, --scheduler and --scheduler-file"
         raise SpecError(
@@ -94,10 +91,9 @@ def workers_of(arguments: argparse.Namespace) -> int:
         )
     if arguments.workers is None:
         return os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count() or 1
-    count = checked(scalar(arguments.workers), int, "--workers", above=-1)
-    if count > MOST_WORKERS:
-        raise SpecError(expected("--workers", f"at most {MOST_WORKERS}", count))
-    return count
+    if arguments.workers > MOST_WORKERS:
+        raise SpecError(expected("--workers", f"at most {MOST_WORKERS}", arguments.workers))
+    return int(arguments.workers)
 
 
 @contextmanager
@@ -183,17 +179,9 @@ def _news(progress: SweepProgress) -> str:
     """Rate, time left, and what went wrong."""
     left = progress.left_s
     parts = [f"{progress.rate:.2f} points/s", f"{progress.workers} workers"]
-    parts += [f"{_duration(left)} left"] if left is not None else []
+    parts += [f"{timedelta(seconds=int(left))} left"] if left is not None else []
     parts += [f"{n:,} {status}" for status, n in progress.counts.items() if status != "done"]
     return ", ".join(parts)
-
-
-def _duration(seconds: float) -> str:
-    """`1:02:03`, or days where it is many."""
-    days, rest = divmod(int(seconds), 86_400)
-    hours, rest = divmod(rest, 3600)
-    clock = f"{hours}:{rest // 60:02}:{rest % 60:02}"
-    return f"{days:,} days {clock}" if days else clock
 
 
 def optimize_command(arguments: argparse.Namespace) -> int:
@@ -204,8 +192,6 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     if method not in METHODS:
         hint = did_you_mean(method, METHODS)
         raise SpecError(expected("--method", f"one of {', '.join(METHODS)}", method, hint))
-    trials = checked(scalar(arguments.trials), int, "--trials", above=0)
-    seed = checked(scalar(arguments.seed), int, "--seed", above=-1)
     inputs = Inputs(problem.sweep)
     if arguments.dry_run:
         told = {"designs": problem.choices.size, "points": problem.sweep.size}
@@ -221,7 +207,9 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     with Store(arguments.output) as store, watching(arguments.json) as watch:
         search = Search(problem, inputs, store, watch)
         with resumable(store, arguments.output):
-            found = search.answer(lambda: engine_of(arguments, workers), method, trials, seed)
+            found = search.answer(
+                lambda: engine_of(arguments, workers), method, arguments.trials, arguments.seed
+            )
         code = code_of(store.counts())
-    say(answer_json("optimize", found.to_dict()) if arguments.json else found)
+    answer(arguments, found)
     return code if found.front or code else 1

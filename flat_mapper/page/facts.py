@@ -1,133 +1,62 @@
-"""A saved answer as values: the numbers, groups and Einsums that a report shows."""
+"""A saved answer as values: the numbers, groups and Einsums that a report shows.
+
+They keep the names that the answer's JSON has; what a report works out of them stands beside.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from math import ceil
+from typing import Any
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.units import bytes_of, percent
 from flat_mapper.energy.tables import UNPRICED
-from flat_mapper.page.tile import Group, Holding, Work
-from flat_mapper.spec.document import Section, checked, section_of, take, take_choice, take_list
+from flat_mapper.spec.document import Section, checked, section_of, take, take_choice
 
-Numbers = Mapping[str, float]
-TileSizes = Mapping[str, Mapping[str, int]]
+Facts = dict[str, Any]  # by the keys of a form below
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EinsumFacts:
-    """One run of one Einsum on its own."""
-
-    name: str
-    notation: str
-    unit: str
-    cycles: int
-    compute_cycles: float
-    computes: int
-    energy_pj: float
-    utilization: float
-    offchip_words: Mapping[str, int]  # by tensor
-    loops: Mapping[str, tuple[str, ...]]  # `P=32` by slot, outermost first
-    tiles: TileSizes  # words of each kept tile, by level and tensor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peaks:
-    """Peaks of the chip in one cycle."""
-
-    cycle_seconds: float
-    offchip: str  # name of the off-chip level
-    offchip_bytes_per_cycle: float | None  # None: unlimited
-    computes_per_cycle: Mapping[str, int]  # by unit
-    paths: Mapping[str, str]  # matrix or vector, by unit
-    nodes: Mapping[str, tuple[str, ...]]  # levels and fanouts, outermost first, by unit
-    word_bits: Mapping[str, int]  # by level
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupFacts:
-    """A group's totals, and what its mapping says."""
-
-    totals: Group
-    granularity: str
-    shared: tuple[str, ...]  # `B=64`, outermost first
-    staged: tuple[str, ...]
-    bottleneck: str
-    on_cores: Mapping[str, object] | None  # tiles on cores; None: one core runs the group
-    cost: Mapping[str, object] | None  # and what it keeps from DRAM; None: not said
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The Einsums, in execution order."""
-        return tuple(work.einsum for work in self.totals.works)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
-    """An answer: its totals over all runs of the cascade, and its parts over one."""
-
-    workload: str
-    arch: str
-    ranks: Mapping[str, int]
-    repeat: int
-    latency_s: float
-    cycles: int
-    energy_pj: float
-    edp_js: float
-    utilization: float
-    busy: Numbers  # share of all cycles, by unit; empty in an answer that does not say it
-    power_w: Numbers  # on average, by component; empty where nothing says the energy
-    power_limit_w: float | None  # the chip's own
-    macs: int
-    offchip_bytes: float
-    area_mm2: float | None
-    bottleneck: str
-    granularity: str
-    schedule: str
-    flat_tile: Mapping[str, int]
-    energy_by: Mapping[str, Numbers]  # by component, tensor and einsum
-    bound_cycles: float
-    bound_energy_pj: float
-    policy: Mapping[str, str]
-    energy_source: str
-    backend: str
-    notes: tuple[str, ...]
-    provenance: Mapping[str, str]
-    peaks: Peaks
-    groups: tuple[GroupFacts, ...]
-    einsums: tuple[EinsumFacts, ...]
-
-    @property
-    def total_power_w(self) -> float | None:
-        """Average power of all components in W; None where it is not known."""
-        return sum(self.power_w.values()) if self.power_w else None
-
-    @property
-    def busy_text(self) -> str:
-        """Every unit's busy share; empty where the answer does not say it."""
-        return ", ".join(f"{unit} {percent(share)}" for unit, share in self.busy.items())
-
-    @property
-    def fullest(self) -> Group:
-        """The group that holds most in the shared buffer."""
-        return max((g.totals for g in self.groups), key=live_words)
-
-    @property
-    def buffer_bytes(self) -> float | None:
-        """Capacity of the shared buffer; None where it is unbounded."""
-        words = self.fullest.capacity_words
-        return None if words is None else bytes_of(words, self.peaks.word_bits[self.fullest.level])
-
-    @property
-    def live_bytes(self) -> float:
-        """Bytes that the fullest group holds in it."""
-        return bytes_of(live_words(self.fullest), self.peaks.word_bits[self.fullest.level])
-
-
-def live_words(group: Group) -> int:
-    """Words that a group holds in the shared buffer."""
-    return sum(held.total_words for held in group.held)
+# Forms of JSON values: a kind, a kind with what a number is above, [items], {any key: values} or
+# the keys that are read, where `?` ends one that may be missing (None then).
+_COUNT = (int, 0)
+EACH = ...
+_EINSUM = {  # one run of one Einsum on its own
+    **{"notation": str, "unit": str, "cycles": _COUNT, "compute_cycles": float, "computes": int},
+    **{"energy_pj": float, "utilization": float, "offchip_words": {EACH: int}},
+    **{"mapping": {"loops": {EACH: [str]}}, "tiles": {EACH: {EACH: int}}},
+}
+_UNIT = {"computes_per_cycle": _COUNT, "path": str, "nodes": [str]}
+_PLATFORM = {  # peaks of the chip in one cycle
+    **{"cycle_seconds": (float, 0), "offchip": str, "offchip_bytes_per_cycle?": float},
+    **{"units": {EACH: _UNIT}, "levels": {EACH: {"word_bits": _COUNT}}},
+}
+_HOLDING = {"words": int, "copies": float, "first": str, "last": str}
+_GROUP = {  # totals over one run of the cascade
+    **{"einsums": [str], "schedule": str, "granularity": str, "shared": [str], "staged": [str]},
+    **{"flat_tiles": _COUNT, "cycles": int, "cold_start_cycles": float},
+    **{"transfer_cycles": {EACH: float}, "bottleneck": str},
+    "buffer": {"level": str, "capacity_words?": int, "held": {EACH: _HOLDING}},
+}
+_ON_CORES = {
+    **{"given_out": [str], "cores": _COUNT, "tiles": _COUNT, "rounds": _COUNT},
+    **{"idle_share": float, "imbalance": float},
+}
+_COST = {
+    **{"energy_pj": float, "offchip_bytes": float, "saved_offchip_bytes": float},
+    "kept": {EACH: [str]},
+}
+_NUMBERS = {EACH: float}
+_ANSWER = {  # totals over all runs of the cascade; first what answers of old do not have
+    **{"platform": _PLATFORM, "einsums": {EACH: _EINSUM}, "groups": [dict]},
+    **{"workload": str, "arch": str, "ranks": {EACH: int}, "repeat?": int},
+    **{"latency_s": (float, 0), "cycles": _COUNT, "energy_pj": float, "edp_js": float},
+    **{"utilization": float, "busy?": _NUMBERS, "power_w?": _NUMBERS, "power_limit_w?": float},
+    **{"macs": int, "offchip_bytes": float, "area_mm2?": float, "bottleneck": str},
+    **{"granularity": str, "schedule": str, "flat_tile": {EACH: int}},
+    "energy_by": {"component": _NUMBERS, "tensor": _NUMBERS, "einsum": _NUMBERS},
+    **{"bound": {"cycles": float, "energy_pj": float}, "policy": {EACH: object}},
+    **{"energy_source": str, "backend": str, "notes?": [str]},
+    "provenance?": {"energies?": {EACH: object}},
+}
 
 
 def facts_of(document: Section, where: str) -> Facts:
@@ -135,195 +64,84 @@ def facts_of(document: Section, where: str) -> Facts:
 
     raises: SpecError naming the key that is missing or of another kind.
     """
-    peaks = _peaks(take(document, "platform", dict, where), f"{where}: platform")
-    einsums = tuple(
-        _einsum(name, part, f"{where}: einsums.{name}")
-        for name, part in take(document, "einsums", dict, where).items()
-    )
-    by_name = {einsum.name: einsum for einsum in einsums}
-    groups = tuple(
-        _group(section_of(part, f"{where}: groups.{i}"), f"{where}: groups.{i}", by_name, peaks)
-        for i, part in enumerate(take_list(document, "groups", dict, where))
-    )
+    found: Facts = read(_ANSWER, document, where)
+    peaks, einsums = found["platform"], found["einsums"]
+    groups = [
+        {"offchip": peaks["offchip"]}
+        | _group(section_of(part, where), f"{where}: groups.{i}", einsums)
+        for i, part in enumerate(found["groups"])
+    ]
     if not groups:
         raise SpecError(f"{where}: groups: expected at least one group, got none")
-    bound = take(document, "bound", dict, where)
-    area, limit = document.get("area_mm2"), document.get("power_limit_w")
-    energy = take(document, "energy_by", dict, where)
-    provenance = take(document, "provenance", dict, where, {})
-    priced = section_of(provenance.get("energies") or {}, f"{where}: provenance.energies")
-    return Facts(
-        workload=take(document, "workload", str, where),
-        arch=take(document, "arch", str, where),
-        ranks=_integers(document, "ranks", where),
-        repeat=take(document, "repeat", int, where, 1),
-        latency_s=take(document, "latency_s", float, where, above=0),
-        cycles=take(document, "cycles", int, where, above=0),
-        energy_pj=take(document, "energy_pj", float, where),
-        edp_js=take(document, "edp_js", float, where),
-        utilization=take(document, "utilization", float, where),
-        busy=_numbers(document, "busy", where) if "busy" in document else {},
-        power_w=_power(document, where),
-        power_limit_w=None if limit is None else checked(limit, float, f"{where}: power_limit_w"),
-        macs=take(document, "macs", int, where),
-        offchip_bytes=take(document, "offchip_bytes", float, where),
-        area_mm2=None if area is None else checked(area, float, f"{where}: area_mm2"),
-        bottleneck=take(document, "bottleneck", str, where),
-        granularity=take(document, "granularity", str, where),
-        schedule=take(document, "schedule", str, where),
-        flat_tile=_integers(document, "flat_tile", where),
-        energy_by={
-            kind: _numbers(energy, kind, f"{where}: energy_by")
-            for kind in ("component", "tensor", "einsum")
-        },
-        bound_cycles=take(bound, "cycles", float, f"{where}: bound"),
-        bound_energy_pj=take(bound, "energy_pj", float, f"{where}: bound"),
-        policy={k: str(v) for k, v in take(document, "policy", dict, where).items()},
-        energy_source=take(document, "energy_source", str, where),
-        backend=take(document, "backend", str, where),
-        notes=take_list(document, "notes", str, where, ()),
-        provenance={name: str(source) for name, source in priced.items()},
-        peaks=peaks,
-        groups=groups,
-        einsums=einsums,
-    )
-
-
-def _power(document: Section, where: str) -> Numbers:
-    """Average power by component in W; empty where the energies or the power are not said."""
-    if document.get("energy_source") == UNPRICED or "power_w" not in document:
-        return {}
-    return _numbers(document, "power_w", where)
-
-
-def _peaks(node: object, where: str) -> Peaks:
-    part = section_of(node, where)
-    units = {
-        name: section_of(unit, f"{where}.units.{name}")
-        for name, unit in take(part, "units", dict, where).items()
+    power = {} if found["energy_source"] == UNPRICED else found["power_w"] or {}
+    busy = found["busy"] or {}
+    return found | {
+        "repeat": found["repeat"] or 1,
+        "busy": busy,
+        "busy_text": ", ".join(f"{unit} {percent(share)}" for unit, share in busy.items()),
+        "power_w": power,  # on average, by component; empty where nothing says the energies
+        "total_power_w": sum(power.values()) if power else None,
+        "notes": found["notes"] or [],
+        "groups": groups,
     }
-    levels = take(part, "levels", dict, where)
-    rate = part.get("offchip_bytes_per_cycle")
-    return Peaks(
-        cycle_seconds=take(part, "cycle_seconds", float, where, above=0),
-        offchip=take(part, "offchip", str, where),
-        offchip_bytes_per_cycle=None if rate is None else checked(rate, float, where),
-        computes_per_cycle={
-            name: take(unit, "computes_per_cycle", int, f"{where}.units.{name}", above=0)
-            for name, unit in units.items()
-        },
-        paths={name: take(u, "path", str, f"{where}.units.{name}") for name, u in units.items()},
-        nodes={n: take_list(u, "nodes", str, f"{where}.units.{n}") for n, u in units.items()},
-        word_bits={
-            name: take(level, "word_bits", int, f"{where}.levels.{name}", above=0)
-            for name, level in levels.items()
-        },
-    )
 
 
-def _einsum(name: str, node: object, where: str) -> EinsumFacts:
-    part = section_of(node, where)
-    tiles = take(part, "tiles", dict, where)
-    loops = take(take(part, "mapping", dict, where), "loops", dict, f"{where}.mapping")
-    return EinsumFacts(
-        name=name,
-        notation=take(part, "notation", str, where),
-        unit=take(part, "unit", str, where),
-        cycles=take(part, "cycles", int, where, above=0),
-        compute_cycles=take(part, "compute_cycles", float, where),
-        computes=take(part, "computes", int, where),
-        energy_pj=take(part, "energy_pj", float, where),
-        utilization=take(part, "utilization", float, where),
-        offchip_words=_integers(part, "offchip_words", where),
-        loops={slot: take_list(loops, slot, str, f"{where}.mapping.loops") for slot in loops},
-        tiles={level: _integers(tiles, level, f"{where}.tiles") for level in tiles},
-    )
-
-
-def _group(
-    part: Section, where: str, einsums: Mapping[str, EinsumFacts], peaks: Peaks
-) -> GroupFacts:
-    names = [checked(n, str, f"{where}.einsums") for n in take(part, "einsums", list, where)]
+def _group(part: Section, where: str, einsums: Facts) -> Facts:
+    """One group; its `tiles` are, on many cores, those of the one that was given most."""
+    found: Facts = read(_GROUP, part, where)
+    names = tuple(found["einsums"])
     for name in names:
         if name not in einsums:
             raise SpecError(expected(f"{where}.einsums", f"names among {', '.join(einsums)}", name))
-    members = [einsums[name] for name in names]
-    buffer, inside = take(part, "buffer", dict, where), f"{where}.buffer"
-    capacity = section_of(buffer, inside).get("capacity_words")
-    held = take(buffer, "held", dict, inside)
-    use = _on_cores(part, where) if "rounds" in part else None
-    rounds = take(part, "rounds", int, where, 1)
-    totals = Group(
-        works=tuple(
-            Work(
-                einsum=e.name,
-                unit=e.unit,
-                compute_cycles=e.compute_cycles,
-                offchip_words=e.offchip_words,
-            )
-            for e in members
-        ),
-        schedule=take(part, "schedule", str, where),
-        flat_tiles=take(part, "flat_tiles", int, where, above=0) * rounds,
-        cycles=take(part, "cycles", int, where),
-        cold_start_cycles=take(part, "cold_start_cycles", float, where),
-        transfer_cycles=_numbers(part, "transfer_cycles", where),
-        offchip=peaks.offchip,
-        held=tuple(
-            _holding(name, part, f"{inside}.held.{name}", names) for name, part in held.items()
-        ),
-        level=take(buffer, "level", str, inside),
-        capacity_words=None if capacity is None else checked(capacity, int, inside),
-    )
-    return GroupFacts(
-        totals=totals,
-        granularity=take(part, "granularity", str, where),
-        shared=take_list(part, "shared", str, where),
-        staged=take_list(part, "staged", str, where),
-        bottleneck=take(part, "bottleneck", str, where),
-        on_cores=use,
-        cost=_cost(part, where) if "kept" in part else None,
-    )
-
-
-def _cost(part: Section, where: str) -> dict[str, object]:
-    """A group's part of one run, in J and bytes, and the intermediates that never see DRAM."""
-    kept = take(part, "kept", dict, where)
-    return {
-        "energy": take(part, "energy_pj", float, where) * 1e-12,
-        "offchip": take(part, "offchip_bytes", float, where),
-        "saved": take(part, "saved_offchip_bytes", float, where),
-        "kept": {level: list(take_list(kept, level, str, f"{where}.kept")) for level in kept},
+    held = found["buffer"]["held"]
+    for tensor, one in held.items():
+        for key in ("first", "last"):
+            take_choice(one, key, names, f"{where}.buffer.held.{tensor}")
+        one["total_words"] = ceil(one["words"] * one["copies"])
+    on_cores = read(_ON_CORES, part, where) if "rounds" in part else None
+    tiles = found["flat_tiles"] * (on_cores["rounds"] if on_cores else 1)
+    return found | {
+        "works": [einsums[name] for name in names],
+        "tiles": tiles,
+        "tile_cycles": (found["cycles"] - found["cold_start_cycles"]) / tiles,
+        "live_words": sum(one["total_words"] for one in held.values()),
+        "on_cores": on_cores,  # None: one core runs the group
+        "cost": read(_COST, part, where) if "kept" in part else None,  # None: not said
     }
 
 
-def _on_cores(part: Section, where: str) -> dict[str, object]:
-    """Tiles of a group on the cores of a chip; rounds: of the core that was given most."""
-    counts = {n: take(part, n, int, where, above=0) for n in ("cores", "tiles", "rounds")}
-    return {
-        "given_out": list(take_list(part, "given_out", str, where)),
-        **counts,
-        "idle": take(part, "idle_share", float, where),
-        "imbalance": take(part, "imbalance", float, where),
-    }
+def buffer_of(facts: Facts) -> tuple[str, float, float | None]:
+    """The shared buffer of the group that holds most in it: its name, bytes held, and of all."""
+    fullest = max(facts["groups"], key=lambda group: int(group["live_words"]))
+    level, words = fullest["buffer"]["level"], fullest["buffer"]["capacity_words"]
+    bits = facts["platform"]["levels"][level]["word_bits"]
+    held = bytes_of(fullest["live_words"], bits)
+    return level, held, None if words is None else bytes_of(words, bits)
 
 
-def _holding(tensor: str, node: object, where: str, einsums: Sequence[str]) -> Holding:
-    choices = tuple(einsums)
-    return Holding(
-        tensor=tensor,
-        words=take(node, "words", int, where),
-        copies=take(node, "copies", float, where),
-        first=take_choice(node, "first", choices, where),
-        last=take_choice(node, "last", choices, where),
-    )
+def read(form: Any, value: object, where: str) -> Any:
+    """A JSON value of a form.
 
-
-def _integers(node: object, key: str, where: str) -> dict[str, int]:
-    part = section_of(take(node, key, dict, where), where)
-    return {name: checked(value, int, f"{where}.{key}.{name}") for name, value in part.items()}
-
-
-def _numbers(node: object, key: str, where: str) -> dict[str, float]:
-    part = section_of(take(node, key, dict, where), where)
-    return {name: checked(value, float, f"{where}.{key}.{name}") for name, value in part.items()}
+    raises: SpecError naming the key that is missing or of another kind.
+    """
+    if isinstance(form, tuple):
+        return checked(value, form[0], where, above=form[1])
+    if isinstance(form, list):
+        items = enumerate(checked(value, list, where))
+        return [read(form[0], item, f"{where}.{i}") for i, item in items]
+    if not isinstance(form, dict):
+        return checked(value, form, where)
+    part = section_of(value, where)
+    if EACH in form:
+        return {name: read(form[EACH], v, f"{where}.{name}") for name, v in part.items()}
+    found: Facts = {}
+    for key, inside in form.items():
+        name = key.removesuffix("?")
+        spot = f"{where}{'.' if ': ' in where else ': '}{name}"
+        if name != key and part.get(name) is None:
+            found[name] = None
+            continue
+        kind = inside[0] if isinstance(inside, tuple) else inside
+        kind = kind if isinstance(kind, type) else type(kind)
+        found[name] = read(inside, take(part, name, kind, where), spot)
+    return found

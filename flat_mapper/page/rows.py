@@ -52,7 +52,8 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
     facts = [facts_of(e.document, e.where) if e.status == DONE else None for e in entries]
     names = _names(entries, varying)
     apart, against = _baseline_inputs(varying)
-    asked = [path for path in varying if not _is_chosen(path)]
+    # Inputs that pose a question, and do not answer it as a chip or a mapspace does.
+    asked = [p for p in varying if p not in _CHOSEN and not p.startswith(("arch.", "bits."))]
     questions = _names(entries, asked, unique=False) if asked else [""] * len(entries)
     first: dict[tuple[object, ...], Facts] = {}
     rows = []
@@ -61,29 +62,28 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
         if fact is not None:
             first.setdefault(key, fact)
         base = first.get(key)
-        spent = base.energy_pj if base else 0.0  # 0 where nothing says the energies
+        spent = base["energy_pj"] if base else 0.0  # 0 where nothing says the energies
         rows.append(
             ReportRow(
                 name=name,
                 entry=entry,
                 question=question,
                 facts=fact,
-                speedup=base.latency_s / fact.latency_s if fact and base else None,
-                energy_saving=1 - fact.energy_pj / spent if fact and spent else None,
+                speedup=base["latency_s"] / fact["latency_s"] if fact and base else None,
+                energy_saving=1 - fact["energy_pj"] / spent if fact and spent else None,
             )
         )
     return ReportRows(rows=tuple(rows), varying=varying, against=against)
 
 
-def _values(entries: Sequence[SavedEntry], path: str) -> set[Input | None]:
-    """Values of an input; what an answer that did not fit leaves out (its sizes) is none."""
-    return {e.inputs.get(path) for e in entries if e.status == DONE or path in e.inputs}
-
-
 def _varying(entries: Sequence[SavedEntry]) -> tuple[str, ...]:
     """Inputs with more than one value, in the order in which a reader asks for them."""
     paths = dict.fromkeys(path for entry in entries for path in entry.inputs)
-    found = [path for path in paths if len(_values(entries, path)) > 1]
+    # What an answer that did not fit leaves out (its sizes) is no value.
+    values = {
+        p: {e.inputs.get(p) for e in entries if e.status == DONE or p in e.inputs} for p in paths
+    }
+    found = [path for path in paths if len(values[path]) > 1]
     for by in ("problem", "P"):  # a problem tells its sizes; one length often is both
         if by in found:
             told_by = {p for p in found if p in _SIZES and p != by and _told_by(entries, by, p)}
@@ -96,11 +96,6 @@ def _told_by(entries: Sequence[SavedEntry], by: str, path: str) -> bool:
     """True where one input's value follows from another's."""
     pairs = {(e.inputs.get(by), e.inputs.get(path)) for e in entries if path in e.inputs}
     return len(pairs) == len({first for first, _ in pairs})
-
-
-def _is_chosen(path: str) -> bool:
-    """True for an input that answers a question (chip, mapspace, ...) and does not pose it."""
-    return path in _CHOSEN or path.startswith(("arch.", "bits."))
 
 
 def _names(
@@ -162,10 +157,6 @@ def front_indices(points: Iterable[tuple[int, float, float]]) -> list[int]:
 
 def common(entries: Sequence[SavedEntry], varying: Sequence[str]) -> Mapping[str, Input]:
     """The inputs that all entries share."""
-    values: dict[str, set[Input]] = {}
-    for entry in entries:
-        for path, value in entry.inputs.items():
-            values.setdefault(path, set()).add(value)
-    return {
-        path: min(v, key=str) for path, v in values.items() if len(v) == 1 and path not in varying
-    }
+    paths = dict.fromkeys(path for entry in entries for path in entry.inputs)
+    values = {p: {e.inputs[p] for e in entries if p in e.inputs} for p in paths}
+    return {p: found.pop() for p, found in values.items() if len(found) == 1 and p not in varying}

@@ -15,16 +15,16 @@ from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import Watch, run_sweep
 from flat_mapper.explore.sweep.spec import Written, load_sweep
 from flat_mapper.explore.sweep.store import Store
-from flat_mapper.page.designs import Chosen, read_designs
+from flat_mapper.page.facts import Facts
 from flat_mapper.page.rows import report_rows
-from flat_mapper.page.sources import DONE, SavedEntry, json_entries, nothing, read_entries
+from flat_mapper.page.sources import DONE, SavedEntry, json_entries, nothing, read_file
 from flat_mapper.reports import html as answers_html
-from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
+from flat_mapper.reports.answers import Comparison, Evaluation
 from flat_mapper.reports.frame import Cell, Framed, FrameRecord, answer_record
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.textfiles import write_text
 
-Shown = Evaluation | SearchResult | Comparison | Front  # answers that a page shows
+Shown = Evaluation | Comparison | Front  # answers that a page shows
 
 _SHOWN = 20  # rows that a notebook shows
 
@@ -34,7 +34,7 @@ class SavedResults(Framed, Printed):
     """Configurations that were computed before, from one file or several."""
 
     entries: tuple[SavedEntry, ...]
-    designs: tuple[Chosen, ...] = ()  # that `optimize` chose
+    designs: tuple[Facts, ...] = ()  # that `optimize` chose
     page: str = ""  # the report that was made of them, which a notebook shows
 
     def __len__(self) -> int:
@@ -56,8 +56,8 @@ class SavedResults(Framed, Printed):
         try:
             from flat_mapper.page.assembly import page
         except ImportError as error:
-            packages, change = "altair and vl-convert-python", "pip install 'flat-mapper[report]'"
-            raise SpecError(expected("report", f"the packages {packages}", None, change)) from error
+            package, change = "vl-convert-python", "pip install 'flat-mapper[report]'"
+            raise SpecError(expected("report", f"the package {package}", None, change)) from error
         write_text(path, page(self.entries, title, self.designs))
         return replace(self, page=str(path))
 
@@ -72,10 +72,10 @@ class SavedResults(Framed, Printed):
         rows = []
         for row in report_rows(self.entries[:_SHOWN]).rows:
             cost = ("-",) * 4 if row.facts is None else (
-                units.si(row.facts.latency_s, "s"),
-                units.si(units.joules_of(row.facts.energy_pj), "J"),
-                units.percent(row.facts.utilization),
-                row.facts.busy_text or "-",
+                units.si(row.facts["latency_s"], "s"),
+                units.si(units.joules_of(row.facts["energy_pj"]), "J"),
+                units.percent(row.facts["utilization"]),
+                row.facts["busy_text"] or "-",
             )  # fmt: skip
             rows.append((row.name, *cost, row.entry.reason))
         head = ("configuration", "latency", "energy", "utilization", "busy", "reason")
@@ -88,14 +88,15 @@ def load_results(*results: str | Path | Shown | SavedResults) -> SavedResults:
     raises: SpecError where a file is none of those.
     """
     entries: list[SavedEntry] = []
-    designs: list[Chosen] = []
+    designs: list[Facts] = []
     for one in results:
         if isinstance(one, SavedResults):
             entries += one.entries
             designs += one.designs
         elif isinstance(one, str | Path):
-            entries += read_entries((one,))
-            designs += read_designs((one,))
+            found = read_file(Path(one))
+            entries += found[0]
+            designs += found[1]
         else:
             entries += json_entries(answer_json(one.kind, one.to_dict()), one.kind)
     if not entries:

@@ -10,12 +10,12 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.store import read_only
+from flat_mapper.page.facts import EACH, Facts, read
 from flat_mapper.spec.document import Section, checked, section_of, take, take_list
 from flat_mapper.spec.textfiles import note_input, read_text
 
@@ -37,34 +37,40 @@ class SavedEntry:
     document: Section = field(default_factory=Section)  # the answer; empty unless done
 
 
-def read_entries(paths: Sequence[str | Path]) -> tuple[SavedEntry, ...]:
-    """Every configuration of some files, in their order.
+# A design that `optimize` chose: its choices, its scores by objective or budget, what stops it.
+_DESIGN = {"coordinates": {EACH: object}, "scores": {EACH: float}, "binds": [str]}
 
-    raises: SpecError where a file is none of those kinds, or holds nothing.
+
+def read_file(path: Path) -> tuple[list[SavedEntry], list[Facts]]:
+    """Every configuration of a file, in its order, and the designs that `optimize` chose.
+
+    raises: SpecError where the file is none of those kinds, or holds nothing.
     """
-    found = tuple(entry for path in paths for entry in _entries(Path(path)))
-    if not found:
-        raise nothing(paths)
-    return found
+    file, designs = path / "result.json" if path.is_dir() else path, []
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(len(_SQLITE))
+        if head != _SQLITE:
+            entries = list(json_entries(read_text(file), str(file)))
+        else:
+            note_input(file)
+            with read_only(file) as database:
+                entries = list(_sweep(file, database))
+                front = "SELECT value FROM meta WHERE name = 'front'"
+                for (text,) in database.execute(front).fetchall():
+                    designs += read([_DESIGN], json_of(str(text), str(file)), f"{file}: front")
+    except OSError as err:
+        reason = err.strerror or str(err)
+        raise SpecError(f"{file}: expected {_KINDS}, got: {reason}") from err
+    if not entries:
+        raise nothing([path])
+    return entries, designs
 
 
 def nothing(results: Sequence[object]) -> SpecError:
     """The error where there is no configuration at all."""
     listed = ", ".join(map(str, results)) or "no files"
     return SpecError(expected("results", "at least one configuration", listed))
-
-
-def _entries(path: Path) -> Iterator[SavedEntry]:
-    file = path / "result.json" if path.is_dir() else path
-    try:
-        with opened(file) as database:
-            if database is not None:
-                yield from _sweep(file, database)
-            else:
-                yield from json_entries(read_text(file), str(file))
-    except OSError as err:
-        reason = err.strerror or str(err)
-        raise SpecError(f"{file}: expected {_KINDS}, got: {reason}") from err
 
 
 def json_entries(text: str, where: str) -> Iterator[SavedEntry]:
@@ -95,19 +101,6 @@ def _answer(document: Section, where: str) -> SavedEntry:
         inputs[rank] = checked(size, int, f"{where}: ranks.{rank}")
     inputs["backend"] = take(document, "backend", str, where)
     return SavedEntry(where=where, inputs=inputs, document=document)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection | None]:
-    """A database, to read only; None where a file is none."""
-    with path.open("rb") as file:
-        head = file.read(len(_SQLITE))
-    if head != _SQLITE:
-        yield None
-        return
-    note_input(path)
-    with read_only(path) as connection:
-        yield connection
 
 
 def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[SavedEntry]:

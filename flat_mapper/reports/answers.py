@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -32,9 +33,10 @@ from flat_mapper.workload.graph import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class _Priced(Framed):
-    """A fused mapping with its cost, whatever else is known of it."""
+class Evaluation(Framed):
+    """A fused mapping with its cost."""
 
+    kind: ClassVar = "evaluate"  # of answers as JSON
     workload: Workload
     platform: Platform
     result: Result
@@ -47,6 +49,15 @@ class _Priced(Framed):
     def _records(self) -> Sequence[FrameRecord]:
         return einsum_records(self.result.einsums, self.result.dram)
 
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper evaluate --json`."""
+        return report.result_dict(self.workload, self.platform, self.result)
+
+    def _repr_html_(self) -> str:
+        """The tables of the terminal, for a notebook."""
+        head, _, rest = str(self).partition("\n\n")
+        return answers_html.text(head, rest)
+
     def __repr__(self) -> str:
         """An answer in a line; `print` has its tables."""
         result, latency = self.result, units.si(self.result.latency_s, "s")
@@ -57,39 +68,20 @@ class _Priced(Framed):
     def _called(self) -> str:
         return type(self).__name__
 
-
-@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Evaluation(_Priced):
-    """A fused mapping with its cost."""
-
-    kind: ClassVar = "evaluate"  # of answers as JSON
-
-    def to_dict(self) -> dict[str, object]:
-        """The names of `flat-mapper evaluate --json`."""
-        return report.result_dict(self.workload, self.platform, self.result)
-
-    def _repr_html_(self) -> str:
-        """The tables of the terminal, for a notebook."""
-        head, *parts = self._parts()
-        return answers_html.text(head, *parts)
-
     def __str__(self) -> str:
-        return "\n\n".join(self._parts())
-
-    def _parts(self) -> tuple[str, ...]:
-        """A heading, then the tables."""
-        result = self.result
-        return (
+        asked, result = (self.workload, self.platform), self.result
+        parts = (
             f"{result.workload} on {result.arch}",
-            report.summary_text(self.workload, self.platform, result),
-            *filter(None, [groups_text(self.workload, result)]),
-            fused_tree_text(self.workload, self.platform, result.mapping).rstrip(),
-            report.buffer_text(self.workload, self.platform, result),
+            report.summary_text(*asked, result),
+            groups_text(self.workload, result),
+            fused_tree_text(*asked, result.mapping).rstrip(),
+            report.buffer_text(*asked, result),
         )
+        return "\n\n".join(filter(None, parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class SearchResult(_Priced):
+class SearchResult(Evaluation):
     """The best mapping of a mapspace, with its cost and the certificate of the search."""
 
     kind: ClassVar = "map"  # of answers as JSON
@@ -124,11 +116,6 @@ class SearchResult(_Priced):
             answers = [part.to_dict() for part in self.layers]
             found["layers"] = [k | a for k, a in zip(kinds, answers, strict=True)]
         return found
-
-    def _repr_html_(self) -> str:
-        """The tables of the terminal, for a notebook."""
-        head, _, rest = str(self).partition("\n\n")
-        return answers_html.text(head, rest)
 
     def _called(self) -> str:
         return f"SearchResult in {self.mapspace}"
@@ -178,10 +165,9 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
     # A product of two sums is no less than the square of the sum of the parts' roots (Cauchy).
     power = 2 if first.objective == "edp" else 1
     proven = sum(c.proven_bound ** (1 / power) for c in certificates) ** power
-    pruned: dict[str, int] = {}
+    pruned: Counter[str] = Counter()
     for certificate in certificates:
-        for rule, count in certificate.pruned.items():
-            pruned[rule] = pruned.get(rule, 0) + count
+        pruned.update(certificate.pruned)
     return replace(
         first,
         workload=replace(first.workload, layers=workload.layers, sequences=workload.sequences),
@@ -189,14 +175,14 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
         certificate=Certificate(
             mapspace_size=prod(c.mapspace_size for c in certificates),
             evaluated=sum(c.evaluated for c in certificates),
-            pruned=pruned,
+            pruned=dict(pruned),
             optimal=all(c.optimal for c in certificates),
             lower_bound=floors[first.objective],
             proven_bound=proven,
             gap=max(0.0, _reached(result, first.objective) / proven - 1),
             stopped=next(filter(None, (c.stopped for c in certificates)), ""),
             seconds=sum(c.seconds for c in certificates),
-            infeasible={name: why for c in certificates for name, why in c.infeasible.items()},
+            infeasible=dict(item for c in certificates for item in c.infeasible.items()),
         ),
         layers=tuple(parts),
     )

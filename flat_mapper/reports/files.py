@@ -16,7 +16,7 @@ from flat_mapper.timeloop.write_mapper import lower_for_mapper
 KEY = "timeloop_files"
 
 
-def mapping_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
+def mapping_files(answer: Evaluation) -> dict[str, bytes]:
     """The result, the record, Timeloop's files per Einsum, and the plots."""
     files = record_files(answer)
     name = answer.mapspace if isinstance(answer, SearchResult) else "mapping"
@@ -35,7 +35,7 @@ def comparison_files(comparison: Comparison) -> dict[str, bytes]:
     return files | {RESULT: result_file(comparison.kind, comparison.to_dict(), files)}
 
 
-def record_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
+def record_files(answer: Evaluation) -> dict[str, bytes]:
     """fused-mapping.yaml with the architectures beside it, and Timeloop's files per Einsum.
 
     Of layers of several kinds, a folder of these for each: layers-1, layers-2, ...
@@ -48,7 +48,7 @@ def record_files(answer: Evaluation | SearchResult) -> dict[str, bytes]:
     return found
 
 
-def told(answer: Evaluation | SearchResult) -> dict[str, TimeloopFiles]:
+def told(answer: Evaluation) -> dict[str, TimeloopFiles]:
     """Files of `record_files` for Timeloop, by the folder of a kind of layers."""
     return {
         name: told_of(part.workload, part.result, _lowered(part))
@@ -56,7 +56,7 @@ def told(answer: Evaluation | SearchResult) -> dict[str, TimeloopFiles]:
     }
 
 
-def told_text(answer: Evaluation | SearchResult, where: str = "") -> str:
+def told_text(answer: Evaluation, where: str = "") -> str:
     """The same in a line for each kind of layers; where: a folder that these are in."""
     lines = []
     for name, files in told(answer).items():
@@ -65,25 +65,23 @@ def told_text(answer: Evaluation | SearchResult, where: str = "") -> str:
     return "\n".join(lines)
 
 
-def saved_document(answer: Evaluation | SearchResult) -> dict[str, object]:
+def saved_document(answer: Evaluation) -> dict[str, object]:
     """An answer's JSON where its files are saved: with what Timeloop will say of them."""
-    document, said = answer.to_dict(), told(answer)
-    if isinstance(answer, SearchResult) and answer.layers:
-        kinds = zip(answer.layers, said.values(), strict=True)
-        rows = zip(document["layers"], kinds, strict=True)  # type: ignore[call-overload]
-        document["layers"] = [row | {KEY: files.to_dict()} for row, (_, files) in rows]
-        return document
-    return document | {KEY: said[""].to_dict()}
+    document, said = answer.to_dict(), [files.to_dict() for files in told(answer).values()]
+    if not isinstance(answer, SearchResult) or not answer.layers:
+        return document | {KEY: said[0]}
+    rows = zip(document["layers"], said, strict=True)  # type: ignore[call-overload]
+    return document | {"layers": [row | {KEY: files} for row, files in rows]}
 
 
-def _kinds(answer: Evaluation | SearchResult) -> dict[str, Evaluation | SearchResult]:
+def _kinds(answer: Evaluation) -> dict[str, Evaluation]:
     """An answer's parts by the folder that each has."""
     if isinstance(answer, SearchResult) and answer.layers:
         return {f"layers-{number}": part for number, part in enumerate(answer.layers, 1)}
     return {"": answer}
 
 
-def _lowered(answer: Evaluation | SearchResult) -> Lowering:
+def _lowered(answer: Evaluation) -> Lowering:
     return lowered(answer.workload, answer.platform, answer.mapping, answer.result.ert)
 
 

@@ -51,20 +51,20 @@ def data_frame(
     """
     columns = dict.fromkeys(name for record in records for name in record)
     table = {name: [_cell(record.get(name)) for record in records] for name in columns}
+    if library not in (known := ("pandas", "polars")):
+        hint = did_you_mean(library, known)
+        raise SpecError(expected("to_frame", "pandas or polars", library, hint))
     try:
         if library == "pandas":
             import pandas
 
             return pandas.DataFrame(table)
-        if library == "polars":
-            import polars
+        import polars
 
-            return polars.DataFrame(table, strict=False)
+        return polars.DataFrame(table, strict=False)
     except ImportError as error:
         change = "pip install 'flat-mapper[frames]'"
         raise SpecError(expected("to_frame", f"the package {library}", None, change)) from error
-    known = ("pandas", "polars")
-    raise SpecError(expected("to_frame", "pandas or polars", library, did_you_mean(library, known)))
 
 
 def _cell(value: Cell) -> Cell:
@@ -76,19 +76,34 @@ def answer_record(document: Mapping[str, object]) -> dict[str, Cell]:
 
     Its parts as `energy_pj.GLB`, `power_w.GLB`, `busy.MAC`.
     """
+
+    def plain(*names: str) -> dict[str, object]:
+        return {name: document[name] for name in names if name in document}
+
+    def inside(key: str, prefix: str = "") -> dict[str, object]:
+        return {f"{prefix}{name}": value for name, value in _items(document.get(key)).items()}
+
     if "infeasible" in document:
-        return {**_plain(document, ("mapspace", "infeasible"))}
-    found = _plain(document, ("workload", "arch", "mapspace", "objective", "backend"))
-    found |= _inside(document, "ranks", "")
-    found |= _plain(document, (*_TOTALS, *_GAINS))
-    tile = _inside(document, "flat_tile", "")
-    found["flat_tile"] = " ".join(f"{rank}={size}" for rank, size in tile.items())
-    for level, use in _sections(document.get("buffer")):
-        found[f"{level}.live_words"] = _scalar(use.get("live_words"))
-        found[f"{level}.capacity_words"] = _scalar(use.get("capacity_words"))
-    found |= _inside(document, "busy", "busy.") | _inside(document, "power_w", "power_w.")
-    energy = document.get("energy_by")
-    return found | _inside(energy if isinstance(energy, Mapping) else {}, "component", "energy_pj.")
+        found = plain("mapspace", "infeasible")
+    else:
+        found = plain("workload", "arch", "mapspace", "objective", "backend")
+        found |= inside("ranks") | plain(*_TOTALS, *_GAINS)
+        tile = inside("flat_tile")
+        found["flat_tile"] = " ".join(f"{rank}={size}" for rank, size in tile.items())
+        for level, use in inside("buffer").items():
+            words = ("live_words", "capacity_words")
+            found |= {f"{level}.{name}": _items(use).get(name) for name in words}
+        found |= inside("busy", "busy.") | inside("power_w", "power_w.")
+        energy = _items(_items(document.get("energy_by")).get("component"))
+        found |= {f"energy_pj.{name}": pj for name, pj in energy.items()}
+    return {
+        name: value if value is None or isinstance(value, str | int | float) else str(value)
+        for name, value in found.items()
+    }
+
+
+def _items(part: object) -> Mapping[str, object]:
+    return part if isinstance(part, Mapping) else {}
 
 
 def einsum_records(einsums: Iterable[EinsumStats], dram: str) -> list[dict[str, Cell]]:
@@ -112,22 +127,3 @@ def einsum_records(einsums: Iterable[EinsumStats], dram: str) -> list[dict[str, 
             parts[own] = parts.get(own, 0.0) + n.energy_pj
         records.append(record | parts | {f"energy_pj.{stats.unit}": stats.compute_energy_pj})
     return records
-
-
-def _plain(document: Mapping[str, object], names: Iterable[str]) -> dict[str, Cell]:
-    return {name: _scalar(document[name]) for name in names if name in document}
-
-
-def _inside(document: Mapping[str, object], key: str, prefix: str) -> dict[str, Cell]:
-    part = document.get(key)
-    items = part.items() if isinstance(part, Mapping) else ()
-    return {f"{prefix}{name}": _scalar(value) for name, value in items}
-
-
-def _sections(part: object) -> list[tuple[str, Mapping[str, object]]]:
-    items = part.items() if isinstance(part, Mapping) else ()
-    return [(str(name), inner) for name, inner in items if isinstance(inner, Mapping)]
-
-
-def _scalar(value: object) -> Cell:
-    return value if value is None or isinstance(value, str | int | float) else str(value)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import fsum, prod
+from typing import Any
 
 from flat_mapper.arch.cores import ErrorBand, error_bands, phase_kernels
 from flat_mapper.arch.values import Platform
@@ -12,7 +12,7 @@ from flat_mapper.base import units
 from flat_mapper.base.table import grid, wrapped
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.residence import private_needs
-from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats, Result, offchip_words
+from flat_mapper.cost_model.result import BufferUse, EinsumStats, Result, offchip_words
 from flat_mapper.mapping.cores.handover import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
@@ -26,7 +26,8 @@ _WIDE = 48  # chosen: characters of a line of names; a table with two such colum
 
 def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
     """Peaks of the chip: computes of each unit and off-chip bytes, both per cycle."""
-    paths = {"matrix": platform.matrix, "vector": platform.vector}
+    both = {"matrix": platform.matrix, "vector": platform.vector}
+    paths = {name: path for name, path in both.items() if path is not None}
     rate = platform.dram.words_per_cycle
     return {
         "cycle_seconds": result.cycle_seconds,
@@ -39,12 +40,10 @@ def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
                 "nodes": list(dict.fromkeys(node.name for node in path.nodes)),
             }
             for name, path in paths.items()
-            if path is not None
         },
         "levels": {
             level.name: {"capacity_words": level.usable_words, "word_bits": level.word_bits}
             for path in paths.values()
-            if path is not None
             for level in path.levels
         },
     }
@@ -52,54 +51,49 @@ def platform_dict(platform: Platform, result: Result) -> dict[str, object]:
 
 def group_dicts(workload: Workload, platform: Platform, result: Result) -> list[dict[str, object]]:
     """The groups in execution order; cycles and words are of one run of the cascade."""
-    return [
-        _group_dict(workload, platform, result, mapping, stats)
-        for mapping, stats in zip(result.mapping.groups, result.groups, strict=True)
-    ]
-
-
-def _group_dict(
-    workload: Workload,
-    platform: Platform,
-    result: Result,
-    mapping: GroupMapping,
-    stats: GroupStats,
-) -> dict[str, object]:
-    core = one_core(workload, platform, mapping)
     policy = result.mapping.policy
-    held = tile_occupancies(core.workload, core.platform, core.group, policy)
-    shared = mapping.shared if len(mapping.einsums) > 1 else ()
-    return {
-        "einsums": list(stats.names),
-        "schedule": stats.schedule,
-        "granularity": mapping.granularity,
-        "shared": [f"{loop.rank}={loop.factor}" for loop in shared],
-        "flat_tiles": prod(loop.factor for loop in shared),
-        "staged": list(mapping.staged),
-        "level": stats.buffer.level,
-        "given_out": [f"{loop.rank}={loop.factor}" for loop in mapping.given_out],
-        **(stats.cores.to_dict() if stats.cores else {}),
-        "cycles": stats.cycles,
-        "cold_start_cycles": stats.cold_start_cycles,
-        "compute_cycles": dict(stats.compute_cycles),
-        "transfer_cycles": dict(stats.transfer_cycles),
-        "bottleneck": stats.bottleneck,
-        **group_cost(workload, result, mapping, stats).to_dict(),
-        "buffer": {
-            "level": stats.buffer.level,
-            "capacity_words": stats.buffer.capacity_words,
-            "live_words": stats.buffer.live_words,
-            "held": {
-                h.tensor: {"words": h.words, "copies": h.copies, "first": h.first, "last": h.last}
-                for h in held
-                if h.level == stats.buffer.level
+    found: list[dict[str, object]] = []
+    costs = group_costs(workload, result)
+    for mapping, stats, cost in zip(result.mapping.groups, result.groups, costs, strict=True):
+        core = one_core(workload, platform, mapping)
+        asked = (core.workload, core.platform, core.group, policy)
+        shared = mapping.shared if len(mapping.einsums) > 1 else ()
+        buffer = stats.buffer
+        group = {
+            "einsums": list(stats.names),
+            "schedule": stats.schedule,
+            "granularity": mapping.granularity,
+            "shared": [f"{loop.rank}={loop.factor}" for loop in shared],
+            "flat_tiles": prod(loop.factor for loop in shared),
+            "staged": list(mapping.staged),
+            "level": buffer.level,
+            "given_out": [f"{loop.rank}={loop.factor}" for loop in mapping.given_out],
+            **(stats.cores.to_dict() if stats.cores else {}),
+            "cycles": stats.cycles,
+            "cold_start_cycles": stats.cold_start_cycles,
+            "compute_cycles": dict(stats.compute_cycles),
+            "transfer_cycles": dict(stats.transfer_cycles),
+            "bottleneck": stats.bottleneck,
+            **cost,
+            "buffer": {
+                "level": buffer.level,
+                "capacity_words": buffer.capacity_words,
+                "live_words": buffer.live_words,
+                "held": {
+                    h.tensor: {
+                        "words": h.words,
+                        "copies": h.copies,
+                        "first": h.first,
+                        "last": h.last,
+                    }
+                    for h in tile_occupancies(*asked)
+                    if h.level == buffer.level
+                },
             },
-        },
-        "private": {
-            use.level: use.to_dict()
-            for use in private_use(core.workload, core.platform, core.group, policy)
-        },
-    }
+            "private": {use.level: use.to_dict() for use in private_use(*asked)},
+        }
+        found.append(group)
+    return found
 
 
 def private_use(
@@ -150,61 +144,33 @@ def bands(workload: Workload, platform: Platform, result: Result) -> tuple[Error
     return error_bands(platform.matrix, near, counted=False)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupCost:
-    """One group's part of one run of a cascade.
+def group_costs(workload: Workload, result: Result) -> list[dict[str, Any]]:
+    """Each group's part of one run of the cascade, in execution order, as its JSON has it.
 
     energy_pj: of its Einsums, and the leakage of its cycles.
     kept: of each level the intermediates that live there and never see DRAM.
-    saved_bytes: what each Einsum on its own moves at least and the group does not: an intermediate
-        goes to DRAM once, and comes back once for each Einsum that reads it.
+    saved_offchip_bytes: what each Einsum on its own moves at least and the group does not: an
+        intermediate goes to DRAM once, and comes back once for each Einsum that reads it.
     """
-
-    names: tuple[str, ...]
-    latency_s: float
-    energy_pj: float
-    offchip_bytes: float
-    saved_bytes: float
-    kept: dict[str, tuple[str, ...]]
-
-    def to_dict(self) -> dict[str, object]:
-        """The names that a group of an answer has beside its cycles."""
-        kept = {level: list(tensors) for level, tensors in self.kept.items()}
-        return {
-            "energy_pj": self.energy_pj,
-            "offchip_bytes": self.offchip_bytes,
-            "saved_offchip_bytes": self.saved_bytes,
+    leak = fsum(result.leak_pj_per_cycle.values())
+    found = []
+    for mapping, stats in zip(result.mapping.groups, result.groups, strict=True):
+        einsums = [e for e in result.einsums if e.einsum in stats.names]
+        kept: dict[str, list[str]] = {}
+        saved = 0.0
+        for tensor, level in _inside(workload, result, mapping):
+            kept.setdefault(level, []).append(tensor)
+            readers = sum(workload.einsum(name).reads(tensor) for name in stats.names)
+            words = workload.tensor_words(tensor) * workload.share(tensor, level)
+            saved += (1 + readers) * words
+        cost = {
+            "energy_pj": fsum((*(e.energy_pj for e in einsums), leak * stats.cycles)),
+            "offchip_bytes": offchip_words(einsums, result.dram) * result.word_bytes,
+            "saved_offchip_bytes": saved * result.word_bytes,
             "kept": kept,
         }
-
-
-def group_costs(workload: Workload, result: Result) -> list[GroupCost]:
-    """The groups in execution order; their latency and energy add up to those of one run."""
-    pairs = zip(result.mapping.groups, result.groups, strict=True)
-    return [group_cost(workload, result, mapping, stats) for mapping, stats in pairs]
-
-
-def group_cost(
-    workload: Workload, result: Result, mapping: GroupMapping, stats: GroupStats
-) -> GroupCost:
-    """One group's part of one run of the cascade."""
-    einsums = [e for e in result.einsums if e.einsum in stats.names]
-    leak = fsum(result.leak_pj_per_cycle.values())
-    kept: dict[str, tuple[str, ...]] = {}
-    saved = 0.0
-    for tensor, level in _inside(workload, result, mapping):
-        kept[level] = (*kept.get(level, ()), tensor)
-        readers = sum(workload.einsum(name).reads(tensor) for name in stats.names)
-        words = workload.tensor_words(tensor) * workload.share(tensor, level)
-        saved += (1 + readers) * words
-    return GroupCost(
-        names=stats.names,
-        latency_s=stats.cycles * result.cycle_seconds,
-        energy_pj=fsum((*(e.energy_pj for e in einsums), leak * stats.cycles)),
-        offchip_bytes=offchip_words(einsums, result.dram) * result.word_bytes,
-        saved_bytes=saved * result.word_bytes,
-        kept=kept,
-    )
+        found.append(cost)
+    return found
 
 
 def _inside(workload: Workload, result: Result, mapping: GroupMapping) -> Iterator[tuple[str, str]]:
@@ -222,25 +188,26 @@ def _inside(workload: Workload, result: Result, mapping: GroupMapping) -> Iterat
 
 def groups_text(workload: Workload, result: Result) -> str:
     """A row for each group, in execution order; empty where there is one group alone."""
+    if len(result.groups) < 2:
+        return ""
     rows = []
-    energy = result.energy_pj or 1.0
-    for cost in group_costs(workload, result) if len(result.groups) > 1 else ():
-        share = result.repeat * cost.latency_s / result.latency_s
-        kept = "\n".join(
+    for stats, cost in zip(result.groups, group_costs(workload, result), strict=True):
+        seconds, pj = stats.cycles * result.cycle_seconds, cost["energy_pj"]
+        kept = (
             wrapped([*held[:-1], f"{held[-1]} in {level}"], ", ", _WIDE)
-            for level, held in cost.kept.items()
+            for level, held in cost["kept"].items()
         )
         rows.append(
             (
-                wrapped(cost.names, "+", _WIDE),
-                units.si(cost.latency_s, "s"),
-                units.percent(share),
-                energy_text(cost.energy_pj, result.energy_source),
-                units.percent(result.repeat * cost.energy_pj / energy),
-                units.size(cost.offchip_bytes),
-                units.size(cost.saved_bytes) if cost.saved_bytes else "-",
-                kept or "-",
+                wrapped(stats.names, "+", _WIDE),
+                units.si(seconds, "s"),
+                units.percent(result.repeat * seconds / result.latency_s),
+                energy_text(pj, result.energy_source),
+                units.percent(result.repeat * pj / (result.energy_pj or 1.0)),
+                units.size(cost["offchip_bytes"]),
+                units.size(cost["saved_offchip_bytes"]) if cost["saved_offchip_bytes"] else "-",
+                "\n".join(kept) or "-",
             )
         )
     head = ("group", "latency", "of all", "energy", "of all", "off-chip", "saved", "kept on chip")
-    return grid(rows, head=head, right=tuple(range(1, 7))) if rows else ""
+    return grid(rows, head=head, right=range(1, 7))

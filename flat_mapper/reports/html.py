@@ -20,10 +20,10 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str 
     return f"<table>{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def text(title: str, *parts: str) -> str:
-    """A heading, and texts of the terminal under each other."""
-    blocks = "".join(f'<pre style="line-height:1.25">{html_text(part)}</pre>' for part in parts)
-    return f"<div><strong>{html_text(title)}</strong>{blocks}</div>"
+def text(title: str, body: str) -> str:
+    """A heading, and a text of the terminal under it."""
+    block = f'<pre style="line-height:1.25">{html_text(body)}</pre>'
+    return f"<div><strong>{html_text(title)}</strong>{block}</div>"
 
 
 def framed(path: str, caption: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from flat_mapper.cost_model.result import Result
@@ -123,8 +124,7 @@ def _stack(axis: Axes, stacks: Mapping[str, Mapping[str, float]], label: str = "
     """A horizontal bar per configuration, its parts one after another in the same order."""
     rows = range(len(stacks))
     starts = [0.0] * len(stacks)
-    for color, part in zip(COLORS, _parts(stacks), strict=False):
-        widths = [_width(stack, part, _parts(stacks)) for stack in stacks.values()]
+    for color, (part, widths) in zip(COLORS, _parts(stacks).items(), strict=False):
         axis.barh(
             list(rows), widths, left=starts, height=0.68, color=color, label=part,
             edgecolor="white", linewidth=0.4,
@@ -142,28 +142,24 @@ def _stack(axis: Axes, stacks: Mapping[str, Mapping[str, float]], label: str = "
 OTHER, BOUND = "other", "lower bound"
 
 
-def _parts(stacks: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The parts of all stacks, the largest first; beyond the colours, `other` for the rest."""
-    total: dict[str, float] = {}
-    for stack in stacks.values():
-        for part, value in stack.items():
-            total[part] = total.get(part, 0.0) + value
+def _parts(stacks: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
+    """The widths of each part, the largest first; beyond the colours, `other` for the rest."""
+    table = {
+        part: [stack.get(part, 0.0) for stack in stacks.values()]
+        for part in chain(*stacks.values())
+    }
+    total = {part: sum(widths) for part, widths in table.items()}
     ranked = sorted((p for p, value in total.items() if value > 0), key=lambda p: -total[p])
     if len(ranked) <= MAX_PARTS:
-        return ranked
-    return [*ranked[: MAX_PARTS - 1], OTHER]
-
-
-def _width(stack: Mapping[str, float], part: str, parts: Sequence[str]) -> float:
-    if part == OTHER and OTHER not in stack:
-        return sum(value for name, value in stack.items() if name not in parts)
-    return stack.get(part, 0.0)
+        return {part: table[part] for part in ranked}
+    found = {part: table[part] for part in ranked[: MAX_PARTS - 1]}
+    rest = [sum(v for part, v in stack.items() if part not in found) for stack in stacks.values()]
+    return found | {OTHER: rest}
 
 
 def _legend(axis: Axes, title: str = "") -> None:
     handles, labels = axis.get_legend_handles_labels()
-    lines = [label == BOUND for label in labels]  # bars first, then the line
-    order = sorted(range(len(labels)), key=lambda i: lines[i])
+    order = sorted(range(len(labels)), key=lambda i: labels[i] == BOUND)  # bars, then the line
     axis.legend(
         [handles[i] for i in order], [labels[i] for i in order],
         loc="center left", bbox_to_anchor=(1.0, 0.5), title=title or None, alignment="left",

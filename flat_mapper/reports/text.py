@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import fsum, prod
 
 from flat_mapper import __version__
@@ -132,7 +132,15 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
             times(result.offchip_bytes, bound.offchip_bytes),
         ),
         ("bottleneck", result.bottleneck, ""),
-        *_core_rows(result),
+        *(
+            (
+                "tiles",
+                f"{use.tiles} on {use.cores} cores, at most {use.rounds} on one",
+                f"cores idle {units.percent(use.idle_share)}, imbalance {use.imbalance:.3f}",
+            )
+            for group in result.groups
+            if (use := group.cores) is not None
+        ),
         *(
             (f"{name} in use", _use(use, capacity.get(name, workload.word_bits)), "")
             for name, use in result.buffers().items()
@@ -144,11 +152,9 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items() if any(p.values())]
     masked = "" if workload.layers or workload.sequences else mask_text(workload, result)
     zero = zero_energies(result)
-    counted = f"counted as zero: {'; '.join(zero)}" if zero else ""
-    off = "\n".join(map(str, bands(workload, platform, result)))
     more = [
-        off,
-        counted,
+        *map(str, bands(workload, platform, result)),
+        f"counted as zero: {'; '.join(zero)}" if zero else "",
         power_warning(result),
         sources_text(result),
         masked,
@@ -158,16 +164,6 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     ]
     lines = [grid(rows), *by, sources, *more, *result.notes]
     return "\n".join(line for line in lines if line)
-
-
-def _core_rows(result: Result) -> Iterator[tuple[str, str, str]]:
-    """Rows about how well the tiles of each group fill the cores that they are given to."""
-    for group in result.groups:
-        use = group.cores
-        if use is not None:
-            idle = f"cores idle {units.percent(use.idle_share)}, imbalance {use.imbalance:.3f}"
-            rounds = f"{use.tiles} on {use.cores} cores, at most {use.rounds} on one"
-            yield ("tiles", rounds, idle)
 
 
 def left_out_text(of: Workload) -> str:
@@ -278,9 +274,9 @@ def policy_text(results: Mapping[str, Result]) -> str:
         policy = result.mapping.policy
         schedules = " then ".join(dict.fromkeys(g.schedule for g in result.mapping.groups))
         placed = "in place" if policy.in_place else "not in place"
-        charged = f"softmax {policy.softmax}"
         passing = "" if policy.passing == "held" else f"; passing {policy.passing}"
-        rule = f"{charged}, {placed}; schedule {schedules}; buffering {policy.buffering:g}{passing}"
+        rule = f"softmax {policy.softmax}, {placed}; schedule {schedules}; "
+        rule += f"buffering {policy.buffering:g}{passing}"
         by_rule.setdefault(rule, []).append(name)
     return "\n".join(f"{', '.join(names)}: {rule}" for rule, names in by_rule.items())
 

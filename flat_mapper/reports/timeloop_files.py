@@ -7,7 +7,7 @@ to the answer's own energy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import fsum
 
 from flat_mapper.base.formats import words
@@ -36,12 +36,7 @@ class TimeloopFolder:
     cores: int
     energy_pj: float  # as Timeloop adds it up; of one round
     cycles: int
-    otherwise: tuple[str, ...]  # what Timeloop counts otherwise
-
-    def to_dict(self) -> dict[str, object]:
-        """The fields by name."""
-        names = ("einsum", "rounds", "cores", "energy_pj", "cycles")
-        return {n: getattr(self, n) for n in names} | {"otherwise": list(self.otherwise)}
+    otherwise: list[str]  # what Timeloop counts otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +58,7 @@ class TimeloopFiles:
         """The fields by name, and the line that says them."""
         return {
             "line": str(self),
-            "folders": [one.to_dict() for one in self.folders],
+            "folders": [asdict(one) for one in self.folders],
             "none_for": dict(self.none_for),
             "energy_pj": self.timeloop_pj,
             "apart_pj": dict(self.apart_pj),
@@ -124,11 +119,10 @@ def told_of(workload: Workload, result: Result, lowering: Lowering) -> TimeloopF
                 cores=one.cores,
                 energy_pj=said.energy_pj,
                 cycles=said.cycles,
-                otherwise=tuple(_otherwise(workload, one, stats)),
+                otherwise=_otherwise(workload, one, stats),
             )
         )
-    alone = (s.energy_pj - fsum(n.energy_pj for n in s.network) for s in own.values())
-    apart[NONE] = fsum(alone)
+    apart[NONE] = fsum(s.energy_pj - fsum(n.energy_pj for n in s.network) for s in own.values())
     return TimeloopFiles(
         folders=tuple(folders),
         none_for=lowering.refused,
@@ -157,9 +151,9 @@ def _apart(workload: Workload, one: Asked, own: EinsumStats, said: EinsumStats) 
 
 def _otherwise(workload: Workload, one: Asked, own: EinsumStats) -> list[str]:
     """Quantities that Timeloop counts otherwise than the model, of one Einsum."""
-    einsum, found = workload.einsum(own.einsum), []
+    einsum = workload.einsum(own.einsum)
     bits = f"{one.arch.levels[0].word_bits} bits"
-    found += [
+    found = [
         f"{a.tensor} as {bits}, not {words(workload.tensor_bits[a.tensor])}"
         for a in einsum.accesses
         if a.tensor in workload.widths.tensors

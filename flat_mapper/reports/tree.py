@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
@@ -112,10 +112,7 @@ def fused_tree_text(workload: Workload, platform: Platform, fused: FusedMapping)
     placed = "in place" if policy.in_place else "not in place"
     rules = f"buffering {policy.buffering:g}, softmax {policy.softmax} and {placed}"
     passing = "" if policy.passing == "held" else f", passing {policy.passing}"
-    lines = (
-        f"{workload.name} on {platform.name}: {sizes}",
-        f"{rules}{passing}",
-    )
+    lines = (f"{workload.name} on {platform.name}: {sizes}", f"{rules}{passing}")
     below = tuple(
         _on_cores(workload, platform, group, whole_group(workload, group.names, policy))
         for group in fused.groups
@@ -142,7 +139,7 @@ def _on_cores(
     between = [f"{name} keeps {tensors}" for name, tensors in kept.items() if tensors]
     for loop in reversed(group.given_out):
         if loop.factor > 1:
-            below = (_Branch((loop_text(loop) + " on cores" + note,), below),)
+            below = (_Branch((f"{loop_text(loop)} on cores{note}",), below),)
             note = ""
     crossing = f"{platform.dram.name} keeps {_crossing(workload, platform, group)}"
     lines = (branch.lines[0], crossing, *between, *branch.lines[2:])
@@ -174,7 +171,7 @@ def _group_branch(
     note = f"   one pass is a FLAT-tile: {_flat_tile(workload, platform, group)}"
     for loop in reversed(group.shared):
         if loop.factor > 1:
-            below = (_Branch((loop_text(loop) + note,), below),)
+            below = (_Branch((f"{loop_text(loop)}{note}",), below),)
             note = ""
         below += tuple(branches[m] for m in group.einsums if loop.rank in after[m])
     return _Branch(tuple(lines), below)
@@ -218,19 +215,16 @@ def _einsum_branch(
             kept = ""
         else:
             stay = {t for e, level, t in staying if (e, level) == (einsum.name, node.name)}
-            kept = _keeps(words[node.name], stay) if stores else ""
+            tiles = words[node.name].items() if stores else ()
+            texts = [f"{tensor} {n}{' stays' * (tensor in stay)}" for tensor, n in tiles]
+            kept = f"[{', '.join(texts)}]" if texts else ""
         if loops or kept:
-            texts = [loop_text(loop) + _SHORT[slot.axis] for slot, loop in loops]
-            below.append(_Branch((f"{node.name}  {'  '.join([kept, *texts] if kept else texts)}",)))
+            ran = [loop_text(loop) + _SHORT[slot.axis] for slot, loop in loops]
+            below.append(_Branch(("  ".join([node.name, *([kept] if kept else []), *ran]),)))
     return _Branch((format_einsum(einsum),), tuple(below))
 
 
 _SHORT = {"temporal": "", "x": " on x", "y": " on y"}
-
-
-def _keeps(words: Mapping[str, int], stay: set[str]) -> str:
-    texts = (f"{tensor} {n}{' stays' if tensor in stay else ''}" for tensor, n in words.items())
-    return f"[{', '.join(texts)}]" if words else ""
 
 
 def _drawn(branch: _Branch, first: str, rest: str) -> Iterator[str]:

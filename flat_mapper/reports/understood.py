@@ -44,7 +44,16 @@ def platform_document(platform: Platform, ert: Ert | None, art: Art | None) -> D
 def _level(level: MemoryLevel, path: Architecture, ert: Ert | None, art: Art | None) -> Document:
     """One storage level; capacity and bandwidth are those of one instance."""
     words, rate = level.capacity_words, level.words_per_cycle
+    limits = {
+        "read": level.read_words_per_cycle,
+        "write": level.write_words_per_cycle,
+        "both ways": level.shared_words_per_cycle,
+    }
     read, write, _ = ert.actions(level.name) if ert else (None, None, None)
+
+    def speed(rate: float) -> float:
+        return units.bytes_of(rate, level.word_bits) / path.cycle_seconds
+
     return {
         "class": level.component_class,
         "instances": level.instances,
@@ -53,25 +62,12 @@ def _level(level: MemoryLevel, path: Architecture, ert: Ert | None, art: Art | N
         "capacity_bytes": None if words is None else units.bytes_of(words, level.word_bits),
         "row_words": level.row_words,
         "words_per_cycle": rate,
-        "bytes_per_s": None if rate is None else _speed(rate, level, path),
-        "ports_bytes_per_s": {
-            port: _speed(limit, level, path)
-            for port, limit in (
-                ("read", level.read_words_per_cycle),
-                ("write", level.write_words_per_cycle),
-                ("both ways", level.shared_words_per_cycle),
-            )
-            if limit is not None
-        },
+        "bytes_per_s": None if rate is None else speed(rate),
+        "ports_bytes_per_s": {p: speed(n) for p, n in limits.items() if n is not None},
         "read_pj": read,
         "write_pj": write,
         "area_um2": art.areas_um2.get(level.name) if art else None,
     }
-
-
-def _speed(rate: float, level: MemoryLevel, path: Architecture) -> float:
-    """Bytes per second of so many words a cycle."""
-    return units.bytes_of(rate, level.word_bits) / path.cycle_seconds
 
 
 def _unit(path: Architecture, ert: Ert | None, art: Art | None) -> Document:
@@ -147,49 +143,46 @@ def mapspace_document(space: Mapspace, size: int | None = None) -> Document:
 def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
     """The tables of `platform_document`."""
     found = platform_document(platform, ert, art)
-    levels, compute, networks = found["levels"], found["units"], found["networks"]
-    rows = [_level_row(name, level) for name, level in levels.items()]
+    total = found["area_mm2"]
     peaks = [
         (
             *(name, str(u["class"]), f"{u['instances']:,}"),
-            *(units.si(u["operations_per_s"], "op/s"), _pj(u["compute_pj"]), _um2(u["area_um2"])),
+            *(units.si(u["operations_per_s"], "op/s"), _told(u["compute_pj"], ".4g", " pJ")),
+            _told(u["area_um2"], ",.4g", " um2"),
         )
-        for name, u in compute.items()
+        for name, u in found["units"].items()
     ]
-    total = found["area_mm2"]
+    networks = found["networks"].items()
     lines = [
-        grid(rows, head=_LEVELS, right=range(2, 12)),
+        grid(
+            [_level_row(*one) for one in found["levels"].items()], head=_LEVELS, right=range(2, 12)
+        ),
         grid(peaks, head=_UNITS, right=range(2, 6)),
         f"clock {units.si(1 / platform.matrix.cycle_seconds, 'Hz')}"
-        + (f", area on chip {total:.3g} mm2" if isinstance(total, float) else ""),
-        *(f"network of {name}: {pj:g} pJ for a word and hop" for name, pj in networks.items()),
+        + ("" if total is None else f", area on chip {total:.3g} mm2"),
+        *(f"network of {name}: {pj:g} pJ for a word and hop" for name, pj in networks),
     ]
     return "\n".join(lines)
 
 
 def _level_row(name: str, level: Document) -> tuple[str, ...]:
-    size, rate, speed = level["capacity_bytes"], level["words_per_cycle"], level["bytes_per_s"]
-    words, ports = level["capacity_words"], level["ports_bytes_per_s"]
-    limits = [f"{port} {each / 1e9:,.4g} GB/s" for port, each in ports.items()]
+    size, speed = level["capacity_bytes"], level["bytes_per_s"]
+    ports = level["ports_bytes_per_s"] if speed is None else {"": speed}
+    limits = [f"{port} {each / 1e9:,.4g} GB/s".lstrip() for port, each in ports.items()]
     return (
         *(name, str(level["class"]), f"{level['instances']:,}", f"{level['word_bits']} bit"),
-        units.size(size) if isinstance(size, float) else "unbounded",
-        units.count(words) if isinstance(words, int) else "-",
+        "unbounded" if size is None else units.size(size),
+        _told(level["capacity_words"], ",", ""),
         f"{level['row_words']:,}",
-        f"{speed / 1e9:,.4g} GB/s"
-        if isinstance(speed, float)
-        else ", ".join(limits) or "unlimited",
-        f"{rate:,.4g}" if isinstance(rate, int | float) else "-",
-        *(_pj(level["read_pj"]), _pj(level["write_pj"]), _um2(level["area_um2"])),
+        ", ".join(limits) or "unlimited",
+        _told(level["words_per_cycle"], ",.4g", ""),
+        *(_told(level[f"{way}_pj"], ".4g", " pJ") for way in ("read", "write")),
+        _told(level["area_um2"], ",.4g", " um2"),
     )
 
 
-def _pj(value: object) -> str:
-    return f"{value:.4g} pJ" if isinstance(value, int | float) else "-"
-
-
-def _um2(value: object) -> str:
-    return f"{value:,.4g} um2" if isinstance(value, int | float) else "-"
+def _told(value: float | None, form: str, unit: str) -> str:
+    return "-" if value is None else f"{value:{form}}{unit}"
 
 
 def workload_text(workload: Workload) -> str:
@@ -224,20 +217,19 @@ def workload_text(workload: Workload) -> str:
 
 def mapspace_text(space: Mapspace, size: int | None = None) -> str:
     """Free parts of a mapspace, a line each."""
-    fusion = space.fusion
-    groups = " and ".join(", ".join(group) for group in fusion.groups)
-    if fusion.anything is not None:
-        groups = _any_groups(fusion.anything)
-    unfused = " or not" if fusion.optional else ""
-    staging = fusion.staging if isinstance(fusion.staging, str) else ", ".join(fusion.staging)
-    tiles = "; ".join(f"{r}: {', '.join(map(str, t))}" for r, t in fusion.tiles.items())
+    found, anything = mapspace_document(space, size), space.fusion.anything
+    groups = " and ".join(", ".join(group) for group in found["groups"])
+    groups = groups if anything is None else _any_groups(anything)
+    unfused = " or not" if space.fusion.optional else ""
+    staging = found["staging"]
+    tiles = "; ".join(f"{r}: {', '.join(map(str, t))}" for r, t in found["tiles"].items())
     rows = [
         ("fused", f"{groups}{unfused}" if groups else "nothing"),
-        ("granularity", fusion.granularity if fusion.fuses else "-"),
-        ("staged", staging),
-        ("schedule", fusion.schedule if fusion.fuses else "sequential"),
+        ("granularity", found["granularity"] or "-"),
+        ("staged", staging if isinstance(staging, str) else ", ".join(staging)),
+        ("schedule", found["schedule"]),
         ("shared tiles", tiles or "any that divide"),
-        ("constraints", str(len(space.slots) + len(space.keeps) or "none: inner loops are free")),
+        ("constraints", str(found["constraints"] or "none: inner loops are free")),
     ]
     if size is not None:
         rows.append(("size", f"{units.count(size)} combinations"))

@@ -89,7 +89,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "tiles": {"kernel": "flex", "problem": "gqa.yaml", "arch": "a100", "seq": 512},
     "why_not": {"einsums": ("QK", "softmax", "AV"), "problem": "attend.yaml"},
 }
-NEEDS = {"import_onnx": "onnx", "import_torch": "torch", "report": "altair"}
+NEEDS = {"import_onnx": "onnx", "import_torch": "torch", "report": "vl_convert"}
 # What gives the answer of a question, and can be saved; the others give inputs, files or texts.
 ANSWERS = (
     *("compare", "crosscheck", "evaluate", "execute", "front", "generate", "load", "model"),

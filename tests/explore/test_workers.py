@@ -73,21 +73,6 @@ def test_modules_of_the_working_folder_run_nowhere(tmp_path: Path) -> None:
     assert digest(folder / "0.db") == digest(folder / "1.db")
 
 
-def test_nothing_of_the_working_folder_runs_in_many_processes(tmp_path: Path) -> None:
-    """`reproduce` answers its rows on a process for each core."""
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    ran = trapped(folder)
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from flat_mapper.base.parallel import each\nimport math\n"
-        "if __name__ == '__main__': print(each(math.sqrt, [1, 4], workers=2))"
-    )
-    done = called(folder, str(script))
-    assert (done.stdout.strip(), done.stderr) == ("[1.0, 2.0]", "")
-    assert not ran.exists(), ran.read_text()
-
-
 def listening(processes: set[int]) -> Iterator[str]:
     """Sockets that some processes hold and others may speak to."""
     held = set()

@@ -15,10 +15,9 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep.store import Store
 from flat_mapper.page.rows import front_indices, report_rows
-from flat_mapper.page.sources import read_entries
+from flat_mapper.page.saved import load_results
 from flat_mapper.reports.answers import Evaluation
 
-pytest.importorskip("altair", reason="needs the extra `report`")
 pytest.importorskip("vl_convert", reason="needs the extra `report`")
 
 
@@ -153,20 +152,20 @@ def test_a_name_in_the_results_stays_text(folder: Path) -> None:
 
 
 def test_a_sweep_is_read_from_its_database(tmp_path: Path) -> None:
-    entries = read_entries([samples.sweep(tmp_path / "sweep.db", 100)])
+    entries = load_results(samples.sweep(tmp_path / "sweep.db", 100)).entries
     rows = report_rows(entries)
     assert len(entries) == 100
     assert rows.varying == ("arch.GLB.depth", "seq", "mapspace")
     assert rows.rows[0].name == "GLB.depth=8192 · seq=512 · naive"
     assert [e.status for e in entries].count("infeasible") == 2
     held = rows.rows[1]
-    assert held.speedup == pytest.approx(rows.rows[0].facts.latency_s / held.facts.latency_s)
+    assert held.speedup == pytest.approx(rows.rows[0].facts["latency_s"] / held.facts["latency_s"])
 
 
 def test_a_folder_of_results_and_several_files_make_one_report(folder: Path) -> None:
     (folder / "out").mkdir()
     (folder / "out" / "result.json").write_text(json.dumps(samples.compared()))
-    entries = read_entries([folder / "compared.json", folder / "out"])
+    entries = load_results(folder / "compared.json", folder / "out").entries
     assert [r.name for r in report_rows(entries).rows][:4] == [
         "naive",
         "flat",
@@ -221,7 +220,7 @@ def test_another_database_is_refused(tmp_path: Path) -> None:
         opened.execute("CREATE TABLE cats (name TEXT)")
     opened.close()
     with pytest.raises(SpecError, match=r"other.db: expected the results of a sweep, got .* cats"):
-        read_entries([path])
+        load_results(path)
 
 
 def test_an_einsum_that_is_missing_is_named(folder: Path) -> None:
@@ -229,7 +228,7 @@ def test_an_einsum_that_is_missing_is_named(folder: Path) -> None:
     del document["rows"][0]["einsums"]["QK"]
     (folder / "cut.json").write_text(json.dumps(document))
     with pytest.raises(SpecError, match=r"rows.0: groups.0.einsums: expected names among .*'QK'"):
-        report_rows(read_entries([folder / "cut.json"]))
+        report_rows(load_results(folder / "cut.json").entries)
 
 
 def test_names_leave_out_what_another_word_tells(folder: Path) -> None:
@@ -238,14 +237,14 @@ def test_names_leave_out_what_another_word_tells(folder: Path) -> None:
         row["workload"] = "larger"
         row["ranks"] |= {"P": 4096, "M": 4096, "B": 64}
     (folder / "larger.json").write_text(json.dumps(document))
-    rows = report_rows(read_entries([folder / "compared.json", folder / "larger.json"]))
+    rows = report_rows(load_results(folder / "compared.json", folder / "larger.json").entries)
     assert rows.varying == ("problem", "mapspace")
     assert rows.rows[4].name == "larger · flat"
     for row in document["rows"][:2]:
         row["workload"] = "attention"
         row["ranks"]["B"] = 1
     (folder / "larger.json").write_text(json.dumps(document))
-    rows = report_rows(read_entries([folder / "compared.json", folder / "larger.json"]))
+    rows = report_rows(load_results(folder / "compared.json", folder / "larger.json").entries)
     assert rows.varying == ("P", "mapspace")
 
 

@@ -21,12 +21,11 @@ import pytest
 import report_samples as samples
 
 from flat_mapper.page.assembly import page as page_of
-from flat_mapper.page.sources import read_entries
+from flat_mapper.page.saved import load_results
 
 REQUIRED = "FLAT_MAPPER_REQUIRE_BROWSER" in os.environ  # then what is missing is a failure
 if not REQUIRED:
     pytest.importorskip("playwright", reason="needs playwright: pip install playwright")
-    pytest.importorskip("altair", reason="needs the extra `report`")
     pytest.importorskip("vl_convert", reason="needs the extra `report`")
 sync_api = import_module("playwright.sync_api")
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name, path in made.items():
         found[name] = folder / f"{name}.html"
-        found[name].write_text(told(page_of(read_entries([path]))), encoding="utf-8")
+        found[name].write_text(told(page_of(load_results(path).entries)), encoding="utf-8")
     return found
 
 

@@ -122,7 +122,6 @@ def test_a_notebook_shows_tables_and_escapes_names(tmp_path: Path) -> None:
 
 
 def test_a_report_is_written_from_python(tmp_path: Path) -> None:
-    pytest.importorskip("altair", reason="needs the extra `report`")
     pytest.importorskip("vl_convert", reason="needs the extra `report`")
     (tmp_path / "saved.json").write_text(json.dumps(samples.compared()))
     page = tmp_path / "a page.html"
