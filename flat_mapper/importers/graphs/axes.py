@@ -102,7 +102,7 @@ def reshaped(dims: Iterable[Dim], shape: Sequence[int]) -> tuple[Dim, ...] | Non
     left, found = list(flat(axis for one in dims for axis in one)), []
     for size in shape:
         taken: list[Axis] = []
-        while size_of(taken) < size:
+        while size_of(taken) < size and not size % size_of(taken):
             axis = left.pop(0)
             need = size // size_of(taken)
             if axis.size > need:
