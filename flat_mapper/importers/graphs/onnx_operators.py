@@ -6,8 +6,7 @@ After the standard's list (github.com/onnx/onnx, docs/Operators.md).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,135 +25,127 @@ KINDS = {
     **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze", "Flatten"), "reshape"),
     **{"Transpose": "permute", "Expand": "expand", "Slice": "slice", "Split": "split"},
     **{"Concat": "cat", "Gather": "select"},
+    **{"Identity": "alias", "Cast": "to", "Dropout": "dropout"},
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One node: a call whose arguments are still in the order of ONNX, and its attributes."""
-
-    call: Call
-    attributes: Mapping[str, Any]
-
-    def words(self, position: int) -> Value:
-        """An operand as a tensor."""
-        return self.call.words(self.call.values[position])
-
-    def integers(self, position: int, key: str) -> list[int] | None:
-        """Integers of an operand, or of the attribute that older versions have."""
-        call, found = self.call, self.attributes.get(key)
-        if found is None:
-            found = call.get(position, key)
-        if isinstance(found, Value):
-            raise SpecError(expected(f"{call.where}: {key}", "constant numbers", call.said))
-        return None if found is None else [int(n) for n in np.ravel(found)]
-
-    def made(self, inputs: Sequence[Value]) -> Sequence[Any]:
-        """Result of the node; inputs: its operands that are words."""
-        arguments = ARGUMENTS.get(self.call.said)
-        found = arguments(self) if arguments else self.call
-        if found is NotImplemented:
-            found = replace(self.call, kind="")  # no operator: a cut
-        return (found if isinstance(found, Call) else replace(self.call, values=found)).made(inputs)
-
-    def shaped(self, value: Value, shape: Sequence[int]) -> Call:
-        """A call that only says how the words lie."""
-        return replace(self.call, values=[value], shapes=lambda: [tuple(shape)])
+def in_order(call: Call) -> Call:
+    """A node's call with the arguments in the order of ATen; its names are still ONNX's."""
+    arguments = ARGUMENTS.get(call.said)
+    found = arguments(call) if arguments else call
+    if found is NotImplemented:
+        return replace(call, kind="")  # no operator: a cut
+    return found if isinstance(found, Call) else replace(call, values=found)
 
 
-def _pair(step: Step) -> Made:
-    return step.call.values if len(step.call.values) == 2 else NotImplemented
+def _integers(call: Call, position: int, key: str) -> list[int] | None:
+    """Integers of an operand, or of the attribute that older versions have."""
+    found = call.named.get(key)
+    if found is None:
+        found = call.get(position, key)
+    if isinstance(found, Value):
+        raise SpecError(expected(f"{call.where}: {key}", "constant numbers", call.said))
+    return None if found is None else [int(n) for n in np.ravel(found)]
 
 
-def _gemm(step: Step) -> Made:
-    value, get = step.words(0), step.attributes.get
+def _shaped(call: Call, value: Value, shape: Sequence[int]) -> Call:
+    """A call that only says how the words lie."""
+    return replace(call, values=[value], shapes=lambda: [tuple(shape)])
+
+
+def _pair(call: Call) -> Made:
+    return call.values if len(call.values) == 2 else NotImplemented
+
+
+def _gemm(call: Call) -> Made:
+    value, get = call.tensor(0), call.named.get
     if get("transA"):
         value = value.with_dims(value.dims[::-1])
-    return [value, *step.call.values[1:2], step.call.get(2, "bias"), get("transB", 0)]
+    return [value, *call.values[1:2], call.get(2, "bias"), get("transB", 0)]
 
 
-def _einsum(step: Step) -> Made:
-    return [step.attributes["equation"].decode(), step.call.values]
+def _einsum(call: Call) -> Made:
+    return [call.named["equation"].decode(), call.values]
 
 
-def _convolution(step: Step) -> Made:
-    image, kernel, get = step.words(0), step.words(1), step.attributes.get
+def _convolution(call: Call) -> Made:
+    image, kernel, get = call.tensor(0), call.tensor(1), call.named.get
     free = not any(get("pads", [0])) and get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
     steps, holes = get("strides", [1] * len(kernel.shape[2:])), get("dilations", 1)
-    return [image, kernel, step.call.get(2, "bias"), steps, not free, holes, get("group", 1)]
+    return [image, kernel, call.get(2, "bias"), steps, not free, holes, get("group", 1)]
 
 
-def _norm(step: Step) -> Made:
-    value = step.words(0)
-    rest = value.shape[step.attributes.get("axis", -1) :]
-    return [value, rest, *step.call.values[1:]]
+def _norm(call: Call) -> Made:
+    value = call.tensor(0)
+    rest = value.shape[call.named.get("axis", -1) :]
+    return [value, rest, *call.values[1:]]
 
 
-def _reduced(step: Step) -> Made:
-    return [step.words(0), step.integers(1, "axes"), step.attributes.get("keepdims", 1)]
+def _reduced(call: Call) -> Made:
+    return [call.tensor(0), _integers(call, 1, "axes"), call.named.get("keepdims", 1)]
 
 
-def _reshape(step: Step) -> Made:
-    value, shape = step.words(0), step.integers(1, "shape")
+def _reshape(call: Call) -> Made:
+    value, shape = call.tensor(0), _integers(call, 1, "shape")
     if shape is None:
         return NotImplemented
-    if not step.attributes.get("allowzero"):
+    if not call.named.get("allowzero"):
         shape = [value.shape[i] if n == 0 else n for i, n in enumerate(shape)]
-    return step.shaped(value, shape)
+    return _shaped(call, value, shape)
 
 
-def _squeeze(step: Step) -> Made:
-    value, axes = step.call.graph.done(step.words(0)), step.integers(1, "axes")
+def _squeeze(call: Call) -> Made:
+    value, axes = call.graph.done(call.tensor(0)), _integers(call, 1, "axes")
     sizes = list(enumerate(value.shape))
     gone = {a % len(sizes) for a in axes} if axes else {i for i, n in sizes if n == 1}
-    return step.shaped(value, [n for i, n in sizes if i not in gone])
+    return _shaped(call, value, [n for i, n in sizes if i not in gone])
 
 
-def _unsqueeze(step: Step) -> Made:
-    value, axes = step.call.graph.done(step.words(0)), step.integers(1, "axes") or []
+def _unsqueeze(call: Call) -> Made:
+    value, axes = call.graph.done(call.tensor(0)), _integers(call, 1, "axes") or []
     total, left = len(value.dims) + len(axes), iter(value.shape)
     new = {a % total for a in axes}
-    return step.shaped(value, [1 if i in new else next(left) for i in range(total)])
+    return _shaped(call, value, [1 if i in new else next(left) for i in range(total)])
 
 
-def _flatten(step: Step) -> Made:
-    value = step.words(0)
-    rows = int(np.prod(value.shape[: step.attributes.get("axis", 1)]))
-    return step.shaped(value, [rows, -1])
+def _flatten(call: Call) -> Made:
+    value = call.tensor(0)
+    rows = int(np.prod(value.shape[: call.named.get("axis", 1)]))
+    return _shaped(call, value, [rows, -1])
 
 
-def _transpose(step: Step) -> Made:
-    value = step.words(0)
-    return [value, step.attributes.get("perm") or range(len(value.dims))[::-1]]
+def _transpose(call: Call) -> Made:
+    value = call.tensor(0)
+    return [value, call.named.get("perm") or range(len(value.dims))[::-1]]
 
 
-def _expand(step: Step) -> Made:
-    shape = step.integers(1, "shape")
-    return NotImplemented if shape is None else step.shaped(step.words(0), shape)
+def _expand(call: Call) -> Made:
+    shape = _integers(call, 1, "shape")
+    return NotImplemented if shape is None else _shaped(call, call.tensor(0), shape)
 
 
-def _slice(step: Step) -> Made:
-    starts, stops = step.integers(1, "starts"), step.integers(2, "ends")
+def _slice(call: Call) -> Made:
+    starts, stops = _integers(call, 1, "starts"), _integers(call, 2, "ends")
     if starts is None or stops is None:
         return NotImplemented
-    axes = step.integers(3, "axes") or list(range(len(starts)))
-    return [step.words(0), axes, starts, stops, step.integers(4, "steps") or []]
+    axes = _integers(call, 3, "axes") or list(range(len(starts)))
+    return [call.tensor(0), axes, starts, stops, _integers(call, 4, "steps") or []]
 
 
-def _gather(step: Step) -> Made:
-    table, at = step.words(0), step.call.values[1]
-    axis = step.attributes.get("axis", 0) % len(table.dims)
+def _gather(call: Call) -> Made:
+    table, at = call.tensor(0), call.values[1]
+    axis = call.named.get("axis", 0) % len(table.dims)
     if table.tensor.parameters and axis == 0 and len(table.dims) == 2:
-        return replace(step.call, kind="embedding")
+        return replace(call, kind="embedding")
     if not isinstance(at, np.ndarray) or at.size != 1:
         return NotImplemented
     start = int(at.reshape(())) % table.shape[axis]
     values = [table, axis, start]
-    one = replace(step.call, kind="slice", values=[*values, start + 1])
+    one = replace(call, kind="slice", values=[*values, start + 1])
     return one if at.ndim else values
 
 
-ARGUMENTS: Mapping[str, Callable[[Step], Made]] = {
+ARGUMENTS: Mapping[str, Callable[[Call], Made]] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min"), _pair),
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"), _reduced),
     **dict.fromkeys(
@@ -163,7 +154,7 @@ ARGUMENTS: Mapping[str, Callable[[Step], Made]] = {
     "Gemm": _gemm,
     "Einsum": _einsum,
     "Conv": _convolution,
-    "Softmax": lambda step: [step.call.values[0], step.attributes.get("axis", -1)],
+    "Softmax": lambda call: [call.values[0], call.named.get("axis", -1)],
     "Reshape": _reshape,
     "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze,
@@ -171,7 +162,7 @@ ARGUMENTS: Mapping[str, Callable[[Step], Made]] = {
     "Transpose": _transpose,
     "Expand": _expand,
     "Slice": _slice,
-    "Split": lambda step: [step.call.values[0], None, step.attributes.get("axis", 0)],
-    "Concat": lambda step: [step.call.values, step.attributes["axis"]],
+    "Split": lambda call: [call.values[0], None, call.named.get("axis", 0)],
+    "Concat": lambda call: [call.values, call.named["axis"]],
     "Gather": _gather,
 }

@@ -30,6 +30,7 @@ UNARY = (
 )
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
 SHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze")
+SAME = ("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float")
 REDUCED = {"mean": "sum", "sum": "sum", "amax": "max", "amin": "min"}
 
 HIDDEN = -1e4  # what is added to a score that no query is to see is below it
@@ -64,6 +65,10 @@ class Call:
         if position < len(self.values):
             return self.values[position]
         return self.named.get(name, default)
+
+    def tensor(self, position: int) -> Value:
+        """An argument as a tensor."""
+        return self.words(self.values[position])
 
     def words(self, operand: Any) -> Value:
         """An operand as a tensor."""
@@ -148,7 +153,7 @@ def added_mask(values: Any) -> Mask | bool | None:
 
 
 def _unary(call: Call) -> Made:
-    return call.graph.function(call.kind, call.words(call.values[0]))
+    return call.graph.function(call.kind, call.tensor(0))
 
 
 def _power(call: Call) -> Made:
@@ -156,7 +161,7 @@ def _power(call: Call) -> Made:
     if exponent is None or isinstance(exponent, Value) or np.size(exponent) != 1:
         return NotImplemented
     step = POWERS.get(round(float(np.ravel(exponent)[0]), 6))
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     return call.graph.function(step, value) if step else NotImplemented
 
 
@@ -205,7 +210,7 @@ def _where(call: Call) -> Made:
 
 
 def _matmul(call: Call) -> Made:
-    left, right = (call.words(v) for v in call.values[:2])
+    left, right = map(call.words, call.values[:2])
     return _product(call, left, right)
 
 
@@ -277,7 +282,7 @@ def _convolution(call: Call) -> Made:
 
 
 def _softmax(call: Call) -> Made:
-    return call.graph.softmax(call.name, call.words(call.values[0]), int(call.get(1, "dim")))
+    return call.graph.softmax(call.name, call.tensor(0), int(call.get(1, "dim")))
 
 
 def _norm(call: Call) -> Made:
@@ -285,12 +290,12 @@ def _norm(call: Call) -> Made:
         return NotImplemented
     kind = "layer" if call.kind == "layer_norm" else "rms"
     shift = call.given(3, "bias") if kind == "layer" else None
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     return call.graph.norm(call.name, kind, value, call.given(2, "weight"), shift)
 
 
 def _reduced(call: Call) -> Made:
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     rank, over = len(value.dims), call.get(1, "dim")
     axes = list(range(rank)) if over is None or over == [] else np.ravel(over).tolist()
     keep = bool(call.get(2, "keepdim", False))
@@ -299,15 +304,15 @@ def _reduced(call: Call) -> Made:
 
 
 def _shape(call: Call) -> Made:
-    return call.graph.reshape(call.name, call.words(call.values[0]), call.shapes()[0])
+    return call.graph.reshape(call.name, call.tensor(0), call.shapes()[0])
 
 
 def _expand(call: Call) -> Made:
-    return call.graph.expand(call.words(call.values[0]), call.shapes()[0])
+    return call.graph.expand(call.tensor(0), call.shapes()[0])
 
 
 def _transposed(call: Call) -> Made:
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     order = list(range(len(value.dims)))
     if call.kind == "permute":
         order = [order[i] for i in call.values[1]]
@@ -318,7 +323,7 @@ def _transposed(call: Call) -> Made:
 
 
 def _slice(call: Call) -> Made:
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     given = [
         call.get(1, "dim", 0),
         call.get(2, "start"),
@@ -336,7 +341,7 @@ def _slice(call: Call) -> Made:
 
 
 def _select(call: Call) -> Made:
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     axis = call.values[1] % len(value.dims)
     at = call.values[2] % value.shape[axis]
     return call.graph.without(call.graph.part(value, axis, at, at + 1), axis)
@@ -344,7 +349,7 @@ def _select(call: Call) -> Made:
 
 def _split(call: Call) -> Made:
     """Parts along an axis, one after another, of the sizes that the shapes have there."""
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     axis = call.get(2, "dim", 0) % len(value.dims)
     sizes = [shape[axis] for shape in call.shapes()]
     ends = zip(sizes, accumulate(sizes), strict=True)
@@ -358,7 +363,7 @@ def _concat(call: Call) -> Made:
 
 def _embedding(call: Call) -> Made:
     """Rows of a table: as many words as there are in the result, from DRAM."""
-    tensor = call.words(call.values[0]).tensor
+    tensor = call.tensor(0).tensor
     call.graph.tables[tensor.name] = tensor.parameters
     return call.graph.source(call.name, call.shapes()[0])
 
@@ -414,6 +419,7 @@ HANDLERS: Mapping[str, Callable[[Call], Made]] = {
     "where": _where,
     "masked_fill": _masked_fill,
     **dict.fromkeys(("linear", "addmm"), _linear),
+    **dict.fromkeys(SAME, lambda call: [call.values[0]]),
     "einsum": _einsum,
     "pow": _power,
     "expand": _expand,

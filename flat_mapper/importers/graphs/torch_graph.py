@@ -30,8 +30,6 @@ from flat_mapper.importers.graphs.torch_constants import folded
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.spec.textfiles import note_input
 
-SAME = ("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float")
-
 
 def import_torch(program: Any, *, name: str = "model") -> Imported:
     """The cascade of an exported program.
@@ -125,8 +123,6 @@ class _Walk:
         words = [v for v in flat if isinstance(v, Value)]
         if not words:
             return [self._folded(node, values, named)]
-        if node.kind in SAME:
-            return values[:1]
         if not node.outputs:
             return []
         shapes = [self._shape(name) for name in node.outputs]
