@@ -332,7 +332,8 @@ def _as_often(workload: Workload, model: Workload) -> Workload:
 
 def _check_sizes(source: str | Path, sizes: Mapping[str, object]) -> None:
     """Refuse sizes of the ranks that the scenario sets."""
-    sequence = sequence_ranks(load_workload(source), "generate")
+    workload = load_workload(source)
+    sequence = sequence_ranks(workload.roles, f"{workload.name}: generate")
     for rank in sequence:
         if rank in sizes:
             condition = f"ranks other than {', '.join(sequence)}"

@@ -79,7 +79,7 @@ from flat_mapper.workload.roles import (
     declared_document,
     read_operators,
     read_roles,
-    read_views,
+    read_words,
 )
 
 RECORD = "fused-mapping.yaml"
@@ -268,7 +268,7 @@ def _workload(node: object, where: str) -> Workload:
         unseen=take(node, "unseen", int, where, 0, within=COUNT),
         roles=read_roles(section, where),
         operators=read_operators(section, where),
-        views=read_views(section, where),
+        views=read_words(section, "views", where, {}),
         left_out=tuple(str(n) for n in take_list(node, "left_out", str, where, ())),
         dropped=tuple(str(n) for n in take_list(node, "dropped", str, where, ())),
         other_layers=others,

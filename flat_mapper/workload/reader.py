@@ -91,7 +91,7 @@ from flat_mapper.workload.roles import (
     operator_faults,
     read_data_spaces,
     read_operators,
-    read_views,
+    read_words,
     role_faults,
 )
 from flat_mapper.workload.softmax import SOFTMAXES
@@ -155,7 +155,7 @@ def load_workload(
     first = replace(asked, mask=None, unmasked=True) if phase == "decode" else asked
     workload = _workload(document, sizes, first, faults)
     if workload is not None and phase == "decode":
-        queries, keys = sequence_ranks(workload, "decode")
+        queries, keys = sequence_ranks(workload.roles, f"{workload.name}: decode")
         stated = sequence_sizes(lengths, workload.roles, workload.name)
         step = {queries: 1, **stated, **sizes, keys: workload.rank_sizes[keys]}
         workload = _workload(document, step, replace(asked, lengths=None), faults)
@@ -265,7 +265,7 @@ def _document(source: str | Path) -> Section:
 
 def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -> Workload | None:
     """The one Einsum of a Timeloop problem."""
-    from flat_mapper.workload.timeloop import problem_faults, read_problem
+    from flat_mapper.workload.timeloop import problem_workload
 
     where, problem = document.source, section_of(document["problem"], document.source)
     mixed = [key for key in ("attention", "einsums") if key in problem]
@@ -275,15 +275,12 @@ def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -
         return None
     variables = section_of(document.get("variables") or {}, where)
     names = {key: value for key, value in variables.items() if isinstance(value, int)}
-    lines = problem_faults(document, where, names)
-    faults.extend(lines)
-    if lines:
+    workload = problem_workload(document, where, names, faults)
+    if workload is None:
         return None
-    workload = replace(read_problem(document, where, names), states_bits=False)
-    shape = section_of(problem["shape"], where)
-    if not shape.get("name"):
-        workload = replace(workload, name=Path(where).stem)
-    return faults.attempt(set_ranks, workload, changes)
+    named = section_of(problem["shape"], where).get("name")
+    name = workload.name if named else Path(where).stem
+    return faults.attempt(set_ranks, replace(workload, name=name, states_bits=False), changes)
 
 
 def _file(document: Section, changes: Mapping[str, object], asked: Asked) -> File:
@@ -345,7 +342,7 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
         einsums=einsums,
         roles=file.roles,
         operators=operators,
-        views=faults.attempt(read_views, file.problem, file.where) or {},
+        views=faults.attempt(read_words, file.problem, "views", file.where, {}) or {},
     )
     faults.extend(_gaps(workload, f"{file.where}.operators"))
     return workload
