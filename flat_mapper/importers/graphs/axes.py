@@ -41,11 +41,6 @@ def flat(axes: Iterable[Axis]) -> Dim:
     return tuple(leaf for axis in axes for leaf in axis.leaves())
 
 
-def flat_each(dims: Sequence[Dim]) -> list[Dim]:
-    """Each leaf of some dimensions as a dimension of its own."""
-    return [(leaf,) for leaf in flat(a for d in dims for a in d)]
-
-
 def size_of(axes: Iterable[Axis]) -> int:
     """Positions along some axes together."""
     return prod(axis.size for axis in axes)

@@ -118,9 +118,7 @@ class _Walk:
         """Result of a call."""
         values = [self._value(a) for a in node.values]
         named = {key: self._value(a) for key, a in node.named.items()}
-        given = [*values, *named.values()]
-        flat = [v for one in given for v in (one if isinstance(one, list) else [one])]
-        words = [v for v in flat if isinstance(v, Value)]
+        words = [v for v in _flat([*values, *named.values()]) if isinstance(v, Value)]
         if not words:
             return [self._folded(node, values, named)]
         if not node.outputs:
@@ -141,13 +139,9 @@ class _Walk:
 
     def _folded(self, node: Node, values: list[Any], named: dict[str, Any]) -> Any:
         """Output of a call of constants; None where some of its inputs only point."""
-        tensors = [
-            self.found.get(one.name)
-            for given in (*node.values, *node.named.values())
-            for one in (given if isinstance(given, list) else [given])
-            if isinstance(one, Named)
-        ]
-        if len(node.outputs) != 1 or any(t is None for t in tensors):
+        given = _flat([*node.values, *node.named.values()])
+        unknown = any(isinstance(a, Named) and self.found.get(a.name) is None for a in given)
+        if len(node.outputs) != 1 or unknown:
             return None
         kind = self.exported.kinds.get(node.outputs[0])
         if kind is None or any(size is None for size in kind.shape):
@@ -161,3 +155,8 @@ class _Walk:
         if not isinstance(argument, Named):
             return argument
         return self.found.get(argument.name)
+
+
+def _flat(arguments: Sequence[Any]) -> list[Any]:
+    """Arguments, with those that are listed one by one."""
+    return [a for one in arguments for a in (one if isinstance(one, list) else [one])]
