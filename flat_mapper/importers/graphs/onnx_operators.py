@@ -53,19 +53,11 @@ def _shaped(call: Call, value: Value, shape: Sequence[int]) -> Call:
     return replace(call, values=[value], shapes=lambda: [tuple(shape)])
 
 
-def _pair(call: Call) -> Made:
-    return call.values if len(call.values) == 2 else NotImplemented
-
-
 def _gemm(call: Call) -> Made:
     value, get = call.tensor(0), call.named.get
     if get("transA"):
         value = value.with_dims(value.dims[::-1])
     return [value, *call.values[1:2], call.get(2, "bias"), get("transB", 0)]
-
-
-def _einsum(call: Call) -> Made:
-    return [call.named["equation"].decode(), call.values]
 
 
 def _convolution(call: Call) -> Made:
@@ -79,10 +71,6 @@ def _norm(call: Call) -> Made:
     value = call.tensor(0)
     rest = value.shape[call.named.get("axis", -1) :]
     return [value, rest, *call.values[1:]]
-
-
-def _reduced(call: Call) -> Made:
-    return [call.tensor(0), _integers(call, 1, "axes"), call.named.get("keepdims", 1)]
 
 
 def _reshape(call: Call) -> Made:
@@ -146,13 +134,19 @@ def _gather(call: Call) -> Made:
 
 
 ARGUMENTS: Mapping[str, Callable[[Call], Made]] = {
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min"), _pair),
-    **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"), _reduced),
+    **dict.fromkeys(
+        ("Add", "Sub", "Mul", "Div", "Max", "Min"),
+        lambda call: call.values if len(call.values) == 2 else NotImplemented,
+    ),
+    **dict.fromkeys(
+        ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"),
+        lambda call: [call.tensor(0), _integers(call, 1, "axes"), call.named.get("keepdims", 1)],
+    ),
     **dict.fromkeys(
         ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"), _norm
     ),
     "Gemm": _gemm,
-    "Einsum": _einsum,
+    "Einsum": lambda call: [call.named["equation"].decode(), call.values],
     "Conv": _convolution,
     "Softmax": lambda call: [call.values[0], call.named.get("axis", -1)],
     "Reshape": _reshape,

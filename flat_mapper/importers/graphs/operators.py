@@ -152,10 +152,6 @@ def added_mask(values: Any) -> Mask | bool | None:
     return False
 
 
-def _unary(call: Call) -> Made:
-    return call.graph.function(call.kind, call.tensor(0))
-
-
 def _power(call: Call) -> Made:
     exponent = call.values[1]
     if exponent is None or isinstance(exponent, Value) or np.size(exponent) != 1:
@@ -281,10 +277,6 @@ def _convolution(call: Call) -> Made:
     return graph.pointwise(name, "add", made, column)
 
 
-def _softmax(call: Call) -> Made:
-    return call.graph.softmax(call.name, call.tensor(0), int(call.get(1, "dim")))
-
-
 def _norm(call: Call) -> Made:
     if len(call.values[1]) != 1:
         return NotImplemented
@@ -301,14 +293,6 @@ def _reduced(call: Call) -> Made:
     keep = bool(call.get(2, "keepdim", False))
     operation = REDUCED[call.kind]
     return call.graph.reduce(call.name, operation, value, [a % rank for a in axes], keep=keep)
-
-
-def _shape(call: Call) -> Made:
-    return call.graph.reshape(call.name, call.tensor(0), call.shapes()[0])
-
-
-def _expand(call: Call) -> Made:
-    return call.graph.expand(call.tensor(0), call.shapes()[0])
 
 
 def _transposed(call: Call) -> Made:
@@ -406,13 +390,16 @@ def _repeated(call: Call, value: Value, times: int) -> Value:
 
 
 HANDLERS: Mapping[str, Callable[[Call], Made]] = {
-    **dict.fromkeys(UNARY, _unary),
+    **dict.fromkeys(UNARY, lambda c: c.graph.function(c.kind, c.tensor(0))),
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(REDUCED, _reduced),
-    **dict.fromkeys(SHAPES, _shape),
+    **dict.fromkeys(SHAPES, lambda c: c.graph.reshape(c.name, c.tensor(0), c.shapes()[0])),
     **dict.fromkeys(("matmul", "mm", "bmm"), _matmul),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), _convolution),
-    **dict.fromkeys(("softmax", "_softmax", "_safe_softmax"), _softmax),
+    **dict.fromkeys(
+        ("softmax", "_softmax", "_safe_softmax"),
+        lambda c: c.graph.softmax(c.name, c.tensor(0), int(c.get(1, "dim"))),
+    ),
     **dict.fromkeys(("layer_norm", "rms_norm"), _norm),
     **dict.fromkeys(("transpose", "permute", "t"), _transposed),
     **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
@@ -422,7 +409,7 @@ HANDLERS: Mapping[str, Callable[[Call], Made]] = {
     **dict.fromkeys(SAME, lambda call: [call.values[0]]),
     "einsum": _einsum,
     "pow": _power,
-    "expand": _expand,
+    "expand": lambda c: c.graph.expand(c.tensor(0), c.shapes()[0]),
     "slice": _slice,
     "select": _select,
     "cat": _concat,
