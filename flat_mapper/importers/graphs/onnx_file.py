@@ -18,9 +18,8 @@ from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.names import relative_name
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.imported import Imported, finished
-from flat_mapper.importers.graphs.onnx_constants import MOST_FOLDED, is_small
-from flat_mapper.importers.graphs.onnx_operators import KINDS, in_order
-from flat_mapper.importers.graphs.operators import Call, understood
+from flat_mapper.importers.graphs.onnx_operators import KINDS, in_order, is_small
+from flat_mapper.importers.graphs.operators import MOST_FOLDED, Call, understood
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.spec.textfiles import note_input
 

@@ -34,6 +34,7 @@ SAME = ("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "
 REDUCED = {"mean": "sum", "sum": "sum", "amax": "max", "amin": "min"}
 
 HIDDEN = -1e4  # what is added to a score that no query is to see is below it
+MOST_FOLDED = 2**24  # chosen: words of a constant that is worked out, and of what it is made of
 Made = Any  # a Value, a list of them, or NotImplemented: a cut
 
 

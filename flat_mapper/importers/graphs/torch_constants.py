@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from flat_mapper.importers.graphs.operators import SHAPES
+from flat_mapper.importers.graphs.operators import MOST_FOLDED, SHAPES
 
-MOST_FOLDED = 2**24  # chosen: words of a constant that is worked out
 _KINDS: Mapping[int, str] = {
     **{1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f4", 7: "f4", 8: "f8", 12: "?", 13: "f4"}
 }
