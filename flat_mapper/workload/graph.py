@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -264,6 +264,15 @@ class Workload:
         path.update(n for n in self.ancestors[last] if first in self.ancestors[n])
         return tuple(n for n in self.ancestors if n in path)
 
+    def gaps(self, names: tuple[str, ...], where: str) -> Iterator[str]:
+        """A line for each Einsum between two of a group that is left out of it."""
+        for name, before in self.ancestors.items():
+            if name in names or self.einsum(name).each or not set(names) & set(before):
+                continue  # of one in each pass: with one pass there is nothing to correct
+            if after := [n for n in names if name in self.ancestors[n]]:
+                condition = f"{name} in it, because {after[0]} waits for it"
+                yield expected(where, condition, "a gap")
+
     def shareable_ranks(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Ranks that the shared loops of a fusion group may tile, in the order of `rank_sizes`.
 
@@ -278,15 +287,11 @@ class Workload:
         if names in self._shareable:
             return self._shareable[names]
         where = f"{self.name}: group {', '.join(names)}"
-        group, inside = [self.einsum(n) for n in names], set(names)
-        for name, before in self.ancestors.items():
-            if name in inside or self.einsum(name).each or inside.isdisjoint(before):
-                continue  # of one in each pass: with one pass there is nothing to correct
-            if after := [n for n in names if name in self.ancestors[n]]:
-                condition = f"{name} in it, because {after[0]} waits for it"
-                raise SpecError(expected(where, condition, "a gap"))
+        group = [self.einsum(n) for n in names]
+        for gap in self.gaps(names, where):
+            raise SpecError(gap)
         for reader, maker, view in self.cuts:
-            if {reader, maker} <= inside:
+            if {reader, maker} <= set(names):
                 condition = f"{maker} and {reader} in two groups: {view} is read back from DRAM"
                 raise SpecError(expected(where, condition, "one"))
         bound = self.whole_row_ranks(names)
