@@ -21,7 +21,7 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import check_problem
-from flat_mapper.workload.timeloop import problem_faults, read_problem
+from flat_mapper.workload.timeloop import problem_workload, read_problem
 
 _PARTS = ("problem", "architecture", "mapspace", "fused_mapping", "mapping", "ERT", "ART")
 
@@ -165,7 +165,9 @@ def _faults(kind: str, path: str, documents: Mapping[str, Section]) -> list[str]
         return check_mapspace(Path(path))
     if kind == "Timeloop problem":
         architecture = _architecture(documents)
-        return problem_faults(document, path, architecture.variables if architecture else {})
+        faults = Faults()
+        problem_workload(document, path, architecture.variables if architecture else {}, faults)
+        return faults
     steps: dict[str, Callable[[], object]] = {
         "fused_mapping": lambda: read_checked_record(Path(path)),
         "ERT": lambda: ert_of(document, path),

@@ -76,22 +76,13 @@ def read_problem(
     document:  a mapping with the problem under `problem`; its other keys are not looked at.
     where:     the file, for errors.
     variables: names that sizes may be worked out from.
-    raises:    SpecError with the first fault; `problem_faults` has them all.
+    raises:    SpecError with the first fault; `problem_workload` notes them all.
     """
     faults = Faults()
     workload = problem_workload(document, where, variables, faults)
     if workload is None:
         raise SpecError(faults[0])
     return workload
-
-
-def problem_faults(
-    document: object, where: str = "problem", variables: Mapping[str, object] = NO_VARIABLES
-) -> list[str]:
-    """Everything wrong with a Timeloop problem, a line each; empty for a sound one."""
-    faults = Faults()
-    problem_workload(document, where, variables, faults)
-    return faults
 
 
 def problem_workload(
