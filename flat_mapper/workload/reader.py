@@ -65,12 +65,7 @@ from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.layers import VOCABULARY, short_workload
-from flat_mapper.workload.mask import (
-    NONE,
-    LayerKind,
-    mask_of,
-    merged_layers,
-)
+from flat_mapper.workload.mask import NONE, LayerKind, mask_of, merged_layers
 from flat_mapper.workload.notation import read_einsum
 from flat_mapper.workload.problem_file import (
     Asked,
@@ -142,10 +137,9 @@ def load_workload(
         each = [load_workload(source, scope, sizes=sizes, lengths=n, **words) for n in lengths]
         return ragged(each, sizes)
     faults = Faults()
-    form = _named("softmax", softmax, SOFTMAXES)
     asked = Asked(
+        softmax=_named("softmax", softmax, SOFTMAXES),
         phase=_named("phase", phase, PHASES),
-        softmax=form,
         mask=mask_of(mask),
         lengths=lengths,
         unmasked=mask.strip() == NONE,
@@ -177,14 +171,10 @@ def check_problem(source: str | Path) -> list[str]:
 
 def _named[Word: str](what: str, word: str, known: tuple[Word, ...]) -> Word | None:
     """The one of some words; None for no word."""
-    for one in known:
-        if one == word:
-            return one
-    if word:
-        raise SpecError(
-            expected(what, f"one of {', '.join(known)}", word, did_you_mean(word, known))
-        )
-    return None
+    if word and word not in known:
+        hint = did_you_mean(word, known)
+        raise SpecError(expected(what, f"one of {', '.join(known)}", word, hint))
+    return next((one for one in known if one == word), None)
 
 
 def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
@@ -225,8 +215,7 @@ def _workload(
     sizes = sizes_of(file.ranks, file.changes, f"{file.where}.ranks", faults)
     cascade = short_workload if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)
-    name = faults.attempt(_word, file, "name")
-    cited = faults.attempt(_word, file, "source")
+    name, cited = (faults.attempt(_word, file, key) for key in ("name", "source"))
     word_bits = faults.attempt(_bits, file.problem, "word_bits", file.where)
     tensor_bits = faults.attempt(_tensor_bits, file, workload, sizes)
     kinds = faults.attempt(layers_of, file)
