@@ -34,7 +34,6 @@ OWNERS = {
     "torch": ("importers.graphs.torch_graph",),
     "pandas": ("reports.*", "page.saved"),
     "polars": ("reports.*", "page.saved"),
-    "networkx": ("workload.graph",),
     "matplotlib": ("reports.plots",),
     "accelforge": ("backends.accelforge*",),
     "hwcomponents": ("energy.hwcomponents",),
@@ -51,7 +50,6 @@ OWNERS = {
     "pickle": (),
 }
 HEAVY = (
-    "networkx",
     "matplotlib",
     "accelforge",
     "hwcomponents",

@@ -30,7 +30,7 @@ from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import check_problem
-from flat_mapper.workload.timeloop import problem_faults, read_problem
+from flat_mapper.workload.timeloop import problem_workload, read_problem
 
 _PARTS = ("problem", "architecture", "mapspace", "fused_mapping", "mapping", "ERT", "ART")
 _MAPSPACE = "flat"  # that of `map` where none is named
@@ -121,17 +121,17 @@ class _Files:
         """Faults of one part of one file."""
         document, arch = self.documents[path], self.architecture
         variables = arch.variables if arch else {}
+        lines = Faults()
         steps: dict[str, Callable[[], object]] = {
             "architecture": lambda: check_architecture(Path(path)),
             "problem": lambda: check_problem(Path(path)),
             "mapspace": lambda: check_mapspace(Path(path)),
             "fused_mapping": lambda: read_checked_record(Path(path)),
-            "Timeloop problem": lambda: problem_faults(document, path, variables),
+            "Timeloop problem": lambda: problem_workload(document, path, variables, lines),
             "Timeloop mapping": lambda: self._check_mapping(path, arch),
             "ERT": lambda: ert_of(document, path),
             "ART": lambda: load_art(path),
         }
-        lines = Faults()
         found = lines.attempt(steps[kind])
         return [*lines, *found] if isinstance(found, list) else lines
 

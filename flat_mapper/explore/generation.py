@@ -264,7 +264,8 @@ def generate(
     raises:  SpecError where the scenario or a size cannot be.
     """
     source = problem if is_text(problem) else catalog.resolve("problems", problem)
-    sequence = sequence_ranks(load_workload(source), "generate")
+    workload = load_workload(source)
+    sequence = sequence_ranks(workload.roles, f"{workload.name}: generate")
     for rank in (rank for rank in sequence if rank in sizes):
         condition = f"ranks other than {', '.join(sequence)}"
         raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))

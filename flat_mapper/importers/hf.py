@@ -1,13 +1,15 @@
 """A Hugging Face `config.json` read as a problem: `flat-mapper import-hf`.
 
 The file is the one beside a model's weights; nothing is fetched. Read are the shapes of the
-attention and of the layers around it (`flat_mapper.importers.hf_families`), which keys they see
-and what else is in a layer and around all of them (`hf_forms`).
+attention and of the layers around it, which keys they see and what else is in a layer and around
+all of them, by the table of `flat_mapper.importers.hf_families`. `layer_types` lists each layer's
+window where a file has it; older files go by rules of their own.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,15 +19,24 @@ from flat_mapper.importers.hf_dropped import dropped_parts
 from flat_mapper.importers.hf_families import (
     ARCHITECTURES,
     NO_ATTENTION,
+    WINDOW,
     Default,
     Family,
+    Form,
     Stack,
     StackPart,
 )
-from flat_mapper.importers.hf_forms import ends_form, layer_form, layer_kinds
-from flat_mapper.spec.document import Section, did_you_mean, place, section_of, take
+from flat_mapper.spec.document import (
+    Section,
+    did_you_mean,
+    place,
+    section_of,
+    take,
+    take_list,
+)
 from flat_mapper.spec.yamlio import dump, load, load_text, scalar
-from flat_mapper.workload.mask import NONE, LayerKind, mask_document
+from flat_mapper.workload.mask import NONE, LayerKind, Mask, mask_document
+from flat_mapper.workload.notation import UNARY
 
 CONFIG = "config.json"  # what errors call one that is in memory
 LONGEST = 4096  # chosen: positions where none are asked for and the model has more
@@ -88,10 +99,10 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Mo
         inside = family.inside[chosen]
         config = section_of(take(config, inside, dict, where), where)
         where = f"{where}: {inside}"
-    stack = family.stacks[chosen]
-    model = _model(config, where, str(kind), chosen, stack)
+    model = _model(config, where, str(kind), chosen, family)
     lost = [f"{model.dense} layers without experts"] if model.dense else []
-    return replace(model, dropped=(*lost, *dropped_parts(outer, config, str(kind), stack)))
+    left_out = dropped_parts(outer, config, family, family.stacks[chosen])
+    return replace(model, dropped=(*lost, *left_out))
 
 
 def _part(family: Family, part: str, kind: str) -> StackPart:
@@ -103,55 +114,56 @@ def _part(family: Family, part: str, kind: str) -> StackPart:
     raise SpecError(expected("part", condition, part, did_you_mean(part, family.stacks)))
 
 
-def _model(config: Section, where: str, kind: str, part: StackPart, stack: Stack) -> Model:
+# Sizes in the order in which they are read, each with what it is where a stack does not have it.
+_OTHERWISE: Mapping[str, Default] = {
+    **dict.fromkeys(("heads", "width", "head_width", "positions", "layers")),
+    **{"kv_heads": "heads", "feed_forward": None, "keys": "positions"},
+}
+
+
+def _model(config: Section, where: str, kind: str, part: StackPart, family: Family) -> Model:
     known: dict[str, int] = {}
-
-    def size(name: str, key: tuple[str, Default]) -> int:
-        known[name] = _size(config, where, key, known)
-        return known[name]
-
-    heads, width = size("heads", stack.heads), size("width", stack.width)
-    per_head = size("head_width", stack.head_width) if config.get(stack.head_width[0]) else None
-    if per_head is None and isinstance(stack.head_width[1], int):
-        per_head = stack.head_width[1]
-    if per_head is None:
-        if width % heads:
-            condition = f"a multiple of the {heads} heads, or a width of a head"
-            raise SpecError(expected(place(where, config, stack.width[0]), condition, width))
-        per_head = width // heads
-    pictures = stack.positions[0] == "patches"
-    positions = _patches(config, where) if pictures else size("positions", stack.positions)
-    gated = stack.gated or "gated" in str(config.get("feed_forward_proj") or "")
-    every = size("layers", stack.layers)
-    dense = _dense(config, where, every)
-    layers = every - dense
-    kv_heads = size("kv_heads", stack.kv_heads) if stack.kv_heads[0] else heads
-    if kind == "falcon":
-        kv_heads = _falcon_kv_heads(config, where, heads)
-    if heads % kv_heads:
-        condition = f"key-value heads that divide the {heads} heads"
-        raise SpecError(expected(where, condition, kv_heads))
+    for name in _OTHERWISE:
+        known[name] = _size(config, where, family.stacks[part], name, known)
+    if known["heads"] % known["kv_heads"]:
+        condition = f"key-value heads that divide the {known['heads']} heads"
+        raise SpecError(expected(where, condition, known["kv_heads"]))
+    dense = _dense(config, where, known["layers"])
+    known["layers"] -= dense
+    chunk = "attention_chunk_size"
     return Model(
         model_type=kind,
         part=part,
-        layers=layers,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_width=per_head,
-        width=width,
-        feed_forward=size("feed_forward", stack.feed_forward),
-        gated=gated,
-        positions=positions,
-        keys=size("keys", stack.keys) if stack.keys[0] else positions,
+        gated=family.gated or "gated" in str(config.get("feed_forward_proj") or ""),
         word_bits=_word_bits(config, where),
-        kinds=layer_kinds(config, where, kind, part, layers),
-        form=layer_form(config, where, kind, part),
-        ends=ends_form(config, kind, part),
+        kinds=_layer_kinds(config, where, part, known["layers"], family),
+        form=_layer_form(config, where, part, family),
+        ends=_ends_form(config, part, family),
         dense=dense,
-        chunk=take(config, "attention_chunk_size", int, where, 0, above=-1)
-        if config.get("attention_chunk_size")
-        else 0,
+        chunk=take(config, chunk, int, where, above=-1) if config.get(chunk) else 0,
+        **known,  # type: ignore[arg-type]  # sizes; mypy takes them for any field
     )
+
+
+def _size(config: Section, where: str, stack: Stack, name: str, known: Mapping[str, int]) -> int:
+    """One size: of its key, else its default."""
+    key, default = stack.get(name, ("", _OTHERWISE[name]))
+    if name == "head_width" and not config.get(key):
+        return default if isinstance(default, int) else _per_head(config, where, stack, known)
+    if default is None or config.get(key) is not None:
+        return take(config, key, int, where, above=0)
+    if isinstance(default, str):
+        return known[default] if default in known else take(config, default, int, where, above=0)
+    return default if isinstance(default, int) else default(config, where, known)
+
+
+def _per_head(config: Section, where: str, stack: Stack, known: Mapping[str, int]) -> int:
+    """The width of a head, where it is not stated."""
+    width, heads = known["width"], known["heads"]
+    if width % heads:
+        condition = f"a multiple of the {heads} heads, or a width of a head"
+        raise SpecError(expected(place(where, config, stack["width"][0]), condition, width))
+    return width // heads
 
 
 def _dense(config: Section, where: str, layers: int) -> int:
@@ -159,35 +171,6 @@ def _dense(config: Section, where: str, layers: int) -> int:
     first = take(config, "first_k_dense_replace", int, where, 0, above=-1)
     step = take(config, "interleave_moe_layer_step", int, where, 1, above=0)
     return min(first, layers) + (layers - layers // step)
-
-
-def _falcon_kv_heads(config: Section, where: str, heads: int) -> int:
-    """Falcon's heads of keys and values: one, or a number of its newer architecture."""
-    if config.get("new_decoder_architecture"):
-        return take(config, "num_kv_heads", int, where, heads, above=0)
-    return 1 if config.get("multi_query", True) else heads
-
-
-def _size(config: Section, where: str, key: tuple[str, Default], known: Mapping[str, int]) -> int:
-    """One size: of its key, else its default, which may be another size or another key."""
-    name, default = key
-    if config.get(name) is not None or default is None:
-        return take(config, name, int, where, above=0)
-    if isinstance(default, int):
-        return default
-    if default == "4 * width":
-        return 4 * known["width"]
-    return known[default] if default in known else take(config, default, int, where, above=0)
-
-
-def _patches(config: Section, where: str) -> int:
-    """Positions of a vision transformer: the patches of its image, and the class token."""
-    image = take(config, "image_size", int, where, above=0)
-    patch = take(config, "patch_size", int, where, above=0)
-    if image % patch:
-        condition = f"a multiple of patch_size {patch}"
-        raise SpecError(expected(place(where, config, "image_size"), condition, image))
-    return (image // patch) ** 2 + 1
 
 
 _BITS = {  # of the words that the names of torch's types stand for; a model is run in 16 bits
@@ -206,6 +189,90 @@ def _word_bits(config: Section, where: str) -> int:
         condition = f"one of {', '.join(filter(None, _BITS))}"
         raise SpecError(expected(place(where, config, key), condition, kind))
     return _BITS[kind]
+
+
+_SLIDING, _FULL = "sliding_attention", "full_attention"
+
+# A configuration's names of activations, where they are not the notation's.
+_ACTIVATIONS: Mapping[str, str] = {
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "quick_gelu", "gelu_fast"), "gelu"),
+    "gelu_python": "gelu",
+    "swish": "silu",
+    "gated-gelu": "gelu",
+}
+_ACTIVATION_KEYS = (
+    *("hidden_act", "activation_function", "activation", "hidden_activation"),
+    *("feed_forward_proj", "dense_act_fn"),
+)
+# Keys that say how many experts a layer has, and how many of them a token goes to.
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+_CHOSEN = ("num_experts_per_tok", "experts_per_token")
+
+
+def _layer_form(config: Section, where: str, part: str, family: Family) -> Form:
+    """The section `layer` of a model's part."""
+    form = {**family.layer(config), "activation": _activation(config, where, family.activation)}
+    if part == "cross":
+        form["cross"] = True
+    experts = _experts(config, where)
+    return form | ({"experts": experts} if experts else {})
+
+
+def _ends_form(config: Section, part: str, family: Family) -> Form:
+    """The section `vocabulary` of a model's part; empty where it has none."""
+    size = config.get("vocab_size")
+    if family.ends is None or not isinstance(size, int) or part == "cross":
+        return {}
+    return {"size": size} | family.ends(config)
+
+
+def _activation(config: Section, where: str, default: str) -> str:
+    words = [str(config[k]) for k in _ACTIVATION_KEYS if config.get(k)]
+    word = words[0] if words else default
+    found = _ACTIVATIONS.get(word, word)
+    if found not in UNARY:
+        condition = f"an activation among {', '.join((*UNARY, *_ACTIVATIONS))}"
+        raise SpecError(expected(f"{where}: activation", condition, word))
+    return found
+
+
+def _experts(config: Section, where: str) -> Form:
+    counts = [config[k] for k in _EXPERTS if config.get(k)]
+    if not counts:
+        return {}
+    chosen = [config[k] for k in _CHOSEN if config.get(k)]
+    if not chosen:
+        condition = f"how many experts a token goes to, {' or '.join(_CHOSEN)}"
+        raise SpecError(expected(where, condition, "none"))
+    shared = config.get("n_shared_experts") or (1 if config.get("interleave_moe_layer_step") else 0)
+    return {"count": counts[0], "per_token": chosen[0]} | ({"shared": shared} if shared else {})
+
+
+def _layer_kinds(
+    config: Section, where: str, part: str, layers: int, family: Family
+) -> tuple[LayerKind, ...]:
+    """The kinds of layers that a part of a model has, each with how many there are."""
+    causal = part == "decoder" or (part == "encoder" and bool(config.get("is_decoder")))
+    if config.get("use_bidirectional_attention"):
+        causal = False
+    if family.windowed is None:
+        return (LayerKind(count=layers, mask=Mask(causal=True) if causal else None),)
+    window: int | None = family.window
+    if WINDOW in config:
+        window = take(config, WINDOW, int, where, None, above=0)
+    if config.get("layer_types") is not None:
+        words = take_list(config, "layer_types", str, where)
+        unknown = [w for w in words if w not in (_SLIDING, _FULL)]
+        if unknown or len(words) != layers:
+            condition = f"{layers} words, each {_SLIDING} or {_FULL}"
+            got = unknown[0] if unknown else f"{len(words)} words"
+            raise SpecError(expected(place(where, config, "layer_types"), condition, str(got)))
+        sliding = [word == _SLIDING for word in words]
+    else:
+        sliding = [family.windowed(config, layer, where) for layer in range(layers)]
+    counts = Counter(window if one else None for one in sliding)
+    seen = {w: Mask(causal=causal, window=w) if causal or w else None for w in counts}
+    return tuple(LayerKind(count=n, mask=seen[w]) for w, n in counts.items())
 
 
 def problem_text(

@@ -1,20 +1,21 @@
 """Parts that an import of a Hugging Face model leaves out of its problem: named, never silent.
 
-Three kinds: parts that a family always has and a problem does not (`_ALWAYS`, with what its
-modeling file does where the key is missing); keys whose meaning is known (`_KEYS`); and every other
-key that nothing here reads, unless it is known to change no computation (`_HARMLESS`).
+Three kinds: parts that a family always has and a problem does not (its `always`); keys whose
+meaning is known (`_KEYS`); and every other key that nothing here reads, unless it is known to
+change no computation (`_KNOWN`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Mapping
 
-from flat_mapper.importers.hf_families import Stack
+from flat_mapper.importers.hf_families import CAPS, Family, Stack
 from flat_mapper.spec.document import Section
 
-# Keys that the importer reads somewhere besides the names of sizes in a `Stack`.
-_READ = """
+# Keys that the importer reads besides a stack's own sizes, or that say the same in another stack;
+# then those that change no count: names, tokens, training, constants that a value is scaled by,
+# angles of positions, and choices of the largest of some weights.
+_KNOWN = """
     model_type torch_dtype dtype is_decoder use_bidirectional_attention sliding_window
     sliding_window_pattern layer_types use_sliding_window max_window_layers image_size
     patch_size feed_forward_proj is_gated_act dense_act_fn hidden_act activation_function
@@ -24,11 +25,11 @@ _READ = """
     use_parallel_residual new_decoder_architecture multi_query num_kv_heads parallel_attn
     num_ln_in_parallel_attn kv_lora_rank q_lora_rank qk_rope_head_dim qk_nope_head_dim
     v_head_dim tie_word_embeddings vocab_size max_position_embeddings n_positions
-    num_key_value_heads
-"""
-# Keys that change no count: names, tokens, training, constants that a value is scaled by, angles of
-# positions, and choices of the largest of some weights.
-_HARMLESS = """
+    num_key_value_heads num_layers num_decoder_layers encoder_layers decoder_layers d_model
+    num_heads encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim
+    max_source_positions max_target_positions intermediate_size intermediate_size_mlp
+    relative_attention_num_buckets relative_attention_max_distance attention_chunk_size
+
     architectures auto_map transformers_version _name_or_path name_or_path use_cache
     cache_implementation return_dict output_attentions pruned_heads output_hidden_states
     torchscript problem_type finetuning_task id2label label2id task_specific_params pad_token_id
@@ -47,21 +48,13 @@ _HARMLESS = """
     topk_group topk_method moe_layer_freq attn_scale floor_scale attn_temperature_tuning
     scale_attn_weights scale_attn_by_inverse_layer_idx scale_embedding is_encoder_decoder
     type_vocab_size position_embedding_type num_channels num_mel_bins encoder_stride
-    is_gated_act num_hidden_layers gradient_checkpointing_kwargs reorder_and_upcast_attn
-    summary_type summary_use_proj summary_activation summary_first_dropout
-    summary_proj_to_labels unk_token_id tokenizer_class attn_implementation _attn_implementation
-    num_return_sequences apply_spec_augment use_weighted_layer_sum
-"""
-# Keys of one stack that say the same of another, or of a size that a family has otherwise; and
-# sizes of layers without experts, which are said by their number.
-_OTHERS = """
-    num_layers num_decoder_layers encoder_layers decoder_layers d_model num_heads
-    encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim
-    max_source_positions max_target_positions intermediate_size intermediate_size_mlp
+    num_hidden_layers gradient_checkpointing_kwargs reorder_and_upcast_attn summary_type
+    summary_use_proj summary_activation summary_first_dropout summary_proj_to_labels
+    unk_token_id tokenizer_class attn_implementation _attn_implementation num_return_sequences
+    apply_spec_augment use_weighted_layer_sum
 """
 _KEYS: Mapping[str, str] = {
-    "attn_logit_softcapping": "the cap of the scores by a tanh",
-    "final_logit_softcapping": "the cap of the vocabulary's scores by a tanh",
+    **CAPS,
     "swiglu_limit": "the clamp of the gated activation",
     "alibi": "the linear biases of the scores (ALiBi)",
     "use_qk_norm": "the norm of queries and keys",
@@ -72,72 +65,27 @@ _KEYS: Mapping[str, str] = {
     "num_nextn_predict_layers": "the layers that predict further tokens",
     "word_embed_proj_dim": "the projections between the embedding's width and the model's",
     "projection_dim": "the projection behind the last layer",
-    "relative_attention_num_buckets": "",  # said of the family, with or without the key
-    "relative_attention_max_distance": "",
-    "attention_chunk_size": "",
     "scoring_func": "the router's own function: its weights are a softmax here",
     "vision_config": "the vision part of the model",
     "audio_config": "the audio part of the model",
     "text_config": "the text part of the model",
 }
-_CHUNKS = "positions, which attention does not leave in most layers: longer sequences are refused"
+_PLAIN = {"scoring_func": "softmax", "rotary_pct": 1, "partial_rotary_factor": 1}  # as it is here
 
 
-def _deepseek(config: Section) -> Iterator[str]:
-    yield "the router's bias of each expert"
-    value, key = config.get("v_head_dim", 128), config.get("qk_nope_head_dim", 128)
-    if value != key:
-        yield f"v_head_dim: values of {value} words; they have {key} here, as the keys"
-
-
-def _llama4(config: Section) -> Iterator[str]:
-    size = config.get("attention_chunk_size", 8192)
-    if size:
-        yield f"attention_chunk_size: chunks of {size} {_CHUNKS}"
-    if "use_qk_norm" not in config:
-        yield "use_qk_norm: the norm of queries and keys"
-    if not config.get("no_rope_layers"):
-        yield "no_rope_layers: every fourth layer has no rotary positions; all have them here"
-
-
-def _gemma2(config: Section) -> Iterator[str]:
-    for key in ("attn_logit_softcapping", "final_logit_softcapping"):
-        if key not in config:
-            yield f"{key}: {_KEYS[key]}"
-
-
-def _said(*lines: str) -> Callable[[Section], Iterator[str]]:
-    return lambda _: iter(lines)
-
-
-_PATCHES = _said("the projection of the patches, and what stands behind the last layer")
-_ALWAYS: Mapping[str, Callable[[Section], Iterator[str]]] = {
-    "gpt_oss": _said("attention sinks: a learned score of each head in every row's softmax"),
-    "t5": _said("relative positions: the bias that is added to the scores"),
-    "whisper": _said("the convolutions before the encoder"),
-    "deepseek_v3": _deepseek,
-    "llama4": _llama4,
-    "gemma2": _gemma2,
-    "vit": _PATCHES,
-    "clip": _PATCHES,
-}
-
-
-def dropped_parts(outer: Section, config: Section, kind: str, stack: Stack) -> tuple[str, ...]:
+def dropped_parts(outer: Section, config: Section, family: Family, stack: Stack) -> tuple[str, ...]:
     """Parts that are not in the problem of a model's part, a line each.
 
     outer: the whole file; config: the section of the part, which may be the same.
     """
-    sizes = {getattr(stack, f.name)[0] for f in fields(stack) if f.name != "gated"}
-    known = {*f"{_READ} {_HARMLESS} {_OTHERS}".split(), *sizes}
-    found = list(_ALWAYS[kind](config)) if kind in _ALWAYS else []
+    known = {*_KNOWN.split(), *(key for key, _ in stack.values())}
+    found = list(family.always(config))
     for section in (config,) if outer is config else (outer, config):
         for key, value in section.items():
-            off = value is None or value is False or value in (0, "", [], {})
-            if off or key in known or value is config:
-                continue
-            found.append(_words(key, value))
-    return tuple(dict.fromkeys(line for line in found if line))
+            off = value is None or value is False or value in (0, "", [], {}, _PLAIN.get(key))
+            if not off and key not in known and value is not config:
+                found.append(_words(key, value))
+    return tuple(dict.fromkeys(found))
 
 
 def _words(key: str, value: object) -> str:
@@ -147,11 +95,7 @@ def _words(key: str, value: object) -> str:
         return (
             f"quantization_config: weights in {method or 'a format of their own'}; --bits sets it"
         )
-    if key == "scoring_func" and value == "softmax":
-        return ""
-    if key in ("rotary_pct", "partial_rotary_factor") and value == 1:
-        return ""
     if key in _KEYS:
-        return f"{key}: {_KEYS[key]}" if _KEYS[key] else ""
+        return f"{key}: {_KEYS[key]}"
     shown = value if isinstance(value, bool | int | float | str) else "a section"
     return f"{key} ({shown}): unknown here, and not in the problem"

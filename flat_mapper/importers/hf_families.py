@@ -1,165 +1,357 @@
-"""Names of the sizes in the configurations of Hugging Face models, by family.
+"""What `import-hf` knows of each family of models: its sizes, its layers, its ends, its windows.
 
-After the configuration classes of the library transformers (huggingface.co/docs/transformers,
-"Configuration" of each model); where a class has a default and files leave the key out, the default
-stands here.
+After the configuration classes and the modeling files of the library transformers
+(huggingface.co/docs/transformers); where a class has a default and files leave the key out, the
+default stands here. A form is a section of a problem file (`flat_mapper.workload.layers`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-StackPart = Literal["encoder", "decoder", "cross"]
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.spec.document import Section, place, take
 
+StackPart = Literal["encoder", "decoder", "cross"]
+Form = dict[str, object]
+Sizes = Mapping[str, int]
+
+WINDOW = "sliding_window"
+_POSITIONS = "max_position_embeddings"
 NO_ATTENTION = ("mamba", "mamba2", "falcon_mamba", "rwkv")  # state-space and recurrent models
 
-Default = int | str | None  # a size, the key of another size, or none: the key is required
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stack:
-    """A configuration's names for the sizes of one stack of layers; each with its default."""
-
-    layers: tuple[str, Default]
-    heads: tuple[str, Default]
-    width: tuple[str, Default]
-    feed_forward: tuple[str, Default]
-    positions: tuple[str, Default]  # as many as the model was made for
-    kv_heads: tuple[str, Default] = ("", None)  # empty: each head has its own
-    head_width: tuple[str, Default] = ("", None)  # empty: width / heads
-    gated: bool = False
-    keys: tuple[str, Default] = ("", None)  # positions of the keys, where they are others
+# A size where a file leaves its key out: a number, another size or its key, or a function of the
+# configuration, its place and the sizes so far; None: the key is required.
+Default = int | str | Callable[[Section, str, Sizes], int] | None
+Stack = Mapping[str, tuple[str, Default]]  # keys of one stack's sizes, in the order of their need
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The stacks of an architecture; `inside` names the sections that hold them, where some do."""
+    """One architecture.
+
+    layer:    form of a layer; ends: of the vocabulary, where they are known.
+    activation: where a file names none.
+    inside:   sections of a file that hold its stacks, where some do.
+    windowed: whether a layer has the window, where they are not listed.
+    always:   parts that a problem does not have, whatever the keys.
+    """
 
     stacks: Mapping[StackPart, Stack]
+    layer: Callable[[Section], Form]
+    ends: Callable[[Section], Form] | None = None
+    activation: str = "silu"
+    gated: bool = False
     inside: Mapping[StackPart, str] = field(default_factory=dict)
+    windowed: Callable[[Section, int, str], bool] | None = None
+    window: int = 4096  # where a file leaves it out
+    always: Callable[[Section], Iterator[str]] = lambda _: iter(())
 
 
-_BERT = Stack(
-    layers=("num_hidden_layers", None),
-    heads=("num_attention_heads", None),
-    width=("hidden_size", None),
-    feed_forward=("intermediate_size", None),
-    positions=("max_position_embeddings", 512),
-)
-_VIT = replace(_BERT, positions=("patches", None))  # worked out by `_patches`
-_GPT2 = Stack(
-    layers=("n_layer", None),
-    heads=("n_head", None),
-    width=("n_embd", None),
-    feed_forward=("n_inner", "4 * width"),
-    positions=("n_positions", 1024),
-)
-_OPT = replace(_BERT, feed_forward=("ffn_dim", None), positions=("max_position_embeddings", 2048))
-_NEOX = replace(_BERT, positions=("max_position_embeddings", 2048))
-_FALCON = replace(_NEOX, feed_forward=("ffn_hidden_size", "4 * width"))
-_DISTILBERT = Stack(
-    layers=("n_layers", None),
-    heads=("n_heads", None),
-    width=("dim", None),
-    feed_forward=("hidden_dim", None),
-    positions=("max_position_embeddings", 512),
-)
+def _wide(config: Section, where: str, known: Sizes) -> int:
+    return 4 * known["width"]
 
 
-def _decoder(
-    *,
-    heads: int | None = None,
-    kv_heads: Default = "heads",
-    head_width: int | None = None,
-    positions: int | None = None,
-) -> Stack:
+def _patches(config: Section, where: str, known: Sizes) -> int:
+    """Positions of a vision transformer: the patches of its image, and the class token."""
+    image = take(config, "image_size", int, where, above=0)
+    patch = take(config, "patch_size", int, where, above=0)
+    if image % patch:
+        condition = f"a multiple of patch_size {patch}"
+        raise SpecError(expected(place(where, config, "image_size"), condition, image))
+    return (image // patch) ** 2 + 1
+
+
+def _falcon_kv_heads(config: Section, where: str, known: Sizes) -> int:
+    """Falcon's heads of keys and values: one, or a number of its newer architecture."""
+    if config.get("new_decoder_architecture"):
+        return take(config, "num_kv_heads", int, where, known["heads"], above=0)
+    return 1 if config.get("multi_query", True) else known["heads"]
+
+
+def _stack(required: str, **others: tuple[str, Default]) -> Stack:
+    """Keys of heads, width, layers and feed-forward layer, and sizes by name."""
+    names = zip(("heads", "width", "layers", "feed_forward"), required.split(), strict=True)
+    return {**{name: (key, None) for name, key in names}, **others}
+
+
+def _like_bert(positions: int | None, **others: tuple[str, Default]) -> Stack:
+    keys = "num_attention_heads hidden_size num_hidden_layers intermediate_size"
+    return _stack(keys, positions=(_POSITIONS, positions), **others)
+
+
+def _like_llama(positions: int | None, kv_heads: Default, head_width: int | None) -> Stack:
     """The names that Llama's configuration has, and with it most decoders since."""
-    return replace(
-        _BERT,
-        heads=("num_attention_heads", heads),
-        positions=("max_position_embeddings", positions),
-        kv_heads=("num_key_value_heads", kv_heads),
-        head_width=("head_dim", head_width),
-        gated=True,
-    )
-
-
-_DEEPSEEK = replace(
-    _decoder(positions=4096),
-    feed_forward=("moe_intermediate_size", None),
-    kv_heads=("", None),
-    head_width=("qk_nope_head_dim", 128),
-)
+    kv, width = ("num_key_value_heads", kv_heads), ("head_dim", head_width)
+    return _like_bert(positions, kv_heads=kv, head_width=width)
 
 
 def _t5(layers: tuple[str, Default]) -> Stack:
-    return Stack(
-        layers=layers,
-        heads=("num_heads", None),
-        width=("d_model", None),
-        feed_forward=("d_ff", None),
-        positions=("n_positions", 512),  # relative positions have no limit; T5 was trained at 512
-        head_width=("d_kv", 64),
-    )
+    """Relative positions have no limit; T5 was trained at 512."""
+    keys, positions = "num_heads d_model num_layers d_ff", ("n_positions", 512)
+    return _stack(keys, layers=layers, head_width=("d_kv", 64), positions=positions)
 
 
-def _whisper(side: str, positions: tuple[str, int], keys: tuple[str, Default]) -> Stack:
-    return Stack(
-        layers=(f"{side}_layers", None),
-        heads=(f"{side}_attention_heads", None),
-        width=("d_model", None),
-        feed_forward=(f"{side}_ffn_dim", None),
-        positions=positions,
-        keys=keys,
-    )
+def _whisper(side: str, **positions: tuple[str, Default]) -> Stack:
+    keys = f"{side}_attention_heads d_model {side}_layers {side}_ffn_dim"
+    return _stack(keys, **positions)
+
+
+def _flag(config: Section, key: str, default: bool) -> bool:
+    value = config.get(key)
+    return default if value is None else bool(value)
+
+
+def _form(**form: object) -> Callable[[Section], Form]:
+    return lambda _: dict(form)
+
+
+def _llama(config: Section) -> Form:
+    bias = _flag(config, "attention_bias", False) or _flag(config, "qkv_bias", False)
+    return {"norm": "rms", "positions": "rotary"} | ({"qkv_bias": True} if bias else {})
+
+
+def _llama_with(**other: object) -> Callable[[Section], Form]:
+    return lambda config: _llama(config) | other
+
+
+def _gpt_oss(config: Section) -> Form:
+    return {"norm": "rms", "positions": "rotary", "bias": _flag(config, "attention_bias", True)}
+
+
+def _opt(config: Section) -> Form:
+    before = _flag(config, "do_layer_norm_before", True)
+    form: Form = {"norm": "layer", "bias": _flag(config, "enable_bias", True)}
+    return form if before else {**form, "norm_at": "after"}
+
+
+def _neox(config: Section) -> Form:
+    form: Form = {"norm": "layer", "positions": "rotary", "bias": True}
+    if _flag(config, "use_parallel_residual", True):
+        form |= {"parallel": True, "two_norms": True}
+    return form
+
+
+def _falcon(config: Section) -> Form:
+    new = _flag(config, "new_decoder_architecture", False)
+    form: Form = {"norm": "layer", "bias": _flag(config, "bias", False)}
+    if not _flag(config, "alibi", False):
+        form["positions"] = "rotary"
+    if new or _flag(config, "parallel_attn", True):
+        two = new and config.get("num_ln_in_parallel_attn") != 1
+        form |= {"parallel": True} | ({"two_norms": True} if two else {})
+    return form
+
+
+def _deepseek(config: Section) -> Form:
+    latent = {
+        "rank": config.get("kv_lora_rank", 512),
+        "rotary": config.get("qk_rope_head_dim", 64),
+    }
+    if config.get("q_lora_rank"):
+        latent["queries"] = config["q_lora_rank"]
+    return {"norm": "rms", "positions": "rotary", "latent": latent}
+
+
+def _tied(default: bool) -> Callable[[Section], Form]:
+    key = "tie_word_embeddings"
+    return lambda config: {"tied": True} if _flag(config, key, default) else {}
+
+
+def _rows(key: str, default: int, more: int = 0, **extra: object) -> Callable[[Section], Form]:
+    """A table of positions; more: rows of it that stand for none (OPT's offset)."""
+
+    def form(config: Section) -> Form:
+        rows = config.get(key) or default
+        return {"positions": rows + more if isinstance(rows, int) else default, **extra}
+
+    return form
+
+
+def _but_one(config: Section, layer: int, where: str) -> bool:
+    pattern = take(config, "sliding_window_pattern", int, where, 6, above=0)
+    return (layer + 1) % pattern != 0
+
+
+def _later(config: Section, layer: int, where: str) -> bool:
+    if not take(config, "use_sliding_window", bool, where, False):
+        return False
+    return layer >= take(config, "max_window_layers", int, where, 28, above=-1)
+
+
+def _each_other(config: Section, layer: int, where: str) -> bool:
+    return layer % 2 == 0
+
+
+def _where_stated(config: Section, layer: int, where: str) -> bool:
+    return config.get(WINDOW) is not None
+
+
+def _said(*lines: str) -> Callable[[Section], Iterator[str]]:
+    return lambda _: iter(lines)
+
+
+def _deepseek_lacks(config: Section) -> Iterator[str]:
+    yield "the router's bias of each expert"
+    value, key = config.get("v_head_dim", 128), config.get("qk_nope_head_dim", 128)
+    if value != key:
+        yield f"v_head_dim: values of {value} words; they have {key} here, as the keys"
+
+
+def _llama4_lacks(config: Section) -> Iterator[str]:
+    size = config.get("attention_chunk_size", 8192)
+    if size:
+        chunks = "which attention does not leave in most layers: longer sequences are refused"
+        yield f"attention_chunk_size: chunks of {size} positions, {chunks}"
+    if "use_qk_norm" not in config:
+        yield "use_qk_norm: the norm of queries and keys"
+    if not config.get("no_rope_layers"):
+        yield "no_rope_layers: every fourth layer has no rotary positions; all have them here"
+
+
+CAPS = {
+    "attn_logit_softcapping": "the cap of the scores by a tanh",
+    "final_logit_softcapping": "the cap of the vocabulary's scores by a tanh",
+}
+
+
+def _gemma2_lacks(config: Section) -> Iterator[str]:
+    return (f"{key}: {said}" for key, said in CAPS.items() if key not in config)
+
+
+def _decoder(
+    positions: int | None, kv_heads: Default = "heads", head_width: int | None = None
+) -> Mapping[StackPart, Stack]:
+    return {"decoder": _like_llama(positions, kv_heads, head_width)}
 
 
 _TEXT, _SOUND = ("max_target_positions", 448), ("max_source_positions", 1500)
-_GEMMA3 = _decoder(heads=8, kv_heads=4, head_width=256, positions=131072)
+_VIT: Stack = {**_like_bert(None), "positions": ("", _patches)}
+_LLAMA = Family(stacks=_decoder(2048), layer=_llama, ends=_tied(False), gated=True)
+_GEMMA = replace(_LLAMA, stacks=_decoder(8192, "heads", 256), ends=_tied(True), activation="gelu")
+_GEMMA3 = replace(
+    _GEMMA,
+    stacks={"decoder": {**_like_llama(131072, 4, 256), "heads": ("num_attention_heads", 8)}},
+    layer=_llama_with(norm_at="around", qk_norm=True),
+    windowed=_but_one,
+)
+_BERT = Family(
+    stacks={"encoder": _like_bert(512)},
+    layer=_form(norm="layer", norm_at="after", bias=True),
+    ends=_rows(_POSITIONS, 512, types=2, norm_in=True, norm_out=False, head="pooler"),
+    activation="gelu",
+)
+_PLAIN = replace(_BERT, layer=_form(norm="layer", bias=True), ends=None)
+_PATCHES = _said("the projection of the patches, and what stands behind the last layer")
+_GPT2: Stack = {
+    **_stack("n_head n_embd n_layer n_inner", positions=("n_positions", 1024)),
+    "feed_forward": ("n_inner", _wide),
+}
+
 ARCHITECTURES: Mapping[str, Family] = {
-    **dict.fromkeys(("bert", "roberta"), Family(stacks={"encoder": _BERT})),
-    "vit": Family(stacks={"encoder": _VIT}),
-    "gpt2": Family(stacks={"decoder": _GPT2}),
-    **dict.fromkeys(("llama", "qwen2"), Family(stacks={"decoder": _decoder(positions=2048)})),
-    "mistral": Family(stacks={"decoder": _decoder(kv_heads=8, positions=131072)}),
-    "qwen3": Family(stacks={"decoder": _decoder(head_width=128, positions=32768)}),
-    "gemma": Family(stacks={"decoder": _decoder(head_width=256, positions=8192)}),
-    "gemma2": Family(stacks={"decoder": _decoder(head_width=256, positions=8192)}),
-    "gemma3_text": Family(stacks={"decoder": _GEMMA3}),
-    "gemma3": Family(stacks={"decoder": _GEMMA3}, inside={"decoder": "text_config"}),
-    "mixtral": Family(stacks={"decoder": _decoder(kv_heads=8, positions=131072)}),
-    "phi3": Family(stacks={"decoder": _decoder(positions=4096)}),
-    "gpt_oss": Family(stacks={"decoder": _decoder(kv_heads=8, head_width=64, positions=131072)}),
-    "deepseek_v3": Family(stacks={"decoder": _DEEPSEEK}),
-    "llama4": Family(
-        stacks={"decoder": _decoder(kv_heads=8, head_width=128, positions=131072)},
-        inside={"decoder": "text_config"},
+    "bert": _BERT,
+    "roberta": _BERT,
+    "vit": replace(_PLAIN, stacks={"encoder": _VIT}, always=_PATCHES),
+    "gpt2": replace(
+        _PLAIN,
+        stacks={"decoder": _GPT2},
+        ends=_rows("n_positions", 1024, tied=True),
     ),
-    "gpt_neox": Family(stacks={"decoder": _NEOX}),
-    "falcon": Family(stacks={"decoder": _FALCON}),
-    "opt": Family(stacks={"decoder": _OPT}),
-    "distilbert": Family(stacks={"encoder": _DISTILBERT}),
-    "clip": Family(
+    "llama": _LLAMA,
+    "qwen2": replace(_LLAMA, layer=_llama_with(qkv_bias=True), windowed=_later),
+    "mistral": replace(_LLAMA, stacks=_decoder(131072, 8), windowed=lambda *_: True),
+    "qwen3": replace(
+        _LLAMA,
+        stacks=_decoder(32768, "heads", 128),
+        layer=_llama_with(qk_norm=True),
+        windowed=_later,
+    ),
+    "gemma": _GEMMA,
+    "gemma2": replace(
+        _GEMMA, layer=_llama_with(norm_at="around"), windowed=_each_other, always=_gemma2_lacks
+    ),
+    "gemma3_text": _GEMMA3,
+    "gemma3": replace(_GEMMA3, inside={"decoder": "text_config"}),
+    "mixtral": replace(_LLAMA, stacks=_decoder(131072, 8), windowed=_where_stated),
+    "phi3": replace(_LLAMA, stacks=_decoder(4096), windowed=_where_stated),
+    "gpt_oss": replace(
+        _LLAMA,
+        stacks=_decoder(131072, 8, 64),
+        layer=_gpt_oss,
+        windowed=_each_other,
+        window=128,
+        always=_said("attention sinks: a learned score of each head in every row's softmax"),
+    ),
+    "deepseek_v3": replace(
+        _LLAMA,
         stacks={
-            "encoder": _VIT,
-            "decoder": replace(_BERT, positions=("max_position_embeddings", 77)),
+            "decoder": _like_bert(
+                4096,
+                head_width=("qk_nope_head_dim", 128),
+                feed_forward=("moe_intermediate_size", None),
+            )
         },
+        layer=_deepseek,
+        always=_deepseek_lacks,
+    ),
+    "llama4": replace(
+        _LLAMA,
+        stacks=_decoder(131072, 8, 128),
+        inside={"decoder": "text_config"},
+        always=_llama4_lacks,
+    ),
+    "gpt_neox": replace(
+        _PLAIN, stacks={"decoder": _like_bert(2048)}, layer=_neox, ends=_tied(False)
+    ),
+    "falcon": replace(
+        _PLAIN,
+        stacks={
+            "decoder": _like_bert(
+                2048,
+                kv_heads=("", _falcon_kv_heads),
+                feed_forward=("ffn_hidden_size", _wide),
+            )
+        },
+        layer=_falcon,
+        ends=_tied(True),
+    ),
+    "opt": replace(
+        _PLAIN,
+        stacks={"decoder": _like_bert(2048, feed_forward=("ffn_dim", None))},
+        layer=_opt,
+        ends=_rows(_POSITIONS, 2048, 2, tied=True),
+        activation="relu",
+    ),
+    "distilbert": replace(
+        _BERT,
+        stacks={"encoder": _stack("n_heads dim n_layers hidden_dim", positions=(_POSITIONS, 512))},
+        ends=_rows(_POSITIONS, 512, norm_in=True, norm_out=False, head="none"),
+    ),
+    "clip": replace(
+        _PLAIN,
+        stacks={"encoder": _VIT, "decoder": _like_bert(77)},
         inside={"encoder": "vision_config", "decoder": "text_config"},
+        always=_PATCHES,
     ),
     "t5": Family(
         stacks={
             "encoder": _t5(("num_layers", None)),
             "decoder": _t5(("num_decoder_layers", "num_layers")),
             "cross": _t5(("num_decoder_layers", "num_layers")),
-        }
+        },
+        layer=_form(norm="rms"),
+        activation="relu",
+        always=_said("relative positions: the bias that is added to the scores"),
     ),
-    "whisper": Family(
+    "whisper": replace(
+        _PLAIN,
         stacks={
-            "encoder": _whisper("encoder", _SOUND, ("", None)),
-            "decoder": _whisper("decoder", _TEXT, ("", None)),
-            "cross": _whisper("decoder", _TEXT, _SOUND),
-        }
+            "encoder": _whisper("encoder", positions=_SOUND),
+            "decoder": _whisper("decoder", positions=_TEXT),
+            "cross": _whisper("decoder", positions=_TEXT, keys=_SOUND),
+        },
+        always=_said("the convolutions before the encoder"),
     ),
 }

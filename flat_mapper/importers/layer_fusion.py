@@ -85,11 +85,14 @@ class FusedLayers(Printed):
         ((shape, count),) = shapes.items()
         pair = self.pairs[0]
         files = f"{pair.first} and {pair.second}" + (" and their like" if count > 1 else "")
+        ranks: dict[str, object] = dict(zip(CORE_RANKS, shape, strict=True))
+        if ranks["M"] == ranks["P"]:  # self-attention stays so at another number of queries
+            ranks["M"] = "P"
         document = {
             "problem": {
                 "name": name,
                 "source": f"{Path(self.folder).name}: {files}",
-                "ranks": _ranks(dict(zip(CORE_RANKS, shape, strict=True))),
+                "ranks": ranks,
                 "layers": count,
                 "attention": {"softmax": "row"},
             }
@@ -114,11 +117,6 @@ class FusedLayers(Printed):
         lines += ["", f"{len(self.said)} files, {len(self.pairs)} pairs that are attention"]
         lines += [f"  {count} x {shape_text(shape)}" for shape, count in self.shapes().items()]
         return "\n".join(lines)
-
-
-def _ranks(sizes: Mapping[str, int]) -> dict[str, object]:
-    """Sizes as a problem says them: self-attention stays so at another number of queries."""
-    return {**sizes, "M": "P"} if sizes["M"] == sizes["P"] else dict(sizes)
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -199,46 +197,37 @@ def _pair(one: Product, other: Product, products: Sequence[Product]) -> Attentio
 
     Where both orders are, the one with as many keys as queries; then that of the files.
     """
-    found = [_plain(one, other), _plain(other, one)]
-    found += [_restored(one, other, products), _restored(other, one, products)]
-    fitting = [pair for pair in found if pair]
+    pairs = [_attention(one, other, products), _attention(other, one, products)]
+    fitting = [pair for pair in pairs if pair]
     square = [pair for pair in fitting if pair.sizes["P"] == pair.sizes["M"]]
     return next(iter((*square, *fitting)), None)
 
 
-def _plain(first: Product, second: Product) -> AttentionPair | None:
-    """Attention as it is written: the first's output has the shape of an input of the second."""
-    keys = second.reduced
-    queries = first.beside(keys)
-    width = None if queries is None else second.beside(queries)
-    if not first.batch or first.batch != second.batch or queries is None or width is None:
-        return None
-    *outer, heads = first.batch
-    sizes = (prod(outer), heads, queries, keys, first.reduced, width)
-    return _attention(first, second, sizes, restored=False)
-
-
-def _restored(first: Product, second: Product, products: Sequence[Product]) -> AttentionPair | None:
-    """Attention whose heads were written as rows, if the other layers bear it out."""
-    length = first.reduced
-    heads = first.beside(length)
-    width = None if heads is None else second.beside(heads)
-    if first.batch or second.batch or heads is None or width is None:
-        return None
-    if second.reduced != length or heads in (1, length):
-        return None
-    borne_out = any(
-        length in p.free and heads * width in (p.reduced, *p.free)
-        for p in products
-        if p not in (first, second) and not p.batch and p.reduced != length
-    )
-    if not borne_out:
-        return None
-    return _attention(first, second, (1, heads, length, length, width, width), restored=True)
-
-
 def _attention(
-    first: Product, second: Product, sizes: tuple[int, ...], *, restored: bool
-) -> AttentionPair:
-    named = dict(zip(CORE_RANKS, sizes, strict=True))
-    return AttentionPair(first=first.file, second=second.file, sizes=named, restored=restored)
+    first: Product, second: Product, products: Sequence[Product]
+) -> AttentionPair | None:
+    """Attention as it is written: the first's output has the shape of an input of the second.
+
+    Without batch ranks its rows are heads, if the other layers bear it out.
+    """
+    keys = second.reduced
+    rows = first.beside(keys)
+    width = None if rows is None else second.beside(rows)
+    if first.batch != second.batch or rows is None or width is None:
+        return None
+    sizes = (prod(first.batch[:-1]), *first.batch[-1:], rows, keys, first.reduced, width)
+    if not first.batch:
+        borne_out = any(
+            keys in p.free and rows * width in (p.reduced, *p.free)
+            for p in products
+            if p not in (first, second) and not p.batch and p.reduced != keys
+        )
+        if first.reduced != keys or rows in (1, keys) or not borne_out:
+            return None
+        sizes = (1, rows, keys, keys, width, width)
+    return AttentionPair(
+        first=first.file,
+        second=second.file,
+        sizes=dict(zip(CORE_RANKS, sizes, strict=True)),
+        restored=not first.batch,
+    )

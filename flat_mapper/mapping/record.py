@@ -80,7 +80,7 @@ from flat_mapper.workload.roles import (
     declared_document,
     read_operators,
     read_roles,
-    read_views,
+    read_words,
 )
 
 RECORD = "fused-mapping.yaml"
@@ -270,7 +270,7 @@ def _workload(node: object, where: str) -> Workload:
         unseen=take(node, "unseen", int, where, 0, within=COUNT),
         roles=read_roles(section, where),
         operators=read_operators(section, where),
-        views=read_views(section, where),
+        views=read_words(section, "views", where, {}),
         left_out=_words(node, "left_out", where),
         dropped=_words(node, "dropped", where),
         other_layers=others,

@@ -15,6 +15,7 @@ FLAT (ASPLOS'23) and FRAME write the logits as Logit(B, H, M, N, D): their M, N,
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -29,37 +30,40 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 Phase = Literal["prefill", "decode"]
 FeedForward = Literal["plain", "gated"]
-PHASES: tuple[Phase, ...] = get_args(Phase)
-FEED_FORWARDS: tuple[FeedForward, ...] = get_args(FeedForward)
 
 GROUP, HEAD = "G", "H"
 # What a group of heads has once: keys and values, what makes them, and the rows new to the cache.
 SHARED = ("K", "V", "WK", "WV", "KN", "VN")
 
 _QUERIES = "Q[b,h,p,e] = X[b,p,d] * WQ[h,e,d]"
-PREFILL = (
-    _QUERIES,
-    "K[b,h,m,e] = XK[b,m,d] * WK[h,e,d]",
-    "V[b,h,m,f] = XK[b,m,d] * WV[h,f,d]",
-)
-# The rows before are in the cache: K and V are inputs, and only the P new rows are projected. The
-# new rows are written to the cache, of which they are part when K and V are read.
-DECODE = (
-    _QUERIES,
-    "KN[b,h,p,e] = X[b,p,d] * WK[h,e,d]",
-    "VN[b,h,p,f] = X[b,p,d] * WV[h,f,d]",
-)
+_BEFORE: Mapping[Phase, tuple[str, ...]] = {  # the projections
+    "prefill": (
+        _QUERIES,
+        "K[b,h,m,e] = XK[b,m,d] * WK[h,e,d]",
+        "V[b,h,m,f] = XK[b,m,d] * WV[h,f,d]",
+    ),
+    # The rows before are in the cache: K and V are inputs, and only the P new rows are projected.
+    # They are written to the cache, of which they are part when K and V are read.
+    "decode": (
+        _QUERIES,
+        "KN[b,h,p,e] = X[b,p,d] * WK[h,e,d]",
+        "VN[b,h,p,f] = X[b,p,d] * WV[h,f,d]",
+    ),
+}
 _OUT = "O[b,p,d] = AV[b,h,p,f] * WO[h,f,d]"
 _DOWN = "FC2[b,p,d] = FC1[b,p,ff] * W2[ff,d]"
-PLAIN_FEED_FORWARD = (_OUT, "FC1[b,p,ff] = O[b,p,d] * W1[d,ff]", _DOWN)
-# SwiGLU and GeGLU (Shazeer, 2020, arXiv:2002.05202): two products up, joined point by point.
-GATED = (
-    _OUT,
-    "GATE[b,p,ff] = O[b,p,d] * W1[d,ff]",
-    "UP[b,p,ff] = O[b,p,d] * W3[d,ff]",
-    "FC1[b,p,ff] = GATE[b,p,ff] * UP[b,p,ff]",
-    _DOWN,
-)
+_AFTER: Mapping[FeedForward, tuple[str, ...]] = {  # the output projection, the feed-forward layer
+    "plain": (_OUT, "FC1[b,p,ff] = O[b,p,d] * W1[d,ff]", _DOWN),
+    # SwiGLU and GeGLU (Shazeer, 2020, arXiv:2002.05202): two products up, joined point by point.
+    "gated": (
+        _OUT,
+        "GATE[b,p,ff] = O[b,p,d] * W1[d,ff]",
+        "UP[b,p,ff] = O[b,p,d] * W3[d,ff]",
+        "FC1[b,p,ff] = GATE[b,p,ff] * UP[b,p,ff]",
+        _DOWN,
+    ),
+}
+PHASES, FEED_FORWARDS = tuple(_BEFORE), tuple(_AFTER)
 _ACCESS = re.compile(r"(\w+)\[([a-z,]*)\]")
 
 SOFTMAX = "softmax"  # the operator that the vector Einsums of the core are
@@ -135,7 +139,8 @@ def block(
     core = attention(B=B, H=H, P=P, M=M, E=E, F=F, kv_heads=kv_heads, word_bits=word_bits)
     width = H * E if D is None else D
     sizes = {**core.rank_sizes, "D": width, "FF": 4 * width if FF is None else FF}
-    lines = (*before(phase), *CORE, *after(feed_forward))
+    before = _among(_BEFORE, phase, "attention: phase")
+    lines = (*before, *CORE, *_among(_AFTER, feed_forward, "block: feed_forward"))
     whole = replace(_workload("block", lines, sizes, word_bits), repeat=layers)
     return with_softmax(whole, softmax)
 
@@ -184,19 +189,11 @@ def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bit
     )
 
 
-def before(phase: Phase) -> tuple[str, ...]:
-    """The projections that come before the attention."""
-    if phase not in PHASES:
-        raise SpecError(expected("attention: phase", f"one of {', '.join(PHASES)}", phase))
-    return PREFILL if phase == "prefill" else DECODE
-
-
-def after(feed_forward: FeedForward) -> tuple[str, ...]:
-    """The output projection and the feed-forward layer."""
-    if feed_forward not in FEED_FORWARDS:
-        condition = f"one of {', '.join(FEED_FORWARDS)}"
-        raise SpecError(expected("block: feed_forward", condition, feed_forward))
-    return PLAIN_FEED_FORWARD if feed_forward == "plain" else GATED
+def _among[K: str](choices: Mapping[K, tuple[str, ...]], word: K, where: str) -> tuple[str, ...]:
+    """The lines that a word stands for."""
+    if word not in choices:
+        raise SpecError(expected(where, f"one of {', '.join(choices)}", word))
+    return choices[word]
 
 
 def grouped(lines: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import TensorWidth, Width, Widths, stored_bits, width_at
@@ -20,14 +20,10 @@ from flat_mapper.workload.einsum import (
     is_sound,
     predecessors,
     producers_of,
-    updated_before,
     viewed,
 )
 from flat_mapper.workload.mask import NONE, LayerKind, Mask, pairs
 from flat_mapper.workload.roles import NO_ROLES, Roles, operator_faults, role_faults
-
-if TYPE_CHECKING:  # at run time networkx is imported when the graph is first asked for
-    import networkx as nx
 
 Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 LatentForm = Literal["rebuilt", "absorbed", "any", "none"]
@@ -106,23 +102,6 @@ class Workload:
             words = " or ".join(f"--layers {k.mask.words if k.mask else NONE}" for k in self.layers)
             got = ", ".join(str(kind) for kind in self.layers)
             raise SpecError(expected(where, "layers of one kind", got, f"choose {words}"))
-
-    @cached_property
-    def graph(self) -> nx.DiGraph:
-        """Nodes are Einsum names, in declaration order; an edge carries the tensor it moves."""
-        import networkx as nx
-
-        graph = nx.DiGraph()
-        graph.add_nodes_from(e.name for e in self.einsums)
-        for einsum in self.einsums:
-            for access in einsum.inputs:
-                if access.tensor in self.producers:
-                    graph.add_edge(self.producers[access.tensor], einsum.name, tensor=access.tensor)
-        for name, before in updated_before(self.einsums):
-            graph.add_edge(before.name, name, tensor=before.output.tensor)
-        for name, maker, tensor in self.cuts:
-            graph.add_edge(maker, name, tensor=tensor)
-        return graph
 
     @cached_property
     def cuts(self) -> tuple[tuple[str, str, str], ...]:
@@ -285,6 +264,15 @@ class Workload:
         path.update(n for n in self.ancestors[last] if first in self.ancestors[n])
         return tuple(n for n in self.ancestors if n in path)
 
+    def gaps(self, names: tuple[str, ...], where: str) -> Iterator[str]:
+        """A line for each Einsum between two of a group that is left out of it."""
+        for name, before in self.ancestors.items():
+            if name in names or self.einsum(name).each or not set(names) & set(before):
+                continue  # of one in each pass: with one pass there is nothing to correct
+            if after := [n for n in names if name in self.ancestors[n]]:
+                condition = f"{name} in it, because {after[0]} waits for it"
+                yield expected(where, condition, "a gap")
+
     def shareable_ranks(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Ranks that the shared loops of a fusion group may tile, in the order of `rank_sizes`.
 
@@ -299,15 +287,11 @@ class Workload:
         if names in self._shareable:
             return self._shareable[names]
         where = f"{self.name}: group {', '.join(names)}"
-        group, inside = [self.einsum(n) for n in names], set(names)
-        for name, before in self.ancestors.items():
-            if name in inside or self.einsum(name).each or inside.isdisjoint(before):
-                continue  # of one in each pass: with one pass there is nothing to correct
-            if after := [n for n in names if name in self.ancestors[n]]:
-                condition = f"{name} in it, because {after[0]} waits for it"
-                raise SpecError(expected(where, condition, "a gap"))
+        group = [self.einsum(n) for n in names]
+        for gap in self.gaps(names, where):
+            raise SpecError(gap)
         for reader, maker, view in self.cuts:
-            if {reader, maker} <= inside:
+            if {reader, maker} <= set(names):
                 condition = f"{maker} and {reader} in two groups: {view} is read back from DRAM"
                 raise SpecError(expected(where, condition, "one"))
         bound = self.whole_row_ranks(names)

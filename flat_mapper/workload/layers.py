@@ -127,6 +127,9 @@ class LayerForm:
     latent: Latent | None = None
 
 
+_PARTS = {"experts": Experts, "latent": Latent}  # fields of a form that are forms
+
+
 @dataclass(slots=True)
 class Lines:
     """A cascade being written: its Einsums, operators, views and parameters."""
@@ -491,7 +494,7 @@ def _ends(file: File, sizes: Mapping[str, int], whole: LayerForm | None) -> Work
     """Ends of the model, where the file has its vocabulary."""
     if VOCABULARY not in file.problem:
         return None
-    form = _filled(EndsForm, *_section(file.problem, VOCABULARY, file.where))
+    form = _filled(EndsForm, file.problem, VOCABULARY, file.where)
     norm = "none" if whole is None else whole.norm
     return ends(form, norm, B=sizes["B"], P=sizes["P"], D=sizes["D"])
 
@@ -504,37 +507,32 @@ def _layer(file: File) -> LayerForm | None:
         condition = "a section such as {norm: rms}"
         at = place(file.where, file.problem, "layer")
         raise SpecError(expected(at, condition, file.problem["layer"], "did you mean 'layers'?"))
-    section, where = _section(file.problem, "layer", file.where)
-    refuse_unknown(section, tuple(f.name for f in fields(LayerForm)), where)
-    parts: dict[str, object] = {"norm": take_choice(section, "norm", _WORDS["norm"], where, "none")}
-    for name, form in (("experts", Experts), ("latent", Latent)):
-        parts[name] = _filled(form, *_section(section, name, where)) if name in section else None
-    return _filled(LayerForm, section, where, **parts)
+    return _filled(LayerForm, file.problem, "layer", file.where, norm="none")
 
 
-def _section(parent: Section, key: str, where: str) -> tuple[Section, str]:
-    """The section of a key, and its place."""
-    inside = f"{where}.{key}"
-    return section_of(take(parent, key, dict, where), inside), inside
+def _filled[F](form: type[F], parent: Section, key: str, where: str, **others: object) -> F:
+    """A form of the section under a key; the section's keys are the form's fields.
 
-
-def _filled[F](form: type[F], section: Section, where: str, **parts: object) -> F:
-    """A form of a section, whose keys are its fields; what is left out has its default.
-
-    parts: of the form that are read already.
+    others: defaults in place of the form's own.
     """
+    inside = f"{where}.{key}"
+    section = section_of(take(parent, key, dict, where), inside)
     listed = fields(form)  # type: ignore[arg-type]  # a dataclass
-    refuse_unknown(section, tuple(f.name for f in listed), where)
-    for name, default in ((f.name, f.default) for f in listed if f.name not in parts):
-        if isinstance(default, str):
-            parts[name] = take_choice(section, name, _WORDS[name], where, default)
+    refuse_unknown(section, tuple(f.name for f in listed), inside)
+    found: dict[str, object] = {}
+    for name, default in ((f.name, others.get(f.name, f.default)) for f in listed):
+        if name in _PARTS:
+            part = _filled(_PARTS[name], section, name, inside) if name in section else None
+            found[name] = part
+        elif isinstance(default, str):
+            found[name] = take_choice(section, name, _WORDS[name], inside, default)
         elif isinstance(default, bool):
-            parts[name] = take(section, name, bool, where, default)
+            found[name] = take(section, name, bool, inside, default)
         elif default is MISSING:
-            parts[name] = take(section, name, int, where, above=0)
+            found[name] = take(section, name, int, inside, above=0)
         else:
-            parts[name] = take(section, name, int, where, default, above=-1)
-    return form(**parts)
+            found[name] = take(section, name, int, inside, default, above=-1)
+    return form(**found)
 
 
 def _form(file: File, sizes: Mapping[str, int]) -> dict[str, Any]:

@@ -28,9 +28,6 @@ from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.mask import NONE, LayerKind, Mask, mask_of, read_layers, read_mask
 from flat_mapper.workload.roles import Roles, read_roles
 
-_CONDITION = "roles that say which ranks are queries and keys"
-_CHANGE = "add roles: {queries: RANK, keys: RANK} to the problem"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lengths:
@@ -106,29 +103,30 @@ def declared_roles(problem: Section, where: str) -> Roles:
     return Roles.of(ROLES)
 
 
-def sequence_ranks(workload: Workload, what: str) -> tuple[str, str]:
-    """The ranks of queries and keys, which something (`what`) needs."""
-    if workload.roles.masked is None:
-        declared = ", ".join(workload.roles.declared) or "none"
-        raise SpecError(expected(f"{workload.name}: {what}", _CONDITION, declared, _CHANGE))
-    return workload.roles.masked
+def sequence_ranks(roles: Roles, where: str) -> tuple[str, str]:
+    """The ranks of queries and keys, which something (`where`) needs."""
+    if roles.masked is None:
+        condition = "roles that say which ranks are queries and keys"
+        change = "add roles: {queries: RANK, keys: RANK} to the problem"
+        raise SpecError(expected(where, condition, ", ".join(roles.declared) or "none", change))
+    return roles.masked
 
 
 def sequence_sizes(lengths: Lengths | None, roles: Roles, where: str) -> dict[str, object]:
     """The sizes of the ranks whose lengths are asked for."""
     if lengths is None:
         return {}
-    if roles.masked is None:
-        got = ", ".join(roles.declared) or "none"
-        raise SpecError(expected(f"{where}: sequence length", _CONDITION, got, _CHANGE))
-    queries = {} if lengths.queries is None else {roles.queries: lengths.queries}
-    if lengths.batch is None:
-        return {**queries, roles.keys: lengths.keys}
-    if not roles.batch:
+    sequence_ranks(roles, f"{where}: sequence length")
+    if lengths.batch and not roles.batch:
         condition = "a role that says which rank is the batch"
         got, change = ", ".join(roles.declared), "add roles: {batch: RANK} to the problem"
         raise SpecError(expected(f"{where}: lengths", condition, got, change))
-    return {**queries, roles.keys: lengths.keys, roles.batch: lengths.batch}
+    given = (
+        (roles.queries, lengths.queries),
+        (roles.keys, lengths.keys),
+        (roles.batch, lengths.batch),
+    )
+    return {rank: size for rank, size in given if size is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,12 +65,7 @@ from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.layers import VOCABULARY, short_workload
-from flat_mapper.workload.mask import (
-    NONE,
-    LayerKind,
-    mask_of,
-    merged_layers,
-)
+from flat_mapper.workload.mask import NONE, LayerKind, mask_of, merged_layers
 from flat_mapper.workload.notation import read_einsum
 from flat_mapper.workload.problem_file import (
     Asked,
@@ -91,7 +86,7 @@ from flat_mapper.workload.roles import (
     operator_faults,
     read_data_spaces,
     read_operators,
-    read_views,
+    read_words,
     role_faults,
 )
 from flat_mapper.workload.softmax import SOFTMAXES
@@ -142,10 +137,9 @@ def load_workload(
         each = [load_workload(source, scope, sizes=sizes, lengths=n, **words) for n in lengths]
         return ragged(each, sizes)
     faults = Faults()
-    form = _named("softmax", softmax, SOFTMAXES)
     asked = Asked(
+        softmax=_named("softmax", softmax, SOFTMAXES),
         phase=_named("phase", phase, PHASES),
-        softmax=form,
         mask=mask_of(mask),
         lengths=lengths,
         unmasked=mask.strip() == NONE,
@@ -155,7 +149,7 @@ def load_workload(
     first = replace(asked, mask=None, unmasked=True) if phase == "decode" else asked
     workload = _workload(document, sizes, first, faults)
     if workload is not None and phase == "decode":
-        queries, keys = sequence_ranks(workload, "decode")
+        queries, keys = sequence_ranks(workload.roles, f"{workload.name}: decode")
         stated = sequence_sizes(lengths, workload.roles, workload.name)
         step = {queries: 1, **stated, **sizes, keys: workload.rank_sizes[keys]}
         workload = _workload(document, step, replace(asked, lengths=None), faults)
@@ -177,14 +171,10 @@ def check_problem(source: str | Path) -> list[str]:
 
 def _named[Word: str](what: str, word: str, known: tuple[Word, ...]) -> Word | None:
     """The one of some words; None for no word."""
-    for one in known:
-        if one == word:
-            return one
-    if word:
-        raise SpecError(
-            expected(what, f"one of {', '.join(known)}", word, did_you_mean(word, known))
-        )
-    return None
+    if word and word not in known:
+        hint = did_you_mean(word, known)
+        raise SpecError(expected(what, f"one of {', '.join(known)}", word, hint))
+    return next((one for one in known if one == word), None)
 
 
 def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
@@ -225,8 +215,7 @@ def _workload(
     sizes = sizes_of(file.ranks, file.changes, f"{file.where}.ranks", faults)
     cascade = short_workload if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)
-    name = faults.attempt(_word, file, "name")
-    cited = faults.attempt(_word, file, "source")
+    name, cited = (faults.attempt(_word, file, key) for key in ("name", "source"))
     word_bits = faults.attempt(_bits, file.problem, "word_bits", file.where)
     tensor_bits = faults.attempt(_tensor_bits, file, workload, sizes)
     kinds = faults.attempt(layers_of, file)
@@ -265,7 +254,7 @@ def _document(source: str | Path) -> Section:
 
 def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -> Workload | None:
     """The one Einsum of a Timeloop problem."""
-    from flat_mapper.workload.timeloop import problem_faults, read_problem
+    from flat_mapper.workload.timeloop import problem_workload
 
     where, problem = document.source, section_of(document["problem"], document.source)
     mixed = [key for key in ("attention", "einsums") if key in problem]
@@ -275,15 +264,12 @@ def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -
         return None
     variables = section_of(document.get("variables") or {}, where)
     names = {key: value for key, value in variables.items() if isinstance(value, int)}
-    lines = problem_faults(document, where, names)
-    faults.extend(lines)
-    if lines:
+    workload = problem_workload(document, where, names, faults)
+    if workload is None:
         return None
-    workload = replace(read_problem(document, where, names), states_bits=False)
-    shape = section_of(problem["shape"], where)
-    if not shape.get("name"):
-        workload = replace(workload, name=Path(where).stem)
-    return faults.attempt(set_ranks, workload, changes)
+    named = section_of(problem["shape"], where).get("name")
+    name = workload.name if named else Path(where).stem
+    return faults.attempt(set_ranks, replace(workload, name=name, states_bits=False), changes)
 
 
 def _file(document: Section, changes: Mapping[str, object], asked: Asked) -> File:
@@ -345,27 +331,13 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
         einsums=einsums,
         roles=file.roles,
         operators=operators,
-        views=faults.attempt(read_views, file.problem, file.where) or {},
+        views=faults.attempt(read_words, file.problem, "views", file.where, {}) or {},
     )
-    faults.extend(_gaps(workload, f"{file.where}.operators"))
+    for operator, members in operators.items():
+        parts = [workload.einsum(n) for n in members]
+        if not any(e.so_far or e.each for e in parts):  # one that corrects itself may be in pieces
+            faults.extend(workload.gaps(members, f"{file.where}.operators.{operator}"))
     return workload
-
-
-def _gaps(workload: Workload, where: str) -> Iterator[str]:
-    """Operators that something outside interrupts; one that corrects itself may be in pieces."""
-    for operator, members in workload.operators.items():
-        if any(workload.einsum(n).so_far or workload.einsum(n).each for n in members):
-            continue
-        waits = {n: workload.ancestors[n] for n in members}
-        gaps = {
-            between: name
-            for name in members
-            for between in waits[name]
-            if between not in members and set(workload.ancestors[between]) & set(members)
-        }
-        for between, name in gaps.items():
-            condition = f"{between} in it, because {name} waits for it"
-            yield expected(f"{where}.{operator}", condition, "a gap")
 
 
 def _word(file: File, key: str) -> str:

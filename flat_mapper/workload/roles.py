@@ -25,6 +25,7 @@ from typing import ClassVar
 
 from flat_mapper.base.errors import expected
 from flat_mapper.spec.document import (
+    REQUIRED,
     Section,
     did_you_mean,
     refuse_unknown,
@@ -122,21 +123,22 @@ def operator_faults(
 
 def read_roles(problem: Section, where: str) -> Roles:
     """The roles under the key `roles` of a section; none where it is missing."""
-    inside = f"{where}.roles"
-    section = section_of(take(problem, "roles", dict, where, {}), inside)
-    refuse_unknown(section, Roles.NAMES, inside)
-    return Roles.of({name: str(take(section, name, str, inside)).upper() for name in section})
+    refuse_unknown(take(problem, "roles", dict, where, {}), Roles.NAMES, f"{where}.roles")
+    ranks = read_words(problem, "roles", where, {})
+    return Roles.of({name: rank.upper() for name, rank in ranks.items()})
 
 
 def read_data_spaces(problem: Section, where: str) -> dict[str, dict[str, str]]:
     """The tensors under the key `data_spaces` of a section, by Einsum and data space."""
-    inside = f"{where}.data_spaces"
-    section = section_of(take(problem, "data_spaces", dict, where, {}), inside)
-    found = {}
-    for einsum in section:
-        names = section_of(take(section, einsum, dict, inside), f"{inside}.{einsum}")
-        found[einsum] = {n: str(take(names, n, str, f"{inside}.{einsum}")) for n in names}
-    return found
+    section = take(problem, "data_spaces", dict, where, {})
+    return {einsum: read_words(section, einsum, f"{where}.data_spaces") for einsum in section}
+
+
+def read_words(parent: object, key: str, where: str, default: object = REQUIRED) -> dict[str, str]:
+    """The words of the section under a key."""
+    inside = f"{where}.{key}"
+    section = section_of(take(parent, key, dict, where, default), inside)
+    return {str(name): str(take(section, name, str, inside)) for name in section}
 
 
 def read_operators(problem: Section, where: str) -> dict[str, tuple[str, ...]]:
@@ -147,13 +149,6 @@ def read_operators(problem: Section, where: str) -> dict[str, tuple[str, ...]]:
         str(name): tuple(str(member) for member in take_list(section, name, str, inside))
         for name in section
     }
-
-
-def read_views(problem: Section, where: str) -> dict[str, str]:
-    """Each tensor under the key `views` of a section, with the one that it is."""
-    inside = f"{where}.views"
-    section = section_of(take(problem, "views", dict, where, {}), inside)
-    return {str(view): str(take(section, view, str, inside)) for view in section}
 
 
 def declared_document(roles: Roles, operators: Mapping[str, tuple[str, ...]]) -> dict[str, object]:

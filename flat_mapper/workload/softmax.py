@@ -53,8 +53,7 @@ def with_softmax(workload: Workload, softmax: Softmax) -> Workload:
         raise SpecError(expected(workload.name, condition, workload.softmax))
     if softmax in ("row", "any"):
         return replace(workload, softmax=softmax)
-    cascade = _one_pass if softmax == "online" else _two_pass
-    inside = cascade(_Core(workload))
+    inside = _online(workload, twice=softmax == "online-2pass")
     before = [e for e in workload.einsums[: names.index("QK")] if e.name not in ROW]
     after = [e for e in workload.einsums[names.index("QK") :] if e.name not in ROW]
     made = [e.output.tensor for e in inside]
@@ -177,63 +176,39 @@ def passes(workload: Workload, names: tuple[str, ...]) -> dict[str, int]:
     return found
 
 
-class _Core:
-    """The row cascade in the terms of its rewriting: the accesses as the notation writes them."""
+def _online(workload: Workload, *, twice: bool) -> tuple[Einsum, ...]:
+    """The row cascade with a maximum and a sum so far.
 
-    def __init__(self, workload: Workload) -> None:
-        self.of = {name: workload.einsum(name) for name in ROW}
-        self.scores = str(self.of["QK"].output)
-        self.exp, self.numerator = str(self.of["QK_exp"].output), str(self.of["AV"].output)
-        (self.keys,) = self.of["QK_max"].reduced_ranks
-        self.row = str(self.of["QK_max"].output).removeprefix("QK_max")
-        self.value = str(next(a for a in self.of["AV"].inputs if a.tensor != "A"))
+    twice: its scores are made again under the whole maximum; otherwise AV is corrected as it grows.
+    """
+    of = {name: workload.einsum(name) for name in ROW}
+    (keys,) = of["QK_max"].reduced_ranks
+    scores, exp, quotient, total = (str(of[n].output) for n in ("QK", "QK_exp", "A", "AV"))
+    row = str(of["QK_max"].output).removeprefix("QK_max")
 
-    def vector(self, name: str, text: str, **loops: Any) -> Einsum:
-        """A vector Einsum, with what it says of shared loops."""
-        return replace(parse_einsum(text, name=name, unit="vector"), **loops)
+    def vector(text: str, **said: Any) -> Einsum:
+        return replace(parse_einsum(text, unit="vector"), **said)
 
-    def running(self) -> tuple[Einsum, ...]:
-        """The maximum so far, its exponentials and corrections, and the sum so far."""
-        row, each = self.row, (self.keys,)
-        cor = f"QK_cor{row} = exp(QK_cor{row} - QK_max{row})"
-        return (
-            self.of["QK"],
-            self.of["QK_max"],
-            self.vector("QK_cor", cor, each=each, so_far=("QK_max",)),
-            replace(self.of["QK_exp"], so_far=("QK_max",)),
-            self.vector("QK_sum_cor", f"QK_sum{row} = QK_sum{row} * QK_cor{row}", each=each),
-            self.of["QK_sum"],
-        )
-
-    def divided(self) -> Einsum:
-        """The quotients of a row, once it is complete."""
-        out = self.numerator.replace("AV[", "AV_div[")
-        return self.vector(
-            "AV_div", f"{out} = {self.numerator} / QK_sum{self.row}", after=(self.keys,)
-        )
-
-
-def _one_pass(core: _Core) -> tuple[Einsum, ...]:
-    numerator = core.numerator
-    return (
-        *core.running(),
-        core.vector("AV_cor", f"{numerator} = {numerator} * QK_cor{core.row}", each=(core.keys,)),
-        parse_einsum(f"{numerator} = {core.exp} * {core.value}", unit="matrix"),
-        core.divided(),
+    correction = f"QK_cor{row} = exp(QK_cor{row} - QK_max{row})"
+    corrected = f"QK_sum{row} = QK_sum{row} * QK_cor{row}"
+    running = (
+        of["QK"],
+        of["QK_max"],
+        vector(correction, each=(keys,), so_far=("QK_max",)),
+        replace(of["QK_exp"], so_far=("QK_max",)),
+        vector(corrected, name="QK_sum_cor", each=(keys,)),
+        of["QK_sum"],
     )
-
-
-def _two_pass(core: _Core) -> tuple[Einsum, ...]:
-    again = core.scores.replace("QK[", "QK2[")
-    made = " * ".join(str(a) for a in core.of["QK"].inputs)
-    quotient = str(core.of["A"].output)
-    return (
-        *core.running(),
-        parse_einsum(f"{again} = {made}", unit="matrix"),
-        core.vector("A", f"{quotient} = exp({again} - QK_max{core.row})"),
-        core.of["AV"],
-        core.divided(),
-    )
+    divided = vector(f"{total.replace('AV[', 'AV_div[')} = {total} / QK_sum{row}", after=(keys,))
+    if twice:
+        again = scores.replace("QK[", "QK2[")
+        product = parse_einsum(f"{again} = {' * '.join(map(str, of['QK'].inputs))}", unit="matrix")
+        weights = vector(f"{quotient} = exp({again} - QK_max{row})")
+        return (*running, product, weights, of["AV"], divided)
+    value = next(a for a in of["AV"].inputs if a.tensor != "A")
+    numerator = parse_einsum(f"{total} = {exp} * {value}", unit="matrix")
+    grown = vector(f"{total} = {total} * QK_cor{row}", name="AV_cor", each=(keys,))
+    return (*running, grown, numerator, divided)
 
 
 def _renamed(einsum: Einsum) -> Einsum:

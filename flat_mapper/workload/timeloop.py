@@ -64,15 +64,6 @@ class _Outline:
     coefficients: Mapping[str, int]
 
     @property
-    def written(self) -> set[str]:
-        """The ranks of the output."""
-        found: set[str] = set()
-        for space in self.spaces:
-            if space.get("read_write"):
-                found.update(_words(space.get("projection")))
-        return found
-
-    @property
     def spaces_where(self) -> str:
         return f"{self.where}: problem.shape.data_spaces"
 
@@ -85,27 +76,19 @@ def read_problem(
     document:  a mapping with the problem under `problem`; its other keys are not looked at.
     where:     the file, for errors.
     variables: names that sizes may be worked out from.
-    raises:    SpecError with the first fault; `problem_faults` has them all.
+    raises:    SpecError with the first fault; `problem_workload` notes them all.
     """
     faults = Faults()
-    workload = _workload(document, where, variables, faults)
+    workload = problem_workload(document, where, variables, faults)
     if workload is None:
         raise SpecError(faults[0])
     return workload
 
 
-def problem_faults(
-    document: object, where: str = "problem", variables: Mapping[str, object] = NO_VARIABLES
-) -> list[str]:
-    """Everything wrong with a Timeloop problem, a line each; empty for a sound one."""
-    faults = Faults()
-    _workload(document, where, variables, faults)
-    return faults
-
-
-def _workload(
+def problem_workload(
     document: object, where: str, variables: Mapping[str, object], faults: Faults
 ) -> Workload | None:
+    """The same; None where there are faults, which are noted."""
     outline = faults.attempt(_outline, document, where)
     if outline is None:
         return None
@@ -113,7 +96,10 @@ def _workload(
     sizes = {rank: size for rank, size in found.items() if size}
     read = [faults.attempt(_access, outline, sizes, i) for i in range(len(outline.spaces))]
     accesses = tuple(access for access in read if access)
-    faults.attempt(_check_use, outline, accesses)
+    outputs = [access.tensor for access in accesses if access.is_output]
+    if len(accesses) == len(outline.spaces) and len(outputs) != 1:
+        got = ", ".join(outputs) or "none"
+        faults.append(expected(outline.spaces_where, "one output (read_write: true)", got))
     if faults:
         return None
     return faults.attempt(_one_einsum, outline, sizes, accesses)
@@ -218,7 +204,12 @@ def _access(outline: _Outline, sizes: Mapping[str, int], index: int) -> TensorAc
     name = take(space, "name", str, where)
     wide = [tuple(term for term in dim if sizes.get(term[0]) != 1) for dim in dims]
     if all(len(dim) < 2 and all(step == 1 for _, step in dim) for dim in wide):
-        plain = tuple(_plain_rank(outline, *pair) for pair in zip(dims, wide, strict=True))
+        # Of a plain dimension: the rank with an extent, or else one of size 1.
+        made = {
+            w for s in outline.spaces if s.get("read_write") for w in _words(s.get("projection"))
+        }
+        kept = (w or [t for t in d if t[0] in made] or d for d, w in zip(dims, wide, strict=True))
+        plain = tuple(terms[0][0] for terms in kept)
         return TensorAccess(tensor=str(name), ranks=plain, is_output=bool(written))
     return TensorAccess(
         tensor=str(name),
@@ -244,14 +235,6 @@ def _dimension(outline: _Outline, terms: object, where: str) -> tuple[tuple[str,
     return read
 
 
-def _plain_rank(
-    outline: _Outline, dim: tuple[tuple[str, int], ...], wide: tuple[tuple[str, int], ...]
-) -> str:
-    """The rank of a dimension that is plain: the one with an extent, or else one of size 1."""
-    flat = [term for term in dim if term[0] in outline.written] or dim
-    return (wide or flat)[0][0]
-
-
 def _words(node: object) -> list[str]:
     """Every word in nested lists."""
     if isinstance(node, list):
@@ -271,15 +254,6 @@ def _term(outline: _Outline, term: object, where: str) -> tuple[str, int]:
         hint = did_you_mean(ranks[0], outline.dimensions)
         raise SpecError(expected(where, f"one of {known}", ranks[0], hint))
     return ranks[0], prod(outline.coefficients[word] for word in words if word != ranks[0])
-
-
-def _check_use(outline: _Outline, accesses: tuple[TensorAccess, ...]) -> None:
-    """Refuse spaces of which none, or several, are the output."""
-    where = outline.spaces_where
-    outputs = [access.tensor for access in accesses if access.is_output]
-    if len(accesses) == len(outline.spaces) and len(outputs) != 1:
-        condition = "one output (read_write: true)"
-        raise SpecError(expected(where, condition, ", ".join(outputs) or "none"))
 
 
 def _one_einsum(

@@ -67,7 +67,7 @@ def test_version_is_the_packages() -> None:
 def test_import_is_light() -> None:
     code = (
         "import sys, flat_mapper, flat_mapper.cli.arguments; "
-        "print([m for m in ('numpy', 'networkx', 'rich', 'matplotlib', 'hwcomponents', 'yaml') "
+        "print([m for m in ('numpy', 'rich', 'matplotlib', 'hwcomponents', 'yaml') "
         "if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)

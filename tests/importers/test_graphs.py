@@ -120,6 +120,7 @@ def test_an_axis_is_split_by_what_reads_it() -> None:
     assert heads
     assert [a.size for a in flat((wide,))] == [3, 4]
     assert reshaped(((Axis(6),),), (4, 3)) is None
+    assert reshaped(((Axis(3),), (Axis(3),), (Axis(7),)), (15, 4)) is None  # and it comes to an end
 
 
 def test_axes_of_one_einsum_never_become_one() -> None:

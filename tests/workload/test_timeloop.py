@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from flat_mapper.base.errors import SpecError
+from flat_mapper.base.errors import Faults, SpecError
 from flat_mapper.spec.yamlio import load
-from flat_mapper.workload.timeloop import problem_faults, read_problem
+from flat_mapper.workload.timeloop import problem_workload, read_problem
 
 CASES = Path(__file__).parents[1] / "data" / "timeloop_cases.jsonl"
 
@@ -47,7 +47,9 @@ def workload(text: str):
 
 
 def faults(text: str) -> list[str]:
-    return problem_faults(load(text, "p.yaml"), "p.yaml")
+    faults = Faults()
+    problem_workload(load(text, "p.yaml"), "p.yaml", {}, faults)
+    return faults
 
 
 def test_a_matrix_product():

@@ -41,11 +41,6 @@ def flat(axes: Iterable[Axis]) -> Dim:
     return tuple(leaf for axis in axes for leaf in axis.leaves())
 
 
-def flat_each(dims: Sequence[Dim]) -> list[Dim]:
-    """Each leaf of some dimensions as a dimension of its own."""
-    return [(leaf,) for leaf in flat(a for d in dims for a in d)]
-
-
 def size_of(axes: Iterable[Axis]) -> int:
     """Positions along some axes together."""
     return prod(axis.size for axis in axes)
@@ -102,7 +97,7 @@ def reshaped(dims: Iterable[Dim], shape: Sequence[int]) -> tuple[Dim, ...] | Non
     left, found = list(flat(axis for one in dims for axis in one)), []
     for size in shape:
         taken: list[Axis] = []
-        while size_of(taken) < size:
+        while size_of(taken) < size and not size % size_of(taken):
             axis = left.pop(0)
             need = size // size_of(taken)
             if axis.size > need:

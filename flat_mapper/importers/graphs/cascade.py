@@ -23,7 +23,6 @@ from flat_mapper.importers.graphs.axes import (
     aligned,
     dim,
     flat,
-    flat_each,
     keep_apart,
     reshaped,
     unify,
@@ -161,7 +160,8 @@ class GraphCascade:
             self.attentions.append((batch, queries, keys))
             self.masks.append(self._masked.get(value.tensor))
             self.hints += [(batch, "B"), (queries, "P"), (keys, "M")]
-            self.hints += [(d, n) for d, n in zip(reversed(flat_each(heads)), "HG", strict=False)]
+            each = [(leaf,) for leaf in reversed(flat(a for d in heads for a in d))]
+            self.hints += list(zip(each, "HG", strict=False))
         top = self.reduce(f"{name}_max", "max", value, (over,), keep=True)
         both = range(len(value.dims))
         shifted = self._joined(f"{name}_exp", "exp({0} - {1})", [(value, both), (top, both)], both)
@@ -355,7 +355,7 @@ class GraphCascade:
             made = Slice(tensor=tensor, whole=whole.tensor, axis=old[0], part=new, span=span)
             self._parts[key] = made
             self.slices.append(made)
-            _bounded(self.slices, MOST_SLICES, "parts of tensors")
+            bounded(self.slices, MOST_SLICES, "parts of tensors")
         dims = (*whole.dims[: part.dimension], new, *whole.dims[part.dimension + 1 :])
         return Value(tensor=tensor, dims=dims, steps=value.steps)
 
@@ -367,7 +367,7 @@ class GraphCascade:
         output = Tensor(self._named(name), axes, made=True)
         line = Line(form, output, [v.tensor for v in inputs])
         self.lines.append(line)
-        _bounded(self.lines, MAX_EINSUMS, "Einsums")
+        bounded(self.lines, MAX_EINSUMS, "Einsums")
         self._note_rows(line, tuple(a for a in present if a not in axes))
         return Value(tensor=output, dims=dims)
 
@@ -411,7 +411,7 @@ class GraphCascade:
         return found
 
 
-def _bounded(made: Sequence[object], most: int, what: str) -> None:
+def bounded(made: Sequence[object], most: int, what: str) -> None:
     """Raise SpecError once more is made of a graph than a problem may have."""
     if len(made) > most:
         change = "export fewer layers: they are alike, and a problem has a number of them"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.importers.graphs.axes import Axis, flat
-from flat_mapper.importers.graphs.cascade import Cut, GraphCascade
+from flat_mapper.importers.graphs.cascade import Cut, GraphCascade, bounded
 from flat_mapper.importers.graphs.values import Line, Tensor, parted
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.einsum import MAX_EINSUMS
@@ -98,10 +98,7 @@ def finished(
     if not lines:
         condition = "a graph with products of tensors, or functions of their words"
         raise SpecError(expected(name, condition, "none"))
-    if len(lines) > MAX_EINSUMS:
-        condition = f"at most {MAX_EINSUMS} Einsums"
-        change = "export fewer layers: they are alike, and a problem has a number of them"
-        raise SpecError(expected(name, condition, len(lines), change))
+    bounded(lines, MAX_EINSUMS, "Einsums")  # parts may have made more of them
     names = _rank_names(graph, lines)
     einsums = tuple(parse_einsum(_text(line, names)) for line in lines)
     tensors = dict.fromkeys(t for line in lines for t in line.inputs)

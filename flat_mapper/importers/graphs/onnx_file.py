@@ -18,13 +18,10 @@ from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.names import relative_name
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.imported import Imported, finished
-from flat_mapper.importers.graphs.onnx_constants import MOST_FOLDED, is_small
-from flat_mapper.importers.graphs.onnx_operators import KINDS, Step
-from flat_mapper.importers.graphs.operators import Call, understood
+from flat_mapper.importers.graphs.onnx_operators import KINDS, in_order, is_small
+from flat_mapper.importers.graphs.operators import MOST_FOLDED, Call, understood
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.spec.textfiles import note_input
-
-SAME = ("Identity", "Cast", "Dropout")
 
 
 def import_onnx(
@@ -153,8 +150,6 @@ class _Walk:
         words = [v for v in operands if isinstance(v, Value)]
         if not words:
             return [None] * len(node.output)
-        if node.op_type in SAME:
-            return operands[:1]
         if node.op_type == "Shape":
             return [np.array(words[0].shape, dtype=np.int64)]
 
@@ -165,13 +160,13 @@ class _Walk:
             name=name,
             where=f"{self.where}: {name}",
             values=operands,
+            named={a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute},
             shapes=lambda: [self._shape(n, name) for n in node.output if n],
             numbers=lambda i: self._array(node.input[i]),
             notes=self.notes,
             checks_numbers=bool(node.input) and self.makers.get(node.input[0]) == "IsNaN",
         )
-        found = {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute}
-        return Step(call, found).made(words)
+        return in_order(call).made(words)
 
     def _folded(self, node: Any) -> Sequence[Any] | None:
         """Output of a node whose inputs are constants; None where some of them are not known."""

@@ -30,9 +30,11 @@ UNARY = (
 )
 BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
 SHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze")
+SAME = ("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float")
 REDUCED = {"mean": "sum", "sum": "sum", "amax": "max", "amin": "min"}
 
 HIDDEN = -1e4  # what is added to a score that no query is to see is below it
+MOST_FOLDED = 2**24  # chosen: words of a constant that is worked out, and of what it is made of
 Made = Any  # a Value, a list of them, or NotImplemented: a cut
 
 
@@ -64,6 +66,10 @@ class Call:
         if position < len(self.values):
             return self.values[position]
         return self.named.get(name, default)
+
+    def tensor(self, position: int) -> Value:
+        """An argument as a tensor."""
+        return self.words(self.values[position])
 
     def words(self, operand: Any) -> Value:
         """An operand as a tensor."""
@@ -147,16 +153,12 @@ def added_mask(values: Any) -> Mask | bool | None:
     return False
 
 
-def _unary(call: Call) -> Made:
-    return call.graph.function(call.kind, call.words(call.values[0]))
-
-
 def _power(call: Call) -> Made:
     exponent = call.values[1]
     if exponent is None or isinstance(exponent, Value) or np.size(exponent) != 1:
         return NotImplemented
     step = POWERS.get(round(float(np.ravel(exponent)[0]), 6))
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     return call.graph.function(step, value) if step else NotImplemented
 
 
@@ -205,7 +207,7 @@ def _where(call: Call) -> Made:
 
 
 def _matmul(call: Call) -> Made:
-    left, right = (call.words(v) for v in call.values[:2])
+    left, right = map(call.words, call.values[:2])
     return _product(call, left, right)
 
 
@@ -276,21 +278,17 @@ def _convolution(call: Call) -> Made:
     return graph.pointwise(name, "add", made, column)
 
 
-def _softmax(call: Call) -> Made:
-    return call.graph.softmax(call.name, call.words(call.values[0]), int(call.get(1, "dim")))
-
-
 def _norm(call: Call) -> Made:
     if len(call.values[1]) != 1:
         return NotImplemented
     kind = "layer" if call.kind == "layer_norm" else "rms"
     shift = call.given(3, "bias") if kind == "layer" else None
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     return call.graph.norm(call.name, kind, value, call.given(2, "weight"), shift)
 
 
 def _reduced(call: Call) -> Made:
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     rank, over = len(value.dims), call.get(1, "dim")
     axes = list(range(rank)) if over is None or over == [] else np.ravel(over).tolist()
     keep = bool(call.get(2, "keepdim", False))
@@ -298,16 +296,8 @@ def _reduced(call: Call) -> Made:
     return call.graph.reduce(call.name, operation, value, [a % rank for a in axes], keep=keep)
 
 
-def _shape(call: Call) -> Made:
-    return call.graph.reshape(call.name, call.words(call.values[0]), call.shapes()[0])
-
-
-def _expand(call: Call) -> Made:
-    return call.graph.expand(call.words(call.values[0]), call.shapes()[0])
-
-
 def _transposed(call: Call) -> Made:
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     order = list(range(len(value.dims)))
     if call.kind == "permute":
         order = [order[i] for i in call.values[1]]
@@ -318,7 +308,7 @@ def _transposed(call: Call) -> Made:
 
 
 def _slice(call: Call) -> Made:
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     given = [
         call.get(1, "dim", 0),
         call.get(2, "start"),
@@ -336,7 +326,7 @@ def _slice(call: Call) -> Made:
 
 
 def _select(call: Call) -> Made:
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     axis = call.values[1] % len(value.dims)
     at = call.values[2] % value.shape[axis]
     return call.graph.without(call.graph.part(value, axis, at, at + 1), axis)
@@ -344,7 +334,7 @@ def _select(call: Call) -> Made:
 
 def _split(call: Call) -> Made:
     """Parts along an axis, one after another, of the sizes that the shapes have there."""
-    value = call.words(call.values[0])
+    value = call.tensor(0)
     axis = call.get(2, "dim", 0) % len(value.dims)
     sizes = [shape[axis] for shape in call.shapes()]
     ends = zip(sizes, accumulate(sizes), strict=True)
@@ -358,7 +348,7 @@ def _concat(call: Call) -> Made:
 
 def _embedding(call: Call) -> Made:
     """Rows of a table: as many words as there are in the result, from DRAM."""
-    tensor = call.words(call.values[0]).tensor
+    tensor = call.tensor(0).tensor
     call.graph.tables[tensor.name] = tensor.parameters
     return call.graph.source(call.name, call.shapes()[0])
 
@@ -401,22 +391,26 @@ def _repeated(call: Call, value: Value, times: int) -> Value:
 
 
 HANDLERS: Mapping[str, Callable[[Call], Made]] = {
-    **dict.fromkeys(UNARY, _unary),
+    **dict.fromkeys(UNARY, lambda c: c.graph.function(c.kind, c.tensor(0))),
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(REDUCED, _reduced),
-    **dict.fromkeys(SHAPES, _shape),
+    **dict.fromkeys(SHAPES, lambda c: c.graph.reshape(c.name, c.tensor(0), c.shapes()[0])),
     **dict.fromkeys(("matmul", "mm", "bmm"), _matmul),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), _convolution),
-    **dict.fromkeys(("softmax", "_softmax", "_safe_softmax"), _softmax),
+    **dict.fromkeys(
+        ("softmax", "_softmax", "_safe_softmax"),
+        lambda c: c.graph.softmax(c.name, c.tensor(0), int(c.get(1, "dim"))),
+    ),
     **dict.fromkeys(("layer_norm", "rms_norm"), _norm),
     **dict.fromkeys(("transpose", "permute", "t"), _transposed),
     **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
     "where": _where,
     "masked_fill": _masked_fill,
     **dict.fromkeys(("linear", "addmm"), _linear),
+    **dict.fromkeys(SAME, lambda call: [call.values[0]]),
     "einsum": _einsum,
     "pow": _power,
-    "expand": _expand,
+    "expand": lambda c: c.graph.expand(c.tensor(0), c.shapes()[0]),
     "slice": _slice,
     "select": _select,
     "cat": _concat,

@@ -12,11 +12,15 @@ from typing import Any
 
 import numpy as np
 
-MOST_FOLDED = 2**24  # chosen: words of a constant that is worked out
+from flat_mapper.importers.graphs.operators import MOST_FOLDED, SHAPES
+
 _KINDS: Mapping[int, str] = {
     **{1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f4", 7: "f4", 8: "f8", 12: "?", 13: "f4"}
 }
 
+_ABOUT = ("dtype", "device", "layout", "pin_memory", "memory_format", "non_blocking", "copy")
+
+Shape = tuple[int, ...]
 Fold = Callable[..., Any]
 
 
@@ -31,9 +35,10 @@ def folded(
     arrays = [a for v in values for a in (v if isinstance(v, list) else [v]) if np.ndim(a)]
     if fold is None or prod(shape) > MOST_FOLDED or sum(np.size(a) for a in arrays) > MOST_FOLDED:
         return None
+    given = {key: value for key, value in named.items() if key not in _ABOUT}
     try:
         with np.errstate(all="ignore"):
-            made = fold(_Shape(shape), *values, **_plain(named))
+            made = fold(tuple(shape), *values, **given)
             if made is None or np.shape(made) != tuple(shape):
                 return None
             return np.asarray(made).astype(_KINDS.get(dtype, "f8"), copy=False)
@@ -41,32 +46,22 @@ def folded(
         return None
 
 
-class _Shape(tuple[int, ...]):
-    """The shape of a result."""
-
-
-def _plain(named: Mapping[str, Any]) -> dict[str, Any]:
-    """Keywords without those that say where and how the words lie."""
-    about = ("dtype", "device", "layout", "pin_memory", "memory_format", "non_blocking", "copy")
-    return {key: value for key, value in named.items() if key not in about}
-
-
 def _elementwise(function: Callable[..., Any]) -> Fold:
-    def fold(shape: _Shape, *values: Any) -> Any:
+    def fold(shape: Shape, *values: Any) -> Any:
         arrays = [np.asarray(v) for v in values]
         return function(*arrays) if np.broadcast_shapes(*map(np.shape, arrays)) == shape else None
 
     return fold
 
 
-def _arange(shape: _Shape, *ends: Any, **_: Any) -> Any:
+def _arange(shape: Shape, *ends: Any, **_: Any) -> Any:
     start = ends[0] if len(ends) > 1 else 0
     step = ends[2] if len(ends) > 2 and ends[2] is not None else 1
     return start + step * np.arange(shape[0])
 
 
 def _triangle(keep: Callable[[Any, Any], Any]) -> Fold:
-    def fold(shape: _Shape, value: Any, diagonal: int = 0) -> Any:
+    def fold(shape: Shape, value: Any, diagonal: int = 0) -> Any:
         rows, columns = np.ogrid[: shape[-2], : shape[-1]]
         return np.where(
             keep(columns - rows, diagonal), value, np.zeros((), np.asarray(value).dtype)
@@ -76,28 +71,28 @@ def _triangle(keep: Callable[[Any, Any], Any]) -> Fold:
 
 
 def _slice(
-    shape: _Shape, value: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+    shape: Shape, value: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Any:
     return np.asarray(value)[(slice(None),) * (dim % np.ndim(value)) + (slice(start, end, step),)]
 
 
-def _index(shape: _Shape, value: Any, indices: Sequence[Any]) -> Any:
+def _index(shape: Shape, value: Any, indices: Sequence[Any]) -> Any:
     if np.broadcast_shapes(*(np.shape(i) for i in indices if i is not None)) != shape:
         return None
     return value[tuple(indices)] if all(i is not None for i in indices) else None
 
 
-def _masked(shape: _Shape, value: Any, mask: Any, fill: Any) -> Any:
+def _masked(shape: Shape, value: Any, mask: Any, fill: Any) -> Any:
     return np.where(mask, fill, value) if np.shape(value) == shape else None
 
 
-def _difference(shape: _Shape, value: Any, n: int = 1, dim: int = -1, *ends: Any) -> Any:
+def _difference(shape: Shape, value: Any, n: int = 1, dim: int = -1, *ends: Any) -> Any:
     given = [end for end in ends if end is not None]
     behind = {"prepend": given[0]} if len(given) == 1 else {}
     return np.diff(value, 1, dim, **behind) if n == 1 and len(given) < 2 else None
 
 
-def _product(shape: _Shape, left: Any, right: Any) -> Any:
+def _product(shape: Shape, left: Any, right: Any) -> Any:
     return left @ right if prod(shape) * np.shape(left)[-1] <= MOST_FOLDED else None
 
 
@@ -125,10 +120,7 @@ FOLDS: Mapping[str, Fold] = {
     "bitwise_not": _elementwise(operator.invert),
     "reciprocal": _elementwise(lambda a: 1 / a),
     "masked_fill": _masked,
-    **dict.fromkeys(
-        ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze"),
-        lambda shape, value, *_, **__: np.reshape(value, shape),
-    ),
+    **dict.fromkeys(SHAPES, lambda shape, value, *_, **__: np.reshape(value, shape)),
     **dict.fromkeys(
         ("expand", "expand_as"), lambda shape, value, *_, **__: np.broadcast_to(value, shape)
     ),

@@ -30,8 +30,6 @@ from flat_mapper.importers.graphs.torch_constants import folded
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.spec.textfiles import note_input
 
-SAME = ("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float")
-
 
 def import_torch(program: Any, *, name: str = "model") -> Imported:
     """The cascade of an exported program.
@@ -120,13 +118,9 @@ class _Walk:
         """Result of a call."""
         values = [self._value(a) for a in node.values]
         named = {key: self._value(a) for key, a in node.named.items()}
-        given = [*values, *named.values()]
-        flat = [v for one in given for v in (one if isinstance(one, list) else [one])]
-        words = [v for v in flat if isinstance(v, Value)]
+        words = [v for v in _flat([*values, *named.values()]) if isinstance(v, Value)]
         if not words:
             return [self._folded(node, values, named)]
-        if node.kind in SAME:
-            return values[:1]
         if not node.outputs:
             return []
         shapes = [self._shape(name) for name in node.outputs]
@@ -145,13 +139,9 @@ class _Walk:
 
     def _folded(self, node: Node, values: list[Any], named: dict[str, Any]) -> Any:
         """Output of a call of constants; None where some of its inputs only point."""
-        tensors = [
-            self.found.get(one.name)
-            for given in (*node.values, *node.named.values())
-            for one in (given if isinstance(given, list) else [given])
-            if isinstance(one, Named)
-        ]
-        if len(node.outputs) != 1 or any(t is None for t in tensors):
+        given = _flat([*node.values, *node.named.values()])
+        unknown = any(isinstance(a, Named) and self.found.get(a.name) is None for a in given)
+        if len(node.outputs) != 1 or unknown:
             return None
         kind = self.exported.kinds.get(node.outputs[0])
         if kind is None or any(size is None for size in kind.shape):
@@ -165,3 +155,8 @@ class _Walk:
         if not isinstance(argument, Named):
             return argument
         return self.found.get(argument.name)
+
+
+def _flat(arguments: Sequence[Any]) -> list[Any]:
+    """Arguments, with those that are listed one by one."""
+    return [a for one in arguments for a in (one if isinstance(one, list) else [one])]
