@@ -19,15 +19,23 @@ number in it or a table of energies of one's own are made of these.
 
 from __future__ import annotations
 
-from flat_mapper.api.prices import energies
+from flat_mapper.api.calls import energies
 from flat_mapper.arch.edits import edit_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.kernels.accelerators import rpa_tile, rpa_tiles
 from flat_mapper.kernels.best import Priced, difference, kernel_named, priced, ranked
-from flat_mapper.kernels.flash_mapping import flash_groups, spread, spread_group
-from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of
+from flat_mapper.kernels.flash_mapping import (
+    Fit,
+    Kernel,
+    Shape,
+    Tile,
+    flash_groups,
+    shape_of,
+    spread,
+    spread_group,
+)
 from flat_mapper.mapping.record import MappingRecord
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.mapping.values import (

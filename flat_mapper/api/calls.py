@@ -13,18 +13,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
-from flat_mapper.api.prices import energies, known_energies
 from flat_mapper.arch.document import variables_of
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Platform
+from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
-from flat_mapper.base.budget import Budget, Limits
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.budget import Budget, Limits, Progress, part_of
+from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.formats import TensorWidth
-from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
 from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
 from flat_mapper.mapping.cores.check import check_record
 from flat_mapper.mapping.space import Mapspace
@@ -331,3 +329,40 @@ def compared_again(comparison: Comparison, ert: Ert | Name | None, backend: str)
         for name, row in comparison.rows.items()
     }
     return replace(comparison, rows=rows)
+
+
+def energies(
+    platform: Platform | Architecture, ert: str | Path | Ert | None
+) -> tuple[Ert, Art | None]:
+    """The energies of a platform: a table's, a file's, Accelergy's, or hwcomponents'.
+
+    The last two come with areas; the word `accelergy` asks for it. A table must price the whole
+    matrix path; the vector path is left out where softmax is free.
+    """
+    if ert == ACCELERGY:
+        from flat_mapper.timeloop.accelergy import chosen_accelergy
+
+        return chosen_accelergy().price(platform)
+    if ert is not None:
+        table = ert if isinstance(ert, Ert) else load_ert(ert)
+        return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None
+    from flat_mapper.energy.pricing import price_with_hwcomponents
+
+    return price_with_hwcomponents(platform)
+
+
+def known_energies(
+    platform: Platform, ert: str | Path | Ert | None, objective: str = ""
+) -> tuple[Ert, Art | None, tuple[str, ...]]:
+    """The energies of a platform, none where nothing says them, and what is to be said of it.
+
+    objective: of a search, which then goes for latency alone.
+    raises:    UnpricedError where nothing says what a component costs, and energy was asked for.
+    """
+    try:
+        return *energies(platform, ert), ()
+    except UnpricedError as error:
+        if objective == "energy":
+            raise
+        instead = "searched for latency alone" if objective else "times alone"
+        return unpriced(platform), None, (f"energies unknown, {instead}: {error}",)

@@ -8,8 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
-from flat_mapper.api.calls import Name, Source, load_problem, mapspace_of
-from flat_mapper.api.prices import energies
+from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
 from flat_mapper.arch.reader import check_architecture, load_architecture, load_platform
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted

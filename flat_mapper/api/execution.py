@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from flat_mapper.api.calls import Name, Recorded, Source, recorded
-from flat_mapper.api.prices import energies
+from flat_mapper.api.calls import Name, Recorded, Source, energies, recorded
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.agreement import Crosscheck, compare_backends, crosscheck_rounds

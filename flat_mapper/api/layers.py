@@ -14,8 +14,7 @@ from math import sqrt
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
-from flat_mapper.base.budget import Budget
-from flat_mapper.base.progress import Progress, part_of
+from flat_mapper.base.budget import Budget, Progress, part_of
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert

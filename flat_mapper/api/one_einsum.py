@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from flat_mapper.api.calls import Name
-from flat_mapper.api.prices import energies
+from flat_mapper.api.calls import Name, energies
 from flat_mapper.arch.reader import architecture_of, load_architecture
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.einsum import einsum_costs

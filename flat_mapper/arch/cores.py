@@ -35,8 +35,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.arch.variables import CORE, CORE_PORTS, FITTED, FITTED_ON, HELD_ASIDE
+from flat_mapper.arch.values import (
+    CORE,
+    CORE_PORTS,
+    FITTED,
+    FITTED_ON,
+    HELD_ASIDE,
+    Architecture,
+    Fanout,
+    MemoryLevel,
+)
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import CYCLES, Range, checked
 

@@ -23,8 +23,7 @@ from flat_mapper.arch.constraints import listed_constraints
 from flat_mapper.arch.cores import power_limit_w
 from flat_mapper.arch.document import check_head, merged, variables_of
 from flat_mapper.arch.nodes import NodeReader
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.arch.variables import variable_faults
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform, variable_faults
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import CYCLE_TIME, Section, checked, did_you_mean, section_of

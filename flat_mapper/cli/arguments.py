@@ -168,8 +168,8 @@ _PAIRS = {
 
 def _value(kind: str, option: str, text: str) -> Any:
     """The value that an option's text stands for; its kind: see `_TABLE`."""
+    from flat_mapper.spec.catalog import width_of
     from flat_mapper.spec.document import checked
-    from flat_mapper.spec.sizes import width_of
     from flat_mapper.spec.yamlio import scalar
 
     if kind in _NUMBERS:

@@ -22,7 +22,7 @@ from flat_mapper.base.errors import (
     SpecError,
     expected,
 )
-from flat_mapper.base.interrupts import uninterrupted
+from flat_mapper.base.process import uninterrupted
 from flat_mapper.cli.terminal import say
 
 _FAILURES = ((NothingFeasible, "Infeasible", 1), (BackendError, "BackendError", 3))

@@ -14,7 +14,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
-from flat_mapper.base.escape import terminal_text
+from flat_mapper.base.formats import terminal_text
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import answer, say
 from flat_mapper.cost_model.result import Infeasible

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from flat_mapper.base.escape import terminal_text
+from flat_mapper.base.formats import terminal_text
 
 
 def say(text: object, *, error: bool = False) -> None:

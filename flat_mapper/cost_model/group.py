@@ -22,8 +22,7 @@ from flat_mapper.cost_model.schedule import (
 )
 from flat_mapper.cost_model.turn_taking import Turn, TurnParts, turn_parts, uneven_shared
 from flat_mapper.mapping.cores.handover import handed_inside
-from flat_mapper.mapping.order import overlaps
-from flat_mapper.mapping.passes import UnevenRows
+from flat_mapper.mapping.order import UnevenRows, overlaps
 from flat_mapper.mapping.sharing import shared_level, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.arch.variables import CORE, FITTED
+from flat_mapper.arch.values import CORE, FITTED, Architecture, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import DEFAULT, words
 from flat_mapper.mapping.cores.view import levels_between

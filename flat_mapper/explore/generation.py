@@ -21,14 +21,13 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from flat_mapper.api.calls import NO_BITS, UNCHANGED, Name, Source, search, with_bits
-from flat_mapper.api.prices import energies
+from flat_mapper.api.calls import NO_BITS, UNCHANGED, Name, Source, energies, search, with_bits
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
+from flat_mapper.base.budget import Progress
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import OFF_CHIP, TensorWidth
-from flat_mapper.base.progress import Progress
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result

@@ -24,14 +24,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from math import ceil, inf, prod
 
-from flat_mapper.api.calls import Name, Source, load_problem, mapspace_of
-from flat_mapper.api.prices import energies
+from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
+from flat_mapper.base.budget import Progress
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.explore.need_result import QUANTITIES, Need, Quantity, Target, Trial, Unreached

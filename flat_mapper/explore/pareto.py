@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from flat_mapper.api import calls as api
+from flat_mapper.api.calls import energies
 from flat_mapper.api.layers import search_results
-from flat_mapper.api.prices import energies
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.progress import Progress
+from flat_mapper.base.budget import Progress
 from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count, takewhile
 from math import ceil
 
-from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile
+from flat_mapper.kernels.flash_mapping import Fit, Kernel, Shape, Tile
 
 MIB = 1024 * 1024
 VMEM_MIB = {"tpu-v5e": 128, "tpu-v6e": 128}  # jax pallas tpu_info

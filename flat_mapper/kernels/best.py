@@ -20,8 +20,15 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import GroupStats, Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.kernels.accelerators import RPA3, SPLASH, TTNN
-from flat_mapper.kernels.flash_mapping import flash_groups, levels_of
-from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile, shape_of
+from flat_mapper.kernels.flash_mapping import (
+    Fit,
+    Kernel,
+    Shape,
+    Tile,
+    flash_groups,
+    levels_of,
+    shape_of,
+)
 from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.spec.document import Section, did_you_mean

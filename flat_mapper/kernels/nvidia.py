@@ -13,7 +13,7 @@ from functools import partial
 from itertools import product
 from math import ceil
 
-from flat_mapper.kernels.kernel import Fit, Kernel, Shape, Tile
+from flat_mapper.kernels.flash_mapping import Fit, Kernel, Shape, Tile
 
 SHARED_KIB = {"h100": 227, "h200": 227, "b200": 227, "a100": 163, "l40s": 99}
 HOPPER = ("h100", "h200")

@@ -57,6 +57,7 @@ from flat_mapper.mapping.values import (
     slots_of,
 )
 from flat_mapper.spec import catalog
+from flat_mapper.spec.catalog import widths_of
 from flat_mapper.spec.document import (
     BITS,
     COPIES,
@@ -70,7 +71,6 @@ from flat_mapper.spec.document import (
     take_list,
     take_section,
 )
-from flat_mapper.spec.sizes import widths_of
 from flat_mapper.spec.yamlio import dump, load
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload

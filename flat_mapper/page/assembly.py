@@ -11,14 +11,16 @@ from flat_mapper.page.charts import all_charts, library
 from flat_mapper.page.data import page_data
 from flat_mapper.page.facts import Facts, buffer_of
 from flat_mapper.page.rows import (
+    DONE,
     ReportRow,
     ReportRows,
+    SavedEntry,
     common,
+    input_of,
     number_text,
     report_rows,
     short,
 )
-from flat_mapper.page.sources import DONE, SavedEntry, input_of
 
 _PAGE = Path(__file__).parent / "assets"
 MICRO = "\N{MICRO SIGN}"

@@ -26,9 +26,8 @@ from flat_mapper.reports.layers import (
     sequences_text,
     with_others,
 )
-from flat_mapper.reports.mask import mask_text
 from flat_mapper.reports.plots import pictures
-from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
+from flat_mapper.reports.tree import fused_tree_text, loop_nest_text, mask_text
 from flat_mapper.workload.graph import Workload
 
 

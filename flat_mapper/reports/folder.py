@@ -11,8 +11,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.names import relative_name
+from flat_mapper.base.errors import SpecError, expected, relative_name
 from flat_mapper.spec.textfiles import beside, check_target, created, reason
 from flat_mapper.spec.yamlio import dump_json
 

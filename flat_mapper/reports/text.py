@@ -15,19 +15,23 @@ from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.cores.handover import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
-from flat_mapper.reports.energy import (
+from flat_mapper.reports.groups import (
+    bands,
+    einsum_dict,
     energy_rows,
     energy_text,
+    group_dicts,
+    platform_dict,
     power_w,
     power_warning,
+    private_use,
     times,
     zero_energies,
 )
-from flat_mapper.reports.groups import bands, einsum_dict, group_dicts, platform_dict, private_use
-from flat_mapper.reports.mask import mask_dict, mask_text
+from flat_mapper.reports.tree import mask_dict, mask_text
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.latent import WORDS
 from flat_mapper.workload.mask import NONE
+from flat_mapper.workload.softmax import WORDS
 
 
 def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:

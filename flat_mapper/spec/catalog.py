@@ -5,11 +5,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Literal
 
-from flat_mapper.base.errors import SpecError
-from flat_mapper.spec.document import did_you_mean
+from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.base.formats import FORMATS, TensorWidth, Width, near
+from flat_mapper.spec.document import (
+    BITS,
+    Quoted,
+    Section,
+    checked,
+    did_you_mean,
+    place,
+    section_of,
+)
+from flat_mapper.spec.expressions import expression_value
 from flat_mapper.spec.rendering import SUFFIXES
 
 CatalogKind = Literal["arch", "problems", "mapspaces"]
@@ -59,3 +72,80 @@ def _description(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
         first = next(filter(str.strip, file), "")
     return first.lstrip("#").strip() if first.startswith("#") else ""
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_QUANTITY = re.compile(r"\s*[0-9.]+\s*[A-Za-z]")  # "512 KB": a unit, and no expression
+
+
+def size_of(value: object, names: Mapping[str, object], where: str) -> int:
+    """An integer > 0: the number itself, or what an unquoted expression over the names gives.
+
+    Division gives whole numbers where it comes out even: `D / H` is 64 for 768 and 12.
+    """
+    if not isinstance(value, str) or isinstance(value, Quoted) or _QUANTITY.match(value):
+        return checked(value, int, where, above=0)
+    result = expression_value(value, names, where)
+    if isinstance(result, float) and result.is_integer():
+        result = int(result)
+    if not isinstance(result, int) or isinstance(result, bool) or result <= 0:
+        raise SpecError(expected(where, "int > 0", result, f"it is what {value!r} gives"))
+    return result
+
+
+def sizes_of(
+    section: Section, changes: Mapping[str, object], where: str, faults: Faults
+) -> dict[str, int]:
+    """Every size of a section, in its order, each worked out after those that it refers to.
+
+    changes: sizes that take the place of the section's, or that it lacks.
+    where:   the place of the section, for errors.
+    faults:  where unreadable sizes are noted; they are missing in what is returned.
+    """
+    values = {**section, **changes}
+    waits = {name: _referred(value, values) for name, value in values.items()}
+    try:
+        order = tuple(TopologicalSorter(waits).static_order())
+    except CycleError as error:
+        faults.append(expected(where, "sizes without a cycle", " -> ".join(error.args[1])))
+        return {}
+    known: dict[str, int] = {}
+    for name in order:
+        if all(other in known for other in waits[name]):  # otherwise the other one is the fault
+            spot = f"{where}.{name}" if name in changes else place(where, section, name)
+            size = faults.attempt(size_of, values[name], known, spot)
+            known.update({name: size} if size else {})
+    return {name: known[name] for name in values if name in known}
+
+
+def width_of(value: object, where: str) -> Width:
+    """Bits of a value, or the name of a number format."""
+    if not isinstance(value, str):
+        return checked(value, int, where, above=0, within=BITS)
+    if value not in FORMATS:
+        raise SpecError(expected(where, f"bits, or one of {near(value)}", value))
+    return str(value)
+
+
+def tensor_width_of(value: object, where: str) -> TensorWidth:
+    """Width of a tensor: the same everywhere, or a section of them by level."""
+    if not isinstance(value, Mapping):
+        return width_of(value, where)
+    if not value:
+        raise SpecError(expected(where, "bits, a number format, or widths by level", "{}"))
+    levels = section_of(value, where)
+    return {level: width_of(own, place(where, levels, level)) for level, own in levels.items()}
+
+
+def widths_of(section: Section, where: str) -> dict[str, TensorWidth]:
+    """Widths by tensor."""
+    return {
+        tensor: tensor_width_of(width, place(where, section, tensor))
+        for tensor, width in section.items()
+    }
+
+
+def _referred(value: object, values: Mapping[str, object]) -> tuple[str, ...]:
+    if not isinstance(value, str) or isinstance(value, Quoted):
+        return ()
+    return tuple(name for name in _NAME.findall(value) if name in values)

@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from flat_mapper.base.errors import BackendError, SpecError
-from flat_mapper.base.names import file_name
+from flat_mapper.base.errors import BackendError, SpecError, file_name
 from flat_mapper.base.process import last_words, run_logged, tail
 from flat_mapper.spec.document import Range, checked
 from flat_mapper.spec.textfiles import read_text

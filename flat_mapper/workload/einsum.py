@@ -10,8 +10,7 @@ from math import prod
 from types import MappingProxyType
 from typing import Literal
 
-from flat_mapper.base.errors import Faults, expected
-from flat_mapper.base.names import file_name
+from flat_mapper.base.errors import Faults, expected, file_name
 
 Unit = Literal["matrix", "vector"]
 

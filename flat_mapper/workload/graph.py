@@ -11,8 +11,8 @@ from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import TensorWidth, Width, Widths, stored_bits, width_at
+from flat_mapper.spec.catalog import tensor_width_of
 from flat_mapper.spec.document import BITS, checked
-from flat_mapper.spec.sizes import tensor_width_of
 from flat_mapper.workload.einsum import (
     Einsum,
     TensorAccess,

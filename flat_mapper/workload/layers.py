@@ -37,8 +37,8 @@ from typing import Any, Literal, get_args
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.formats import OFF_CHIP
+from flat_mapper.spec.catalog import size_of
 from flat_mapper.spec.document import Section, place, refuse_unknown, section_of, take, take_choice
-from flat_mapper.spec.sizes import size_of
 from flat_mapper.workload.cascade import (
     CORE,
     FEED_FORWARDS,
@@ -54,11 +54,10 @@ from flat_mapper.workload.cascade import (
 )
 from flat_mapper.workload.einsum import Einsum, Unit
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
-from flat_mapper.workload.latent import LATENTS, REBUILT, with_latent
 from flat_mapper.workload.notation import UNARY, parse_einsum
 from flat_mapper.workload.problem_file import File, check_ranks
 from flat_mapper.workload.roles import Roles
-from flat_mapper.workload.softmax import SOFTMAXES, with_softmax
+from flat_mapper.workload.softmax import LATENTS, REBUILT, SOFTMAXES, with_latent, with_softmax
 
 Norm = Literal["rms", "layer", "none"]
 NormAt = Literal["before", "after", "around"]
@@ -106,7 +105,7 @@ class Latent:
     rank: int  # words of the latent
     rotary: int  # words of a query and of the one key that carry the position
     queries: int = 0  # words of the queries' own latent; 0: they have none
-    form: LatentForm = "any"  # see `flat_mapper.workload.latent`
+    form: LatentForm = "any"  # see `flat_mapper.workload.softmax`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,7 @@ from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.formats import TensorWidth
+from flat_mapper.spec.catalog import size_of, sizes_of, widths_of
 from flat_mapper.spec.document import (
     BITS,
     Section,
@@ -57,7 +58,6 @@ from flat_mapper.spec.document import (
     take_list,
     unknown_key,
 )
-from flat_mapper.spec.sizes import size_of, sizes_of, widths_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load
 from flat_mapper.workload.cascade import PHASES, Scope

@@ -31,8 +31,7 @@ from typing import Any, get_args
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.einsum import Einsum, TensorAccess
-from flat_mapper.workload.graph import Softmax, Workload
-from flat_mapper.workload.latent import latent_forms
+from flat_mapper.workload.graph import LatentForm, Softmax, Workload
 from flat_mapper.workload.notation import parse_einsum
 
 SOFTMAXES: tuple[Softmax, ...] = tuple(s for s in get_args(Softmax) if s != "none")
@@ -130,7 +129,7 @@ def alternatives(workload: Workload, *, charged: bool = True) -> tuple[Workload,
     """The equal cascades that a search may choose among; one where nothing is left open.
 
     More than one where the softmax is `any`, and where a latent may be used in both of its forms
-    (`flat_mapper.workload.latent`). The two-pass form makes its scores again as one product; those
+    (`flat_mapper.workload.softmax`). The two-pass form makes its scores again as one product; those
     of a latent are a sum of two, so it is not among its forms.
     charged: whether the softmax costs something; where it is free, the two-pass form is left out,
              because its first pass would be a product whose result nothing is charged for reading.
@@ -214,3 +213,68 @@ def _online(workload: Workload, *, twice: bool) -> tuple[Einsum, ...]:
 def _renamed(einsum: Einsum) -> Einsum:
     """An Einsum after the attention: what read AV reads the quotients."""
     return einsum.rewritten(lambda a: replace(a, tensor="AV_div") if a.tensor == "AV" else a)
+
+
+LATENTS: tuple[LatentForm, ...] = tuple(f for f in get_args(LatentForm) if f != "none")
+# What stands before the attention's own Einsums in its scope, in each form; OV stands behind them.
+REBUILT, ABSORBED = ("K", "V", "QKE", "QKR"), ("QC", "QKE", "QKR")
+_QUERY = "QC[b,h,p,l] = Q[b,h,p,e] * WK[h,e,l]"
+_SCORE = "QKE[b,h,p,m] = QC[b,h,p,l] * CKV[b,m,l]"
+WORDS = {
+    "rebuilt": "keys and values of every head are made of the latent (rebuilt)",
+    "absorbed": "WK is taken into the query and WV into the output (absorbed)",
+}
+
+
+def with_latent(workload: Workload, form: LatentForm) -> Workload:
+    """A workload of rebuilt latent attention with its latent used in another form.
+
+    `any` keeps the rebuilt cascade; `latent_forms` has what it stands for.
+    """
+    if form not in LATENTS:
+        condition = f"one of {', '.join(LATENTS)}"
+        raise SpecError(expected(f"{workload.name}: latent", condition, form))
+    if workload.latent not in ("rebuilt", "any"):
+        condition = f"a latent that is rebuilt, to use it as {form}"
+        raise SpecError(expected(workload.name, condition, workload.latent))
+    return _absorbed(workload) if form == "absorbed" else replace(workload, latent=form)
+
+
+def latent_forms(workload: Workload) -> tuple[Workload, ...]:
+    """The cascades that a workload's latent leaves open: two where it is `any`."""
+    if workload.latent != "any":
+        return (workload,)
+    return tuple(with_latent(workload, form) for form in ("rebuilt", "absorbed"))
+
+
+def _absorbed(workload: Workload) -> Workload:
+    # The last of the attention: its quotients where the softmax is online, else AV itself.
+    last = "AV_div" if any(e.name == "AV_div" for e in workload.einsums) else "AV"
+    wide = ("B", "H", "P", "L")
+    inside = [e.name for e in workload.einsums if e.output.tensor in ("AV", last)]
+
+    def change(access: TensorAccess) -> TensorAccess:
+        if access.tensor == "V":
+            return replace(access, tensor="CKV", ranks=("B", "M", "L"))
+        return replace(access, ranks=wide) if access.tensor in ("AV", last) else access
+
+    def after(access: TensorAccess) -> TensorAccess:
+        return replace(access, tensor="OV") if access.tensor == last else access
+
+    einsums: list[Einsum] = []
+    for einsum in workload.einsums:
+        if einsum.name == "QKE":
+            einsums += [parse_einsum(_QUERY), parse_einsum(_SCORE)]
+        elif einsum.name not in ("K", "V"):
+            einsums.append(einsum.rewritten(change if einsum.name in inside else after))
+        if einsum.name == last:
+            einsums.append(parse_einsum(f"OV[b,h,p,f] = {last}[b,h,p,l] * WV[h,f,l]"))
+    tensors = {a.tensor for e in einsums for a in e.accesses}
+    core = tuple(n for n in workload.core if n not in REBUILT)
+    return replace(
+        workload,
+        einsums=tuple(einsums),
+        tensor_bits={t: n for t, n in workload.tensor_bits.items() if t in tensors},
+        latent="absorbed",
+        core=(*ABSORBED, *core, "OV") if core else (),
+    )

@@ -28,6 +28,7 @@ from math import prod
 from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
+from flat_mapper.spec.catalog import size_of
 from flat_mapper.spec.document import (
     Section,
     checked,
@@ -39,7 +40,6 @@ from flat_mapper.spec.document import (
     take,
     take_list,
 )
-from flat_mapper.spec.sizes import size_of
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload

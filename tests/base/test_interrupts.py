@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sweep_files import written
 
-from flat_mapper.base.interrupts import uninterrupted
+from flat_mapper.base.process import uninterrupted
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,9 +12,8 @@ import pytest
 from fuzz_doors import ERT, ran
 from sweep_files import written
 
-from flat_mapper.base.errors import MAX_LINE, SpecError
-from flat_mapper.base.escape import csv_cell, html_text, terminal_text
-from flat_mapper.base.names import file_name
+from flat_mapper.base.errors import MAX_LINE, SpecError, file_name
+from flat_mapper.base.formats import csv_cell, html_text, terminal_text
 from flat_mapper.cli.main import main
 from flat_mapper.energy import hwcomponents
 from flat_mapper.explore.sweep.spec import load_sweep

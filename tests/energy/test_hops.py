@@ -17,7 +17,7 @@ from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.cores.view import core_platform
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.reports.energy import zero_energies
+from flat_mapper.reports.groups import zero_energies
 from flat_mapper.workload.cascade import attention
 
 MESHES = [(2, 1), (1, 2), (1, 3), (3, 1), (4, 4), (3, 5), (1, 128), (32, 32)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sweep_files import counted, written
 
-from flat_mapper.base.escape import csv_cell
+from flat_mapper.base.formats import csv_cell
 from flat_mapper.cli.main import main
 
 VIEW = "CREATE VIEW results AS SELECT points.*, 1 seconds, '' finished_at, '' worker FROM points"

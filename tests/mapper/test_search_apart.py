@@ -30,7 +30,7 @@ def test_questions_whose_instances_read_for_themselves(seed: int) -> None:
 @pytest.mark.parametrize("seed", [4, 6, 11])
 def test_rows_thinned_on_the_way_lose_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
-    monkeypatch.setattr(import_module("flat_mapper.mapper.group.beam"), "BEAM", 2)
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.incremental"), "BEAM", 2)
     agree(apart_case(seed), seed)
 
 

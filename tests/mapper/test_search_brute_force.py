@@ -159,7 +159,7 @@ def test_brute_force_says_what_happens(draw: Callable[[int], Case], seed: int) -
 def crowded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every Einsum counts as one with too many rows to keep."""
     monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
-    monkeypatch.setattr(import_module("flat_mapper.mapper.group.beam"), "BEAM", 2)
+    monkeypatch.setattr(import_module("flat_mapper.mapper.group.incremental"), "BEAM", 2)
 
 
 @pytest.fixture

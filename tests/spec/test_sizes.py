@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flat_mapper.base.errors import Faults, SpecError
+from flat_mapper.spec.catalog import size_of, sizes_of
 from flat_mapper.spec.document import Quoted, Section
-from flat_mapper.spec.sizes import size_of, sizes_of
 
 NAMES = {"D": 768, "H": 12}
 

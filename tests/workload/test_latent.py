@@ -16,9 +16,8 @@ from flat_mapper.cli.main import main
 from flat_mapper.execution.run import execute
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.workload.graph import Softmax, Workload
-from flat_mapper.workload.latent import LATENTS, with_latent
 from flat_mapper.workload.reader import load_workload
-from flat_mapper.workload.softmax import alternatives
+from flat_mapper.workload.softmax import LATENTS, alternatives, with_latent
 
 TEXT = """
 problem:

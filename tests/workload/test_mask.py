@@ -26,7 +26,7 @@ from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.cores.check import _shared_faults
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace
-from flat_mapper.reports.mask import mask_dict, mask_text
+from flat_mapper.reports.tree import mask_dict, mask_text
 from flat_mapper.timeloop.write import lower_fused
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload

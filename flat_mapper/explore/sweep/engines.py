@@ -20,8 +20,8 @@ from types import ModuleType
 from typing import Any
 
 from flat_mapper.base.errors import BackendError
-from flat_mapper.base.interrupts import uninterrupted
 from flat_mapper.base.parallel import Died, Worker, first_done
+from flat_mapper.base.process import uninterrupted
 from flat_mapper.explore.sweep.inputs import PointTask
 from flat_mapper.explore.sweep.store import PointRow
 from flat_mapper.explore.sweep.work import answered

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
 from flat_mapper.base.errors import BackendError, SpecError, expected
-from flat_mapper.base.escape import csv_cell, terminal_text
+from flat_mapper.base.formats import csv_cell, terminal_text
 from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, read_only
 from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.textfiles import note_input, replacing

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from flat_mapper.api import calls as api
-from flat_mapper.api.prices import energies
+from flat_mapper.api.calls import energies
 from flat_mapper.base.errors import BackendError, FlatMapperError
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Art, Ert

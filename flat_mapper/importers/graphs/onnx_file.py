@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from flat_mapper.base.errors import BackendError, SpecError, expected
-from flat_mapper.base.names import relative_name
+from flat_mapper.base.errors import BackendError, SpecError, expected, relative_name
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.imported import Imported, finished
 from flat_mapper.importers.graphs.onnx_operators import KINDS, in_order, is_small

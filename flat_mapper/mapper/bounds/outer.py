@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.bounds.ends import KnownEnds, busy_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.traffic import KnownTiles, OuterWork, TrafficBound, traffic_bound
+from flat_mapper.mapper.bounds.turns import KnownEnds, busy_cycles
 from flat_mapper.mapper.bounds.uses import together
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet

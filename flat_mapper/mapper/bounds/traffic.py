@@ -12,7 +12,9 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.bounds.ends import (
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
+from flat_mapper.mapper.bounds.partial import over_splits
+from flat_mapper.mapper.bounds.turns import (
     KnownEnds,
     Streams,
     busy_cycles,
@@ -20,8 +22,6 @@ from flat_mapper.mapper.bounds.ends import (
     turns_and_ends,
     turns_of,
 )
-from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
-from flat_mapper.mapper.bounds.partial import over_splits
 from flat_mapper.mapper.bounds.uses import Loops, Orders, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
 from flat_mapper.mapper.cost.candidate_set import CandidateSet, Extents

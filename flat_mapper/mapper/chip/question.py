@@ -8,8 +8,7 @@ from math import inf
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
-from flat_mapper.base.progress import Progress
+from flat_mapper.base.budget import Budget, Progress
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.cost.pareto import nondominated

@@ -18,8 +18,7 @@ from flat_mapper.mapper.group.picks import BesideTurns
 from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.roles import Outer
-from flat_mapper.mapping.order import overlaps
-from flat_mapper.mapping.passes import UnevenRows
+from flat_mapper.mapping.order import UnevenRows, overlaps
 from flat_mapper.workload.einsum import Einsum
 
 UNITS = ("matrix", "vector")

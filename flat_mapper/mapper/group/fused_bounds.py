@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 
 from flat_mapper.base.tolerance import LOST
-from flat_mapper.mapper.bounds.ends import busy_cycles
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles, stays_private
+from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles, busy_cycles, stays_private
 from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.promise import Chance, EinsumUnder

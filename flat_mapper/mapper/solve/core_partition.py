@@ -17,8 +17,7 @@ from functools import partial
 from math import inf
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
-from flat_mapper.base.progress import Progress, shortened
+from flat_mapper.base.budget import Budget, Progress, shortened
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result

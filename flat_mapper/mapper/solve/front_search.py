@@ -10,8 +10,7 @@ from math import inf
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
-from flat_mapper.base.progress import Progress
+from flat_mapper.base.budget import Budget, Progress
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert

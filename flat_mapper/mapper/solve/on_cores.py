@@ -17,9 +17,8 @@ from math import floor, inf
 
 from flat_mapper.arch.cores import CoreFacts, core_facts
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget, Limits
+from flat_mapper.base.budget import Budget, Limits, Progress
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.progress import Progress
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget, Limits
+from flat_mapper.base.budget import Budget, Limits, Progress, part_of
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.progress import Progress, part_of
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result

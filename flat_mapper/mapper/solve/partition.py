@@ -18,9 +18,8 @@ from math import inf, prod
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Progress, shortened
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.progress import Progress, shortened
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_widths

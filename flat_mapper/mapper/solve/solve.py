@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Progress
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.progress import Progress
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch

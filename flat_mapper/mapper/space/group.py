@@ -18,12 +18,12 @@ from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, merged_ranks
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.roles import FirstPasses
-from flat_mapper.mapping.order import overlaps
-from flat_mapper.mapping.passes import (
+from flat_mapper.mapping.order import (
     MaskedPasses,
     PassKind,
     SharedLoop,
     UnevenRows,
+    overlaps,
     pass_kinds,
     uneven_rows,
 )

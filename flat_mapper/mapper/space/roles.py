@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from flat_mapper.mapping.passes import PassKind
+from flat_mapper.mapping.order import PassKind
 
 # Where a tensor's tiles above the inner levels come from:
 #   inside  the shared level, and DRAM has no part in it (an intermediate, or already fetched)
