@@ -47,7 +47,7 @@ from flat_mapper.mapping.values import (
     Slot,
 )
 from flat_mapper.spec.templating import load_document
-from flat_mapper.timeloop.stats import einsum_stats
+from flat_mapper.timeloop.run import einsum_stats
 from flat_mapper.timeloop.write import record_files
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload

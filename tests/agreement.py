@@ -10,7 +10,7 @@ from oracles.brute_force import Case, answers
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
 

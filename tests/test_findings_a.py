@@ -15,7 +15,7 @@ from small_platform import loops, nest
 import flat_mapper as fm
 from flat_mapper.arch.reader import load_architecture, load_platform
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, load_ert, unpriced

@@ -29,7 +29,7 @@ SAME_NAME = {"cli.main", "mapper.solve.optimum", "mapper.solve.front_search"}
 # Who alone may import these packages.
 OWNERS = {
     "yaml": ("spec.yamlio",),
-    "vl_convert": ("page.charts",),
+    "vl_convert": ("page.assembly",),
     "onnx": ("importers.graphs.onnx_file",),
     "torch": ("importers.graphs.torch_graph",),
     "pandas": ("reports.*", "page.saved"),

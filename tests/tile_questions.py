@@ -17,7 +17,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.chip.question import Question
-from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.on_cores import tiles_on_cores

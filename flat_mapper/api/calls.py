@@ -13,8 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
-from flat_mapper.arch.document import variables_of
-from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.reader import load_platform, variables_of
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
@@ -23,7 +22,7 @@ from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.formats import TensorWidth
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
-from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
+from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
 from flat_mapper.mapping.cores.check import check_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import unmatched_rules

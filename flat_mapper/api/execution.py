@@ -9,9 +9,14 @@ from typing import ClassVar
 from flat_mapper.api.calls import Name, Recorded, Source, energies, recorded
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.backends.agreement import Crosscheck, compare_backends, crosscheck_rounds
+from flat_mapper.backends.agreement import (
+    Crosscheck,
+    Disagreement,
+    compare,
+    compare_backends,
+    crosscheck_rounds,
+)
 from flat_mapper.backends.ports import overdrawn_in_run
-from flat_mapper.backends.referee import Disagreement, compare
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import BackendError, NothingFeasible
 from flat_mapper.base.table import Printed, grid

@@ -16,13 +16,11 @@ from flat_mapper.mapping.cores.check import check_mapping
 from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Section, section_of
 from flat_mapper.spec.templating import load_document
-from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
-from flat_mapper.spec.yamlio import dump
+from flat_mapper.spec.yamlio import dump, write_text
 from flat_mapper.timeloop.backend import INPUT_FILES
 from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_alone, read_mapping
-from flat_mapper.timeloop.run import answer_text, command_of, run_folder, run_model
-from flat_mapper.timeloop.stats import einsum_stats
+from flat_mapper.timeloop.run import answer_text, command_of, einsum_stats, run_folder, run_model
 from flat_mapper.timeloop.write_processed import art_document, ert_document, processed_document
 from flat_mapper.workload.timeloop import read_problem
 

@@ -47,8 +47,7 @@ from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, R
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.operations import operation_energy
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.check import check_fused
-from flat_mapper.mapping.cores.handover import refuse_inside
+from flat_mapper.mapping.cores.check import check_fused, refuse_inside
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot
 from flat_mapper.workload.einsum import TensorAccess

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.backends.referee import Disagreement
+from flat_mapper.backends.agreement import Disagreement
 from flat_mapper.base.tolerance import CYCLES, EQUAL
 from flat_mapper.cost_model.result import GroupStats, Result
 from flat_mapper.execution.result import Executed

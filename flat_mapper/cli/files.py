@@ -16,8 +16,7 @@ from flat_mapper.cli.terminal import answer
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec import catalog
-from flat_mapper.spec.textfiles import check_target
-from flat_mapper.spec.yamlio import scalar
+from flat_mapper.spec.yamlio import check_target, scalar
 
 
 def lower_command(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from flat_mapper.importers.graphs.torch_graph import import_torch
 from flat_mapper.importers.hf import load_config, problem_text
 from flat_mapper.importers.layer_fusion import fuse_layers
 from flat_mapper.spec.answers import answer_json
-from flat_mapper.spec.textfiles import write_text
+from flat_mapper.spec.yamlio import write_text
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
 

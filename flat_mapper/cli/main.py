@@ -32,7 +32,7 @@ INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     try:
-        from flat_mapper.spec.textfiles import inputs_kept
+        from flat_mapper.spec.yamlio import inputs_kept
 
         with inputs_kept():
             return _run(sys.argv[1:] if argv is None else argv)

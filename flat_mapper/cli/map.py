@@ -18,7 +18,7 @@ from flat_mapper.base.formats import terminal_text
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import answer, say
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.group.objective import FRONT
+from flat_mapper.mapper.group.incumbent import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.folder import check_folder
 from flat_mapper.spec.answers import answer_json

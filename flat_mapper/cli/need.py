@@ -11,8 +11,7 @@ from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.map import progress_bar, size_arguments, workload_of
 from flat_mapper.cli.terminal import answer
 from flat_mapper.explore.generation import Scenario, generate
-from flat_mapper.explore.need_result import Unreached
-from flat_mapper.explore.need_search import need
+from flat_mapper.explore.need_search import Unreached, need
 from flat_mapper.kernels.best import Ranked, kernel_named, ranked
 from flat_mapper.reports.answers import Evaluation
 from flat_mapper.reports.files import record_files

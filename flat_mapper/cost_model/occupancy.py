@@ -15,7 +15,7 @@ from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.result import BufferUse
-from flat_mapper.mapping.cores.handover import handed_inside
+from flat_mapper.mapping.cores.check import handed_inside
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import (
     carried_tensors,

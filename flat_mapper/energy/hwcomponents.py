@@ -21,8 +21,7 @@ from typing import Any
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.spec.document import PICOJOULES, did_you_mean
-from flat_mapper.spec.textfiles import read_text, write_text
-from flat_mapper.spec.yamlio import dump_json
+from flat_mapper.spec.yamlio import dump_json, read_text, write_text
 
 PACKAGES = ("hwcomponents", "hwcomponents-cacti", "hwcomponents-library")
 _MODULES = ("hwcomponents_cacti", "hwcomponents_library")

@@ -35,7 +35,7 @@ from dataclasses import dataclass, replace
 
 from flat_mapper.arch.constraints import kept_in, tensors_of
 from flat_mapper.arch.cores import NO_MULTICAST
-from flat_mapper.arch.factors import FactorLimits, largest_on_mesh, read_factors, read_order
+from flat_mapper.arch.nodes import FactorLimits, largest_on_mesh, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.sharing import crosses_dram, shared_level

@@ -40,7 +40,7 @@ from math import inf
 from pathlib import Path
 from typing import Literal, get_args
 
-from flat_mapper.arch.factors import read_factors
+from flat_mapper.arch.nodes import read_factors
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.mapping.space import (

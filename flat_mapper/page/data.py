@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.page.facts import Facts, buffer_of
-from flat_mapper.page.rows import ReportRow, ReportRows, front_indices
+from flat_mapper.explore.sweep.store import read_only
+from flat_mapper.page.facts import EACH, Facts, buffer_of, facts_of, read
 from flat_mapper.page.tile import BusySpan, occupancy, run_occupancy, run_timeline, timeline
+from flat_mapper.spec.document import Section, checked, section_of, take, take_list
+from flat_mapper.spec.yamlio import note_input, read_text
 
 DETAILS = 150  # chosen: rows with a loop tree and a timeline, about 6 kB each
 DIGITS = 6  # significant digits: more than a picture can show
@@ -195,3 +203,282 @@ def _rounded(value: object) -> object:
     if isinstance(value, dict):
         return {name: _rounded(part) for name, part in value.items()}
     return [_rounded(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+_LARGE = 1e7  # chosen: numbers from here on are shown with a prefix
+_SIZES = ("B", "H", "P", "M", "E", "F", "D", "FF")
+_ORDER = ("problem", "scope", "arch", "seq", "mapspace", "objective", "backend")
+_CHOSEN = ("arch", "ert", "mapspace", "objective", "backend", "softmax", "schedule")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRow:
+    """One configuration."""
+
+    name: str  # what sets it apart from the others
+    entry: SavedEntry
+    question: str  # workload and sizes, as far as rows differ in them: only such rows compare
+    facts: Facts | None  # None where there is no answer
+    speedup: float | None  # times the speed of the row it is held against
+    energy_saving: float | None  # share of that row's energy; negative where more is used
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportRows:
+    """All configurations of a report."""
+
+    rows: tuple[ReportRow, ...]
+    varying: tuple[str, ...]  # inputs that differ between rows
+    against: str  # what rows are held against, in words
+
+    @property
+    def questions(self) -> tuple[str, ...]:
+        """Workloads with their sizes that have an answer, each once, in the order of the rows."""
+        return tuple(dict.fromkeys(row.question for row, _ in self.done))
+
+    @property
+    def done(self) -> tuple[tuple[ReportRow, Facts], ...]:
+        """Those with an answer."""
+        return tuple((row, row.facts) for row in self.rows if row.facts is not None)
+
+
+def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
+    """Entries with names, speed-ups and savings."""
+    varying = _varying(entries)
+    facts = [facts_of(e.document, e.where) if e.status == DONE else None for e in entries]
+    names = _names(entries, varying)
+    apart, against = _baseline_inputs(varying)
+    # Inputs that pose a question, and do not answer it as a chip or a mapspace does.
+    asked = [p for p in varying if p not in _CHOSEN and not p.startswith(("arch.", "bits."))]
+    questions = _names(entries, asked, unique=False) if asked else [""] * len(entries)
+    first: dict[tuple[object, ...], Facts] = {}
+    rows = []
+    for name, question, entry, fact in zip(names, questions, entries, facts, strict=True):
+        key = tuple(entry.inputs.get(path) for path in apart)
+        if fact is not None:
+            first.setdefault(key, fact)
+        base = first.get(key)
+        spent = base["energy_pj"] if base else 0.0  # 0 where nothing says the energies
+        rows.append(
+            ReportRow(
+                name=name,
+                entry=entry,
+                question=question,
+                facts=fact,
+                speedup=base["latency_s"] / fact["latency_s"] if fact and base else None,
+                energy_saving=1 - fact["energy_pj"] / spent if fact and spent else None,
+            )
+        )
+    return ReportRows(rows=tuple(rows), varying=varying, against=against)
+
+
+def _varying(entries: Sequence[SavedEntry]) -> tuple[str, ...]:
+    """Inputs with more than one value, in the order in which a reader asks for them."""
+    paths = dict.fromkeys(path for entry in entries for path in entry.inputs)
+    # What an answer that did not fit leaves out (its sizes) is no value.
+    values = {
+        p: {e.inputs.get(p) for e in entries if e.status == DONE or p in e.inputs} for p in paths
+    }
+    found = [path for path in paths if len(values[path]) > 1]
+    for by in ("problem", "P"):  # a problem tells its sizes; one length often is both
+        if by in found:
+            told_by = {p for p in found if p in _SIZES and p != by and _told_by(entries, by, p)}
+            found = [path for path in found if path not in told_by]
+    known = [path for path in _ORDER if path in found]
+    return tuple([p for p in found if p not in known and p != "mapspace"] + known)
+
+
+def _told_by(entries: Sequence[SavedEntry], by: str, path: str) -> bool:
+    """True where one input's value follows from another's."""
+    pairs = {(e.inputs.get(by), e.inputs.get(path)) for e in entries if path in e.inputs}
+    return len(pairs) == len({first for first, _ in pairs})
+
+
+def _names(
+    entries: Sequence[SavedEntry], varying: Sequence[str], *, unique: bool = True
+) -> list[str]:
+    """A name for each entry; no two alike, where they are to be unique."""
+    paths = varying or ("mapspace",)
+    names: list[str] = []
+    seen: dict[str, int] = {}
+    for entry in entries:
+        words = [_told(path, entry.inputs.get(path)) for path in paths]
+        name = " · ".join(word for word in words if word) or "configuration"
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 or not unique else f"{name} #{seen[name]}")
+    return names
+
+
+def _told(path: str, value: Input | None) -> str:
+    """An input in a name: a word by itself, a number with what it is of."""
+    if value is None or isinstance(value, str):
+        return (value or "").rpartition("/")[2].removesuffix(".yaml")
+    return f"{short(path)}={number_text(value)}"
+
+
+def number_text(value: Input) -> str:
+    """An input's value, a large one with a prefix: `100 G`."""
+    if isinstance(value, str):
+        return value
+    return units.si(value) if abs(value) >= _LARGE else f"{value:.10g}"
+
+
+def short(path: str) -> str:
+    """An input's path without its file: `GLB.depth` of `arch.GLB.depth`."""
+    for start in ("arch.", "variables.", "problem.", "rank."):
+        path = path.removeprefix(start)
+    return path
+
+
+def _baseline_inputs(varying: Sequence[str]) -> tuple[list[str], str]:
+    """The inputs in which a row agrees with what it is held against, and that in words."""
+    if "mapspace" in varying:
+        rest = [path for path in varying if path != "mapspace"]
+        others = " with the same other inputs" if rest else ""
+        return rest, f"the first mapspace{others}"
+    rest = [p for p in varying if p != "arch" and not p.startswith("arch.")]
+    others = " with the same problem" if rest else ""
+    return rest, f"the first configuration{others}"
+
+
+def front_indices(points: Iterable[tuple[int, float, float]]) -> list[int]:
+    """The indices of points that no other one dominates values, least first value first."""
+    best, found = float("inf"), []
+    for index, _, y in sorted(points, key=lambda p: (p[1], p[2])):
+        if y < best:
+            best = y
+            found.append(index)
+    return found
+
+
+def common(entries: Sequence[SavedEntry], varying: Sequence[str]) -> Mapping[str, Input]:
+    """The inputs that all entries share."""
+    paths = dict.fromkeys(path for entry in entries for path in entry.inputs)
+    values = {p: {e.inputs[p] for e in entries if p in e.inputs} for p in paths}
+    return {p: found.pop() for p, found in values.items() if len(found) == 1 and p not in varying}
+
+
+Input = str | int | float
+DONE = "done"
+_SQLITE = b"SQLite format 3\x00"  # the first bytes of a database; source: SQLite's file format
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")  # of a character outside the first 65536, escaped
+_KINDS = "JSON of map, compare or evaluate, a folder with result.json, or a sweep's database"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedEntry:
+    """One configuration: what went in, and what came out or why nothing did."""
+
+    where: str  # the file and the place in it, for errors
+    inputs: Mapping[str, Input]
+    status: str = DONE  # done, infeasible, invalid or failed
+    reason: str = ""
+    document: Section = field(default_factory=Section)  # the answer; empty unless done
+
+
+# A design that `optimize` chose: its choices, its scores by objective or budget, what stops it.
+_DESIGN = {"coordinates": {EACH: object}, "scores": {EACH: float}, "binds": [str]}
+
+
+def read_file(path: Path) -> tuple[list[SavedEntry], list[Facts]]:
+    """Every configuration of a file, in its order, and the designs that `optimize` chose.
+
+    raises: SpecError where the file is none of those kinds, or holds nothing.
+    """
+    file, designs = path / "result.json" if path.is_dir() else path, []
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(len(_SQLITE))
+        if head != _SQLITE:
+            entries = list(json_entries(read_text(file), str(file)))
+        else:
+            note_input(file)
+            with read_only(file) as database:
+                entries = list(_sweep(file, database))
+                front = "SELECT value FROM meta WHERE name = 'front'"
+                for (text,) in database.execute(front).fetchall():
+                    designs += read([_DESIGN], json_of(str(text), str(file)), f"{file}: front")
+    except OSError as err:
+        reason = err.strerror or str(err)
+        raise SpecError(f"{file}: expected {_KINDS}, got: {reason}") from err
+    if not entries:
+        raise nothing([path])
+    return entries, designs
+
+
+def nothing(results: Sequence[object]) -> SpecError:
+    """The error where there is no configuration at all."""
+    listed = ", ".join(map(str, results)) or "no files"
+    return SpecError(expected("results", "at least one configuration", listed))
+
+
+def json_entries(text: str, where: str) -> Iterator[SavedEntry]:
+    """The configurations of a JSON text."""
+    document = section_of(json_of(text, where), where)
+    if "rows" not in document:
+        yield _answer(document, where)
+        return
+    shared = {key: document[key] for key in ("workload", "arch", "objective") if key in document}
+    for i, row in enumerate(take_list(document, "rows", dict, where)):
+        yield _answer(Section(shared | row), f"{where}: rows.{i}")
+
+
+def _answer(document: Section, where: str) -> SavedEntry:
+    inputs: dict[str, Input] = {
+        key: take(document, name, str, where, default)
+        for key, name, default in (
+            ("arch", "arch", ""),
+            ("problem", "workload", ""),
+            ("mapspace", "mapspace", "given"),
+            ("objective", "objective", "none"),
+        )
+    }
+    if "infeasible" in document:
+        reason = take(document, "infeasible", str, where)
+        return SavedEntry(where=where, inputs=inputs, status="infeasible", reason=reason)
+    for rank, size in take(document, "ranks", dict, where).items():
+        inputs[rank] = checked(size, int, f"{where}: ranks.{rank}")
+    inputs["backend"] = take(document, "backend", str, where)
+    return SavedEntry(where=where, inputs=inputs, document=document)
+
+
+def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[SavedEntry]:
+    """The points of a sweep that are there so far, in the sweep's order."""
+    query = "SELECT position, status, coordinates, reason, result FROM results ORDER BY position"
+    for position, status, coordinates, reason, result in database.execute(query).fetchall():
+        where = f"{path}: point {position}"
+        given = section_of(json_of(str(coordinates), where), where)
+        yield SavedEntry(
+            where=where,
+            inputs={path: input_of(value) for path, value in given.items()},
+            status=str(status),
+            reason=str(reason or ""),
+            document=section_of(json_of(str(result), where), where)
+            if status == DONE
+            else Section(),
+        )
+
+
+def input_of(value: object) -> Input:
+    """An input as a word or a number; a list or mapping as its text."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return value
+    return json.dumps(value)
+
+
+def json_of(text: str, where: str) -> object:
+    """The value of a JSON text.
+
+    raises: SpecError where it is none.
+    """
+    try:
+        document: object = json.loads(text, parse_constant=_no_number)
+        if _HALF.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as err:
+        raise SpecError(f"{where}: expected {_KINDS}, got: {err}") from err
+    return document
+
+
+def _no_number(word: str) -> object:
+    raise ValueError(f"the number {word}")

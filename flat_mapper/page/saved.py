@@ -15,13 +15,13 @@ from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import Watch, run_sweep
 from flat_mapper.explore.sweep.spec import Written, load_sweep
 from flat_mapper.explore.sweep.store import Store
+from flat_mapper.page.data import DONE, SavedEntry, json_entries, nothing, read_file, report_rows
 from flat_mapper.page.facts import Facts
-from flat_mapper.page.rows import DONE, SavedEntry, json_entries, nothing, read_file, report_rows
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports.answers import Comparison, Evaluation
 from flat_mapper.reports.frame import Cell, Framed, FrameRecord, answer_record
 from flat_mapper.spec.answers import answer_json
-from flat_mapper.spec.textfiles import write_text
+from flat_mapper.spec.yamlio import write_text
 
 Shown = Evaluation | Comparison | Front  # answers that a page shows
 

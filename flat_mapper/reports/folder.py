@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected, relative_name
-from flat_mapper.spec.textfiles import beside, check_target, created, reason
-from flat_mapper.spec.yamlio import dump_json
+from flat_mapper.spec.yamlio import beside, check_target, created, dump_json, reason
 
 RESULT = "result.json"
 LISTING = ".flat-mapper.json"

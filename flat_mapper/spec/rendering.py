@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.spec.textfiles import MAX_BYTES, read_text
+from flat_mapper.spec.yamlio import MAX_BYTES, read_text
 
 MAX_INCLUDES = 200  # chosen: files that one document may include, nested ones counted
 MAX_NESTING = 16  # chosen: files including files

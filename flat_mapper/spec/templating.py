@@ -25,8 +25,7 @@ from typing import Any
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Section, Tagged, did_you_mean, kind_of
 from flat_mapper.spec.rendering import CPU_SECONDS, INCLUDED, MEMORY, SEARCH_PATH, is_template
-from flat_mapper.spec.textfiles import note_input, read_text
-from flat_mapper.spec.yamlio import MAX_NODES, load_text
+from flat_mapper.spec.yamlio import MAX_NODES, load_text, note_input, read_text
 
 WAIT_S = 20.0  # chosen: for a renderer that waits for the disk or for a processor
 

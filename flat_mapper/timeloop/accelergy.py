@@ -19,8 +19,7 @@ from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.base.process import waited_for
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_art, load_ert, short_name
 from flat_mapper.spec.document import section_of, take
-from flat_mapper.spec.textfiles import write_text
-from flat_mapper.spec.yamlio import dump, load
+from flat_mapper.spec.yamlio import dump, load, write_text
 from flat_mapper.timeloop.run import Command, Run, call, command_of, run_folder
 from flat_mapper.timeloop.write_processed import accelergy_document
 

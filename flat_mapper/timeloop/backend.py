@@ -27,18 +27,17 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
-from flat_mapper.spec.textfiles import write_text
-from flat_mapper.spec.yamlio import dump
+from flat_mapper.spec.yamlio import dump, write_text
 from flat_mapper.timeloop.rounds import depth_for, overfull_words
 from flat_mapper.timeloop.run import (
     Command,
     FrontEnd,
     Rejection,
     answer_text,
+    einsum_stats,
     run_folder,
     run_model,
 )
-from flat_mapper.timeloop.stats import einsum_stats
 from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import FRONT_END_FILES, lower_einsum, write_lowered
 from flat_mapper.timeloop.write_arch import unfolded, with_depth

@@ -17,8 +17,7 @@ from flat_mapper.energy.operations import priced_for
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
-from flat_mapper.spec.textfiles import write_text
-from flat_mapper.spec.yamlio import dump
+from flat_mapper.spec.yamlio import dump, write_text
 from flat_mapper.timeloop.rounds import Asked, asked_of
 from flat_mapper.timeloop.terms import (
     has_remainders,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
-from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot, sized_workload
 from flat_mapper.timeloop.terms import (
     TIMELOOP_VERSION,

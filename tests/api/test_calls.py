@@ -46,7 +46,7 @@ def test_search_from_names(ert: Path) -> None:
 
 
 def test_search_is_a_function_although_a_module_has_its_name() -> None:
-    code = "import flat_mapper.mapper.group.objective, flat_mapper as f; print(callable(f.search))"
+    code = "import flat_mapper.mapper.group.incumbent, flat_mapper as f; print(callable(f.search))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout == "True\n", done.stderr
 

@@ -13,8 +13,8 @@ from execution.tiny import fused, nest, products, with_group
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.backends.agreement import compare
 from flat_mapper.backends.ports import overdrawn, overdrawn_in_run
-from flat_mapper.backends.referee import compare
 from flat_mapper.cli.main import main
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result

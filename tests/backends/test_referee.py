@@ -9,7 +9,7 @@ from execution.tiny import chip, fused, products
 from hypothesis import given, settings
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.referee import UPPER, compare
+from flat_mapper.backends.agreement import UPPER, compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced

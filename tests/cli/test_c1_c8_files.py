@@ -19,7 +19,7 @@ from flat_mapper.energy import hwcomponents
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.reports import folder as output
 from flat_mapper.spec.document import checked
-from flat_mapper.spec.textfiles import inputs_kept, read_text, write_text
+from flat_mapper.spec.yamlio import inputs_kept, read_text, write_text
 
 MAP = "map --arch edge --problem tiny --mapspace flat-h --ert ert.yaml"
 

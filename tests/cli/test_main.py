@@ -204,7 +204,6 @@ def test_a_poor_encoding_is_no_error(written: Path) -> None:
 ELSEWHERE = {
     "windows of a convolution": "cost_model.windows.counts",
     "several cores": "cost_model.chip.group cost_model.chip.totals mapping.cores.tiles",
-    "more candidates than are kept": "mapper.group.incremental",
     "groups one after another": "mapper.solve.weighted_sum",
     "limits, --objective latency,energy": "mapper.solve.front_search explore.pareto",
     "mapspaces without groups": "mapping.partitions mapper.space.handover",

@@ -19,7 +19,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import architecture_of
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.base.formats import FORMATS
 from flat_mapper.cli.main import main

@@ -13,14 +13,13 @@ from small_platform import platform
 
 from flat_mapper.arch.values import Fanout
 from flat_mapper.base.errors import MappingError
-from flat_mapper.cost_model.chip.classes import _on_line
 from flat_mapper.cost_model.chip.cores import GroupOnCores, _Timed
 from flat_mapper.cost_model.chip.group import _check_between
-from flat_mapper.cost_model.chip.tile import _tensor
+from flat_mapper.cost_model.chip.tile import _on_line, _tensor
+from flat_mapper.cost_model.group import Latency
 from flat_mapper.cost_model.nest import nest_of
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.result import Result, TensorStats
-from flat_mapper.cost_model.schedule import Latency
 from flat_mapper.cost_model.turn_taking import _part
 from flat_mapper.mapping.values import EinsumMapping, Loop, Policy, Slot
 from flat_mapper.workload.notation import parse_einsum

@@ -6,7 +6,7 @@ import pytest
 from execution.random_apart import random_apart_case
 from execution.random_fused import random_case
 
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced

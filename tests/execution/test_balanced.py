@@ -10,7 +10,7 @@ from execution.random_fused import random_case
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.result import Executed

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from execution.random_cores import random_cores_case
 
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced

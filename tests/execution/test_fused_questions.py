@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles.fused_questions import fused_question
 
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search

@@ -12,15 +12,14 @@ from execution.test_phases import in_phases
 from execution.tiny import chip, fused, products, two_rows, with_group
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.residence import private_needs
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
-from flat_mapper.mapping.cores.check import check_fused
-from flat_mapper.mapping.cores.handover import handed_inside, refuse_inside
+from flat_mapper.mapping.cores.check import check_fused, handed_inside, refuse_inside
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload
 

@@ -10,7 +10,7 @@ from execution.random_fused import random_case
 from oracles.level_widths import with_level_widths
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced

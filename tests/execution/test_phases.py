@@ -9,11 +9,11 @@ import pytest
 from execution.random_fused import random_case
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.referee import Disagreement, compare
+from flat_mapper.backends.agreement import Disagreement, compare
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.group import Rounds, _phased, phase_cycles
 from flat_mapper.cost_model.result import Result
-from flat_mapper.cost_model.schedule import Rounds, _phased, phase_cycles
 from flat_mapper.cost_model.turn_taking import Turn
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.run import execute

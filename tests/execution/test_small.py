@@ -8,7 +8,7 @@ import pytest
 from execution.tiny import chip, fused, products, two_rows, with_group
 
 from flat_mapper.api.execution import unpriced
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute

@@ -16,8 +16,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import unpriced
-from flat_mapper.explore.need_result import Need, Unreached
-from flat_mapper.explore.need_search import need, with_cores
+from flat_mapper.explore.need_search import Need, Unreached, need, with_cores
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapping.space_reader import load_mapspace

@@ -13,8 +13,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.units import bytes_of
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.need_result import Need, Quantity, Unreached
-from flat_mapper.explore.need_search import Knob, need
+from flat_mapper.explore.need_search import Knob, Need, Quantity, Unreached, need
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule

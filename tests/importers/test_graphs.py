@@ -16,8 +16,8 @@ import pytest
 
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.importers.graphs.axes import Axis, flat, keep_apart, reshaped, unify
 from flat_mapper.importers.graphs.imported import Imported
+from flat_mapper.importers.graphs.values import Axis, flat, keep_apart, reshaped, unify
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.layers import LayerForm, layer
 from flat_mapper.workload.mask import Mask

@@ -18,7 +18,7 @@ from oracles.chip_cases import (
 )
 from oracles.many_cores import answers
 
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.chip.assignments import cascades, every_assignment

@@ -24,7 +24,7 @@ from flat_mapper.mapper.chip.moved import KeptInput, MovedCycles, Shares
 from flat_mapper.mapper.chip.question import Counters
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.price import drawn_energy
-from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.space.orders import MayStay, needed_orders

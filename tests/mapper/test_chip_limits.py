@@ -13,7 +13,7 @@ from oracles.many_cores import judged, options
 from flat_mapper.base.budget import Limits
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapper.group.objective import OBJECTIVES
+from flat_mapper.mapper.group.incumbent import OBJECTIVES
 from flat_mapper.mapper.solve.certificate import Solution
 
 SEEDS = (18, 25, 100)  # quick, with 5 to 8 mappings on the front

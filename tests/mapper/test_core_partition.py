@@ -18,7 +18,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.core_partition import _Group, _Search

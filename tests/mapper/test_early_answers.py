@@ -13,7 +13,7 @@ from oracles.early_questions import answers, early_question, faults
 import flat_mapper as fm
 from flat_mapper.base.budget import Budget
 from flat_mapper.cli.main import main
-from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.reports.answers import SearchResult
 
 

@@ -15,7 +15,7 @@ from oracles.many_cores import answers as on_cores
 
 import flat_mapper as fm
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.execution.run import execute

@@ -19,13 +19,13 @@ from flat_mapper.api.calls import load_problem
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.execution.reference import evaluated, inputs_of
 from flat_mapper.execution.run import execute
-from flat_mapper.mapper.group.objective import OBJECTIVES, Objective
+from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.solve.solve import best_mapping

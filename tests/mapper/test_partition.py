@@ -27,8 +27,7 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import FrontIncumbent, GoalIncumbent
-from flat_mapper.mapper.group.objective import Goal, Objective
+from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, GoalIncumbent, Objective
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search as one_search
 from flat_mapper.mapper.solve.partition import PartitionSearch, best_partition

@@ -21,8 +21,7 @@ from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import GoalIncumbent, Incumbent
-from flat_mapper.mapper.group.objective import OBJECTIVES, Goal
+from flat_mapper.mapper.group.incumbent import OBJECTIVES, Goal, GoalIncumbent, Incumbent
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapper.space.group import group_problem

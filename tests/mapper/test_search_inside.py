@@ -18,13 +18,12 @@ from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import best_inside, search
 from flat_mapper.mapper.solve.solve import value_of
 from flat_mapper.mapper.space.handover import OUTSIDE, InsideQuestion
-from flat_mapper.mapping.cores.check import check_fused
-from flat_mapper.mapping.cores.handover import handed_inside
+from flat_mapper.mapping.cores.check import check_fused, handed_inside
 from flat_mapper.mapping.sharing import copied_from, in_place_classes
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.mapping.values import (

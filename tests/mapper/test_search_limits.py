@@ -14,7 +14,7 @@ from prices import PRICES
 
 from flat_mapper.base.budget import Limits
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapper.group.objective import OBJECTIVES
+from flat_mapper.mapper.group.incumbent import OBJECTIVES
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.sharing import shared_level

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from flat_mapper.arch.factors import largest_factors
+from flat_mapper.arch.nodes import largest_factors
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError

@@ -18,7 +18,7 @@ from oracles.small_cases import prices
 import flat_mapper as fm
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
 from flat_mapper.base.budget import Budget
-from flat_mapper.mapper.group.objective import OBJECTIVES
+from flat_mapper.mapper.group.incumbent import OBJECTIVES
 from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace
 from flat_mapper.mapping.values import Policy
 from flat_mapper.reports.answers import SearchResult

@@ -14,7 +14,7 @@ from cost_model.test_chip import many, over_rows, result_of
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep.store import Store
-from flat_mapper.page.rows import front_indices, report_rows
+from flat_mapper.page.data import front_indices, report_rows
 from flat_mapper.page.saved import load_results
 from flat_mapper.reports.answers import Evaluation
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.spec.textfiles import appended, created, replacing, write_text
+from flat_mapper.spec.yamlio import appended, created, replacing, write_text
 
 
 def test_what_has_the_name_already_is_left_alone(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ NEIGHBOUR = """
 import os, sys
 from pathlib import Path
 from flat_mapper.reports.folder import write_folder
-from flat_mapper.spec.textfiles import write_text
+from flat_mapper.spec.yamlio import write_text
 
 folder, victim = Path(sys.argv[1]), sys.argv[2]
 names = [

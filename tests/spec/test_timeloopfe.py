@@ -13,9 +13,8 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Quoted, Tagged
-from flat_mapper.spec.textfiles import write_text
 from flat_mapper.spec.timeloopfe import document_of
-from flat_mapper.spec.yamlio import load
+from flat_mapper.spec.yamlio import load, write_text
 from flat_mapper.timeloop.write import lower_fused
 
 FILES = ("arch.yaml", "problem.yaml", "mapping.yaml")

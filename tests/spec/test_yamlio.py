@@ -20,8 +20,7 @@ from flat_mapper.spec.document import (
     take_choice,
     take_list,
 )
-from flat_mapper.spec.textfiles import write_text
-from flat_mapper.spec.yamlio import dump, dump_json, load, load_text
+from flat_mapper.spec.yamlio import dump, dump_json, load, load_text, write_text
 
 NODES = """\
 architecture:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result

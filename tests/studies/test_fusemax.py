@@ -12,7 +12,7 @@ import pytest
 
 from flat_mapper.arch.edits import edited_platform
 from flat_mapper.arch.reader import platform_files
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result

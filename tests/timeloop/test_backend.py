@@ -19,8 +19,7 @@ from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.timeloop.backend import TimeloopBackend, run_files
 from flat_mapper.timeloop.rounds import overfull_words
-from flat_mapper.timeloop.run import Command, command_of, fresh_folder
-from flat_mapper.timeloop.stats import einsum_stats
+from flat_mapper.timeloop.run import Command, command_of, einsum_stats, fresh_folder
 
 REPLAY = Path(__file__).parents[1] / "replay"
 SCRIPT = shlex.join([sys.executable, str(REPLAY / "stand_in.py")])

@@ -24,7 +24,7 @@ import flat_mapper as fm
 from flat_mapper.base.budget import Budget
 from flat_mapper.cli.main import main
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.timeloop.stats import einsum_stats
+from flat_mapper.timeloop.run import einsum_stats
 
 OWN = ("arch.yaml", "problem.yaml", "mapping.yaml")
 COUNTED = (

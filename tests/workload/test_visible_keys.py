@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flat_mapper.api.calls import search
-from flat_mapper.backends.referee import compare
+from flat_mapper.backends.agreement import compare
 from flat_mapper.execution.run import execute
 from flat_mapper.explore.generation import Generation, Scenario, generate
 from flat_mapper.reports.answers import SearchResult

@@ -17,11 +17,11 @@ import numpy as np
 from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.tolerance import whole_cycles
-from flat_mapper.cost_model.chip.classes import PricedTiles
 from flat_mapper.cost_model.chip.rounds import given, runs_of
+from flat_mapper.cost_model.chip.tile import PricedTiles
+from flat_mapper.cost_model.group import Latency
 from flat_mapper.cost_model.latency import Outside, Source
 from flat_mapper.cost_model.result import GroupStats
-from flat_mapper.cost_model.schedule import Latency
 from flat_mapper.mapping.cores.tiles import GivenTiles, IntArray, list_starts
 from flat_mapper.mapping.cores.view import (
     CoreUse,

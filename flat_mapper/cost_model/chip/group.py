@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.cost_model.chip.classes import priced_tiles
 from flat_mapper.cost_model.chip.cores import GroupOnCores
+from flat_mapper.cost_model.chip.tile import priced_tiles
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_between
 from flat_mapper.energy.tables import Ert

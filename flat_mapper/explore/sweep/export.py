@@ -23,8 +23,7 @@ from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.formats import csv_cell, terminal_text
 from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, read_only
 from flat_mapper.spec.document import checked, did_you_mean
-from flat_mapper.spec.textfiles import note_input, replacing
-from flat_mapper.spec.yamlio import scalar
+from flat_mapper.spec.yamlio import note_input, replacing, scalar
 
 Format = Literal["csv", "parquet", "jsonl"]
 _Kind = Literal["integer", "real", "text"]  # of a column's values

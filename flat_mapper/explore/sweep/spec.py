@@ -35,9 +35,8 @@ from flat_mapper.spec.document import (
     section_of,
     take,
 )
-from flat_mapper.spec.textfiles import read_text
 from flat_mapper.spec.timeloopfe import IN_MEMORY
-from flat_mapper.spec.yamlio import dump, is_text, load_text
+from flat_mapper.spec.yamlio import dump, is_text, load_text, read_text
 
 InputValue = str | int | float | bool
 Coordinates = Mapping[str, InputValue]  # the value of every input of one point, by its path

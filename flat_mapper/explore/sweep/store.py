@@ -19,7 +19,7 @@ from typing import BinaryIO, Literal, Self
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.spec import Coordinates
-from flat_mapper.spec.textfiles import appended, check_target
+from flat_mapper.spec.yamlio import appended, check_target
 
 Status = Literal["done", "infeasible", "invalid", "failed"]
 STATUSES: tuple[Status, ...] = ("done", "infeasible", "invalid", "failed")

@@ -17,9 +17,15 @@ from itertools import pairwise
 from math import prod
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.importers.graphs.axes import (
+from flat_mapper.importers.graphs.values import (
     Axis,
     Dim,
+    Line,
+    Part,
+    Rows,
+    Slice,
+    Tensor,
+    Value,
     aligned,
     dim,
     flat,
@@ -27,7 +33,6 @@ from flat_mapper.importers.graphs.axes import (
     reshaped,
     unify,
 )
-from flat_mapper.importers.graphs.values import Line, Part, Rows, Slice, Tensor, Value
 from flat_mapper.workload.einsum import MAX_EINSUMS
 from flat_mapper.workload.mask import Mask
 

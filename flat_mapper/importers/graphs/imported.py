@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
-from flat_mapper.importers.graphs.axes import Axis, flat
 from flat_mapper.importers.graphs.cascade import Cut, GraphCascade, bounded
-from flat_mapper.importers.graphs.values import Line, Tensor, parted
+from flat_mapper.importers.graphs.values import Axis, Line, Tensor, flat, parted
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.einsum import MAX_EINSUMS
 from flat_mapper.workload.graph import Workload

@@ -20,7 +20,7 @@ from flat_mapper.importers.graphs.imported import Imported, finished
 from flat_mapper.importers.graphs.onnx_operators import KINDS, in_order, is_small
 from flat_mapper.importers.graphs.operators import MOST_FOLDED, Call, understood
 from flat_mapper.importers.graphs.values import Value
-from flat_mapper.spec.textfiles import note_input
+from flat_mapper.spec.yamlio import note_input
 
 
 def import_onnx(

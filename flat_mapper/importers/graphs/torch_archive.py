@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.spec.textfiles import MAX_BYTES
+from flat_mapper.spec.yamlio import MAX_BYTES
 
 MODEL = "models/model.json"
 CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")

@@ -28,7 +28,7 @@ from flat_mapper.importers.graphs.torch_archive import (
 )
 from flat_mapper.importers.graphs.torch_constants import folded
 from flat_mapper.importers.graphs.values import Value
-from flat_mapper.spec.textfiles import note_input
+from flat_mapper.spec.yamlio import note_input
 
 
 def import_torch(program: Any, *, name: str = "model") -> Imported:

@@ -25,7 +25,7 @@ from flat_mapper.mapper.bounds.turns import (
 from flat_mapper.mapper.bounds.uses import Loops, Orders, Stay, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
 from flat_mapper.mapper.cost.candidate_set import CandidateSet, Extents
-from flat_mapper.mapper.cost.outside import each_way_cycles, in_turn_cycles, rounded, weight_of
+from flat_mapper.mapper.cost.price import each_way_cycles, in_turn_cycles, rounded, weight_of
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
 from flat_mapper.mapper.space.roles import Role

@@ -17,7 +17,7 @@ from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.latency import port_loads
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds
-from flat_mapper.mapper.cost.outside import least_weight
+from flat_mapper.mapper.cost.price import least_weight
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct_columns, prod_of

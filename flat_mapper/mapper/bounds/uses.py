@@ -10,8 +10,7 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.outside import least_weight, weight_of
-from flat_mapper.mapper.cost.price import dram_energy, mask_leaves
+from flat_mapper.mapper.cost.price import dram_energy, least_weight, mask_leaves, weight_of
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of

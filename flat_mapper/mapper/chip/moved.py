@@ -11,7 +11,7 @@ from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import inputs_of, outside_of, tile_words
 from flat_mapper.mapper.chip.ways import ways_apart
-from flat_mapper.mapper.cost.outside import in_turn_cycles, weight_of
+from flat_mapper.mapper.cost.price import in_turn_cycles, weight_of
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
 

@@ -14,8 +14,7 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import port_loads
-from flat_mapper.mapper.cost.outside import beside, beside_cycles
-from flat_mapper.mapper.cost.price import Ports
+from flat_mapper.mapper.cost.price import Ports, beside, beside_cycles
 from flat_mapper.mapper.space.candidates import (
     Bools,
     CandidateBlock,

@@ -10,8 +10,7 @@ import numpy as np
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.outer import Outers
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, Incumbent
-from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.incumbent import Costs, Goal, GoalIncumbent, Incumbent
 from flat_mapper.mapper.group.picks import Counters
 
 

@@ -9,10 +9,9 @@ from math import prod
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.cost_model.group import Rounds, phase_cycles
 from flat_mapper.cost_model.latency import limited, loads_in_turn
-from flat_mapper.cost_model.schedule import Rounds, phase_cycles
-from flat_mapper.mapper.cost.outside import beside, own_ports
-from flat_mapper.mapper.cost.price import Costs
+from flat_mapper.mapper.cost.price import Costs, beside, own_ports
 from flat_mapper.mapper.cost.turns import TurnCycles
 from flat_mapper.mapper.group.picks import BesideTurns
 from flat_mapper.mapper.space.candidates import Floats

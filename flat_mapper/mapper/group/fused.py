@@ -10,9 +10,8 @@ import numpy as np
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.outside import rounded
 from flat_mapper.mapper.cost.pareto import nondominated, sums
-from flat_mapper.mapper.cost.price import candidate_costs, first_pass_pj
+from flat_mapper.mapper.cost.price import candidate_costs, first_pass_pj, rounded
 from flat_mapper.mapper.cost.turns import (
     PrivateWords,
     TurnCycles,

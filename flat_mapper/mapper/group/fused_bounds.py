@@ -11,7 +11,7 @@ from flat_mapper.base.tolerance import LOST
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles, busy_cycles, stays_private
-from flat_mapper.mapper.cost.outside import rounded
+from flat_mapper.mapper.cost.price import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.promise import Chance, EinsumUnder
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
@@ -23,7 +23,6 @@ from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import shared_fits
 
 PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
-TOGETHER = 1 << 18  # the same under all stagings: what these share is then worked out once
 SUMS = 1 << 14  # chosen: of these, weighted sums that are made in one go
 
 
@@ -42,23 +41,17 @@ class FusedBounds:
         self.incumbent = incumbent
         self._turns_in: dict[tuple[str, tuple[Role, ...]], TurnBounds] = {}
         self._streamed: dict[tuple[str, tuple[Role, ...]], Floats] = {}
-        self._shared: UnderTiles | None = None  # under all tiles that were refined, if they are few
 
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
         energy, cycles = outers.energy.copy(), outers.cycles.copy()
         weighted = [np.zeros(len(energy)) for _ in self.incumbent.slopes(cycles, energy)]
-        extents, _, which = distinct_columns(outers.tile)
-        self._shared = None
-        if extents.shape[1] * max(t.count for t in self.tiles) <= TOGETHER:
-            self._shared = self._under(extents)
         stays = may_stay_over(self.problem, self.bounds, outers)
         for number, own in self._parts(outers):
             step()
-            some, under, where = outers.take(own), self._shared, which[own]
-            if under is None:
-                extents, _, where = distinct_columns(some.tile)
-                under = self._under(extents)
+            some = outers.take(own)
+            extents, _, where = distinct_columns(some.tile)
+            under = self._under(extents)
             found = self._refined(some, number, [may[own] for may in stays], under, where)
             energy[own], cycles[own] = found[:2]
             for all_of, part in zip(weighted, found[2], strict=True):
@@ -107,23 +100,20 @@ class FusedBounds:
             for start in range(0, len(own), at_once):
                 yield int(number), own[start : start + at_once]
 
-    def _by_tile(
-        self, under: UnderTiles, staging: Staging, row: slice = slice(None)
-    ) -> tuple[list[Floats], list[Floats]]:
+    def _by_tile(self, under: UnderTiles, staging: Staging) -> tuple[list[Floats], list[Floats]]:
         """By Einsum, least pJ of candidates by tile under outer tiles; float64[n, tiles] each.
 
         First if all may stay private over the shared loops that may, then if nothing does.
         Infinite where a tile does not divide the outer one, or where the streamed tiles need more
         of the shared level than there is beside the lower bounds of the others.
-        row: of the outer tiles.
         """
-        room = self.bounds.occupancy.room(staging, under.extents[:, row])
+        room = self.bounds.occupancy.room(staging, under.extents)
         roles = [staging.roles[t.space.einsum.name] for t in self.tiles]
         words = [self._words_of(*pair) for pair in zip(self.tiles, roles, strict=True)]
         lows = [float(w.min()) for w in words]
         found: tuple[list[Floats], list[Floats]] = ([], [])
         for i, (own, streamed, low) in enumerate(zip(roles, words, lows, strict=True)):
-            staying, none = (energy[row] for energy in under.energy(i, own))
+            staying, none = under.energy(i, own)
             fits = streamed[None, :] <= room[:, None] - (sum(lows) - low)
             none = none if fits.all() else np.where(fits, none, np.inf)
             found[1].append(none)
@@ -144,12 +134,11 @@ class FusedBounds:
         under: UnderTiles,
         roles: Mapping[str, tuple[Role, ...]],
         energies: list[Floats],
-        row: slice = slice(None),
     ) -> list[tuple[Floats, Floats]]:
         """By Einsum, least cycles of its turns, and what they expose; as `_by_tile` has pJ."""
         found = []
         for i, (tiles, energy) in enumerate(zip(self.tiles, energies, strict=True)):
-            staying, none = (c[row] for c in under.turns(i, roles[tiles.space.einsum.name]))
+            staying, none = under.turns(i, roles[tiles.space.einsum.name])
             fits = np.isfinite(energy)
             low = np.where(fits, none, np.inf)
             found.append((np.where(fits, staying, np.inf) if under.stay[i] else low, low))
@@ -165,17 +154,17 @@ class FusedBounds:
     def candidates(self, one: Outers, staging: Staging) -> list[Ints] | None:
         """By Einsum, candidates that may be part of an improvement under one outer choice."""
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
-        under, row = self._at(one.tile)
-        by_tile, without = self._by_tile(under, staging, row)
+        under = self._under(one.tile)
+        by_tile, without = self._by_tile(under, staging)
         every = zip(by_tile, without, stays, strict=True)
         energies = [e[0] if may else n[0] for e, n, may in every]
         if not all(np.isfinite(e).any() for e in energies):
             return None
-        pairs = self._turns(under, staging.roles, by_tile, row)
+        pairs = self._turns(under, staging.roles, by_tile)
         turns = [p[not may][0] for p, may in zip(pairs, stays, strict=True)]
         chances = self._chances(one, energies, turns)
         stay = [own if may else () for own, may in zip(under.stay, stays, strict=True)]
-        passes = [float(n[row][0]) for n in under.passes]
+        passes = [float(n[0]) for n in under.passes]
         parts = [
             EinsumUnder(tiles, energies[i], turns[i], chances[i], stay[i], passes[i], staging)
             for i, tiles in enumerate(self.tiles)
@@ -215,14 +204,6 @@ class FusedBounds:
         energy = _in_passes(tiles, candidates, energy, part.passes, part.staging)
         bound = self._turn_bounds(tiles, roles)
         return bound.by_candidate(extents, candidates, part.passes, stay), energy
-
-    def _at(self, tile: Ints) -> tuple[UnderTiles, slice]:
-        """Bounds under an outer tile int64[R, 1], and the place of that tile among theirs."""
-        if self._shared is not None:
-            at = np.flatnonzero((self._shared.extents == tile).all(axis=0))
-            if len(at):
-                return self._shared, slice(int(at[0]), int(at[0]) + 1)
-        return self._under(tile), slice(None)
 
     def _chances(self, one: Outers, energies: list[Floats], turns: list[Floats]) -> list[Chance]:
         """Limits of each Einsum's candidates, beside the least of the others.

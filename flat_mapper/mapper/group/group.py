@@ -17,8 +17,7 @@ from flat_mapper.mapper.cost.candidate_cache import CandidateCache, enumerated
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
-from flat_mapper.mapper.group.incumbent import FrontIncumbent, Incumbent, gained
-from flat_mapper.mapper.group.objective import Goal
+from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent, gained
 from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.group.promise import (
     by_promise,
@@ -374,7 +373,6 @@ class Branches:
             chosen = every[: max(1, limit - done)] if limit else every
             size = self.inside.evaluate(left, chosen, self.step)
             left, done = left.take(every[size:]), done + size
-            self.counters.outer_evaluated += size
             if limit and done >= limit and not self.incumbent.open:
                 return
 

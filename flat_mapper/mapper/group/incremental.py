@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,13 +26,6 @@ from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, s
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
 from flat_mapper.mapper.space.roles import Role
-
-if TYPE_CHECKING:  # at run time what enumerates is imported where candidates are too many
-    from flat_mapper.mapper.group.incremental import (
-        BoundFilter,
-        IncrementalEnumeration,
-        LowerBounds,
-    )
 
 Costs = tuple[Floats, Floats, Floats]  # least pJ, the same without DRAM, least compute cycles
 
@@ -376,8 +368,6 @@ class Beam:
 
     def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
-        from flat_mapper.mapper.group.incremental import BoundFilter, LowerBounds
-
         at = np.array(self.outers.cycles.min()), np.array(self.outers.energy.min())
         slopes = [float(slope) for slope in self.incumbent.slopes(*at)]
         weights = [[slope * add for slope in slopes] for add in self.problem.cycles_add]
@@ -441,8 +431,6 @@ class Beam:
         return float(self.problem.shares(space, least)[0])
 
     def _enumerations(self, least: list[int], outers: Outers) -> list[IncrementalEnumeration]:
-        from flat_mapper.mapper.group.incremental import IncrementalEnumeration
-
         return [
             IncrementalEnumeration(
                 space=space,

@@ -22,7 +22,6 @@ class Counters:
     outer: int = 0  # outer choices in the space
     outer_infeasible: int = 0
     outer_bounded: int = 0
-    outer_evaluated: int = 0
     candidates: int = 0
     candidates_bounded: int = 0
     evaluated: int = 0  # inner mappings priced exactly

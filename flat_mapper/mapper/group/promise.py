@@ -184,12 +184,6 @@ def promising_under(
     return part.keep(np.logical_or.reduce(masks))
 
 
-def by_bound(incumbent: Incumbent, outers: Outers) -> Ints:
-    """Outer choices by their bounds; of equal ones those that need least come first."""
-    first, second, third = incumbent.sort_keys(outers.cycles, outers.energy)
-    return np.lexsort((outers.needs, third, second, first))
-
-
 def by_promise(incumbent: Incumbent, outers: Outers) -> Ints:
     """Outer choices in the order in which a first mapping is looked for."""
     first, second, third = incumbent.sort_keys(outers.cycles, outers.energy)

@@ -9,8 +9,7 @@ import numpy as np
 
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.cost.outside import rounded
-from flat_mapper.mapper.cost.price import candidate_costs
+from flat_mapper.mapper.cost.price import candidate_costs, rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
 from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints

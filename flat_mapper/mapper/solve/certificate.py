@@ -17,7 +17,7 @@ from flat_mapper.cost_model.chip.evaluation import bound
 from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import cascades
-from flat_mapper.mapper.group.objective import Objective
+from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload

@@ -25,8 +25,14 @@ from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.floors import at_border, least_pj, whole
 from flat_mapper.mapper.chip.question import Question
-from flat_mapper.mapper.group.incumbent import Costs, beside_weights, goal_value, raised
-from flat_mapper.mapper.group.objective import Goal, Objective
+from flat_mapper.mapper.group.incumbent import (
+    Costs,
+    Goal,
+    Objective,
+    beside_weights,
+    goal_value,
+    raised,
+)
 from flat_mapper.mapper.solve.alternatives import least_refused
 from flat_mapper.mapper.solve.certificate import Solution, certified, of_all_runs
 from flat_mapper.mapper.solve.on_cores import tiles_on_cores

@@ -15,8 +15,7 @@ from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, FrontIncumbent
-from flat_mapper.mapper.group.objective import FRONT, Goal
+from flat_mapper.mapper.group.incumbent import FRONT, Costs, FrontIncumbent, Goal
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
 from flat_mapper.mapper.solve.certificate import Solution, certified

@@ -31,11 +31,9 @@ from flat_mapper.mapper.chip.assignments import (
 )
 from flat_mapper.mapper.chip.floors import at_border, at_peak, least_pj
 from flat_mapper.mapper.chip.question import Question, Tiles
-from flat_mapper.mapper.group.incumbent import Costs
-from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
-from flat_mapper.mapper.solve.alternatives import least_refused
+from flat_mapper.mapper.group.incumbent import Costs, Goal, Objective, better_pair
+from flat_mapper.mapper.solve.alternatives import binding_limit, least_refused, limited_goal
 from flat_mapper.mapper.solve.certificate import Solution, certified, of_all_runs
-from flat_mapper.mapper.solve.limits import binding_limit, limited_goal
 from flat_mapper.mapper.solve.solve import best_mapping
 from flat_mapper.mapper.solve.tile_search import ENOUGH, GroupOnTiles
 from flat_mapper.mapper.space.execution import execution_orders

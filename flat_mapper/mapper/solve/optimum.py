@@ -26,10 +26,9 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import check_one_array
-from flat_mapper.mapper.group.objective import Goal, Objective, better_pair
-from flat_mapper.mapper.solve.alternatives import least_refused, tasks
+from flat_mapper.mapper.group.incumbent import Goal, Objective, better_pair
+from flat_mapper.mapper.solve.alternatives import binding_limit, is_over, least_refused, tasks
 from flat_mapper.mapper.solve.certificate import Solution, certified, of_all_runs, value_of
-from flat_mapper.mapper.solve.limits import binding_limit, is_over
 from flat_mapper.mapper.solve.solve import best_mapping
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules

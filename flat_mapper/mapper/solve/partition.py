@@ -29,15 +29,17 @@ from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.cost.pareto import nondominated
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import (
+    OBJECTIVES,
     Costs,
+    Goal,
     KnownGroup,
     Names,
+    Objective,
     costs_of,
     goal_value,
     pair_of,
     raised,
 )
-from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed
 from flat_mapper.mapper.solve.certificate import Solution, certified, of_all_runs

@@ -15,12 +15,27 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent, costs_of
-from flat_mapper.mapper.group.objective import OBJECTIVES, Goal, Objective, better_pair
+from flat_mapper.mapper.group.incumbent import (
+    OBJECTIVES,
+    Costs,
+    Goal,
+    GoalIncumbent,
+    Objective,
+    better_pair,
+    costs_of,
+)
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
-from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
+from flat_mapper.mapper.solve.alternatives import (
+    Tally,
+    Task,
+    buffer_words,
+    least_refused,
+    limited_goal,
+    limited_sequence,
+    reconstructed,
+    tasks,
+)
 from flat_mapper.mapper.solve.certificate import Solution, certified, value_of
-from flat_mapper.mapper.solve.limits import buffer_words, limited_goal, limited_sequence
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload

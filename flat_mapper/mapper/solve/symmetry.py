@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from flat_mapper.mapper.group.picks import GroupSolution, Pick
 from flat_mapper.mapper.space.group import GroupProblem
-from flat_mapper.mapper.space.outer import Staging, stagings
+from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.mapping.values import GroupMapping, Loop
@@ -17,32 +17,12 @@ from flat_mapper.workload.graph import Workload
 def symmetric_groups(problems: Sequence[GroupProblem]) -> list[int]:
     """For every group, the position of the first one that is the same problem; often its own."""
     first: dict[object, int] = {}
-    return [first.setdefault(_question(p, i), i) for i, p in enumerate(problems)]
-
-
-def _question(problem: GroupProblem, position: int) -> object:
-    """All that a single Einsum's best mapping depends on, without names.
-
-    Where a mapspace has rules about ranks, tensors or Einsums, each group is a question of its own.
-    """
-    mapspace = problem.mapspace
-    named = mapspace.slots or mapspace.keeps or mapspace.fusion.tiles
-    if len(problem.spaces) != 1 or named or not isinstance(mapspace.fusion.staging, str):
-        return position
-    space = problem.spaces[0]
-    ranks = space.einsum.ranks
-    workload = problem.workload
-    return (
-        space.einsum.unit,
-        space.einsum.operation,
-        space.sizes,
-        tuple(space.relevant[t] for t in space.tensors),
-        tuple(workload.every_width(t) for t in space.tensors),
-        tuple(s.roles[space.einsum.name] for s in stagings(problem)),
-        tuple(workload.rank_sizes[r] for r in ranks),
-        problem.group.fused,
-        problem.group.schedule,
-    )
+    return [
+        first.setdefault(
+            group_question(p.workload, p.mapspace, [p.group]) if len(p.spaces) == 1 else i, i
+        )
+        for i, p in enumerate(problems)
+    ]
 
 
 def renamed(solution: GroupSolution, problem: GroupProblem) -> GroupSolution:
@@ -91,7 +71,8 @@ def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupS
     inner = workload.inner_ranks(names) if fused else ()
     corrected = {r for e in workload.einsums for r in (*e.each, *e.after)}
     roles = {rank: role for role, rank in workload.roles.declared.items()}
-    told = workload.mask is not None or mapspace.fusion.granularity != "any"
+    cut = mapspace.fusion.granularity != "any" and any(way.declared for way in ways)
+    told = workload.mask is not None or cut
     return (
         does,
         tuple((workload.every_width(t), crosses_dram(workload, names, t)) for t in tensors),

@@ -30,13 +30,11 @@ from flat_mapper.mapper.chip.floors import (
     shared_pj,
 )
 from flat_mapper.mapper.chip.fullest import Fullest
-from flat_mapper.mapper.chip.incumbent import CYCLES, ChipIncumbent
-from flat_mapper.mapper.chip.question import OuterCosts, Question, Tiles
+from flat_mapper.mapper.chip.question import CYCLES, ChipIncumbent, OuterCosts, Question, Tiles
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import NONE, Costs, beside_weights
-from flat_mapper.mapper.group.objective import better_pair
+from flat_mapper.mapper.group.incumbent import NONE, Costs, beside_weights, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.alternatives import least_refused

@@ -14,8 +14,7 @@ from flat_mapper.base.tolerance import EQUAL, whole_cycles
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Costs, GoalIncumbent
-from flat_mapper.mapper.group.objective import Goal, better_pair
+from flat_mapper.mapper.group.incumbent import Costs, Goal, GoalIncumbent, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.symmetry import renamed, symmetric_groups
 from flat_mapper.mapper.space.group import GroupProblem

@@ -11,8 +11,8 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.group import Rounds, rounds_of
 from flat_mapper.cost_model.latency import limited
-from flat_mapper.cost_model.schedule import Rounds, rounds_of
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, merged_ranks
