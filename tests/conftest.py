@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,52 @@ settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any-machine")
+
+
+BY_DAY = 3  # seeds of one family of cases; the others are asked at night
+# Cases of four seconds and more that have quicker likes by day.
+AT_NIGHT = (
+    "test_latent.py::test_the_better_form_is_answered_and_named[-8-flat-any]",
+    "test_latent.py::test_the_better_form_is_answered_and_named[-8-any-row]",
+    "test_latent.py::test_the_better_form_is_answered_and_named[decode-32-flat-any]",
+    "test_latent.py::test_the_better_form_is_answered_and_named[decode-32-any-row]",
+    "test_execution_orders.py::test_the_best_of_all_partitions_and_all_orders[12_0]",
+    "test_execution_orders.py::test_the_best_of_all_orders_on_cores[12]",
+    "test_execution_orders.py::test_groups_that_are_listed_run_in_the_best_of_all_orders[12]",
+    "test_streams_to_cores.py::test_no_tile_takes_less_than_the_mapping_of_the_largest_says",
+    "test_streams_to_cores.py::test_no_mapping_is_below_the_bounds_of_its_tile[3]",
+    "test_need_search.py::test_units_side_by_side_count_as_one_does",
+    "test_browser.py::test_everything_has_an_accessible_name",
+    "test_chip_limits.py::test_limits_on_cores_leave_the_best_of_what_keeps_them[18]",
+    "test_chip_limits.py::test_limits_on_cores_leave_the_best_of_what_keeps_them[25]",
+    "test_partition.py::test_equal_to_the_enumeration_of_all_partitions[1-latency-siblings]",
+    "test_partition.py::test_equal_to_the_enumeration_of_all_partitions[1-latency-residual]",
+    "test_partition.py::test_equal_to_the_enumeration_of_all_partitions[1-energy-siblings]",
+    "test_search_level_widths.py::test_search_finds_what_brute_force_finds_on_a_chip[2]",
+    "test_chip_brute_force.py::test_search_finds_what_brute_force_finds_where_cores_have_ports[2]",
+    "test_chip_brute_force.py::test_search_finds_what_brute_force_finds_on_a_chip[2]",
+    "test_chip_brute_force.py::test_what_streams_past_a_level_between_may_come_again[46-200000]",
+    "test_facade.py::test_a_users_script_runs_and_is_typed",
+    "test_search_anytime.py::test_once_there_is_an_answer_no_piece_of_work_outlasts_the_end[small-18]",
+    "test_early_answers.py::test_keys_that_are_too_few_to_be_cut_leave_no_tile_and_an_answer",
+    "test_mixed_layers.py::test_no_choice_of_mappings_is_below_the_bound_that_a_sum_of_products",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a family of cases that differ in a seed, all but the first three are for the night."""
+    met: Counter[str] = Counter()
+    for item in items:
+        if any(name in item.nodeid for name in AT_NIGHT):
+            item.add_marker(pytest.mark.nightly)
+        case = getattr(item, "callspec", None)
+        if case is None or "seed" not in case.params or item.get_closest_marker("nightly"):
+            continue
+        family = item.nodeid.split("[")[0]
+        met[family] += 1
+        if met[family] > BY_DAY:
+            item.add_marker(pytest.mark.nightly)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

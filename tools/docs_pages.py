@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from flat_mapper.arch import attributes, variables
+from flat_mapper.arch import attributes
+from flat_mapper.arch import values as variables
 from flat_mapper.base.formats import FORMATS
 from flat_mapper.cli.arguments import PROGRAM, grammar
 from flat_mapper.energy.operations import energy_kind

@@ -6,15 +6,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from flat_mapper.api import calls as api
-from flat_mapper.api.execution import crosscheck, execute, other_backends
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.errors import NothingFeasible, SpecError, expected
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.units import size
 from flat_mapper.cli.terminal import answer
-from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import check_target, scalar
 
@@ -95,35 +91,3 @@ def template_data(pairs: Sequence[str]) -> dict[str, object]:
             raise SpecError(expected("--data", "NAME=VALUE, each name once", pair))
         found[name] = scalar(value)
     return found
-
-
-def crosscheck_command(arguments: argparse.Namespace) -> int:
-    """Every backend's answer on one mapping; 1 where one differs by more than it may."""
-    other_backends()  # before the work
-    found = crosscheck(_mapping(arguments), arguments.arch or None, arguments.ert)
-    answer(arguments, found)
-    return 0 if found.agrees else 1
-
-
-def _mapping(arguments: argparse.Namespace) -> str | SearchResult:
-    """The recorded mapping, or the best one of a mapspace."""
-    if arguments.record:
-        return str(arguments.record)
-    if not arguments.arch or not arguments.problem:
-        condition = "a fused-mapping.yaml, or --arch and --problem"
-        raise SpecError(expected("crosscheck", condition, "neither"))
-    best = api.search(
-        *(arguments.problem, arguments.arch, arguments.mapspace, arguments.ert), seq=arguments.seq
-    )
-    if isinstance(best, Infeasible):
-        raise NothingFeasible(best)
-    return best
-
-
-def execute_command(arguments: argparse.Namespace) -> int:
-    """A mapping executed; 1 where it goes wrong or, with --check, where the model differs."""
-    done = execute(
-        Path(arguments.record), arguments.arch, shrink=arguments.shrink, check=arguments.check
-    )
-    answer(arguments, done)
-    return 0 if done.executed.right and done.agrees else 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isclose, prod
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,11 +23,13 @@ from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, T
 from flat_mapper.cost_model.turn_taking import KindParts
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import handed_inside
-from flat_mapper.mapping.cores.tiles import CoreView, GivenTiles, IntArray
 from flat_mapper.mapping.cores.view import CoreQuestion
 from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
+
+if TYPE_CHECKING:  # at run time whoever has several cores imports it
+    from flat_mapper.mapping.cores.tiles import GivenTiles, IntArray
 
 LEVEL = 4  # passes from which on each further one costs the same
 
@@ -248,6 +251,8 @@ def priced_tiles(
     """The classes of a group's tiles priced, or why one does not fit."""
     pair = workload.roles.masked
     keys = pair[1] if pair and any(pair[1] in dict(c.sizes) for c in tiles.classes) else ""
+    from flat_mapper.mapping.cores.tiles import CoreView  # one core gives out nothing
+
     view = CoreView(workload=workload, platform=platform, group=group)
     step = view.steps[keys] if keys else 1
     places: dict[tuple[tuple[str, int], ...], int] = {}

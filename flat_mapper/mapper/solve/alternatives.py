@@ -6,8 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import floor, inf
 
-import numpy as np
-
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Limits, shortened
 from flat_mapper.base.errors import SpecError, expected
@@ -18,8 +16,8 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.cost.candidate_cache import CandidateCache
 from flat_mapper.mapper.group.any_order import AnyOrder, of_orders
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Goal, Objective, best_index
-from flat_mapper.mapper.group.picks import GroupSolution, total_of
+from flat_mapper.mapper.group.incumbent import Goal, Objective
+from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.space.execution import execution_orders
@@ -174,29 +172,6 @@ def buffer_words(limits: Limits, platform: Platform) -> int | None:
     if limits.buffer_bytes == inf:
         return None
     return floor(limits.buffer_bytes * 8 / shared_level(platform).word_bits)
-
-
-def limited_sequence(
-    searches: list[GroupSearch], goal: Goal
-) -> tuple[list[GroupSolution] | Infeasible | None, float]:
-    """The best groups in sequence under limits of their sums; None where nothing keeps them.
-
-    returns: also the lower bound of what was not searched.
-    """
-    from flat_mapper.mapper.solve.front_search import front_in_sequence
-
-    free = replace(goal.free, kind="edp")
-    found = front_in_sequence(searches, [], free)
-    if isinstance(found, Infeasible):
-        return found, inf
-    cycles, energy = np.array([total_of(groups) for groups in found]).T
-    best = best_index(goal, cycles, energy)
-    if goal.first(cycles, energy)[best] == inf:
-        return None, inf
-    left = any(s.proven(free) < inf for s in searches)
-    floors = [s.floor() for s in searches]
-    least = np.array(sum(c for c, _ in floors)), np.array(sum(e for _, e in floors))
-    return list(found[best]), float(goal.first(*least)) if left else inf
 
 
 def is_over(result: Result, limits: Limits) -> bool:

@@ -15,7 +15,7 @@ from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import FRONT, Costs, FrontIncumbent, Goal
+from flat_mapper.mapper.group.incumbent import FRONT, Costs, FrontIncumbent, Goal, best_index
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import Tally, Task, least_refused, reconstructed, tasks
 from flat_mapper.mapper.solve.certificate import Solution, certified
@@ -131,3 +131,24 @@ def _kept(costs: Sequence[Costs], goal: Goal) -> list[int]:
     order = np.lexsort((np.arange(len(costs)), energy, cycles))
     lowest = np.concatenate([[np.inf], np.minimum.accumulate(energy[order])[:-1]])
     return [int(i) for i in order[energy[order] < lowest * (1 - EQUAL)]]
+
+
+def limited_sequence(
+    searches: list[GroupSearch], goal: Goal
+) -> tuple[list[GroupSolution] | Infeasible | None, float]:
+    """The best groups in sequence under limits of their sums; None where nothing keeps them.
+
+    returns: also the lower bound of what was not searched.
+    """
+    free = replace(goal.free, kind="edp")
+    found = front_in_sequence(searches, [], free)
+    if isinstance(found, Infeasible):
+        return found, inf
+    cycles, energy = np.array([total_of(groups) for groups in found]).T
+    best = best_index(goal, cycles, energy)
+    if goal.first(cycles, energy)[best] == inf:
+        return None, inf
+    left = any(s.proven(free) < inf for s in searches)
+    floors = [s.floor() for s in searches]
+    least = np.array(sum(c for c, _ in floors)), np.array(sum(e for _, e in floors))
+    return list(found[best]), float(goal.first(*least)) if left else inf

@@ -31,7 +31,6 @@ from flat_mapper.mapper.solve.alternatives import (
     buffer_words,
     least_refused,
     limited_goal,
-    limited_sequence,
     reconstructed,
     tasks,
 )
@@ -207,6 +206,8 @@ class _Run:
             self.proven[self.number] = inf
             return None
         if goal.is_limited:
+            from flat_mapper.mapper.solve.front_search import limited_sequence  # of several groups
+
             solved, self.proven[self.number] = limited_sequence(searches, goal)
             return solved
         from flat_mapper.mapper.solve.weighted_sum import WeightedSumSearch  # of several groups
