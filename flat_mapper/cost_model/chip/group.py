@@ -5,7 +5,7 @@ from __future__ import annotations
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.chip.cores import GroupOnCores
-from flat_mapper.cost_model.chip.tile import priced_tiles
+from flat_mapper.cost_model.chip.tile import KnownTiles, priced_tiles
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_between
 from flat_mapper.energy.tables import Ert
@@ -16,15 +16,22 @@ from flat_mapper.workload.graph import Workload
 
 
 def group_on_cores(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy, ert: Ert
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    policy: Policy,
+    ert: Ert,
+    known: KnownTiles | None = None,
 ) -> GroupOnCores | Infeasible:
     """A group with its tiles and their costs, or why a tile does not fit a core.
+
+    known: costs of tiles that a search of such groups has asked for.
 
     raises: MappingError where a level between cannot keep what the mapping lets it keep.
     """
     check_between(workload, platform, fusion_level(platform, group).name)
     tiles = given_tiles(workload, platform, group)
-    priced = priced_tiles(workload, platform, group, policy, ert, tiles)
+    priced = priced_tiles(workload, platform, group, policy, ert, tiles, known)
     if isinstance(priced, Infeasible):
         return priced
     found = GroupOnCores(

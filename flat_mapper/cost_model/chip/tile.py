@@ -240,6 +240,26 @@ def _alike(a: Latency, b: Latency) -> bool:
     return near and a.bottleneck == b.bottleneck
 
 
+@dataclass(frozen=True, slots=True)
+class KnownTiles:
+    """Costs of tiles under one policy and energies: a mapping in many ways to give it out asks for
+    the same ones (GPT-2 on a100: 24 times each, half of the search's CPU seconds).
+    """
+
+    found: dict[GroupMapping, list[tuple[CoreQuestion, TileCost | Infeasible]]] = field(
+        default_factory=dict
+    )
+
+    def cost(self, core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeasible:
+        """Counts and terms of one core's problem, or why it does not fit."""
+        alike = self.found.setdefault(core.group, [])
+        cost = next((cost for one, cost in alike if one == core), None)
+        if cost is None:
+            cost = tile_cost(core, policy, ert)
+            alike.append((core, cost))
+        return cost
+
+
 def priced_tiles(
     workload: Workload,
     platform: Platform,
@@ -247,8 +267,10 @@ def priced_tiles(
     policy: Policy,
     ert: Ert,
     tiles: GivenTiles,
+    known: KnownTiles | None = None,
 ) -> PricedTiles | Infeasible:
-    """The classes of a group's tiles priced, or why one does not fit."""
+    """The classes of a group's tiles priced, or why one does not fit; known: see `KnownTiles`."""
+    known = KnownTiles() if known is None else known
     pair = workload.roles.masked
     keys = pair[1] if pair and any(pair[1] in dict(c.sizes) for c in tiles.classes) else ""
     from flat_mapper.mapping.cores.tiles import CoreView  # one core gives out nothing
@@ -262,7 +284,7 @@ def priced_tiles(
     def place(sizes: Mapping[str, int]) -> int | Infeasible:
         key = tuple(sorted(sizes.items()))
         if key not in places:
-            one = tile_cost(view.question(sizes), policy, ert)
+            one = known.cost(view.question(sizes), policy, ert)
             if isinstance(one, Infeasible):
                 return one
             places[key] = len(direct)

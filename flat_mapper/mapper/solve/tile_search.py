@@ -15,6 +15,7 @@ from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.group import group_on_cores
+from flat_mapper.cost_model.chip.tile import KnownTiles
 from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
@@ -81,6 +82,7 @@ class GroupOnTiles:
     searched: float = inf  # bound of what is not known better of the tiles that were searched
     refused: Infeasible | None = None
     known: dict[object, CandidateCache] = field(default_factory=dict)
+    priced: KnownTiles = field(default_factory=KnownTiles)
     laid: GroupMapping | None = None  # the first mapping of the tile that is searched
     _queue: list[_Waiting] = field(default_factory=list)
     _last: Fullest | None = None  # of the tile that was asked about last
@@ -295,7 +297,7 @@ class GroupOnTiles:
         policy, ert = self.question.mapspace.policy, self.question.ert
         priced = ert if self.question.goal.has_energy else None
         for whole in lifted(*where, self.laid, one.level, dict(one.tile)) if self.laid else ():
-            on = group_on_cores(*where, whole, policy, ert)
+            on = group_on_cores(*where, whole, policy, ert, self.priced)
             if not isinstance(on, Infeasible):
                 way = Way.of(on, priced, largest_tiles(one))
                 found += [way] if way not in found else []
@@ -352,7 +354,7 @@ class GroupOnTiles:
         where, least = (self.workload, question.platform), None
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
             question.budget.step()
-            on = group_on_cores(*where, whole, question.mapspace.policy, question.ert)
+            on = group_on_cores(*where, whole, question.mapspace.policy, question.ert, self.priced)
             if isinstance(on, Infeasible):
                 self.refused = least_refused(self.refused, on)
                 continue
