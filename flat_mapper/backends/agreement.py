@@ -35,7 +35,7 @@ from flat_mapper.cost_model.result import (
     Result,
     TensorStats,
 )
-from flat_mapper.cost_model.reuse import SHARED
+from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.result import Executed, ExecutedGroup
 from flat_mapper.mapping.cores.check import all_handed_inside

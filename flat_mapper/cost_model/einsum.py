@@ -25,6 +25,7 @@ from flat_mapper.cost_model.nest import (
 from flat_mapper.cost_model.network import Crossing, crossings
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
 from flat_mapper.cost_model.reuse import Accesses, Traffic, accesses, with_copy
+from flat_mapper.cost_model.transfers import row_accesses, rows_in_use
 from flat_mapper.energy.operations import operation_cycles, operation_energy
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.sharing import copied_from, may_stay
@@ -304,23 +305,9 @@ def tensor_energy(
                tensor, so counts are rounded up to whole rows per instance, as Timeloop does.
     share:     words that a value of the tensor takes; values are packed in the rows.
     What a core sees as its DRAM has the networks between with it, for each word.
-    Instances that share a physical row are served by one access. Timeloop spreads those in use over
-    all clusters (model/buffer.cpp, `utilized_clusters`).
     """
-    read, write, update = action_pj
-    rows = (
-        _rows(traffic.reads, level.row_words, share) * read
-        + _rows(traffic.fills, level.row_words, share) * write
-        + _rows(traffic.updates, level.row_words, share) * update
-    )
+    each = zip((traffic.reads, traffic.fills, traffic.updates), action_pj, strict=True)
+    rows = sum((row_accesses(n * share, level.row_words) * pj for n, pj in each), np.zeros(1))
     if level.outside_pj:
         rows = rows + (traffic.reads + traffic.updates) * (share * level.outside_pj)
-    if level.cluster_size > 1:
-        instances = np.minimum(instances, level.clusters)
-    return np.asarray(rows * instances, np.float64)
-
-
-def _rows(values: IntArray, row_words: int, share: float) -> IntArray | FloatArray:
-    if share != 1:
-        return np.asarray(np.ceil(values * share / row_words), np.float64)
-    return values if row_words == 1 else -(-values // np.int64(row_words))
+    return np.asarray(rows * rows_in_use(instances, level), np.float64)

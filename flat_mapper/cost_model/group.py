@@ -15,7 +15,7 @@ from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.latency import InTurn, Outside, Words, only_dram, transfer_cycles
 from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
-from flat_mapper.cost_model.reuse import SHARED
+from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.cost_model.turn_taking import COMPUTE, Turn, TurnParts, turn_parts, uneven_shared
 from flat_mapper.mapping.cores.check import handed_inside
 from flat_mapper.mapping.order import UnevenRows, overlaps, rounds_behind

@@ -14,7 +14,7 @@ from flat_mapper.cost_model.einsum import returning
 from flat_mapper.cost_model.nest import factors_of, nest_of, tile_words
 from flat_mapper.cost_model.occupancy import tile_occupancies
 from flat_mapper.cost_model.result import BufferUse, Infeasible
-from flat_mapper.cost_model.reuse import SHARED
+from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.mapping.cores.check import handed_inside
 from flat_mapper.mapping.order import SharedLoop, innermost_run, overlaps
 from flat_mapper.mapping.values import GroupMapping, Policy, sized_ranks

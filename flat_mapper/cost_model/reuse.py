@@ -1,20 +1,12 @@
 """Scalar reads, fills and updates of every tensor at every storage level, per instance.
 
-The rule, as timeloop-model counts (its recorded answers are in tests/data): between a tensor's
-outer keeper P and its next inner keeper C (or the compute unit, which keeps nothing) a whole
-tile moves each time C's tile is replaced. A temporal loop over a rank that the tensor lacks
-replaces nothing as long as it stands in the unbroken innermost run of such loops outside C;
-outside that run it brings the same words again. Spatial loops over a rank that the tensor lacks
-share one parent access: a multicast for inputs, a spatial reduction for outputs; but not over a
-fanout that says `no_multicast_no_reduction`.
-
-Beyond Timeloop: where Einsums take turns, a tensor that leaves the private levels with every turn
-has its run end at the outermost loops, which they share.
+By the rule of `transfers` where loops have no remainders; else loops are walked with all the passes
+that may be final ones (`moved_words`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
@@ -26,12 +18,12 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import BoolArray, Factors, FloatArray, IntArray, Nest, Visited
+from flat_mapper.cost_model.transfers import SHARED, at_child, at_parent, transfers_of
 
 if TYPE_CHECKING:  # at run time windows are imported when a tensor has them
     from flat_mapper.cost_model.windows.nest import Block
 
 ONE = np.ones(1, np.int64)
-SHARED = 1  # index of the level that Einsums of a group share; those inside it are private
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +77,8 @@ def accesses(
         if access.sums or (handed_on and nest.bare and factors.lasts is None):
             traffic |= windowed_traffic(nest, factors, access.tensor)
             continue
-        chain = [i for i, kept in enumerate(nest.keep) if access.tensor in kept]
-        words = _Words(nest, factors, sizes, access.tensor, visited)
-        for position, level in enumerate(chain):
-            above = words.fills(level) if position else None
-            below = words.drawn(level, chain[position + 1] if position + 1 < len(chain) else None)
-            held = words.touched(level)
+        words = _whole if factors.lasts is None else _cut
+        for level, held, below, above in words(nest, factors, sizes, access.tensor, visited):
             traffic[level, access.tensor] = _traffic(access.is_output, held, above, below)
     return Accesses(
         traffic=traffic,
@@ -206,177 +194,106 @@ def padded_for(nest: Nest, factors: Factors, slot: int) -> Factors:
 
 def _traffic(is_output: bool, held: IntArray, above: IntArray | None, below: IntArray) -> Traffic:
     zero = np.zeros(1, np.int64)
-    if not is_output:
-        filled = zero if above is None else above
-        return Traffic(
-            reads=below,
-            fills=filled,
-            updates=zero,
-            temporal_reductions=zero,
-            partition=held,
-            crossed=below,
-        )
+    reads, updates = at_parent(below, held, output=is_output)
     return Traffic(
-        reads=below - held,  # the first visit of every word needs no old value
-        crossed=2 * below - held,
-        fills=zero if above is None else above - held,
-        updates=below,
-        temporal_reductions=below - held,
+        reads=reads,
+        fills=zero if above is None else at_child(above, held, output=is_output),
+        updates=updates,
+        temporal_reductions=reads if is_output else zero,
         partition=held,
+        crossed=reads + updates,
     )
 
 
-class _Words:
-    """The words of one tensor: what each keeper holds, draws and is filled with."""
+# Of a tensor's keepers, outermost first, and one instance of each: the level; words that it ever
+# holds; that pass to or from what it feeds; and to or from its own keeper, which the first lacks.
+_Kept = Iterator[tuple[int, IntArray, IntArray, IntArray | None]]
 
-    def __init__(
-        self,
-        nest: Nest,
-        factors: Factors,
-        sizes: tuple[int, ...],
-        tensor: str,
-        visited: Visited | None,
-    ) -> None:
-        self.visited = visited
-        self.nest, self.factors, self.sizes, self.tensor = nest, factors, sizes, tensor
-        self.relevant = nest.relevant[tensor]
-        self.volume = prod(n for n, own in zip(sizes, self.relevant, strict=True) if own)
 
-    def partition(self, level: int) -> IntArray:
-        """Words of the tensor behind one instance of a level."""
-        slot = self.nest.level_slots[level]
-        if self.factors.lasts is not None:
-            total = self._spatial(slot, relevant=False)
-            full = self._even(slot)
-            for r, own in enumerate(self.relevant):
-                if own:
-                    padded = np.prod(self.factors.factors[:, r], axis=0)
-                    total = total * np.where(full[r], padded, self.sizes[r])
-            return total // _spatial_product(self.nest, self.factors, slot)
-        # A product, where a division would do: integer division is many times slower.
-        indices = [r for r, yes in enumerate(self.relevant) if yes]
-        outside = {s for s in self.nest.spatial_slots if s < slot}
-        if not outside:
-            return np.full(1, self.volume, np.int64)
+def _whole(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str, visited: Visited | None
+) -> _Kept:
+    """Words of a tensor where no loop has a remainder."""
+    relevant, masked = nest.relevant[tensor], visited.ranks if visited else ()
+    volume = prod(n for n, own in zip(sizes, relevant, strict=True) if own)
+    other = bool(visited) and all(relevant[r] for r in masked)  # every pass brings other words
+
+    def left(words: IntArray, every: BoolArray) -> IntArray:
+        return np.where(every, _left(words, visited), words) if visited else words
+
+    moves = transfers_of(nest, factors, tensor, masked)[::-1]
+    levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
+    for level, (own, every), (below, more) in zip(levels, moves, moves[1:], strict=False):
+        held = volume // own.spread
+        above = left(held * own.of_child(own.passes), every) if level != levels[0] else None
+        yield level, left(held, np.array(other)), left(held * below.passes, more), above
+
+
+def _cut(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str, visited: Visited | None
+) -> _Kept:
+    """Words of a tensor where last passes are shorter; no mask is about."""
+    relevant = nest.relevant[tensor]
+    levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
+
+    def moved(level: int | None) -> IntArray:
+        slot = len(nest.slots) if level is None else nest.level_slots[level]
+        padded = padded_for(nest, factors, slot)
+        returns = tensor in nest.returns and (level is None or level > SHARED)
+        return moved_words(nest, padded, relevant, slot, level is None, returns=returns)
+
+    def shared_by(level: int, child: int | None) -> IntArray:
+        """Instances that need the same words, by one read."""
+        slot = len(nest.slots) if child is None else nest.level_slots[child]
         return _product(
-            self.factors.factors[s, r]
-            for s in range(len(self.nest.slots))
-            if s not in outside
-            for r in indices
-        )
-
-    def _even(self, slot: int) -> BoolArray:
-        """Ranks whose units above a slot all count as having as much; [R, n].
-
-        Those that `padded_for` pads, where no loop outside the units evens out who has less.
-        """
-        padded = padded_for(self.nest, self.factors, slot)
-        assert padded.lasts is not None
-        assert self.factors.lasts is not None
-        changed = (padded.lasts != self.factors.lasts).any(axis=0)
-        first = min((s for s in self.nest.spatial_slots if s < slot), default=0)
-        outside = (self.factors.factors[:first] > 1).any(axis=0)
-        even: BoolArray = changed & ~outside
-        return even
-
-    def drawn(self, level: int, child: int | None) -> IntArray:
-        """Words that one instance of a level hands to (or takes back from) its inner keeper."""
-        if self.factors.lasts is None:
-            drawn = self.partition(level) * self._passes(child) * self._equals(level, child, True)
-            return self._visited(drawn, child)
-        slot = self._slot(child)
-        shared = self._equals(level, child, False)
-        instances = _spatial_product(self.nest, self.factors, self.nest.level_slots[level])
-        padded = padded_for(self.nest, self.factors, slot)
-        moved = moved_words(
-            *(self.nest, padded, self.relevant, slot, child is None),
-            returns=self._returns(child),
-        )
-        return moved // (shared * instances)
-
-    def _equals(self, level: int, child: int | None, apart: bool) -> IntArray:
-        """Instances that need the same words, each on its own if apart, else all by one read."""
-        own = self.nest.apart[self.tensor]
-        return _product(
-            self.factors.factors[s, r]
-            for s in self.nest.spatial_slots
-            if self.nest.level_slots[level] < s < self._slot(child) and (s in own) == apart
-            for r, yes in enumerate(self.relevant)
+            factors.factors[s, r]
+            for s in nest.spatial_slots
+            if nest.level_slots[level] < s < slot and s not in nest.apart[tensor]
+            for r, yes in enumerate(relevant)
             if not yes
         )
 
-    def fills(self, level: int) -> IntArray:
-        """Words that one instance of a level gets from (or owes to) its outer keeper."""
-        if self.factors.lasts is None:
-            return self._visited(self.partition(level) * self._passes(level), level)
-        slot = self.nest.level_slots[level]
-        instances = _spatial_product(self.nest, self.factors, slot)
-        padded = padded_for(self.nest, self.factors, slot)
-        moved = moved_words(
-            *(self.nest, padded, self.relevant, slot, False), returns=self._returns(level)
-        )
-        return moved // instances
+    for position, level in enumerate(levels):
+        child = levels[position + 1] if position + 1 < len(levels) else None
+        instances = _spatial_product(nest, factors, nest.level_slots[level])
+        below = moved(child) // (shared_by(level, child) * instances)
+        above = moved(level) // instances if position else None
+        yield level, _partition(nest, factors, sizes, tensor, level), below, above
 
-    def touched(self, level: int) -> IntArray:
-        """Words of the tensor that one instance of a level ever holds: masked parts left out."""
-        held = self.partition(level)
-        if self.visited is None or not all(self.relevant[r] for r in self.visited.ranks):
-            return held
-        return _left(held, self.visited)
 
-    def _visited(self, words: IntArray, child: int | None) -> IntArray:
-        """Words in all passes of the outermost loops as words in those that a mask leaves."""
-        if self.visited is None:
-            return words
-        counted: dict[int, bool] = dict.fromkeys(self.visited.ranks, child is None)
-        moved = child is None
-        for s in reversed([s for s in self.nest.level_slots if s < self._slot(child)]):
-            moved = moved or (s == 0 and self._returns(child))
-            for r in self.nest.orders[s]:
-                real = bool((self.factors.factors[s, r] > 1).all())
-                if s == 0 and r in counted:
-                    counted[r] = self.relevant[r] or moved
-                moved = moved or (self.relevant[r] and real)
-        return _left(words, self.visited) if all(counted.values()) else words
+def _partition(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str, level: int
+) -> IntArray:
+    """Words of a tensor behind one instance of a level."""
+    slot, relevant = nest.level_slots[level], nest.relevant[tensor]
+    total = _product(
+        factors.factors[s, r]
+        for s in nest.spatial_slots
+        if s < slot
+        for r, yes in enumerate(relevant)
+        if not yes
+    )
+    full = _even(nest, factors, slot)
+    for r, own in enumerate(relevant):
+        if own:
+            padded = np.prod(factors.factors[:, r], axis=0)
+            total = total * np.where(full[r], padded, sizes[r])
+    return total // _spatial_product(nest, factors, slot)
 
-    def _returns(self, child: int | None) -> bool:
-        """True if a child's tiles go with every pass of the outermost loops."""
-        return self.tensor in self.nest.returns and (child is None or child > SHARED)
 
-    def _slot(self, child: int | None) -> int:
-        return len(self.nest.slots) if child is None else self.nest.level_slots[child]
+def _even(nest: Nest, factors: Factors, slot: int) -> BoolArray:
+    """Ranks whose units above a slot all count as having as much; [R, n].
 
-    def _passes(self, child: int | None) -> IntArray:
-        """Number of times a child's tiles come past: irrelevant temporal loops outside its run."""
-        slot = self._slot(child)
-        outer = [s for s in self.nest.level_slots if s < slot]
-        if child is None:
-            return _product(
-                self.factors.factors[s, r]
-                for s in outer
-                for r, yes in enumerate(self.relevant)
-                if not yes
-            )
-        passes, moved = ONE, None
-        for s in reversed(outer):
-            if s == 0 and self._returns(child):
-                moved = np.ones(1, np.bool_)
-            for r in self.nest.orders[s]:
-                factor = self.factors.factors[s, r]
-                if self.relevant[r]:
-                    moved = factor > 1 if moved is None else moved | (factor > 1)
-                elif moved is not None:
-                    passes = passes * np.where(moved, factor, 1)
-        return passes
-
-    def _spatial(self, slot: int, *, relevant: bool) -> IntArray:
-        return _product(
-            self.factors.factors[s, r]
-            for s in self.nest.spatial_slots
-            if s < slot
-            for r, yes in enumerate(self.relevant)
-            if yes == relevant
-        )
+    Those that `padded_for` pads, where no loop outside the units evens out who has less.
+    """
+    padded = padded_for(nest, factors, slot)
+    assert padded.lasts is not None
+    assert factors.lasts is not None
+    changed = (padded.lasts != factors.lasts).any(axis=0)
+    first = min((s for s in nest.spatial_slots if s < slot), default=0)
+    outside = (factors.factors[:first] > 1).any(axis=0)
+    even: BoolArray = changed & ~outside
+    return even
 
 
 def _left(count: IntArray, visited: Visited | None) -> IntArray:

@@ -16,7 +16,8 @@ from math import prod
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.latency import Outside, Words, transfer_cycles
 from flat_mapper.cost_model.nest import Nest, factors_of, nest_of
-from flat_mapper.cost_model.reuse import SHARED, Accesses, accesses
+from flat_mapper.cost_model.reuse import Accesses, accesses
+from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.energy.operations import operation_cycles
 from flat_mapper.mapping.order import (
     MaskedPasses,

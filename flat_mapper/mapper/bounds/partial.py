@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.cost_model.transfers import Transfer
 from flat_mapper.mapper.cost.price import (
     closed_passes,
     first_visits,
@@ -25,7 +26,7 @@ from flat_mapper.mapper.cost.price import (
     one_innermost,
     top_lines,
 )
-from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints, Transfer
+from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines, lanes_of
 from flat_mapper.mapper.space.roles import Role
 

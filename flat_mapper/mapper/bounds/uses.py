@@ -8,10 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
+from flat_mapper.cost_model.transfers import looped
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import dram_energy, least_weight, mask_leaves, weight_of
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints, looped
+from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words

@@ -12,14 +12,16 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel, MovedRows
 from flat_mapper.base.tolerance import CYCLES
 from flat_mapper.cost_model.latency import Amount, loads_in_turn, transfer_cycles
-from flat_mapper.mapper.space.candidates import (
-    Bools,
-    CandidateBlock,
-    Floats,
-    Ints,
+from flat_mapper.cost_model.transfers import (
     Transfer,
+    at_child,
+    at_parent,
     looped,
+    masked_passes,
+    row_accesses,
+    rows_in_use,
 )
+from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines
 from flat_mapper.mapper.space.factors import lacked
 from flat_mapper.mapper.space.roles import FirstPasses, Outer, Role
@@ -40,8 +42,7 @@ class Costs:
 
     def accesses(self, words: Floats | float, level: MemoryLevel) -> Floats:
         """Vector accesses for a number of words."""
-        vectors = fractions_of_rows(words, level)
-        return np.ceil(vectors) if self.rounded and level.whole_rows else vectors
+        return row_accesses(words, level.row_words, whole=self.rounded and level.whole_rows)
 
     def add(self, other: Costs) -> None:
         """Account for what another has counted."""
@@ -230,17 +231,13 @@ def add_drawn(
     if parent.outside_pj:
         crossed = 2 * drawn - parent_words if output else drawn
         costs.energy = costs.energy + crossed * parent.outside_pj
-    if output:
-        costs.energy = costs.energy + rows_in_use(copies, parent) * (
-            row_accesses(drawn + copied, rows, costs.rounded) * rows.update_pj
-            + row_accesses(drawn - parent_words, rows, costs.rounded) * rows.read_pj
-        )
-        costs.add_words(parent, drawn - parent_words, drawn + copied)
-    else:
-        drawn = drawn + copied
-        vectors = rows_in_use(copies, parent) * row_accesses(drawn, rows, costs.rounded)
-        costs.energy = costs.energy + vectors * rows.read_pj
-        costs.add_words(parent, drawn, np.zeros(1))
+    reads, updates = at_parent(drawn, parent_words, output=output)
+    reads, updates = (reads, updates + copied) if output else (reads + copied, updates)
+    costs.energy = costs.energy + rows_in_use(copies, parent) * (
+        moved_rows(reads, rows, costs.rounded) * rows.read_pj
+        + (moved_rows(updates, rows, costs.rounded) * rows.update_pj if output else 0.0)
+    )
+    costs.add_words(parent, reads, updates)
 
 
 def add_filled(
@@ -257,7 +254,7 @@ def add_filled(
 
     An output's first visit starts from nothing.
     """
-    filled = child_words * passes - (child_words if output else 0.0)
+    filled = at_child(child_words * passes, child_words, output=output)
     vectors = rows_in_use(copies, child) * costs.accesses(filled, child)
     costs.energy = costs.energy + vectors * space.prices[child.name][1]
     costs.add_words(child, np.zeros(1), filled)
@@ -349,9 +346,9 @@ def drawn_energy(
     if tensor == space.output:
         again = np.asarray(words) - (space.volume_at(tensor, level) if volume is None else volume)
         outside = (words + again) * level.outside_pj
-        updates = row_accesses(words, rows, rounded) * rows.update_pj
-        return updates + row_accesses(again, rows, rounded) * rows.read_pj + outside
-    return row_accesses(words, rows, rounded) * rows.read_pj + words * level.outside_pj
+        updates = moved_rows(words, rows, rounded) * rows.update_pj
+        return updates + moved_rows(again, rows, rounded) * rows.read_pj + outside
+    return moved_rows(words, rows, rounded) * rows.read_pj + words * level.outside_pj
 
 
 def dram_energy(
@@ -384,12 +381,14 @@ def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLeve
         spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
         volume = space.volume_at(tensor, parent)
         crossed = volume if above is not None else space.volumes(tensor)[1]  # whatever is on top
-        words = fractions_of_rows(volume / spread, parent)
+        words = row_accesses(volume / spread, parent.row_words, whole=False)
         found = found + rows_in_use(copies, parent) * words * space.prices[parent.name][0]
         found = found + copies * volume / spread * parent.outside_pj
         if transfer.child is not None:
-            words = fractions_of_rows(
-                space.volume_at(tensor, transfer.child) / transfer.spread, transfer.child
+            words = row_accesses(
+                space.volume_at(tensor, transfer.child) / transfer.spread,
+                transfer.child.row_words,
+                whole=False,
             )
             price = space.prices[transfer.child.name][1]
             found = found + rows_in_use(transfer.copies, transfer.child) * words * price
@@ -424,21 +423,10 @@ def rows_of(space: EinsumSpace, level: MemoryLevel, tensor: str) -> MovedRows:
     )
 
 
-def row_accesses(words: Floats | float, rows: MovedRows, rounded: bool) -> Floats:
-    """Vector accesses for a number of words."""
-    moved = np.asarray(words)
-    moved = (moved if rows.times == 1 else moved * rows.times) / rows.row_words
-    return np.ceil(moved) if rounded and rows.whole else moved
-
-
-def rows_in_use(copies: Floats | float, level: MemoryLevel) -> Floats | float:
-    """Physical rows in use: instances of one cluster share theirs."""
-    return copies if level.cluster_size == 1 else np.minimum(copies, level.clusters)
-
-
-def fractions_of_rows(words: Floats | float, level: MemoryLevel) -> Floats:
-    """Vector accesses for a number of words, not rounded."""
-    return np.asarray(words) / level.row_words
+def moved_rows(words: Floats | float, rows: MovedRows, rounded: bool) -> Floats:
+    """Rows that a memory moves for a number of words."""
+    moved = words if rows.times == 1 else words * rows.times
+    return row_accesses(moved, rows.row_words, whole=rounded and rows.whole)
 
 
 def least_along(lines: PjLines, often: Floats | float) -> Floats | float:
@@ -542,14 +530,7 @@ def mask_leaves(
     """
     if len(masked) == 2 and all(relevant[r] for r in masked):
         return 1.0, visited  # every pass brings other words
-    every = np.ones(open_.shape, np.bool_)
-    if len(masked) < 2:  # the innermost loop is over a rank that no tensor has
-        every &= ~open_
-    for r in order:
-        if r in masked and not relevant[r]:
-            every = every & ~open_
-        if relevant[r]:
-            open_ = open_ & (dram[r] == 1)
+    every = masked_passes(relevant, open_, dram, order, masked)
     return np.where(every, visited, 1.0), 1.0
 
 

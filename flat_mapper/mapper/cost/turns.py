@@ -14,15 +14,9 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.cost_model.transfers import Transfer, looped
 from flat_mapper.mapper.cost.price import Ports, beside, beside_cycles
-from flat_mapper.mapper.space.candidates import (
-    Bools,
-    CandidateBlock,
-    Floats,
-    Ints,
-    Transfer,
-    looped,
-)
+from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.roles import Outer

@@ -14,95 +14,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.cost_model.transfers import Transfer
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
-
-
-@dataclass(slots=True)
-class Transfer:
-    """Moves of one tensor between a keeper and what it feeds. All arrays float64[n] or bool[n].
-
-    Nobody asks for the spread and the copies of what goes to the compute unit: they stay 1.
-    A keeper is read once for equal instances, but for those of a fanout whose instances each read
-    for themselves: to it these are passes, of which the child has its part.
-    """
-
-    child: MemoryLevel | None  # None: the compute unit
-    passes: Floats  # of the keeper: irrelevant loops outside the child so far, but for the open run
-    open: Bools  # only irrelevant loops so far
-    spread: Floats  # relevant spatial factors outside the child so far
-    copies: Floats  # all spatial factors outside the child so far
-    network: Floats | None = None  # pJ of one word in one pass, all instances; None: not priced
-    apart: Floats | float = 1.0  # of `passes`, how many are of different children
-
-    def fan_out(
-        self, fanout: Fanout, relevant: Floats, everything: Floats, *, outermost: bool, apart: bool
-    ) -> None:
-        """Put a fanout around it, with these factors; outermost: no keeper stands in between.
-
-        apart: each instance of the fanout reads the tensor for itself.
-        """
-        if self.child is not None:
-            self.spread = self.spread * relevant
-            self.copies = self.copies * everything
-        shared = everything / relevant if apart or self.network is not None else 1.0
-        if outermost and apart:
-            self.passes, self.apart = self.passes * shared, self.apart * shared
-            shared = 1.0
-        if self.network is not None:
-            enter_pj, each_pj = fanout.word_pj
-            own = enter_pj + each_pj * shared if outermost else 0.0
-            self.network = self.network * shared + own
-
-    def of_child(self, passes: Floats) -> Floats:
-        """Of passes of the keeper, how many are of one child."""
-        return passes if isinstance(self.apart, float) else passes / self.apart
-
-    def network_pj(self, passes: Floats | float, first: Floats | float | None) -> Floats | float:
-        """pJ of the networks for a word that passes so often.
-
-        first: of an output, whose word goes down before every pass but these; None: of an input.
-        """
-        if self.network is None:
-            return 0.0
-        return self.network * (passes if first is None else 2 * passes - first)
-
-    def take(self, index: Ints) -> Transfer:
-        """The transfer of some candidates."""
-        kept = self.child is not None
-        return Transfer(
-            child=self.child,
-            passes=self.passes[index],
-            open=self.open[index],
-            spread=self.spread[index] if kept else self.spread,
-            copies=self.copies[index] if kept else self.copies,
-            network=None if self.network is None else self.network[index],
-            apart=self.apart if isinstance(self.apart, float) else self.apart[index],
-        )
-
-    @classmethod
-    def joined(cls, parts: list[Transfer]) -> Transfer:
-        """The same transfer of several sets of candidates."""
-        networks = [p.network for p in parts if p.network is not None]
-        kept = parts if parts[0].child is not None else parts[:1]
-        return replace(
-            parts[0],
-            passes=np.concatenate([p.passes for p in parts]),
-            open=np.concatenate([p.open for p in parts]),
-            spread=np.concatenate([p.spread for p in kept]),
-            copies=np.concatenate([p.copies for p in kept]),
-            network=np.concatenate(networks) if networks else None,
-            apart=_joined_apart(parts),
-        )
-
-
-def _joined_apart(parts: list[Transfer]) -> Floats | float:
-    if all(isinstance(p.apart, float) for p in parts):
-        return 1.0
-    return np.concatenate([np.broadcast_to(p.apart, p.passes.shape) for p in parts])
 
 
 @dataclass(slots=True)
@@ -233,20 +149,3 @@ class CandidateBlock:
                 for i in range(len(first.node_choices))
             ],
         )
-
-
-def looped(
-    relevant: tuple[bool, ...],
-    passes: Floats,
-    open_: Bools,
-    grid: Ints,
-    order: tuple[int, ...],
-) -> tuple[Floats, Bools]:
-    """Passes and open run of a transfer once loops stand around it; order innermost first."""
-    for r in order:
-        factors = grid[r]
-        if relevant[r]:
-            open_ = open_ & (factors == 1)
-        else:
-            passes = passes * np.where(open_, 1, factors)
-    return passes, open_
