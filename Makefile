@@ -39,7 +39,7 @@ test: $(READY)  ## the tests, all but the nightly cases (4 minutes)
 	@$(BIN)/python -m pytest -n auto --dist worksteal --timeout 300
 
 test-nightly: $(READY)  ## the thousands of cases that `make test` leaves out (40 minutes)
-	@$(BIN)/python -m pytest -n auto --dist worksteal --timeout 600 -m nightly
+	@$(BIN)/python -m pytest -n auto --dist worksteal --timeout 600 -m "nightly and not campaign"
 
 lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget (5 s)
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python tools/budget.py

@@ -148,7 +148,7 @@ def test_the_referee_knows_nothing_of_what_it_judges() -> None:
             "arch.values",
             "arch.cores",
             "execution.*",
-            "energy.operations",
+            "energy.tables",
         ),
         *("arch.cores", "mapping.values", "mapping.record", "mapping.resize"),
     )

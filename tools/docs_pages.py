@@ -16,7 +16,7 @@ from flat_mapper.arch import attributes
 from flat_mapper.arch import values as variables
 from flat_mapper.base.formats import FORMATS
 from flat_mapper.cli.arguments import PROGRAM, grammar
-from flat_mapper.energy.operations import energy_kind
+from flat_mapper.energy.tables import energy_kind
 from flat_mapper.mapping import space_reader
 from flat_mapper.workload import layers, notation, reader
 

@@ -7,8 +7,7 @@ from typing import Protocol
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.operations import energy_kind, operation_cycles
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, energy_kind, operation_cycles
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 

@@ -26,8 +26,7 @@ from flat_mapper.cost_model.network import Crossing, crossings
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
 from flat_mapper.cost_model.reuse import Accesses, Traffic, accesses, with_copy
 from flat_mapper.cost_model.transfers import row_accesses, rows_in_use
-from flat_mapper.energy.operations import operation_cycles, operation_energy
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapping.sharing import copied_from, may_stay
 from flat_mapper.mapping.values import EinsumMapping, sized_ranks
 from flat_mapper.workload.graph import Workload

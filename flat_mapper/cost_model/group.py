@@ -13,7 +13,7 @@ import numpy.typing as npt
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.latency import InTurn, Outside, Words, only_dram, transfer_cycles
-from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
+from flat_mapper.cost_model.residence import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.cost_model.turn_taking import COMPUTE, Turn, TurnParts, turn_parts, uneven_shared

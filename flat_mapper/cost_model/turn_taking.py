@@ -18,7 +18,7 @@ from flat_mapper.cost_model.latency import Outside, Words, transfer_cycles
 from flat_mapper.cost_model.nest import Nest, factors_of, nest_of
 from flat_mapper.cost_model.reuse import Accesses, accesses
 from flat_mapper.cost_model.transfers import SHARED
-from flat_mapper.energy.operations import operation_cycles
+from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.mapping.order import (
     MaskedPasses,
     PassKind,

@@ -19,7 +19,7 @@ from math import inf
 from typing import get_args
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.energy.operations import operation_cycles
+from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.execution.group import GroupRun, TurnLog, Words, levels_of
 from flat_mapper.execution.result import TurnTime
 from flat_mapper.execution.shared import FIXED, Order, hold_phases, in_order

@@ -15,7 +15,7 @@ import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.energy.operations import operation_cycles
+from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.execution.clock import timeline
 from flat_mapper.execution.cores import CoresRun, steps_of
 from flat_mapper.execution.group import GroupRun

@@ -13,8 +13,7 @@ from math import fsum
 from flat_mapper.base.formats import words
 from flat_mapper.base.units import si
 from flat_mapper.cost_model.result import EinsumStats, Result
-from flat_mapper.energy.operations import energy_kind
-from flat_mapper.energy.tables import UNPRICED
+from flat_mapper.energy.tables import UNPRICED, energy_kind
 from flat_mapper.timeloop.rounds import Asked, timeloop_stats
 from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import Lowering

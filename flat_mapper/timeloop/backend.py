@@ -22,8 +22,7 @@ from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine, evaluate, stats_alone
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import refuse_widths
-from flat_mapper.energy.operations import priced_for
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, priced_for
 from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
@@ -40,8 +39,13 @@ from flat_mapper.timeloop.run import (
 )
 from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import FRONT_END_FILES, lower_einsum, write_lowered
-from flat_mapper.timeloop.write_arch import unfolded, with_depth
-from flat_mapper.timeloop.write_processed import art_document, ert_document, processed_document
+from flat_mapper.timeloop.write_processed import (
+    art_document,
+    ert_document,
+    processed_document,
+    unfolded,
+    with_depth,
+)
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 

@@ -37,7 +37,7 @@ from flat_mapper.spec.document import (
     take,
 )
 from flat_mapper.timeloop.terms import empty_level
-from flat_mapper.timeloop.write_arch import children, walk
+from flat_mapper.timeloop.write_processed import children, walk
 from flat_mapper.workload.einsum import Einsum
 
 EntryKind = Literal["temporal", "spatial", "dataspace"]

@@ -18,10 +18,9 @@ from math import ceil
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.occupancy import buffer_use, shared_tile
+from flat_mapper.cost_model.residence import buffer_use, shared_tile
 from flat_mapper.cost_model.result import EinsumStats
-from flat_mapper.energy.operations import priced_for
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, priced_for
 from flat_mapper.mapping.cores.tiles import CoreView, given_tiles
 from flat_mapper.mapping.cores.view import CoreQuestion, core_count, fusion_level
 from flat_mapper.mapping.sharing import shared_level
@@ -33,7 +32,7 @@ from flat_mapper.mapping.values import (
     Slot,
     slots_of,
 )
-from flat_mapper.timeloop.write_arch import in_one_row, with_depth
+from flat_mapper.timeloop.write_processed import in_one_row, with_depth
 from flat_mapper.workload.graph import Workload
 
 

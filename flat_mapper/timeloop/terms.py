@@ -13,7 +13,7 @@ from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.base.formats import words
-from flat_mapper.energy.operations import operation_cycles
+from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload

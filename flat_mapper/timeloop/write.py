@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.energy.operations import priced_for
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, priced_for
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
 from flat_mapper.spec.yamlio import dump, write_text
@@ -25,8 +24,15 @@ from flat_mapper.timeloop.terms import (
     problem_comment,
     problem_document,
 )
-from flat_mapper.timeloop.write_arch import architecture_document, as_loaded, holding, unfolded
-from flat_mapper.timeloop.write_processed import art_document, ert_document, processed_document
+from flat_mapper.timeloop.write_processed import (
+    architecture_document,
+    art_document,
+    as_loaded,
+    ert_document,
+    holding,
+    processed_document,
+    unfolded,
+)
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
 

@@ -21,7 +21,7 @@ from flat_mapper.timeloop.terms import (
     problem_document,
 )
 from flat_mapper.timeloop.write import Lowered
-from flat_mapper.timeloop.write_arch import (
+from flat_mapper.timeloop.write_processed import (
     Bodies,
     architecture_document,
     unfolded,

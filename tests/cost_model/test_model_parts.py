@@ -18,7 +18,7 @@ from flat_mapper.cost_model.chip.group import _check_between
 from flat_mapper.cost_model.chip.tile import _on_line, _tensor
 from flat_mapper.cost_model.group import Latency
 from flat_mapper.cost_model.nest import nest_of
-from flat_mapper.cost_model.occupancy import tile_occupancies
+from flat_mapper.cost_model.residence import tile_occupancies
 from flat_mapper.cost_model.result import Result, TensorStats
 from flat_mapper.cost_model.turn_taking import _part
 from flat_mapper.mapping.values import EinsumMapping, Loop, Policy, Slot

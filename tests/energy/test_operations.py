@@ -16,15 +16,16 @@ from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
-from flat_mapper.energy.operations import (
+from flat_mapper.energy.pricing import price_with_hwcomponents
+from flat_mapper.energy.tables import (
     OPERATIONS,
+    Ert,
     energy_kind,
+    ert_of,
     multiple,
     operation_cycles,
     operation_energy,
 )
-from flat_mapper.energy.pricing import price_with_hwcomponents
-from flat_mapper.energy.tables import Ert, ert_of
 from flat_mapper.timeloop.backend import run_files
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.notation import FUNCTIONS

@@ -29,7 +29,7 @@ from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assi
 from flat_mapper.mapper.chip.floors import at_least, computes_pj, core_energies, core_view
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.question import ChipIncumbent
-from flat_mapper.mapper.cost.candidate_cache import CandidateCache
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.group.picks import GroupSolution

@@ -31,8 +31,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.einsum import EinsumCosts, nest_costs
 from flat_mapper.cost_model.nest import Factors, FloatArray, Nest, Visited
 from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.operations import operation_cycles
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, operation_cycles
 from flat_mapper.mapping.sharing import (
     carried_tensors,
     copied_from,

@@ -58,7 +58,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.einsum import EinsumCosts, nest_costs
 from flat_mapper.cost_model.nest import Factors, FloatArray
 from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.operations import operation_cycles
+from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.mapping.sharing import copied_from
 from flat_mapper.mapping.space import GroupSpace, partitions
 from flat_mapper.mapping.values import (

@@ -8,7 +8,7 @@ import cases
 import small_platform as small
 
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.occupancy import buffer_use
+from flat_mapper.cost_model.residence import buffer_use
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy

@@ -34,14 +34,13 @@ from flat_mapper.timeloop.write import (
     mapping_document,
     write_lowered,
 )
-from flat_mapper.timeloop.write_arch import architecture_document
 from flat_mapper.timeloop.write_mapper import (
     constrained_architecture,
     constraints_document,
     lower_for_mapper,
     remaining_depth,
 )
-from flat_mapper.timeloop.write_processed import processed_document
+from flat_mapper.timeloop.write_processed import architecture_document, processed_document
 from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Workload
 

@@ -20,8 +20,7 @@ from flat_mapper.cost_model.result import (
     Result,
 )
 from flat_mapper.cost_model.widths import check_widths
-from flat_mapper.energy.operations import operation_cycles, operation_energy
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapping.cores.check import check_fused
 from flat_mapper.mapping.cores.view import CoreQuestion, core_count, fusion_level
 from flat_mapper.mapping.order import overlaps

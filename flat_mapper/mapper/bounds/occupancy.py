@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.cost_model.occupancy import TileCopies
+from flat_mapper.cost_model.residence import TileCopies
 from flat_mapper.mapper.cost.price import in_turn_cycles, least_weight
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace

@@ -14,8 +14,7 @@ from flat_mapper.arch.cores import boundary, core_facts, multicasts, stream_weig
 from flat_mapper.arch.values import Architecture, Beside, MemoryLevel, Platform
 from flat_mapper.base.tolerance import LOST, whole_cycles
 from flat_mapper.cost_model.latency import port_loads, transfer_cycles
-from flat_mapper.energy.operations import operation_cycles, operation_energy
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.ways import Way, read_rate, ways_apart
 from flat_mapper.mapper.cost.price import seen_words

@@ -13,8 +13,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, merged
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.cost.candidate_cache import CandidateCache, enumerated
-from flat_mapper.mapper.cost.candidate_set import CandidateSet
+from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet, enumerated
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent, gained

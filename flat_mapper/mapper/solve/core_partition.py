@@ -21,8 +21,7 @@ from flat_mapper.base.budget import Budget, Progress, shortened
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.energy.operations import operation_cycles
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, operation_cycles
 from flat_mapper.mapper.chip.floors import at_border, least_pj, whole
 from flat_mapper.mapper.chip.question import Question
 from flat_mapper.mapper.group.incumbent import (

@@ -25,7 +25,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.bounds.border import BorderBounds
-from flat_mapper.mapper.cost.candidate_cache import CandidateCache
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.cost.pareto import nondominated
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import (

@@ -33,7 +33,7 @@ from flat_mapper.mapper.chip.floors import (
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.question import CYCLES, ChipIncumbent, OuterCosts, Question, Tiles
 from flat_mapper.mapper.chip.ways import Way
-from flat_mapper.mapper.cost.candidate_cache import CandidateCache
+from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import NONE, Costs, beside_weights, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution

@@ -12,8 +12,7 @@ import numpy as np
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.formats import PLAIN, Widths
 from flat_mapper.base.tolerance import EQUAL
-from flat_mapper.energy.operations import operation_cycles, operation_energy
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapper.space.factors import (
     Splits,
     distinct,

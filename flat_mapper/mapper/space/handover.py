@@ -17,7 +17,7 @@ from math import ceil, prod
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import DEFAULT
-from flat_mapper.cost_model.occupancy import TileCopies
+from flat_mapper.cost_model.residence import TileCopies
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.factors import divisors
