@@ -119,7 +119,8 @@ class Source:
         reads = sum(weights[t] * read for t, (read, _) in words.items())
         writes = sum(weights[t] * written for t, (_, written) in words.items())
         filled = sum(self.fills.get(t, 0.0) * read for t, (read, _) in words.items())
-        return float(transfer_cycles(self.level, reads, writes + filled))
+        loads = port_loads(self.level, reads, writes + filled)  # numbers: no arrays of one
+        return max((float(port.words) / port.words_per_cycle for port in loads), default=0.0)
 
 
 class InTurn(NamedTuple):
