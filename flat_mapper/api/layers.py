@@ -15,7 +15,7 @@ from math import sqrt
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.budget import Budget, Progress, part_of
-from flat_mapper.base.tolerance import EQUAL
+from flat_mapper.base.tolerance import ABOVE
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.incumbent import Objective
@@ -110,7 +110,7 @@ def edp_gap(results: list[Result]) -> float:
     total = sum(r.latency_s for r in results) * sum(r.energy_pj for r in results)
     least = sum(sqrt(r.latency_s * r.energy_pj) for r in results) ** 2
     gap = total / least - 1
-    return gap if gap > EQUAL else 0.0
+    return gap if gap > ABOVE else 0.0
 
 
 def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:

@@ -23,7 +23,7 @@ from flat_mapper.backends.accelforge import DEFINITION, expected_actions
 from flat_mapper.backends.accelforge_lowering import NotExpressibleError
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.base.table import Printed, grid
-from flat_mapper.base.tolerance import EQUAL, whole_cycles
+from flat_mapper.base.tolerance import ABOVE, whole_cycles
 from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
 from flat_mapper.cost_model.chip.tile import tile_cost
@@ -672,7 +672,7 @@ def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:
             if got != said * instances:
                 yield Disagreement(stats.einsum, level, tensor, quantity, got / instances, said)
     cycles = executed.compute_cycles[stats.einsum]
-    if not isclose(cycles, stats.compute_cycles, rel_tol=EQUAL):
+    if not isclose(cycles, stats.compute_cycles, rel_tol=ABOVE):
         yield Disagreement(stats.einsum, "", "", "compute cycles", cycles, stats.compute_cycles)
 
 
@@ -689,6 +689,6 @@ def _group(group: ExecutedGroup, stats: GroupStats) -> Iterator[Disagreement]:
                 alive.words,
                 said,
             )
-    least = whole_cycles(group.cycles * (1 - EQUAL))
+    least = whole_cycles(group.cycles * (1 - ABOVE))
     if not least <= stats.cycles <= ceil(group.cycles + stats.slack_cycles):
         yield Disagreement(where, "", "", "cycles", group.cycles, stats.cycles)

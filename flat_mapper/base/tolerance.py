@@ -10,6 +10,7 @@ from math import ceil
 
 EQUAL = 1e-12  # relative
 LOST = EQUAL / 100  # relative; of sums of up to some tens of terms
+ABOVE = 1000 * EQUAL  # relative: so little above known costs that what has them is found again
 CYCLES = 1e-9  # absolute: of cycles and rows, before they are rounded up
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Limits, Progress, part_of
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.tolerance import EQUAL
+from flat_mapper.base.tolerance import ABOVE
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
@@ -322,7 +322,7 @@ def best_inside(
         found.best.workload,
         found.best.result,
         objective,
-        proven=0.0 if found.budget.stopped else inf if value <= bound * (1 + EQUAL) else bound,
+        proven=0.0 if found.budget.stopped else inf if value <= bound * (1 + ABOVE) else bound,
         mapspace_size=found.size,
         evaluated=found.evaluated,
         pruned={**known.pruned, "handed over otherwise": found.cut},

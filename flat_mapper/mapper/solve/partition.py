@@ -20,7 +20,7 @@ import numpy as np
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Progress, shortened
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.tolerance import EQUAL
+from flat_mapper.base.tolerance import ABOVE, EQUAL
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
@@ -356,7 +356,7 @@ class PartitionSearch:
             return renamed(other, *self._problems(cascade, number))
         cycles, energy = costs_of(other)
         kind = goal if goal.kind != "edp" else self._weight(energy / cycles + self.leak)
-        most = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + EQUAL))
+        most = pair_of(kind, goal_value(kind, costs_of(other)) * (1 + ABOVE))
         return solved_within(self._searches(cascade, number, kind), kind, most)
 
 
