@@ -48,9 +48,7 @@ class Transfer:
     """
 
     child: MemoryLevel | None  # None: the compute unit
-    passes: (
-        Amounts  # of the keeper: irrelevant loops outside the child so far, but for the open run
-    )
+    passes: Amounts  # of the keeper: irrelevant loops outside so far, but for the open run
     open: BoolArray  # only irrelevant loops so far
     spread: Amounts  # relevant spatial factors outside the child so far
     copies: Amounts  # all spatial factors outside the child so far
@@ -212,11 +210,8 @@ def transfers_of(
     own = [r for r, yes in enumerate(relevant) if yes]
     found = [Transfer(child=None, passes=one, open=one < 0, spread=one, copies=one)]
     every = [one > 0]
-    slot, level, private = (
-        len(nest.slots),
-        len(nest.keep),
-        1,
-    )  # of those found, below the shared one
+    slot, level = len(nest.slots), len(nest.keep)
+    private = 1  # of those found, that lead inside the shared level
     for node in reversed(nest.arch.nodes):
         if isinstance(node, Fanout):
             slot -= 2

@@ -70,7 +70,7 @@ def saved_document(answer: Evaluation) -> dict[str, object]:
     document, said = answer.to_dict(), [files.to_dict() for files in told(answer).values()]
     if not isinstance(answer, SearchResult) or not answer.layers:
         return document | {KEY: said[0]}
-    rows = zip(document["layers"], said, strict=True)  # type: ignore[call-overload]
+    rows = zip(document["layers"], said, strict=True)  # type: ignore[call-overload]  # a list, in JSON
     return document | {"layers": [row | {KEY: files} for row, files in rows]}
 
 

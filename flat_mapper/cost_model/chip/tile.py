@@ -270,11 +270,11 @@ def priced_tiles(
     known: KnownTiles | None = None,
 ) -> PricedTiles | Infeasible:
     """The classes of a group's tiles priced, or why one does not fit; known: see `KnownTiles`."""
+    from flat_mapper.mapping.cores.tiles import CoreView  # one core gives out nothing
+
     known = KnownTiles() if known is None else known
     pair = workload.roles.masked
     keys = pair[1] if pair and any(pair[1] in dict(c.sizes) for c in tiles.classes) else ""
-    from flat_mapper.mapping.cores.tiles import CoreView  # one core gives out nothing
-
     view = CoreView(workload=workload, platform=platform, group=group)
     step = view.steps[keys] if keys else 1
     places: dict[tuple[tuple[str, int], ...], int] = {}

@@ -10,7 +10,7 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.cost.price import dram_energy, seen_words
+from flat_mapper.mapper.cost.price import drawn_energy, seen_words
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import divisors
@@ -76,7 +76,8 @@ class BorderBounds:
                 if not skips and len(names) > 1:
                     words = words * self._visits(names, tensor, shared, tile, room)
                 reads += words
-            energy += dram_energy(self._space(names, tensor), tensor, words)
+            space = self._space(names, tensor)
+            energy += drawn_energy(space, tensor, space.arch.levels[0], words)
         cycles = np.maximum(busy, transfer_cycles(self.platform.dram, reads, writes))
         fits = room >= 0
         if not fits.any():

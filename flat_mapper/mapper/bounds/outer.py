@@ -14,7 +14,7 @@ from flat_mapper.mapper.bounds.turns import KnownEnds, busy_cycles
 from flat_mapper.mapper.bounds.uses import together
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.price import dram_energy
+from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
@@ -118,7 +118,9 @@ class OuterBounds:
             for tensor in space.tensors:
                 if tensor in problem.external and tensor not in met:
                     words = float(space.volume[tensor])
-                    energy += share * float(dram_energy(space, tensor, words))
+                    energy += share * float(
+                        drawn_energy(space, tensor, space.arch.levels[0], words)
+                    )
                 met.add(tensor)
         moved = sum(
             share * s.compute_energy

@@ -11,7 +11,7 @@ import numpy as np
 from flat_mapper.cost_model.transfers import looped
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.price import dram_energy, least_weight, mask_leaves, weight_of
+from flat_mapper.mapper.cost.price import drawn_energy, least_weight, mask_leaves, weight_of
 from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of
@@ -51,7 +51,8 @@ class Use:
 
     def energy(self, words: Floats | float) -> Floats:
         """pJ at DRAM for words."""
-        return dram_energy(self.space, self.tensor, words, volume=self.volume)
+        dram = self.space.arch.levels[0]
+        return drawn_energy(self.space, self.tensor, dram, words, volume=self.volume)
 
     @cached_property
     def moved_pj(self) -> Floats | float:
@@ -180,7 +181,8 @@ def uses_of(
 def _once(problem: GroupProblem, space: EinsumSpace, tensor: str) -> Floats:
     """pJ at DRAM of one pass of every word; under a mask it is scaled, and so without rounding."""
     words = space.volume[tensor]
-    return dram_energy(space, tensor, words, rounded=problem.masked_pair is None)
+    dram = space.arch.levels[0]
+    return drawn_energy(space, tensor, dram, words, rounded=problem.masked_pair is None)
 
 
 def _staged_words(

@@ -40,10 +40,6 @@ class Costs:
     weights: dict[str, Floats] = field(default_factory=dict)  # by tensor, see MemoryLevel.weight
     held: dict[tuple[str, str], Floats] = field(default_factory=dict)  # of `ports`, see `add_held`
 
-    def accesses(self, words: Floats | float, level: MemoryLevel) -> Floats:
-        """Vector accesses for a number of words."""
-        return row_accesses(words, level.row_words, whole=self.rounded and level.whole_rows)
-
     def add(self, other: Costs) -> None:
         """Account for what another has counted."""
         self.energy = self.energy + other.energy
@@ -227,17 +223,33 @@ def add_drawn(
     copied: more words of an input that are read, or of an output that arrive.
     """
     drawn, output = parent_words * passes, tensor == space.output
-    rows = rows_of(space, parent, tensor)
-    if parent.outside_pj:
-        crossed = 2 * drawn - parent_words if output else drawn
-        costs.energy = costs.energy + crossed * parent.outside_pj
     reads, updates = at_parent(drawn, parent_words, output=output)
     reads, updates = (reads, updates + copied) if output else (reads + copied, updates)
-    costs.energy = costs.energy + rows_in_use(copies, parent) * (
-        moved_rows(reads, rows, costs.rounded) * rows.read_pj
-        + (moved_rows(updates, rows, costs.rounded) * rows.update_pj if output else 0.0)
-    )
+    pj = parent_pj(space, tensor, parent, reads, updates, copies=copies, rounded=costs.rounded)
+    costs.energy = costs.energy + pj
     costs.add_words(parent, reads, updates)
+
+
+def parent_pj(
+    space: EinsumSpace,
+    tensor: str,
+    level: MemoryLevel,
+    reads: Floats,
+    updates: Floats,
+    *,
+    copies: Floats | float = 1.0,
+    rounded: bool,
+) -> Floats:
+    """pJ at a level for words that an instance reads for what it feeds, and takes from it.
+
+    copies: instances. What a core sees as its DRAM has the networks between with it.
+    """
+    rows = rows_of(space, level, tensor)
+    pj, crossed = moved_rows(reads, rows, rounded) * rows.read_pj, reads
+    if tensor == space.output:
+        pj, crossed = pj + moved_rows(updates, rows, rounded) * rows.update_pj, reads + updates
+    pj = rows_in_use(copies, level) * pj
+    return pj + crossed * level.outside_pj if level.outside_pj else pj
 
 
 def add_filled(
@@ -255,7 +267,9 @@ def add_filled(
     An output's first visit starts from nothing.
     """
     filled = at_child(child_words * passes, child_words, output=output)
-    vectors = rows_in_use(copies, child) * costs.accesses(filled, child)
+    vectors = rows_in_use(copies, child) * row_accesses(
+        filled, child.row_words, whole=costs.rounded and child.whole_rows
+    )
     costs.energy = costs.energy + vectors * space.prices[child.name][1]
     costs.add_words(child, np.zeros(1), filled)
 
@@ -325,7 +339,8 @@ def staged_once(space: EinsumSpace, tensor: str, *, priced: bool, rounded: bool 
     add_staged(space, costs, tensor, np.ones((len(space.ranks), 1), np.int64), ())
     once = float(costs.energy[0])
     if not priced:
-        once -= float(dram_energy(space, tensor, space.volume[tensor], rounded=rounded))
+        dram, words = space.arch.levels[0], space.volume[tensor]
+        once -= float(drawn_energy(space, tensor, dram, words, rounded=rounded))
     return known.setdefault(key, once)
 
 
@@ -342,26 +357,9 @@ def drawn_energy(
 
     volume: words of the tensor; None: all that it has.
     """
-    rows = rows_of(space, level, tensor)
-    if tensor == space.output:
-        again = np.asarray(words) - (space.volume_at(tensor, level) if volume is None else volume)
-        outside = (words + again) * level.outside_pj
-        updates = moved_rows(words, rows, rounded) * rows.update_pj
-        return updates + moved_rows(again, rows, rounded) * rows.read_pj + outside
-    return moved_rows(words, rows, rounded) * rows.read_pj + words * level.outside_pj
-
-
-def dram_energy(
-    space: EinsumSpace,
-    tensor: str,
-    words: Floats | float,
-    *,
-    rounded: bool = True,
-    volume: Floats | float | None = None,
-) -> Floats:
-    """pJ at DRAM for words of a tensor that the Einsum moves over the whole run."""
-    level = space.arch.levels[0]
-    return drawn_energy(space, tensor, level, words, rounded=rounded, volume=volume)
+    held = space.volume_at(tensor, level) if volume is None else volume
+    reads, updates = at_parent(np.asarray(words), held, output=tensor == space.output)
+    return parent_pj(space, tensor, level, reads, updates, rounded=rounded)
 
 
 def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLevel) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.latency import port_loads
-from flat_mapper.cost_model.transfers import Transfer, looped
+from flat_mapper.cost_model.transfers import Transfer, at_child, at_parent, looped
 from flat_mapper.mapper.cost.price import Ports, beside, beside_cycles
 from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -135,17 +135,18 @@ def _child(transfer: Transfer) -> MemoryLevel:
 def _drawn(move: _Move, *, fresh: bool, output: bool, again: bool) -> tuple[Floats, Floats]:
     """Words that a transfer's parent reads and takes in a pass; again: the output was there."""
     moves = 1.0 if fresh else np.where(move.open, 0.0, 1.0)
-    first = 1.0 if output and not again else 0.0
-    return moves * (move.drawn - first * move.parent_words), moves * move.drawn * output
+    held = 0.0 if again else move.parent_words
+    reads, updates = at_parent(move.drawn, held, output=output)
+    return moves * reads, moves * updates
 
 
 def _add_move(found: Ports, move: _Move, *, fresh: bool, output: bool, again: bool) -> None:
     """Account for a transfer in a pass."""
     moves = 1.0 if fresh else np.where(move.open, 0.0, 1.0)
-    first = 1.0 if output and not again else 0.0
     _add(found, move.parent, *_drawn(move, fresh=fresh, output=output, again=again))
     if move.child is not None:
-        filled = moves * (move.filled - first * move.child_words)
+        held = 0.0 if again else move.child_words
+        filled = moves * at_child(move.filled, held, output=output)
         _add(found, move.child, filled * 0, filled)
 
 
