@@ -156,18 +156,17 @@ class CostLayout:
 
     def _by_row(self, vectors: Floats, rows: UnevenRows) -> Floats:
         """Cycles of rows one by one, each as long as its turns or its words; float64[n]."""
-        ports = vectors[:, self.unit_columns + self.has_extra : -3]
+        ports = vectors[:, self.unit_columns + self.has_extra : -3].T
         count = len(self.ports)
-        every = np.concatenate([vectors[:, :1], ports[:, :count]], axis=1) / rows.passes
-        once = np.concatenate([vectors[:, 1:2], ports[:, count:]], axis=1) / rows.rows
+        every = np.concatenate([vectors[:, :1].T, ports[:count]]) / rows.passes
+        once = np.concatenate([vectors[:, 1:2].T, ports[count:]]) / rows.rows
         # What takes longest in the shortest rows and in the longest ones does so in all.
         ends = [once + every * passes for passes in (rows.counts[0][0], rows.counts[-1][0])]
-        longest = [end == end.max(axis=1, keepdims=True) for end in ends]
-        found: Floats = (once * rows.rows + every * rows.passes).max(axis=1)
-        some = np.flatnonzero(~(longest[0] & longest[1]).any(axis=1))
-        found[some] = sum(
-            count * (once[some] + every[some] * passes).max(axis=1) for passes, count in rows.counts
-        )
+        longest = [end == end.max(axis=0) for end in ends]
+        found: Floats = (once * rows.rows + every * rows.passes).max(axis=0)
+        some = np.flatnonzero(~(longest[0] & longest[1]).any(axis=0))
+        once, every = once.take(some, axis=1), every.take(some, axis=1)
+        found[some] = sum(n * (once + every * passes).max(axis=0) for passes, n in rows.counts)
         return found
 
     @property
