@@ -82,8 +82,7 @@ class GroupOnTiles:
     searched: float = inf  # bound of what is not known better of the tiles that were searched
     refused: Infeasible | None = None
     known: dict[object, CandidateCache] = field(default_factory=dict)
-    priced: KnownTiles = field(default_factory=KnownTiles)
-    laid: GroupMapping | None = None  # the first mapping of the tile that is searched
+    laid: dict[GroupMapping, Costs | None] = field(default_factory=dict)  # of one tile, for what
     _queue: list[_Waiting] = field(default_factory=list)
     _last: Fullest | None = None  # of the tile that was asked about last
     _reached: dict[int, float] = field(default_factory=dict)  # by tile, bounds of what was searched
@@ -165,7 +164,7 @@ class GroupOnTiles:
                 while item.left and item.least < inf:
                     item = self._queue[number] = self._bounded(item)
                 if item.least < inf:
-                    one, few = item.one, Budget(steps=FIRST)
+                    self.laid, one, few = {}, item.one, Budget(steps=FIRST)
                     search = self._of_core(one, budget=few)
                     self._solve(search, one, self._fullest(one), self._shared_pj(one))
                     if few.stopped == "Ctrl-C":
@@ -280,7 +279,7 @@ class GroupOnTiles:
             count.ended = "tiles"
             raise Stopped
         count.in_vain += 1
-        self.laid = None
+        self.laid = {}
         left = self._solve(search, one, fullest, self._shared_pj(one))
         count.size += len(search.roots.staging) and search.space_size()
         if left < self.most * (1 - EQUAL) and not question.budget.stopped:
@@ -295,9 +294,10 @@ class GroupOnTiles:
         """All ways to give a tile out; none where no mapping was laid out."""
         where, found = (self.workload, self.question.platform), list[Way]()
         policy, ert = self.question.mapspace.policy, self.question.ert
-        priced = ert if self.question.goal.has_energy else None
-        for whole in lifted(*where, self.laid, one.level, dict(one.tile)) if self.laid else ():
-            on = group_on_cores(*where, whole, policy, ert, self.priced)
+        priced, known = ert if self.question.goal.has_energy else None, KnownTiles()
+        first = next(iter(self.laid), None)
+        for whole in lifted(*where, first, one.level, dict(one.tile)) if first else ():
+            on = group_on_cores(*where, whole, policy, ert, known)
             if not isinstance(on, Infeasible):
                 way = Way.of(on, priced, largest_tiles(one))
                 found += [way] if way not in found else []
@@ -350,11 +350,13 @@ class GroupOnTiles:
         if one.count > MOST_TILES:  # more than the model counts one by one
             return None
         mapping = group_mapping(found, dict(one.core_workload.rank_sizes))
-        self.laid = self.laid or mapping
+        if mapping in self.laid:  # as the searches of several ways to give tiles out find the same
+            return self.laid[mapping]
+        policy, known = question.mapspace.policy, KnownTiles()
         where, least = (self.workload, question.platform), None
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
             question.budget.step()
-            on = group_on_cores(*where, whole, question.mapspace.policy, question.ert, self.priced)
+            on = group_on_cores(*where, whole, policy, question.ert, known)
             if isinstance(on, Infeasible):
                 self.refused = least_refused(self.refused, on)
                 continue
@@ -365,6 +367,7 @@ class GroupOnTiles:
             if better_pair(question.goal, own, self.best[0] if self.best else NONE):
                 self.best = own, whole
                 question.count.in_vain = 0
+        self.laid[mapping] = least
         return least
 
 
