@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.cost_model.residence import TileCopies
+from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import in_turn_cycles, least_weight
 from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -188,32 +189,30 @@ class SharedOccupancy:
         words = np.asarray(tile_words(space, tensor, tile, self.level), np.float64)
         return Term(self.problem.place(tensor), words, self.rule.of(tensor))
 
-    def least_needs(self, stagings: Sequence[Staging], tile: Ints) -> Ints:
-        """Lower bound on the words of the shared level by staging and outer tile, whatever streams.
+    def least_words(
+        self, stagings: Sequence[Staging], tile: Ints, sets: Mapping[str, CandidateSet]
+    ) -> Floats:
+        """Lower bound on the words of the shared level by staging and outer tile.
 
-        tile: int64[R, n], of a fused group. returns: int64[stagings, n].
+        tile: int64[R, n]. sets: candidates by Einsum, else any. returns: float64[stagings, n].
         """
+        tile = np.where(tile == FOLLOW, 1, tile)
         shape = len(stagings), tile.shape[1]
         words: dict[str, Floats] = {}
         copies: dict[str, Floats] = {}
         for space in self.problem.spaces:
+            extents = tile[self.problem.index(space)]
             own: dict[tuple[Role, ...], list[int]] = {}
             for number, staging in enumerate(stagings):
                 own.setdefault(staging.roles[space.einsum.name], []).append(number)
             for roles, some in own.items():
                 for tensor, role in zip(space.tensors, roles, strict=True):
-                    extents = tile[self.problem.index(space)]
-                    least = space.share(tensor, self.level)
+                    part = sets.get(space.einsum.name) if role == "stream" else None
+                    least = (part.smallest if part else space.share)(tensor, self.level)
                     term = self.lower_term(space, tensor, role, extents, least)
                     most = words.setdefault(term.place, np.zeros(shape))
                     most[some] = np.maximum(most[some], term.words)
                     times = copies.setdefault(term.place, np.zeros((shape[0], 1)))
                     times[some] = np.maximum(times[some], term.copies)
         total = sum((copies[p] * words[p] for p in words), np.zeros(shape))
-        return np.ceil(total + self.left_out_words(tile)).astype(np.int64)
-
-    def lower_words(self, terms: Iterable[Term], tile: Ints) -> Ints:
-        """Lower bound on the words of the shared level under outer tiles int64[R, n]; int64[n]."""
-        tile = np.where(tile == FOLLOW, 1, tile)
-        total = sum(merged(terms).values(), self.left_out_words(tile))
-        return np.ceil(total).astype(np.int64)
+        return total + self.left_out_words(tile)

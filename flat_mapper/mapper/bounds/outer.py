@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
-from flat_mapper.mapper.bounds.traffic import KnownTiles, OuterWork, TrafficBound, traffic_bound
+from flat_mapper.mapper.bounds.traffic import (
+    KnownTiles,
+    OuterWork,
+    TrafficBound,
+    by_roles,
+    in_a_row,
+    traffic_bound,
+)
 from flat_mapper.mapper.bounds.turns import KnownEnds, busy_cycles
-from flat_mapper.mapper.bounds.uses import together
+from flat_mapper.mapper.bounds.uses import AT_ONCE, together
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import drawn_energy
@@ -211,28 +218,15 @@ class OuterBounds:
         return Outers.joined(every)
 
     def _fused_roots(self, step: Callable[[], None]) -> list[Outers]:
-        """Those of a fused group, by staging and order.
-
-        Under the same tiles all stagings are looked at together: they share most roles.
-        """
+        """Those of a fused group, by staging and order: stagings share most roles."""
         grids = orders_of_tiles(self.problem, self.orders, tiles(self.problem, loops=True))
-        known: dict[int, KnownTiles] = {}  # by grid, as long as `grids` holds it
-        needs: dict[int, Ints] = {}
-        parts: list[list[Outers]] = [[] for _ in self.stagings]
-        for order, some in grids:
-            few, own = some.shape[1] <= FEW_TILES, known.setdefault(id(some), KnownTiles())
-            if few and id(some) not in needs:
-                needs[id(some)] = self.occupancy.least_needs(self.stagings, some)
-            for number, found in enumerate(parts):
+        parts = list[Outers]()
+        for every in together(grids):
+            known, count = KnownTiles(), sum(grid.shape[1] for _, grid in every)
+            for numbers in _in_parts(range(len(self.stagings)), count):
                 step()
-                room = needs[id(some)][number] if few else None
-                if room is not None and not self._fit(room).any():
-                    found.append(self._unbounded(number, order, some, room))
-                else:
-                    found.append(self._bounded(None, number, [(order, some)], own, room))
-            if not few:  # they are large
-                own.uses.clear()
-        return [part for found in parts for part in found]
+                parts.append(self._bounded(None, numbers, every, known))
+        return [_by_staging(parts)]
 
     def _single_roots(self, step: Callable[[], None]) -> list[Outers]:
         """Those of one Einsum on its own."""
@@ -246,7 +240,7 @@ class OuterBounds:
             every = single_tiles(*where, whole[loops]) if loops else [(0, whole[loops])]
             for some in together(every):
                 step()
-                parts.append(self._bounded(None, number, some))
+                parts.append(self._bounded(None, [number], some))
         return parts
 
     def bounded(
@@ -264,64 +258,65 @@ class OuterBounds:
         few = distinct_columns(outers.tile) if self.problem.group.fused else None
         if few is not None and few[0].shape[1] <= FEW_TILES:
             tiles, _, which = few
-            for number, every in self._by_order(outers).items():
-                for order, own in every:
+            every = self._by_order(outers)
+            for order in range(len(self.orders)):
+                own = {number: where[order] for number, where in every.items() if order in where}
+                for numbers in _in_parts(list(own), tiles.shape[1]):
                     wait()
-                    found = self._bounded(candidate_sets, number, [(order, tiles)], known)
-                    parts.append(found.take(which[own]))
-            return Outers.joined(parts) if parts else outers
-        for number, every in self._by_order(outers).items():
-            chosen = ((order, outers.tile.take(own, axis=1)) for order, own in every)
+                    found = self._bounded(candidate_sets, numbers, [(order, tiles)], known)
+                    begins = np.arange(len(numbers)) * tiles.shape[1]
+                    some = [n + which[own[i]] for n, i in zip(begins, numbers, strict=True)]
+                    parts.append(found.take(np.concatenate(some)))
+            return _by_staging(parts) if parts else outers
+        for number, orders in self._by_order(outers).items():
+            chosen = ((order, outers.tile.take(own, axis=1)) for order, own in orders.items())
             for some in together(chosen):
                 wait()
-                parts.append(self._bounded(candidate_sets, number, some))
+                parts.append(self._bounded(candidate_sets, [number], some))
         return Outers.joined(parts) if parts else outers
 
-    def _by_order(self, outers: Outers) -> dict[int, list[tuple[int, Ints]]]:
+    def _by_order(self, outers: Outers) -> dict[int, dict[int, Ints]]:
         """By staging, each order of its outer choices, and those with it."""
         pairs = outers.staging * len(self.orders) + outers.order
-        found: dict[int, list[tuple[int, Ints]]] = {}
+        found: dict[int, dict[int, Ints]] = {}
         for pair in distinct(pairs):
             number, order = divmod(int(pair), len(self.orders))
-            found.setdefault(number, []).append((order, np.flatnonzero(pairs == pair)))
+            found.setdefault(number, {})[order] = np.flatnonzero(pairs == pair)
         return found
 
     def _bounded(
         self,
         candidate_sets: list[CandidateSet] | None,
-        number: int,
+        numbers: Sequence[int],
         tiles: Sequence[tuple[int, Ints]],
         known: KnownTiles | None = None,
-        needs: Ints | None = None,
     ) -> Outers:
-        """Tiles under one staging, with bounds; over some candidates, or over any.
+        """Tiles under one staging after another, with bounds; over some candidates, or over any.
 
         tiles: by number of an order, int64[R, n]. known: of the same tiles, over any candidates.
-        needs: see `traffic_bound`.
         """
-        staging, spaces = self.stagings[number], self.problem.spaces
+        stagings, count = [self.stagings[number] for number in numbers], len(numbers)
         grid = tiles[0][1] if len(tiles) == 1 else np.concatenate([g for _, g in tiles], axis=1)
-        counts = [own.shape[1] for _, own in tiles]
-        orders, roles = [], []
-        for space in spaces:
+        counts, orders = [own.shape[1] for _, own in tiles], []
+        for space in self.problem.spaces:
             at = {r: i for i, r in enumerate(self.problem.index(space))}
             every = [tuple(at[r] for r in self.orders[order] if r in at) for order, _ in tiles]
             orders.append(tuple(zip(every, counts, strict=True)))
-            roles.append(staging.roles[space.einsum.name])
         known = known or KnownTiles()
         known.work = work = known.work or self._left_to_do(grid, candidate_sets)
-        visited = work.visited
-        what = self.occupancy, grid, roles, orders, candidate_sets, work.compute, visited
-        bound = traffic_bound(*what, self.words, self.ends, known.uses, needs)
-        energy = np.maximum(work.inside + bound.floors, self._any_words(roles, work, bound))
+        what = self.occupancy, grid, stagings, orders, candidate_sets, work
+        bound = traffic_bound(*what, self.words, self.ends, known.uses)
+        energy = np.maximum(
+            np.tile(work.inside, count) + bound.floors, self._any_words(stagings, work, bound)
+        )
         if candidate_sets is not None:
-            priced, free = self._lows(candidate_sets, staging, grid, known)
+            priced, free = self._lows(candidate_sets, stagings, grid, known)
             energy = np.maximum(energy, np.maximum(priced + bound.staged, free + bound.floors))
         return Outers(
-            staging=np.full(grid.shape[1], number),
-            order=np.repeat([order for order, _ in tiles], counts),
-            tile=grid,
-            cycles=bound.cycles + self._steps(grid),
+            staging=np.repeat(numbers, grid.shape[1]),
+            order=np.tile(np.repeat([order for order, _ in tiles], counts), count),
+            tile=np.tile(grid, count),
+            cycles=bound.cycles + np.tile(self._steps(grid), count),
             energy=energy,
             needs=bound.needs,
             floors=bound.floors,
@@ -329,7 +324,7 @@ class OuterBounds:
             streams=bound.streams,
             turns=bound.turns,
             waits=bound.waits,
-            visited=visited,
+            visited=np.tile(work.visited, count),
         )
 
     def _left_to_do(self, grid: Ints, candidate_sets: list[CandidateSet] | None) -> OuterWork:
@@ -341,37 +336,25 @@ class OuterBounds:
         compute = [c * n for c, n in zip(busy, runs, strict=True)]
         return OuterWork(visited, runs, compute, self.least_inside(visited, runs))
 
-    def _unbounded(self, number: int, order: int, grid: Ints, needs: Ints) -> Outers:
-        """Tiles of which none fits under a staging: no more is to be known of them."""
-        nothing = np.zeros(grid.shape[1])
-        return Outers(
-            staging=np.full(grid.shape[1], number),
-            order=np.full(grid.shape[1], order),
-            tile=grid,
-            cycles=nothing,
-            energy=nothing,
-            needs=needs,
-            floors=nothing,
-            staged=nothing,
-            streams=np.zeros((len(self.problem.spaces), grid.shape[1])),
-            turns=np.zeros((len(self.problem.spaces), grid.shape[1])),
-            waits=nothing,
-            visited=nothing,
-        )
-
     def _any_words(
-        self, roles: Sequence[tuple[Role, ...]], work: OuterWork, bound: TrafficBound
+        self, stagings: Sequence[Staging], work: OuterWork, bound: TrafficBound
     ) -> Floats:
         """Lower bound on the pJ of the group by what words take whatever the tile; float64[n]."""
-        spaces, visited = self.problem.spaces, work.visited
-        least = np.zeros(len(visited))
-        shares: list[Floats | float] = [1.0] * len(spaces)
-        if self.problem.masked_pair is not None:
-            shares = [self.problem.shares(s, visited) for s in spaces]
-        every = self.words.of_group(spaces, roles, shares, DRAM_SHARES)
-        for priced, moved in zip(DRAM_SHARES, every, strict=True):
+        zero = np.zeros(len(work.visited))
+        least, *parts = np.zeros((1 + len(DRAM_SHARES), len(bound.floors)))
+        for space in self.problem.spaces:
+            roles, index = by_roles(stagings, space.einsum.name)
+            masked = self.problem.masked_pair is not None
+            share = self.problem.shares(space, work.visited) if masked else 1.0
+            every = [[(r,) for r in own] for own in roles]
+            for moved, priced in zip(parts, DRAM_SHARES, strict=True):
+                own = [zero + self.words.least(space, r, share, priced) for r in every]
+                moved += in_a_row(own, index)
+        for moved, priced in zip(parts, DRAM_SHARES, strict=True):
             least = np.maximum(least, moved + priced * bound.staged + (1 - priced) * bound.floors)
-        return sum((n * s.compute_energy for n, s in zip(work.runs, spaces, strict=True)), least)
+        spaces = self.problem.spaces
+        computes = sum((n * s.compute_energy for n, s in zip(work.runs, spaces, strict=True)), zero)
+        return least + np.tile(computes, len(stagings))
 
     def _steps(self, grid: Ints) -> Floats:
         """Cycles of the passes of the shared loops beside all that happens in them; float64[n]."""
@@ -382,20 +365,37 @@ class OuterBounds:
         return each * (sizes // grid).prod(axis=0).astype(np.float64)
 
     def _lows(
-        self, candidate_sets: list[CandidateSet], staging: Staging, grid: Ints, known: KnownTiles
-    ) -> tuple[Floats, Floats]:
+        self,
+        candidate_sets: list[CandidateSet],
+        stagings: Sequence[Staging],
+        grid: Ints,
+        known: KnownTiles,
+    ) -> Floats:
         """Lower bounds on pJ of any candidate: with each word once through DRAM, without DRAM."""
         assert known.work is not None
-        priced, free = np.zeros(grid.shape[1]), np.zeros(grid.shape[1])
+        total = np.zeros((2, grid.shape[1] * len(stagings)))
         known.extents = known.extents or [located(own) for own in grid]
         for part in candidate_sets:
             name, share = part.space.einsum.name, None
-            key = name, staging.roles[name]
-            if key not in known.lows:
+            every, index = by_roles(stagings, name)
+            for roles in every:
+                if (name, roles) in known.lows:
+                    continue
                 extents = [known.extents[i] for i in self.problem.index(part.space)]
                 if self.problem.masked_pair is not None:
                     share = self.problem.shares(part.space, known.work.visited)
-                known.lows[key] = part.lows(key[1], extents, share=share)
-            priced += known.lows[key][0]
-            free += known.lows[key][1]
-        return priced, free
+                known.lows[name, roles] = np.array(part.lows(roles, extents, share=share))
+            total += in_a_row([known.lows[name, roles] for roles in every], index)
+        return total
+
+
+def _in_parts(numbers: Sequence[int], tiles: int) -> Iterator[Sequence[int]]:
+    """Stagings, as many of them together as are bounded in one go under so many tiles."""
+    count = max(1, AT_ONCE // max(tiles, 1))
+    return (numbers[i : i + count] for i in range(0, len(numbers), count))
+
+
+def _by_staging(parts: list[Outers]) -> Outers:
+    """Several sets as one, one staging after another."""
+    found = Outers.joined(parts)
+    return found.take(np.argsort(found.staging, kind="stable"))

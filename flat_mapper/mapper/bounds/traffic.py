@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property, reduce
-from itertools import groupby, product
+from itertools import product
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.partial import over_splits
 from flat_mapper.mapper.bounds.turns import (
     KnownEnds,
     Streams,
     busy_cycles,
+    least_of_choices,
     own_turns,
-    turns_and_ends,
     turns_of,
 )
-from flat_mapper.mapper.bounds.uses import Loops, Orders, Stay, Use, uses_of
+from flat_mapper.mapper.bounds.uses import Loops, Orders, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
 from flat_mapper.mapper.cost.candidate_set import CandidateSet, Extents
 from flat_mapper.mapper.cost.price import each_way_cycles, in_turn_cycles, rounded, weight_of
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
+from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import shared_level
@@ -35,7 +36,7 @@ from flat_mapper.mapping.sharing import shared_level
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrafficBound:
-    """Lower bounds of n outer tiles under one staging and DRAM order, whatever the candidates."""
+    """Lower bounds of n outer choices, whatever the candidates."""
 
     floors: Floats  # pJ at DRAM, of all tensors together; float64[n]
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
@@ -46,28 +47,94 @@ class TrafficBound:
     waits: Floats  # cycles of staged tiles at DRAM, beside turns
 
 
-@dataclass(frozen=True, slots=True)
-class _Dram:
-    """Energy (pJ) and words of DRAM, float64[n]."""
-
-    energy: Floats
-    reads: Floats
-    writes: Floats
-
-
 @dataclass(frozen=True)
 class EinsumUses:
     """An Einsum's uses of its tensors under some tiles, in given roles and orders of DRAM loops."""
 
     problem: GroupProblem
     uses: list[Use]
-    zero: Floats
-    turns: list[Floats] = field(default_factory=list)  # of all its units, see `own_turns`
+    compute: Floats  # cycles at least; float64[n]
+    tile: Ints
+    ends: tuple[Floats, Floats] | None  # see `KnownEnds`; None: not by units
+
+    @cached_property
+    def zero(self) -> Floats:
+        """None of all tiles; float64[n]."""
+        return np.zeros(len(self.compute))
 
     @cached_property
     def streams(self) -> list[Streams]:
         """Transfers in its own turns, see `_streams`."""
-        return _streams(self.problem, self.uses, self.zero)
+        return _streams(self)
+
+    @cached_property
+    def stream(self) -> Floats:
+        """Cycles of what it moves in its turns."""
+        return reduce(np.maximum, (some.cycles for some in self.streams), self.zero)
+
+    @cached_property
+    def turns(self) -> Floats:
+        """Cycles of its turns."""
+        return turns_of(self.compute, self.streams)
+
+    @cached_property
+    def own_turns(self) -> Floats:
+        """The same by choice of its units; float64[K, n]."""
+        assert self.ends is not None
+        units, _ = self.ends
+        return own_turns(self.uses[0].space, self.tile, self.compute, self.streams, units)
+
+    @cached_property
+    def own_ends(self) -> Floats:
+        """Cycles that its streams wait, by choice of its units; float64[K, n]."""
+        assert self.ends is not None
+        return self.ends[1][:, None] + self.zero
+
+    @cached_property
+    def sums(self) -> Floats:
+        """All that adds up over Einsums: `_Sums`, then cycles of sources beside DRAM."""
+        energy = reads = writes = staged = read = written = self.zero
+        for use in self.uses:
+            output = use.volume * use.is_output
+            if use.moved is not None:
+                energy = energy + use.moved_pj
+                reads = reads + use.weight * (use.moved - output) + use.total
+                writes = writes + use.weight * (use.moved if use.is_output else 0.0)
+            if use.role == "staged" and use.moved is not None:
+                staged = staged + (use.moved_pj - use.once)
+                written = written + use.scale * (use.moved - output)
+            if use.role != "stream":  # every word passes between the shared level and inner ones
+                written = written + use.scale * output
+                read = read + use.scale * use.seen * (not use.is_output)
+        first = [
+            sum((c for r, c in self.opening if (r == "stream") is own), self.zero)
+            for own in (True, False)
+        ]
+        waits = sum(self.waits, self.zero)
+        rows = energy, reads, writes, staged, read, written, waits, *first, *self.sources
+        return np.array(rows)
+
+    @cached_property
+    def stays(self) -> dict[str, Floats]:
+        """Words of the shared level if a tensor stays in place; else pJ, reads, writes of DRAM.
+
+        By tensor that may, float64[4, n]; all beside those of `sums`.
+        """
+        found = {}
+        for use in self.uses:
+            if use.stay is not None and use.moved is not None:
+                more = use.weight * (use.stay.again - use.moved)
+                energy = use.energy(use.stay.again) - use.moved_pj
+                found[use.tensor] = np.array([use.stay.more, energy, more, more * use.is_output])
+        return found
+
+    @cached_property
+    def sources(self) -> list[Floats]:
+        """Cycles of sources beside DRAM; beside turns one tensor comes after another."""
+        dram = self.problem.platform.dram
+        if not dram.beside or not (self.problem.takes_turns and self.problem.runs_ahead):
+            return _beside(dram, self.uses, self.zero)
+        return [self.outside]
 
     @cached_property
     def outside(self) -> Floats:
@@ -82,7 +149,7 @@ class EinsumUses:
 
     @cached_property
     def waits(self) -> list[Floats]:
-        """Cycles of each staged tile at DRAM that stand beside turns; see `_waits`."""
+        """Cycles of each staged tile at DRAM that stand beside turns, where they are taken."""
         dram, found = self.problem.platform.dram, list[Floats]()
         for use in self.uses:
             if use.role != "staged" or not self.problem.takes_turns:
@@ -113,7 +180,7 @@ class EinsumUses:
 
 # By Einsum, in its roles and orders, under the same tiles
 KnownUses = dict[tuple[str, tuple[Role, ...], Orders], EinsumUses]
-KnownLows = dict[tuple[str, tuple[Role, ...]], tuple[Floats, Floats]]
+KnownLows = dict[tuple[str, tuple[Role, ...]], Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,123 +203,122 @@ class KnownTiles:
     lows: KnownLows = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Sums over the Einsums of a group, by outer choice; float64[n] each."""
+
+    energy: Floats  # pJ at DRAM
+    reads: Floats  # words at DRAM
+    writes: Floats
+    staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
+    read: Floats  # words at the shared level
+    written: Floats
+    waits: Floats  # cycles of staged tiles at DRAM that stand beside turns
+    streamed: Floats  # cycles of first tiles that stream
+    opening: Floats  # of others that are not staged beside turns
+
+
+_COUNT = len(fields(_Sums))
+
+
+def by_roles(stagings: Sequence[Staging], name: str) -> tuple[list[tuple[Role, ...]], Ints]:
+    """The roles that an Einsum has in some stagings, each once, and the place of each staging's."""
+    places: dict[tuple[Role, ...], int] = {}
+    index = [places.setdefault(one.roles[name], len(places)) for one in stagings]
+    return list(places), np.array(index)
+
+
+def in_a_row(parts: Sequence[Floats], index: Ints) -> Floats:
+    """Values by tile, of the roles of each staging, float64[..., n], of all stagings in a row.
+
+    Where they are by choice, float64[K, n], the last one of few counts again.
+    """
+    if len(index) == 1:
+        return parts[0]
+    most = max(map(len, parts))
+    even = [p if len(p) == most else p[np.minimum(np.arange(most), len(p) - 1)] for p in parts]
+    found = np.moveaxis(np.array(even)[index], 0, -2)
+    return found.reshape(*found.shape[:-2], -1)
+
+
 def traffic_bound(
     occupancy: SharedOccupancy,
     grid: Ints,
-    roles: Sequence[tuple[Role, ...]],
+    stagings: Sequence[Staging],
     orders: Sequence[Orders],
     candidate_sets: Sequence[CandidateSet] | None,
-    compute: Sequence[Floats | float],
-    visited: Floats,
+    work: OuterWork,
     words: KnownWords,
     ends: KnownEnds,
     known: KnownUses,
-    needs: Ints | None = None,
 ) -> TrafficBound:
-    """Lower bounds of outer tiles int64[R, n], by the tensors of a group.
+    """Lower bounds of outer tiles int64[R, n] under one staging after another.
 
-    roles, orders: by Einsum; orders are of the DRAM loops over its ranks.
-    candidate sets:        candidates by Einsum; None: any.
-    compute:       lower bounds on the compute cycles of each Einsum.
-    visited:       share of the tiles of queries x keys that a mask leaves; float64[n].
-    words, ends:   what is known of their words and of what they wait, whatever the tile.
-    known:         what is known of Einsums under the same tiles, over any candidates.
-    needs:         words of the shared level, where they are known; int64[n].
+    orders:         by Einsum, of the DRAM loops over its ranks.
+    candidate sets: candidates by Einsum; None: any.
+    words, ends:    what is known of their words and of what they wait, whatever the tile.
+    known:          what is known of Einsums under the same tiles, over any candidates.
     """
-    problem, zero = occupancy.problem, np.zeros(grid.shape[1])
-    every = list[EinsumUses]()
-    for i, space in enumerate(problem.spaces):
-        key = space.einsum.name, roles[i], orders[i]
-        if key not in known:
-            share = problem.shares(space, visited)
-            where = grid[problem.index(space)], roles[i], orders[i], share
-            loops = Loops(*where, words.sharing(space))
-            part = candidate_sets[i] if candidate_sets else None
-            known[key] = EinsumUses(problem, list(uses_of(occupancy, space, loops, part)), zero)
-        every.append(known[key])
-    uses = [use for own in every for use in own.uses]
-    terms, (streams, turns) = [use.term for use in uses], _turns(problem, every, compute, zero)
-    whole = (use for use in uses if use.role == "staged" and use.moved is not None)
-    staged = sum((use.moved_pj - use.once for use in whole), zero)
-    dram = _dram_traffic(uses, zero)
-    floors, moved = _with_room(occupancy, grid, uses, terms, dram)
-    moved = np.maximum(moved, _outside_cycles(problem, every, zero))
-    ends_wait: Floats | None = None
-    if candidate_sets is None and not overlaps(problem.group.schedule):
-        busy, ends_wait = _turns_and_ends(occupancy, grid, roles, compute, ends, every)
-    else:
-        busy = busy_cycles(problem, compute, turns)
-    waits = _waits(problem, every, zero)
+    problem, spaces = occupancy.problem, occupancy.problem.spaces
+    by_units = candidate_sets is None and not overlaps(problem.group.schedule)
+    every = list[tuple[list[EinsumUses], Ints]]()
+    for i, space in enumerate(spaces):
+        found, index = by_roles(stagings, space.einsum.name)
+        for roles in found:
+            key = space.einsum.name, roles, orders[i]
+            if key not in known:
+                where, share = grid[problem.index(space)], problem.shares(space, work.visited)
+                loops = Loops(where, roles, orders[i], share, words.sharing(space))
+                part, at = candidate_sets[i] if candidate_sets else None, None
+                if by_units:
+                    alone = np.array([float(space.widest)]), np.zeros(1)
+                    last = i in (0, len(spaces) - 1)
+                    at = ends.of(occupancy, space, roles) if last else alone
+                uses = list(uses_of(occupancy, space, loops, part))
+                known[key] = EinsumUses(problem, uses, work.compute[i], where, at)
+        every.append(([known[space.einsum.name, roles, orders[i]] for roles in found], index))
+
+    def of(value: Callable[[EinsumUses], Floats]) -> list[Floats]:
+        return [in_a_row([value(one) for one in own], index) for own, index in every]
+
+    parts, turns, sets = of(lambda one: one.sums), of(lambda one: one.turns), candidate_sets or ()
+    total, least = sum(parts[1:], parts[0]), {part.space.einsum.name: part for part in sets}
+    sums = _Sums(*total[:_COUNT])
+    needs = occupancy.least_words(stagings, grid, least).ravel()
+    floors, moved = _with_room(occupancy, needs, every, sums)
+    moved = np.maximum.reduce([moved, *total[_COUNT:]])
+    choices = (of(lambda one: one.own_turns), of(lambda one: one.own_ends)) if by_units else None
+    # Where nothing runs ahead that is all that they take, else their first inputs and last outputs.
+    beside = problem.platform.dram.waits * sums.waits if problem.runs_ahead else sums.waits
     return TrafficBound(
         floors=floors,
-        staged=staged,
-        needs=occupancy.lower_words(terms, grid) if needs is None else needs,
-        cycles=_cycles(problem, every, moved, busy, waits, ends_wait),
-        streams=streams,
-        turns=turns,
-        waits=waits,
+        staged=sums.staged,
+        needs=np.ceil(needs).astype(np.int64),
+        cycles=_cycles(problem, sums, moved, beside, turns, choices),
+        streams=np.array(of(lambda one: one.stream)),
+        turns=np.array(turns),
+        waits=beside,
     )
 
 
-def _turns(
-    problem: GroupProblem,
-    every: Sequence[EinsumUses],
-    compute: Sequence[Floats | float],
-    zero: Floats,
-) -> tuple[Floats, Floats]:
-    """Cycles of what Einsums move in their turns, and of these turns; float64[E, n] each."""
-    if not problem.takes_turns:
-        return np.array([zero] * len(every)), np.array([zero + own for own in compute])
-    streams = [np.maximum.reduce([some.cycles for some in own.streams]) for own in every]
-    turns = [turns_of(cycles, own.streams) for cycles, own in zip(compute, every, strict=True)]
-    return np.array(streams), np.array(turns)
-
-
-def _turns_and_ends(
-    occupancy: SharedOccupancy,
-    grid: Ints,
-    roles: Sequence[tuple[Role, ...]],
-    compute: Sequence[Floats | float],
-    ends: KnownEnds,
-    every: Sequence[EinsumUses],
-) -> tuple[Floats, Floats]:
-    """Cycles of turns and of what streams wait; see `turns_and_ends`."""
-    problem, spaces = occupancy.problem, occupancy.problem.spaces
-    at_ends = {i: ends.of(occupancy, spaces[i], roles[i]) for i in (0, len(spaces) - 1)}
-    for i, (space, own) in enumerate(zip(spaces, every, strict=True)):
-        if not own.turns:
-            units = at_ends[i][0] if i in at_ends else np.array([float(space.widest)])
-            extents = grid[problem.index(space)]
-            own.turns.append(own_turns(space, extents, compute[i], own.streams, units))
-    return turns_and_ends([own.turns[0] for own in every], [waits for _, waits in at_ends.values()])
-
-
-def _streams(problem: GroupProblem, uses: list[Use], zero: Floats) -> list[Streams]:
+def _streams(own: EinsumUses) -> list[Streams]:
     """Transfers of an Einsum in its own turns, at least; none if they run ahead.
 
-    uses: its own. They are what it streams from DRAM, and every word once that it exchanges with
-    the shared level.
+    They are what it streams from DRAM, and every word once that it exchanges with the shared level.
     """
-    reads = writes = read = written = zero
+    problem, zero, reads, writes = own.problem, own.zero, own.zero, own.zero
     if not problem.takes_turns:
         return []
-    for use in uses:
-        output = use.volume * use.is_output
-        if use.role == "stream":
-            moved = use.passing(zero)
-            writes = writes + use.weight * (moved if use.is_output else 0.0)
-            reads = reads + use.weight * (moved - output) + use.total
-            continue
-        written = written + use.scale * output
-        read = read + use.scale * use.seen * (not use.is_output)
-        if use.role == "staged" and use.moved is not None:
-            written = written + use.scale * (use.moved - output)
-    streamed = over_splits(transfer_cycles(problem.platform.dram, reads, writes))
-    own = [use for use in uses if use.role == "stream"]
-    streamed = np.maximum(streamed, _beside_cycles(problem.platform.dram, own, zero))
-    shared = transfer_cycles(shared_level(problem.platform), read, written)
-    others = [use for use in uses if use.role != "stream"]
-    return [Streams(streamed, _idle(own)), Streams(shared, _idle(others))]
+    dram, streaming = problem.platform.dram, [use for use in own.uses if use.role == "stream"]
+    for use in streaming:
+        moved = use.passing(zero)
+        writes = writes + use.weight * (moved if use.is_output else 0.0)
+        reads = reads + use.weight * (moved - use.volume * use.is_output) + use.total
+    streamed = over_splits(transfer_cycles(dram, reads, writes))
+    streamed = np.maximum.reduce([streamed, *_beside(dram, streaming, zero)])
+    shared = transfer_cycles(shared_level(problem.platform), *own.sums[4:6])
+    others = [use for use in own.uses if use.role != "stream"]
+    return [Streams(streamed, _idle(streaming)), Streams(shared, _idle(others))]
 
 
 def _idle(uses: list[Use]) -> Floats:
@@ -260,135 +326,84 @@ def _idle(uses: list[Use]) -> Floats:
     return 1 - reduce(np.maximum, (use.fresh for use in uses), np.zeros(1))
 
 
-def _by_einsum(uses: list[Use]) -> Iterable[list[Use]]:
-    """The uses of each Einsum: they have one split."""
-    return (list(own) for _, own in groupby(uses, key=lambda use: id(use.space)))
-
-
-def _beside_cycles(dram: MemoryLevel, uses: list[Use], zero: Floats) -> Floats:
-    """Lower bound on the cycles of each source beside DRAM for what some uses move past it."""
-    found: Floats = zero
+def _beside(dram: MemoryLevel, uses: list[Use], zero: Floats) -> list[Floats]:
+    """Lower bounds on the cycles of each source beside DRAM, for uses of one Einsum."""
+    found = []
     for other in dram.beside:
-        cycles = zero
-        for some in _by_einsum(uses):
-            moved = zero
-            for use in some:
-                reads, writes = use.ways(zero)
-                comes, leaves, sent = other.each(use.tensor)
-                moved = moved + comes * reads + leaves * writes + sent * use.total
-            cycles = cycles + over_splits(moved)
-        found = np.maximum(found, cycles)
+        moved = zero
+        for use in uses:
+            reads, writes = use.ways(zero)
+            comes, leaves, sent = other.each(use.tensor)
+            moved = moved + comes * reads + leaves * writes + sent * use.total
+        found.append(over_splits(moved))
     return found
 
 
-def _outside_cycles(problem: GroupProblem, every: list[EinsumUses], zero: Floats) -> Floats:
-    """Lower bound on the cycles of all words from outside, where other sources are beside DRAM.
-
-    Beside turns one tensor comes after another, from the slowest source.
-    """
-    dram = problem.platform.dram
-    if not dram.beside or not (problem.takes_turns and problem.runs_ahead):
-        return _beside_cycles(dram, [use for own in every for use in own.uses], zero)
-    return sum((own.outside for own in every), zero)
-
-
-def _dram_traffic(uses: list[Use], zero: Floats) -> _Dram:
-    """Traffic of DRAM where every tensor that may stay in place does."""
-    energy = reads = writes = zero
-    for use in uses:
-        if use.moved is not None:
-            energy = energy + use.moved_pj
-            words = use.moved
-            if use.is_output:
-                writes = writes + use.weight * words
-                words = words - use.volume
-            reads = reads + use.weight * words + use.total
-    return _Dram(energy, reads, writes)
-
-
 def _with_room(
-    occupancy: SharedOccupancy, grid: Ints, uses: list[Use], terms: list[Term], dram: _Dram
+    occupancy: SharedOccupancy,
+    needs: Floats,
+    every: Sequence[tuple[list[EinsumUses], Ints]],
+    sums: _Sums,
 ) -> tuple[Floats, Floats]:
     """pJ and cycles of DRAM, where tensors stay in place only as far as they fit together.
 
     Whatever stays in place over the DRAM loops is held whole while the others come by.
+
+    needs: words of the shared level. every: by Einsum, its uses, and the place of each staging's.
     """
-    level = occupancy.problem.platform.dram
-    moved = transfer_cycles(level, dram.reads, dram.writes)
-    streams = [(use, use.stay) for use in uses if use.stay is not None]
-    capacity = occupancy.capacity
+    level, capacity = occupancy.problem.platform.dram, occupancy.capacity
+    energy, moved = sums.energy.copy(), transfer_cycles(level, sums.reads, sums.writes)
+    none = np.zeros((4, len(every[0][0][0].zero)))
+    streams = [
+        in_a_row([one.stays.get(tensor, none) for one in own], index)
+        for own, index in every
+        for tensor in dict.fromkeys(t for one in own for t in one.stays)
+    ]
     if capacity is None or not streams:
-        return dram.energy, moved
-
-    def fits(stay: list[tuple[Use, Stay]]) -> Bools:
-        whole = [
-            occupancy.lower_term(
-                u.space, u.tensor, "stream", u.tile, np.where(s.may, s.words, 0).astype(np.float64)
-            )
-            for u, s in stay
-        ]
-        return np.asarray(occupancy.lower_words([*terms, *whole], grid) <= capacity)
-
-    together = fits(streams)
-    if together.all():
-        return dram.energy, moved
-    floors, least = np.full((2, grid.shape[1]), np.inf)
-    for stays in product((False, True), repeat=len(streams)):
-        energy, reads, writes = dram.energy, dram.reads, dram.writes
-        for (use, stay), stays_here in zip(streams, stays, strict=True):
-            if not stays_here and use.moved is not None:
-                more = stay.again - use.moved
-                energy = energy + use.energy(stay.again) - use.moved_pj
-                reads = reads + use.weight * more
-                writes = writes + use.weight * (more if use.is_output else 0.0)
-        good = fits([s for s, yes in zip(streams, stays, strict=True) if yes])
-        cycles = transfer_cycles(level, reads, writes)
-        floors = np.where(good, np.minimum(floors, energy), floors)
-        least = np.where(good, np.minimum(least, cycles), least)
+        return energy, moved
     # What fits in no way is told by its occupancy; what fits all together stays as it is.
-    some = np.isfinite(floors) & ~together
-    return np.where(some, floors, dram.energy), np.where(some, least, moved)
-
-
-def _waits(problem: GroupProblem, every: list[EinsumUses], zero: Floats) -> Floats:
-    """Cycles of staged tiles at DRAM that stand beside turns; float64[n].
-
-    Where nothing runs ahead that is all that they take, else their first inputs and last outputs.
-    """
-    found = sum((cycles for own in every for cycles in own.waits), zero)
-    return problem.platform.dram.waits * found if problem.runs_ahead else found
+    full = sum((stay[0] for stay in streams), needs)
+    some = np.flatnonzero((needs <= capacity) & (full > capacity))
+    streams = [own for stay in streams if (own := stay.take(some, axis=1)).any()]
+    floors, least = np.full((2, len(some)), np.inf)
+    start = np.array([needs, sums.energy, sums.reads, sums.writes]).take(some, axis=1)
+    for stays in product((False, True), repeat=len(streams)) if len(some) else ():
+        words, pj, reads, writes = start.copy()
+        for (held, more_pj, more_reads, more_writes), stays_here in zip(
+            streams, stays, strict=True
+        ):
+            if stays_here:
+                words += held
+                continue
+            pj, reads, writes = pj + more_pj, reads + more_reads, writes + more_writes
+        good = words <= capacity
+        floors = np.where(good, np.minimum(floors, pj), floors)
+        least = np.where(good, np.minimum(least, transfer_cycles(level, reads, writes)), least)
+    energy[some], moved[some] = floors, least
+    return energy, moved
 
 
 def _cycles(
     problem: GroupProblem,
-    every: list[EinsumUses],
+    sums: _Sums,
     moved: Floats,
-    busy: Floats,
     waits: Floats,
-    ends: Floats | None,
+    turns: list[Floats],
+    choices: tuple[list[Floats], list[Floats]] | None,
 ) -> Floats:
-    """Lower bound on the cycles of the group; moved: cycles of DRAM. waits: see `_waits`.
+    """Lower bound on the cycles of the group; moved: cycles of DRAM. turns: of each Einsum.
 
-    busy, ends: of turns, and what streams wait; see `turns_and_ends`. None: not by units.
+    waits: of staged tiles beside turns. choices: by units, turns and what streams wait; None: not.
     """
-    zero = np.zeros(len(moved))
-    read = written = exposed = zero  # words of the shared level; cycles that nothing overlaps
     level, dram = shared_level(problem.platform), problem.platform.dram
-    for use in (use for own in every for use in own.uses):
-        # Every word passes between the shared level and the inner ones once at least.
-        if use.role != "stream" and use.is_output:
-            written = written + use.scale * use.volume
-        elif use.role != "stream":
-            read = read + use.scale * use.seen
-        if use.role == "staged" and use.moved is not None:
-            written = written + use.scale * (use.moved - use.volume * use.is_output)
-    for role, cycles in (first for own in every for first in own.opening):
-        if ends is None or role != "stream":
-            exposed = exposed + cycles
-    busy = busy if problem.runs_ahead else busy + waits
-    found = np.maximum(np.maximum(moved, busy), transfer_cycles(level, read, written))
-    if ends is not None:
-        found = (found + ends).min(axis=0)
+    found = np.maximum(moved, transfer_cycles(level, sums.read, sums.written))
+    beside, exposed = 0.0 if problem.runs_ahead else waits, sums.opening
+    if choices is None:
+        exposed = exposed + sums.streamed
+        found = np.maximum(found, busy_cycles(problem, turns, turns) + beside)
+    else:
+        busy, ends = choices
+        found = least_of_choices([*busy[:-1], busy[-1] + beside], ends, found)
     if problem.runs_ahead:
         found = found + waits
         if problem.takes_turns or problem.group.schedule != "sequential":

@@ -7,7 +7,7 @@ first tile that streams in, and the last one out, nothing overlaps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -299,7 +299,9 @@ def turns_of(compute: Floats | float, streams: Sequence[Streams]) -> Floats:
     return found
 
 
-def busy_cycles(problem: GroupProblem, compute: Sequence[Floats | float], turns: Floats) -> Floats:
+def busy_cycles(
+    problem: GroupProblem, compute: Sequence[Floats | float], turns: Iterable[Floats]
+) -> Floats:
     """Lower bound on the cycles of a group's turns, by outer choice; float64[n].
 
     compute, turns: of each Einsum, two lower bounds; turns float64[E, n].
@@ -315,17 +317,13 @@ def busy_cycles(problem: GroupProblem, compute: Sequence[Floats | float], turns:
     return total
 
 
-def turns_and_ends(own: Sequence[Floats], waits: Sequence[Floats]) -> tuple[Floats, Floats]:
-    """Cycles of a group's turns, float64[K, n], and what its streams wait, float64[K, 1].
+def least_of_choices(turns: Sequence[Floats], waits: Sequence[Floats], floor: Floats) -> Floats:
+    """Cycles of turns, which add up, or a floor, and what streams wait; over all choices of units.
 
-    By choice of the units of the first Einsum and of the last one; turns add up.
-
-    own: turns of each Einsum. waits: of streams, by choices of the first and of the last.
+    turns, waits: of each Einsum, float64[K, n]; only the first and the last have a choice.
     """
-    busy: Floats = own[0]
-    for turns in own[1:]:
-        busy = (turns[:, None] + busy).reshape(len(turns) * len(busy), busy.shape[1])
-    found = waits[0]
-    for other in waits[1:]:
-        found = (other[:, None] + found).ravel()
-    return busy, found[:, None]
+    none, found = np.zeros((1, 1)), np.full(len(floor), np.inf)
+    for busy, ends in zip(sum(turns[:-1], none), sum(waits[:-1], none), strict=True):
+        cycles = np.maximum(floor, busy + turns[-1]) + (ends + waits[-1])
+        found = np.minimum(found, cycles.min(axis=0))
+    return found

@@ -9,10 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from flat_mapper.cost_model.transfers import looped
-from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, Term
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.cost.price import drawn_energy, least_weight, mask_leaves, weight_of
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
@@ -25,8 +25,7 @@ AT_ONCE = 8_000  # chosen: tiles that are bounded in one go
 class Stay:
     """A streamed tensor that some candidate may hold whole, and so keep over DRAM loops."""
 
-    may: Bools
-    words: Ints | Floats  # of its outer tile, as the shared level has them
+    more: Floats  # words of the shared level beside those of its smallest tile, where it stays
     again: Floats  # words through DRAM where it does not stay
 
 
@@ -45,7 +44,6 @@ class Use:
     stay: Stay | None
     volume: Floats  # words of the tensor; under a mask those of its tiles that are worked on
     seen: Floats  # lower bound on the words of it that are used at all
-    term: Term  # of the shared level
     once: Floats  # pJ at DRAM of one pass of every word, as bounds of candidates have it
     fresh: Floats  # share of the Einsum's passes in which words of it move, at most
 
@@ -149,7 +147,9 @@ def uses_of(
             may = words <= kept
             moved = np.where(may, moved, again)
             if (moved < again).any():
-                stay = Stay(may=may, words=tile_words(space, tensor, tile, level), again=again)
+                held = np.where(may, tile_words(space, tensor, tile, level), 0)
+                copies = occupancy.lower_term(space, tensor, role, tile, least).copies
+                stay = Stay(more=copies * np.maximum(held - least, 0.0), again=again)
             if tensor in space.passing:
                 drawn = np.maximum(_drawn(space, tensor, loops), moved)
                 moved = drawn.min(axis=0, initial=np.inf)
@@ -172,7 +172,6 @@ def uses_of(
             stay=stay,
             volume=volume,
             seen=whole if own in ([], [queries]) else whole * share,
-            term=occupancy.lower_term(space, tensor, role, tile, least),
             once=share * _once(problem, space, tensor),
             fresh=fresh,
         )

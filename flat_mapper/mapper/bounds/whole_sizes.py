@@ -60,7 +60,6 @@ class KnownWords:
     _sharing: dict[str, Ints] = field(default_factory=dict)  # by Einsum
     _bounds: dict[object, WordsBound] = field(default_factory=dict)
     _whole: dict[object, Floats] = field(default_factory=dict)  # without a mask
-    _groups: dict[object, list[Floats]] = field(default_factory=dict)  # the same of all Einsums
     _ways: KnownWays = field(default_factory=dict)
 
     def sharing(self, space: EinsumSpace) -> Ints:
@@ -93,26 +92,6 @@ class KnownWords:
         found: Floats = self._bounds[key].at(share) + share * space.least_network
         if whole:
             self._whole[key] = found
-        return found
-
-    def of_group(
-        self,
-        spaces: Sequence[EinsumSpace],
-        roles: Sequence[tuple[Role, ...]],
-        shares: Sequence[Floats | float],
-        priced: Sequence[float],
-    ) -> list[Floats]:
-        """The same of all Einsums of a group together, for each share of DRAM that counts."""
-        key, whole = tuple(roles), all(isinstance(n, float) and n == 1.0 for n in shares)
-        if whole and key in self._groups:
-            return self._groups[key]
-        found = []
-        for part in priced:
-            every = zip(spaces, roles, shares, strict=True)
-            some = (self.least(s, [(r,) for r in own], n, part) for s, own, n in every)
-            found.append(sum(some, np.zeros(())))
-        if whole:
-            self._groups[key] = found
         return found
 
 
