@@ -42,7 +42,7 @@ from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine
 from flat_mapper.cost_model.einsum import einsum_costs
-from flat_mapper.cost_model.latency import level_cycles, throttling
+from flat_mapper.cost_model.ports import level_cycles, throttling
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert, operation_energy

@@ -630,7 +630,7 @@ def compare(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
 
     Numbers have to be right; every count equal; no level over its capacity; each group's latency
     the executed timeline's, rounded up to whole cycles, or above it by no more than the schedule's
-    slack (`cost_model.schedule.Latency`). Where a loop has a remainder the model is
+    slack (`cost_model.group.Latency`). Where a loop has a remainder the model is
     Timeloop's, which may be above the execution, and the difference says so.
     """
     nests = result.mapping.einsum_mappings

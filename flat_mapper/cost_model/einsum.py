@@ -8,9 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
-from flat_mapper.arch.values import Architecture, MemoryLevel
+from flat_mapper.arch.values import Architecture
 from flat_mapper.base.formats import PLAIN, Widths
-from flat_mapper.cost_model.latency import level_cycles, throttling
 from flat_mapper.cost_model.nest import (
     BoolArray,
     Factors,
@@ -23,9 +22,10 @@ from flat_mapper.cost_model.nest import (
     tile_words,
 )
 from flat_mapper.cost_model.network import Crossing, crossings
+from flat_mapper.cost_model.ports import level_cycles, throttling
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
-from flat_mapper.cost_model.reuse import Accesses, Traffic, accesses, with_copy
-from flat_mapper.cost_model.transfers import row_accesses, rows_in_use
+from flat_mapper.cost_model.reuse import Accesses, accesses, with_copy
+from flat_mapper.cost_model.transfers import level_pj
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapping.sharing import copied_from, may_stay
 from flat_mapper.mapping.values import EinsumMapping, sized_ranks
@@ -106,9 +106,8 @@ class EinsumCosts:
         for (i, tensor), traffic in self.accesses.traffic.items():
             level = self.nest.arch.levels[i]
             action_pj = self.ert.actions(level.name)
-            found[i, tensor] = tensor_energy(
-                level, traffic, self.accesses.instances[i], action_pj, self.share(i, tensor)
-            )
+            all_ = traffic._replace(instances=self.accesses.instances[i])
+            found[i, tensor] = level_pj(level, tensor, all_, action_pj, self.share(i, tensor))
         return found
 
     @cached_property
@@ -184,12 +183,13 @@ class EinsumCosts:
 
     def _tensor(self, i: int, tensor: str, n: int) -> TensorStats:
         traffic, energy = self.accesses.traffic[i, tensor], self.tensor_energy[i, tensor]
+        output = tensor == self.nest.einsum.output.tensor
         return TensorStats(
             tensor=tensor,
             scalar_reads=_at(traffic.reads, n),
             scalar_fills=_at(traffic.fills, n),
             scalar_updates=_at(traffic.updates, n),
-            temporal_reductions=_at(traffic.temporal_reductions, n),
+            temporal_reductions=_at(traffic.reads, n) if output else 0,
             utilized_capacity=_at(self.tiles[i, tensor], n),
             utilized_instances=_at(self.accesses.instances[i], n),
             energy_pj=float(energy[n if len(energy) > 1 else 0]),
@@ -289,24 +289,3 @@ def nest_costs(
         widths=widths,
         visited=visited,
     )
-
-
-def tensor_energy(
-    level: MemoryLevel,
-    traffic: Traffic,
-    instances: IntArray,
-    action_pj: tuple[float, float, float],
-    share: float = 1,
-) -> FloatArray:
-    """pJ of one tensor at one level, all instances together; float64[n].
-
-    action_pj: energy of one read, write and update; each moves up to `row_words` words of one
-               tensor, so counts are rounded up to whole rows per instance, as Timeloop does.
-    share:     words that a value of the tensor takes; values are packed in the rows.
-    What a core sees as its DRAM has the networks between with it, for each word.
-    """
-    each = zip((traffic.reads, traffic.fills, traffic.updates), action_pj, strict=True)
-    rows = sum((row_accesses(n * share, level.row_words) * pj for n, pj in each), np.zeros(1))
-    if level.outside_pj:
-        rows = rows + (traffic.reads + traffic.updates) * (share * level.outside_pj)
-    return np.asarray(rows * rows_in_use(instances, level), np.float64)

@@ -16,7 +16,7 @@ from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
 from flat_mapper.workload.einsum import Einsum
 
 if TYPE_CHECKING:  # at run time windows are imported when a tensor has them
-    from flat_mapper.cost_model.windows.nest import Projection
+    from flat_mapper.cost_model.windows import Projection
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -91,7 +91,7 @@ class Nest:
 
     def projection(self, tensor: str) -> Projection:
         """The dimensions of a tensor, as sums of ranks."""
-        from flat_mapper.cost_model.windows.nest import Projection
+        from flat_mapper.cost_model.windows import Projection
 
         index = {r: i for i, r in enumerate(self.ranks)}
         access = next(a for a in self.einsum.accesses if a.tensor == tensor)

@@ -18,24 +18,19 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import BoolArray, Factors, FloatArray, IntArray, Nest, Visited
-from flat_mapper.cost_model.transfers import SHARED, at_child, at_parent, transfers_of
+from flat_mapper.cost_model.transfers import (
+    NONE,
+    SHARED,
+    Traffic,
+    at_child,
+    at_parent,
+    transfers_of,
+)
 
 if TYPE_CHECKING:  # at run time windows are imported when a tensor has them
-    from flat_mapper.cost_model.windows.nest import Block
+    from flat_mapper.cost_model.windows import Block
 
 ONE = np.ones(1, np.int64)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
-    """Words of one tensor at one level and instance, over the whole run; each int64[n] or [1]."""
-
-    reads: IntArray
-    fills: IntArray
-    updates: IntArray
-    temporal_reductions: IntArray
-    partition: IntArray  # words of the tensor that this instance ever holds
-    crossed: IntArray | None = None  # to what the level feeds, and from it; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +74,11 @@ def accesses(
             continue
         words = _whole if factors.lasts is None else _cut
         for level, held, below, above in words(nest, factors, sizes, access.tensor, visited):
-            traffic[level, access.tensor] = _traffic(access.is_output, held, above, below)
+            reads, updates = at_parent(below, held, output=access.is_output)
+            fills = NONE if above is None else at_child(above, held, output=access.is_output)
+            traffic[level, access.tensor] = Traffic(
+                *(reads, fills, updates, held), crossed=reads + updates
+            )
     return Accesses(
         traffic=traffic,
         instances=tuple(_spatial_product(nest, factors, s) for s in nest.level_slots),
@@ -98,7 +97,7 @@ def windowed_traffic(nest: Nest, factors: Factors, tensor: str) -> dict[tuple[in
 
     raises: SpecError where loops have remainders.
     """
-    from flat_mapper.cost_model.windows.counts import window_counts
+    from flat_mapper.cost_model.windows import window_counts
 
     if factors.lasts is not None:
         where = f"{nest.einsum.name}: {tensor}"
@@ -111,18 +110,16 @@ def windowed_traffic(nest: Nest, factors: Factors, tensor: str) -> dict[tuple[in
     traffic = {}
     positions = [i for i, node in enumerate(nest.arch.nodes) if isinstance(node, MemoryLevel)]
     for level, position in enumerate(positions):
-        if tensor in nest.keep[level]:
-            kept = [counts[position] for counts in found]
-            fields = ("reads", "fills", "updates", "temporal_reductions", "partition")
-            traffic[level, tensor] = Traffic(
-                **{f: np.array([getattr(c, f) for c in kept], np.int64) for f in fields}
-            )
+        kept = [one for counts in found if (one := counts[position]) is not None]
+        if kept:
+            reads, fills, updates, held = np.array(kept, np.int64).T
+            traffic[level, tensor] = Traffic(reads, fills, updates, held)
     return traffic
 
 
 def _blocks(nest: Nest, factors: Factors, tensor: str, n: int) -> list[Block]:
     """The nodes of one loop nest, outermost first, as the count of windows takes them."""
-    from flat_mapper.cost_model.windows.nest import Block, Pass
+    from flat_mapper.cost_model.windows import Block, Pass
 
     left = [int(np.prod(factors.factors[:, r, n])) for r in range(len(nest.ranks))]
 
@@ -169,8 +166,8 @@ def with_copy(
     words = -(-(_left(volume * passes, visited) - volume) // found.instances[home])
     traffic = dict(found.traffic)
     read, written = traffic[home, copied], traffic[home, output]
-    traffic[home, copied] = replace(read, reads=read.reads + words)
-    traffic[home, output] = replace(written, updates=written.updates + words)
+    traffic[home, copied] = read._replace(reads=read.reads + words)
+    traffic[home, output] = written._replace(updates=written.updates + words)
     return replace(found, traffic=traffic)
 
 
@@ -190,19 +187,6 @@ def padded_for(nest: Nest, factors: Factors, slot: int) -> Factors:
     cut = ((factors.factors[above] > 1) & inside[above]).any(axis=0)
     lasts = np.where(cut[None], factors.factors, factors.lasts)
     return Factors(factors=factors.factors, lasts=lasts)
-
-
-def _traffic(is_output: bool, held: IntArray, above: IntArray | None, below: IntArray) -> Traffic:
-    zero = np.zeros(1, np.int64)
-    reads, updates = at_parent(below, held, output=is_output)
-    return Traffic(
-        reads=reads,
-        fills=zero if above is None else at_child(above, held, output=is_output),
-        updates=updates,
-        temporal_reductions=reads if is_output else zero,
-        partition=held,
-        crossed=reads + updates,
-    )
 
 
 # Of a tensor's keepers, outermost first, and one instance of each: the level; words that it ever

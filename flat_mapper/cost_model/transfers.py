@@ -15,7 +15,7 @@ source: timeloop-model (NVlabs/timeloop 4cf6d4c), reproduced on all its recorded
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -181,6 +181,52 @@ def at_parent(drawn: Amounts, held: Amounts | float, *, output: bool) -> tuple[A
 def at_child(filled: Amounts, held: Amounts | float, *, output: bool) -> Amounts:
     """Words that are written from above into what a keeper feeds; see `at_parent`."""
     return filled - held if output else filled
+
+
+class Traffic(NamedTuple):
+    """Words of one tensor at one instance of a level, over the whole run or in a pass."""
+
+    reads: Amounts
+    fills: Amounts  # written from above
+    updates: Amounts  # written from what the level feeds
+    held: Amounts  # different words that the instance ever holds
+    instances: Amounts | float = 1.0
+    crossed: Amounts | None = None  # to what the level feeds, and from it; None: not known
+
+
+def level_pj(
+    level: MemoryLevel,
+    tensor: str,
+    traffic: Traffic,
+    action_pj: tuple[float, float, float],
+    share: float = 1.0,
+    *,
+    rounded: bool = True,
+) -> Amounts:
+    """pJ of one tensor at one level, all instances together.
+
+    action_pj: energy of one read, write and update; each moves up to `row_words` words of one
+               tensor, so counts are rounded up to whole rows per instance, as Timeloop does.
+    share:     words that a value of the tensor takes; values are packed in the rows.
+    rounded:   whether words are rounded up to whole rows at all.
+    What a core sees as its DRAM has the networks between with it, for each word.
+    """
+    read_pj, write_pj, update_pj = action_pj
+    row_words, whole, times = level.row_words, level.whole_rows, share
+    if tensor in level.rows:
+        own = level.rows[tensor]
+        read_pj, update_pj, row_words, whole = own.read_pj, own.update_pj, own.row_words, own.whole
+        times = share * own.times
+    rows: Amounts | float = 0.0
+    each = (traffic.reads, read_pj), (traffic.fills, write_pj), (traffic.updates, update_pj)
+    for words, action in each:
+        if words is not NONE:
+            rows = rows + row_accesses(words * times, row_words, whole=rounded and whole) * action
+    pj = rows_in_use(traffic.instances, level) * rows
+    if level.outside_pj:
+        updates = 0.0 if traffic.updates is NONE else traffic.updates
+        pj = pj + (traffic.reads + updates) * (share * level.outside_pj)
+    return np.asarray(pj, np.float64)
 
 
 def row_accesses(words: Amounts | float, row_words: int, *, whole: bool = True) -> Amounts:

@@ -203,6 +203,20 @@ class MaskedPasses:
     visited: int  # tiles of queries x keys
     visited_first: int  # of the first tile of queries
 
+    @classmethod
+    def of(cls, workload: Workload, tiles: MaskTiles | None) -> MaskedPasses | None:
+        """Those of an Einsum that has both ranks; tiles: that the mask leaves, None: all."""
+        pair = workload.roles.masked
+        if tiles is None or pair is None:
+            return None
+        return cls(
+            queries=pair[0],
+            keys=pair[1],
+            rows=workload.rank_sizes[pair[0]] // tiles.rows,
+            visited=tiles.visited,
+            visited_first=tiles.visited_first,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnevenRows:

@@ -48,7 +48,7 @@ def lower_for_mapper(
 
     held_words: by Einsum, the words of the shared level that its own single-buffered tiles may not
                 take: what the other Einsums of its group hold, second copies, streamed tiles
-                (`model.held.held_words`).
+                (`cost_model.residence.tile_occupancies`).
     """
     files: dict[str, Lowered] = {}
     for group in fused.groups:

@@ -202,7 +202,7 @@ def test_a_poor_encoding_is_no_error(written: Path) -> None:
 
 # What a search of one group on one array has no use for, by who asks for it.
 ELSEWHERE = {
-    "windows of a convolution": "cost_model.windows.counts",
+    "windows of a convolution": "cost_model.windows",
     "several cores": "cost_model.chip.group cost_model.chip.totals mapping.cores.tiles",
     "groups one after another": "mapper.solve.weighted_sum",
     "limits, --objective latency,energy": "mapper.solve.front_search explore.pareto",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from execution.tiny import memory
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout
-from flat_mapper.cost_model.latency import port_loads, transfer_cycles
 from flat_mapper.cost_model.nest import factors_of, nest_of
+from flat_mapper.cost_model.ports import port_loads, transfer_cycles
 from flat_mapper.cost_model.reuse import accesses
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
 from flat_mapper.workload.notation import parse_einsum
@@ -36,4 +36,4 @@ def test_a_rank_cut_by_an_axis_counts_as_even_where_no_loop_stands_outside() -> 
     mapping = EinsumMapping(einsum="Y", loops=loops, keep=keep)
     nest = nest_of(arch, einsum, mapping)
     found = accesses(nest, factors_of(nest, [mapping]), (3,))
-    assert found.traffic[2, "A"].partition.tolist() == [2]
+    assert found.traffic[2, "A"].held.tolist() == [2]

@@ -20,7 +20,7 @@ from flat_mapper.cost_model.group import Latency
 from flat_mapper.cost_model.nest import nest_of
 from flat_mapper.cost_model.residence import tile_occupancies
 from flat_mapper.cost_model.result import Result, TensorStats
-from flat_mapper.cost_model.turn_taking import _part
+from flat_mapper.cost_model.turns import _part
 from flat_mapper.mapping.values import EinsumMapping, Loop, Policy, Slot
 from flat_mapper.workload.notation import parse_einsum
 

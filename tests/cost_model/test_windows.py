@@ -48,7 +48,6 @@ def test_plain_tensors_count_as_timeloop_counts(part: int) -> None:
                     "scalar_reads": int(traffic.reads[0]),
                     "scalar_fills": int(traffic.fills[0]),
                     "scalar_updates": int(traffic.updates[0]),
-                    "temporal_reductions": int(traffic.temporal_reductions[0]),
                 }
                 assert got == {key: said[key] for key in got}, (case["id"], level, tensor)
 

@@ -12,9 +12,8 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.backends.agreement import Disagreement, compare
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.group import Rounds, _phased, phase_cycles
 from flat_mapper.cost_model.result import Result
-from flat_mapper.cost_model.turn_taking import Turn
+from flat_mapper.cost_model.schedule import GroupCycles, Phase, Timing
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.order import check_phases, rounds_behind
@@ -114,25 +113,14 @@ def test_rounds_by_hand() -> None:
 
 def test_phases_add_up() -> None:
     """Cycles of a phase by hand: the busiest unit, what the last round adds, what is rare."""
-    assert phase_cycles([(80.0, 0.0), (40.0, 0.0)], 4, 1, 0) == 80
-    assert phase_cycles([(80.0, 0.0), (40.0, 0.0)], 4, 1, 1) == 90
-    assert phase_cycles([(80.0, 0.0), (40.0, 25.0)], 4, 2, 0) == 80 + 2 * (25 - 10)
 
+    def cycles(*units: tuple[float, float], behind: int, times: float = 1.0) -> float:
+        timing = Timing(overlapped=True, turns=True, passes=4, behind=behind)
+        phase = Phase(units, times)
+        found = timing.latency(GroupCycles(steady=(), exposed=0.0, phases=[phase]))
+        return float(found.cycles)
 
-def test_what_is_rare_counts_as_often_as_it_runs() -> None:
-    """A takes 20 cycles in each of four passes, B 25 in two: five more than A's, twice."""
-
-    def turn(einsum: str, unit: str, passes: float, cycles: float) -> Turn:
-        return Turn(
-            einsum=einsum,
-            unit=unit,
-            passes=passes,
-            cycles=cycles,
-            steady=cycles,
-            once=cycles / passes,
-            binding={},
-        )
-
-    rounds = Rounds(phases=(("A", "B"),), rare=frozenset({"B"}), behind=0)
-    turns = [turn("A", "matrix", 4, 80.0), turn("B", "vector", 2, 50.0)]
-    assert _phased(turns, {"matrix": "MAC", "vector": "ALU"}, rounds) == 90
+    assert cycles((80.0, 0.0), (40.0, 0.0), behind=0) == 80
+    assert cycles((80.0, 0.0), (40.0, 0.0), behind=1) == 90
+    # One takes 20 cycles in each of four passes, one 25 in two: 15 more than there is room, twice.
+    assert cycles((80.0, 0.0), (40.0, 25.0), behind=0, times=2) == 80 + 2 * (25 - 10)

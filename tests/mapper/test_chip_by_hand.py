@@ -18,12 +18,12 @@ from prices import PRICES
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.chip import floors
 from flat_mapper.mapper.chip.assignments import _core_workload, _of_level
 from flat_mapper.mapper.chip.moved import KeptInput, MovedCycles, Shares
 from flat_mapper.mapper.chip.question import Counters
 from flat_mapper.mapper.chip.ways import Way
-from flat_mapper.mapper.cost.price import drawn_energy
 from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles
@@ -141,7 +141,7 @@ def test_rows_of_all_tiles_are_whole_and_one_read_serves_several() -> None:
     )
     way = Way.of(on, ert, 4)
     assert way.weights == {"B": 0.25}
-    space: Any = Fake(output="Z", volume_at=lambda *_: 3)
+    space: Any = Fake(output="Z", volume_at=lambda *_: 3, prices={"DRAM": ert.actions("DRAM")})
     level = replace(dram, rows=way.rows)
     costs = [float(drawn_energy(space, t, level, 3.0)) for t in "ABZ"]
     assert costs == [6 * 4, 2 * 4, 6 * 2]

@@ -24,8 +24,8 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, GoalIncumbent, Objective
 from flat_mapper.mapper.solve.certificate import Solution

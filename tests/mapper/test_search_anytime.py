@@ -19,7 +19,7 @@ from flat_mapper import load_platform, load_problem
 from flat_mapper.api.calls import energies, mapspace_of
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Goal, GoalIncumbent, Incumbent
 from flat_mapper.mapper.solve.certificate import Solution

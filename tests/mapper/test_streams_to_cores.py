@@ -25,11 +25,11 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assignment
 from flat_mapper.mapper.chip.floors import at_least, computes_pj, core_energies, core_view
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.question import ChipIncumbent
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.group.picks import GroupSolution

@@ -417,7 +417,7 @@ def turn_cycles(
                 if i not in chain or (i == 0 and 1 in chain):
                     continue
                 share, at = workload.share(tensor, level.name), chain.index(i)
-                again = 0 if first or tensor != output else inside.traffic[i, tensor].partition
+                again = 0 if first or tensor != output else inside.traffic[i, tensor].held
                 moved = moves(nest, factors, tensor, [*chain, None][at + 1], fresh)
                 reads = reads + share * moved * (inside.traffic[i, tensor].reads + again)
                 writes = writes + share * moved * inside.traffic[i, tensor].updates
@@ -425,7 +425,7 @@ def turn_cycles(
                     moved = moves(nest, factors, tensor, i, fresh)
                     writes = writes + share * moved * (inside.traffic[i, tensor].fills + again)
                 if i == 1 and copied and not first and tensor in (copied, output):
-                    words = share * inside.traffic[i, tensor].partition
+                    words = share * inside.traffic[i, tensor].held
                     reads = reads + words * (tensor == copied)
                     writes = writes + words * (tensor == output)
             longest = np.maximum(longest, port_cycles(level, reads, writes))

@@ -820,7 +820,7 @@ def turns(
                 if i not in chain or (i == 0 and 1 in chain):
                     continue
                 at = chain.index(i)
-                again = 0 if first or tensor != output else one.traffic[i, tensor].partition
+                again = 0 if first or tensor != output else one.traffic[i, tensor].held
                 moved = moves(nest, factors, tensor, [*chain, None][at + 1], fresh)
                 read = moved * (one.traffic[i, tensor].reads + again)
                 written = moved * one.traffic[i, tensor].updates
@@ -828,7 +828,7 @@ def turns(
                     moved = moves(nest, factors, tensor, i, fresh)
                     written = written + moved * (one.traffic[i, tensor].fills + again)
                 if i == 1 and copied and not first and tensor in (copied, output):
-                    words = one.traffic[i, tensor].partition
+                    words = one.traffic[i, tensor].held
                     read = read + words * (tensor == copied)
                     written = written + words * (tensor == output)
                 share = workload.share(tensor, level.name)

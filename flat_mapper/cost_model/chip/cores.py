@@ -20,7 +20,7 @@ from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.chip.rounds import given, runs_of
 from flat_mapper.cost_model.chip.tile import PricedTiles
 from flat_mapper.cost_model.group import Latency
-from flat_mapper.cost_model.latency import Outside, Source
+from flat_mapper.cost_model.outside import Outside, SourcePort, source_ports
 from flat_mapper.cost_model.result import GroupStats
 from flat_mapper.mapping.cores.tiles import GivenTiles, IntArray, list_starts
 from flat_mapper.mapping.cores.view import (
@@ -215,28 +215,25 @@ class GroupOnCores:
     def outside(self, cores: int, distinct: Mapping[str, int]) -> Outside:
         """Levels outside that serve one of so many cores at work."""
         sent = {t: float(distinct.get(t, cores)) for t in self.tensors}
-        sources = []
-        keepers = {lv.name: lv for lv in self.between.values()}
-        dram = dict(sent)
+        own, dram = self.platform.dram, dict(sent)
         for tensor, words in self.outer_words.items():
             dram[tensor] = cores * words / self.all_words(tensor)
-        sources.append(Source(level=self.platform.dram, weights=dram, other=float(cores)))
-        for name, level in keepers.items():
-            here = {t: w for t, w in sent.items() if t in self.between}
-            own = {t: w for t, w in here.items() if self.between[t].name == name}
-            filled = {t: dram[t] for t in own}  # what DRAM sends comes in by the same ports
-            sources.append(Source(level=level, weights=own, other=0.0, fills=filled))
-        return Outside(sources=(*sources, *self.boundary))
+        sources = [(own, tuple(source_ports(own, dram, float(cores))))]
+        for name, level in {lv.name: lv for lv in self.between.values()}.items():
+            here = {t: sent[t] for t, keeper in self.between.items() if keeper.name == name}
+            filled = {t: dram[t] for t in here}  # what DRAM sends comes in by the same ports
+            sources.append((level, tuple(source_ports(level, here, 0.0, filled))))
+        return Outside.of(*sources, *self.boundary)
 
     @cached_property
-    def boundary(self) -> tuple[Source, ...]:
+    def boundary(self) -> tuple[tuple[MemoryLevel, tuple[SourcePort, ...]], ...]:
         """The ports of a core, past which all goes that comes or leaves; none without a limit."""
         level = boundary(self.platform.matrix, self.level.name, self.workload.word_bits)
         if level is None:
             return ()
         shares = self.workload.widths.at(self.platform.dram.name)
         weights = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
-        return (Source(level=level, weights=weights),)
+        return ((level, tuple(source_ports(level, weights))),)
 
     def all_words(self, tensor: str) -> float:
         """Words of a tensor that all tiles read, each for itself."""
@@ -244,7 +241,8 @@ class GroupOnCores:
 
     def _all_moved(self, tensor: str, way: int) -> float:
         """Words that all tiles read of a tensor, way 0, or that they send."""
-        return self.priced.total(lambda cost: cost.terms.moved.get(tensor, (0.0, 0.0))[way])
+        words: float = self.priced.total(lambda cost: cost.terms.moved.get(tensor, (0.0, 0.0))[way])
+        return words
 
     def boundary_cycles(self) -> dict[str, float]:
         """Cycles of a core's ports for an equal part of all words, by the name they have."""
@@ -252,7 +250,7 @@ class GroupOnCores:
         words = {
             t: (part * self._all_moved(t, 0), part * self._all_moved(t, 1)) for t in self.tensors
         }
-        return {source.level.name: source.cycles(words) for source in self.boundary}
+        return Outside.of(*self.boundary).by_name(words) if self.boundary else {}
 
     def latency(self, kind: int, at: Round) -> Latency:
         """Cycles of a tile of a class, its fixed costs among what nothing overlaps."""
@@ -288,7 +286,7 @@ class GroupOnCores:
         count = len(self.tiles.classes)
         steady, ends, waits = np.zeros(count), np.zeros(count), np.zeros(count, np.bool_)
         timed, slack = _Timed(begin=0.0), np.zeros(count)
-        outside = {source.level.name for source in self.outside(1, {}).sources}
+        outside = set(self.outside(1, {}).levels)
         for kind, found in self.priced.latencies(range(count), lambda one: self.latency(one, at)):
             fixed = self._fixed(self.priced.cost(kind).steps)
             steady[kind], ends[kind] = found.cycles + fixed, found.exposed - fixed

@@ -17,10 +17,10 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.tolerance import CYCLES, EQUAL
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import GroupTerms, Latency, group_terms
-from flat_mapper.cost_model.latency import Words
+from flat_mapper.cost_model.outside import Words
 from flat_mapper.cost_model.residence import private_overflow
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
-from flat_mapper.cost_model.turn_taking import KindParts
+from flat_mapper.cost_model.turns import KindParts
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores.check import handed_inside
 from flat_mapper.mapping.cores.view import CoreQuestion
@@ -77,7 +77,7 @@ def extended(short: TileCost, longer: TileCost, passes: int) -> TileCost:
     def by_name(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
         return {name: on(a[name], b[name]) for name in a}
 
-    def words(a: Words, b: Words) -> dict[str, tuple[float, float]]:
+    def words(a: Words, b: Words) -> Words:
         return {t: (on(a[t][0], b[t][0]), on(a[t][1], b[t][1])) for t in a}
 
     one, two = short.terms, longer.terms

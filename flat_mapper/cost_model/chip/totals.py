@@ -13,13 +13,11 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.tile import TileCost
-from flat_mapper.cost_model.einsum import tensor_energy
-from flat_mapper.cost_model.latency import transfer_cycles
 from flat_mapper.cost_model.network import NetworkStats, network_stats, priced
+from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, LevelStats, TensorStats
-from flat_mapper.cost_model.reuse import Traffic
+from flat_mapper.cost_model.transfers import NONE, Traffic, level_pj
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.tiles import IntArray
 
 Found = Callable[[TileCost], TensorStats]
 _COUNTS = ("scalar_reads", "scalar_fills", "scalar_updates", "temporal_reductions")
@@ -153,25 +151,19 @@ def _all_energy(on: GroupOnCores, ert: Ert, level: MemoryLevel, found: Found) ->
     actions = ert.actions(level.name)
     if not any(actions):
         return 0.0
-    counts = [on.priced.each(partial(_named, found, name)) for name in _COUNTS[:3]]
+    reads, fills, updates = (on.priced.each(partial(_named, found, n)) for n in _COUNTS[:3])
     instances = on.priced.each(lambda cost: found(cost).utilized_instances)
     share = found(on.priced.direct[0]).share
-    each = tensor_energy(level, _traffic(*counts), instances, actions, share)
+    traffic = Traffic(reads, fills, updates, NONE, instances)
+    each = level_pj(level, found(on.priced.direct[0]).tensor, traffic, actions, share)
     return float(each @ np.array(on.priced.counts, np.float64))
 
 
-def _traffic(reads: IntArray, fills: IntArray, updates: IntArray) -> Traffic:
-    zero = np.zeros_like(reads)
-    return Traffic(
-        reads=reads, fills=fills, updates=updates, temporal_reductions=zero, partition=zero
-    )
-
-
 def _energy(ert: Ert, level: MemoryLevel, t: TensorStats) -> float:
-    counts = [np.array([n], np.int64) for n in (t.scalar_reads, t.scalar_fills, t.scalar_updates)]
-    instances = np.array([t.utilized_instances], np.int64)
-    actions = ert.actions(level.name)
-    return float(tensor_energy(level, _traffic(*counts), instances, actions, t.share)[0])
+    counts = (t.scalar_reads, t.scalar_fills, t.scalar_updates)
+    reads, fills, updates = (np.array(n) for n in counts)
+    traffic = Traffic(reads, fills, updates, NONE, t.utilized_instances)
+    return float(level_pj(level, t.tensor, traffic, ert.actions(level.name), t.share))
 
 
 def _outside_tensors(

@@ -9,9 +9,9 @@ from math import prod
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.cost_model.latency import transfer_cycles
-from flat_mapper.mapper.cost.price import drawn_energy, seen_words
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.ports import transfer_cycles
+from flat_mapper.mapper.bounds.energy import drawn_energy, seen_words
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.order import overlaps

@@ -8,14 +8,17 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flat_mapper.cost_model.candidates import Floats, Ints
+from flat_mapper.cost_model.counts import around, least_weight
+from flat_mapper.cost_model.outside import Outside
+from flat_mapper.cost_model.ports import Amount
 from flat_mapper.cost_model.residence import TileCopies
-from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.price import in_turn_cycles, least_weight
-from flat_mapper.mapper.space.candidates import Floats, Ints
+from flat_mapper.cost_model.roles import Role
+from flat_mapper.cost_model.schedule import is_exposed
+from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
 from flat_mapper.mapper.space.outer import Staging
-from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.sharing import shared_level
 
 
@@ -40,7 +43,7 @@ def merged(terms: Iterable[Term]) -> dict[str, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class SharedOccupancy:
-    """Words of the shared level, by the rule of `cost_model.occupancy`."""
+    """Words of the shared level, by the rule of `cost_model.residence`."""
 
     problem: GroupProblem
     rule: TileCopies
@@ -74,14 +77,14 @@ class SharedOccupancy:
         inner: Ints,
         tile: Ints,
         roles: tuple[Role, ...],
-        weights: Mapping[str, Floats],
+        outside: Outside | None = None,
     ) -> tuple[Floats, Floats]:
         """Occupancy that depends on the candidates, and cycles of first inputs and last outputs.
 
         Counted are streamed tiles, and staged ones that follow the candidate.
         inner: int64[R, n], tiles of the candidates. tile: int64[R, n or 1], below the DRAM loops.
-        weights: words that DRAM moves for one, by tensor; 0 where it is not told. One tensor comes
-        after another, from the slowest source.
+        outside: DRAM, and what is beside it; None: as if it moved nothing where it is not told how
+        much. One tensor comes after another, from the slowest source.
         """
         total, shared = self.streamed(space, inner, roles), np.where(tile == FOLLOW, inner, tile)
         if (tile == FOLLOW).any():
@@ -91,37 +94,36 @@ class SharedOccupancy:
                     total = total + np.ceil(self.rule.of(tensor) * words)
         none = np.zeros(inner.shape[1])
         tiles: dict[Role, Ints] = {"stream": inner, "staged": shared}
-        return total, none + self.exposed(space, tiles, roles, weights)
+        return total, none + self.exposed(space, tiles, roles, outside)
 
     def exposed(
         self,
         space: EinsumSpace,
         tiles: Mapping[Role, Ints],
         roles: tuple[Role, ...],
-        weights: Mapping[str, Floats] | None = None,
+        outside: Outside | None = None,
     ) -> Floats:
         """Cycles of first inputs and last outputs, which nothing overlaps; float64[n].
 
-        tiles: int64[R, n], by role, those of the roles that count. weights: see above.
+        tiles: int64[R, n], by role, those of the roles that count. outside: see above.
         """
         problem, dram = self.problem, self.problem.platform.dram
-        exposed = np.zeros(max(tile.shape[1] for tile in tiles.values()))
+        none = np.zeros(max(tile.shape[1] for tile in tiles.values()))
         if problem.group.schedule == "sequential" and not problem.takes_turns:
-            return exposed
-        opening = space is problem.spaces[0]
-        closing = space is problem.spaces[-1] and problem.takes_turns
+            return none
+        ends = {"first": space is problem.spaces[0], "last": space is problem.spaces[-1]}
+        words: dict[str, tuple[Amount, Amount]] = {}
         for tensor, role in zip(space.tensors, roles, strict=True):
             if tensor not in problem.external or role not in tiles:
                 continue
-            staged = role == "staged" and problem.takes_turns
-            output = tensor == space.output
-            if not (staged or (closing if output else opening)):
-                continue
-            words = tile_words(space, tensor, tiles[role], dram.name)
-            weight = (weights or {}).get(tensor, least_weight(dram, tensor))
-            ways = words * (not output), words * output
-            exposed = exposed + in_turn_cycles(dram, tensor, *ways, weight)
-        return dram.waits * exposed
+            output, staged = tensor == space.output, role == "staged"
+            if is_exposed(**ends, output=output, staged=staged, turns=problem.takes_turns):
+                tile = tile_words(space, tensor, tiles[role], dram.name)
+                words[tensor] = tile * (not output), tile * output
+        if outside is None:
+            outside = around(dram, {t: least_weight(dram, t) for t in words})
+        exposed: Floats = none + dram.waits * outside.each_way(words)
+        return exposed
 
     def streamed(self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...]) -> Floats:
         """Words of streamed tensors in tiles int64[R, n] of the candidates."""

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.ports import transfer_cycles
+from flat_mapper.cost_model.roles import Role
+from flat_mapper.mapper.bounds.candidate_set import CandidateSet
+from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.traffic import (
     KnownTiles,
@@ -20,15 +24,11 @@ from flat_mapper.mapper.bounds.traffic import (
 from flat_mapper.mapper.bounds.turns import KnownEnds, busy_cycles
 from flat_mapper.mapper.bounds.uses import AT_ONCE, together
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
-from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.price import drawn_energy
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
 from flat_mapper.mapper.space.outer import Staging, has_dram_loops, single_tiles, tiles
-from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.tile_index import MOST_TILES
 from flat_mapper.mapping.order import overlaps
 

@@ -17,8 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.cost_model.candidates import CandidateBlock, Floats, Ints
+from flat_mapper.cost_model.roles import Role
 from flat_mapper.cost_model.transfers import Transfer
-from flat_mapper.mapper.cost.price import (
+from flat_mapper.mapper.bounds.energy import (
     closed_passes,
     first_visits,
     least_along,
@@ -26,9 +28,7 @@ from flat_mapper.mapper.cost.price import (
     one_innermost,
     top_lines,
 )
-from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines, lanes_of
-from flat_mapper.mapper.space.roles import Role
 
 Nodes = Sequence[MemoryLevel | Fanout]
 

@@ -11,7 +11,12 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import LOST
-from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.candidates import Floats, Ints
+from flat_mapper.cost_model.counts import weight_of
+from flat_mapper.cost_model.ports import transfer_cycles
+from flat_mapper.cost_model.roles import Role
+from flat_mapper.mapper.bounds.candidate_set import CandidateSet, Extents
+from flat_mapper.mapper.bounds.energy import each_way_cycles, in_turn_cycles, rounded
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.partial import over_splits
 from flat_mapper.mapper.bounds.turns import (
@@ -24,12 +29,8 @@ from flat_mapper.mapper.bounds.turns import (
 )
 from flat_mapper.mapper.bounds.uses import Loops, Orders, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords
-from flat_mapper.mapper.cost.candidate_set import CandidateSet, Extents
-from flat_mapper.mapper.cost.price import each_way_cycles, in_turn_cycles, rounded, weight_of
-from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
 from flat_mapper.mapper.space.outer import Staging
-from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import shared_level
 

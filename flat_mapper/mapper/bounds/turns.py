@@ -14,15 +14,16 @@ import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import LOST
-from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.cost_model.candidates import Floats, Ints
+from flat_mapper.cost_model.counts import least_weight
+from flat_mapper.cost_model.facts import prod_of
+from flat_mapper.cost_model.ports import port_loads
+from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds
-from flat_mapper.mapper.cost.price import least_weight
-from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import distinct_columns, prod_of
+from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
-from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.order import overlaps
 
 

@@ -8,15 +8,16 @@ from functools import cached_property
 
 import numpy as np
 
+from flat_mapper.cost_model.candidates import Floats, Ints
+from flat_mapper.cost_model.counts import least_weight, mask_leaves, weight_of
+from flat_mapper.cost_model.facts import prod_of
+from flat_mapper.cost_model.roles import Role
 from flat_mapper.cost_model.transfers import looped
+from flat_mapper.mapper.bounds.candidate_set import CandidateSet
+from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
-from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.price import drawn_energy, least_weight, mask_leaves, weight_of
-from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import prod_of
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
-from flat_mapper.mapper.space.roles import Role
 
 AT_ONCE = 8_000  # chosen: tiles that are bounded in one go
 

@@ -13,11 +13,11 @@ from math import prod
 from flat_mapper.arch.cores import boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import Architecture, Beside, MemoryLevel, Platform
 from flat_mapper.base.tolerance import LOST, whole_cycles
-from flat_mapper.cost_model.latency import port_loads, transfer_cycles
+from flat_mapper.cost_model.ports import port_loads, transfer_cycles
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
+from flat_mapper.mapper.bounds.energy import seen_words
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.ways import Way, read_rate, ways_apart
-from flat_mapper.mapper.cost.price import seen_words
 from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapping.cores.tiles import loop_orders
 from flat_mapper.mapping.cores.view import core_platform, levels_between, times_brought, words_held

@@ -12,13 +12,13 @@ import numpy as np
 
 from flat_mapper.arch.cores import core_facts
 from flat_mapper.arch.values import Platform
+from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.rounds import given
+from flat_mapper.cost_model.roles import FirstPasses
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import Peak, largest_tiles, whole
 from flat_mapper.mapper.chip.moved import MovedCycles
 from flat_mapper.mapper.group.picks import BesideTurns
-from flat_mapper.mapper.space.candidates import Floats
-from flat_mapper.mapper.space.roles import FirstPasses
 
 PARTS = 8  # ranges of what the ends of a tile may take that are looked at one by one
 MANY = 32  # tiles of each core, of which it hardly matters which are given out last

@@ -7,11 +7,12 @@ from functools import cached_property
 from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.cost_model.latency import transfer_cycles
+from flat_mapper.cost_model.counts import weight_of
+from flat_mapper.cost_model.ports import transfer_cycles
+from flat_mapper.mapper.bounds.energy import in_turn_cycles
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import inputs_of, outside_of, tile_words
 from flat_mapper.mapper.chip.ways import ways_apart
-from flat_mapper.mapper.cost.price import in_turn_cycles, weight_of
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
 

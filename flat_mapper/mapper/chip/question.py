@@ -11,13 +11,13 @@ import numpy as np
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Progress
 from flat_mapper.base.tolerance import EQUAL
+from flat_mapper.cost_model.candidates import Bools, Floats
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.chip.fullest import Fullest
-from flat_mapper.mapper.cost.pareto import nondominated
 from flat_mapper.mapper.group.incumbent import NONE, Costs, Goal, better, better_pair, pair_of
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.space.candidates import Bools, Floats
+from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapping.space import Mapspace
 
 

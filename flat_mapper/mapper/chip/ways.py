@@ -14,7 +14,7 @@ from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import Beside, MemoryLevel, MovedRows, Platform
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.cores import GroupOnCores
-from flat_mapper.cost_model.latency import port_loads
+from flat_mapper.cost_model.ports import port_loads
 from flat_mapper.energy.tables import Ert
 
 

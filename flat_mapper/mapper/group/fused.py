@@ -7,30 +7,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
+from flat_mapper.cost_model.counts import candidate_costs, turn_of
+from flat_mapper.cost_model.private import PrivateWords, private_words
+from flat_mapper.cost_model.roles import Outer
+from flat_mapper.cost_model.turns import Turn
+from flat_mapper.cost_model.vectors import UNITS, Columns
+from flat_mapper.mapper.bounds.candidate_set import CandidateSet
+from flat_mapper.mapper.bounds.energy import first_pass_pj, rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.cost.candidate_set import CandidateSet
-from flat_mapper.mapper.cost.pareto import nondominated, sums
-from flat_mapper.mapper.cost.price import candidate_costs, first_pass_pj, rounded
-from flat_mapper.mapper.cost.turns import (
-    PrivateWords,
-    TurnCycles,
-    may_return,
-    private_words,
-    stays_among,
-    turn_cycles,
-)
-from flat_mapper.mapper.group.cost_layout import UNITS, CostLayout
+from flat_mapper.mapper.group.columns import beside_turns, columns_of, under, uneven
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick, PricedCandidates
 from flat_mapper.mapper.group.single import shared_orders
-from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
-from flat_mapper.mapper.space.roles import Outer
+from flat_mapper.mapper.space.pareto import nondominated, sums
 from flat_mapper.mapper.space.rules import in_order, shared
+from flat_mapper.mapper.space.stays import may_return, stays_among
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import copied_from
 
@@ -44,7 +41,20 @@ class _Where:
     tile: tuple[int, ...]
     room: float  # words of the shared level for what depends on candidates
     once: float  # see BesideTurns
-    layout: CostLayout
+    columns: Columns
+    returns: bool = False  # whether what stays may return and leave turns more alike (lemma 15)
+
+    def least_latency(self, vectors: Floats) -> Floats:
+        """Cycles at least, whatever returns of what stays; float64[n]."""
+        return self.columns.latency(vectors, alike=self.returns)
+
+    def energy(self, vectors: Floats) -> Floats:
+        """pJ; float64[n]."""
+        return self.columns.one(vectors, "energy")
+
+    def fits(self, vectors: Floats) -> Bools:
+        """True if there is room for what depends on candidates; bool[n]."""
+        return self.columns.one(vectors, "words") <= self.room
 
 
 AT_ONCE = 32  # outer choices between two looks at which of the others can improve
@@ -65,7 +75,7 @@ class Fused:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
         self.incumbent, self.counters = incumbent, counters
-        self.layout = CostLayout.of(problem)
+        self.columns = columns_of(problem)
         self.bounded = FusedBounds(problem, bounds, tiles, incumbent)
         self._known: dict[object, PricedCandidates] = {}
         self._known_count = 0  # of all together
@@ -118,7 +128,7 @@ class Fused:
             tile=tile,
             room=float(self.bounds.occupancy.room(staging, one.tile)[0]),
             once=self._once(one),
-            layout=self.layout.under(self.problem, tile, order),
+            columns=under(self.columns, self.problem, tile, order),
         )
 
     def _once(self, one: Outers) -> float:
@@ -131,8 +141,8 @@ class Fused:
     def _returning(self, where: _Where, outers: list[Outer]) -> _Where:
         """One outer choice, if what stays may return and leave turns more alike (lemma 15)."""
         every = zip(self.problem.spaces, outers, strict=True)
-        returns = self.layout.uneven and any(may_return(*own) for own in every)
-        return replace(where, layout=replace(where.layout, returns=returns))
+        returns = uneven(self.problem) and any(may_return(*own) for own in every)
+        return replace(where, returns=returns)
 
     def _improving(
         self, where: _Where, parts: list[PricedCandidates]
@@ -140,7 +150,6 @@ class Fused:
         """Candidates that can improve beside the least of the others; None where nothing can."""
         if not all(len(p.costs) for p in parts):
             return None  # a rule leaves no order of the shared level's loops
-        layout = where.layout
         least = [p.costs.min(axis=0) for p in parts]
         reaches = [
             found.costs + sum((m for j, m in enumerate(least) if j != i), np.zeros(1))
@@ -149,8 +158,8 @@ class Fused:
         self._offer_first(where, parts, reaches)
         left = []
         for found, reach in zip(parts, reaches, strict=True):
-            good = self.incumbent.can_improve(layout.least_latency(reach), layout.energy(reach))
-            good &= layout.words(reach) <= where.room
+            good = self.incumbent.can_improve(where.least_latency(reach), where.energy(reach))
+            good &= where.fits(reach)
             if not good.any():
                 return None
             left.append(found.take(np.flatnonzero(good)))
@@ -160,13 +169,10 @@ class Fused:
         self, where: _Where, parts: list[PricedCandidates], reaches: list[Floats]
     ) -> None:
         """Offer each Einsum's most promising candidate: a first mapping, which prunes the rest."""
-        layout = where.layout
-        picks = [
-            int(np.lexsort(self.incumbent.sort_keys(layout.latency(r), layout.energy(r))[::-1])[0])
-            for r in reaches
-        ]
+        costs = ((where.columns.latency(r), where.energy(r)) for r in reaches)
+        picks = [int(np.lexsort(self.incumbent.sort_keys(*own)[::-1])[0]) for own in costs]
         total = sum((p.costs[i] for p, i in zip(parts, picks, strict=True)), np.zeros(1))
-        if layout.words(total[None, :])[0] <= where.room:
+        if where.fits(total[None, :])[0]:
             self._offer(where, parts, total[None, :], np.array([picks]))
 
     def _first(
@@ -177,12 +183,12 @@ class Fused:
         What DRAM moves a number of words of in all may cost less where it returns (lemma 15).
         """
         counted = self.problem.counted
-        found, names = [self._priced(part, mask, outer, where.layout)], part.space.tensors
+        found, names = [self._priced(part, mask, outer, where.columns)], part.space.tensors
         every = may_return(part.space, outer) if counted else []
         free = [i for i in every if outer.roles[i] == "stream" and names[i] in counted]
         some = mask & part.keeps_open([names[i] for i in free]) if free else mask
         for stay in stays_among(outer.stay, free)[1:] if some.any() else ():
-            found.append(self._priced(part, some, replace(outer, stay=stay), where.layout))
+            found.append(self._priced(part, some, replace(outer, stay=stay), where.columns))
         return PricedCandidates.joined(found) if len(found) > 1 else found[0]
 
     def _outer(self, space: EinsumSpace, where: _Where) -> Outer:
@@ -196,7 +202,7 @@ class Fused:
             passes=self.problem.passes(space, where.tile),
             visited=self.problem.visited_of(where.tile) if masked is not None else 1.0,
             masked=masked or (),
-            by_row=where.layout.rows is not None,
+            by_row=where.columns.rows is not None,
             stay=self.problem.may_stay(space),
             kinds=self.problem.kinds(space, where.tile, where.order),
             turns=self.problem.turns(space, where.tile, where.order),
@@ -205,14 +211,14 @@ class Fused:
         )
 
     def _priced(
-        self, part: CandidateSet, mask: Bools, outer: Outer, layout: CostLayout
+        self, part: CandidateSet, mask: Bools, outer: Outer, columns: Columns
     ) -> PricedCandidates:
         """Exact costs of the candidates of a mask, in every shared order that matters."""
         # Under many outer choices an Einsum that meets no difference is priced the same.
         key = (part.space.einsum.name, outer, np.flatnonzero(mask).tobytes())
         found = self._known.get(key)
         if found is None:
-            found = self._priced_under(part, mask, outer, layout)
+            found = self._priced_under(part, mask, outer, columns)
             self._known[key] = found
             self._known_count += len(found.costs)
             while self._known_count > MOST_KNOWN:
@@ -220,7 +226,7 @@ class Fused:
         return found
 
     def _priced_under(
-        self, part: CandidateSet, mask: Bools, first: Outer, layout: CostLayout
+        self, part: CandidateSet, mask: Bools, first: Outer, columns: Columns
     ) -> PricedCandidates:
         """Exact costs of the candidates of a mask under outer loops, in every shared order."""
         space = part.space
@@ -240,7 +246,7 @@ class Fused:
                 if not obeyed.all():
                     candidates, chosen = block.take(np.flatnonzero(obeyed)), every[obeyed]
                 outer = replace(first, shared_order=shared_order)
-                costs.append(self._vectors(space, candidates, outer, layout))
+                costs.append(self._vectors(space, candidates, outer, columns))
                 private.append(private_words(space, candidates, outer, levels))
                 same = np.ones(len(chosen), np.int64)
                 source.append(np.stack([same * number, chosen, same * len(outers)], axis=1))
@@ -254,7 +260,7 @@ class Fused:
         )
 
     def _vectors(
-        self, space: EinsumSpace, candidates: CandidateBlock, outer: Outer, layout: CostLayout
+        self, space: EinsumSpace, candidates: CandidateBlock, outer: Outer, columns: Columns
     ) -> Floats:
         """Cost vectors of candidates under given outer loops; float64[n, D]."""
         costs = candidate_costs(space, candidates, outer)
@@ -262,20 +268,21 @@ class Fused:
             once = first_pass_pj(space, candidates, outer, self.problem.firsts)
             costs.energy = costs.energy + outer.firsts * once
         if outer.kinds:
-            turns = turn_cycles(space, candidates, outer, costs.weights)
+            turn = turn_of(space, candidates, outer, costs.outside)
         else:
             compute = outer.visited * outer.passes * space.lane_cycles / candidates.spatial
-            turns = TurnCycles(total=compute, steady=compute)
+            turn = Turn(space.einsum.name, space.einsum.unit, 1.0, compute, compute, compute)
         tile = np.array(outer.tile, dtype=np.int64)[:, None]
         words, exposed = self.bounds.occupancy.candidate_words(
-            space, candidates.tile, tile, outer.roles, costs.weights
+            space, candidates.tile, tile, outer.roles, costs.outside
         )
-        return layout.vectors(space.einsum, outer, turns, exposed, costs, words)
+        return columns.vectors(
+            space.einsum.name, turn, costs, exposed, words, masked=bool(outer.masked)
+        )
 
     def _join(self, where: _Where, parts: list[PricedCandidates]) -> bool:
         """Add up the Einsums' fronts under one outer choice; whether all that improves is legal."""
         total, picks = np.zeros((1, parts[0].costs.shape[1])), np.zeros((1, 0), np.int64)
-        layout = where.layout
         for position, part in enumerate(parts):
             combined = sums(total, part.costs)
             left = np.repeat(np.arange(len(total)), len(part.costs))
@@ -284,8 +291,8 @@ class Fused:
             for later in parts[position + 1 :]:
                 rest = rest + later.costs.min(axis=0)
             reach = combined + rest
-            good = layout.words(reach) <= where.room
-            good &= self.incumbent.can_improve(layout.least_latency(reach), layout.energy(reach))
+            good = where.fits(reach)
+            good &= self.incumbent.can_improve(where.least_latency(reach), where.energy(reach))
             combined, left, right = combined[good], left[good], right[good]
             best = nondominated(combined)
             total = combined[best]
@@ -293,9 +300,9 @@ class Fused:
         if not len(total):
             return True
         legal = self._offer(where, parts, total, picks)
-        over = total if layout.returns else total[~legal]
-        cycles = rounded(self.problem.platform.dram, layout.least_latency(over))
-        return not self.incumbent.can_improve(cycles, layout.energy(over)).any()
+        over = total if where.returns else total[~legal]
+        cycles = rounded(self.problem.platform.dram, where.least_latency(over))
+        return not self.incumbent.can_improve(cycles, where.energy(over)).any()
 
     def _join_private(
         self, where: _Where, parts: list[PricedCandidates], outers: list[Outer]
@@ -306,7 +313,7 @@ class Fused:
         """
         every = zip(self.candidate_sets, parts, outers, strict=True)
         variants = [self._variants(where, *own) for own in every]
-        joint = PrivateJoin.of(self.problem, where.layout)
+        joint = PrivateJoin.of(self.problem, where.columns)
         total, picks = joint.start(), np.zeros((1, 0), np.int64)
         vectors = [
             joint.vectors(v.costs, v.private, w.space.einsum.unit)
@@ -319,10 +326,8 @@ class Fused:
             right = np.tile(chosen, len(total))
             rest = sum((v.costs.min(axis=0) for v in variants[position + 1 :]), np.zeros(1))
             reach = joint.costs(combined) + rest
-            good = where.layout.words(reach) <= where.room
-            good &= self.incumbent.can_improve(
-                where.layout.latency(reach), where.layout.energy(reach)
-            )
+            good = where.fits(reach)
+            good &= self.incumbent.can_improve(where.columns.latency(reach), where.energy(reach))
             good &= joint.fits(combined)
             combined, left, right = combined[good], left[good], right[good]
             best = nondominated(combined)
@@ -339,7 +344,7 @@ class Fused:
         known, found = {one.stay for one in part.outers}, [part]
         for stay in stays_among(outer.stay, may_return(whole.space, outer)):
             if stay not in known:
-                found.append(self._priced(whole, mask, replace(outer, stay=stay), where.layout))
+                found.append(self._priced(whole, mask, replace(outer, stay=stay), where.columns))
         return PricedCandidates.joined(found)
 
     def _offer(
@@ -350,8 +355,8 @@ class Fused:
         picks: int64[n, Einsums], into the parts. returns: bool[n].
         """
         legal = private_fits(self.problem, parts, picks)
-        cycles = rounded(self.problem.platform.dram, where.layout.latency(total))
-        energy = where.layout.energy(total)
+        cycles = rounded(self.problem.platform.dram, where.columns.latency(total))
+        energy = where.energy(total)
         some = np.flatnonzero(legal)
         if not len(some):
             return legal
@@ -359,7 +364,7 @@ class Fused:
             position = some[place]
             costs = float(cycles[position]), float(energy[position])
             found = self._solution(where, parts, picks[position], costs)
-            beside = replace(where.layout.beside_turns(total[position]), once=where.once)
+            beside = replace(beside_turns(where.columns, total[position]), once=where.once)
             self.incumbent.take(slot, replace(found, beside=beside))
         return legal
 
@@ -389,18 +394,18 @@ class Fused:
 class PrivateJoin:
     """Cost vectors with the words of private levels: what stays adds up, turns take the most.
 
-    The columns: those of the cost layout, words that stay by level, words of the largest turn by
+    The columns: those of the cost vectors, words that stay by level, words of the largest turn by
     unit and level.
     """
 
     limits: Floats  # words of each level; infinite where unlimited
-    width: int  # of the cost layout's vectors
+    width: int  # of the cost vectors
     overlapped: bool
 
     @classmethod
-    def of(cls, problem: GroupProblem, layout: CostLayout) -> PrivateJoin:
+    def of(cls, problem: GroupProblem, columns: Columns) -> PrivateJoin:
         """The columns that a group needs."""
-        return cls(_limits(problem), layout.width, overlaps(problem.group.schedule))
+        return cls(_limits(problem), columns.width, overlaps(problem.group.schedule))
 
     def start(self) -> Floats:
         """The sum of nothing; float64[1, D]."""
@@ -421,7 +426,7 @@ class PrivateJoin:
         return found
 
     def costs(self, vectors: Floats) -> Floats:
-        """The columns of the cost layout."""
+        """The columns of the cost vectors."""
         return vectors[:, : self.width]
 
     def fits(self, vectors: Floats) -> Bools:

@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 
 from flat_mapper.base.tolerance import LOST
+from flat_mapper.cost_model.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.roles import Role
+from flat_mapper.mapper.bounds.energy import rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles, busy_cycles, stays_private
-from flat_mapper.mapper.cost.price import rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.promise import Chance, EinsumUnder
-from flat_mapper.mapper.space.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
-from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import shared_fits
 
 PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go

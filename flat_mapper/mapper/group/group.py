@@ -9,11 +9,13 @@ from math import prod
 import numpy as np
 
 from flat_mapper.base.budget import Budget
+from flat_mapper.cost_model.candidates import Floats, Ints
 from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.cost_model.roles import Role
+from flat_mapper.mapper.bounds.candidate_set import CandidateCache, CandidateSet, enumerated
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, merged
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.cost.candidate_set import CandidateCache, CandidateSet, enumerated
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent, gained
@@ -30,13 +32,11 @@ from flat_mapper.mapper.group.promise import (
     promising_under,
 )
 from flat_mapper.mapper.group.single import Single
-from flat_mapper.mapper.space.candidates import Floats, Ints
 from flat_mapper.mapper.space.enumerate import TooMany
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.orders import dram_orders
 from flat_mapper.mapper.space.outer import stagings
-from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.sharing import shared_level
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once

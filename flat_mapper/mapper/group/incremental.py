@@ -9,6 +9,9 @@ from functools import cached_property, partial
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
+from flat_mapper.cost_model.roles import Role
+from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.partial import (
     ANY,
@@ -18,14 +21,11 @@ from flat_mapper.mapper.bounds.partial import (
     least_energy,
     shared_words,
 )
-from flat_mapper.mapper.cost.candidate_set import CandidateSet
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
-from flat_mapper.mapper.space.roles import Role
 
 Costs = tuple[Floats, Floats, Floats]  # least pJ, the same without DRAM, least compute cycles
 

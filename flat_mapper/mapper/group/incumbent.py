@@ -11,9 +11,9 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from flat_mapper.base.tolerance import EQUAL, LOST
+from flat_mapper.cost_model.candidates import Bools, Floats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.space.candidates import Bools, Floats
 
 Costs = tuple[float, float]  # cycles, pJ
 NONE: Costs = (np.inf, np.inf)

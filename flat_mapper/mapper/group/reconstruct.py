@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import gcd
 
-from flat_mapper.mapper.cost.turns import staying
+from flat_mapper.cost_model.facts import Rank
+from flat_mapper.cost_model.private import staying
 from flat_mapper.mapper.group.picks import GroupSolution, Pick
-from flat_mapper.mapper.space.einsum import Rank
 from flat_mapper.mapper.space.factors import divided
 from flat_mapper.mapper.space.group import FOLLOW
 from flat_mapper.mapping.space import granularity_of

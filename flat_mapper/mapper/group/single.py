@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import reduce
 
 import numpy as np
 
+from flat_mapper.cost_model.candidates import CandidateBlock, Floats, Ints
+from flat_mapper.cost_model.counts import candidate_costs
+from flat_mapper.cost_model.ports import largest
+from flat_mapper.cost_model.roles import Outer
+from flat_mapper.mapper.bounds.energy import rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.cost.price import candidate_costs, rounded
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick
-from flat_mapper.mapper.space.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.outer import Staging
-from flat_mapper.mapper.space.roles import Outer
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared, shared_fits
 
 ORDERED = 20_000  # outer choices in one go
-IN_TURN = ("in turn", "beside", "unequal")
 PAIRS = 1 << 20  # pairs of candidates' tiles and outer choices to look at in one go
 
 
@@ -77,7 +77,7 @@ class Single:
         roles = staging.roles[space.einsum.name]
         tile = outers.tile.take(choice, axis=1)
         own = self.tile.take(candidate, axis=1)
-        words, cold = self.bounds.occupancy.candidate_words(space, own, tile, roles, {})
+        words, cold = self.bounds.occupancy.candidate_words(space, own, tile, roles)
         room = self.bounds.occupancy.room(staging, outers.tile)
         fits = words <= np.broadcast_to(room, len(outers.staging))[choice]
         fits &= shared_fits(space, tile, own)
@@ -108,9 +108,7 @@ class Single:
             block = self.candidate_set.blocks[number].take(positions)
             costs = candidate_costs(self.candidate_set.space, block, outer, tile[:, own])
             energy[own] = costs.energy
-            # Those of Einsums that take turns are no ports.
-            ports = (c for (_, p), c in costs.ports.items() if p not in IN_TURN)
-            cycles[own] = reduce(np.maximum, ports, np.zeros(1))
+            cycles[own] = largest((*costs.ports.values(), costs.outside.cycles(costs.moved)))
         return cycles, energy
 
     def _pairs(self, outers: Outers, staging: Staging) -> tuple[Ints, Ints]:

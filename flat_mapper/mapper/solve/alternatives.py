@@ -13,7 +13,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.group.any_order import AnyOrder, of_orders
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Goal, Objective

@@ -25,8 +25,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.bounds.border import BorderBounds
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
-from flat_mapper.mapper.cost.pareto import nondominated
+from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import (
     OBJECTIVES,
@@ -52,6 +51,7 @@ from flat_mapper.mapper.solve.symmetry import group_question, renamed
 from flat_mapper.mapper.solve.weighted_sum import best_product, quick_mapping, staged_mapping
 from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
+from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.partitions import (
     FusionGraph,

@@ -13,12 +13,14 @@ import numpy as np
 
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.tolerance import EQUAL
+from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.tile import KnownTiles
 from flat_mapper.cost_model.chip.totals import chip_stats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import (
     at_least,
@@ -33,13 +35,11 @@ from flat_mapper.mapper.chip.floors import (
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.question import CYCLES, ChipIncumbent, OuterCosts, Question, Tiles
 from flat_mapper.mapper.chip.ways import Way
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import NONE, Costs, beside_weights, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.alternatives import least_refused
-from flat_mapper.mapper.space.candidates import Floats
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.tiles import MOST_TILES, lifted

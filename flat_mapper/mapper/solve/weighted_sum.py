@@ -12,7 +12,7 @@ import numpy as np
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.tolerance import EQUAL, whole_cycles
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.mapper.cost.candidate_set import CandidateCache
+from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import Costs, Goal, GoalIncumbent, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution, total_of

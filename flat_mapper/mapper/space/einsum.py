@@ -9,10 +9,10 @@ from math import factorial, prod
 
 import numpy as np
 
-from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.base.formats import PLAIN, Widths
+from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.tolerance import EQUAL
-from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
+from flat_mapper.cost_model.facts import EinsumFacts, Rank, prod_of
+from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.space.factors import (
     Splits,
     distinct,
@@ -20,43 +20,20 @@ from flat_mapper.mapper.space.factors import (
     divisors,
     most_at_once,
     on_axes,
-    prod_of,
     splittings,
 )
-from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapping.space import LoopKind, Mapspace, SlotRule
-from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 # By way of a tensor's words: pJ each time that all of them pass, and pJ however often they do
 PjLines = tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rank:
-    """One rank of the search: ranks that occur in the same tensors everywhere count as one."""
-
-    name: str
-    members: tuple[str, ...]  # outermost first
-    sizes: tuple[int, ...]  # of the members
-
-    @property
-    def size(self) -> int:
-        """Of all members together."""
-        return prod(self.sizes)
-
-
 @dataclass(frozen=True, kw_only=True)
-class EinsumSpace:
+class EinsumSpace(EinsumFacts):
     """Choices inside one Einsum, below and at the shared level."""
 
-    einsum: Einsum
-    arch: Architecture
-    ert: Ert
     mapspace: Mapspace
-    ranks: tuple[Rank, ...]
-    shared: int  # index of the shared level among arch.levels
-    widths: Widths = PLAIN
     masked: tuple[str, ...] = ()  # queries and keys of the workload's mask, if it has one
     # inputs that stream, of which DRAM moves a number of words in all, and the group waits for some
     waits: frozenset[str] = frozenset()
@@ -65,59 +42,9 @@ class EinsumSpace:
     weighing: frozenset[str] = frozenset()
 
     @cached_property
-    def sizes(self) -> tuple[int, ...]:
-        """Rank sizes."""
-        return tuple(r.size for r in self.ranks)
-
-    @cached_property
-    def tensors(self) -> tuple[str, ...]:
-        """Inputs in order, then the output."""
-        return tuple(a.tensor for a in self.einsum.accesses)
-
-    @cached_property
-    def output(self) -> str:
-        """The tensor that is written."""
-        return self.einsum.output.tensor
-
-    @cached_property
-    def relevant(self) -> dict[str, tuple[bool, ...]]:
-        """For each tensor, whether each rank is one of its own."""
-        return {
-            a.tensor: tuple(r.members[0] in a.ranks for r in self.ranks)
-            for a in self.einsum.accesses
-        }
-
-    @cached_property
     def common(self) -> tuple[bool, ...]:
         """Ranks that every tensor has: no tensor is ever reused over them."""
         return tuple(all(rel[r] for rel in self.relevant.values()) for r in range(len(self.ranks)))
-
-    @cached_property
-    def volume(self) -> dict[str, float]:
-        """Words of each tensor, as the outermost level has them."""
-        return self._volumes(self.arch.levels[0].name)
-
-    def _volumes(self, level: str) -> dict[str, float]:
-        return {
-            t: prod(n for n, own in zip(self.sizes, rel, strict=True) if own) * self.share(t, level)
-            for t, rel in self.relevant.items()
-        }
-
-    @cached_property
-    def _at(self) -> dict[str, dict[str, float]]:
-        """Words of each tensor by level; none where all levels have as many."""
-        if not self.widths.levels:
-            return {}
-        return {level.name: self._volumes(level.name) for level in self.arch.levels}
-
-    def volume_at(self, tensor: str, level: MemoryLevel) -> float:
-        """Words of a tensor, as a level has them."""
-        return float(self._at[level.name][tensor] if self._at else self.volume[tensor])
-
-    def volumes(self, tensor: str) -> tuple[float, float]:
-        """Words of a tensor at the level that has fewest, and at the one that has most."""
-        own = [self.volume_at(tensor, level) for level in self.arch.levels]
-        return min(own), max(own)
 
     def scale(self, tensor: str, level: MemoryLevel) -> float:
         """Words at a level for one at the outermost."""
@@ -140,20 +67,11 @@ class EinsumSpace:
         """True if a mask leaves out first visits of the output: each pass brings other words."""
         return bool(self.masked) and set(self.masked) <= set(self.einsum.output.ranks)
 
-    def share(self, tensor: str, level: str) -> float:
-        """Words that one value of a tensor takes at a level."""
-        return self.widths.share(tensor, level)
-
     def source(self, tensor: str, role: str) -> MemoryLevel:
         """Level where those below the shared one find a tensor: it, or outside if it streams."""
         if role != "stream":
             return self.arch.levels[self.shared]
         return self.arch.levels[0].seen_by(tensor)
-
-    @cached_property
-    def iterations(self) -> int:
-        """Points of the iteration space."""
-        return prod(self.sizes)
 
     @cached_property
     def inner_nodes(self) -> tuple[MemoryLevel | Fanout, ...]:
@@ -255,16 +173,6 @@ class EinsumSpace:
         return ways * axes * orders * keeps
 
     @cached_property
-    def prices(self) -> dict[str, tuple[float, float, float]]:
-        """pJ of a vector read, write and update, by level."""
-        return {lv.name: self.ert.actions(lv.name) for lv in self.arch.levels}
-
-    @cached_property
-    def compute_energy(self) -> float:
-        """pJ of all computes."""
-        return self.iterations * operation_energy(self.arch, self.ert, self.einsum, self.widths)
-
-    @cached_property
     def staged_pj(self) -> dict[tuple[str, bool, bool], float]:
         """Answers of `price.staged_once` so far."""
         return {}
@@ -273,11 +181,6 @@ class EinsumSpace:
     def known_lines(self) -> dict[tuple[str, tuple[Role, ...], bool], tuple[PjLines, PjLines]]:
         """Answers of `linear.top_lines` so far."""
         return {}
-
-    @cached_property
-    def lane_cycles(self) -> float:
-        """Cycles of all computes on one compute unit."""
-        return self.iterations * operation_cycles(self.arch, self.einsum, self.widths)
 
     def options(self, node: str, kind: LoopKind, rank: int, limit: int) -> list[int]:
         """Factors a rank may take at a node: divisors up to a limit, under the mapspace's rules."""

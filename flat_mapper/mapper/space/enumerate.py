@@ -10,10 +10,11 @@ import numpy as np
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints, NodeChoice
+from flat_mapper.cost_model.facts import lacked, prod_of
 from flat_mapper.cost_model.transfers import Transfer, looped
-from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints, NodeChoice
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import combinations, lacked, multiple, prod_of, real_loops
+from flat_mapper.mapper.space.factors import combinations, multiple, real_loops
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
 from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions, FactorGrid

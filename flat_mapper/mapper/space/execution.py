@@ -22,7 +22,7 @@ from itertools import combinations
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import MappingError
-from flat_mapper.cost_model.latency import limited
+from flat_mapper.cost_model.ports import limited
 from flat_mapper.mapping.order import check_phases, overlaps, rounds_behind
 from flat_mapper.mapping.sharing import (
     carried_tensors,

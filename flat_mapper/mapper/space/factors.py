@@ -10,6 +10,8 @@ from math import comb, prod
 
 import numpy as np
 
+from flat_mapper.cost_model.facts import prod_of
+
 
 @cache
 def divisors(n: int) -> tuple[int, ...]:
@@ -157,21 +159,6 @@ def real_loops(grid: np.ndarray, order: Sequence[int]) -> np.ndarray:
     for r in order:
         found = np.where(grid[r] > 1, found * (len(grid) + 1) + r + 1, found)
     return found
-
-
-def prod_of(grid: np.ndarray, candidates: Sequence[int]) -> np.ndarray:
-    """Product over some candidates of a factor grid."""
-    if not candidates:
-        return np.ones(grid.shape[1:], grid.dtype)
-    found: np.ndarray = grid[candidates[0]].copy()
-    for r in candidates[1:]:
-        found *= grid[r]
-    return found
-
-
-def lacked(relevant: Sequence[bool], grid: np.ndarray) -> np.ndarray:
-    """Product over the ranks that a tensor lacks."""
-    return prod_of(grid, [r for r, yes in enumerate(relevant) if not yes])
 
 
 @lru_cache(maxsize=64)  # of one search and the next; a sweep has thousands

@@ -11,13 +11,13 @@ import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cost_model.group import Rounds, rounds_of
-from flat_mapper.cost_model.latency import limited
+from flat_mapper.cost_model.candidates import Floats, Ints
+from flat_mapper.cost_model.facts import Rank, prod_of
+from flat_mapper.cost_model.ports import limited
+from flat_mapper.cost_model.roles import FirstPasses
+from flat_mapper.cost_model.schedule import Rounds, rounds_of
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.space.candidates import Floats, Ints
-from flat_mapper.mapper.space.einsum import EinsumSpace, Rank, merged_ranks
-from flat_mapper.mapper.space.factors import prod_of
-from flat_mapper.mapper.space.roles import FirstPasses
+from flat_mapper.mapper.space.einsum import EinsumSpace, merged_ranks
 from flat_mapper.mapping.order import (
     MaskedPasses,
     PassKind,
@@ -173,16 +173,8 @@ class GroupProblem:
             t: frozenset(r.name for r, yes in zip(space.ranks, relevant, strict=True) if yes)
             for t, relevant in space.relevant.items()
         }
-        masked, pair = None, self.workload.roles.masked
-        left = self.mask_tiles(tile)
-        if left and pair and self.masked(space) is not None:
-            masked = MaskedPasses(
-                queries=pair[0],
-                keys=pair[1],
-                rows=self.workload.rank_sizes[pair[0]] // left.rows,
-                visited=left.visited,
-                visited_first=left.visited_first,
-            )
+        tiles = None if self.masked(space) is None else self.mask_tiles(tile)
+        masked = MaskedPasses.of(self.workload, tiles)
         return pass_kinds(loops, tensors, space.output, masked)
 
     @cached_property

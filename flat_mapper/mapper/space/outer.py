@@ -8,10 +8,10 @@ from math import prod
 
 import numpy as np
 
-from flat_mapper.mapper.space.candidates import Ints
+from flat_mapper.cost_model.candidates import Ints
+from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.space.factors import divisors, real_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
-from flat_mapper.mapper.space.roles import Role
 from flat_mapper.mapper.space.rules import (
     allows,
     dram,

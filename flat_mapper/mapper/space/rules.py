@@ -7,8 +7,9 @@ from itertools import combinations, permutations
 
 import numpy as np
 
-from flat_mapper.mapper.space.candidates import Bools, Ints
-from flat_mapper.mapper.space.einsum import EinsumSpace, Rank
+from flat_mapper.cost_model.candidates import Bools, Ints
+from flat_mapper.cost_model.facts import Rank
+from flat_mapper.mapper.space.einsum import EinsumSpace
 
 Order = tuple[int, ...]  # ranks by index, innermost first
 

@@ -9,7 +9,7 @@ from functools import cached_property, reduce
 import numpy as np
 import numpy.typing as npt
 
-from flat_mapper.mapper.space.candidates import Bools, Ints
+from flat_mapper.cost_model.candidates import Bools, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import group_numbers, located, sorted_groups
 

@@ -1,8 +1,9 @@
-"""Reads, fills and updates of one tensor at every level, as Timeloop adds them up.
+"""Words that move of a tensor whose tiles overlap: sums of ranks, as in a convolution.
 
-What moves is counted at every block, whether the tensor is kept there or not. A block that does not
-keep it hands what its own children draw on to the block outside, in the ratio of copies and
-accesses that it has there. Source: Timeloop, src/loop-analysis/tiling.cpp.
+A loop nest is a chain of blocks: one for each storage level, and one for each fanout. What moves is
+counted at every block, whether the tensor is kept there or not. A block that does not keep it hands
+what its own children draw on to the block outside, in the ratio of copies and accesses that it has
+there. Source: Timeloop, src/loop-analysis/tiling.cpp.
 """
 
 from __future__ import annotations
@@ -14,27 +15,113 @@ from functools import cache
 from itertools import chain, pairwise, product
 from math import floor, prod
 
-from flat_mapper.cost_model.windows.nest import (
-    Block,
-    Box,
-    Pass,
-    Point,
-    Projection,
-    added,
-    extents_inside,
-    less,
-)
+# Words at one instance of a level: read, filled, updated, and different ones that it ever holds
+Counts = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One loop."""
+
+    rank: int
+    factor: int
+    stride: int  # how far one iteration takes the rank: the product of its factors further in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WindowCounts:
-    """Words of one tensor at one level and instance."""
+class Block:
+    """The loops of one node. Those of a storage level are temporal, those of a fanout spatial.
 
-    reads: int
-    fills: int
-    updates: int
-    temporal_reductions: int
-    partition: int
+    loops:  outermost first; a fanout's Y stands outside its X.
+    across: how many of a fanout's last loops run along X.
+    mesh:   physical copies along X and Y.
+    keeps:  whether the tensor in question is kept here; False for a fanout.
+    apart:  whether each of a fanout's copies reads the tensor for itself.
+    """
+
+    loops: tuple[Pass, ...]
+    spatial: bool
+    keeps: bool = False
+    across: int = 0
+    mesh: tuple[int, int] = (1, 1)
+    apart: bool = False
+
+    @property
+    def temporal(self) -> tuple[Pass, ...]:
+        """The loops that take time."""
+        return () if self.spatial else self.loops
+
+    @property
+    def fanout(self) -> int:
+        """Copies in use of what stands further in, for one of this block."""
+        return prod(loop.factor for loop in self.loops) if self.spatial else 1
+
+    @property
+    def rows(self) -> int:
+        """Copies in use along Y."""
+        return prod(loop.factor for loop in self.loops[: len(self.loops) - self.across])
+
+    @property
+    def columns(self) -> int:
+        """Copies in use along X."""
+        return prod(loop.factor for loop in self.loops[len(self.loops) - self.across :])
+
+
+def extents_inside(blocks: Sequence[Block], ranks: int) -> list[list[int]]:
+    """Extent of every rank inside each block, its own loops included; one more for a compute."""
+    inside = [[1] * ranks]
+    for block in reversed(blocks):
+        reached = list(inside[0])
+        for loop in block.loops:
+            reached[loop.rank] *= loop.factor
+        inside.insert(0, reached)
+    return inside
+
+
+Point = tuple[int, ...]
+Term = tuple[int, int]  # rank index, step: what one more of the rank adds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """One box of words: its least point, and its size along each dimension."""
+
+    low: Point
+    shape: Point
+
+    @property
+    def words(self) -> int:
+        """Words in it."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Projection:
+    """The dimensions of a tensor, each a sum of terms."""
+
+    dims: tuple[tuple[Term, ...], ...]
+
+    def shape(self, extents: Sequence[int]) -> Point:
+        """The shape of the tile over so much of every rank."""
+        return tuple(1 + sum(step * (extents[r] - 1) for r, step in dim) for dim in self.dims)
+
+    def words(self, extents: Sequence[int]) -> int:
+        """Words of the tile over so much of every rank."""
+        return prod(self.shape(extents))
+
+    def move(self, rank: int, distance: int) -> Point:
+        """Distance that a tile moves when a rank goes on by one."""
+        return tuple(sum(step * distance for r, step in dim if r == rank) for dim in self.dims)
+
+
+def added(a: Point, b: Point) -> Point:
+    """The sum of two points."""
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
+def less(a: Point, b: Point) -> Point:
+    """The way from b to a."""
+    return tuple(x - y for x, y in zip(a, b, strict=True))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +141,7 @@ class _Level:
 
 def window_counts(
     blocks: Sequence[Block], projection: Projection, ranks: int, *, is_output: bool
-) -> list[WindowCounts | None]:
+) -> list[Counts | None]:
     """For each block, outermost first, the words of the tensor; None where it is not kept.
 
     ranks: how many there are.
@@ -133,26 +220,15 @@ def _hand_on(levels: Sequence[_Level]) -> None:
         level.peers = outer.drawn.handed / level.instances
 
 
-def _counts(level: _Level, *, is_output: bool, outermost: bool) -> WindowCounts:
+def _counts(level: _Level, *, is_output: bool, outermost: bool) -> Counts:
     share = 0.0 if outermost else level.share
-    served = level.content + level.peers
+    served, held = level.content + level.peers, level.partition
     filled = share + level.peers
     if not is_output:
-        return WindowCounts(
-            reads=_rounded(served),
-            fills=floor(filled),
-            updates=0,
-            temporal_reductions=0,
-            partition=level.partition,
-        )
-    again = _rounded(served - level.partition)
-    return WindowCounts(
-        reads=again,
-        fills=_rounded(filled if outermost else filled - level.partition),
-        updates=_rounded(level.content),
-        temporal_reductions=again,
-        partition=level.partition,
-    )
+        return _rounded(served), floor(filled), 0, held
+    again = _rounded(served - held)
+    fills = _rounded(filled if outermost else filled - held)
+    return again, fills, _rounded(level.content), held
 
 
 def _rounded(value: float) -> int:

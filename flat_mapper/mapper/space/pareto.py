@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flat_mapper.mapper.space.candidates import Floats, Ints
+from flat_mapper.cost_model.candidates import Floats, Ints
 
 CHUNK = 512
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.mapper.cost.price import Moves, first_visits, moves, one_innermost
-from flat_mapper.mapper.space.candidates import Bools, CandidateBlock, Floats, Ints
+from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
+from flat_mapper.cost_model.facts import prod_of
+from flat_mapper.cost_model.roles import Role
+from flat_mapper.mapper.bounds.energy import Moves, first_visits, moves, one_innermost
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
-from flat_mapper.mapper.space.factors import distinct, located, prod_of
-from flat_mapper.mapper.space.roles import Role
+from flat_mapper.mapper.space.factors import distinct, located
 from flat_mapper.mapping.space import SlotRule
 
 AT_ONCE = 1 << 13  # candidates that are bounded in one go

@@ -1,0 +1,143 @@
+"""All that stands outside a group's shared level: it moves words at the same time as others do.
+
+Every limited port there is linear in the words of each tensor, so it is known by the cycles that a
+word of it takes: one that comes to the core, and one that leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.cost_model.ports import Amount, largest, port_loads, ways_compete
+
+Words = Mapping[str, tuple[Amount, Amount]]  # by tensor: read there, written there
+EACH: Mapping[str, Amount] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourcePort:
+    """A port of a level outside, as it serves the core whose time is asked for.
+
+    comes, leaves: words that pass it for one of a tensor that comes to the core, or leaves it.
+    other:         the same of the tensors that are not listed.
+    """
+
+    level: str
+    words_per_cycle: float = 1.0
+    comes: Mapping[str, Amount] = field(default_factory=dict)
+    leaves: Mapping[str, Amount] = field(default_factory=dict)
+    other: tuple[float, float] = (0.0, 0.0)
+
+    def cycles(self, words: Words) -> Amount:
+        """Cycles for the words that a core moves."""
+        comes, leaves = self.other
+        total: Amount = 0.0
+        for tensor, (read, written) in words.items():
+            total = total + self.comes.get(tensor, comes) * read
+            total = total + self.leaves.get(tensor, leaves) * written
+        return total / self.words_per_cycle
+
+
+def source_ports(
+    level: MemoryLevel,
+    weights: Mapping[str, Amount] = EACH,
+    other: float = 1.0,
+    fills: Mapping[str, Amount] = EACH,
+) -> Iterator[SourcePort]:
+    """The limited ports of a level outside.
+
+    weights: words that the level has to move for a word of a tensor that the core moves: all cores
+             at work move theirs at the same time, and a multicast serves several at once.
+    other:   the weight of the tensors that are not listed.
+    fills:   words that come to the level for a word that the core reads of what it keeps.
+    """
+    for port, rate, _ in port_loads(level, 0, 0):
+        reads, writes = port != "write", port != "read"
+        comes = weights if reads else fills
+        if reads and writes and fills:
+            comes = {t: weight + fills.get(t, 0.0) for t, weight in weights.items()}
+        yield SourcePort(
+            level=level.name,
+            words_per_cycle=rate,
+            comes=comes,
+            leaves=weights if writes else EACH,
+            other=(other * reads, other * writes),
+        )
+
+
+class InTurn(NamedTuple):
+    """Cycles of words that come one tensor after another, and the level that takes longest."""
+
+    level: str
+    cycles: Amount
+    least: Amount  # if all of them could come at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """The levels outside the shared one, and their ports."""
+
+    levels: tuple[str, ...]
+    ports: tuple[SourcePort, ...]
+    both_ways: bool  # whether ways compete: see `ways_compete`
+
+    @classmethod
+    def of(cls, *sources: tuple[MemoryLevel, tuple[SourcePort, ...]]) -> Outside:
+        """Some levels, each with its ports."""
+        return cls(
+            levels=tuple(level.name for level, _ in sources),
+            ports=tuple(port for _, ports in sources for port in ports),
+            both_ways=any(ways_compete(level) for level, _ in sources),
+        )
+
+    def cycles(self, words: Words) -> Amount:
+        """Cycles of the slowest port."""
+        return largest(port.cycles(words) for port in self.ports)
+
+    def by_name(self, words: Words) -> dict[str, Amount]:
+        """Cycles of each level."""
+        found: dict[str, list[Amount]] = {name: [] for name in self.levels}
+        for port in self.ports:
+            found[port.level].append(port.cycles(words))
+        return {name: largest(cycles) for name, cycles in found.items()}
+
+    @property
+    def adds_up(self) -> bool:
+        """True if no port waits for another, so that tensors may come in any order at once."""
+        return len(self.levels) == 1 and not self.both_ways
+
+    def one_by_one(self, words: Words) -> Amount:
+        """Cycles of tensors that come one after another, each from the slowest of its sources.
+
+        With one source that is all of its words; with several an execution may overlap some, as
+        with what is read and what is written at ports of a source for one way and for both.
+        """
+        if self.adds_up:
+            return self.cycles(words)
+        total: Amount = 0.0
+        for tensor, (read, written) in words.items():
+            ways = ((read, 0.0), (0.0, written)) if self.both_ways else ((read, written),)
+            for way in ways:
+                total = total + self.cycles({tensor: way})
+        return total
+
+    def each_way(self, words: Words) -> Amount:
+        """The same of all that comes, and then of all that goes."""
+        came = {t: (read, 0.0) for t, (read, _) in words.items()}
+        left = {t: (0.0, written) for t, (_, written) in words.items()}
+        return self.one_by_one(came) + self.one_by_one(left)
+
+    def in_turn(self, words: Words) -> InTurn:
+        """The same, beside what takes longest if all could come at once; numbers."""
+        names = self.by_name(words)
+        slowest = max(names, key=names.__getitem__)
+        return InTurn(slowest, self.one_by_one(words), names[slowest])
+
+
+def dram_alone(dram: MemoryLevel, moved: Words) -> Outside:
+    """DRAM as one core finds it, with what serves it beside DRAM; moved: all words."""
+    weights = {t: dram.weight(t, read + written) for t, (read, written) in moved.items()}
+    return Outside.of((dram, tuple(source_ports(dram, weights))))

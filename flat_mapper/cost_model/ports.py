@@ -1,0 +1,92 @@
+"""Ports of a level: what its transfers take beside the compute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import reduce
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.cost_model.nest import FloatArray, IntArray
+
+Port = Literal["read", "write", "shared"]
+# A number of one mapping, or an array over n: the rules are the same arithmetic for both.
+Amount = Any
+
+
+class PortLoad(NamedTuple):
+    """A limited port of a level, and what passes it."""
+
+    port: Port
+    words_per_cycle: float
+    words: Amount
+
+
+def port_loads(level: MemoryLevel, reads: Amount, writes: Amount) -> Iterator[PortLoad]:
+    """The limited ports of a level, with the words that pass each.
+
+    reads, writes: words, or words per cycle; numbers or arrays. A shared port passes their sum.
+    """
+    if level.read_words_per_cycle is not None:
+        yield PortLoad("read", level.read_words_per_cycle, reads)
+    if level.write_words_per_cycle is not None:
+        yield PortLoad("write", level.write_words_per_cycle, writes)
+    if level.shared_words_per_cycle is not None:
+        yield PortLoad("shared", level.shared_words_per_cycle, reads + writes)
+
+
+def limited(level: MemoryLevel) -> bool:
+    """True if some port of a level passes so many words a cycle and no more."""
+    return any(True for _ in port_loads(level, 0, 0))
+
+
+def largest(values: Iterable[Amount]) -> Amount:
+    """The largest of numbers, or of arrays at each place; 0 of none."""
+    found = list(values)
+    if any(isinstance(value, np.ndarray) for value in found):
+        return reduce(np.maximum, found)
+    return max(found, default=0.0)
+
+
+def transfer_cycles(level: MemoryLevel, reads: Amount, writes: Amount) -> Amount:
+    """Cycles that a level's ports need for the words of one instance; 0 where unlimited.
+
+    reads:  words read: a number, or one for each of n candidates.
+    writes: words filled and updated; of the same shape.
+    """
+    ports = port_loads(level, reads, writes)
+    return largest([reads * 0.0, *(port.words / port.words_per_cycle for port in ports)])
+
+
+def ways_compete(level: MemoryLevel) -> bool:
+    """True if words that go one way may leave a port idle that words of both ways need."""
+    one_way = (level.read_words_per_cycle, level.write_words_per_cycle)
+    return level.shared_words_per_cycle is not None and one_way != (None, None)
+
+
+def throttling(
+    level: MemoryLevel,
+    compute: IntArray | FloatArray,
+    reads: list[IntArray | FloatArray],
+    writes: list[IntArray | FloatArray],
+) -> FloatArray:
+    """Factor in (0, 1] by which a level's bandwidth slows the compute down.
+
+    reads, writes: words of one instance, one array per tensor. Rates are added tensor by tensor
+    in floating point, in Timeloop's order, because its rounding up to whole cycles shows the
+    last bit.
+    """
+    read_rate = sum((words / compute for words in reads), np.zeros(1))
+    write_rate = sum((words / compute for words in writes), np.zeros(1))
+    slowdown = np.ones(1)
+    for port in port_loads(level, read_rate, write_rate):
+        over = np.maximum(port.words, port.words_per_cycle)
+        slowdown = np.minimum(slowdown, port.words_per_cycle / over)
+    return slowdown
+
+
+def level_cycles(compute: IntArray | FloatArray, slowdown: FloatArray) -> IntArray:
+    """Timeloop's cycles of a level: compute cycles over its throttling, rounded up."""
+    return np.ceil(compute / slowdown).astype(np.int64)

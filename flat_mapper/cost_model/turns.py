@@ -1,0 +1,379 @@
+"""Turns: what each Einsum of a group takes in its passes, one after another.
+
+Einsums of a group work on one copy of what they pass on, so they take turns. A turn is as long as
+its compute, or as what it moves at the shared level and below, or as what it streams from DRAM past
+the shared level, whichever takes longest. What moves between DRAM and the shared level in whole
+tiles runs beside the turns, in the copies that the shared level holds of it.
+
+Amounts are numbers of one mapping, or arrays over n candidates of a search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import product
+from math import prod
+from operator import add
+from typing import NamedTuple
+
+import numpy as np
+
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.cost_model.nest import BoolArray, factors_of, nest_of
+from flat_mapper.cost_model.outside import Outside, Words
+from flat_mapper.cost_model.ports import Amount, largest, limited, transfer_cycles
+from flat_mapper.cost_model.reuse import accesses
+from flat_mapper.cost_model.transfers import SHARED
+from flat_mapper.energy.tables import operation_cycles
+from flat_mapper.mapping.order import (
+    MaskedPasses,
+    PassKind,
+    SharedLoop,
+    UnevenRows,
+    innermost_run,
+    pass_kinds,
+    uneven_rows,
+)
+from flat_mapper.mapping.sharing import copied_from, may_stay, visited_tiles
+from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload
+
+COMPUTE = "compute"
+
+
+class Passing(NamedTuple):
+    """Words of a tensor at one instance of a level in a pass, if nothing is in place yet.
+
+    The tile of the level may stay in place from one pass to the next, and so may what it feeds.
+    """
+
+    level: MemoryLevel
+    tensor: str
+    reads: Amount
+    updates: Amount
+    fills: Amount
+    held: Amount  # different words of all its tiles in the pass
+    stays: BoolArray | bool | None  # None: nothing outside fills the level
+    fed_stays: BoolArray | bool
+
+
+class Copied(NamedTuple):
+    """A tensor whose old value is copied to the output's place, and the level where both are."""
+
+    tensor: str
+    level: str
+
+
+def words_in_pass(
+    one: Passing, kind: PassKind, output: str, copied: Copied | None
+) -> tuple[Amount, Amount]:
+    """Words read from and written to an instance of a level in a pass of a kind.
+
+    Tiles that are in place do not move again, unless the pass works on others. An output's first
+    visit starts from nothing; in later passes what is held comes back first.
+    """
+    fresh = one.tensor in kind.fresh
+    again = one.held if one.tensor == output and not kind.first else 0.0
+    fed = _moves(one.fed_stays, fresh)
+    reads, writes = fed * (one.reads + again), fed * one.updates
+    if one.stays is not None:
+        writes = writes + _moves(one.stays, fresh) * (one.fills + again)
+    if copied and copied.level == one.level.name and not kind.first:
+        reads = reads + one.held * (one.tensor == copied.tensor)
+        writes = writes + one.held * (one.tensor == output)
+    return reads, writes
+
+
+def _moves(stays: BoolArray | bool, fresh: bool) -> Amount:
+    if fresh or isinstance(stays, bool):
+        return float(fresh or not stays)
+    return np.where(stays, 0.0, 1.0)
+
+
+class Turn(NamedTuple):
+    """The turns of one Einsum in all passes of a group."""
+
+    einsum: str
+    unit: str  # of the workload: matrix or vector
+    passes: float
+    cycles: Amount  # of all turns
+    steady: Amount  # of all turns, if none brought a tile that stays over others
+    once: Amount  # of the longest of these
+
+    @property
+    def extra(self) -> Amount:
+        """Cycles by which turns that bring new tiles are longer than the others."""
+        return self.cycles - self.steady
+
+
+@dataclass(frozen=True, slots=True)
+class KindParts:
+    """Passes of an Einsum that move the same tensors."""
+
+    count: float
+    local: Mapping[str, Amount]  # cycles of the compute, of the shared level and of private ones
+    streamed: Words  # by tensor, past the shared level
+
+    def cycles(self, outside: Outside) -> Amount:
+        """Cycles of a turn: of its compute, or of the busiest port."""
+        return largest((*self.local.values(), outside.cycles(self.streamed)))
+
+    def parts(self, outside: Outside) -> dict[str, Amount]:
+        """The same of its compute, and of every level's busiest port."""
+        found = {COMPUTE: self.local[COMPUTE], **outside.by_name(self.streamed)}
+        return {**found, **self.local}
+
+
+def kind_parts(
+    passing: Iterable[Passing],
+    streams: Iterable[Passing],
+    kinds: Iterable[PassKind],
+    compute: Amount,
+    output: str,
+    copied: Copied | None = None,
+) -> tuple[KindParts, ...]:
+    """The kinds of passes of an Einsum: what its levels move in each.
+
+    passing: at the shared level and those inside it. streams: at DRAM, past the shared level.
+    compute: cycles of a pass.
+    """
+    by_level: dict[str, list[Passing]] = {}
+    for one in passing:
+        if limited(one.level):
+            by_level.setdefault(one.level.name, []).append(one)
+    found = []
+    for kind in kinds:
+        local = {COMPUTE: compute}
+        for name, here in by_level.items():
+            words = [words_in_pass(one, kind, output, copied) for one in here]
+            reads, writes = (reduce(add, way) for way in zip(*words, strict=True))
+            local[name] = transfer_cycles(here[0].level, reads, writes)
+        streamed = {one.tensor: words_in_pass(one, kind, output, copied) for one in streams}
+        found.append(KindParts(kind.count, local, streamed))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnParts:
+    """Parts of the turns of one Einsum, whatever stands outside the shared level.
+
+    sizes: passes of one size each, and of each the kinds of passes.
+    """
+
+    einsum: str
+    unit: str
+    sizes: tuple[tuple[KindParts, ...], ...]
+    in_pass: frozenset[str] | None = None  # under a mask, what crosses DRAM in each of its passes;
+    # None where the Einsum has as many passes in every row of tiles
+
+    def turn(self, outside: Outside) -> Turn:
+        """The turns, under what serves the shared level."""
+        total: Amount = 0.0
+        least: Amount = 0.0
+        once: Amount = 0.0
+        passes = 0.0
+        for kinds in self.sizes:
+            cycles = [kind.cycles(outside) for kind in kinds]
+            # The turn that moves least is the same in most passes.
+            steady = -largest(-c for c in cycles)
+            least, once = least + sum(k.count for k in kinds) * steady, largest((once, steady))
+            for kind, longest in zip(kinds, cycles, strict=True):
+                total, passes = total + kind.count * longest, passes + kind.count
+        return Turn(self.einsum, self.unit, passes, total, least, once)
+
+    def binding(self, outside: Outside) -> dict[str, float]:
+        """Cycles of the turns of one mapping that the compute or a level sets."""
+        found: dict[str, float] = {}
+        for kind in (kind for kinds in self.sizes for kind in kinds):
+            parts = kind.parts(outside)
+            longest = max(parts, key=lambda name: float(parts[name]))
+            found[longest] = found.get(longest, 0.0) + kind.count * float(parts[longest])
+        return found
+
+
+def turn_parts(
+    workload: Workload, platform: Platform, group: GroupMapping, names: Sequence[str]
+) -> tuple[TurnParts, ...]:
+    """The turns of a group's Einsums, in execution order.
+
+    names: the Einsums of the group, those of a free softmax among them.
+    """
+    return tuple(_turn(workload, platform, group, names, m) for m in group.einsums)
+
+
+def _turn(
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    names: Sequence[str],
+    mapping: EinsumMapping,
+) -> TurnParts:
+    einsum = workload.einsum(mapping.einsum)
+    arch = platform.path(einsum.unit)
+    stay = [t for t in may_stay(workload, names, einsum) if t in mapping.stay]
+    tensors = {a.tensor: frozenset(a.ranks) for a in einsum.accesses}
+    output, pair = einsum.output.tensor, set(workload.roles.masked or ())
+    tiles = visited_tiles(workload, group) if pair <= set(einsum.ranks) else None
+    masked = MaskedPasses.of(workload, tiles)
+    inner = rows.inner if (rows := uneven_shared(workload, group)) and masked else None
+    copied = _copy_in(workload, arch, einsum, mapping)
+    found, in_pass = [], frozenset[str]()
+    for loops, inside, sizes in _sizes(workload, arch, einsum, mapping):
+        every, compute = _passing(workload, arch, inside, sizes, stay)
+        ends = every[True], every[False]
+        kinds = pass_kinds(loops, tensors, output, masked)
+        found.append(kind_parts(*ends, kinds, compute, output, copied))
+        if inner:
+            step = _step(loops, tensors, inner)
+            (parts,) = kind_parts(*ends, [step], compute, output, copied)
+            in_pass |= step.fresh | {t for t, words in parts.streamed.items() if any(words)}
+    return TurnParts(
+        einsum=einsum.name,
+        unit=einsum.unit,
+        sizes=tuple(found),
+        in_pass=in_pass if inner else None,
+    )
+
+
+def _copy_in(
+    workload: Workload, arch: Architecture, einsum: Einsum, mapping: EinsumMapping
+) -> Copied | None:
+    tensor = copied_from(workload, einsum)
+    if tensor is None:
+        return None
+    home = next(lv.name for lv in arch.levels[SHARED:] if tensor in mapping.kept_at(lv.name))
+    return Copied(tensor, home)
+
+
+def _step(
+    loops: Sequence[SharedLoop], tensors: Mapping[str, frozenset[str]], inner: str
+) -> PassKind:
+    """A step of the inner loop of a mask, with the tensors whose tiles come anew with each."""
+    real = [loop for loop in loops if loop.factor > 1]
+    stays = {t: inner in innermost_run(real, ranks) for t, ranks in tensors.items()}
+    fresh = frozenset(t for t, over in stays.items() if not over)
+    return PassKind(count=1, fresh=fresh, first=False)
+
+
+def uneven_shared(workload: Workload, group: GroupMapping) -> UnevenRows | None:
+    """The rows of tiles that a mask leaves of the shared loops; None where they are alike."""
+    tiles, pair = visited_tiles(workload, group), workload.roles.masked
+    if tiles is None or pair is None or group.given_out:
+        return None
+    return uneven_rows(tiles, pair, [loop.rank for loop in group.shared])
+
+
+def _sizes(
+    workload: Workload, arch: Architecture, einsum: Einsum, mapping: EinsumMapping
+) -> Iterator[tuple[list[SharedLoop], EinsumMapping, dict[str, int]]]:
+    """Passes of one size each: their loops, the nest inside them, and the sizes of their tile.
+
+    The last pass of a shared loop may be shorter than the others (Timeloop's remainders).
+    """
+    outer = mapping.loops[0][1] if mapping.loops and mapping.loops[0][0].node == _dram(arch) else ()
+    inner = mapping.loops[1:] if outer else mapping.loops
+    shared = {loop.rank: loop.factor for loop in outer}
+    full = {r: prod(p.factor for _, ls in inner for p in ls if p.rank == r) for r in einsum.ranks}
+    tails = {
+        r: workload.rank_sizes[r] - full[r] * (n - 1)
+        for r, n in shared.items()
+        if r not in einsum.each
+    }
+    short = [r for r, size in tails.items() if size < full[r]]
+    for last in product((False, True), repeat=len(short)):
+        final = {r for r, yes in zip(short, last, strict=True) if yes}
+        loops = [_part(loop, loop.rank in final, loop.rank in short) for loop in outer]
+        nest = replace(mapping, loops=tuple(_inside(inner, final, set(shared))))
+        sizes = {
+            r: 1
+            if r in einsum.each
+            else tails[r]
+            if r in final
+            else full[r]
+            if r in shared
+            else workload.rank_sizes[r]
+            for r in einsum.ranks
+        }
+        yield loops, nest, sizes
+
+
+def _dram(arch: Architecture) -> str:
+    return arch.levels[0].name
+
+
+def _part(loop: Loop, final: bool, short: bool) -> SharedLoop:
+    """Of a shared loop's passes, the last one, all but the last, or all."""
+    if not short:
+        return SharedLoop(rank=loop.rank, factor=loop.factor)
+    if final:
+        alone = loop.factor == 1
+        return SharedLoop(rank=loop.rank, factor=loop.factor, begin=int(alone), rest=1 - alone)
+    return SharedLoop(rank=loop.rank, factor=loop.factor, begin=1, rest=loop.factor - 2)
+
+
+def _inside(
+    inner: Sequence[tuple[Slot, tuple[Loop, ...]]], final: set[str], shared: set[str]
+) -> Iterator[tuple[Slot, tuple[Loop, ...]]]:
+    """The loops inside a pass: whole, or with what is left in the final pass of the loops above."""
+    entered: set[str] = set()
+    for slot, loops in inner:
+        found = []
+        for loop in loops:
+            if loop.rank not in shared or (loop.rank in final and loop.rank in entered):
+                found.append(loop)
+            elif loop.rank in final:
+                found.append(Loop(loop.rank, loop.final))
+            else:
+                found.append(Loop(loop.rank, loop.factor))
+            entered.add(loop.rank)
+        kept = tuple(loop for loop in found if loop.factor > 1)
+        if kept:
+            yield slot, kept
+
+
+def _passing(
+    workload: Workload,
+    arch: Architecture,
+    mapping: EinsumMapping,
+    sizes: Mapping[str, int],
+    stay: Sequence[str],
+) -> tuple[dict[bool, list[Passing]], float]:
+    """Words that move in one pass of an Einsum, on chip and past it, and its compute cycles.
+
+    mapping: the nest inside a pass. stay: tensors that may stay private over others' turns.
+    """
+    einsum = workload.einsum(mapping.einsum)
+    nest = nest_of(arch, einsum, mapping)
+    factors = factors_of(nest, [mapping])
+    real = factors.factors[:, :, 0] > 1
+    counted = accesses(nest, factors, tuple(sizes[r] for r in nest.ranks))
+    found: dict[bool, list[Passing]] = {True: [], False: []}
+    for tensor in (a.tensor for a in einsum.accesses):
+        chain = [i for i, kept in enumerate(nest.keep) if tensor in kept]
+        # Of a level's tiles, whether one may be in place when a pass begins.
+        stays = {
+            i: (i <= SHARED or tensor in stay) and not nest.replaced(real, tensor, i) for i in chain
+        }
+        for i, below in zip(chain, [*chain[1:], None], strict=True):
+            if i < SHARED and SHARED in chain:
+                continue  # whole tiles cross DRAM beside the turns
+            traffic, level = counted.traffic[i, tensor], arch.levels[i]
+            share = workload.share(tensor, level.name)
+            one = Passing(
+                level=level,
+                tensor=tensor,
+                reads=share * float(traffic.reads[0]),
+                updates=share * float(traffic.updates[0]),
+                fills=share * float(traffic.fills[0]),
+                held=share * float(traffic.held[0]),
+                stays=stays[i] if i != chain[0] else None,
+                fed_stays=below is not None and stays[below],
+            )
+            found[i >= SHARED].append(one)
+    names = [level.name for level in arch.levels]
+    found[True].sort(key=lambda one: names.index(one.level.name))  # of equals the outer one binds
+    cycles = float(counted.compute[0]) * operation_cycles(arch, einsum, workload.widths)
+    return found, cycles

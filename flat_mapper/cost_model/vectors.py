@@ -1,0 +1,189 @@
+"""Cost vectors: what an Einsum adds to its group, in named columns that add up over the Einsums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from flat_mapper.cost_model.candidates import Floats
+from flat_mapper.cost_model.counts import Costs
+from flat_mapper.cost_model.outside import Outside, Words
+from flat_mapper.cost_model.schedule import GroupCycles, Phase, Rounds, Timing, row_by_row
+from flat_mapper.cost_model.turns import Turn
+from flat_mapper.mapping.order import UnevenRows
+
+UNITS = ("matrix", "vector")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The columns of cost vectors float64[n, D], by name.
+
+    steady:  cycles of turns if none brought a tile that stays over others, by unit; with `rounds`
+             by phase, then of what runs in all passes and in few, then by unit; under `rows` of
+             what goes on in every pass, and once in a row. Where no turn is told from others, of
+             all turns, or of the computes.
+    once:    cycles of one pass by unit, where units overlap.
+    extra:   cycles by which turns that bring new tiles are longer.
+    chip:    cycles of each limited port on chip.
+    outside: cycles of each limited port outside, and where tensors come in turn, of all of them one
+             after another; `held`: under `rows`, of it what comes once in a row.
+    unequal: of the last of these, of inputs of which tiles of other cores have fewer words.
+    staged:  cycles of whole tiles at DRAM, where nothing runs ahead.
+    exposed: cycles of first inputs and last outputs. energy: pJ.
+    words:   of the shared level, that depend on the candidate.
+    """
+
+    timing: Timing
+    chip: tuple[tuple[str, str], ...]  # (level, port)
+    ports: int  # limited ones outside
+    in_turn: bool  # whether tensors come one after another there
+    unequal: bool = False
+    rounds: Rounds | None = None
+    rare_passes: float = 1.0  # of Einsums that run when a loop is done
+    fixed: float = 0.0  # cycles of the passes beside all that
+    rows: UnevenRows | None = None
+
+    @cached_property
+    def at(self) -> dict[str, slice]:
+        """The place of each, by name."""
+        found, begin = {}, 0
+        for name, count in self._counts():
+            found[name] = slice(begin, begin + count)
+            begin += count
+        return found
+
+    def _counts(self) -> Iterator[tuple[str, int]]:
+        """Numbers of columns, by name."""
+        timing, outside = self.timing, self.ports + self.in_turn
+        yield "steady", len(UNITS) * (2 * len(self.rounds.phases) if self.rounds else 1)
+        yield "once", len(UNITS) * self._has_once
+        yield "extra", int(timing.turns and timing.ahead)
+        yield "chip", len(self.chip)
+        yield "outside", outside
+        yield "held", outside * (self.rows is not None)
+        yield "unequal", int(self.unequal)
+        yield "staged", int(not timing.ahead)
+        yield from (("exposed", 1), ("energy", 1), ("words", 1))
+
+    @property
+    def _has_once(self) -> bool:
+        timing = self.timing
+        return timing.overlapped and timing.turns and timing.ahead and self.rounds is None
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return sum(count for _, count in self._counts())
+
+    def named(self, vectors: Floats, name: str) -> Floats:
+        """The columns of a name; float64[n, columns]."""
+        return vectors[:, self.at[name]]
+
+    def one(self, vectors: Floats, name: str) -> Floats:
+        """The one column of a name; float64[n]."""
+        return vectors[:, self.at[name].start]
+
+    def vectors(
+        self, einsum: str, turn: Turn, costs: Costs, exposed: Floats, words: Floats, *, masked: bool
+    ) -> Floats:
+        """Cost vectors of n candidates of one Einsum; float64[n, D].
+
+        exposed: cycles that nothing overlaps. words: of the shared level. masked: whether a mask
+        decides how often the Einsum runs.
+        """
+        found = np.zeros((len(words), self.width))
+
+        def put(name: str, *columns: Floats | float) -> None:
+            for i, column in enumerate(columns, self.at[name].start):
+                found[:, i] += column
+
+        unit = UNITS.index(turn.unit)
+        place, steady = self._steady(einsum, turn, unit, masked)
+        found[:, self.at["steady"].start + place] += steady
+        if self._has_once:
+            found[:, self.at["once"].start + unit] += turn.once
+        if self.timing.turns and self.timing.ahead:
+            put("extra", turn.extra)
+        put("chip", *(costs.ports.get(port, 0.0) for port in self.chip))
+        outside = costs.outside
+        put("outside", *self._ports(outside, costs.moved))
+        if self.rows is not None:
+            held = self._ports(outside, costs.held)
+            put("held", *held)
+            put("outside", *(-cycles for cycles in held))
+        if self.unequal:
+            put("unequal", outside.one_by_one(costs.once))
+        if not self.timing.ahead:
+            put("staged", outside.each_way(costs.staged))
+        put("exposed", exposed)
+        put("energy", costs.energy)
+        put("words", words)
+        return found
+
+    def _steady(
+        self, einsum: str, turn: Turn, unit: int, masked: bool
+    ) -> tuple[int, Floats | float]:
+        """Place among the columns of turns that an Einsum adds to, and cycles."""
+        if self.rows is not None:
+            return int(not masked), turn.steady
+        if self.rounds is not None:
+            phase = next(i for i, names in enumerate(self.rounds.phases) if einsum in names)
+            rare = einsum in self.rounds.rare
+            each = turn.steady / turn.passes
+            cycles = each if rare else each * self.timing.passes
+            return (2 * phase + rare) * len(UNITS) + unit, cycles
+        return unit, turn.steady if self.timing.ahead else turn.cycles
+
+    def _ports(self, outside: Outside, words: Words) -> list[Floats | float]:
+        """Cycles of the ports outside, and of tensors one after another."""
+        ports = [port.cycles(words) for port in outside.ports]
+        return [*ports, outside.one_by_one(words)] if self.in_turn else ports
+
+    def latency(self, vectors: Floats, *, alike: bool = False) -> Floats:
+        """Cycles under the group's schedule; float64[n].
+
+        alike: at least, whatever returns of what stays: it makes turns longer, but may leave none
+               of them longer than the steady ones.
+        """
+        timing = self.timing
+        extra = self.one(vectors, "extra") if timing.turns and timing.ahead else 0.0
+        outside = self.named(vectors, "outside")
+        steady = [*self.named(vectors, "steady").T]
+        rows = None
+        if self.rows is not None:
+            held = self.named(vectors, "held")
+            every, once = (
+                np.concatenate([cycles[None, :], ports.T])
+                for cycles, ports in zip(steady, (outside, held), strict=True)
+            )
+            rows, outside = row_by_row(every, once, self.rows), outside + held
+        elif alike and not timing.overlapped:
+            steady.append(extra)
+        chip = self.named(vectors, "chip")
+        found = timing.latency(
+            GroupCycles(
+                steady=steady,
+                once=[*self.named(vectors, "once").T],
+                extra=0.0 if alike else extra,
+                phases=self._phases(steady),
+                inside=chip.max(axis=1) if chip.shape[1] else 0.0,
+                outside=outside.max(axis=1) if outside.shape[1] else 0.0,
+                staged=0.0 if timing.ahead else self.one(vectors, "staged"),
+                exposed=self.one(vectors, "exposed"),
+                rows=rows,
+            )
+        )
+        cycles: Floats = found.cycles + found.exposed + self.fixed
+        return cycles
+
+    def _phases(self, columns: Sequence[Floats]) -> list[Phase]:
+        """The columns of turns by phase."""
+        found, count = [], len(UNITS)
+        for begin in range(0, len(columns) if self.rounds else 0, 2 * count):
+            every, rare = columns[begin : begin + count], columns[begin + count : begin + 2 * count]
+            found.append(Phase([*zip(every, rare, strict=True)], self.rare_passes))
+        return found

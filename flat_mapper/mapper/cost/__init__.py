@@ -1,1 +1,0 @@
-"""Costs of candidates: exact once the outer loops are known."""
