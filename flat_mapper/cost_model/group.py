@@ -29,7 +29,7 @@ from flat_mapper.cost_model.schedule import (
 from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.cost_model.turns import COMPUTE, Turn, TurnParts, turn_parts, uneven_shared
 from flat_mapper.mapping.cores.check import handed_inside
-from flat_mapper.mapping.order import UnevenRows, overlaps
+from flat_mapper.mapping.order import UnevenRows, carried_loops, overlaps
 from flat_mapper.mapping.sharing import shared_level, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
@@ -53,6 +53,7 @@ class GroupTerms:
     first: Words  # that the first pass waits for, and that are left after the last
     turns: tuple[TurnParts, ...]  # none where every transfer overlaps every compute
     buffer: BufferUse
+    loops: tuple[frozenset[str], ...] = ()  # Einsums that wait for one another from pass to pass
     rounds: Rounds | None = None
     rows: UnevenRows | None = None  # where units take turns: at once, they even them out
 
@@ -92,6 +93,7 @@ class GroupTerms:
             GroupCycles(
                 steady=[*steady.values()],
                 once=[*self._by_unit(turns, "once").values()],
+                loops=[self._together(turns, own) for own in self.loops],
                 extra=extra,
                 phases=self._phases(turns),
                 inside=largest(self.inside.values()),
@@ -140,6 +142,12 @@ class GroupTerms:
             unit = self.units[turn.unit]
             found[unit] = found.get(unit, 0.0) + getattr(turn, of)
         return found
+
+    @staticmethod
+    def _together(turns: Sequence[Turn], names: frozenset[str]) -> tuple[float, float]:
+        """Steady cycles of some Einsums' turns, and of one pass of them."""
+        own = [turn for turn in turns if turn.einsum in names]
+        return sum(turn.steady for turn in own), sum(turn.once for turn in own)
 
     def _binding(self, outside: Outside) -> str:
         """The unit or level that sets most of the turns' cycles."""
@@ -224,6 +232,7 @@ def group_terms(
         first=_exposed_words(workload, platform, group, turns=together),
         turns=turn_parts(workload, platform, group, names) if together else (),
         buffer=use,
+        loops=carried_loops(workload, group.names) if group.schedule == "overlapped" else (),
         rounds=rounds_of(
             *(workload, group.names, group.phases, use.level),
             handed_inside(workload, platform, group),

@@ -34,6 +34,7 @@ class GroupCycles:
     steady:  by compute unit, of its turns if none brought a tile that stays over others; where no
              Einsum waits for its turn, of its computes.
     once:    by compute unit, of one pass.
+    loops:   the same two of Einsums that wait for one another from pass to pass, on both units.
     extra:   by which turns that bring new tiles are longer than the others.
     phases:  of the schedule `phases`.
     inside:  of the busiest level on chip.
@@ -47,6 +48,7 @@ class GroupCycles:
     steady: Sequence[Amount]
     exposed: Amount
     once: Sequence[Amount] = ()
+    loops: Sequence[tuple[Amount, Amount]] = ()
     extra: Amount = 0.0
     phases: Sequence[Phase] = ()
     inside: Amount = 0.0
@@ -84,10 +86,11 @@ class Timing:
                      shared level has two copies of them; with fewer, nothing runs ahead, whatever
                      the schedule: a pass begins when its tiles are there, and ends when its outputs
                      are gone.
-        overlapped:  the turns of the busiest unit, with one pass of the others as the way in and
-                     out; or all words of a level, from outside with one pass of all units after
-                     the last, but for what is exposed; turns that bring new tiles are not
-                     overlapped by how much longer they are.
+        overlapped:  the turns of the busiest unit, or of Einsums that wait for one another from
+                     pass to pass, with one pass of the others as the way in and out; or all words
+                     of a level, from outside with one pass of all units after the last, but for
+                     what is exposed; turns that bring new tiles are not overlapped by how much
+                     longer they are.
 
         It is never less than an execution of the turns and transfers one by one.
         """
@@ -107,7 +110,7 @@ class Timing:
         else:
             one = sum(cycles.once)
             late = largest((one - exposed, one - largest(cycles.once)))
-            pairs = zip(cycles.steady, cycles.once, strict=True)
+            pairs = [*zip(cycles.steady, cycles.once, strict=True), *cycles.loops]
             busy = largest(steady + one - own for steady, own in pairs)
             slowest = largest((cycles.inside, slowest + late))
         total = largest((busy, slowest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import batched, chain
 
 import numpy as np
 
@@ -27,6 +28,7 @@ class Columns:
              what goes on in every pass, and once in a row. Where no turn is told from others, of
              all turns, or of the computes.
     once:    cycles of one pass by unit, where units overlap.
+    loops:   of each of `waits`, cycles of steady turns and of one pass.
     extra:   cycles by which turns that bring new tiles are longer.
     chip:    cycles of each limited port on chip.
     outside: cycles of each limited port outside, and where tensors come in turn, of all of them one
@@ -42,6 +44,7 @@ class Columns:
     ports: int  # limited ones outside
     in_turn: bool  # whether tensors come one after another there
     unequal: bool = False
+    waits: tuple[frozenset[str], ...] = ()  # Einsums, see `carried_loops`
     rounds: Rounds | None = None
     rare_passes: float = 1.0  # of Einsums that run when a loop is done
     fixed: float = 0.0  # cycles of the passes beside all that
@@ -61,6 +64,7 @@ class Columns:
         timing, outside = self.timing, self.ports + self.in_turn
         yield "steady", len(UNITS) * (2 * len(self.rounds.phases) if self.rounds else 1)
         yield "once", len(UNITS) * self._has_once
+        yield "loops", 2 * len(self.waits)
         yield "extra", int(timing.turns and timing.ahead)
         yield "chip", len(self.chip)
         yield "outside", outside
@@ -106,6 +110,8 @@ class Columns:
         found[:, self.at["steady"].start + place] += steady
         if self._has_once:
             found[:, self.at["once"].start + unit] += turn.once
+            each = ((turn.steady, turn.once) if einsum in own else (0.0, 0.0) for own in self.waits)
+            put("loops", *chain.from_iterable(each))
         if self.timing.turns and self.timing.ahead:
             put("extra", turn.extra)
         put("chip", *(costs.ports.get(port, 0.0) for port in self.chip))
@@ -168,6 +174,7 @@ class Columns:
             GroupCycles(
                 steady=steady,
                 once=[*self.named(vectors, "once").T],
+                loops=[*batched(self.named(vectors, "loops").T, 2, strict=True)],
                 extra=0.0 if alike else extra,
                 phases=self._phases(steady),
                 inside=chip.max(axis=1) if chip.shape[1] else 0.0,

@@ -167,13 +167,9 @@ def _waits(
     einsums = [workload.einsum(n) for n in names]
     carried = carried_tensors(workload, tuple(names))
     places = in_place_classes(workload, names, level, inside)
-    for i, einsum in enumerate(einsums):
-        tensor, read = einsum.output.tensor, {a.tensor for a in einsum.inputs}
-        for other in einsums[:i]:
-            if other.output.tensor in read or other.touches(tensor):
-                yield other.name, einsum.name, 0
-        old = {tensor if tensor in carried else None, copied_from(workload, einsum)}
-        yield from ((e.name, einsum.name, 1) for e in einsums if e.output.tensor in old)
+    yield from _data_waits(workload, names)
+    for einsum in einsums:
+        tensor = einsum.output.tensor
         place = {t for t, at in places.items() if at == places[tensor]}
         users = [e for e in einsums if any(e.touches(t) for t in place)]
         copies = 2 if len({e.unit for e in users}) > 1 or tensor in carried else 1
@@ -182,6 +178,46 @@ def _waits(
     for tensor in dict.fromkeys(a.tensor for e in einsums for a in e.inputs):
         users = [e for e in einsums if e.touches(tensor)]
         yield from ((a.name, b.name, 2) for a in users for b in users)
+
+
+def _data_waits(workload: Workload, names: Sequence[str]) -> Iterator[tuple[str, str, int]]:
+    """Who waits for whom: for inputs, and for old values; see `_waits`."""
+    einsums = [workload.einsum(n) for n in names]
+    carried = carried_tensors(workload, tuple(names))
+    for i, einsum in enumerate(einsums):
+        tensor, read = einsum.output.tensor, {a.tensor for a in einsum.inputs}
+        for other in einsums[:i]:
+            if other.output.tensor in read or other.touches(tensor):
+                yield other.name, einsum.name, 0
+        old = {tensor if tensor in carried else None, copied_from(workload, einsum)}
+        yield from ((e.name, einsum.name, 1) for e in einsums if e.output.tensor in old)
+
+
+def carried_loops(workload: Workload, names: Sequence[str]) -> tuple[frozenset[str], ...]:
+    """Einsums of both units that wait for one another from each pass to the next.
+
+    One of an online softmax corrects a result that another adds to, which the first needs in the
+    next pass: however many units there are, their turns are one after the other.
+    """
+    after: dict[str, list[str]] = {}
+    again = []
+    for first, second, distance in _data_waits(workload, names):
+        if distance:
+            again.append((first, second))
+        else:
+            after.setdefault(first, []).append(second)
+
+    def chains(name: str, last: str) -> Iterator[frozenset[str]]:
+        """Einsums on each way from one to another in a pass."""
+        if name == last:
+            yield frozenset({name})
+        for one in after.get(name, ()):
+            yield from (way | {name} for way in chains(one, last))
+
+    found = {way for last, first in again for way in chains(first, last)}
+    joint = [way for way in found if len({workload.einsum(n).unit for n in way}) > 1]
+    most = [way for way in joint if not any(way < other for other in joint)]
+    return tuple(sorted(most, key=sorted))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from flat_mapper.mapping.order import (
     PassKind,
     SharedLoop,
     UnevenRows,
+    carried_loops,
     overlaps,
     pass_kinds,
     uneven_rows,
@@ -176,6 +177,11 @@ class GroupProblem:
         tiles = None if self.masked(space) is None else self.mask_tiles(tile)
         masked = MaskedPasses.of(self.workload, tiles)
         return pass_kinds(loops, tensors, space.output, masked)
+
+    @cached_property
+    def loops(self) -> tuple[frozenset[str], ...]:
+        """Einsums that wait for one another from pass to pass, where the schedule has no rounds."""
+        return () if self.rounds else carried_loops(self.workload, self.group.names)
 
     @cached_property
     def rounds(self) -> Rounds | None:
