@@ -45,7 +45,7 @@ class GroupTerms:
     group: GroupMapping
     policy: Policy
     units: Mapping[str, str]  # compute unit by path
-    compute: Mapping[str, float]  # cycles by unit
+    compute: Mapping[str, float]  # cycles by path
     ideal: Mapping[str, float]
     inside: Mapping[str, float]  # cycles by level, of the shared one and those inside
     moved: Words  # in all
@@ -77,6 +77,13 @@ class GroupTerms:
     def _turns_of(self) -> dict[str, float]:
         """Passes of each Einsum."""
         return {p.einsum: sum(k.count for ks in p.sizes for k in ks) for p in self.turns}
+
+    def named(self, cycles: Mapping[str, float]) -> dict[str, float]:
+        """Cycles by path as those of compute units, of which both paths may have one name."""
+        found: dict[str, float] = {}
+        for path, own in cycles.items():
+            found[self.units[path]] = found.get(self.units[path], 0) + own
+        return found
 
     def latency(self, outside: Outside) -> Latency:
         """Latency under the schedule, and under the policy's rule of prefetching."""
@@ -133,14 +140,14 @@ class GroupTerms:
         )
         places = transfers if found.cycles > found.turns else self.compute
         place = max(places, key=places.__getitem__)
+        place = self.units.get(place, place)
         return Latency(float(found.cycles), found.exposed, place, 0.0)
 
     def _by_unit(self, turns: Sequence[Turn], of: str) -> dict[str, float]:
-        """Cycles of turns added up by compute unit."""
+        """Cycles of turns added up by path."""
         found: dict[str, float] = {}
         for turn in turns:
-            unit = self.units[turn.unit]
-            found[unit] = found.get(unit, 0.0) + getattr(turn, of)
+            found[turn.unit] = found.get(turn.unit, 0.0) + getattr(turn, of)
         return found
 
     @staticmethod
@@ -162,10 +169,10 @@ class GroupTerms:
         """The turns by phase and unit."""
         found = []
         for phase in self.rounds.phases if self.rounds else ():
-            every = dict.fromkeys(self.units.values(), 0.0)
+            every = dict.fromkeys(self.units, 0.0)
             rare, times = dict(every), 1.0
             for turn in (t for t in turns if t.einsum in phase):
-                unit = self.units[turn.unit]
+                unit = turn.unit
                 if self.rounds and turn.einsum in self.rounds.rare:
                     rare[unit] += turn.steady / turn.passes
                     times = max(times, turn.passes)
@@ -208,8 +215,9 @@ def group_terms(
     compute: dict[str, float] = {}
     ideal: dict[str, float] = {}
     for member in members:
-        compute[member.unit] = compute.get(member.unit, 0) + member.compute_cycles
-        ideal[member.unit] = ideal.get(member.unit, 0.0) + member.ideal_cycles
+        path = workload.einsum(member.einsum).unit
+        compute[path] = compute.get(path, 0) + member.compute_cycles
+        ideal[path] = ideal.get(path, 0.0) + member.ideal_cycles
     together = len(members) > 1 and policy.prefetch != "ideal"
     names = whole_group(workload, group.names, policy)
     staged: dict[str, tuple[float, float]] = {}
@@ -248,8 +256,8 @@ def alone(terms: GroupTerms, platform: Platform) -> GroupStats:
     return GroupStats(
         names=terms.group.names,
         schedule=terms.group.schedule,
-        compute_cycles=terms.compute,
-        ideal_cycles=terms.ideal,
+        compute_cycles=terms.named(terms.compute),
+        ideal_cycles=terms.named(terms.ideal),
         transfer_cycles={**outside.by_name(terms.moved), **terms.inside},
         cold_start_cycles=latency.exposed,
         cycles=whole_cycles(latency.cycles + latency.exposed),

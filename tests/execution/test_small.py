@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 import pytest
+from execution.random_fused import random_group
 from execution.tiny import chip, fused, products, two_rows, with_group
 
 from flat_mapper.api.execution import unpriced
+from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
-from flat_mapper.mapping.values import Loop, Schedule
+from flat_mapper.mapping.values import FusedMapping, Loop, Policy, Schedule
+from flat_mapper.workload.cascade import attention
 
 
 def test_what_may_not_stay_is_fetched_in_every_turn() -> None:
@@ -73,6 +77,34 @@ def test_timeline(
     (group,) = execute(workload, chip(), fused(schedule, buffering)).groups
     assert [(t.start, t.end) for t in group.turns] == turns
     assert group.cycles == cycles
+
+
+@pytest.mark.parametrize(("columns", "cycles"), [(4, 81), (8, 142), (16, 278), (32, 550)])
+def test_turns_that_wait_for_one_another_from_pass_to_pass_add_up(
+    columns: int, cycles: int
+) -> None:
+    """AV is corrected on one unit and added to on the other, in each pass of keys after the last.
+
+    Both units have one name, which says nothing: they are two.
+    """
+    workload = attention(B=1, H=1, P=1, M=8, E=1, F=columns, softmax="online")
+    platform = chip(None).changed(
+        lambda arch: replace(
+            arch,
+            compute=replace(arch.compute, name="unit"),
+            nodes=tuple(
+                replace(n, capacity_words=None) if isinstance(n, MemoryLevel) else n
+                for n in arch.nodes
+            ),
+        )
+    )
+    group = random_group(random.Random(12), workload, platform, tuple(workload.ancestors))
+    policy = Policy(buffering=2.0, in_place=False)
+    mapping = FusedMapping(groups=(replace(group, schedule="overlapped"),), policy=policy)
+    assert execute(workload, platform, mapping).groups[0].cycles == cycles
+    result = evaluate(workload, platform, mapping, unpriced(platform))
+    assert isinstance(result, Result)
+    assert result.cycles == cycles
 
 
 def test_without_a_bandwidth_only_the_turns_take_time() -> None:

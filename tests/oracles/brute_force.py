@@ -881,6 +881,10 @@ BEHIND = {
 }
 
 
+# The correction of AV, on the vector path, waits for the products of the pass before.
+CORRECTED = ("AV_cor", "AV")
+
+
 def group_cycles(
     case: Case, group: GroupSpace, units: list[str], rows: list[FloatArray], runs: list[float]
 ) -> float:
@@ -909,7 +913,11 @@ def group_cycles(
         once = [row[1] / times for row, times in zip(rows, runs, strict=True)]
         one = sum(once)
         others = {u: sum(c for v, c in zip(units, once, strict=True) if v != u) for u in busy}
-        steady = max(busy[unit] + others[unit] for unit in busy) + extra
+        ends = [busy[unit] + others[unit] for unit in busy]
+        if set(CORRECTED) <= set(group.names):  # its next pass waits for the end of this one
+            own = [group.names.index(name) for name in CORRECTED]
+            ends.append(sum(rows[i][1] for i in own) + one - sum(once[i] for i in own))
+        steady = max(ends) + extra
         most = max(one - other for other in others.values())
     archs = (platform.matrix, platform.vector) if platform.vector else (platform.matrix,)
     levels = {lv.name: lv for arch in archs for lv in arch.levels}

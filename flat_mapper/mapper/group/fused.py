@@ -409,7 +409,7 @@ class PrivateJoin:
 
     def start(self) -> Floats:
         """The sum of nothing; float64[1, D]."""
-        return np.zeros((1, self.width + 3 * len(self.limits)))
+        return np.zeros((1, self.width + (1 + len(UNITS)) * len(self.limits)))
 
     def vectors(self, costs: Floats, private: PrivateWords, unit: str) -> Floats:
         """Vectors of n candidates of one Einsum; float64[n, D]."""
