@@ -15,8 +15,7 @@ from flat_mapper.cost_model.outside import Outside, Words
 from flat_mapper.cost_model.schedule import GroupCycles, Phase, Rounds, Timing, row_by_row
 from flat_mapper.cost_model.turns import Turn
 from flat_mapper.mapping.order import UnevenRows
-
-UNITS = ("matrix", "vector")
+from flat_mapper.workload.notation import UNITS
 
 
 @dataclass(frozen=True, kw_only=True)

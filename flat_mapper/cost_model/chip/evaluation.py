@@ -28,6 +28,7 @@ from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import UNITS
 
 
 def evaluate(
@@ -193,7 +194,7 @@ def bound(
     """
     names = [n for n in names if not workload.einsum(n).each]
     outside: dict[str, float] = {}
-    energy, peaks = 0.0, {"matrix": 0.0, "vector": 0.0}
+    energy, peaks = 0.0, dict.fromkeys(UNITS, 0.0)
     # What a free softmax does after the loops counts as the group's own output.
     everything = [e.name for e in workload.einsums if e.name in names or not e.after]
     for name in names:

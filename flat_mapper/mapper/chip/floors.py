@@ -24,6 +24,7 @@ from flat_mapper.mapping.cores.view import core_platform, levels_between, times_
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import UNITS
 
 
 def least_moved(
@@ -392,8 +393,7 @@ class Peak:
             found[key] = found.get(key, 0.0) + cycles * one.cores / arch.compute.instances
         total = max if overlaps(one.group.schedule) else sum
         fixed, each = (
-            float(total([found.get((unit, per), 0.0) for unit in ("matrix", "vector")]))
-            for per in (False, True)
+            float(total([found.get((unit, per), 0.0) for unit in UNITS])) for per in (False, True)
         )
         if overlaps(one.group.schedule):
             fixed = 0.0  # of another unit than what passes wait for, perhaps

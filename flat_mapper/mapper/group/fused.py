@@ -12,7 +12,7 @@ from flat_mapper.cost_model.counts import candidate_costs, turn_of
 from flat_mapper.cost_model.private import PrivateWords, private_words
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.cost_model.turns import Turn
-from flat_mapper.cost_model.vectors import UNITS, Columns
+from flat_mapper.cost_model.vectors import Columns
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import first_pass_pj, rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
@@ -30,6 +30,7 @@ from flat_mapper.mapper.space.rules import in_order, shared
 from flat_mapper.mapper.space.stays import may_return, stays_among
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import copied_from
+from flat_mapper.workload.notation import UNITS
 
 
 @dataclass(frozen=True, slots=True)
