@@ -12,7 +12,7 @@ from oracles.fused_questions import fused_question
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.group import group_on_cores
-from flat_mapper.cost_model.chip.totals import chip_stats
+from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
@@ -98,5 +98,6 @@ def laid_out(
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
             on = group_on_cores(*where, whole, policy, question.ert)
             if not isinstance(on, Infeasible):
-                energy = sum(stats.energy_pj for stats in chip_stats(on, question.ert))
-                yield float(on.stats().cycles), energy
+                stats = chip_stats(on, question.ert)
+                energy = sum(one.energy_pj for one in stats)
+                yield float(chip_group(on, stats).cycles), energy

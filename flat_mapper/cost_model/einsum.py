@@ -23,7 +23,13 @@ from flat_mapper.cost_model.nest import (
 )
 from flat_mapper.cost_model.network import Crossing, crossings
 from flat_mapper.cost_model.ports import level_cycles, throttling
-from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
+from flat_mapper.cost_model.result import (
+    BufferUse,
+    EinsumStats,
+    Infeasible,
+    LevelStats,
+    TensorStats,
+)
 from flat_mapper.cost_model.reuse import Accesses, accesses, with_copy
 from flat_mapper.cost_model.transfers import level_pj
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
@@ -143,17 +149,11 @@ class EinsumCosts:
             if level.name in apart:
                 continue
             terms = tuple((t, _at(self.tile(i, t), n)) for t in self._kept(i))
-            needs = sum(words for _, words in terms)
-            if level.usable_words is not None and needs > level.usable_words:
-                hint = f"cut the tiles at {level.name} or let a tensor bypass it"
-                return Infeasible(
-                    level=level.name,
-                    needs=needs,
-                    has=level.usable_words,
-                    terms=terms,
-                    where=self.nest.einsum.name,
-                    hint=hint,
-                )
+            use = BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
+            hint = f"cut the tiles at {level.name} or let a tensor bypass it"
+            overflow = use.overflow(self.nest.einsum.name, hint)
+            if overflow is not None:
+                return overflow
         return None
 
     def stats(self, n: int) -> EinsumStats:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from flat_mapper.arch.values import Platform
+from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.nest import FloatArray
 from flat_mapper.cost_model.outside import Outside, Words, dram_alone
-from flat_mapper.cost_model.ports import largest, transfer_cycles
+from flat_mapper.cost_model.ports import (
+    Amount,
+    added_up,
+    chosen,
+    largest,
+    name_of_largest,
+    transfer_cycles,
+)
 from flat_mapper.cost_model.residence import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.cost_model.schedule import (
@@ -39,15 +46,16 @@ from flat_mapper.workload.graph import Workload
 class GroupTerms:
     """Terms of a group's latency, whatever stands outside its shared level.
 
-    Words are those that cross to and from the outside, by tensor: read, written.
+    Words are those that cross to and from the outside, by tensor: read, written. Amounts are
+    numbers, or arrays over tiles that differ in the number of their passes.
     """
 
     group: GroupMapping
     policy: Policy
     units: Mapping[str, str]  # compute unit by path
-    compute: Mapping[str, float]  # cycles by path
+    compute: Mapping[str, Amount]  # cycles by path
     ideal: Mapping[str, float]
-    inside: Mapping[str, float]  # cycles by level, of the shared one and those inside
+    inside: Mapping[str, Amount]  # cycles by level, of the shared one and those inside
     moved: Words  # in all
     staged: Words  # in whole tiles
     first: Words  # that the first pass waits for, and that are left after the last
@@ -69,33 +77,19 @@ class GroupTerms:
             overlapped=overlaps(self.group.schedule),
             turns=bool(self.turns),
             ahead=self.policy.buffering >= 2,
-            passes=max((float(n) for n in self._turns_of.values()), default=1.0),
+            passes=largest(sum(k.count for ks in p.sizes for k in ks) for p in self.turns),
             behind=self.rounds.behind if self.rounds else 0,
         )
 
-    @cached_property
-    def _turns_of(self) -> dict[str, float]:
-        """Passes of each Einsum."""
-        return {p.einsum: sum(k.count for ks in p.sizes for k in ks) for p in self.turns}
-
-    def named(self, cycles: Mapping[str, float]) -> dict[str, float]:
-        """Cycles by path as those of compute units, of which both paths may have one name."""
-        found: dict[str, float] = {}
-        for path, own in cycles.items():
-            found[self.units[path]] = found.get(self.units[path], 0) + own
-        return found
-
     def latency(self, outside: Outside) -> Latency:
         """Latency under the schedule, and under the policy's rule of prefetching."""
-        transfers = {**outside.by_name(self.moved), **self.inside}
-        exposed = outside.cycles(self.first)
         if not self.turns:
-            return self._ideal(transfers, exposed)
-        exposed = outside.each_way(self.first)
+            return self._ideal(outside)
         turns = [parts.turn(outside) for parts in self.turns]
         moved = outside.in_turn(self.moved)
         steady, cycles = (self._by_unit(turns, of) for of in ("steady", "cycles"))
         timing, extra = self._timing, sum(turn.extra for turn in turns)
+        inside = largest(self.inside.values())
         found = timing.latency(
             GroupCycles(
                 steady=[*steady.values()],
@@ -103,82 +97,82 @@ class GroupTerms:
                 loops=[self._together(turns, own) for own in self.loops],
                 extra=extra,
                 phases=self._phases(turns),
-                inside=largest(self.inside.values()),
+                inside=inside,
                 outside=moved.cycles,
                 staged=outside.each_way(self.staged),
-                exposed=exposed,
+                exposed=outside.each_way(self.first),
                 rows=self._rows(turns, outside),
             )
         )
         # Bound transfers count first inputs and last outputs twice; overlap is a bound.
-        overlap, late = moved.cycles - moved.least, found.late
-        busiest = max((cycles if not timing.ahead else steady).values())
-        slack = found.turns - busiest if timing.overlapped else 0.0
-        slowest = {moved.level: moved.cycles}
+        slack = moved.cycles - moved.least
         if timing.overlapped:
-            slowest = {**transfers, moved.level: moved.cycles + late}
-        place = max(slowest, key=slowest.__getitem__)
+            slack = slack + found.turns - largest((steady if timing.ahead else cycles).values())
         if not timing.ahead:
-            place = self._binding(outside)
-        else:
-            if slowest[place] + extra > found.turns:
-                slack += late * (place == moved.level)
-                by_row = found.cycles - slowest[place] - extra
-            else:
-                place, by_row = self._binding(outside), found.cycles - found.turns
-            slack += found.exposed + extra + by_row
-        return Latency(found.cycles, found.exposed, place, slack + overlap)
+            return Latency(found.cycles, found.exposed, self._binding(outside), slack)
+        level, most, late = moved.level, moved.cycles + found.late, found.late
+        if timing.overlapped:
+            within = inside > most
+            level = chosen(within, name_of_largest(self.inside), level)
+            most, late = largest((most, inside)), chosen(within, 0.0, late)
+        longest = largest((most + extra, found.turns))
+        waits = most + extra > found.turns  # for words
+        place = level if np.all(waits) else chosen(waits, level, self._binding(outside))
+        slack = slack + found.exposed + extra + found.cycles - longest + chosen(waits, late, 0.0)
+        return Latency(found.cycles, found.exposed, place, slack)
 
-    def _ideal(self, transfers: Mapping[str, float], first: float) -> Latency:
+    def _ideal(self, outside: Outside) -> Latency:
         """Latency where every transfer overlaps every compute."""
+        transfers = {**outside.by_name(self.moved), **self.inside}
         found = self._timing.latency(
             GroupCycles(
                 steady=[*self.compute.values()],
-                exposed=first if self.group.schedule != "sequential" else 0.0,
-                inside=max(transfers.values()),
+                exposed=outside.cycles(self.first) if self.group.schedule != "sequential" else 0.0,
+                inside=largest(transfers.values()),
             )
         )
-        places = transfers if found.cycles > found.turns else self.compute
-        place = max(places, key=places.__getitem__)
-        place = self.units.get(place, place)
-        return Latency(float(found.cycles), found.exposed, place, 0.0)
+        waits = found.cycles > found.turns
+        units = name_of_largest(self.named(self.compute))
+        place = chosen(waits, name_of_largest(transfers), units)
+        return Latency(found.cycles, found.exposed, place, 0.0)
 
-    def _by_unit(self, turns: Sequence[Turn], of: str) -> dict[str, float]:
+    def _by_unit(self, turns: Sequence[Turn], of: str) -> dict[str, Amount]:
         """Cycles of turns added up by path."""
-        found: dict[str, float] = {}
-        for turn in turns:
-            found[turn.unit] = found.get(turn.unit, 0.0) + getattr(turn, of)
-        return found
+        return added_up((turn.unit, getattr(turn, of)) for turn in turns)
+
+    def named(self, cycles: Mapping[str, Amount]) -> dict[str, Amount]:
+        """Cycles by path as those of compute units, of which both paths may have one name."""
+        return added_up((self.units[path], own) for path, own in cycles.items())
 
     @staticmethod
-    def _together(turns: Sequence[Turn], names: frozenset[str]) -> tuple[float, float]:
+    def _together(turns: Sequence[Turn], names: frozenset[str]) -> tuple[Amount, Amount]:
         """Steady cycles of some Einsums' turns, and of one pass of them."""
         own = [turn for turn in turns if turn.einsum in names]
         return sum(turn.steady for turn in own), sum(turn.once for turn in own)
 
-    def _binding(self, outside: Outside) -> str:
+    def _binding(self, outside: Outside) -> Any:
         """The unit or level that sets most of the turns' cycles."""
-        found: dict[str, float] = {}
-        for parts in self.turns:
-            for name, cycles in parts.binding(outside).items():
-                place = self.units[parts.unit] if name == COMPUTE else name
-                found[place] = found.get(place, 0.0) + cycles
-        return max(found, key=found.__getitem__)
+        parts = (
+            (self.units[one.unit] if name == COMPUTE else name, cycles)
+            for one in self.turns
+            for name, cycles in one.binding(outside).items()
+        )
+        return name_of_largest(added_up(parts))
 
     def _phases(self, turns: Sequence[Turn]) -> list[Phase]:
         """The turns by phase and unit."""
         found = []
         for phase in self.rounds.phases if self.rounds else ():
-            every = dict.fromkeys(self.units, 0.0)
-            rare, times = dict(every), 1.0
+            every: dict[str, Amount] = dict.fromkeys(self.units, 0.0)
+            rare, times = dict(every), [1.0]
             for turn in (t for t in turns if t.einsum in phase):
                 unit = turn.unit
                 if self.rounds and turn.einsum in self.rounds.rare:
                     rare[unit] += turn.steady / turn.passes
-                    times = max(times, turn.passes)
+                    times.append(turn.passes)
                 else:
                     every[unit] += self._timing.passes * turn.steady / turn.passes
-            found.append(Phase([(every[unit], rare[unit]) for unit in every], times))
+            found.append(Phase([(every[unit], rare[unit]) for unit in every], largest(times)))
         return found
 
     def _rows(self, turns: Sequence[Turn], outside: Outside) -> float | None:
@@ -211,13 +205,9 @@ def group_terms(
 ) -> GroupTerms:
     """The terms of a group from the counts of its Einsums, whoever counted them."""
     members = [stats[name] for name in group.names]
+    paths = [(name, workload.einsum(name).unit) for name in group.names]
     use = buffer_use(workload, platform, group, policy)
-    compute: dict[str, float] = {}
-    ideal: dict[str, float] = {}
-    for member in members:
-        path = workload.einsum(member.einsum).unit
-        compute[path] = compute.get(path, 0) + member.compute_cycles
-        ideal[path] = ideal.get(path, 0.0) + member.ideal_cycles
+    inside = {lv.name: lv for arch in platform.paths for lv in arch.levels[SHARED:]}
     together = len(members) > 1 and policy.prefetch != "ideal"
     names = whole_group(workload, group.names, policy)
     staged: dict[str, tuple[float, float]] = {}
@@ -228,13 +218,10 @@ def group_terms(
     return GroupTerms(
         group=group,
         policy=policy,
-        units={
-            path: platform.path(path).compute.name
-            for path in {workload.einsum(n).unit for n in group.names}
-        },
-        compute=compute,
-        ideal=ideal,
-        inside=_inside(platform, members),
+        units={path: platform.path(path).compute.name for _, path in paths},
+        compute=added_up((path, stats[n].compute_cycles) for n, path in paths),
+        ideal=added_up((path, stats[n].ideal_cycles) for n, path in paths),
+        inside=port_cycles(inside.values(), members),
         moved=_moved(members),
         staged=staged,
         first=_exposed_words(workload, platform, group, turns=together),
@@ -281,14 +268,13 @@ def _moved(members: list[EinsumStats]) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _inside(platform: Platform, members: list[EinsumStats]) -> dict[str, float]:
-    """Cycles of the transfers of each level on chip, over the Einsums that use its ports."""
+def port_cycles(levels: Iterable[MemoryLevel], members: Sequence[EinsumStats]) -> dict[str, float]:
+    """Cycles of the transfers of each level, over the Einsums that use its ports."""
     cycles: dict[str, float] = {}
-    levels = {lv.name: lv for arch in platform.paths for lv in arch.levels[SHARED:]}
-    for name, level in levels.items():
-        found = [lv for m in members if (lv := m.level(name)) is not None]
+    for level in levels:
+        found = [lv for m in members if (lv := m.level(level.name)) is not None]
         reads, writes = sum(lv.reads for lv in found), sum(lv.writes for lv in found)
-        cycles[name] = float(transfer_cycles(level, reads, writes))
+        cycles[level.name] = float(transfer_cycles(level, reads, writes))
     return cycles
 
 
@@ -313,9 +299,9 @@ def _exposed_words(
 
 
 class Latency(NamedTuple):
-    """Cycles of a group, and what sets most of them."""
+    """Cycles of a group, and what sets most of them; numbers, or arrays over tiles."""
 
-    cycles: float  # without what nothing overlaps
-    exposed: float  # first inputs and last outputs
-    bottleneck: str  # a compute unit or a level
-    slack: float = 0.0  # at most so many more than the same turns and transfers run one by one
+    cycles: Amount  # without what nothing overlaps
+    exposed: Amount  # first inputs and last outputs
+    bottleneck: Any  # a compute unit or a level
+    slack: Amount = 0.0  # at most so many more than the same turns and transfers run one by one

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.cost_model.ports import Amount, largest, port_loads, ways_compete
+from flat_mapper.cost_model.ports import (
+    Amount,
+    largest,
+    name_of_largest,
+    port_loads,
+    ways_compete,
+)
 
 Words = Mapping[str, tuple[Amount, Amount]]  # by tensor: read there, written there
 EACH: Mapping[str, Amount] = {}
@@ -71,7 +77,7 @@ def source_ports(
 class InTurn(NamedTuple):
     """Cycles of words that come one tensor after another, and the level that takes longest."""
 
-    level: str
+    level: Any  # its name, at each place of arrays
     cycles: Amount
     least: Amount  # if all of them could come at once
 
@@ -131,10 +137,9 @@ class Outside:
         return self.one_by_one(came) + self.one_by_one(left)
 
     def in_turn(self, words: Words) -> InTurn:
-        """The same, beside what takes longest if all could come at once; numbers."""
+        """The same, beside what takes longest if all could come at once."""
         names = self.by_name(words)
-        slowest = max(names, key=names.__getitem__)
-        return InTurn(slowest, self.one_by_one(words), names[slowest])
+        return InTurn(name_of_largest(names), self.one_by_one(words), largest(names.values()))
 
 
 def dram_alone(dram: MemoryLevel, moved: Words) -> Outside:

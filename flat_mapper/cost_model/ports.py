@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Any, Literal, NamedTuple
 
@@ -48,6 +48,29 @@ def largest(values: Iterable[Amount]) -> Amount:
     if any(isinstance(value, np.ndarray) for value in found):
         return reduce(np.maximum, found)
     return max(found, default=0.0)
+
+
+def added_up(parts: Iterable[tuple[str, Amount]]) -> dict[str, Amount]:
+    """Amounts added up by name."""
+    found: dict[str, Amount] = {}
+    for name, amount in parts:
+        found[name] = found.get(name, 0) + amount
+    return found
+
+
+def name_of_largest(values: Mapping[str, Amount]) -> Any:
+    """The name of the largest of numbers, or of arrays at each place; of equals the first."""
+    if any(isinstance(value, np.ndarray) for value in values.values()):
+        columns = np.stack(np.broadcast_arrays(*values.values()))
+        return np.array([*values], np.object_)[columns.argmax(axis=0)]
+    return max(values, key=values.__getitem__)
+
+
+def chosen(condition: Any, yes: Any, no: Any) -> Any:
+    """One of two amounts or names, at each place where the condition is an array."""
+    if isinstance(condition, np.ndarray):
+        return np.where(condition, yes, no)
+    return yes if condition else no
 
 
 def transfer_cycles(level: MemoryLevel, reads: Amount, writes: Amount) -> Amount:

@@ -118,15 +118,10 @@ def private_overflow(
     if len(group.einsums) == 1:
         return None
     for use in private_needs(workload, platform, group, names, policy):
-        if use.capacity_words is not None and use.live_words > use.capacity_words:
-            return Infeasible(
-                level=use.level,
-                needs=use.live_words,
-                has=use.capacity_words,
-                terms=use.terms,
-                where=" + ".join(group.names),
-                hint="let a tensor return to the shared level with each turn, or cut its tile",
-            )
+        hint = "let a tensor return to the shared level with each turn, or cut its tile"
+        overflow = use.overflow(" + ".join(group.names), hint)
+        if overflow is not None:
+            return overflow
     return None
 
 

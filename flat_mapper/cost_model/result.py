@@ -155,6 +155,19 @@ class BufferUse:
         """True if the level has room for them."""
         return self.capacity_words is None or self.live_words <= self.capacity_words
 
+    def overflow(self, where: str, hint: str) -> Infeasible | None:
+        """The level's refusal of an Einsum or a group; None where they fit."""
+        if self.capacity_words is None or self.fits:
+            return None
+        return Infeasible(
+            level=self.level,
+            needs=self.live_words,
+            has=self.capacity_words,
+            terms=self.terms,
+            where=where,
+            hint=hint,
+        )
+
     def to_dict(self) -> dict[str, object]:
         """Capacity, live words and what they are."""
         return {

@@ -24,7 +24,7 @@ class Phase(NamedTuple):
     """
 
     units: Sequence[tuple[Amount, Amount]]
-    times: float  # passes of the few
+    times: Amount  # passes of the few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ class Timing:
     overlapped: bool  # units work at once
     turns: bool  # Einsums wait for their turn
     ahead: bool = True
-    passes: float = 1.0
+    passes: Amount = 1.0
     behind: int = 0
 
     def latency(self, cycles: GroupCycles) -> Timed:

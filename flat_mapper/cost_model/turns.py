@@ -23,7 +23,7 @@ import numpy as np
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.cost_model.nest import BoolArray, factors_of, nest_of
 from flat_mapper.cost_model.outside import Outside, Words
-from flat_mapper.cost_model.ports import Amount, largest, limited, transfer_cycles
+from flat_mapper.cost_model.ports import Amount, added_up, largest, limited, transfer_cycles
 from flat_mapper.cost_model.reuse import accesses
 from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.energy.tables import operation_cycles
@@ -98,7 +98,7 @@ class Turn(NamedTuple):
 
     einsum: str
     unit: str  # of the workload: matrix or vector
-    passes: float
+    passes: Amount
     cycles: Amount  # of all turns
     steady: Amount  # of all turns, if none brought a tile that stays over others
     once: Amount  # of the longest of these
@@ -113,7 +113,7 @@ class Turn(NamedTuple):
 class KindParts:
     """Passes of an Einsum that move the same tensors."""
 
-    count: float
+    count: Amount
     local: Mapping[str, Amount]  # cycles of the compute, of the shared level and of private ones
     streamed: Words  # by tensor, past the shared level
 
@@ -174,7 +174,7 @@ class TurnParts:
         total: Amount = 0.0
         least: Amount = 0.0
         once: Amount = 0.0
-        passes = 0.0
+        passes: Amount = 0.0
         for kinds in self.sizes:
             cycles = [kind.cycles(outside) for kind in kinds]
             # The turn that moves least is the same in most passes.
@@ -184,14 +184,14 @@ class TurnParts:
                 total, passes = total + kind.count * longest, passes + kind.count
         return Turn(self.einsum, self.unit, passes, total, least, once)
 
-    def binding(self, outside: Outside) -> dict[str, float]:
-        """Cycles of the turns of one mapping that the compute or a level sets."""
-        found: dict[str, float] = {}
+    def binding(self, outside: Outside) -> dict[str, Amount]:
+        """Cycles of the turns that the compute or a level sets; each turn's are numbers."""
+        found = []
         for kind in (kind for kinds in self.sizes for kind in kinds):
             parts = kind.parts(outside)
             longest = max(parts, key=lambda name: float(parts[name]))
-            found[longest] = found.get(longest, 0.0) + kind.count * float(parts[longest])
-        return found
+            found.append((longest, kind.count * float(parts[longest])))
+        return added_up(found)
 
 
 def turn_parts(

@@ -12,14 +12,15 @@ from execution.tiny import chip, fused, products, with_group
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
-from flat_mapper.cost_model.chip import rounds
+from flat_mapper.cost_model.chip import rounds, tile
+from flat_mapper.cost_model.chip.cores import GroupOnCores, Timed
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 from flat_mapper.kernels.flash_mapping import GIVEN, TURNS, flash_group
-from flat_mapper.mapping.values import FusedMapping, Loop
+from flat_mapper.mapping.values import FusedMapping, Loop, Schedule, TileOrder
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
@@ -91,6 +92,15 @@ def test_three_rows_on_two_cores_take_two_rounds() -> None:
     assert group.cores.rounds == 2
     assert group.cycles == 32 + (10 + 12 + 2)
     assert group.cores.idle_share == pytest.approx(24 / (2 * 56))
+
+
+def test_what_holds_the_cores_up_longest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 cycles of all cores at DRAM, 20 at the units."""
+    share = {"MAC": 20.0, "DRAM": 30.0}
+    timed = Timed(longest=25.0, busy=50.0, cold=0.0, slack=0.0, rounds=1, share=share)
+    monkeypatch.setattr(GroupOnCores, "timed", lambda on: timed)
+    workload, mapping = over_rows(2)
+    assert result_of(workload, many(2), mapping).bottleneck == "DRAM"
 
 
 def test_fixed_costs() -> None:
@@ -217,6 +227,26 @@ def test_a_causal_mask_takes_half_and_fills_cores_better_in_a_better_order() -> 
     assert one.groups[0].cores is not None
     assert other.groups[0].cores.imbalance < one.groups[0].cores.imbalance
     assert other.cycles < one.cycles < full.cycles
+
+
+@pytest.mark.parametrize("order", ["largest", "lists"])
+@pytest.mark.parametrize("schedule", ["interleaved", "overlapped"])
+@pytest.mark.parametrize("slower", [1, 300])
+def test_tiles_of_more_passes_cost_what_they_do_one_by_one(
+    order: TileOrder, schedule: Schedule, slower: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tiles of queries that see 1 to 32 tiles of keys, two of them priced or each of them."""
+    causal, h100 = llama(Mask(causal=True)), load_platform("h100")
+    dram = h100.matrix.nodes[0]
+    assert isinstance(dram, MemoryLevel)
+    slow = dram.slowed(slower)
+    platform = h100.changed(lambda arch: replace(arch, nodes=(slow, *arch.nodes[1:])))
+    mapping = with_group(flash(causal, ("K", "V")), order=order, schedule=schedule)
+    few = result_of(causal, platform, mapping)
+    monkeypatch.setattr(tile, "LEVEL", 10**6)
+    each = result_of(causal, platform, mapping)
+    assert few.einsums == each.einsums
+    assert few.groups[0] == each.groups[0]
 
 
 def test_keys_and_values_in_l2_come_from_dram_once() -> None:

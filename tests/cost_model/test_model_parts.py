@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import SimpleNamespace as Fake
 from typing import Any
 
@@ -13,27 +13,13 @@ from small_platform import platform
 
 from flat_mapper.arch.values import Fanout
 from flat_mapper.base.errors import MappingError
-from flat_mapper.cost_model.chip.cores import GroupOnCores, _Timed
 from flat_mapper.cost_model.chip.group import _check_between
-from flat_mapper.cost_model.chip.tile import _on_line, _tensor
-from flat_mapper.cost_model.group import Latency
 from flat_mapper.cost_model.nest import nest_of
 from flat_mapper.cost_model.residence import tile_occupancies
-from flat_mapper.cost_model.result import Result, TensorStats
+from flat_mapper.cost_model.result import Result
 from flat_mapper.cost_model.turns import _part
 from flat_mapper.mapping.values import EinsumMapping, Loop, Policy, Slot
 from flat_mapper.workload.notation import parse_einsum
-
-
-def test_latency_between_two_of_a_line() -> None:
-    """A quarter of the way from 10 to 30 cycles."""
-    ends = (
-        Latency(cycles=10.0, exposed=4.0, bottleneck="MAC", slack=0.0),
-        Latency(cycles=30.0, exposed=8.0, bottleneck="DRAM", slack=4.0),
-    )
-    assert _on_line(ends, (3, 4, 7), 1) == Latency(
-        cycles=15.0, exposed=5.0, bottleneck="", slack=1.0
-    )
 
 
 def test_what_a_free_softmax_carries_is_held_from_the_first_einsum_to_the_last() -> None:
@@ -88,32 +74,6 @@ def test_a_level_between_keeps_what_no_loop_outside_cuts() -> None:
         with pytest.raises(MappingError) if wrong else nullcontext():
             _check_between(on, "K", names[1])  # type: ignore[arg-type]
         _check_between(on, "Q", names[1])  # type: ignore[arg-type]
-
-
-def test_counts_of_a_tile_of_more_passes_go_on_as_they_grew() -> None:
-    """5 and 8 words in one pass and in two: 14 in four."""
-    stats = {f.name: 0 for f in fields(TensorStats)}
-    names = ("scalar_reads", "scalar_fills", "scalar_updates", "temporal_reductions")
-    one, two = (TensorStats(**{**stats, **dict.fromkeys(names, n)}) for n in (5, 8))
-    found = _tensor(one, two, 2)
-    assert [getattr(found, name) for name in names] == [14] * 4
-
-
-def test_what_holds_the_cores_up_longest_is_named() -> None:
-    """30 cycles of all cores at DRAM, 20 at the units."""
-    timed = _Timed(begin=0.0, share={"MAC": 20.0, "DRAM": 30.0})
-    on: Any = Fake(
-        facts=Fake(factor=1.0, launch_seconds=0.0),
-        platform=Fake(matrix=Fake(cycle_seconds=1e-9)),
-        at_work=2,
-        cores=2,
-        tiles=Fake(count=4),
-        group=Fake(names=("A",), schedule="sequential", given_out=()),
-        workload=None,
-        priced=Fake(cost=lambda kind: Fake(terms=Fake(buffer=None))),
-        _timed=lambda: timed,
-    )
-    assert GroupOnCores.stats(on).bottleneck == "DRAM"
 
 
 def test_the_group_that_says_most_is_the_first_of_several_einsums() -> None:

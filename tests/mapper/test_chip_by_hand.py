@@ -17,6 +17,7 @@ from prices import PRICES
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.cost_model.chip.cores import Round
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.chip import floors
@@ -135,7 +136,7 @@ def test_rows_of_all_tiles_are_whole_and_one_read_serves_several() -> None:
         between={},
         outer_words={},
         saved_reads={"A": 0, "B": 3, "Z": 0}.__getitem__,
-        rounds=[Fake(cores=4, distinct=(("B", 1),))],
+        rounds=[Round(cores=4, distinct=(("B", 1),))],
         rest=(),
         tiles=Fake(count=4),
     )

@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import inf
 from typing import Any
 
+import numpy as np
 import pytest
 from mapper.test_on_cores import many, on_cores
 from oracles.brute_force import Case
@@ -23,7 +24,7 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLev
 from flat_mapper.cost_model.chip.cores import Round
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.chip.group import group_on_cores
-from flat_mapper.cost_model.chip.totals import chip_stats
+from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assignment
@@ -217,18 +218,19 @@ def tiles_above(
         on = group_on_cores(*where, whole, case.mapspace.policy, case.ert)
         if isinstance(on, Infeasible):
             continue
-        taken_in_all = on.stats().cycles * (1 + LEAST)
+        stats = chip_stats(on, case.ert)
+        taken_in_all = chip_group(on, stats).cycles * (1 + LEAST)
         assert fullest.cycles(found.cycles, found.beside, found.staging.staged) <= taken_in_all
         assert fullest.cycles(found.cycles) <= taken_in_all
-        energy = sum(stats.energy_pj for stats in chip_stats(on, case.ert))
+        energy = sum(one.energy_pj for one in stats)
         assert least_pj <= energy * (1 + LEAST)
         times = min(times, energy / least_pj if least_pj else inf)
         for kind, tile in enumerate(on.tiles.classes):
             passes = -(-dict(tile.sizes)["M"] // one.keys)
             turns = found.cycles - found.beside.exposed
             least = min(form._tile(passes, turns, found.beside) for form in forms)
-            taken = on.latency(kind, Round(cores=on.at_work, distinct=()))
-            assert least + ends <= (taken.cycles + taken.exposed) * (1 + LEAST) + LEAST
+            taken = on.latency(Round(cores=on.at_work), np.array([kind]))
+            assert least + ends <= (taken.cycles[0] + taken.exposed[0]) * (1 + LEAST) + LEAST
             priced += 1
     return priced, times
 

@@ -13,7 +13,6 @@ from flat_mapper.cost_model.group import alone, group_terms
 from flat_mapper.cost_model.network import FREE, priced, unpriced_networks
 from flat_mapper.cost_model.result import (
     Bound,
-    BufferUse,
     EinsumStats,
     GroupStats,
     Infeasible,
@@ -43,26 +42,24 @@ def evaluate(
     stats: dict[str, EinsumStats] = {}
     groups: dict[tuple[str, ...], GroupStats] = {}
     for group in mapping.groups:
-        if group.on_cores:
-            on = _on_cores(workload, platform, group, mapping.policy, ert)
-            if isinstance(on, Infeasible):
-                return on
-            groups[group.names], found = on
-            stats |= {one.einsum: one for one in found}
-            continue
-        core = CoreQuestion(workload=workload, platform=platform, group=group)
-        cost = tile_cost(core, mapping.policy, ert)
-        if isinstance(cost, Infeasible):
-            return cost
-        stats |= {one.einsum: one for one in cost.stats}
-        groups[group.names] = alone(cost.terms, platform)
+        found = _group(workload, platform, group, mapping.policy, ert)
+        if isinstance(found, Infeasible):
+            return found
+        groups[group.names], einsums = found
+        stats |= {one.einsum: one for one in einsums}
     return combine(workload, platform, mapping, ert, stats, groups, backend="native")
 
 
-def _on_cores(
+def _group(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy, ert: Ert
 ) -> tuple[GroupStats, Sequence[EinsumStats]] | Infeasible:
-    """A group whose tiles are given out, and its Einsums, or why it does not fit."""
+    """A group and its Einsums, on one core or on all of a chip, or why it does not fit."""
+    if not group.on_cores:
+        core = CoreQuestion(workload=workload, platform=platform, group=group)
+        cost = tile_cost(core, policy, ert)
+        if isinstance(cost, Infeasible):
+            return cost
+        return alone(cost.terms, platform), cost.stats
     # Imported here: most chips have one array, and no use for a third of this package.
     from flat_mapper.cost_model.chip.group import group_on_cores
     from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
@@ -105,16 +102,19 @@ def combine(
 
     known: groups of which it is known what they take.
     """
-    groups = []
+    groups, names = [], [n for g in mapping.groups for n in g.names]
     for group in mapping.groups:
         found = (known or {}).get(group.names) or alone(
             group_terms(workload, platform, group, mapping.policy, stats), platform
         )
         use = found.buffer
-        if not use.fits:
-            return overflowed(group, use)
+        biggest = max(use.terms, key=lambda term: term[1], default=("", 0))[0]
+        hint = f"choose a smaller tile, or stream {biggest}"
+        overflow = use.overflow(" + ".join(group.names), hint)
+        if overflow is not None:
+            return overflow
         groups.append(found)
-    dram = platform.dram
+    dram, at_once = platform.dram, any(overlaps(g.schedule) for g in mapping.groups)
     networks, notes = unpriced_networks(platform), _intake_notes(platform, mapping)
     if backend != "native" and any(map(priced, platform.paths)):
         networks = (FREE,)
@@ -127,17 +127,11 @@ def combine(
         energy_source=ert.source,
         mapping=mapping,
         groups=tuple(groups),
-        einsums=tuple(stats[n] for g in mapping.groups for n in g.names),
+        einsums=tuple(stats[n] for n in names),
         cycle_seconds=platform.matrix.cycle_seconds,
         dram=dram.name,
         word_bytes=dram.word_bits / 8,
-        bound=bound(
-            workload,
-            platform,
-            [n for g in mapping.groups for n in g.names],
-            ert,
-            at_once=any(overlaps(g.schedule) for g in mapping.groups),
-        ),
+        bound=bound(workload, platform, names, ert, at_once=at_once),
         products=tuple(e.name for e in workload.einsums if is_product(e)),
         leak_pj_per_cycle=ert.leak_per_cycle(platform),
         unpriced_networks=networks,
@@ -167,21 +161,6 @@ def _intake_notes(platform: Platform, mapping: FusedMapping) -> tuple[str, ...]:
 def is_product(einsum: Einsum) -> bool:
     """True for a product on the matrix path; so is all that a Timeloop problem says."""
     return einsum.unit == "matrix" and (einsum.operation == "mul" or not einsum.states_operation)
-
-
-def overflowed(group: GroupMapping, use: BufferUse) -> Infeasible:
-    """The shared buffer's refusal of a group."""
-    assert use.capacity_words is not None
-    biggest = max(use.terms, key=lambda term: term[1])[0]
-    hint = f"choose a smaller tile, or stream {biggest}"
-    return Infeasible(
-        level=use.level,
-        needs=use.live_words,
-        has=use.capacity_words,
-        terms=use.terms,
-        where=" + ".join(group.names),
-        hint=hint,
-    )
 
 
 def bound(

@@ -6,10 +6,10 @@ from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.tile import KnownTiles, priced_tiles
-from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.cost_model.result import BufferUse, Infeasible
 from flat_mapper.cost_model.widths import check_between
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.tiles import given_tiles
+from flat_mapper.mapping.cores.tiles import CoreView, given_tiles
 from flat_mapper.mapping.cores.view import fusion_level, words_held
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
@@ -31,12 +31,14 @@ def group_on_cores(
     """
     check_between(workload, platform, fusion_level(platform, group).name)
     tiles = given_tiles(workload, platform, group)
-    priced = priced_tiles(workload, platform, group, policy, ert, tiles, known)
+    view = CoreView(workload=workload, platform=platform, group=group)
+    priced = priced_tiles(view, policy, ert, tiles, [] if known is None else known)
     if isinstance(priced, Infeasible):
         return priced
     found = GroupOnCores(
         workload=workload,
         platform=platform,
+        core=view.alone[0],
         group=group,
         policy=policy,
         tiles=tiles,
@@ -61,17 +63,12 @@ def _between_overflow(on: GroupOnCores) -> Infeasible | None:
         )
         terms.setdefault(level.name, []).append((tensor, words))
     for level in on.levels_between:
-        held = terms.get(level.name, [])
-        needs = sum(words for _, words in held)
-        if level.usable_words is not None and needs > level.usable_words:
-            return Infeasible(
-                level=level.name,
-                needs=needs,
-                has=level.usable_words,
-                terms=tuple(held),
-                where=" + ".join(on.group.names),
-                hint=f"let a tensor bypass {level.name}, or let more loops stand outside it",
-            )
+        held = tuple(terms.get(level.name, ()))
+        use = BufferUse(level=level.name, capacity_words=level.usable_words, terms=held)
+        hint = f"let a tensor bypass {level.name}, or let more loops stand outside it"
+        overflow = use.overflow(" + ".join(on.group.names), hint)
+        if overflow is not None:
+            return overflow
     return None
 
 
@@ -87,8 +84,7 @@ def _check_between(on: GroupOnCores, tensor: str, level: MemoryLevel) -> None:
             if tensor in nest.kept_at(level.name) and ranks & set(on.tensors[tensor]):
                 condition = f"loops in time over its ranks at {level.name} or further in"
                 raise MappingError(expected(where, condition, f"one at {slot.node}"))
-    if tensor in on.group.resident and on.outer_loops(level.name):
-        loops = on.outer_loops(level.name)
-        if any(p.rank in on.tensors[tensor] for p in loops):
-            condition = "all of it there at once, as it is resident"
-            raise MappingError(expected(where, condition, f"parts, by {loops}"))
+    loops = on.outer_loops(level.name) if tensor in on.group.resident else ()
+    if any(p.rank in on.tensors[tensor] for p in loops):
+        condition = "all of it there at once, as it is resident"
+        raise MappingError(expected(where, condition, f"parts, by {loops}"))

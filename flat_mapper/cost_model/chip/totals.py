@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.chip.cores import GroupOnCores
-from flat_mapper.cost_model.chip.tile import TileCost
+from flat_mapper.cost_model.chip.rounds import Floats
+from flat_mapper.cost_model.group import port_cycles
 from flat_mapper.cost_model.network import NetworkStats, network_stats, priced
-from flat_mapper.cost_model.ports import transfer_cycles
+from flat_mapper.cost_model.outside import Outside
+from flat_mapper.cost_model.ports import added_up, name_of_largest, transfer_cycles
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, LevelStats, TensorStats
 from flat_mapper.cost_model.transfers import NONE, Traffic, level_pj
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.cores.tiles import IntArray
+from flat_mapper.mapping.cores.view import CoreUse
 
-Found = Callable[[TileCost], TensorStats]
 _COUNTS = ("scalar_reads", "scalar_fills", "scalar_updates", "temporal_reductions")
 
 
@@ -29,87 +30,83 @@ def chip_stats(on: GroupOnCores, ert: Ert) -> tuple[EinsumStats, ...]:
     Counts are of one instance, where every core has as much; else of all instances together, as if
     they were one.
     """
-    return tuple(_einsum(on, ert, position) for position in range(len(on.group.einsums)))
+    each = zip(*(cost.stats for cost in on.priced.tiles), strict=True)
+    return tuple(_einsum(on, ert, tiles) for tiles in each)
 
 
 def chip_group(on: GroupOnCores, stats: Sequence[EinsumStats]) -> GroupStats:
-    """A group's latency, with what its units and the levels outside the cores take in all."""
-    compute: dict[str, float] = {}
-    ideal: dict[str, float] = {}
-    for one in stats:
-        compute[one.unit] = compute.get(one.unit, 0) + one.compute_cycles
-        ideal[one.unit] = ideal.get(one.unit, 0.0) + one.ideal_cycles
-    transfers = {}
-    for level in _outside(on):
-        found = [lv for one in stats if (lv := one.level(level.name)) is not None]
-        reads, writes = sum(lv.reads for lv in found), sum(lv.writes for lv in found)
-        transfers[level.name] = float(transfer_cycles(level, reads, writes))
-    transfers |= on.boundary_cycles()
-    for name in on.priced.direct[0].terms.inside:
-        transfers[name] = on.priced.total(partial(_inside, name)) / on.at_work
-    group = on.stats()
-    busiest = max(transfers, key=lambda name: transfers[name])
-    least = whole_cycles(transfers[busiest])
+    """A group's latency, that of its fullest core, with what its units and levels take in all."""
+    transfers = port_cycles((on.platform.dram, *on.levels_between), stats)
+    if on.boundary:  # an equal part of all words
+        words = {t: (read / on.at_work, sent / on.at_work) for t, (read, sent) in on.moved.items()}
+        transfers |= Outside.of(*on.boundary).by_name(words)
+    inside = [cost.terms.inside for cost in on.priced.tiles]
+    for name in inside[0]:
+        transfers[name] = on.priced.total([cycles[name] for cycles in inside]) / on.at_work
+    timed, factor = on.timed(), on.facts.factor
+    launch = on.facts.launch_seconds / on.platform.matrix.cycle_seconds
+    cycles = factor * timed.longest + launch
+    bottleneck, busiest = name_of_largest(timed.share), name_of_largest(transfers)
     # Tiles take no less than their words do; a kernel's factor below 1 makes no port faster.
-    if on.facts.factor < 1 and least > group.cycles:
-        group = replace(group, cycles=least, bottleneck=busiest)
-    return replace(group, compute_cycles=compute, ideal_cycles=ideal, transfer_cycles=transfers)
+    if factor < 1 and whole_cycles(transfers[busiest]) > whole_cycles(cycles):
+        cycles, bottleneck = transfers[busiest], busiest
+    return GroupStats(
+        names=on.group.names,
+        schedule=on.group.schedule,
+        compute_cycles=added_up((one.unit, one.compute_cycles) for one in stats),
+        ideal_cycles=added_up((one.unit, one.ideal_cycles) for one in stats),
+        transfer_cycles=transfers,
+        cold_start_cycles=factor * timed.cold / on.at_work + launch,
+        cycles=whole_cycles(cycles),
+        bottleneck=bottleneck,
+        buffer=on.priced.tiles[on.priced.first].terms.buffer,
+        slack_cycles=factor * timed.slack,
+        cores=CoreUse(
+            cores=on.cores,
+            tiles=on.tiles.count,
+            rounds=timed.rounds,
+            busy_cycles=factor * timed.busy,
+            longest_cycles=factor * timed.longest,
+            launch_cycles=launch,
+            divides=all(on.workload.rank_sizes[p.rank] % p.factor == 0 for p in on.group.given_out),
+        ),
+    )
 
 
-def _inside(level: str, cost: TileCost) -> float:
-    return cost.terms.inside[level]
-
-
-def _named(found: Found, name: str, cost: TileCost) -> int:
-    return int(getattr(found(cost), name))
-
-
-def _of_all(found: Found, name: str, cost: TileCost) -> int:
-    return _named(found, name, cost) * found(cost).utilized_instances
-
-
-def _einsum(on: GroupOnCores, ert: Ert, position: int) -> EinsumStats:
-    first, total = on.priced.cost(0).stats[position], on.tiles.count
-    arch = on.platform.path(on.workload.einsum(first.einsum).unit)
-    cycles = on.priced.total(lambda cost: cost.stats[position].compute_cycles)
-    compute = whole_cycles(cycles / on.at_work)
-    stats = replace(
+def _einsum(on: GroupOnCores, ert: Ert, tiles: Sequence[EinsumStats]) -> EinsumStats:
+    """An Einsum on the whole chip; tiles: the same in each tile that is priced."""
+    first, total = tiles[on.priced.first], on.priced.total
+    unit = on.workload.einsum(first.einsum).unit
+    arch, core = on.platform.path(unit), on.core.path(unit)
+    compute = whole_cycles(total([stats.compute_cycles for stats in tiles]) / on.at_work)
+    moved: list[tuple[MemoryLevel, Iterator[TensorStats]]] = [
+        (level, _outside_tensors(on, ert, level, tiles))
+        for level in arch.outside(on.level.name)
+        if isinstance(level, MemoryLevel)
+    ]
+    for level, *own in zip(core.levels, *(stats.levels for stats in tiles), strict=True):
+        if level is not core.levels[0]:
+            moved.append((level, _tensors(on, ert, level, own)))
+    alone = first if on.tiles.count == len(tiles) == 1 else None
+    return replace(
         first,
-        computes=on.priced.total(lambda cost: cost.stats[position].computes),
+        computes=total([stats.computes for stats in tiles]),
         compute_cycles=compute,
         lanes=first.lanes * on.at_work,
         lanes_total=arch.compute.instances,
-        compute_energy_pj=on.priced.total(lambda cost: cost.stats[position].compute_energy_pj),
-        levels=(),
-        network=(),
+        compute_energy_pj=total([stats.compute_energy_pj for stats in tiles]),
+        levels=tuple(_level(level, tuple(tensors), compute, alone) for level, tensors in moved),
+        network=tuple(_network(on, arch, tiles)),
     )
-    levels = []
-    for level in arch.levels:
-        if level.name in {source.name for source in _outside(on)}:
-            tensors = tuple(_outside_tensors(on, ert, level, position))
-        else:
-            tensors = tuple(_tensors(on, ert, on.core_level(arch, level), position))
-        levels.append(_level(level, tensors, compute, first, total))
-    return replace(stats, levels=tuple(levels), network=tuple(_network(on, arch, position)))
-
-
-def _outside(on: GroupOnCores) -> tuple[MemoryLevel, ...]:
-    return (on.platform.dram, *on.levels_between)
 
 
 def _level(
-    level: MemoryLevel,
-    tensors: tuple[TensorStats, ...],
-    compute: int,
-    first: EinsumStats,
-    total: int,
+    level: MemoryLevel, tensors: tuple[TensorStats, ...], compute: int, alone: EinsumStats | None
 ) -> LevelStats:
-    """A level's ports: as of one tile where there is one, else the mean of those in use."""
-    alone = first.level(level.name)
-    if total == 1 and alone is not None and alone.cycles:
-        return LevelStats(
-            level=level.name, cycles=alone.cycles, throttling=alone.throttling, tensors=tensors
-        )
+    """A level's ports: as of one tile where there is one alone, else the mean of those in use."""
+    own = alone.level(level.name) if alone else None
+    if own is not None:
+        return replace(own, tensors=tensors)
     most = max((t.utilized_instances for t in tensors), default=1)
     reads = sum(t.words_read * t.utilized_instances for t in tensors) / most
     writes = sum(t.words_written * t.utilized_instances for t in tensors) / most
@@ -122,120 +119,105 @@ def _level(
     )
 
 
-def _tensors(
-    on: GroupOnCores, ert: Ert, level: MemoryLevel, position: int
-) -> Iterator[TensorStats]:
-    """Tensors at the fusion level or inside it."""
-    even = len(on.tiles.classes) == 1 and on.tiles.count % on.at_work == 0
-    at = on.priced.cost(0).stats[position].level(level.name)
-    for i, first in enumerate(at.tensors if at is not None else ()):
-
-        def found(cost: TileCost, number: int = i) -> TensorStats:
-            own = cost.stats[position].level(level.name)
-            assert own is not None
-            return own.tensors[number]
-
-        energy = _all_energy(on, ert, level, found)
-        if even:
-            rounds = on.tiles.count // on.at_work
-            times = {name: getattr(first, name) * rounds for name in _COUNTS}
-            instances = first.utilized_instances * on.at_work
-        else:
-            times = {n: on.priced.total(partial(_of_all, found, n)) for n in _COUNTS}
-            instances = 1
-        yield replace(first, **times, utilized_instances=instances, energy_pj=energy)
+def _counts(own: Sequence[TensorStats]) -> IntArray:
+    """Counts of a tensor in each tile that is priced; int64[priced, counts]."""
+    return np.array([[getattr(t, name) for name in _COUNTS] for t in own], np.int64)
 
 
-def _all_energy(on: GroupOnCores, ert: Ert, level: MemoryLevel, found: Found) -> float:
-    """Energy of all tiles, of which each rounds its words up to rows."""
-    actions = ert.actions(level.name)
-    if not any(actions):
-        return 0.0
-    reads, fills, updates = (on.priced.each(partial(_named, found, n)) for n in _COUNTS[:3])
-    instances = on.priced.each(lambda cost: found(cost).utilized_instances)
-    share = found(on.priced.direct[0]).share
+def _pj(
+    ert: Ert, level: MemoryLevel, t: TensorStats, counts: IntArray, instances: IntArray | int
+) -> Floats:
+    """pJ of some counts of a tensor, which each round their words up to rows; float64[n].
+
+    counts: int64[n, counts], of one of so many instances.
+    """
+    reads, fills, updates, _ = counts.T
     traffic = Traffic(reads, fills, updates, NONE, instances)
-    each = level_pj(level, found(on.priced.direct[0]).tensor, traffic, actions, share)
-    return float(each @ np.array(on.priced.counts, np.float64))
+    return level_pj(level, t.tensor, traffic, ert.actions(level.name), t.share)
 
 
-def _energy(ert: Ert, level: MemoryLevel, t: TensorStats) -> float:
-    counts = (t.scalar_reads, t.scalar_fills, t.scalar_updates)
-    reads, fills, updates = (np.array(n) for n in counts)
-    traffic = Traffic(reads, fills, updates, NONE, t.utilized_instances)
-    return float(level_pj(level, t.tensor, traffic, ert.actions(level.name), t.share))
+def _tensors(
+    on: GroupOnCores, ert: Ert, level: MemoryLevel, tiles: Sequence[LevelStats]
+) -> Iterator[TensorStats]:
+    """Tensors at the fusion level or inside it; level: as one core has it."""
+    rounds, left = divmod(on.tiles.count, on.at_work)
+    even = len(on.tiles.classes) == 1 and not left
+    for own in zip(*(stats.tensors for stats in tiles), strict=True):
+        first, counts = own[on.priced.first], _counts(own)
+        copies = np.array([t.utilized_instances for t in own])
+        each = on.priced.each(counts)
+        energy = _pj(ert, level, first, each, on.priced.each(copies)) @ on.priced.counts
+        all_ = (each[0] * rounds).tolist() if even else on.priced.total(counts * copies[:, None])
+        yield replace(
+            first,
+            **dict(zip(_COUNTS, all_, strict=True)),
+            utilized_instances=first.utilized_instances * on.at_work if even else 1,
+            energy_pj=float(energy),
+        )
+
+
+def _saved(on: GroupOnCores, own: Sequence[TensorStats]) -> int:
+    """Values of a tensor that no core reads for itself, as what another one reads serves it."""
+    reads = on.priced.each([t.scalar_reads for t in own])[on.tiles.order[0]]
+    return on.saved_reads(own[0].tensor) * int(reads)
 
 
 def _outside_tensors(
-    on: GroupOnCores, ert: Ert, level: MemoryLevel, position: int
+    on: GroupOnCores, ert: Ert, level: MemoryLevel, tiles: Sequence[EinsumStats]
 ) -> Iterator[TensorStats]:
     """Tensors that a level outside the cores keeps."""
-    known = on.priced.cost(0).stats[position].levels[0].tensors
-    for i, first in enumerate(known):
-        tensor = first.tensor
-        keeper = on.between.get(tensor, on.platform.dram)
-        capacity = on.workload.tensor_words(tensor)
-        brought = on.brought(tensor, on.group.names[position])
+    dram = on.platform.dram
+    for own in zip(*(stats.levels[0].tensors for stats in tiles), strict=True):
+        tensor, counts = own[0].tensor, _counts(own)
+        keeper = on.between.get(tensor, dram)
+        brought = round(on.brought(tensor, tiles[0].einsum) / own[0].share)
         if level.name == keeper.name:
-
-            def found(cost: TileCost, number: int = i) -> TensorStats:
-                return cost.stats[position].levels[0].tensors[number]
-
-            totals: dict[str, Any] = {
-                n: on.priced.total(partial(_named, found, n)) for n in _COUNTS
-            }
-            one = found(on.priced.cost(int(on.tiles.order[0])))
-            totals["scalar_reads"] -= on.saved_reads(tensor) * one.scalar_reads
-            if keeper is not on.platform.dram:
-                totals["scalar_fills"] = round(brought / first.share)
-        elif level.name == on.platform.dram.name:
-            reads = round(brought / first.share)
-            totals = {**dict.fromkeys(_COUNTS, 0), "scalar_reads": reads}
+            reads, fills, *others = on.priced.total(counts)
+            fills = fills if keeper is dram else brought
+            all_ = [reads - _saved(on, own), fills, *others]
+        elif level.name == dram.name:
+            all_ = [brought, 0, 0, 0]
         else:
             continue
-        stats = replace(first, **totals, utilized_capacity=capacity, utilized_instances=1)
-        yield replace(stats, energy_pj=_energy(ert, level, stats))
-
-
-def _network(on: GroupOnCores, arch: Architecture, position: int) -> Iterator[NetworkStats]:
-    """Words over the networks that have a price: outside the cores, then inside all of them."""
-    fanouts = {fanout.name: fanout for fanout in arch.fanouts}
-    if priced(arch):
-        yield from _outside_network(on, arch, position)
-    for i, first in enumerate(on.priced.cost(0).stats[position].network):
-
-        def words(name: str, cost: TileCost, number: int = i) -> float:
-            return float(getattr(cost.stats[position].network[number], name))
-
-        entered, delivered = (
-            on.priced.total(partial(words, name)) for name in ("words_entered", "words_delivered")
+        yield replace(
+            own[0],
+            **dict(zip(_COUNTS, all_, strict=True)),
+            utilized_capacity=on.workload.tensor_words(tensor),
+            utilized_instances=1,
+            energy_pj=float(_pj(ert, level, own[0], np.array([all_]), 1)[0]),
         )
-        yield network_stats(fanouts[first.fanout], first.tensor, entered, delivered)
 
 
-def _outside_network(on: GroupOnCores, arch: Architecture, position: int) -> Iterator[NetworkStats]:
+def _network(
+    on: GroupOnCores, arch: Architecture, tiles: Sequence[EinsumStats]
+) -> Iterator[NetworkStats]:
+    """Words over the networks that have a price: outside the cores, then inside all of them."""
+    if priced(arch):
+        yield from _outside_network(on, arch, tiles)
+    fanouts = {fanout.name: fanout for fanout in arch.fanouts}
+    for own in zip(*(stats.network for stats in tiles), strict=True):
+        words = on.priced.total([(n.words_entered, n.words_delivered) for n in own])
+        yield network_stats(fanouts[own[0].fanout], own[0].tensor, *words)
+
+
+def _outside_network(
+    on: GroupOnCores, arch: Architecture, tiles: Sequence[EinsumStats]
+) -> Iterator[NetworkStats]:
     """Words between the cores and what is outside them.
 
     What serves several cores at a time is one word as far as the last fanout before them.
     """
-    outside = arch.nodes[: arch.nodes.index(arch.level(on.level.name))]
-    for i, first in enumerate(on.priced.cost(0).stats[position].levels[0].tensors):
-
-        def moved(cost: TileCost, number: int = i) -> int:
-            own = cost.stats[position].levels[0].tensors[number]
-            return own.scalar_reads + own.scalar_updates
-
-        delivered = first.share * on.priced.total(moved)
-        one = on.priced.cost(int(on.tiles.order[0])).stats[position].levels[0].tensors[i]
-        saved = on.saved_reads(first.tensor) * one.scalar_reads * first.share
-        keeper = arch.level(on.between.get(first.tensor, on.platform.dram).name)
-        brought = on.brought(first.tensor, on.group.names[position])
-        last = [node for node in outside if isinstance(node, Fanout)][-1:]
-        for node in outside:
-            if isinstance(node, MemoryLevel) or not any(node.word_pj):
-                continue
+    outside = arch.outside(on.level.name)
+    fanouts = [node for node in outside if isinstance(node, Fanout)]
+    for own in zip(*(stats.levels[0].tensors for stats in tiles), strict=True):
+        tensor, share = own[0].tensor, own[0].share
+        delivered = share * on.priced.total([t.scalar_reads + t.scalar_updates for t in own])
+        entered = delivered - share * _saved(on, own)
+        keeper = arch.level(on.between.get(tensor, on.platform.dram).name)
+        brought = on.brought(tensor, tiles[0].einsum)
+        for node in (node for node in fanouts if any(node.word_pj)):
             if outside.index(node) < outside.index(keeper):
-                yield network_stats(node, first.tensor, brought, brought)
-                continue
-            words = delivered if node in last else delivered - saved
-            yield network_stats(node, first.tensor, delivered - saved, words)
+                yield network_stats(node, tensor, brought, brought)
+            else:
+                last = node == fanouts[-1]
+                yield network_stats(node, tensor, entered, delivered if last else entered)

@@ -49,7 +49,7 @@ class Way:
                     times=times,
                     whole=largest == on.tiles.count,  # parts of unequal tiles fill rows together
                 )
-            served = [dict(r.distinct).get(t, r.cores) / r.cores for r in on.rounds]
+            served = [one.reads(t) / one.cores for one in on.rounds]
             weight = min([*served, *([1.0] if len(on.rest) else [])])
             if level is dram:
                 weights |= {} if t in made or weight == 1 else {t: weight}

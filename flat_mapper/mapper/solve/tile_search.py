@@ -17,7 +17,7 @@ from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.tile import KnownTiles
-from flat_mapper.cost_model.chip.totals import chip_stats
+from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache
@@ -372,8 +372,8 @@ class GroupOnTiles:
 
 
 def _costs(on: GroupOnCores, ert: Ert) -> Costs:
-    energy = sum(one.energy_pj for one in chip_stats(on, ert))
-    return float(on.stats().cycles), energy
+    stats = chip_stats(on, ert)
+    return float(chip_group(on, stats).cycles), sum(one.energy_pj for one in stats)
 
 
 def _knowing(fullest: Fullest, search: GroupSearch) -> Fullest:
