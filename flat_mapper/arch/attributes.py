@@ -44,7 +44,7 @@ SIZES = {
     "block_size": "words of a row",
     "cluster_size": "instances side by side in a row",
 }
-BANDWIDTHS = {f"{port}_bandwidth": RATE.unit for port in ("read", "write", "shared")}
+BANDWIDTHS = {f"{port}_bandwidth": RATE.unit for port in ("read", "write", "fill", "shared")}
 NUMBERS: Mapping[str, str] = {
     **SIZES,
     **BANDWIDTHS,
@@ -183,6 +183,7 @@ def sized_level(level: MemoryLevel, section: Section, where: str, *, off_chip: b
         multiple_buffering=reader.number("multiple_buffering", COPIES) or 1.0,
         read_words_per_cycle=reader.number("read_bandwidth", RATE),
         write_words_per_cycle=reader.number("write_bandwidth", RATE),
+        fill_words_per_cycle=reader.number("fill_bandwidth", RATE),
         shared_words_per_cycle=reader.number("shared_bandwidth", RATE),
     )
 

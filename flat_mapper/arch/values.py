@@ -55,6 +55,7 @@ class MemoryLevel:
     multiple_buffering: float = 1.0  # the capacity is divided by it
     read_words_per_cycle: float | None = None
     write_words_per_cycle: float | None = None
+    fill_words_per_cycle: float | None = None  # of what is filled from above, in place of write
     shared_words_per_cycle: float | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)  # resolved, for pricing
     constraints: Mapping[str, object] = field(default_factory=dict)  # Timeloop's, as written
@@ -72,17 +73,19 @@ class MemoryLevel:
     whole_rows: bool = True  # whether what a tile moves is rounded up to whole rows
 
     @property
-    def rates(self) -> tuple[float | None, float | None, float | None]:
-        """Words per cycle of its ports: of reads, of writes, and of both together."""
-        return self.read_words_per_cycle, self.write_words_per_cycle, self.shared_words_per_cycle
+    def rates(self) -> tuple[float | None, float | None, float | None, float | None]:
+        """Words per cycle of its ports: of reads, of writes, of fills, and of all together."""
+        one_way = self.read_words_per_cycle, self.write_words_per_cycle, self.fill_words_per_cycle
+        return *one_way, self.shared_words_per_cycle
 
     def with_rates(self, change: Callable[[float], float | None]) -> MemoryLevel:
         """The level with other rates, where they are limited."""
-        read, write, shared = (None if rate is None else change(rate) for rate in self.rates)
+        read, write, fill, shared = (None if r is None else change(r) for r in self.rates)
         return replace(
             self,
             read_words_per_cycle=read,
             write_words_per_cycle=write,
+            fill_words_per_cycle=fill,
             shared_words_per_cycle=shared,
         )
 
@@ -111,10 +114,10 @@ class MemoryLevel:
     def words_per_cycle(self) -> float | None:
         """Words per cycle that one instance reads and writes together; None where unlimited.
 
-        The least of what its shared port and what its read and write ports add up to.
+        The least of what its shared port and what its ports of one way add up to.
         """
-        read, write, shared = self.rates
-        apart = None if read is None or write is None else read + write
+        read, write, fill, shared = self.rates
+        apart = None if read is None or write is None else read + write + (fill or 0.0)
         return min((r for r in (shared, apart) if r is not None), default=None)
 
     @property

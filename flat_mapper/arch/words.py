@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from flat_mapper.arch.attributes import ALIASES
+from flat_mapper.arch.attributes import ALIASES, BANDWIDTHS
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import value_bits
@@ -21,7 +21,7 @@ from flat_mapper.spec.document import Section
 from flat_mapper.workload.graph import Workload
 
 _OPERANDS = ("multiplier_width", "width", "datawidth")  # of a compute unit; the first one wins
-_WORDS = ("read_bandwidth", "write_bandwidth", "shared_bandwidth", "entries")
+_WORDS = (*BANDWIDTHS, "entries")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,11 @@
 """The law of ports: no answer takes less time than its own words take through any port.
 
 Words that are read from an instance of a level pass its read port, words filled and updated its
-write port, and both its shared port, at every level. What a core reads from outside and sends
-passes the ports of its boundary. So words / bandwidth <= cycles, for each group of Einsums. That
-needs no timeline: it is checked from an answer's counts and the bandwidths of the
-architecture alone, and shares nothing with the rules by which latency is found.
+write port (those filled its fill port, if it has one), and all of them its shared port, at every
+level. What a core reads from outside and sends passes the ports of its boundary. So
+words / bandwidth <= cycles, for each group of Einsums. That needs no timeline: it is checked from
+an answer's counts and the bandwidths of the architecture alone, and shares nothing with the rules
+by which latency is found.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from flat_mapper.base.tolerance import ABOVE, CYCLES
 from flat_mapper.cost_model.result import GroupStats, Result
 from flat_mapper.execution.result import Executed
 
-# Einsum, level, tensor, words read and written, instances
-Counted = tuple[str, str, str, float, float, int]
+# Einsum, level, tensor, words read and written, of these filled, instances
+Counted = tuple[str, str, str, float, float, float, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Overdrawn:
 
     group: tuple[str, ...]
     level: str
-    port: str  # read, write or shared
+    port: str  # read, write, fill or shared
     words: float  # through one instance, in all
     words_per_cycle: float
     cycles: float  # that the group is said to take
@@ -50,10 +51,11 @@ class Overdrawn:
 def overdrawn(result: Result, platform: Platform) -> tuple[Overdrawn, ...]:
     """The ports that an answer breaks the law at; none of one that can be true."""
     counts = [
-        (e.einsum, lv.level, t.tensor, t.words_read, t.words_written, t.utilized_instances)
+        (*(e.einsum, lv.level, t.tensor), *words, t.utilized_instances)
         for e in result.einsums
         for lv in e.levels
         for t in lv.tensors
+        for words in [(t.words_read, t.words_written, t.words_filled)]
     ]
     found = (_of_group(g, g.cycles, counts, platform) for g in result.groups)
     return tuple(one for some in found for one in some)
@@ -75,8 +77,8 @@ def overdrawn_in_run(
     counts = []
     for m in executed.counts:
         values = share.get((m.einsum, m.level, m.tensor), 1) / m.instances
-        read, written = m.reads * values, (m.fills + m.updates) * values
-        counts.append((m.einsum, m.level, m.tensor, read, written, m.instances))
+        words = m.reads * values, (m.fills + m.updates) * values, m.fills * values
+        counts.append((m.einsum, m.level, m.tensor, *words, m.instances))
     found = []
     for ran, stats in zip(executed.groups, result.groups, strict=True):
         for who, cycles in (("executed", ran.cycles), ("model's", float(stats.cycles))):
@@ -106,12 +108,13 @@ def _of_group(
     levels = {lv.name: lv for path in platform.paths for lv in path.levels}
     for level in levels.values():
         most = _in_use(group, level, platform)
-        read = written = 0.0
-        for _, name, _, out, back, instances in own:
+        read = written = filled = 0.0
+        for _, name, _, out, back, fills, instances in own:
             if name == level.name:
                 part = instances / max(instances, most)
                 read, written = read + part * out, written + part * back
-        yield from _too_much(group, cycles, level, read, written)
+                filled += part * fills
+        yield from _too_much(group, cycles, level, read, written, filled)
     yield from _of_boundary(group, cycles, own, platform)
 
 
@@ -131,7 +134,7 @@ def _of_boundary(
     outside = names[: names.index(group.buffer.level)]
     kept = {(e, lv, t) for e, lv, t, *_ in own if lv in outside}
     read = written = 0.0
-    for einsum, level, tensor, out, back, _ in own:
+    for einsum, level, tensor, out, back, *_ in own:
         if level not in outside:
             continue
         further_in = outside[outside.index(level) + 1 :]
@@ -144,12 +147,19 @@ def _of_boundary(
 
 
 def _too_much(
-    group: GroupStats, cycles: float, level: MemoryLevel, read: float, written: float
+    group: GroupStats,
+    cycles: float,
+    level: MemoryLevel,
+    read: float,
+    written: float,
+    filled: float = 0.0,
 ) -> Iterator[Overdrawn]:
     """The ports of one instance that words overdraw."""
+    apart = filled if level.fill_words_per_cycle is not None else 0.0
     ports = (
         ("read", level.read_words_per_cycle, read),
-        ("write", level.write_words_per_cycle, written),
+        ("write", level.write_words_per_cycle, written - apart),
+        ("fill", level.fill_words_per_cycle, filled),
         ("shared", level.shared_words_per_cycle, read + written),
     )
     for port, rate, words in ports:

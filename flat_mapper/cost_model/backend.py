@@ -35,13 +35,18 @@ class Backend(Protocol):
 def refuse_operations(
     workload: Workload, platform: Platform, mapping: FusedMapping, who: str
 ) -> None:
-    """Refuse operations of other than one cycle, and masks: no other tool has them.
+    """Refuse operations of other than one cycle, masks, and ports of fills: no other tool has them.
 
     raises: BackendError.
     """
     if workload.mask:
         condition = "no mask: it has no loops that are longer for some queries than for others"
         raise BackendError(expected(who, condition, str(workload.mask), "use --backend native"))
+    for level in (lv for path in platform.paths for lv in path.levels):
+        if level.fill_words_per_cycle is not None:
+            condition = "no fill_bandwidth: fills pass the write port there"
+            got, change = f"{level.fill_words_per_cycle:g}", "use --backend native"
+            raise BackendError(expected(f"{who}: {level.name}", condition, got, change))
     for name in mapping.einsum_mappings:
         einsum = workload.einsum(name)
         cycles = operation_cycles(platform.path(einsum.unit), einsum, workload.widths)

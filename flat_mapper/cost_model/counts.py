@@ -51,7 +51,8 @@ class Costs:
 
     def add(self, level: MemoryLevel, traffic: Traffic) -> None:
         """Account for the ports of a level on chip."""
-        for port, rate, words in port_loads(level, traffic.reads, traffic.fills + traffic.updates):
+        fills, writes = traffic.fills, traffic.fills + traffic.updates
+        for port, rate, words in port_loads(level, traffic.reads, writes, fills):
             key = level.name, port
             self.ports[key] = self.ports.get(key, 0.0) + words / rate
 

@@ -62,6 +62,11 @@ class EinsumCosts:
         traffic = ((t, self.accesses.traffic[level, t]) for t in self._kept(level))
         return [self._words(level, values.fills + values.updates, t) for t, values in traffic]
 
+    def fills(self, level: int) -> list[IntArray | FloatArray]:
+        """Of these, words filled."""
+        traffic = self.accesses.traffic
+        return [self._words(level, traffic[level, t].fills, t) for t in self._kept(level)]
+
     def occupied(self, level: int) -> IntArray:
         """Words of all tiles kept at a level."""
         return sum((self.tile(level, t) for t in self._kept(level)), np.zeros(1, np.int64))
@@ -93,7 +98,7 @@ class EinsumCosts:
         """Timeloop's bandwidth throttling of each level."""
         levels = self.nest.arch.levels
         return tuple(
-            throttling(lv, self.accesses.compute, self.reads(i), self.writes(i))
+            throttling(lv, self.accesses.compute, self.reads(i), self.writes(i), self.fills(i))
             for i, lv in enumerate(levels)
         )
 

@@ -274,7 +274,8 @@ def port_cycles(levels: Iterable[MemoryLevel], members: Sequence[EinsumStats]) -
     for level in levels:
         found = [lv for m in members if (lv := m.level(level.name)) is not None]
         reads, writes = sum(lv.reads for lv in found), sum(lv.writes for lv in found)
-        cycles[level.name] = float(transfer_cycles(level, reads, writes))
+        fills = sum(lv.fills for lv in found)
+        cycles[level.name] = float(transfer_cycles(level, reads, writes, fills))
     return cycles
 
 

@@ -60,10 +60,10 @@ def source_ports(
     other:   the weight of the tensors that are not listed.
     fills:   words that come to the level for a word that the core reads of what it keeps.
     """
-    for port, rate, _ in port_loads(level, 0, 0):
-        reads, writes = port != "write", port != "read"
-        comes = weights if reads else fills
-        if reads and writes and fills:
+    ways = (port_loads(level, *way) for way in ((1, 0, 0), (0, 1, 0), (0, 1, 1)))
+    for (_, rate, reads), (*_, writes), (*_, filled) in zip(*ways, strict=True):
+        comes = weights if reads else fills if filled else EACH
+        if reads and filled and fills:
             comes = {t: weight + fills.get(t, 0.0) for t, weight in weights.items()}
         yield SourcePort(
             level=level.name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.nest import FloatArray, IntArray
 
-Port = Literal["read", "write", "shared"]
+Port = Literal["read", "write", "fill", "shared"]
 # A number of one mapping, or an array over n: the rules are the same arithmetic for both.
 Amount = Any
 
@@ -24,15 +24,22 @@ class PortLoad(NamedTuple):
     words: Amount
 
 
-def port_loads(level: MemoryLevel, reads: Amount, writes: Amount) -> Iterator[PortLoad]:
+def port_loads(
+    level: MemoryLevel, reads: Amount, writes: Amount, fills: Amount = 0.0
+) -> Iterator[PortLoad]:
     """The limited ports of a level, with the words that pass each.
 
     reads, writes: words, or words per cycle; numbers or arrays. A shared port passes their sum.
+    fills: of the writes, what comes from above; a port of its own takes it from the write port.
     """
+    own = level.fill_words_per_cycle
     if level.read_words_per_cycle is not None:
         yield PortLoad("read", level.read_words_per_cycle, reads)
     if level.write_words_per_cycle is not None:
-        yield PortLoad("write", level.write_words_per_cycle, writes)
+        inside = writes if own is None else writes - fills
+        yield PortLoad("write", level.write_words_per_cycle, inside)
+    if own is not None:
+        yield PortLoad("fill", own, fills)
     if level.shared_words_per_cycle is not None:
         yield PortLoad("shared", level.shared_words_per_cycle, reads + writes)
 
@@ -73,20 +80,22 @@ def chosen(condition: Any, yes: Any, no: Any) -> Any:
     return yes if condition else no
 
 
-def transfer_cycles(level: MemoryLevel, reads: Amount, writes: Amount) -> Amount:
+def transfer_cycles(
+    level: MemoryLevel, reads: Amount, writes: Amount, fills: Amount = 0.0
+) -> Amount:
     """Cycles that a level's ports need for the words of one instance; 0 where unlimited.
 
     reads:  words read: a number, or one for each of n candidates.
-    writes: words filled and updated; of the same shape.
+    writes: words filled and updated; of the same shape. fills: of them, those filled.
     """
-    ports = port_loads(level, reads, writes)
+    ports = port_loads(level, reads, writes, fills)
     return largest([reads * 0.0, *(port.words / port.words_per_cycle for port in ports)])
 
 
 def ways_compete(level: MemoryLevel) -> bool:
     """True if words that go one way may leave a port idle that words of both ways need."""
-    one_way = (level.read_words_per_cycle, level.write_words_per_cycle)
-    return level.shared_words_per_cycle is not None and one_way != (None, None)
+    *one_way, shared = level.rates
+    return shared is not None and one_way != [None] * len(one_way)
 
 
 def throttling(
@@ -94,17 +103,17 @@ def throttling(
     compute: IntArray | FloatArray,
     reads: list[IntArray | FloatArray],
     writes: list[IntArray | FloatArray],
+    fills: Sequence[IntArray | FloatArray] = (),
 ) -> FloatArray:
     """Factor in (0, 1] by which a level's bandwidth slows the compute down.
 
-    reads, writes: words of one instance, one array per tensor. Rates are added tensor by tensor
-    in floating point, in Timeloop's order, because its rounding up to whole cycles shows the
-    last bit.
+    reads, writes: words of one instance, one array per tensor; fills: of the writes. Rates are
+    added tensor by tensor in floating point, in Timeloop's order, because its rounding up to
+    whole cycles shows the last bit.
     """
-    read_rate = sum((words / compute for words in reads), np.zeros(1))
-    write_rate = sum((words / compute for words in writes), np.zeros(1))
+    rates = (sum((n / compute for n in words), np.zeros(1)) for words in (reads, writes, fills))
     slowdown = np.ones(1)
-    for port in port_loads(level, read_rate, write_rate):
+    for port in port_loads(level, *rates):
         over = np.maximum(port.words, port.words_per_cycle)
         slowdown = np.minimum(slowdown, port.words_per_cycle / over)
     return slowdown

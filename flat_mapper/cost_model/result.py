@@ -44,6 +44,11 @@ class TensorStats:
         return (self.scalar_fills + self.scalar_updates) * self.share
 
     @property
+    def words_filled(self) -> float:
+        """Of these, words filled."""
+        return self.scalar_fills * self.share
+
+    @property
     def moved_words(self) -> float:
         """Words through the ports of all instances."""
         return self.utilized_instances * (self.words_read + self.words_written)
@@ -71,6 +76,11 @@ class LevelStats:
     def writes(self) -> float:
         """Words filled into and updated in one instance."""
         return sum(t.words_written for t in self.tensors)
+
+    @property
+    def fills(self) -> float:
+        """Of these, words filled."""
+        return sum(t.words_filled for t in self.tensors)
 
     @property
     def energy_pj(self) -> float:

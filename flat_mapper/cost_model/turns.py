@@ -69,8 +69,8 @@ class Copied(NamedTuple):
 
 def words_in_pass(
     one: Passing, kind: PassKind, output: str, copied: Copied | None
-) -> tuple[Amount, Amount]:
-    """Words read from and written to an instance of a level in a pass of a kind.
+) -> tuple[Amount, Amount, Amount]:
+    """Words read from and written to an instance of a level in a pass of a kind; of them, filled.
 
     Tiles that are in place do not move again, unless the pass works on others. An output's first
     visit starts from nothing; in later passes what is held comes back first.
@@ -78,13 +78,14 @@ def words_in_pass(
     fresh = one.tensor in kind.fresh
     again = one.held if one.tensor == output and not kind.first else 0.0
     fed = _moves(one.fed_stays, fresh)
-    reads, writes = fed * (one.reads + again), fed * one.updates
+    reads, writes, fills = fed * (one.reads + again), fed * one.updates, 0.0
     if one.stays is not None:
-        writes = writes + _moves(one.stays, fresh) * (one.fills + again)
+        fills = _moves(one.stays, fresh) * (one.fills + again)
+        writes = writes + fills
     if copied and copied.level == one.level.name and not kind.first:
         reads = reads + one.held * (one.tensor == copied.tensor)
         writes = writes + one.held * (one.tensor == output)
-    return reads, writes
+    return reads, writes, fills
 
 
 def _moves(stays: BoolArray | bool, fresh: bool) -> Amount:
@@ -149,9 +150,9 @@ def kind_parts(
         local = {COMPUTE: compute}
         for name, here in by_level.items():
             words = [words_in_pass(one, kind, output, copied) for one in here]
-            reads, writes = (reduce(add, way) for way in zip(*words, strict=True))
-            local[name] = transfer_cycles(here[0].level, reads, writes)
-        streamed = {one.tensor: words_in_pass(one, kind, output, copied) for one in streams}
+            ways = (reduce(add, way) for way in zip(*words, strict=True))
+            local[name] = transfer_cycles(here[0].level, *ways)
+        streamed = {one.tensor: words_in_pass(one, kind, output, copied)[:2] for one in streams}
         found.append(KindParts(kind.count, local, streamed))
     return tuple(found)
 

@@ -20,7 +20,7 @@ from typing import get_args
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.energy.tables import operation_cycles
-from flat_mapper.execution.group import GroupRun, TurnLog, Words, levels_of
+from flat_mapper.execution.group import GroupRun, Passed, TurnLog, Words, levels_of, more
 from flat_mapper.execution.result import TurnTime
 from flat_mapper.execution.shared import FIXED, Order, hold_phases, in_order
 from flat_mapper.execution.turn import DRAM, StagedTile
@@ -53,7 +53,7 @@ class Job:
     log: TurnLog
     unit: str
     cycles: float
-    rates: tuple[Words, ...]  # of each port outside, words per cycle that its streams take
+    rates: tuple[Passed, ...]  # of each port outside, words per cycle that its streams take
     after_turns: set[int] = field(default_factory=set)
     after_requests: list[Request] = field(default_factory=list)
     start: float = -1.0
@@ -91,14 +91,22 @@ def _in_order(run: GroupRun, order: Order) -> tuple[float, tuple[TurnTime, ...]]
     return end, tuple(turns)
 
 
-def port_cycles(level: MemoryLevel, reads: float, writes: float) -> float:
-    """Cycles that words take through the ports of one instance of a level."""
-    limits = (
-        (level.read_words_per_cycle, reads),
-        (level.write_words_per_cycle, writes),
-        (level.shared_words_per_cycle, reads + writes),
+def limits(level: MemoryLevel, words: Passed) -> tuple[tuple[float, float], ...]:
+    """Of each port of a level, words that it passes in a cycle, and those that pass it here."""
+    read, updated, filled = words
+    own = level.fill_words_per_cycle is not None
+    ports = (
+        (level.read_words_per_cycle, read),
+        (level.write_words_per_cycle, updated if own else updated + filled),
+        (level.fill_words_per_cycle, filled),
+        (level.shared_words_per_cycle, sum(words)),
     )
-    return max((words / rate for rate, words in limits if rate is not None), default=0.0)
+    return tuple((inf if rate is None else rate, passed) for rate, passed in ports)
+
+
+def port_cycles(level: MemoryLevel, words: Passed) -> float:
+    """Cycles that words take through the ports of one instance of a level."""
+    return max(passed / rate for rate, passed in limits(level, words))
 
 
 def _compute(run: GroupRun, log: TurnLog) -> float:
@@ -117,19 +125,19 @@ def _alone(run: GroupRun) -> float:
         if level == DRAM
     }
     levels = levels_of(run.platform)
-    ports = [port_cycles(levels[name], *words) for name, words in log.ports.items()]
-    ports += [port_cycles(p.level, *p.moved(moved)) for p in run.outside]
+    ports = [port_cycles(levels[name], words) for name, words in log.ports.items()]
+    ports += [port_cycles(p.level, p.moved(moved)) for p in run.outside]
     return max(_compute(run, log), *ports, 0.0)
 
 
 def _job(run: GroupRun, log: TurnLog) -> Job:
     """A turn takes as long as the slowest of its compute, its ports, and its own streams."""
     levels = levels_of(run.platform)
-    ports = [port_cycles(levels[name], *words) for name, words in log.ports.items()]
+    ports = [port_cycles(levels[name], words) for name, words in log.ports.items()]
     streams = [port.moved(log.streamed) for port in run.outside]
-    ports += [port_cycles(p.level, *words) for p, words in zip(run.outside, streams, strict=True)]
+    ports += [port_cycles(p.level, words) for p, words in zip(run.outside, streams, strict=True)]
     cycles = max(_compute(run, log), *ports)
-    rates = tuple((r / cycles, w / cycles) if cycles else (0.0, 0.0) for r, w in streams)
+    rates = tuple(more((0.0, 0.0, 0.0), s, 1 / cycles if cycles else 0.0) for s in streams)
     unit = log.unit if run.facts.apart else ""
     return Job(log=log, unit=unit, cycles=cycles, rates=rates)
 
@@ -273,21 +281,18 @@ def _room(run: GroupRun, job: Job, at: dict[tuple[str, int], int], tensor: str) 
 
 def _busiest(run: GroupRun, staged: Sequence[tuple[str, Words]]) -> float:
     """Cycles of the busiest level's words in all: units that overlap share its ports."""
-    total: dict[str, list[float]] = {}
+    total: dict[str, Passed] = {}
     streamed = [one for log in run.logs for one in log.streamed.items()]
     for port in run.outside:
-        at = total.setdefault(port.level.name, [0.0, 0.0])
+        at = total.get(port.level.name, (0.0, 0.0, 0.0))
         for tensor, words in (*staged, *streamed):
-            reads, writes = port.moved({tensor: words})
-            at[0] += reads
-            at[1] += writes
+            at = more(at, port.moved({tensor: words}))
+        total[port.level.name] = at
     for log in run.logs:
-        for name, (reads, writes) in log.ports.items():
-            at = total.setdefault(name, [0.0, 0.0])
-            at[0] += reads
-            at[1] += writes
+        for name, passed in log.ports.items():
+            total[name] = more(total.get(name, (0.0, 0.0, 0.0)), passed)
     levels = levels_of(run.platform) | {p.level.name: p.level for p in run.outside}
-    return max((port_cycles(levels[name], *words) for name, words in total.items()), default=0.0)
+    return max((port_cycles(levels[name], words) for name, words in total.items()), default=0.0)
 
 
 class _Clock:
@@ -358,10 +363,7 @@ class _Clock:
     def _rates(self) -> list[tuple[Request, float]]:
         """Words per cycle of every request that may move now, the earliest deadline first."""
         jobs = [self.jobs[n] for n in self.running.values()]
-        lefts = [
-            _Left.of(p.level, sum(j.rates[i][0] for j in jobs), sum(j.rates[i][1] for j in jobs))
-            for i, p in enumerate(self.outside)
-        ]
+        lefts = [_Left(p.level, [j.rates[i] for j in jobs]) for i, p in enumerate(self.outside)]
         found = []
         for request in self.requests:
             if not self._free(request):
@@ -375,34 +377,23 @@ class _Clock:
         return found
 
 
-@dataclass(slots=True)
 class _Left:
     """Rest of the bandwidths of a level's ports, beside what streams take of them."""
 
-    read: float
-    write: float
-    shared: float
+    def __init__(self, level: MemoryLevel, streams: Sequence[Passed]) -> None:
+        self.level = level
+        self.ports = [rate for rate, _ in limits(level, (0.0, 0.0, 0.0))]
+        for words in streams:
+            self.take(words, 1.0)
 
-    @classmethod
-    def of(cls, level: MemoryLevel, reads: float, writes: float) -> _Left:
-        """All that a level has but for so many words in a cycle."""
-        ports = (
-            (level.read_words_per_cycle, reads),
-            (level.write_words_per_cycle, writes),
-            (level.shared_words_per_cycle, reads + writes),
-        )
-        return cls(*(inf if rate is None else rate - taken for rate, taken in ports))
-
-    def rate(self, words: Words) -> float:
-        """Times a cycle that so many words may be read and written."""
-        read, write = words
-        ports = ((self.read, read), (self.write, write), (self.shared, read + write))
-        rate = min(left / n for left, n in ports if n)
+    def rate(self, words: Passed) -> float:
+        """Times a cycle that so many words may pass."""
+        passed = (n for _, n in limits(self.level, words))
+        rate = min(left / n for left, n in zip(self.ports, passed, strict=True) if n)
         return rate if rate > EPSILON else 0.0
 
-    def take(self, words: Words, rate: float) -> None:
+    def take(self, words: Passed, rate: float) -> None:
         """Take them so often in a cycle."""
         if rate != inf:
-            self.read -= rate * words[0]
-            self.write -= rate * words[1]
-            self.shared -= rate * sum(words)
+            passed = (n for _, n in limits(self.level, words))
+            self.ports = [left - rate * n for left, n in zip(self.ports, passed, strict=True)]

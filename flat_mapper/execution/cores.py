@@ -17,7 +17,16 @@ import numpy as np
 from flat_mapper.arch.cores import core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.execution.clock import port_cycles, timeline
-from flat_mapper.execution.group import GroupRun, Port, Words, chained, levels_of, tensor_of
+from flat_mapper.execution.group import (
+    GroupRun,
+    Passed,
+    Port,
+    Words,
+    chained,
+    levels_of,
+    more,
+    tensor_of,
+)
 from flat_mapper.execution.link import FlatNest, Place, flat_nest, new_place
 from flat_mapper.execution.real_numbers import Values
 from flat_mapper.execution.result import Alive, ExecutedGroup, Moved, TurnTime
@@ -454,30 +463,29 @@ class CoresRun:
 
     def _port_cycles(self) -> Iterator[float]:
         """Cycles of every port: outside for all words, inside for an equal part for each core."""
-        words: dict[str, list[float]] = {}
+        words: dict[str, Passed] = {}
         for one in self.counts():
             share = self.workload.share(one.tensor, one.level)
-            at = words.setdefault(one.level, [0.0, 0.0])
-            at[0] += share * one.reads
-            at[1] += share * (one.fills + one.updates)
+            at = words.get(one.level, (0.0, 0.0, 0.0))
+            words[one.level] = more(at, (one.reads, one.updates, one.fills), share)
         for level in self.outside:
-            yield port_cycles(level, *words.get(level.name, (0.0, 0.0)))
+            yield port_cycles(level, words.get(level.name, (0.0, 0.0, 0.0)))
         inside: dict[str, float] = {}
         for run in self.runs:
-            own: dict[str, Words] = {}
+            own: dict[str, Passed] = {}
             crossed: dict[str, Words] = {}
-            for name, both in (p for log in run.logs for p in log.ports.items()):
-                own[name] = _more(own.get(name, (0.0, 0.0)), both)
+            for name, passed in (p for log in run.logs for p in log.ports.items()):
+                own[name] = more(own.get(name, (0.0, 0.0, 0.0)), passed)
             counters = (p for one in run.runs.values() for p in one.counters.items())
             for (number, tensor), c in counters:
                 if number == DRAM:
                     share = self.workload.share(tensor, self.outside[0].name)
-                    both = share * c.reads, share * c.updates
-                    crossed[tensor] = _more(crossed.get(tensor, (0.0, 0.0)), both)
+                    read, written = crossed.get(tensor, (0.0, 0.0))
+                    crossed[tensor] = read + share * c.reads, written + share * c.updates
             levels = levels_of(run.platform)
-            found = {name: port_cycles(levels[name], *both) for name, both in own.items()}
+            found = {name: port_cycles(levels[name], passed) for name, passed in own.items()}
             for port in self._own_ports(crossed):
-                found[port.level.name] = port_cycles(port.level, *port.moved(crossed))
+                found[port.level.name] = port_cycles(port.level, port.moved(crossed))
             for name, cycles in found.items():
                 inside[name] = inside.get(name, 0.0) + cycles / self.at_work
         yield from inside.values()
@@ -494,10 +502,6 @@ class CoresRun:
     def steps(self, name: str, each: float = 1) -> float:
         """Steps of an Einsum's compute units, of `each`, as a whole share of each core at work."""
         return -(-sum(run.runs[name].steps for run in self.runs) * each // self.at_work)
-
-
-def _more(some: Words, more: Words) -> Words:
-    return some[0] + more[0], some[1] + more[1]
 
 
 def _tensors(nest: FlatNest) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from flat_mapper.mapping.values import EinsumMapping, Policy
 from flat_mapper.workload.einsum import Einsum
 
 Words = tuple[float, float]  # read, written
+Passed = tuple[float, float, float]  # read, updated, filled from above
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class TurnLog:
     turn: Turn
     unit: str
     steps: int
-    ports: Mapping[str, Words]  # of the shared level and those below it
+    ports: Mapping[str, Passed]  # of the shared level and those below it
     streamed: Mapping[str, Words]  # by tensor, words from outside that pass the shared level by
 
 
@@ -41,19 +42,18 @@ class Port:
     other: float = 1.0
     fills: Mapping[str, float] = field(default_factory=dict)
 
-    def crossed(self, tensor: str, *, reads: bool) -> Words:
-        """Words read and written there for a word of a tensor that comes, or that leaves."""
+    def crossed(self, tensor: str, *, reads: bool) -> Passed:
+        """Words that pass there for a word of a tensor that comes, or that leaves."""
         weight = self.weights.get(tensor, self.other)
-        return (weight, self.fills.get(tensor, 0.0)) if reads else (0.0, weight)
+        return (weight, 0.0, self.fills.get(tensor, 0.0)) if reads else (0.0, weight, 0.0)
 
-    def moved(self, words: Mapping[str, Words]) -> Words:
-        """Words read and written there, for the words of some tensors."""
-        read = written = 0.0
+    def moved(self, words: Mapping[str, Words]) -> Passed:
+        """Words that pass there, for the words of some tensors."""
+        total: Passed = (0.0, 0.0, 0.0)
         for tensor, ways in words.items():
             for count, reads in zip(ways, (True, False), strict=True):
-                out, back = self.crossed(tensor, reads=reads)
-                read, written = read + count * out, written + count * back
-        return read, written
+                total = more(total, self.crossed(tensor, reads=reads), count)
+        return total
 
 
 @dataclass
@@ -160,21 +160,21 @@ class GroupRun:
         before: Mapping[tuple[int, str], tuple[int, int, int]],
         steps: int,
     ) -> TurnLog:
-        ports: dict[str, Words] = {}
+        ports: dict[str, Passed] = {}
         streamed: dict[str, Words] = {}
         free = turn.einsum in self.facts.free
         for (level, tensor), c in () if free else run.counters.items():
             reads, fills, updates = before.get((level, tensor), (0, 0, 0))
             share = self.facts.workload.share(tensor, run.nest.arch.levels[level].name)
-            read, written = c.reads - reads, c.fills - fills + c.updates - updates
+            read, updated, filled = c.reads - reads, c.updates - updates, c.fills - fills
             if level == DRAM:
                 if SHARED not in run.nest.keepers(tensor):
-                    streamed[tensor] = read * share, written * share
+                    streamed[tensor] = read * share, updated * share
                 continue
             n = run.nest.instances(run.nest.level_slots[level])
             name = run.nest.arch.levels[level].name
-            old = ports.get(name, (0.0, 0.0))
-            ports[name] = (old[0] + read * share / n, old[1] + written * share / n)
+            old = ports.get(name, (0.0, 0.0, 0.0))
+            ports[name] = more(old, (read, updated, filled), share / n)
         steps, unit = 0 if free else steps, run.nest.einsum.unit
         return TurnLog(turn=turn, unit=unit, steps=steps, ports=ports, streamed=streamed)
 
@@ -236,6 +236,12 @@ class GroupRun:
             if name not in self.facts.free
             for (level, tensor), c in sorted(one.counters.items())
         ]
+
+
+def more(some: Passed, others: Passed, times: float = 1.0) -> Passed:
+    """Words, and others so often."""
+    read, updated, filled = (a + times * b for a, b in zip(some, others, strict=True))
+    return read, updated, filled
 
 
 def tensor_of(run: EinsumRun) -> str:

@@ -47,6 +47,7 @@ def _level(level: MemoryLevel, path: Architecture, ert: Ert | None, art: Art | N
     limits = {
         "read": level.read_words_per_cycle,
         "write": level.write_words_per_cycle,
+        "fill": level.fill_words_per_cycle,
         "both ways": level.shared_words_per_cycle,
     }
     read, write, _ = ert.actions(level.name) if ert else (None, None, None)

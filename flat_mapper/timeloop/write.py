@@ -157,6 +157,9 @@ def lower_einsum(
             f"{arch.levels[0].name} is as deep as its tensors: Timeloop's Python bindings want a "
             "depth of every memory.",
         )
+    filled = [level.name for level in arch.levels if level.fill_words_per_cycle is not None]
+    if filled:
+        notes += (f"{', '.join(filled)}: Timeloop has no fill_bandwidth: fills pass write ports.",)
     files = {
         "arch.yaml": Lowered(
             document=architecture_document(arch),

@@ -601,20 +601,25 @@ def test_fusemax_architectures(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shared", "read", "write", "together"),
+    ("shared", "read", "write", "fill", "together"),
     [
-        (8, None, None, 8),
-        (None, 4, 2, 6),
-        (8, 4, 2, 6),  # the ports apart are the narrower ones
-        (5, 4, 2, 5),
-        (8, 4, None, 8),  # writes are unlimited but for the shared port
-        (None, 4, None, None),
-        (None, None, None, None),
+        (8, None, None, None, 8),
+        (None, 4, 2, None, 6),
+        (None, 4, 2, 3, 9),
+        (8, 4, 2, None, 6),  # the ports apart are the narrower ones
+        (5, 4, 2, None, 5),
+        (8, 4, None, None, 8),  # writes are unlimited but for the shared port
+        (None, 4, None, 3, None),
+        (None, None, None, None, None),
     ],
 )
 def test_words_per_cycle_of_reads_and_writes_together(
-    shared: float | None, read: float | None, write: float | None, together: float | None
+    shared: float | None,
+    read: float | None,
+    write: float | None,
+    fill: float | None,
+    together: float | None,
 ) -> None:
-    rates = {"shared": shared, "read": read, "write": write}
+    rates = {"shared": shared, "read": read, "write": write, "fill": fill}
     said = "".join(f", {kind}_bandwidth: {rate}" for kind, rate in rates.items() if rate)
     assert level(f"depth: 4, width: 16, datawidth: 16{said}").words_per_cycle == together

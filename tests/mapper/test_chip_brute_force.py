@@ -9,6 +9,7 @@ from math import prod
 
 import pytest
 from agreement import agree
+from execution.test_fill_ports import with_fill_ports
 from oracles.brute_force import Case
 from oracles.chip_cases import (
     chip_question,
@@ -49,6 +50,14 @@ def test_search_finds_what_brute_force_finds_on_a_chip(seed: int) -> None:
 @pytest.mark.parametrize("seed", [0, 8])
 def test_what_comes_to_a_level_between_counts_in_the_search(seed: int) -> None:
     agree(ports_question(seed), seed, answers)
+
+
+@pytest.mark.parametrize("seed", [0, 3, 8])
+def test_ports_of_fills_count_in_the_search(seed: int) -> None:
+    case = ports_question(seed)
+    names = [lv.name for lv in case.platform.matrix.levels[1:]]
+    rates = dict(zip(names, (0.25, 0.5, 1.0), strict=False))
+    agree(replace(case, platform=with_fill_ports(case.platform, rates)), seed, answers)
 
 
 @pytest.mark.nightly

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 
 import pytest
 from agreement import agree
+from execution.test_fill_ports import with_fill_ports
 from oracles.brute_force import Case, chosen, front, judged
 from oracles.small_cases import (
     idle_keeps_case,
@@ -47,6 +49,28 @@ def test_search_finds_what_brute_force_finds_where_keys_are_cut(seed: int) -> No
 @pytest.mark.parametrize("seed", TURNS_SEEDS)
 def test_search_finds_what_brute_force_finds_where_einsums_take_turns(seed: int) -> None:
     agree(turns_case(seed), seed)
+
+
+@pytest.mark.parametrize(
+    ("draw", "seed"),
+    [*((small_case, n) for n in (1, 4, 5, 8)), *((turns_case, n) for n in (4, 5, 6, 7, 10, 11))],
+)
+def test_search_finds_what_brute_force_finds_where_fills_have_a_port(
+    draw: Callable[[int], Case], seed: int
+) -> None:
+    case, rng = draw(seed), random.Random(seed)
+    levels = dict.fromkeys(lv.name for path in case.platform.paths for lv in path.levels[1:])
+    rates = {name: rng.choice((None, 0.125, 0.25, 1.0)) for name in levels}
+    agree(replace(case, platform=with_fill_ports(case.platform, rates)), seed)
+
+
+def test_no_bound_takes_fills_for_writes_where_they_have_a_port() -> None:
+    """A buffer that is filled fast and updated slowly, and ports of nothing else."""
+    case, none = small_case(26), {"read_words_per_cycle": None, "shared_words_per_cycle": None}
+    names = dict.fromkeys(lv.name for path in case.platform.paths for lv in path.levels)
+    free = with_fill_ports(case.platform, names, write_words_per_cycle=None, **none)
+    slow = with_fill_ports(free, {"GLB": 64.0}, write_words_per_cycle=0.1)
+    agree(replace(case, platform=slow), 26)
 
 
 @pytest.mark.parametrize("most", [None, 0])

@@ -411,7 +411,7 @@ def turn_cycles(
     for (fresh, first), count in kinds.items():
         longest = compute.astype(np.float64)
         for i, level in enumerate(arch.levels):
-            reads = writes = np.zeros(factors.shape[2])
+            reads = writes = fills = np.zeros(factors.shape[2])
             for tensor in (a.tensor for a in nest.einsum.accesses):
                 chain = [n for n, kept in enumerate(nest.keep) if tensor in kept]
                 if i not in chain or (i == 0 and 1 in chain):
@@ -423,12 +423,13 @@ def turn_cycles(
                 writes = writes + share * moved * inside.traffic[i, tensor].updates
                 if at:
                     moved = moves(nest, factors, tensor, i, fresh)
-                    writes = writes + share * moved * (inside.traffic[i, tensor].fills + again)
+                    filled = share * moved * (inside.traffic[i, tensor].fills + again)
+                    writes, fills = writes + filled, fills + filled
                 if i == 1 and copied and not first and tensor in (copied, output):
                     words = share * inside.traffic[i, tensor].held
                     reads = reads + words * (tensor == copied)
                     writes = writes + words * (tensor == output)
-            longest = np.maximum(longest, port_cycles(level, reads, writes))
+            longest = np.maximum(longest, port_cycles(level, reads, writes, fills))
         total = total + count * longest
         parts.append(longest)
     return total, np.minimum.reduce(parts) * sum(kinds.values())
@@ -604,6 +605,7 @@ def vectors(
         mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.name == name]
         parts.append(sum((w for i in mine for w in priced.reads(i)), np.zeros(1)))
         parts.append(sum((w for i in mine for w in priced.writes(i)), np.zeros(1)))
+        parts.append(sum((w for i in mine for w in priced.fills(i)), np.zeros(1)))
     for name in level_names(case.platform)[2:]:
         mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.name == name]
         stays = turns = np.zeros(n)
@@ -831,7 +833,7 @@ def useful_picks(
     tried.
     """
     names = level_names(case.platform)
-    private = LEVELS + 2 * len(names)
+    private = LEVELS + 3 * len(names)
     limits = [private_words(case.platform, name) for name in names[2:]]
     picks: list[tuple[int, ...]] = [()]
     width = choices[0].costs.shape[1]
@@ -931,12 +933,12 @@ def group_cycles(
     exposed *= 1 + BEHIND.get(group.phases, 0)
     for i, level in enumerate(levels.values()):
         if not taking_turns or overlapped or level.name == dram.name:
-            reads, writes = total[LEVELS + 2 * i], total[LEVELS + 1 + 2 * i]
+            reads, writes, fills = total[LEVELS + 3 * i : LEVELS + 3 * i + 3]
             own = taking_turns and level.name == dram.name
             cycles = (
                 dram_cycles(level, reads, writes) + max(one - most, one - exposed) if own else 0.0
             )
-            steady = max(steady, cycles + extra, port_cycles(level, reads, writes) + extra)
+            steady = max(steady, cycles + extra, port_cycles(level, reads, writes, fills) + extra)
     return ceil(steady + exposed - 1e-9)
 
 
@@ -950,10 +952,15 @@ def dram_cycles(level: MemoryLevel, reads: float, writes: float) -> float:
     return port_cycles(level, reads, writes)
 
 
-def port_cycles[T: (float, np.ndarray)](level: MemoryLevel, reads: T, writes: T) -> T:
+def port_cycles[T: (float, np.ndarray)](
+    level: MemoryLevel, reads: T, writes: T, fills: T | float = 0.0
+) -> T:
+    """Cycles of the slowest port; fills: of the writes, those from above."""
+    apart = fills if level.fill_words_per_cycle else 0.0
     rates = (
         (level.read_words_per_cycle, reads),
-        (level.write_words_per_cycle, writes),
+        (level.write_words_per_cycle, writes - apart),
+        (level.fill_words_per_cycle, fills),
         (level.shared_words_per_cycle, reads + writes),
     )
     longest = reads * 0.0

@@ -525,9 +525,10 @@ class Chip:
         fixed = [{t: n / rate for t, n in brought.items()}]
         if self.kept:
             level = chip.matrix.level(self.way.keeper)
+            own = level.fill_words_per_cycle
             for port, out, back in (
                 (level.read_words_per_cycle, 1, 0),
-                (level.write_words_per_cycle, 0, 1),
+                (own or level.write_words_per_cycle, 0, 1),
                 (level.shared_words_per_cycle, 1, 1),
             ):
                 slow.append({t: (out * sent[t] / (port or inf), 0.0) for t in self.kept})
@@ -814,7 +815,7 @@ def turns(
         longest = compute.astype(np.float64)
         streamed: dict[str, Ways] = {}
         for i, level in enumerate(arch.levels):
-            reads = writes = np.zeros(factors.shape[2])
+            reads = writes = fills = np.zeros(factors.shape[2])
             for tensor in (a.tensor for a in nest.einsum.accesses):
                 chain = [n for n, kept in enumerate(nest.keep) if tensor in kept]
                 if i not in chain or (i == 0 and 1 in chain):
@@ -826,7 +827,9 @@ def turns(
                 written = moved * one.traffic[i, tensor].updates
                 if at:
                     moved = moves(nest, factors, tensor, i, fresh)
-                    written = written + moved * (one.traffic[i, tensor].fills + again)
+                    filled = moved * (one.traffic[i, tensor].fills + again)
+                    written = written + filled
+                    fills = fills + workload.share(tensor, level.name) * filled
                 if i == 1 and copied and not first and tensor in (copied, output):
                     words = one.traffic[i, tensor].held
                     read = read + words * (tensor == copied)
@@ -837,7 +840,7 @@ def turns(
                     streamed[tensor] = every(read), every(written)
                 reads, writes = reads + read, writes + written
             if i:
-                longest = np.maximum(longest, port_cycles(level, reads, writes))
+                longest = np.maximum(longest, port_cycles(level, reads, writes, fills))
         found.append((count, np.broadcast_to(longest, (factors.shape[2],)), streamed))
     return found
 

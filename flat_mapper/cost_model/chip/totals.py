@@ -110,7 +110,8 @@ def _level(
     most = max((t.utilized_instances for t in tensors), default=1)
     reads = sum(t.words_read * t.utilized_instances for t in tensors) / most
     writes = sum(t.words_written * t.utilized_instances for t in tensors) / most
-    cycles = max(compute, whole_cycles(float(transfer_cycles(level, reads, writes))))
+    fills = sum(t.words_filled * t.utilized_instances for t in tensors) / most
+    cycles = max(compute, whole_cycles(float(transfer_cycles(level, reads, writes, fills))))
     return LevelStats(
         level=level.name,
         cycles=cycles,

@@ -94,7 +94,7 @@ class EinsumUses:
     @cached_property
     def sums(self) -> Floats:
         """All that adds up over Einsums: `_Sums`, then cycles of sources beside DRAM."""
-        energy = reads = writes = staged = read = written = self.zero
+        energy = reads = writes = staged = read = written = filled = self.zero
         for use in self.uses:
             output = use.volume * use.is_output
             if use.moved is not None:
@@ -103,7 +103,7 @@ class EinsumUses:
                 writes = writes + use.weight * (use.moved if use.is_output else 0.0)
             if use.role == "staged" and use.moved is not None:
                 staged = staged + (use.moved_pj - use.once)
-                written = written + use.scale * (use.moved - output)
+                filled = filled + use.scale * (use.moved - output)
             if use.role != "stream":  # every word passes between the shared level and inner ones
                 written = written + use.scale * output
                 read = read + use.scale * use.seen * (not use.is_output)
@@ -112,7 +112,8 @@ class EinsumUses:
             for own in (True, False)
         ]
         waits = sum(self.waits, self.zero)
-        rows = energy, reads, writes, staged, read, written, waits, *first, *self.sources
+        ways = read, written + filled, filled
+        rows = energy, reads, writes, staged, *ways, waits, *first, *self.sources
         return np.array(rows)
 
     @cached_property
@@ -214,6 +215,7 @@ class _Sums:
     staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
     read: Floats  # words at the shared level
     written: Floats
+    filled: Floats  # of them, from above
     waits: Floats  # cycles of staged tiles at DRAM that stand beside turns
     streamed: Floats  # cycles of first tiles that stream
     opening: Floats  # of others that are not staged beside turns
@@ -317,7 +319,7 @@ def _streams(own: EinsumUses) -> list[Streams]:
         reads = reads + use.weight * (moved - use.volume * use.is_output) + use.total
     streamed = over_splits(transfer_cycles(dram, reads, writes))
     streamed = np.maximum.reduce([streamed, *_beside(dram, streaming, zero)])
-    shared = transfer_cycles(shared_level(problem.platform), *own.sums[4:6])
+    shared = transfer_cycles(shared_level(problem.platform), *own.sums[4:7])
     others = [use for use in own.uses if use.role != "stream"]
     return [Streams(streamed, _idle(streaming)), Streams(shared, _idle(others))]
 
@@ -397,7 +399,7 @@ def _cycles(
     waits: of staged tiles beside turns. choices: by units, turns and what streams wait; None: not.
     """
     level, dram = shared_level(problem.platform), problem.platform.dram
-    found = np.maximum(moved, transfer_cycles(level, sums.read, sums.written))
+    found = np.maximum(moved, transfer_cycles(level, sums.read, sums.written, sums.filled))
     beside, exposed = 0.0 if problem.runs_ahead else waits, sums.opening
     if choices is None:
         exposed = exposed + sums.streamed

@@ -83,11 +83,11 @@ def ports_of(level: MemoryLevel, weights: Mapping[str, float], cores: int) -> It
 
     weights: words that it reads for one that the core moves, by tensor that it keeps.
     """
-    for port, rate, _ in port_loads(level, 0.0, 0.0):
-        none = dict.fromkeys(weights, 0.0)
+    ways = port_loads(level, 1.0, 0.0), port_loads(level, 0.0, 1.0, 1.0)
+    for (_, rate, read), (*_, filled) in zip(*ways, strict=True):
         yield Beside(
-            comes=none if port == "write" else {t: n / rate for t, n in weights.items()},
-            sent=none if port == "read" else dict.fromkeys(weights, cores / rate),
+            comes={t: read * n / rate for t, n in weights.items()},
+            sent=dict.fromkeys(weights, filled * cores / rate),
         )
 
 
