@@ -111,7 +111,7 @@ class PricedTiles:
     counts: IntArray
 
     def each(self, values: ArrayLike) -> Any:
-        """What grows alike with every pass, of each class; [classes, ...].
+        """Amounts of each class, if they grow alike with every pass; [classes, ...].
 
         values: of each tile that is priced; [priced, ...].
         """
