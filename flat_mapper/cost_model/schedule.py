@@ -92,7 +92,9 @@ class Timing:
                      what is exposed; turns that bring new tiles are not overlapped by how much
                      longer they are.
 
-        It is never less than an execution of the turns and transfers one by one.
+        It is never less than an execution of the turns and transfers one by one, nor than what the
+        ports on chip need for the words that are counted: with remainders these are Timeloop's,
+        which has some last passes of full length.
         """
         busy: Amount
         exposed, late, slowest = cycles.exposed, 0.0, cycles.outside
@@ -101,9 +103,9 @@ class Timing:
             slowest = largest((cycles.inside, cycles.outside))
         elif not self.ahead:
             busy = sum(cycles.steady) + cycles.extra
-            return Timed(busy + cycles.staged, 0.0, busy, 0.0)
+            return Timed(largest((busy + cycles.staged, cycles.inside)), 0.0, busy, 0.0)
         elif not self.overlapped:
-            busy = sum(cycles.steady)
+            busy, slowest = sum(cycles.steady), largest((cycles.inside, slowest))
         elif cycles.phases:
             busy = sum(map(self._phase, cycles.phases))
             exposed, slowest = exposed * (1 + self.behind), largest((cycles.inside, slowest))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from execution.random_cores import random_cores_case
+from execution.random_fused import random_case
 from execution.tiny import fused, nest, products, with_group
 
 from flat_mapper.arch.reader import load_platform
@@ -199,6 +200,15 @@ def obeys(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_random_mappings_on_cores_obey_the_law(seed: int) -> None:
     obeys(seed)
+
+
+@pytest.mark.parametrize("case", [0, 1, 2, 312, 434, 498, 836, 1053, 1856])
+def test_random_mappings_obey_the_law(case: int) -> None:
+    """From 312 on with remainders, of which Timeloop's counts have some last passes as full."""
+    workload, platform, mapping = random_case(case)
+    result = evaluate(workload, platform, mapping, unpriced(platform))
+    assert isinstance(result, Result)
+    assert overdrawn(result, platform) == ()
 
 
 @pytest.mark.nightly
