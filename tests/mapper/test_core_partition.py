@@ -8,6 +8,7 @@ from math import inf
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from execution.tiny import chip
 from mapper.test_on_cores import many
@@ -18,12 +19,12 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.mapper.group.incumbent import Goal
+from flat_mapper.mapper.group.incumbent import Costs, Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.core_partition import _Group, _Search
 from flat_mapper.mapper.solve.on_cores import best_on_cores
 from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.partition import Cores, CoresGroup, PartitionSearch
 from flat_mapper.mapper.solve.weighted_sum import best_product, least_product
 from flat_mapper.mapping.partitions import FusionGraph, forms, fusion_graph
 from flat_mapper.mapping.space import AnyGroups, Mapspace
@@ -99,10 +100,16 @@ def test_its_groups_add_up_to_what_the_model_says() -> None:
 FAST = Goal(kind="latency")
 
 
-def group(floor: float, bound: float, most: float) -> _Group:
+def group(floor: float, bound: float, most: float) -> CoresGroup:
     """A group that is searched, with a bound of what is left, and the best that is known."""
     one: Any = SimpleNamespace(bound=bound, best=((most, 0.0), ()), done=True)
-    return _Group(("T",), (floor, 0.0), lambda names, goal: [], {FAST: [one]})
+    return known((floor, 0.0), {FAST: [one]})
+
+
+def known(floor: Costs, begun: dict[Goal, list[Any]]) -> CoresGroup:
+    """A group with what is known of it at first, and from searches."""
+    kind = Cores(many(chip(), 2), space(), unpriced(chip()), Budget())
+    return CoresGroup(workload(CHAIN), ("T",), np.array([floor]), begun, kind=kind)
 
 
 def test_a_group_takes_what_is_known_of_it() -> None:
@@ -110,24 +117,24 @@ def test_a_group_takes_what_is_known_of_it() -> None:
     for floor, bound, least in ((5.0, 8.0, 8.0), (9.0, 8.0, 9.0), (5.0, inf, 10.0)):
         one = group(floor, bound, 10.0)
         assert (one.least(FAST), one.most(FAST)) == (least, 10)
-    assert _Group(("T",), (7.0, 0.0), lambda names, goal: []).least(FAST) == 7
+    assert known((7.0, 0.0), {}).least(FAST) == 7
 
 
 def test_what_is_known_under_a_weight_bounds_others() -> None:
     """Of 5 cycles and 10 pJ at least, 40 under a weight of 2: 55 under 5, and 25 under 1."""
     one: Any = SimpleNamespace(bound=40.0, best=((100.0, 100.0), ()), done=False)
     weighted = {w: Goal(kind="weighted", weight=w) for w in (1.0, 2.0, 5.0)}
-    known = _Group(("T",), (5.0, 10.0), lambda names, goal: [], {weighted[2.0]: [one]})
-    assert known.least(weighted[2.0]) == 40
-    assert known.least(weighted[5.0]) == pytest.approx(40 + 3 * 5)
-    assert known.least(weighted[1.0]) == pytest.approx(10 + (40 - 10) / 2)
-    assert (known.least(FAST), known.least(Goal(kind="energy"))) == (5, 10)
+    two = known((5.0, 10.0), {weighted[2.0]: [one]})
+    assert two.least(weighted[2.0]) == 40
+    assert two.least(weighted[5.0]) == pytest.approx(40 + 3 * 5)
+    assert two.least(weighted[1.0]) == pytest.approx(10 + (40 - 10) / 2)
+    assert (two.least(FAST), two.least(Goal(kind="energy"))) == (5, 10)
 
 
 def test_what_is_read_outside_a_group_leaves_it() -> None:
     """T is read in the group and after it, so it has to be in DRAM."""
     work, platform = workload(SHARED), many(chip(), 2)
-    one = _Search(platform, space(), unpriced(platform), Budget())
+    one = Cores(platform, space(), unpriced(platform), Budget())
     for search_ in one.searches(work, ("T", "R"), FAST):
         search_.run()
         assert search_.best is not None
@@ -140,11 +147,10 @@ def test_equal_groups_are_searched_once() -> None:
     """Q and K are one question; the mapping of the one is that of the other under its names."""
     work, platform = workload(BRANCH), many(chip(), 2)
     ert = unpriced(platform)
-    one = _Search(platform, space(), ert, Budget())
-    form = one.form(work, ["Q", "K", "Z"])
-    known = {names: group for names, group in zip(form.graph.groups, form.groups, strict=True)}
-    assert known["Q",] is known["K",]
-    assert known["Q",] is not known["Z",]
+    (form,) = PartitionSearch.of(work, platform, space(), ert).all_forms
+    groups = {names: group for names, group in zip(form.graph.groups, form.groups, strict=True)}
+    assert groups["Q",] is groups["K",]
+    assert groups["Q",] is not groups["Z",]
     own = replace(work, einsums=work.einsums[:2])
     found = search(own, platform, space(), ert, objective="latency")
     assert isinstance(found, Solution)
@@ -192,7 +198,7 @@ def test_units_work_at_once_where_the_schedule_lets_them() -> None:
         mapspace = space()
         fusion = replace(mapspace.fusion, schedule=schedule)
         own = replace(mapspace, fusion=fusion)
-        one = _Search(platform, own, unpriced(platform), Budget())
+        one = Cores(platform, own, unpriced(platform), Budget())
         assert one.floor(work, ("T", "R"))[0] == cycles
 
 
@@ -203,12 +209,12 @@ def test_no_partition_has_a_smaller_product(lines: tuple[str, ...]) -> None:
     found = search(work, platform, space(), PRICES, objective="edp")
     assert isinstance(found, Solution)
     least = found.result.cycles * found.result.energy_pj
-    one = _Search(platform, space(), PRICES, Budget(), leak=found_leak(platform))
-    one.all_forms = [one.form(work, names) for names in forms(work)]
+    one = PartitionSearch.of(work, platform, space(), PRICES)
+    assert one.leak == found_leak(platform)
     for weight in (0.01, 0.5, 2.0, 8.0, 64.0, 1e9):
         goal = Goal(kind="weighted", weight=weight, leak=one.leak)
         path, bound = one.under(goal)
-        assert path is not None
+        assert path.groups
         cycles, energy = path.costs
         assert cycles * (energy + one.leak * cycles) >= least * (1 - 1e-9)
         own = weight * found.result.cycles + found.result.energy_pj

@@ -223,30 +223,30 @@ def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:
     """Bounds that leave a group unsearched, beside its best mapping; tighter than its border's."""
     case, tighter = online_case(3), 0
     search = PartitionSearch.of(_cascade("norm"), case.platform, ANY, case.ert)
-    (form,) = search.cascades
-    for number, group in enumerate(form.groups):
+    (form,) = search.all_forms
+    for group in form.groups:
         goals = [search.goal(kind) for kind in ("latency", "energy", "edp")]
-        border = [group.lower(goal) for goal in goals]
-        search._sharpen(form, [number], goals[0])
-        search._sharpen(form, [number], goals[0])  # as where two groups are one question
+        border = [group.least(goal) for goal in goals]
+        search._sharpen([group], goals[0])
+        search._sharpen([group], goals[0])  # as where two groups are one question
         for goal, before in zip(goals, border, strict=True):
-            sharp = group.lower(goal)
+            sharp = group.least(goal)
             assert before <= sharp
             tighter += before < sharp
             if goal.kind != "edp":
-                search._search(form, number, goal, float("inf"))
-                assert sharp <= group.upper(goal) * (1 + 1e-12)
+                group.run(goal, float("inf"), float("inf"))
+                assert sharp <= group.most(goal) * (1 + 1e-12)
     assert tighter
 
 
 def test_time_ends_among_the_choices_of_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
     """A group of many Einsums has very many; before they are bounded it has some mapping."""
     workload, case = _cascade("chain"), online_case(2)
-    search = PartitionSearch.of(workload, case.platform, ANY, case.ert)
-    (form,), goal = search.cascades, search.goal("energy")
-    search.budget = budget = Budget(seconds=1e9)
-    search._begin_all(goal)
-    unfused, least = search._best(goal).total, search._lowest(goal).total
+    budget = Budget(seconds=1e9)
+    search = PartitionSearch.of(workload, case.platform, ANY, case.ert, budget)
+    (form,), goal = search.all_forms, search.goal("energy")
+    search.first(goal)
+    unfused, least = search.best(goal).total, search.lowest(goal).total
     bounded = OuterBounds.roots
 
     def roots(bounds: OuterBounds, step: Callable[[], None] | None = None) -> Outers:
@@ -279,14 +279,14 @@ def test_no_bound_counts_words_that_a_mask_leaves_out(mask: Mask) -> None:
     whole = replace(case.workload.with_ranks(sizes), mask=mask)
     search = PartitionSearch.of(whole, case.platform, ANY, case.ert)
     goals, masked = [search.goal(kind) for kind in ("latency", "energy")], 0
-    for form in search.cascades:
+    for form in search.all_forms:
         for number, names in enumerate(form.graph.groups):
             if names in form.graph.units and len(names) > 1:
                 group = form.groups[number]
-                border = [group.lower(goal) for goal in goals]
+                border = [group.least(goal) for goal in goals]
                 for goal, bound in zip(goals, border, strict=True):
-                    search._search(form, number, goal, float("inf"))
-                    assert bound <= group.upper(goal) * (1 + 1e-12), names
+                    group.run(goal, float("inf"), float("inf"))
+                    assert bound <= group.most(goal) * (1 + 1e-12), names
                 masked += 1
     assert masked
 
@@ -460,6 +460,6 @@ def test_a_group_has_no_more_products_than_the_mapspace_says() -> None:
     case, one = online_case(1), Fusion(anything=AnyGroups(products=1))
     space = Mapspace(name="one", fusion=one)
     found = PartitionSearch.of(_cascade("chain"), case.platform, space, case.ert)
-    groups = {names for cascade in found.cascades for names in cascade.graph.groups}
+    groups = {names for cascade in found.all_forms for names in cascade.graph.groups}
     assert ("T", "R") in groups
     assert not any({"T", "Y"} <= set(names) for names in groups)

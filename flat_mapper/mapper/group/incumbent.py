@@ -12,15 +12,12 @@ import numpy as np
 
 from flat_mapper.base.tolerance import EQUAL, LOST
 from flat_mapper.cost_model.candidates import Bools, Floats
-from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.picks import GroupSolution
 
 Costs = tuple[float, float]  # cycles, pJ
 NONE: Costs = (np.inf, np.inf)
 HUGE = 1e30  # pJ that no mapping takes
 LITTLE = 0.005  # chosen: of cycles and of energy
-STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least,
-GROWTH = 8.0  # and so many times as much each time that it is raised again
 Names = tuple[str, ...]
 
 
@@ -226,59 +223,6 @@ def gained(incumbent: Incumbent, mark: tuple[Costs, ...]) -> bool:
     """True if an incumbent is better by a hundredth or so than when it had some mark."""
     cycles, energy = (1 - LITTLE) * np.array(mark or (NONE,)).T
     return bool(np.isfinite(cycles).all()) and not incumbent.can_improve(cycles, energy).any()
-
-
-@dataclass(slots=True)
-class KnownGroup:
-    """Known facts of a group, or of all groups that are the same question under other names."""
-
-    least: Floats  # (cycles, pJ) of its parts at least, and one part has any mapping; [n, 2]
-    sharp: bool = False  # whether these are of its outer choices
-    found: list[tuple[Names, GroupSolution]] = field(default_factory=list)
-    exact: set[Goal] = field(default_factory=set)
-    stuck: set[Goal] = field(default_factory=set)  # searched, but not to the end
-    over: dict[Goal, float] = field(default_factory=dict)  # no mapping is below
-    asked: dict[Goal, int] = field(default_factory=dict)  # times that it was searched in part
-    infeasible: Infeasible | None = None
-
-    def lower(self, goal: Goal) -> float:
-        """Lower bound under a goal."""
-        if goal in self.exact:
-            return self.upper(goal)
-        known = self.over.get(goal, 0.0)
-        if goal.kind == "weighted" and known == 0.0:
-            known = self._beside(goal)
-        return max(least_value(goal, self.least), known)
-
-    def _beside(self, goal: Goal) -> float:
-        """Lower bound on a weighted sum, from those under other weights."""
-        lines = [(g.weight, least) for g, least in self.over.items() if g.kind == "weighted"]
-        cycles = least_value(replace(goal, kind="latency"), self.least)
-        energy = least_value(replace(goal, kind="energy"), self.least)
-        return float(beside_weights(goal.weight, lines, cycles, energy))
-
-    def is_open(self, goal: Goal) -> bool:
-        """True if a search may tell more of its cost under a goal."""
-        done = goal in self.exact or goal in self.stuck
-        return not done and self.lower(goal) < self.upper(goal) * (1 - EQUAL)
-
-    def upper(self, goal: Goal) -> float:
-        """Cost of the best known mapping under a goal."""
-        return min((goal_value(goal, costs_of(s)) for _, s in self.found), default=np.inf)
-
-    def best(self, goal: Goal) -> tuple[Names, GroupSolution]:
-        """The best known mapping under a goal, with the names it was found for."""
-        return min(self.found, key=lambda one: goal_value(goal, costs_of(one[1])))
-
-
-def raised(least: float, total: float, beside: float, times: int, growth: float = GROWTH) -> float:
-    """The cost to which the bound of a group on the shortest path is raised next.
-
-    From there on another path is shorter, or a step that grows each time: nearly equal paths would
-    take turns else. least: its bound. total: the path's. beside: the shortest path's without it.
-    times: that it is raised, with this one. growth: of the step, each time.
-    """
-    return least + max(beside - total, STEP * growth**times * total)
 
 
 def beside_weights(

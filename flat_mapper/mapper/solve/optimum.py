@@ -187,18 +187,14 @@ def _least(
 
 
 def _elsewhere(mapspace: Mapspace) -> Callable[..., Solution | Infeasible]:
-    """The search over partitions, or over the cores of a chip; imported where it is asked for."""
-    if not mapspace.fusion.on_cores:
-        from flat_mapper.mapper.solve.partition import best_partition
-
-        return best_partition
+    """The search over the cores of a chip, or over partitions; imported where it is asked for."""
     if mapspace.fusion.anything is None:
         from flat_mapper.mapper.solve.on_cores import best_on_cores
 
         return partial(best_on_cores, alone=search)
-    from flat_mapper.mapper.solve.core_partition import best_core_partition
+    from flat_mapper.mapper.solve.partition import best_partition
 
-    return best_core_partition
+    return best_partition
 
 
 def _why_not(what: Question, limits: Limits) -> Infeasible:

@@ -22,7 +22,6 @@ from flat_mapper.mapper.group.incumbent import (
     GoalIncumbent,
     Objective,
     better_pair,
-    costs_of,
 )
 from flat_mapper.mapper.group.picks import GroupSolution, total_of
 from flat_mapper.mapper.solve.alternatives import (
@@ -254,18 +253,6 @@ def least_of(searches: list[GroupSearch], goal: Goal) -> float:
         return _value(goal, sum(c for c, _ in least), sum(e for _, e in least))
     searches[0].prepare()
     return searches[0].least(goal)
-
-
-def solved_within(searches: list[GroupSearch], goal: Goal, most: Costs) -> GroupSolution:
-    """The best mapping of a group, of which one of so many (cycles, pJ) is known to exist."""
-    solved: GroupSolution | None = None
-    for search in searches:
-        search.budget = Budget()  # found to the end
-        found, _ = solve_group(search, goal, most)
-        if isinstance(found, list):
-            solved, most = found[0], costs_of(found[0])
-    assert solved is not None, f"{searches[0].problem.group.names}: no mapping as of its like"
-    return solved
 
 
 def _value(goal: Goal, cycles: float, energy: float) -> float:
