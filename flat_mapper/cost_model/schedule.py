@@ -97,7 +97,7 @@ class Timing:
         which has some last passes of full length.
         """
         busy: Amount
-        exposed, late, slowest = cycles.exposed, 0.0, cycles.outside
+        exposed, late, slowest, floor = cycles.exposed, 0.0, cycles.outside, 0.0
         if not self.turns:
             busy = largest(cycles.steady) if self.overlapped else sum(cycles.steady)
             slowest = largest((cycles.inside, cycles.outside))
@@ -105,7 +105,7 @@ class Timing:
             busy = sum(cycles.steady) + cycles.extra
             return Timed(largest((busy + cycles.staged, cycles.inside)), 0.0, busy, 0.0)
         elif not self.overlapped:
-            busy, slowest = sum(cycles.steady), largest((cycles.inside, slowest))
+            busy, floor = sum(cycles.steady), cycles.inside
         elif cycles.phases:
             busy = sum(map(self._phase, cycles.phases))
             exposed, slowest = exposed * (1 + self.behind), largest((cycles.inside, slowest))
@@ -118,7 +118,8 @@ class Timing:
         total = largest((busy, slowest))
         if cycles.rows is not None:
             total = largest((total, cycles.rows))
-        return Timed(total + cycles.extra, exposed, busy + cycles.extra, late)
+        found = largest((total + cycles.extra, floor))
+        return Timed(found, exposed, busy + cycles.extra, late)
 
     def _phase(self, phase: Phase) -> Amount:
         """Cycles of one phase in all rounds, at most.
