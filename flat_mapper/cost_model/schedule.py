@@ -92,9 +92,10 @@ class Timing:
                      what is exposed; turns that bring new tiles are not overlapped by how much
                      longer they are.
 
-        It is never less than an execution of the turns and transfers one by one, nor than what the
-        ports on chip need for the words that are counted: with remainders these are Timeloop's,
-        which has some last passes of full length.
+        It is never less than an execution of the turns and transfers one by one, nor than what
+        ports need for the words that are counted: with remainders these are Timeloop's, which has
+        some last passes of full length, and a result that stays and streams leaves in its last
+        pass, not in its first.
         """
         busy: Amount
         exposed, late, slowest, floor = cycles.exposed, 0.0, cycles.outside, 0.0
@@ -103,7 +104,8 @@ class Timing:
             slowest = largest((cycles.inside, cycles.outside))
         elif not self.ahead:
             busy = sum(cycles.steady) + cycles.extra
-            return Timed(largest((busy + cycles.staged, cycles.inside)), 0.0, busy, 0.0)
+            total = largest((busy + cycles.staged, cycles.inside, cycles.outside))
+            return Timed(total, 0.0, busy, 0.0)
         elif not self.overlapped:
             busy, floor = sum(cycles.steady), cycles.inside
         elif cycles.phases:

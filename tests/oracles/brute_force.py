@@ -928,7 +928,8 @@ def group_cycles(
     if taking_turns and policy.buffering < 2:
         steady = sum(row[0] for row in rows)
         staged = port_cycles(dram, total[STAGED], 0.0) + port_cycles(dram, 0.0, total[STAGED + 1])
-        return ceil(steady + staged - 1e-9)
+        words = dram_cycles(dram, total[LEVELS], total[LEVELS + 1])
+        return ceil(max(steady + staged, words) - 1e-9)
     exposed = port_cycles(dram, total[FIRST], 0.0) + port_cycles(dram, 0.0, total[LAST])
     exposed *= 1 + BEHIND.get(group.phases, 0)
     for i, level in enumerate(levels.values()):
