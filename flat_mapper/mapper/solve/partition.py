@@ -565,10 +565,10 @@ class PartitionSearch:
             known = [fastest] if fastest.groups else []
         least = cycles, self._floor(lean)
         return best_product(
-            least, lambda w, n: once(weighted(w), n), self._costs, lambda: self.late, known
+            least, lambda w, n: once(weighted(w), n), self.path_costs, lambda: self.late, known
         )
 
-    def _costs(self, path: _Path) -> Costs:
+    def path_costs(self, path: _Path) -> Costs:
         """Cycles, and pJ with leakage; infinite where there is no path."""
         cycles, energy = path.costs
         return (cycles, energy + self.leak * cycles) if path.groups else (inf, inf)
@@ -687,7 +687,7 @@ def best_partition(
     mapping = FusedMapping(groups=groups, policy=mapspace.policy)
     result = evaluate(form.workload, platform, mapping, ert)
     assert isinstance(result, Result), f"groups that fit one by one do not together: {result}"
-    value = prod(search._costs(path)) if objective == "edp" else path.total
+    value = prod(search.path_costs(path)) if objective == "edp" else path.total
     evaluated, pruned = search.kind.counts()
     left = bound < value * (1 - EQUAL)  # else only sums that differ in their last bits
     return certified(
