@@ -93,16 +93,6 @@ class MemoryLevel:
         """The level with its rates divided by a number; 0: unlimited."""
         return self if by == 1 else self.with_rates(lambda rate: rate / by if by else None)
 
-    def weight(self, tensor: str, words: float) -> float:
-        """Words that it moves for one of a tensor's, of which a core reads so many in all."""
-        if tensor in self.totals:
-            return self.totals[tensor] / words if words else 0.0
-        return self.weights.get(tensor, 1.0)
-
-    def seen_by(self, tensor: str) -> MemoryLevel:
-        """The level as words of one tensor find it; unlimited where it moves so many in all."""
-        return self.slowed(0.0 if tensor in self.totals else self.weights.get(tensor, 1.0))
-
     @property
     def usable_words(self) -> int | None:
         """Words that tiles may take: the capacity over `multiple_buffering`."""

@@ -7,7 +7,7 @@ the same rule, that of `transfers`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,8 +15,8 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.facts import EinsumFacts, lacked, prod_of
-from flat_mapper.cost_model.outside import Outside, SourcePort, source_ports
-from flat_mapper.cost_model.ports import Amount, port_loads, ways_compete
+from flat_mapper.cost_model.outside import Outside, around, weight_of
+from flat_mapper.cost_model.ports import Amount, port_loads
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.cost_model.transfers import (
     NONE,
@@ -57,65 +57,20 @@ class Costs:
             self.ports[key] = self.ports.get(key, 0.0) + words / rate
 
 
-def tensor_traffic(
-    facts: EinsumFacts,
-    tensor: str,
-    transfers: Sequence[Transfer],
-    passes: Sequence[Floats],
-    top: MemoryLevel | None,
-    left: Sequence[Shares] = (),
-    pieces: Ints | int = 1,
-) -> Iterator[tuple[MemoryLevel, Traffic]]:
-    """Words of a tensor at the levels that its transfers lead to, innermost first.
-
-    passes: of each transfer. top: what the last comes from; None: it does not count.
-    left:   what a mask leaves of the passes of each, and of the tensor.
-    pieces: equal ones of the tensor, of which one is counted.
-    """
-    output = tensor == facts.output
-    for i, above in enumerate([*transfers[1:], None]):
-        level = top if above is None else above.child
-        if level is None:
-            continue
-        often, some = left[i] if left else WHOLE
-        spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
-        held = np.asarray(facts.volume_at(tensor, level) * some / pieces / spread)
-        reads, updates = at_parent(held * (passes[i] * often), held, output=output)
-        fills = NONE
-        if above is not None:
-            often, some = left[i + 1] if left else WHOLE
-            own = facts.volume_at(tensor, level) * some / pieces / spread
-            fills = at_child(own * above.of_child(passes[i + 1] * often), own, output=output)
-        yield level, Traffic(reads, fills, updates, held, copies)
-
-
-def network_pj(
-    facts: EinsumFacts,
-    tensor: str,
-    transfers: Sequence[Transfer],
-    passes: Sequence[Floats],
-    top: MemoryLevel | None,
-    left: Sequence[Shares] = (),
-) -> Amount:
-    """pJ of the networks that a tensor's words cross; top, left: see `tensor_traffic`."""
-    total: Amount = 0.0
-    for i, transfer in enumerate(transfers):
-        if transfer.network is not None:
-            level = top if i + 1 == len(transfers) else transfers[i + 1].child
-            often, some = left[i] if left else WHOLE
-            volume = facts.volumes(tensor)[0] if level is None else facts.volume_at(tensor, level)
-            first = 1.0 if tensor == facts.output else None
-            total = total + volume * some * transfer.network_pj(passes[i] * often, first)
-    return total
-
-
 @dataclass(slots=True)
-class _Chain:
-    """The transfers of a tensor under outer loops, innermost first."""
+class Chain:
+    """The transfers of a tensor under outer loops, innermost first.
+
+    passes: of each, and `stays`: whether its tile may stay in place over the loops so far.
+    top:    the level that the last comes from; None: it does not count.
+    left:   what a mask leaves of the passes of each, and of the tensor.
+    """
 
     transfers: list[Transfer]
     passes: list[Floats]
-    stays: list[Bools]  # whether the tile of each may stay in place over the loops so far
+    top: MemoryLevel | None = None
+    stays: list[Bools] = field(default_factory=list)
+    left: list[Shares] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -125,17 +80,19 @@ class _Chain:
         outer: Outer,
         position: int,
         shared: Ints,
-    ) -> _Chain:
+    ) -> Chain:
         """Under the shared level's loops alone: in one pass of DRAM's."""
-        found = cls([*candidates.transfers[facts.tensors[position]]], [], [])
-        relevant, one = facts.relevant[facts.tensors[position]], np.ones(1)
+        tensor, role, one = facts.tensors[position], outer.roles[position], np.ones(1)
+        top = facts.arch.levels[facts.shared if role == "inside" else 0]
+        found = cls([*candidates.transfers[tensor]], [], top)
         for transfer in found.transfers:
             passes, open_ = looped(
-                relevant, transfer.passes, transfer.open, shared, outer.shared_order
+                *(facts.relevant[tensor], transfer.passes, transfer.open),
+                *(shared, outer.shared_order),
             )
             found.passes.append(passes)
             found.stays.append(open_ & outer.may_stay(position))
-        if outer.roles[position] == "staged":
+        if role == "staged":
             level = facts.arch.levels[facts.shared]
             whole = Transfer(child=level, passes=one, open=one > 0, spread=one, copies=one)
             found.transfers.append(whole)
@@ -143,14 +100,53 @@ class _Chain:
             found.stays.append(one > 0)
         return found
 
-    def over(self, relevant: tuple[bool, ...], dram: Ints, outer: Outer) -> list[Shares]:
-        """Put DRAM's loops around; returns what a mask leaves of each transfer."""
-        left = []
+    def over(self, relevant: tuple[bool, ...], dram: Ints, outer: Outer) -> None:
+        """Put DRAM's loops around."""
         for i, stays in enumerate(self.stays):
             passes = self.passes[i] * np.where(stays, 1, outer.passes)
-            left.append(left_by_mask(relevant, stays, dram, outer))
+            self.left.append(left_by_mask(relevant, stays, dram, outer))
             self.passes[i], _ = looped(relevant, passes, stays, dram, outer.dram_order)
-        return left
+
+    def _ends(self) -> Iterator[tuple[int, Transfer | None, MemoryLevel | None, Shares]]:
+        """Of each transfer its place, the next one out, the level it comes from, and its shares."""
+        left = self.left or [WHOLE] * len(self.transfers)
+        for i, above in enumerate([*self.transfers[1:], None]):
+            yield i, above, self.top if above is None else above.child, left[i]
+
+    def traffic(
+        self, facts: EinsumFacts, tensor: str, pieces: Ints | int = 1
+    ) -> Iterator[tuple[MemoryLevel, Traffic]]:
+        """Words of a tensor at the levels that its transfers lead to, innermost first.
+
+        pieces: equal ones of the tensor, of which one is counted.
+        """
+        output, left = tensor == facts.output, self.left or [WHOLE] * len(self.transfers)
+        for i, above, level, (often, some) in self._ends():
+            if level is None:
+                continue
+            spread, copies = (1.0, 1.0) if above is None else (above.spread, above.copies)
+            held = np.asarray(facts.volume_at(tensor, level) * some / pieces / spread)
+            reads, updates = at_parent(held * (self.passes[i] * often), held, output=output)
+            fills = NONE
+            if above is not None:
+                comes, part = left[i + 1]
+                own = facts.volume_at(tensor, level) * part / pieces / spread
+                arrived = own * above.of_child(self.passes[i + 1] * comes)
+                fills = at_child(arrived, own, output=output)
+            yield level, Traffic(reads, fills, updates, held, copies)
+
+    def network_pj(self, facts: EinsumFacts, tensor: str) -> Amount:
+        """pJ of the networks that a tensor's words cross."""
+        total: Amount = 0.0
+        first = 1.0 if tensor == facts.output else None
+        for i, _, level, (often, some) in self._ends():
+            if self.transfers[i].network is not None:
+                every = (
+                    facts.volumes(tensor)[0] if level is None else facts.volume_at(tensor, level)
+                )
+                pj = self.transfers[i].network_pj(self.passes[i] * often, first)
+                total = total + every * some * pj
+        return total
 
 
 def candidate_costs(
@@ -169,11 +165,9 @@ def candidate_costs(
     shared, dram, outside = tile // candidates.tile, sizes // tile, facts.arch.levels[0]
     weights: dict[str, Floats] = {}
     for position, (tensor, role) in enumerate(zip(facts.tensors, outer.roles, strict=True)):
-        chain = _Chain.of(facts, candidates, outer, position, shared)
-        left = chain.over(facts.relevant[tensor], dram, outer)
-        top = facts.arch.levels[facts.shared if role == "inside" else 0]
-        ends = chain.transfers, chain.passes, top, left
-        for level, counted in tensor_traffic(facts, tensor, *ends):
+        chain = Chain.of(facts, candidates, outer, position, shared)
+        chain.over(facts.relevant[tensor], dram, outer)
+        for level, counted in chain.traffic(facts, tensor):
             traffic = counted
             if outer.copied and level is facts.arch.levels[facts.shared]:
                 traffic = _with_copy(facts, tensor, outer, traffic)
@@ -183,15 +177,16 @@ def candidate_costs(
                 costs.moved[tensor] = traffic.reads, traffic.updates
             else:
                 costs.add(level, traffic)
-        costs.energy = costs.energy + network_pj(facts, tensor, *ends)
+        costs.energy = costs.energy + chain.network_pj(facts, tensor)
         if role == "inside":
             continue
-        words = float(facts.volume[tensor]) * chain.passes[-1] * left[-1][0] * left[-1][1]
+        often, some = chain.left[-1]
+        words = float(facts.volume[tensor]) * chain.passes[-1] * often * some
         weights[tensor] = np.zeros(1) + weight_of(outside, tensor, words)
         if role == "staged":
             costs.staged[tensor] = costs.moved[tensor]
         if outer.by_row:
-            stays = np.asarray(left[-1][0] * left[-1][1]) == 1
+            stays = np.asarray(often * some) == 1
             costs.held[tensor] = tuple(n * stays for n in costs.moved[tensor])
         if tensor in outside.unequal:
             again = lacked(facts.relevant[tensor], dram)
@@ -211,33 +206,6 @@ def _with_copy(facts: EinsumFacts, tensor: str, outer: Outer, traffic: Traffic) 
     return traffic._replace(updates=traffic.updates + words)
 
 
-def around(dram: MemoryLevel, weights: Mapping[str, Amount]) -> Outside:
-    """DRAM as one core finds it, and what serves that beside DRAM.
-
-    weights: words that DRAM moves for one of a tensor's.
-    """
-    levels, ports = [dram.name], [*source_ports(dram, weights)]
-    for number, port in enumerate(dram.beside):
-        levels.append(f"beside {number}")
-        each = {t: port.each(t) for t in weights}
-        comes = {t: come + sent * weights[t] for t, (come, _, sent) in each.items()}
-        leaves = {t: leave for t, (_, leave, _) in each.items()}
-        ports.append(SourcePort(level=levels[-1], comes=comes, leaves=leaves))
-    return Outside(levels=tuple(levels), ports=tuple(ports), both_ways=ways_compete(dram))
-
-
-def weight_of(dram: MemoryLevel, tensor: str, words: Floats | float) -> Floats | float:
-    """Words that DRAM moves for one of a tensor's; words: of it that a core moves in all."""
-    if tensor not in dram.totals:
-        return dram.weights.get(tensor, 1.0)
-    return np.asarray(dram.totals[tensor] / np.maximum(words, 1e-300))
-
-
-def least_weight(dram: MemoryLevel, tensor: str) -> float:
-    """The same where it is not told how many a core moves."""
-    return 0.0 if tensor in dram.totals else dram.weights.get(tensor, 1.0)
-
-
 def turn_of(facts: EinsumFacts, candidates: CandidateBlock, outer: Outer, outside: Outside) -> Turn:
     """The turns of candidates under given outer loops."""
     tile = np.array(outer.tile, dtype=np.int64)[:, None]
@@ -245,29 +213,16 @@ def turn_of(facts: EinsumFacts, candidates: CandidateBlock, outer: Outer, outsid
     shared, dram = tile // candidates.tile, sizes // tile
     passing: list[Passing] = []
     streams: list[Passing] = []
-    for position, tensor in enumerate(facts.tensors):
+    for position, (tensor, role) in enumerate(zip(facts.tensors, outer.roles, strict=True)):
         own = [r for r, yes in enumerate(facts.relevant[tensor]) if yes]
-        chain = _Chain.of(facts, candidates, outer, position, shared)
-        role = outer.roles[position]
-        top = facts.arch.levels[facts.shared if role == "inside" else 0]
-        ends = chain.transfers, chain.passes, top
-        every = tensor_traffic(facts, tensor, *ends, pieces=prod_of(dram, own))
+        chain = Chain.of(facts, candidates, outer, position, shared)
+        every = chain.traffic(facts, tensor, prod_of(dram, own))
         stays: list[Bools | None] = [*chain.stays[1:], None]
         for (level, traffic), mine, below in zip(every, stays, chain.stays, strict=True):
-            one = Passing(
-                level=level,
-                tensor=tensor,
-                reads=traffic.reads,
-                updates=traffic.updates,
-                fills=traffic.fills,
-                held=traffic.held,
-                stays=mine,
-                fed_stays=below,
-            )
             if level is not facts.arch.levels[0]:
-                passing.append(one)
+                passing.append(Passing(level, tensor, traffic, mine, below))
             elif role == "stream":
-                streams.append(one)
+                streams.append(Passing(level, tensor, traffic, mine, below))
     compute = facts.lane_cycles / candidates.spatial / dram.prod(axis=0)
     copied = outer.copied and Copied(outer.copied, facts.arch.levels[facts.shared].name)
     kinds = kind_parts(passing, streams, outer.kinds, compute, facts.output, copied or None)

@@ -13,7 +13,7 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.nest import FloatArray
-from flat_mapper.cost_model.outside import Outside, Words, dram_alone
+from flat_mapper.cost_model.outside import Outside, Words, around, weight_of
 from flat_mapper.cost_model.ports import (
     Amount,
     added_up,
@@ -166,12 +166,11 @@ class GroupTerms:
             every: dict[str, Amount] = dict.fromkeys(self.units, 0.0)
             rare, times = dict(every), [1.0]
             for turn in (t for t in turns if t.einsum in phase):
-                unit = turn.unit
                 if self.rounds and turn.einsum in self.rounds.rare:
-                    rare[unit] += turn.steady / turn.passes
+                    rare[turn.unit] += turn.steady / turn.passes
                     times.append(turn.passes)
                 else:
-                    every[unit] += self._timing.passes * turn.steady / turn.passes
+                    every[turn.unit] += self._timing.passes * turn.steady / turn.passes
             found.append(Phase([(every[unit], rare[unit]) for unit in every], largest(times)))
         return found
 
@@ -189,8 +188,7 @@ class GroupTerms:
         def cycles(every: bool) -> FloatArray:
             own = sum(t.steady if (t.einsum in names) is every else 0.0 for t in turns)
             words = {t: both for t, both in self.moved.items() if (t in anew) is every}
-            ports = [port.cycles(words) for port in outside.ports]
-            return np.array([[own], *([n] for n in ports), [outside.one_by_one(words)]], np.float64)
+            return np.array([[n] for n in (own, *outside.loads(words, in_turn=True))], np.float64)
 
         found: float = row_by_row(cycles(True), cycles(False), self.rows)[0]
         return found
@@ -210,11 +208,6 @@ def group_terms(
     inside = {lv.name: lv for arch in platform.paths for lv in arch.levels[SHARED:]}
     together = len(members) > 1 and policy.prefetch != "ideal"
     names = whole_group(workload, group.names, policy)
-    staged: dict[str, tuple[float, float]] = {}
-    for member in members:
-        for t in member.levels[0].tensors:
-            if any(s.tensor == t.tensor for s in member.levels[SHARED].tensors):
-                _add(staged, t.tensor, t.words_read, t.words_written)
     return GroupTerms(
         group=group,
         policy=policy,
@@ -223,7 +216,7 @@ def group_terms(
         ideal=added_up((path, stats[n].ideal_cycles) for n, path in paths),
         inside=port_cycles(inside.values(), members),
         moved=_moved(members),
-        staged=staged,
+        staged=_moved(members, staged=True),
         first=_exposed_words(workload, platform, group, turns=together),
         turns=turn_parts(workload, platform, group, names) if together else (),
         buffer=use,
@@ -238,14 +231,16 @@ def group_terms(
 
 def alone(terms: GroupTerms, platform: Platform) -> GroupStats:
     """A group by itself on one core, with DRAM outside."""
-    outside = dram_alone(platform.dram, terms.moved)
+    dram, moved = platform.dram, terms.moved
+    weights = {t: weight_of(dram, t, read + written) for t, (read, written) in moved.items()}
+    outside = around(dram, weights)
     latency = terms.latency(outside)
     return GroupStats(
         names=terms.group.names,
         schedule=terms.group.schedule,
         compute_cycles=terms.named(terms.compute),
         ideal_cycles=terms.named(terms.ideal),
-        transfer_cycles={**outside.by_name(terms.moved), **terms.inside},
+        transfer_cycles={**outside.by_name(moved), **terms.inside},
         cold_start_cycles=latency.exposed,
         cycles=whole_cycles(latency.cycles + latency.exposed),
         bottleneck=latency.bottleneck,
@@ -259,12 +254,13 @@ def _add(words: dict[str, tuple[float, float]], tensor: str, read: float, writte
     words[tensor] = before[0] + read, before[1] + written
 
 
-def _moved(members: list[EinsumStats]) -> dict[str, tuple[float, float]]:
-    """Words at the outermost level, by tensor."""
+def _moved(members: list[EinsumStats], *, staged: bool = False) -> dict[str, tuple[float, float]]:
+    """Words at the outermost level, by tensor; staged: of those in whole tiles alone."""
     found: dict[str, tuple[float, float]] = {}
     for member in members:
         for t in member.levels[0].tensors:
-            _add(found, t.tensor, t.words_read, t.words_written)
+            if not staged or any(s.tensor == t.tensor for s in member.levels[SHARED].tensors):
+                _add(found, t.tensor, t.words_read, t.words_written)
     return found
 
 

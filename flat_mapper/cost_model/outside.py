@@ -10,7 +10,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.cost_model.nest import FloatArray
 from flat_mapper.cost_model.ports import (
     Amount,
     largest,
@@ -20,7 +23,7 @@ from flat_mapper.cost_model.ports import (
 )
 
 Words = Mapping[str, tuple[Amount, Amount]]  # by tensor: read there, written there
-EACH: Mapping[str, Amount] = {}
+NOT_LISTED: Mapping[str, Amount] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +52,9 @@ class SourcePort:
 
 def source_ports(
     level: MemoryLevel,
-    weights: Mapping[str, Amount] = EACH,
+    weights: Mapping[str, Amount] = NOT_LISTED,
     other: float = 1.0,
-    fills: Mapping[str, Amount] = EACH,
+    fills: Mapping[str, Amount] = NOT_LISTED,
 ) -> Iterator[SourcePort]:
     """The limited ports of a level outside.
 
@@ -62,14 +65,14 @@ def source_ports(
     """
     ways = (port_loads(level, *way) for way in ((1, 0, 0), (0, 1, 0), (0, 1, 1)))
     for (_, rate, reads), (*_, writes), (*_, filled) in zip(*ways, strict=True):
-        comes = weights if reads else fills if filled else EACH
+        comes = weights if reads else fills if filled else NOT_LISTED
         if reads and filled and fills:
             comes = {t: weight + fills.get(t, 0.0) for t, weight in weights.items()}
         yield SourcePort(
             level=level.name,
             words_per_cycle=rate,
             comes=comes,
-            leaves=weights if writes else EACH,
+            leaves=weights if writes else NOT_LISTED,
             other=(other * reads, other * writes),
         )
 
@@ -130,6 +133,11 @@ class Outside:
                 total = total + self.cycles({tensor: way})
         return total
 
+    def loads(self, words: Words, *, in_turn: bool) -> list[Amount]:
+        """Cycles of each port, and of tensors one after another, where they come in turn."""
+        ports = [port.cycles(words) for port in self.ports]
+        return [*ports, self.one_by_one(words)] if in_turn else ports
+
     def each_way(self, words: Words) -> Amount:
         """The same of all that comes, and then of all that goes."""
         came = {t: (read, 0.0) for t, (read, _) in words.items()}
@@ -142,7 +150,28 @@ class Outside:
         return InTurn(name_of_largest(names), self.one_by_one(words), largest(names.values()))
 
 
-def dram_alone(dram: MemoryLevel, moved: Words) -> Outside:
-    """DRAM as one core finds it, with what serves it beside DRAM; moved: all words."""
-    weights = {t: dram.weight(t, read + written) for t, (read, written) in moved.items()}
-    return Outside.of((dram, tuple(source_ports(dram, weights))))
+def around(dram: MemoryLevel, weights: Mapping[str, Amount]) -> Outside:
+    """DRAM as one core finds it, and what serves that beside DRAM.
+
+    weights: words that DRAM moves for one of a tensor's.
+    """
+    levels, ports = [dram.name], [*source_ports(dram, weights)]
+    for number, port in enumerate(dram.beside):
+        levels.append(f"beside {number}")
+        each = {t: port.each(t) for t in weights}
+        comes = {t: come + sent * weights[t] for t, (come, _, sent) in each.items()}
+        leaves = {t: leave for t, (_, leave, _) in each.items()}
+        ports.append(SourcePort(level=levels[-1], comes=comes, leaves=leaves))
+    return Outside(levels=tuple(levels), ports=tuple(ports), both_ways=ways_compete(dram))
+
+
+def weight_of(dram: MemoryLevel, tensor: str, words: FloatArray | float) -> FloatArray | float:
+    """Words that DRAM moves for one of a tensor's; words: of it that a core moves in all."""
+    if tensor not in dram.totals:
+        return dram.weights.get(tensor, 1.0)
+    return np.asarray(dram.totals[tensor] / np.maximum(words, 1e-300))
+
+
+def least_weight(dram: MemoryLevel, tensor: str) -> float:
+    """The same where it is not told how many a core moves."""
+    return 0.0 if tensor in dram.totals else dram.weights.get(tensor, 1.0)

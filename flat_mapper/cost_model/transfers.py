@@ -23,6 +23,7 @@ import numpy.typing as npt
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.cost_model.nest import BoolArray, Factors, IntArray, Nest
+from flat_mapper.cost_model.ports import Amount
 
 SHARED = 1  # index of the level that Einsums of a group share; those inside it are private
 Amounts = npt.NDArray[Any]  # float64 or int64
@@ -186,11 +187,11 @@ def at_child(filled: Amounts, held: Amounts | float, *, output: bool) -> Amounts
 class Traffic(NamedTuple):
     """Words of one tensor at one instance of a level, over the whole run or in a pass."""
 
-    reads: Amounts
-    fills: Amounts  # written from above
-    updates: Amounts  # written from what the level feeds
-    held: Amounts  # different words that the instance ever holds
-    instances: Amounts | float = 1.0
+    reads: Amount
+    fills: Amount  # written from above
+    updates: Amount  # written from what the level feeds
+    held: Amount  # different words that the instance ever holds
+    instances: Amount = 1.0
     crossed: Amounts | None = None  # to what the level feeds, and from it; None: not known
 
 

@@ -25,7 +25,7 @@ from flat_mapper.cost_model.nest import BoolArray, factors_of, nest_of
 from flat_mapper.cost_model.outside import Outside, Words
 from flat_mapper.cost_model.ports import Amount, added_up, largest, limited, transfer_cycles
 from flat_mapper.cost_model.reuse import accesses
-from flat_mapper.cost_model.transfers import SHARED
+from flat_mapper.cost_model.transfers import SHARED, Traffic
 from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.mapping.order import (
     MaskedPasses,
@@ -52,10 +52,7 @@ class Passing(NamedTuple):
 
     level: MemoryLevel
     tensor: str
-    reads: Amount
-    updates: Amount
-    fills: Amount
-    held: Amount  # different words of all its tiles in the pass
+    words: Traffic  # of the pass
     stays: BoolArray | bool | None  # None: nothing outside fills the level
     fed_stays: BoolArray | bool
 
@@ -75,16 +72,16 @@ def words_in_pass(
     Tiles that are in place do not move again, unless the pass works on others. An output's first
     visit starts from nothing; in later passes what is held comes back first.
     """
-    fresh = one.tensor in kind.fresh
-    again = one.held if one.tensor == output and not kind.first else 0.0
+    fresh, own = one.tensor in kind.fresh, one.words
+    again = own.held if one.tensor == output and not kind.first else 0.0
     fed = _moves(one.fed_stays, fresh)
-    reads, writes, fills = fed * (one.reads + again), fed * one.updates, 0.0
+    reads, writes, fills = fed * (own.reads + again), fed * own.updates, 0.0
     if one.stays is not None:
-        fills = _moves(one.stays, fresh) * (one.fills + again)
+        fills = _moves(one.stays, fresh) * (own.fills + again)
         writes = writes + fills
     if copied and copied.level == one.level.name and not kind.first:
-        reads = reads + one.held * (one.tensor == copied.tensor)
-        writes = writes + one.held * (one.tensor == output)
+        reads = reads + own.held * (one.tensor == copied.tensor)
+        writes = writes + own.held * (one.tensor == output)
     return reads, writes, fills
 
 
@@ -361,19 +358,13 @@ def _passing(
         for i, below in zip(chain, [*chain[1:], None], strict=True):
             if i < SHARED and SHARED in chain:
                 continue  # whole tiles cross DRAM beside the turns
-            traffic, level = counted.traffic[i, tensor], arch.levels[i]
+            counts, level = counted.traffic[i, tensor], arch.levels[i]
             share = workload.share(tensor, level.name)
-            one = Passing(
-                level=level,
-                tensor=tensor,
-                reads=share * float(traffic.reads[0]),
-                updates=share * float(traffic.updates[0]),
-                fills=share * float(traffic.fills[0]),
-                held=share * float(traffic.held[0]),
-                stays=stays[i] if i != chain[0] else None,
-                fed_stays=below is not None and stays[below],
-            )
-            found[i >= SHARED].append(one)
+            reads, fills, updates, held = (share * float(n[0]) for n in counts[:4])
+            mine = stays[i] if i != chain[0] else None
+            fed = below is not None and stays[below]
+            words = Traffic(reads, fills, updates, held)
+            found[i >= SHARED].append(Passing(level, tensor, words, mine, fed))
     names = [level.name for level in arch.levels]
     found[True].sort(key=lambda one: names.index(one.level.name))  # of equals the outer one binds
     cycles = float(counted.compute[0]) * operation_cycles(arch, einsum, workload.widths)

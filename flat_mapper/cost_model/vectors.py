@@ -11,7 +11,6 @@ import numpy as np
 
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.counts import Costs
-from flat_mapper.cost_model.outside import Outside, Words
 from flat_mapper.cost_model.schedule import GroupCycles, Phase, Rounds, Timing, row_by_row
 from flat_mapper.cost_model.turns import Turn
 from flat_mapper.mapping.order import UnevenRows
@@ -115,9 +114,9 @@ class Columns:
             put("extra", turn.extra)
         put("chip", *(costs.ports.get(port, 0.0) for port in self.chip))
         outside = costs.outside
-        put("outside", *self._ports(outside, costs.moved))
+        put("outside", *outside.loads(costs.moved, in_turn=self.in_turn))
         if self.rows is not None:
-            held = self._ports(outside, costs.held)
+            held = outside.loads(costs.held, in_turn=self.in_turn)
             put("held", *held)
             put("outside", *(-cycles for cycles in held))
         if self.unequal:
@@ -142,11 +141,6 @@ class Columns:
             cycles = each if rare else each * self.timing.passes
             return (2 * phase + rare) * len(UNITS) + unit, cycles
         return unit, turn.steady if self.timing.ahead else turn.cycles
-
-    def _ports(self, outside: Outside, words: Words) -> list[Floats | float]:
-        """Cycles of the ports outside, and of tensors one after another."""
-        ports = [port.cycles(words) for port in outside.ports]
-        return [*ports, outside.one_by_one(words)] if self.in_turn else ports
 
     def latency(self, vectors: Floats, *, alike: bool = False) -> Floats:
         """Cycles under the group's schedule; float64[n].

@@ -11,7 +11,8 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import CYCLES
 from flat_mapper.cost_model.candidates import CandidateBlock, Floats, Ints
-from flat_mapper.cost_model.counts import around, candidate_costs, network_pj, tensor_traffic
+from flat_mapper.cost_model.counts import Chain, candidate_costs
+from flat_mapper.cost_model.outside import around
 from flat_mapper.cost_model.ports import Amount
 from flat_mapper.cost_model.roles import FirstPasses, Outer, Role
 from flat_mapper.cost_model.transfers import (
@@ -75,10 +76,11 @@ def moves(
             t.passes * (np.where(t.open, 1.0, closed) if stays else closed) for t in transfers
         ]
         energy = np.zeros(candidates.count)
-        for level, traffic in tensor_traffic(space, tensor, transfers, passes, None):
+        chain = Chain(transfers, passes)
+        for level, traffic in chain.traffic(space, tensor):
             prices = space.prices[level.name]
             energy = energy + level_pj(level, tensor, traffic, prices, rounded=rounded)
-        inner.append(energy + network_pj(space, tensor, transfers, passes, None))
+        inner.append(energy + chain.network_pj(space, tensor))
         drawn.append(passes[-1])
     return Moves(inner=(inner[0], inner[-1]), drawn=(drawn[0], drawn[-1]))
 

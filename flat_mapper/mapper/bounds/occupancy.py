@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Floats, Ints
-from flat_mapper.cost_model.counts import around, least_weight
-from flat_mapper.cost_model.outside import Outside
+from flat_mapper.cost_model.outside import Outside, around, least_weight
 from flat_mapper.cost_model.ports import Amount
 from flat_mapper.cost_model.residence import TileCopies
 from flat_mapper.cost_model.roles import Role

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.outside import weight_of
 from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
@@ -188,7 +189,7 @@ class OuterBounds:
             for t in s.tensors
         }
         out = {s.output for s in self.problem.spaces}
-        words = {t: n * dram.weight(t, n) for t, n in words.items()}
+        words = {t: float(n * weight_of(dram, t, n)) for t, n in words.items()}
         reads = sum(words[t] for t in self.problem.external if t not in out)
         writes = sum(words[t] for t in self.problem.external if t in out)
         return float(transfer_cycles(dram, np.array([float(reads)]), np.array([float(writes)]))[0])

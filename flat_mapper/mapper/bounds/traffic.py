@@ -12,7 +12,7 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.candidates import Floats, Ints
-from flat_mapper.cost_model.counts import weight_of
+from flat_mapper.cost_model.outside import weight_of
 from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet, Extents

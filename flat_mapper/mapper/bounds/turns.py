@@ -15,8 +15,8 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.candidates import Floats, Ints
-from flat_mapper.cost_model.counts import least_weight
 from flat_mapper.cost_model.facts import prod_of
+from flat_mapper.cost_model.outside import least_weight
 from flat_mapper.cost_model.ports import port_loads
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy

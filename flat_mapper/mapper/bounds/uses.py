@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Floats, Ints
-from flat_mapper.cost_model.counts import least_weight, mask_leaves, weight_of
+from flat_mapper.cost_model.counts import mask_leaves
 from flat_mapper.cost_model.facts import prod_of
+from flat_mapper.cost_model.outside import least_weight, weight_of
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.cost_model.transfers import looped
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet

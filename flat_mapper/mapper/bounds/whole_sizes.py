@@ -147,7 +147,7 @@ def _ways(space: EinsumSpace, tensor: str, role: Role, priced: float) -> Iterato
 
 def _from_top(space: EinsumSpace, tensor: str, role: Role, priced: float) -> _Way:
     """Way of a tensor from the shared level, or from outside."""
-    level, staged, weight = space.source(tensor, role), 0.0, 1.0
+    level, staged, weight = space.arch.levels[0 if role == "stream" else space.shared], 0.0, 1.0
     volume, share = space.volume_at(tensor, level), space.share(tensor, level.name)
     often = max(space.iterations * share - max(share, 1), volume)  # whole values: less is lost
     if role == "stream":

@@ -7,7 +7,7 @@ from functools import cached_property
 from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.cost_model.counts import weight_of
+from flat_mapper.cost_model.outside import weight_of
 from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.mapper.bounds.energy import in_turn_cycles
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank

@@ -8,7 +8,7 @@ from math import prod
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.candidates import Floats
-from flat_mapper.cost_model.counts import around
+from flat_mapper.cost_model.outside import around
 from flat_mapper.cost_model.ports import limited, port_loads
 from flat_mapper.cost_model.schedule import Timing
 from flat_mapper.cost_model.vectors import Columns

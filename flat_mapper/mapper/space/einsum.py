@@ -67,12 +67,6 @@ class EinsumSpace(EinsumFacts):
         """True if a mask leaves out first visits of the output: each pass brings other words."""
         return bool(self.masked) and set(self.masked) <= set(self.einsum.output.ranks)
 
-    def source(self, tensor: str, role: str) -> MemoryLevel:
-        """Level where those below the shared one find a tensor: it, or outside if it streams."""
-        if role != "stream":
-            return self.arch.levels[self.shared]
-        return self.arch.levels[0].seen_by(tensor)
-
     @cached_property
     def inner_nodes(self) -> tuple[MemoryLevel | Fanout, ...]:
         """Nodes below the shared level, outermost first."""
