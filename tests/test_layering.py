@@ -24,7 +24,7 @@ kernels cli
 ORDER = tuple(_ROWS.split())
 
 # Modules whose function of the same name stays: `main` is what Python calls it everywhere.
-SAME_NAME = {"cli.main", "mapper.solve.optimum", "mapper.solve.front_search"}
+SAME_NAME = {"cli.main", "mapper.solve.driver"}
 
 # Who alone may import these packages.
 OWNERS = {

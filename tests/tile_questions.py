@@ -20,8 +20,7 @@ from flat_mapper.mapper.chip.question import Question
 from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
-from flat_mapper.mapper.solve.on_cores import tiles_on_cores
-from flat_mapper.mapper.solve.tile_search import GroupOnTiles, _Waiting
+from flat_mapper.mapper.solve.tile_search import GroupOnTiles, _Waiting, tiles_on_cores
 from flat_mapper.mapping.cores.tiles import lifted
 from flat_mapper.mapping.space import partitions
 
@@ -88,13 +87,13 @@ def searches_between(
 
 
 def laid_out(
-    search: GroupOnTiles, one: Assignment, alone: list[GroupSolution] | Infeasible | None
+    search: GroupOnTiles, one: Assignment, alone: GroupSolution | Infeasible | None
 ) -> Iterator[tuple[float, float]]:
     """Cycles and pJ of mappings of one core, in every way to give its tile out that fits."""
     question = search.question
     where, policy = (search.workload, question.platform), question.mapspace.policy
-    for group in alone if isinstance(alone, list) else []:
-        mapping = group_mapping(group, dict(one.core_workload.rank_sizes))
+    if isinstance(alone, GroupSolution):
+        mapping = group_mapping(alone, dict(one.core_workload.rank_sizes))
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
             on = group_on_cores(*where, whole, policy, question.ert)
             if not isinstance(on, Infeasible):

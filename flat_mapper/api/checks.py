@@ -15,7 +15,7 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.base.errors import BackendError, Faults, SpecError, UnpricedError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_art
-from flat_mapper.mapper.solve.alternatives import space_size
+from flat_mapper.mapper.solve.driver import space_size
 from flat_mapper.mapping.arch_rules import binding_notes, check_hierarchy, with_arch_rules
 from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
 from flat_mapper.mapping.order import execution_order

@@ -20,7 +20,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.arch_rules import binding_notes
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import absent_parts

@@ -37,8 +37,8 @@ from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.mapper.chip.assignments import fusion_levels
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapper.solve.on_cores import fastest_within, least_seconds, most_tiles
-from flat_mapper.mapper.solve.optimum import search
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.text import busy_text, left_out_text

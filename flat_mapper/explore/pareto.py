@@ -16,7 +16,7 @@ from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.incumbent import FRONT
-from flat_mapper.mapper.solve.front_search import frontier
+from flat_mapper.mapper.solve.driver import frontier
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report

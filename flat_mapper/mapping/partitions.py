@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 
 from flat_mapper.base.errors import SpecError, expected
@@ -79,6 +80,20 @@ def fusion_graph(workload: Workload, names: list[str], limits: AnyGroups) -> Fus
         steps[low] = tuple(nexts)
     return FusionGraph(
         names=tuple(names), units=units, cuts=cuts, groups=tuple(groups), steps=steps
+    )
+
+
+def chain(groups: Sequence[GroupSpace]) -> FusionGraph:
+    """The one path of groups that are listed."""
+    names = tuple(group.names for group in groups)
+    cuts = tuple((1 << i) - 1 for i in range(len(groups) + 1))
+    steps = {low: ((high, i),) for i, (low, high) in enumerate(pairwise(cuts))}
+    return FusionGraph(
+        names=tuple(n for own in names for n in own),
+        units=names,
+        cuts=cuts,
+        groups=names,
+        steps={**steps, cuts[-1]: ()},
     )
 
 

@@ -204,9 +204,8 @@ def test_a_poor_encoding_is_no_error(written: Path) -> None:
 ELSEWHERE = {
     "windows of a convolution": "cost_model.windows",
     "several cores": "cost_model.chip.group cost_model.chip.totals mapping.cores.tiles",
-    "groups one after another": "mapper.solve.weighted_sum",
-    "limits, --objective latency,energy": "mapper.solve.front_search explore.pareto",
-    "mapspaces without groups": "mapping.partitions mapper.space.handover",
+    "--objective latency,energy": "explore.pareto",
+    "intermediates inside": "mapper.space.handover",
     "why-not": "api.checks",
     "-o, evaluate": "mapping.record reports.files",
     "chips in words of other bits": "arch.edits",

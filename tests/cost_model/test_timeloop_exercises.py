@@ -19,7 +19,7 @@ from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert, ert_of
 from flat_mapper.importers.layer_fusion import fuse_layers
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import EinsumMapping, Policy, Slot
 from flat_mapper.spec.yamlio import dump

@@ -24,7 +24,7 @@ from flat_mapper.cli.main import main
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.cost_model.widths import check_between
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.timeloop.backend import TimeloopBackend

@@ -14,7 +14,7 @@ from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.cores.view import core_platform
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.groups import zero_energies

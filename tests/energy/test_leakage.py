@@ -17,7 +17,7 @@ from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.pricing import price_with_hwcomponents
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search as best_of
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.cascade import attention
 
@@ -31,7 +31,7 @@ def leaking() -> Ert:
 
 def answered(ert: Ert, repeat: int = 1) -> Result:
     workload = replace(attention(B=2, H=1, P=4, M=4, E=2, F=2), repeat=repeat)
-    found = best_of(workload, platform(), Mapspace(name="flex"), ert, objective="energy")
+    found = search(workload, platform(), Mapspace(name="flex"), ert, objective="energy")
     assert isinstance(found, Solution)
     return found.result
 
@@ -77,7 +77,7 @@ def test_leakage_makes_slow_mappings_dear() -> None:
     for leak in (0, 1e6):
         table = {n: {**e, "leak": leak * (n == "GLB")} for n, e in case.ert.levels.items()}
         ert = replace(case.ert, levels=table)
-        best = best_of(case.workload, case.platform, case.mapspace, ert, objective="energy")
+        best = search(case.workload, case.platform, case.mapspace, ert, objective="energy")
         assert isinstance(best, Solution)
         found.append(best.result)
     slow, fast = found

@@ -9,7 +9,7 @@ from oracles.fused_questions import fused_question
 from flat_mapper.backends.agreement import compare
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 
 # Of every form of the softmax, schedule, mask and depth the quickest, and some that once differed.
 SEEDS = (

@@ -23,7 +23,7 @@ from flat_mapper.explore.sweep.run import run_sweep
 from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import Store
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space_reader import load_mapspace
 
 

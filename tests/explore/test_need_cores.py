@@ -18,7 +18,7 @@ from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.explore.need_search import Need, Unreached, need, with_cores
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.on_cores import best_on_cores
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.cascade import attention
 
@@ -30,7 +30,7 @@ SPACE = on_cores(load_mapspace("flat"), "GLB")
 def seconds(cores: int, platform: Platform = CHIP) -> float:
     """The least latency on so many cores, by an ordinary search."""
     turned = with_cores(platform, "core", cores)
-    found = best_on_cores(TINY, turned, SPACE, unpriced(turned), objective="latency")
+    found = search(TINY, turned, SPACE, unpriced(turned), objective="latency")
     assert isinstance(found, Solution)
     assert found.certificate.optimal
     return found.result.latency_s
@@ -69,7 +69,7 @@ def test_the_least_number_is_the_first_of_all_that_reaches() -> None:
 def test_a_share_is_reached_by_one_core_or_none() -> None:
     """Products of this problem keep one core's unit busiest."""
     alone = with_cores(CHIP, "core", 1)
-    best = best_on_cores(TINY, alone, SPACE, unpriced(alone), objective="latency")
+    best = search(TINY, alone, SPACE, unpriced(alone), objective="latency")
     assert isinstance(best, Solution)
     share = best.result.utilization
     found = need(TINY, CHIP, SPACE, None, quantity="cores", utilization=share)

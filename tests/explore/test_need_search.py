@@ -15,7 +15,7 @@ from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert
 from flat_mapper.explore.need_search import Knob, Need, Quantity, Unreached, need
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import Policy

@@ -11,7 +11,7 @@ from agreement import value
 from oracles.small_cases import QUESTIONS
 
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 
 RECORDED = Path(__file__).parents[1] / "data" / "best_values.jsonl"  # by oracles.record_best
 LINES = [json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines()]

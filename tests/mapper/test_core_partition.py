@@ -22,12 +22,11 @@ from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.group.incumbent import Costs, Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.on_cores import best_on_cores
-from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.partition import Cores, CoresGroup, PartitionSearch
-from flat_mapper.mapper.solve.weighted_sum import best_product, least_product
-from flat_mapper.mapping.partitions import FusionGraph, forms, fusion_graph
-from flat_mapper.mapping.space import AnyGroups, Mapspace
+from flat_mapper.mapper.solve.driver import Question, search
+from flat_mapper.mapper.solve.groups import Cores, CoresGroup
+from flat_mapper.mapper.solve.product import best_product, least_product
+from flat_mapper.mapping.partitions import FusionGraph, forms, fusion_graph, group_spaces
+from flat_mapper.mapping.space import AnyGroups, GroupSpace, Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
@@ -73,7 +72,7 @@ def test_no_partition_is_better(lines: tuple[str, ...]) -> None:
         for number, group in enumerate(graph.groups):
             own = replace(fusion, groups=(group,) if len(group) > 1 else ())
             alone = replace(space(), fusion=own)
-            solved = best_on_cores(
+            solved = search(
                 work.subset(group), platform, alone, ert, objective="latency", budget=Budget()
             )
             cycles[number] = solved.result.cycles if isinstance(solved, Solution) else inf
@@ -94,7 +93,7 @@ def test_its_groups_add_up_to_what_the_model_says() -> None:
     proof = found.certificate
     assert proof.gap == pytest.approx(found.result.latency_s / proof.proven_bound - 1, abs=1e-12)
     assert proof.optimal == (proof.gap < 1e-12)
-    assert proof.pruned == {"groups: bound": 2}  # the two together are proven best
+    assert proof.pruned["groups: bound"] == 2  # the two together are proven best
 
 
 FAST = Goal(kind="latency")
@@ -109,7 +108,8 @@ def group(floor: float, bound: float, most: float) -> CoresGroup:
 def known(floor: Costs, begun: dict[Goal, list[Any]]) -> CoresGroup:
     """A group with what is known of it at first, and from searches."""
     kind = Cores(many(chip(), 2), space(), unpriced(chip()), Budget())
-    return CoresGroup(workload(CHAIN), ("T",), np.array([floor]), begun, kind=kind)
+    ways = (GroupSpace(names=("T",), fused=False, schedule="sequential", declared=False),)
+    return CoresGroup(workload(CHAIN), ways, np.array([floor]), begun, kind=kind)
 
 
 def test_a_group_takes_what_is_known_of_it() -> None:
@@ -135,7 +135,7 @@ def test_what_is_read_outside_a_group_leaves_it() -> None:
     """T is read in the group and after it, so it has to be in DRAM."""
     work, platform = workload(SHARED), many(chip(), 2)
     one = Cores(platform, space(), unpriced(platform), Budget())
-    for search_ in one.searches(work, ("T", "R"), FAST):
+    for search_ in one.searches(one.group(work, group_spaces(work, space(), ("T", "R"))), FAST):
         search_.run()
         assert search_.best is not None
         first, second = search_.best[1].einsums
@@ -147,7 +147,7 @@ def test_equal_groups_are_searched_once() -> None:
     """Q and K are one question; the mapping of the one is that of the other under its names."""
     work, platform = workload(BRANCH), many(chip(), 2)
     ert = unpriced(platform)
-    (form,) = PartitionSearch.of(work, platform, space(), ert).all_forms
+    (form,) = Question(work, platform, space(), ert, Budget()).opened().forms
     groups = {names: group for names, group in zip(form.graph.groups, form.groups, strict=True)}
     assert groups["Q",] is groups["K",]
     assert groups["Q",] is not groups["Z",]
@@ -209,12 +209,12 @@ def test_no_partition_has_a_smaller_product(lines: tuple[str, ...]) -> None:
     found = search(work, platform, space(), PRICES, objective="edp")
     assert isinstance(found, Solution)
     least = found.result.cycles * found.result.energy_pj
-    one = PartitionSearch.of(work, platform, space(), PRICES)
+    one = Question(work, platform, space(), PRICES, Budget()).opened()
     assert one.leak == found_leak(platform)
     for weight in (0.01, 0.5, 2.0, 8.0, 64.0, 1e9):
         goal = Goal(kind="weighted", weight=weight, leak=one.leak)
-        path, bound = one.under(goal)
-        assert path.groups
+        path, bound = one.under(goal, one.forms)
+        assert path is not None
         cycles, energy = path.costs
         assert cycles * (energy + one.leak * cycles) >= least * (1 - 1e-9)
         own = weight * found.result.cycles + found.result.energy_pj

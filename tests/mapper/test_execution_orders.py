@@ -20,8 +20,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.front_search import frontier
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import frontier, search
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
 

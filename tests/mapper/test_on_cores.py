@@ -27,8 +27,7 @@ from flat_mapper.execution.reference import evaluated, inputs_of
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.solve import best_mapping
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.cores.tiles import given_ranks, lifted
 from flat_mapper.mapping.cores.view import core_platform, served
 from flat_mapper.mapping.space import Mapspace
@@ -209,7 +208,7 @@ def test_the_search_has_dram_as_one_core_sees_it(seed: int) -> None:
     weights = {t: rng.choice((0.0, 0.5, 1.0, 2.0, 3.5)) for t in tensors}
     totals = {t: rng.choice((3.0, 17.0, 40.0)) for t in tensors if t not in made}
     chip = served(case.platform, 1, weights, totals)
-    found = best_mapping(case.workload, chip, case.mapspace, case.ert, objective="latency")
+    found = search(case.workload, chip, case.mapspace, case.ert, objective="latency")
     assert isinstance(found, Solution)
     assert found.certificate.optimal
     again = evaluate(found.workload, chip, found.result.mapping, case.ert)

@@ -29,8 +29,8 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, GoalIncumbent, Objective
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search as one_search
-from flat_mapper.mapper.solve.partition import PartitionSearch, best_partition
+from flat_mapper.mapper.solve.driver import Question, search
+from flat_mapper.mapper.solve.loop import Search
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.partitions import forms, fusion_graph, refusal
 from flat_mapper.mapping.space import AnyGroups, Fusion, GroupSpace, Mapspace
@@ -68,6 +68,12 @@ def _cascade(name: str) -> Workload:
     return Workload(
         name=name, einsums=einsums, rank_sizes={r: n for r, n in SIZES.items() if r in used}
     )
+
+
+def opened(workload: Workload, case: Case, budget: Budget | None = None) -> Search:
+    """The search of a case's groups; of any, if it lists none."""
+    space = case.mapspace if case.mapspace.fusion.anything else ANY
+    return Question(workload, case.platform, space, case.ert, budget or Budget()).opened()
 
 
 def _partitions(names: tuple[str, ...]) -> Iterator[list[frozenset[str]]]:
@@ -170,7 +176,7 @@ def _enumerated(workload: Workload, platform: Platform, ert: Ert, objective: str
 def test_equal_to_the_enumeration_of_all_partitions(name, objective, seed):
     workload, case = _cascade(name), online_case(seed)
     platform, ert = case.platform, case.ert
-    found = best_partition(workload, platform, ANY, ert, objective=objective)
+    found = search(workload, platform, ANY, ert, objective=objective)
     best = _enumerated(workload, platform, ert, objective)
     if isinstance(found, Infeasible):
         assert best == float("inf")
@@ -207,7 +213,7 @@ def _fronts(workload: Workload, platform: Platform, ert: Ert) -> float:
 @pytest.mark.parametrize("seed", [1, 2, pytest.param(5, marks=pytest.mark.nightly)])
 def test_the_product_is_the_least_of_all_partitions(seed):
     workload, case = _cascade("chain"), online_case(seed)
-    found = best_partition(workload, case.platform, ANY, case.ert, objective="edp")
+    found = search(workload, case.platform, ANY, case.ert, objective="edp")
     best = _fronts(workload, case.platform, case.ert)
     if isinstance(found, Infeasible):
         assert best == float("inf")
@@ -222,19 +228,19 @@ def test_the_product_is_the_least_of_all_partitions(seed):
 def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:
     """Bounds that leave a group unsearched, beside its best mapping; tighter than its border's."""
     case, tighter = online_case(3), 0
-    search = PartitionSearch.of(_cascade("norm"), case.platform, ANY, case.ert)
-    (form,) = search.all_forms
+    asked = opened(_cascade("norm"), case)
+    (form,) = asked.forms
     for group in form.groups:
-        goals = [search.goal(kind) for kind in ("latency", "energy", "edp")]
+        goals = [asked.goal(kind) for kind in ("latency", "energy", "edp")]
         border = [group.least(goal) for goal in goals]
-        search._sharpen([group], goals[0])
-        search._sharpen([group], goals[0])  # as where two groups are one question
+        asked._sharpen([group], goals[0])
+        asked._sharpen([group], goals[0])  # as where two groups are one question
         for goal, before in zip(goals, border, strict=True):
             sharp = group.least(goal)
             assert before <= sharp
             tighter += before < sharp
             if goal.kind != "edp":
-                group.run(goal, float("inf"), float("inf"))
+                group.run(goal)
                 assert sharp <= group.most(goal) * (1 + 1e-12)
     assert tighter
 
@@ -243,10 +249,10 @@ def test_time_ends_among_the_choices_of_one_group(monkeypatch: pytest.MonkeyPatc
     """A group of many Einsums has very many; before they are bounded it has some mapping."""
     workload, case = _cascade("chain"), online_case(2)
     budget = Budget(seconds=1e9)
-    search = PartitionSearch.of(workload, case.platform, ANY, case.ert, budget)
-    (form,), goal = search.all_forms, search.goal("energy")
-    search.first(goal)
-    unfused, least = search.best(goal).total, search.lowest(goal).total
+    asked = opened(workload, case, budget)
+    (form,), goal = asked.forms, asked.goal("energy")
+    asked.first(goal, asked.forms)
+    unfused, least = asked.found(goal, [form]).total, asked.lowest(goal, [form]).total
     bounded = OuterBounds.roots
 
     def roots(bounds: OuterBounds, step: Callable[[], None] | None = None) -> Outers:
@@ -255,8 +261,9 @@ def test_time_ends_among_the_choices_of_one_group(monkeypatch: pytest.MonkeyPatc
         return bounded(bounds, step)
 
     monkeypatch.setattr(OuterBounds, "roots", roots)
-    path, bound = search.under(goal)
-    assert (search.late, budget.stopped, budget.answered) == (True, "time", False)
+    path, bound = asked.under(goal, [form])
+    assert path is not None
+    assert (asked.late, budget.stopped, budget.answered) == (True, "time", False)
     assert path.total < unfused
     assert bound == least
     assert any(len(form.graph.groups[g]) > 1 for g in path.groups)
@@ -266,7 +273,7 @@ def test_time_ends_among_the_choices_of_one_group(monkeypatch: pytest.MonkeyPatc
 def test_where_no_group_fits_the_answer_says_what_is_lacking(objective: Objective) -> None:
     """Rows of 64 keys in a buffer of 32 words."""
     problem, tiny = attention(B=1, H=1, P=8, M=64, E=4, F=4), small.platform(rows="1")
-    found = best_partition(problem, tiny, ANY, PRICES, objective=objective)
+    found = search(problem, tiny, ANY, PRICES, objective=objective)
     assert isinstance(found, Infeasible)
     assert (found.level, found.has) == ("GLB", 32)
 
@@ -277,15 +284,15 @@ def test_no_bound_counts_words_that_a_mask_leaves_out(mask: Mask) -> None:
     case = online_case(3)
     sizes = {**case.workload.rank_sizes, "P": 16, "M": 16}
     whole = replace(case.workload.with_ranks(sizes), mask=mask)
-    search = PartitionSearch.of(whole, case.platform, ANY, case.ert)
-    goals, masked = [search.goal(kind) for kind in ("latency", "energy")], 0
-    for form in search.all_forms:
+    asked = opened(whole, case)
+    goals, masked = [asked.goal(kind) for kind in ("latency", "energy")], 0
+    for form in asked.forms:
         for number, names in enumerate(form.graph.groups):
             if names in form.graph.units and len(names) > 1:
                 group = form.groups[number]
                 border = [group.least(goal) for goal in goals]
                 for goal, bound in zip(goals, border, strict=True):
-                    group.run(goal, float("inf"), float("inf"))
+                    group.run(goal)
                     assert bound <= group.most(goal) * (1 + 1e-12), names
                 masked += 1
     assert masked
@@ -334,14 +341,14 @@ def _layer(name: str) -> Workload:
 def test_never_worse_than_what_is_written_by_hand(name, objective, count):
     """Random partitions into groups, as somebody would list them."""
     whole, case, chance = _layer(name), online_case(3), random.Random(7)
-    best = best_partition(whole, case.platform, ANY, case.ert, objective=objective)
+    best = search(whole, case.platform, ANY, case.ert, objective=objective)
     assert isinstance(best, Solution)
     assert best.certificate.optimal
     value = {"latency": lambda r: r.cycles, "edp": lambda r: r.edp_js}[objective]
     worse = 0
     for groups in {_by_hand(whole, chance): None for _ in range(count)}:
         own = Mapspace(name="by hand", fusion=Fusion(groups=groups, optional=False))
-        found = one_search(whole, case.platform, own, case.ert, objective=objective)
+        found = search(whole, case.platform, own, case.ert, objective=objective)
         if isinstance(found, Solution):
             assert value(best.result) <= value(found.result) * (1 + 1e-9), groups
             worse += value(best.result) < value(found.result)
@@ -354,7 +361,7 @@ def test_a_layer_is_never_worse_than_what_is_written_by_hand():
     platform, any_groups, chance = load_platform("edge"), load_mapspace("any"), random.Random(7)
     sizes = {"seq": 2048, "mask": "causal", "softmax": "online"}
     whole, (ert, _) = load_problem("llama3-8b", "layer", **sizes), energies(platform, None)
-    best = best_partition(whole, platform, any_groups, ert, objective="latency")
+    best = search(whole, platform, any_groups, ert, objective="latency")
     assert isinstance(best, Solution)
     assert best.certificate.optimal
     seen, found = set(), 0
@@ -365,7 +372,7 @@ def test_a_layer_is_never_worse_than_what_is_written_by_hand():
         if groups in seen or not any({"QK", "AV"} <= set(group) for group in groups):
             continue  # a mask asks for keys that are cut in one pass
         seen.add(groups)
-        other = one_search(whole, platform, own, ert, objective="latency")
+        other = search(whole, platform, own, ert, objective="latency")
         assert isinstance(other, Solution)
         assert best.result.cycles <= other.result.cycles * (1 + 1e-9), groups
         found += 1
@@ -423,8 +430,8 @@ def test_out_of_time_there_is_a_bound_and_no_proof():
     workload, case = replace(_cascade("norm"), repeat=3), online_case(2)
     platform, ert = case.platform, case.ert
     none = Budget(seconds=0)
-    found = best_partition(workload, platform, ANY, ert, objective="energy", budget=none)
-    whole = best_partition(workload, platform, ANY, ert, objective="energy")
+    found = search(workload, platform, ANY, ert, objective="energy", budget=none)
+    whole = search(workload, platform, ANY, ert, objective="energy")
     assert isinstance(whole, Solution)
     assert isinstance(found, Solution)
     assert whole.certificate.optimal
@@ -447,7 +454,7 @@ def test_like_groups_are_found_though_the_time_is_over():
         operators={"one": ("S", "N"), "two": ("R", "M")},
     )
     case = online_case(2)
-    late = best_partition(
+    late = search(
         *(workload, case.platform, ANY, case.ert), objective="latency", budget=Budget(seconds=0)
     )
     assert isinstance(late, Solution)
@@ -459,7 +466,7 @@ def test_like_groups_are_found_though_the_time_is_over():
 def test_a_group_has_no_more_products_than_the_mapspace_says() -> None:
     case, one = online_case(1), Fusion(anything=AnyGroups(products=1))
     space = Mapspace(name="one", fusion=one)
-    found = PartitionSearch.of(_cascade("chain"), case.platform, space, case.ert)
-    groups = {names for cascade in found.all_forms for names in cascade.graph.groups}
+    found = opened(_cascade("chain"), replace(case, mapspace=space))
+    groups = {names for cascade in found.forms for names in cascade.graph.groups}
     assert ("T", "R") in groups
     assert not any({"T", "Y"} <= set(names) for names in groups)

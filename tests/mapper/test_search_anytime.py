@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
-from types import SimpleNamespace
 
 import pytest
 from agreement import value
@@ -17,16 +16,16 @@ from oracles.small_cases import online_case, small_case, turns_case
 
 from flat_mapper import load_platform, load_problem
 from flat_mapper.api.calls import energies, mapspace_of
-from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Goal, GoalIncumbent, Incumbent
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import Question, search
+from flat_mapper.mapper.solve.loop import Search
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.space import partitions
-from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
 KINDS = {"small": small_case, "online": online_case, "turns": turns_case}
@@ -127,43 +126,28 @@ def test_ctrl_c_gives_the_best_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not found.certificate.optimal
 
 
-def test_an_end_before_a_group_has_a_mapping_is_no_infeasibility() -> None:
-    budget = Budget()
-    budget.stopped = "time"
-    group = SimpleNamespace(
-        budget=budget,
-        floor=lambda: (1.0, 1.0),
-        solve=lambda incumbent, *, warmed: None,
-        infeasibility=lambda: pytest.fail("an end is no infeasibility"),
-    )
-    pool = import_module("flat_mapper.mapper.solve.weighted_sum")._Pool(group)
-    with pytest.raises(Stopped):
-        pool.solve([Goal(kind="energy", leak=0.0)])
-
-
 def test_an_end_between_two_sizes_leaves_the_answer_of_the_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """37 has no useful divisor: 40, 48 and 64 are searched before it."""
-    solve = import_module("flat_mapper.mapper.solve.solve")
-    opened, budget = solve.tasks, Budget(seconds=1e9)
+    opened, budget = Question.opened, Budget(seconds=1e9)
     sizes: list[int] = []
 
-    def late(workload: Workload, *question: object) -> object:
-        sizes.append(workload.rank_sizes["P"])
+    def late(self: Question) -> Search:
+        sizes.append(self.workload.rank_sizes["P"])
         if len(sizes) == 2:
             budget.seconds = 0.0
             budget.check()
-        return opened(workload, *question)
+        return opened(self)
 
-    monkeypatch.setattr(solve, "tasks", late)
+    monkeypatch.setattr(Question, "opened", late)
     sizes_of = {"B": 1, "H": 1, "E": 4, "F": 4, "P": 37, "M": 37}
     cascade, platform = load_problem("bert-base", sizes=sizes_of), load_platform("edge")
     prices, _ = energies(platform, None)
     mapspace = mapspace_of("flex", cascade, platform)
     found = search(cascade, platform, mapspace, prices, budget=budget)
     assert isinstance(found, Solution)
-    assert len(sizes) == 2
+    assert sizes == [40, 40, 37]  # the last for the bound of any size
     assert found.certificate.stopped == "time"
     assert not found.certificate.optimal
     assert found.workload.rank_sizes["P"] == 37

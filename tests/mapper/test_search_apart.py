@@ -15,7 +15,7 @@ from oracles.small_cases import apart_case
 from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import SpecError
 from flat_mapper.mapper.chip.assignments import fusion_levels
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 
 QUICK = (3, 5, 7, 11, 17, 18, 21, 24, 27)
 DEAF = {"spatial": {"no_multicast_no_reduction": ["*"]}}

@@ -23,7 +23,7 @@ from oracles.small_cases import (
 from flat_mapper.arch.values import Fanout
 from flat_mapper.backends.agreement import compare
 from flat_mapper.execution.run import execute
-from flat_mapper.mapper.solve.front_search import frontier
+from flat_mapper.mapper.solve.driver import frontier
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.mask import Mask
 

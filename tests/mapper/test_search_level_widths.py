@@ -14,7 +14,7 @@ from oracles.small_cases import apart_case, network_case, small_case
 
 from flat_mapper.base.formats import Width
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 
 
 @pytest.mark.parametrize("seed", [1, 4, 5, 6, 8, 9, 11, 17])

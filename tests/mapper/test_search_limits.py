@@ -16,7 +16,7 @@ from flat_mapper.base.budget import Limits
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.incumbent import OBJECTIVES
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.cascade import attention

@@ -15,7 +15,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 
 QUICK = [0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 15]  # those that take some seconds at most
 

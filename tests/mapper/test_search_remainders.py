@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,15 +12,15 @@ from oracles import small_cases
 from oracles.brute_force import Case
 from random_mappings import random_mapping
 
+from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.solve.alternatives import tasks
+from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import is_awkward, larger_sizes, search
-from flat_mapper.mapper.solve.solve import best_mapping
+from flat_mapper.mapper.solve.driver import Question, is_awkward, larger_sizes, search
 from flat_mapper.mapping.resize import resized_mapping
-from flat_mapper.mapping.space import Fusion, Mapspace
+from flat_mapper.mapping.space import Fusion, Mapspace, SlotRule
 from flat_mapper.workload.cascade import attention
 
 FLAT = Mapspace(name="flat", fusion=Fusion(groups=(("QK", "softmax", "AV"),), optional=True))
@@ -61,7 +62,8 @@ def test_a_prime_length_fills_the_array() -> None:
     }
     ert = Ert(levels=levels, source="this test")
     found = search(workload, platform, FLAT, ert)
-    plain = best_mapping(workload, platform, FLAT, ert)
+    whole = SlotRule(node="DRAM", kind="temporal", at_most={"P": 37})  # what is ruled is not cut
+    plain = search(workload, platform, replace(FLAT, slots=(whole,)), ert)
     assert isinstance(found, Solution)
     assert isinstance(plain, Solution)
     assert plain.certificate.optimal
@@ -75,12 +77,11 @@ def test_a_prime_length_fills_the_array() -> None:
 
 def least(case: Case) -> tuple[float, float]:
     """The lower bounds of a question on cycles and pJ, whatever the factors."""
-    found = [
-        np.array([one.bounds.least_of_any_size() for one in task.searches]).sum(axis=0)
-        for task in tasks(case.workload, case.platform, case.mapspace, case.ert)
-    ]
-    cycles, energy = np.array(found).min(axis=0)
-    return float(cycles), float(energy)
+    question = Question(case.workload, case.platform, case.mapspace, case.ert, Budget())
+    opened = question.opened()
+    goals = [Goal(kind="latency"), Goal(kind="energy")]
+    cycles, energy = (opened.least_of_any_size(goal) for goal in goals)
+    return cycles, energy
 
 
 def hold_to_the_bound(seed: int) -> float:
@@ -89,7 +90,7 @@ def hold_to_the_bound(seed: int) -> float:
     case = kinds[seed % 3](seed)
     cycles, energy = least(case)
     inputs = case.workload, case.platform, case.mapspace, case.ert
-    quick, lean = (best_mapping(*inputs, objective=o) for o in ("latency", "energy"))
+    quick, lean = (search(*inputs, objective=o) for o in ("latency", "energy"))
     if not isinstance(quick, Solution) or not isinstance(lean, Solution):
         return 0.0
     assert quick.result.cycles >= cycles * (1 - 1e-12), seed

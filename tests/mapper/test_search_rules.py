@@ -12,7 +12,7 @@ from oracles.small_cases import one_product, ruled_group, ruled_product, small_c
 
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space import KeepRule, SlotRule
 from flat_mapper.mapping.values import EinsumMapping, Slot
 

@@ -32,12 +32,12 @@ from flat_mapper.mapper.chip.floors import at_least, computes_pj, core_energies,
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.question import ChipIncumbent
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import Goal
+from flat_mapper.mapper.group.incumbent import Goal, GoalIncumbent
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
-from flat_mapper.mapper.solve.solve import solve_group
+from flat_mapper.mapper.solve.driver import search
+from flat_mapper.mapper.solve.groups import solve_group
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.cores.tiles import lifted
 from flat_mapper.mapping.cores.view import core_platform, served
@@ -52,8 +52,11 @@ from flat_mapper.workload.notation import parse_einsum
 def fastest(one: Assignment, core: Platform, space: Mapspace) -> GroupSolution | None:
     """The fastest mapping of a tile on a core, fused as the tile's group is."""
     problem = group_problem(one.core_workload, core, unpriced(core), one.inner(space), one.group)
-    found, _ = solve_group(GroupSearch.of(problem, CandidateCache()), Goal(kind="latency"), None)
-    return found[0] if isinstance(found, list) else None
+    found, _ = solve_group(
+        GroupSearch.of(problem, CandidateCache()),
+        GoalIncumbent.of((Goal(kind="latency"),), (None,)),
+    )
+    return found if isinstance(found, GroupSolution) else None
 
 
 def bound_of(one: Assignment, platform: Platform, space: Mapspace) -> float:
@@ -127,7 +130,7 @@ def assert_pj_hold(seed: int, few: int) -> int:
                 found = tiles._bounded(found)
             assert found.least >= max(bounds)
             assert found.search is not None
-            alone, _ = solve_group(found.search, goal, None)
+            alone, _ = solve_group(found.search, GoalIncumbent.of((goal,), (None,)))
             for _, pj in laid_out(tiles, item.one, alone):
                 priced += 1
                 assert found.least <= pj * (1 + LEAST), item.one

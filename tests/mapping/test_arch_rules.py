@@ -17,7 +17,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import Ert, ert_of
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot

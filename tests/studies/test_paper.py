@@ -10,7 +10,7 @@ import pytest
 from flat_mapper.api.calls import load_problem
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space import Fusion
 from flat_mapper.mapping.values import Policy
 from studies.paper.__main__ import finite

@@ -32,7 +32,7 @@ from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.pricing import price_with_hwcomponents
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.backend import TimeloopBackend

@@ -12,7 +12,7 @@ from small_platform import platform
 from flat_mapper.api import calls as api
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.mapper.solve.optimum import search
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space import granularity_of, partitions
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.cascade import attention, block, grouped

@@ -9,7 +9,7 @@ from math import inf
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget, Progress
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.candidates import Bools, Floats
 from flat_mapper.energy.tables import Ert
@@ -25,7 +25,6 @@ from flat_mapper.mapping.space import Mapspace
 class Counters:
     """Counts of what was looked at, of all groups."""
 
-    size: int = 0
     evaluated: int = 0
     in_vain: int = 0  # tiles that were searched since one was better
     pruned: int = 0
@@ -47,8 +46,8 @@ class Question:
     ert: Ert
     goal: Goal
     budget: Budget
-    progress: Progress | None
     enough: float = inf  # mappings priced before tiles in vain end the search
+    most_words: Callable[[str], int | None] = lambda _: None  # of a level, that a limit leaves
     count: Counters = field(default_factory=Counters)
 
     @property
@@ -65,11 +64,6 @@ class Question:
         if self.goal.kind == "edp":
             return 1.0, value - self.goal.leak
         return pair_of(self.goal, value)
-
-    @property
-    def adds_up(self) -> bool:
-        """True if what is minimised is a sum over groups."""
-        return self.goal.kind != "edp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,6 +122,16 @@ class GroupSearch:
         least = min([self._dropped.get(goal, np.inf), *(self.least(goal, one) for one in parts)])
         return max(least, self.least(goal))  # what bounds all of them bounds the rest
 
+    def left_out(self) -> Floats:
+        """Lower bounds on (cycles, pJ) of all mappings that were not searched; float64[n, 2]."""
+        found = [np.zeros((0, 2))]
+        for outers in [self.roots] if self._left is None else self._left:
+            fits = self.bounds.fits(outers)
+            found.append(np.stack([outers.cycles, outers.energy])[:, fits].T)
+        if min(self._dropped.values(), default=np.inf) < np.inf:
+            found.append(np.array([self.floor()]))
+        return np.concatenate(found)
+
     def _step(self) -> None:
         """One piece of work; the search stops where there is a mapping to stop with."""
         self.budget.step()
@@ -332,11 +342,6 @@ class GroupSearch:
         if all(t.count for t in candidate_sets) and len(outers.staging):
             outers = self.bounds.bounded(outers, candidate_sets)
         return infeasibility(self.bounds, candidate_sets, outers)
-
-    @property
-    def each(self) -> Sequence[GroupSearch]:
-        """The searches of one execution order each that this one is made of."""
-        return [self]
 
     def least_of_any_size(self) -> tuple[float, float]:
         """Lower bounds on (cycles, pJ) over mappings whose factors need not divide."""

@@ -5,40 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from flat_mapper.mapper.group.picks import GroupSolution, Pick
-from flat_mapper.mapper.space.group import GroupProblem
-from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.mapping.values import GroupMapping, Loop
 from flat_mapper.workload.graph import Workload
-
-
-def symmetric_groups(problems: Sequence[GroupProblem]) -> list[int]:
-    """For every group, the position of the first one that is the same problem; often its own."""
-    first: dict[object, int] = {}
-    return [
-        first.setdefault(
-            group_question(p.workload, p.mapspace, [p.group]) if len(p.spaces) == 1 else i, i
-        )
-        for i, p in enumerate(problems)
-    ]
-
-
-def renamed(solution: GroupSolution, problem: GroupProblem) -> GroupSolution:
-    """The solution of one group as that of a symmetric one."""
-    pick, space = solution.picks[0], problem.spaces[0]
-    name = dict(zip(pick.space.tensors, space.tensors, strict=True))
-    staging = Staging(
-        staged=tuple(name[t] for t in solution.staging.staged),
-        roles={space.einsum.name: pick.outer.roles},
-    )
-    return replace(
-        solution,
-        problem=problem,
-        staging=staging,
-        picks=(Pick(space=space, candidates=pick.candidates.renamed(name), outer=pick.outer),),
-    )
 
 
 def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupSpace]) -> object:
@@ -48,9 +18,12 @@ def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupS
     each group is a question of its own.
     """
     names = ways[0].names
-    named = mapspace.slots or mapspace.keeps or mapspace.fusion.tiles
-    if named or not isinstance(mapspace.fusion.staging, str):
-        return names, workload.softmax
+    named = mapspace.slots or mapspace.keeps or mapspace.fusion.tiles or mapspace.fusion.orders
+    free = len(names) > 1 and mapspace.policy.softmax == "free"  # Einsums beside it count
+    told = mapspace.fusion.intermediates or any(way.phases for way in ways)
+    if named or free or told or not isinstance(mapspace.fusion.staging, str):
+        einsums = tuple(workload.einsum(n) for n in names)
+        return einsums, tuple(workload.rank_sizes.items()), workload.softmax, tuple(ways)
     tensors: dict[str, int] = {}
     ranks: dict[str, int] = {}
 

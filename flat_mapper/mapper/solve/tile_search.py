@@ -21,14 +21,17 @@ from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache
-from flat_mapper.mapper.chip.assignments import Assignment, key_rank
+from flat_mapper.mapper.chip.assignments import Assignment, every_assignment, key_rank
 from flat_mapper.mapper.chip.floors import (
+    at_border,
     at_least,
+    at_peak,
     computes_pj,
     core_energies,
     core_view,
     keeps_inputs,
     largest_tiles,
+    least_pj,
     outside_of,
     shared_pj,
 )
@@ -39,17 +42,17 @@ from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import NONE, Costs, beside_weights, better_pair
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
-from flat_mapper.mapper.solve.alternatives import least_refused
+from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.tiles import MOST_TILES, lifted
+from flat_mapper.mapping.space import GroupSpace
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
 
 # Where no budget is given the search ends after so many tiles that are no better than the best, but
-# not before so many mappings are priced: chosen, some CPU seconds.
+# not before enough mappings are priced.
 PATIENCE = 2
-ENOUGH = 40_000
 # A first mapping is looked for under bounds of so many times the least, of the most promising of
 # so few tiles, for so many pieces of work: chosen, a tenth of a second.
 NEAR, FEW, FIRST = 1.3, 32, 10
@@ -81,6 +84,7 @@ class GroupOnTiles:
     best: tuple[Costs, GroupMapping] | None = None
     searched: float = inf  # bound of what is not known better of the tiles that were searched
     refused: Infeasible | None = None
+    size: int = 0  # combinations of outer and inner choices, of tiles that were searched
     known: dict[object, CandidateCache] = field(default_factory=dict)
     laid: dict[GroupMapping, Costs | None] = field(default_factory=dict)  # of one tile, for what
     _queue: list[_Waiting] = field(default_factory=list)
@@ -173,6 +177,11 @@ class GroupOnTiles:
                     break
         heapify(self._queue)
 
+    def refuse(self, why: Infeasible) -> None:
+        """Note why something does not fit: what asks for least is told."""
+        if self.refused is None or why.needs < self.refused.needs:
+            self.refused = why
+
     def _until_stopped(self) -> AbstractContextManager[None]:
         return self.question.budget.until_stopped(lambda: self.best is not None)
 
@@ -189,9 +198,6 @@ class GroupOnTiles:
                 if item.left:
                     heapreplace(queue, self._bounded(item))
                     continue
-                if question.progress:
-                    done = len(self.every.tiles) - len(queue)
-                    question.progress(done / len(self.every.tiles), str(item.one))
                 self._reached[item.number] = self._search(item)
                 heappop(queue)
             question.count.pruned += len(queue)
@@ -222,7 +228,7 @@ class GroupOnTiles:
             self._fronts[item.number] = found.front
         least = found.least(question)
         if least == inf and self.best is None:
-            self.refused = least_refused(self.refused, search.infeasibility())
+            self.refuse(search.infeasibility())
         return item._replace(least=max(item.least, least), left=0, search=search)
 
     def _shared_pj(self, one: Assignment) -> float:
@@ -261,6 +267,7 @@ class GroupOnTiles:
         where = question.ert, question.platform, one, question.goal
         ert = core_energies(*where, way, kept=self._kept(one))
         problem = group_problem(one.core_workload, core, ert, space, one.group)
+        problem = replace(problem, buffer_words=question.most_words(one.level))
         if question.goal.has_energy:
             problem = replace(problem, firsts=self._fullest(one).firsts)
         known = CandidateCache()
@@ -281,7 +288,7 @@ class GroupOnTiles:
         count.in_vain += 1
         self.laid = {}
         left = self._solve(search, one, fullest, self._shared_pj(one))
-        count.size += len(search.roots.staging) and search.space_size()
+        self.size += len(search.roots.staging) and search.space_size()
         if left < self.most * (1 - EQUAL) and not question.budget.stopped:
             # What is best by the least that each input may take in some way may be in none of them.
             every = (self._in_way(one, fullest, way, left) for way in self._ways(one))
@@ -338,7 +345,7 @@ class GroupOnTiles:
         search.solve(incumbent)
         question.count.evaluated += search.counters.evaluated
         if not incumbent.offered and incumbent.open:
-            self.refused = least_refused(self.refused, search.infeasibility())
+            self.refuse(search.infeasibility())
         left = search.proven(CYCLES)
         if left < inf:
             left = question.value(fullest.cycles(left), self.every.energy)
@@ -358,7 +365,7 @@ class GroupOnTiles:
             question.budget.step()
             on = group_on_cores(*where, whole, policy, question.ert, known)
             if isinstance(on, Infeasible):
-                self.refused = least_refused(self.refused, on)
+                self.refuse(on)
                 continue
             question.count.evaluated += 1
             own = _costs(on, question.ert)
@@ -369,6 +376,22 @@ class GroupOnTiles:
                 question.count.in_vain = 0
         self.laid[mapping] = least
         return least
+
+
+def tiles_on_cores(question: Question, workload: Workload, group: GroupSpace) -> Tiles:
+    """All that may be given out of a group."""
+    platform, names = question.platform, group.names
+    energy = least_pj(platform, question.ert, workload, names)
+    border = at_border(platform, workload, names)
+    mapspace = question.mapspace
+    every = [
+        one
+        for order in execution_orders(workload, platform, mapspace, group, on_cores=True)
+        for one in every_assignment(workload, platform, mapspace, order)
+    ]
+    least = ((max(at_peak(platform, one), border), one) for one in every)
+    tiles = [(question.value(cycles, energy), one) for cycles, one in least]
+    return Tiles(energy=energy, tiles=tiles)
 
 
 def _costs(on: GroupOnCores, ert: Ert) -> Costs:

@@ -1,9 +1,9 @@
 """Questions of the search where intermediates are handed over inside the fusion level.
 
-Each assignment of intermediates to that level, under each way to spread them over its instances, is
-an ordinary question on a chip with one level more, right outside theirs: it keeps what is handed
-over and nothing else, has no loops, and costs what that level does but for what is filled in; at
-the fusion level these tensors have no width. So every mapping costs there what it costs here
+Of a group, each way to spread what it hands over inside over the instances of that level is an
+ordinary question on a chip with one level more, right outside theirs: it keeps what is handed over
+and nothing else, has no loops, and costs what that level does but for what is filled in; at the
+fusion level these tensors have no width. So every mapping costs there what it costs here
 (lemma 32), and the best of all questions is the best mapping.
 """
 
@@ -19,7 +19,6 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import DEFAULT
 from flat_mapper.cost_model.residence import TileCopies
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.sharing import (
     carried_tensors,
@@ -28,10 +27,9 @@ from flat_mapper.mapping.sharing import (
     in_place_classes,
     shared_level,
 )
-from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
+from flat_mapper.mapping.space import GroupSpace, KeepRule, Mapspace, SlotRule, partitions
 from flat_mapper.mapping.values import (
     EinsumMapping,
-    FusedMapping,
     GroupMapping,
     Loop,
     Slot,
@@ -46,41 +44,34 @@ Spread = Mapping[str, Mapping[str, int]]  # by fanout, factors by rank, where no
 
 @dataclass(frozen=True, kw_only=True)
 class InsideQuestion:
-    """One assignment: what is handed over at a level, spread over its instances in one way."""
+    """One group: what it hands over at a level, spread over its instances in one way."""
 
     workload: Workload
     platform: Platform
     mapspace: Mapspace
     ert: Ert
+    order: GroupSpace  # the group, in one execution order
     level: str
     tensors: tuple[str, ...]
     spread: Mapping[str, Spread]  # by Einsum, of those that touch them
     held: int = 0  # words of its level that they take
 
     def by_tile(self) -> Iterator[InsideQuestion]:
-        """The same for each tile of the shared loops, with the room that is left beside it.
-
-        raises: SpecError where a cascade corrects itself: its tiles are not those of one group.
-        """
-        workload, fusion = self.workload, self.mapspace.fusion
-        (groups,) = partitions(workload, self.mapspace)
+        """The same for each tile of the shared loops, with the room that is left beside it."""
+        workload, fusion, group = self.workload, self.mapspace.fusion, self.order
         has = min(a.level(self.level).usable_words or 0 for a in self.platform.paths)
-        for listed in groups:
-            (group,) = execution_orders(workload, self.platform, self.mapspace, listed)
-            if not any(workload.producers[t] in group.names for t in self.tensors):
-                continue
-            legal = workload.shareable_ranks(group.names)
-            some = [
-                [n for n in divisors(workload.rank_sizes[r]) if n in fusion.tiles.get(r, (n,))]
-                for r in legal
-            ]
-            for extents in product(*some):
-                tile = dict(zip(legal, extents, strict=True))
-                held = self._held(group.names, group.schedule, tile)
-                if held <= has:
-                    tiles = {**fusion.tiles, **{r: (n,) for r, n in tile.items()}}
-                    space = replace(self.mapspace, fusion=replace(fusion, tiles=tiles))
-                    yield replace(self, mapspace=space, held=held)
+        legal = workload.shareable_ranks(group.names)
+        some = [
+            [n for n in divisors(workload.rank_sizes[r]) if n in fusion.tiles.get(r, (n,))]
+            for r in legal
+        ]
+        for extents in product(*some):
+            tile = dict(zip(legal, extents, strict=True))
+            held = self._held(group.names, group.schedule, tile)
+            if held <= has:
+                tiles = {**fusion.tiles, **{r: (n,) for r, n in tile.items()}}
+                space = replace(self.mapspace, fusion=replace(fusion, tiles=tiles))
+                yield replace(self, mapspace=space, held=held)
 
     def _held(self, names: tuple[str, ...], schedule: str, tile: Mapping[str, int]) -> int:
         """Words that what is handed over takes in an instance of its level, for a tile."""
@@ -174,11 +165,8 @@ class InsideQuestion:
         fusion = replace(self.mapspace.fusion, intermediates={})
         return replace(self.mapspace, fusion=fusion, slots=tuple(slots), keeps=tuple(keeps))
 
-    def mapped(self, mapping: FusedMapping) -> FusedMapping:
+    def group(self, group: GroupMapping) -> GroupMapping:
         """A mapping of `asked` as one of this chip."""
-        return replace(mapping, groups=tuple(map(self._group, mapping.groups)))
-
-    def _group(self, group: GroupMapping) -> GroupMapping:
         nests = tuple(map(self._nest, group.einsums))
         staged = tuple(t for t in group.staged if t not in self.tensors)
         return replace(group, einsums=nests, staged=staged)
@@ -222,48 +210,40 @@ def between(arch: Architecture, first: str, level: str) -> tuple[MemoryLevel | F
 
 
 def inside_questions(
-    workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert
+    workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert, group: GroupSpace
 ) -> Iterator[InsideQuestion]:
-    """The questions that a mapspace with a handover inside is made of.
-
-    raises: SpecError where it asks for what this search has not.
-    """
-    tensors, level = checked(workload, platform, mapspace)
-    groups = dict.fromkeys(g for some in partitions(workload, mapspace) for g in some)
-    each = [
-        [one.names for one in execution_orders(workload, platform, mapspace, group)]
-        for group in groups
-    ]
-    every = spreads(workload, platform, level, tensors)
-    for spread, orders in product(every, list(product(*each))):
+    """The questions that a group with a handover inside is made of; group: in one order."""
+    tensors = tuple(
+        t for t in mapspace.fusion.intermediates if workload.producers.get(t) in group.names
+    )
+    level = mapspace.fusion.intermediates[tensors[0]]
+    for tensor in tensors:
+        _check_places(workload, mapspace, group, tensor)
+    for spread in spreads(workload, platform, level, tensors):
         yield InsideQuestion(
             workload=workload,
             platform=platform,
-            mapspace=replace(mapspace, fusion=replace(mapspace.fusion, orders=orders)),
+            mapspace=mapspace,
             ert=ert,
+            order=replace(group, waits=frozenset(), beside=()),
             level=level,
             tensors=tensors,
             spread=spread,
         )
 
 
-def checked(
-    workload: Workload, platform: Platform, mapspace: Mapspace
-) -> tuple[tuple[str, ...], str]:
-    """The tensors that are handed over inside, and their level.
+def check_inside(workload: Workload, platform: Platform, mapspace: Mapspace) -> None:
+    """Refuse a handover inside that no mapping can have.
 
-    raises: SpecError where the search cannot do so.
+    raises: SpecError where a level is not inside, or a tensor no intermediate of a group.
     """
-    where, fusion = f"{mapspace.name}: fusion.intermediates", mapspace.fusion
-    tensors, levels = tuple(fusion.intermediates), set(fusion.intermediates.values())
+    where, fusion = _where(mapspace), mapspace.fusion
+    levels = set(fusion.intermediates.values())
     names = [lv.name for lv in platform.matrix.levels[2:]]
     if len(levels) != 1 or not levels <= set(names):
         got = ", ".join(sorted(levels))
         raise SpecError(expected(where, f"one level inside among {', '.join(names)}", got))
     (level,) = levels
-    if fusion.optional or fusion.schedule == "any":
-        condition = "no optional or schedule: any beside it"
-        raise SpecError(expected(where, condition, level, "leave it out"))
     shared = shared_level(platform).name
     ways = [between(arch, shared, level) for arch in platform.paths if _has(arch, level)]
     limits = [arch.level(level) for arch in platform.paths if _has(arch, level)]
@@ -273,9 +253,20 @@ def checked(
     if any(_limited(one) for one in limits):
         change = "leave out its bandwidth; evaluate and execute have it"
         raise SpecError(expected(where, f"{level} without a bandwidth", "one", change))
-    for tensor in tensors:
-        _check_tensor(workload, mapspace, tensor, where)
-    return tensors, level
+    for tensor in fusion.intermediates:
+        if tensor not in workload.producers:
+            known = ", ".join(workload.intermediates)
+            raise SpecError(expected(where, f"intermediates among {known}", tensor))
+        if fusion.anything is not None:
+            continue
+        every = [group for groups in partitions(workload, mapspace) for group in groups]
+        made = [group for group in every if workload.producers[tensor] in group.names]
+        if all(crosses_dram(workload, group.names, tensor) for group in made):
+            raise SpecError(expected(where, "intermediates that stay in their group", tensor))
+
+
+def _where(mapspace: Mapspace) -> str:
+    return f"{mapspace.name}: fusion.intermediates"
 
 
 def _has(arch: Architecture, level: str) -> bool:
@@ -286,28 +277,20 @@ def _limited(level: MemoryLevel) -> bool:
     return any(rate is not None for rate in level.rates)
 
 
-def _check_tensor(workload: Workload, mapspace: Mapspace, tensor: str, where: str) -> None:
-    """Refuse what is not an intermediate of a fused group, or is but a part of a place."""
-    if tensor not in workload.producers:
-        known = ", ".join(workload.intermediates)
-        raise SpecError(expected(where, f"intermediates among {known}", tensor))
-    inside = mapspace.fusion.intermediates
-    for group in (g for groups in partitions(workload, mapspace) for g in groups):
-        if workload.producers[tensor] not in group.names:
-            continue
-        if crosses_dram(workload, group.names, tensor):
-            raise SpecError(expected(where, "intermediates that stay in their group", tensor))
-        copies = [
-            (copied_from(workload, e), e.output.tensor) for e in map(workload.einsum, group.names)
-        ]
-        if any(old and tensor in (old, new) for old, new in copies):
-            condition = "none that is copied: an old maximum, or its correction"
-            raise SpecError(expected(where, condition, tensor))
-        places = in_place_classes(workload, group.names, "") if mapspace.policy.in_place else {}
-        lacking = [t for t, at in places.items() if at == places.get(tensor) and t not in inside]
-        if lacking:
-            change = f"add {', '.join(lacking)}, or write in_place: false"
-            raise SpecError(expected(where, "all tensors of one place, or none", tensor, change))
+def _check_places(workload: Workload, mapspace: Mapspace, group: GroupSpace, tensor: str) -> None:
+    """Refuse a part of a place, and what is copied."""
+    where, inside = _where(mapspace), mapspace.fusion.intermediates
+    copies = [
+        (copied_from(workload, e), e.output.tensor) for e in map(workload.einsum, group.names)
+    ]
+    if any(old and tensor in (old, new) for old, new in copies):
+        condition = "none that is copied: an old maximum, or its correction"
+        raise SpecError(expected(where, condition, tensor))
+    places = in_place_classes(workload, group.names, "") if mapspace.policy.in_place else {}
+    lacking = [t for t, at in places.items() if at == places.get(tensor) and t not in inside]
+    if lacking:
+        change = f"add {', '.join(lacking)}, or write in_place: false"
+        raise SpecError(expected(where, "all tensors of one place, or none", tensor, change))
 
 
 def spreads(

@@ -1,0 +1,479 @@
+"""The search: a question in, an answer with its certificate out.
+
+A rank such as 197 has no factor that fills an array. Timeloop's remainders (`P=32,5`) help: a loop
+makes fewer passes in the last pass of the loops above it. Such mappings are found by way of larger
+sizes: the best mapping of 200 = 8 x 25, cut back to 197, is a mapping with remainders, whose counts
+the model takes as timeloop-model does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import inf, prod
+
+import numpy as np
+
+from flat_mapper.arch.cores import CoreFacts, core_facts
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.budget import Budget, Limits, Progress, part_of
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.candidates import Floats
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.cost_model.widths import check_widths
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.chip.assignments import (
+    check_one_array,
+    deaf_inside,
+    fusion_levels,
+)
+from flat_mapper.mapper.group.incumbent import (
+    FRONT,
+    OBJECTIVES,
+    Costs,
+    Goal,
+    Objective,
+    better_pair,
+    goal_value,
+    pair_of,
+)
+from flat_mapper.mapper.solve.certificate import Solution, certified, of_all_runs
+from flat_mapper.mapper.solve.groups import Arrays, Cores, undominated
+from flat_mapper.mapper.solve.loop import Path, Search
+from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapping.arch_rules import with_arch_rules
+from flat_mapper.mapping.cores.view import core_count, core_platform
+from flat_mapper.mapping.resize import resized_mapping
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.workload.graph import Workload
+
+USEFUL = 32  # a rank is awkward if no divisor up to this
+LEAST = 16  # is at least this
+GRANULES = (8, 16, 32)  # larger sizes that are tried are the next multiples of these
+# Chosen: cut back, a best mapping loses this power of the share in cycles and in energy each, where
+# both count; measured: in their product at most the power 1.16, not 2.
+SAVED = 0.75
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: a workload, a chip, a mapspace and prices, under a budget."""
+
+    workload: Workload
+    platform: Platform
+    mapspace: Mapspace
+    ert: Ert
+    budget: Budget
+
+    @property
+    def inputs(self) -> tuple[Workload, Platform, Mapspace, Ert]:
+        """Without the budget."""
+        return self.workload, self.platform, self.mapspace, self.ert
+
+    def goal(self, objective: Objective) -> Goal:
+        """An objective under the limits of the answer, in cycles and pJ of one run."""
+        limits, repeat = self.budget.limits, self.workload.repeat
+        return Goal(
+            kind=objective,
+            leak=sum(self.ert.leak_per_cycle(self.platform).values()),
+            most_cycles=limits.latency_s / self.platform.matrix.cycle_seconds / repeat,
+            most_pj=limits.energy_j * 1e12 / repeat,
+        )
+
+    def opened(self) -> Search:
+        """The search of its forms and groups.
+
+        raises: SpecError where the mapspace and the chip, or the cascade, do not go together.
+        """
+        workload, platform, mapspace, ert = self.inputs
+        fusion, free = mapspace.fusion, mapspace.policy.softmax == "free"
+        if free and fusion.anything is not None:
+            condition = "a softmax that is charged: free Einsums belong to no group of their own"
+            raise SpecError(expected(f"{mapspace.name}: groups: any", condition, "softmax: free"))
+        check_widths(workload, platform)
+        if fusion.on_cores:
+            if free:
+                where = f"{mapspace.name}: policy.softmax"
+                condition = "charged, where tiles are given out to cores"
+                raise SpecError(expected(where, condition, "free"))
+            return Search.of(workload, Cores(platform, mapspace, ert, self.budget))
+        if fusion.intermediates:
+            from flat_mapper.mapper.space.handover import check_inside
+
+            check_inside(workload, platform, mapspace)
+        ruled = with_arch_rules(mapspace, platform, workload)
+        return Search.of(workload, Arrays(platform, ruled, ert, self.budget))
+
+    def on_core(self) -> Question | None:
+        """The same question about the one core of a chip; None where it is not one, or not free."""
+        fusion, arch = self.mapspace.fusion, self.platform.matrix
+        if not fusion.on_cores or fusion_levels(self.platform, self.mapspace) != [
+            arch.levels[1].name
+        ]:
+            return None
+        level = arch.levels[1].name
+        if core_count(arch, level) > 1 or core_facts(arch) != CoreFacts():
+            return None
+        space = replace(self.mapspace, fusion=replace(fusion, level="", cores=()))
+        return replace(self, platform=core_platform(self.platform, level), mapspace=space)
+
+    def evaluated(self, path: Path) -> tuple[Workload, Result]:
+        """The cascade that a path maps, and the model's result."""
+        mapping = FusedMapping(groups=path.mappings, policy=self.mapspace.policy)
+        return path.form.workload, self._result(path.form.workload, mapping)
+
+    def _result(self, cascade: Workload, mapping: FusedMapping) -> Result:
+        result = evaluate(cascade, self.platform, mapping, self.ert)
+        assert isinstance(result, Result), f"the search chose a mapping that does not fit: {result}"
+        return result
+
+    def answers(
+        self, objective: str, progress: Progress | None = None
+    ) -> list[Solution] | Infeasible:
+        """The best mapping; of latency and energy, all that are on their front."""
+        begin, core, fusion = time.perf_counter(), self.on_core(), self.mapspace.fusion
+        if not fusion.on_cores and fusion.anything is None:
+            check_one_array(self.platform, self.mapspace)
+        asked, front = core or self, objective == FRONT
+        kind: Objective = "edp" if front else objective  # type: ignore[assignment]
+        found = _Found(asked, front, asked.goal(kind))
+        larger = asked._larger()
+        steps = [(sizes, ", ".join(f"{r} as {n}" for r, n in sizes.items())) for sizes in larger]
+        # Last, since little of it is left once a larger size has an answer; but limits are about
+        # the sizes as they are.
+        own: list[tuple[dict[str, int], str]] = [({}, "no larger size")]
+        every = own + steps if self.budget.limits else steps + own
+        for number, (sizes, name) in enumerate(every):
+            if self.budget.limits and number and not found.best:
+                break
+            if self.budget.stopped and found.best:
+                break
+            step = part_of(progress, number, len(every), name)
+            if sizes:
+                found.search_larger(sizes, step)
+            else:
+                found.search(step)
+        if not found.best:
+            if min(self.budget.limits.latency_s, self.budget.limits.energy_j) < inf:
+                return _binding_limit(self)
+            assert found.refused is not None, "no group has a mapping, and none says why"
+            return found.refused
+        if larger:
+            found.bound = asked.opened().least_of_any_size(found.goal)
+        return [
+            self._solution(found, kind, cascade, result, begin, larger=bool(larger))
+            for cascade, result in found.best
+        ]
+
+    def within(self, most: float, progress: Progress | None = None) -> Solution | float:
+        """The fastest mapping of less than so many cycles; or where there is none, the least."""
+        begin, goal = time.perf_counter(), self.goal("latency")
+        found = _Found(self, False, goal)
+        found.search(progress, pair_of(goal, most))
+        if not found.best:
+            return found.bound
+        return self._solution(found, "latency", *found.best[0], begin, larger=False)
+
+    def _larger(self) -> list[dict[str, int]]:
+        """Larger sizes to map as well; tiles that cores are given have no remainders."""
+        if self.mapspace.fusion.on_cores or not larger_sizes(self.workload, self.mapspace):
+            return []
+        rules = with_arch_rules(self.mapspace, self.platform, self.workload).slots
+        fixed = {rank for rule in rules for rank, factor in rule.factors.items() if factor > 1}
+        return larger_sizes(self.workload, self.mapspace, fixed)  # a cut may lessen what is fixed
+
+    def _solution(
+        self,
+        found: _Found,
+        objective: Objective,
+        cascade: Workload,
+        result: Result,
+        begin: float,
+        *,
+        larger: bool,
+    ) -> Solution:
+        """An answer with its certificate."""
+        if found.question is not self:  # its one core's
+            level = self.platform.matrix.levels[1].name
+            groups = tuple(replace(g, level=level) for g in result.mapping.groups)
+            result = self._result(cascade, replace(result.mapping, groups=groups))
+        elif self.mapspace.fusion.on_cores:
+            result = self._noted(result)
+        one = certified(
+            self.inputs,
+            cascade,
+            result,
+            objective,
+            proven=of_all_runs(result, objective, found.bound),
+            mapspace_size=max(found.size, 1),
+            evaluated=found.evaluated,
+            pruned=found.pruned,
+            stopped=self.budget.stopped,
+            unproven="tiles" if self.mapspace.fusion.on_cores else "",
+            seconds=time.perf_counter() - begin,
+            infeasible=found.infeasible,
+        )
+        proof = one.certificate
+        if found.front:
+            known = replace(proof, gap=found.gap, optimal=not found.gap)
+            one = replace(one, objective=FRONT, certificate=known)
+        if larger:
+            one = replace(one, certificate=replace(one.certificate, optimal=False))
+        return one
+
+    def _noted(self, result: Result) -> Result:
+        """The result with a line on levels that were left out."""
+        searched = fusion_levels(self.platform, self.mapspace)
+        names = [lv.name for lv in self.platform.matrix.levels[1:]]
+        left_out = [name for name in deaf_inside(self.platform, names) if name not in searched]
+        if self.mapspace.fusion.level != "any" or not left_out:
+            return result
+        note = (
+            f"not fused at {', '.join(left_out)}: inside, every instance reads for itself; "
+            f"fusion: {{level: {left_out[0]}}} searches it"
+        )
+        return replace(result, notes=(*result.notes, note))
+
+
+@dataclass(slots=True)
+class _Found:
+    """Answers to a question so far, at its own sizes and at larger ones."""
+
+    question: Question
+    front: bool  # whether all mappings are asked for that none dominates, or the best
+    goal: Goal
+    best: list[tuple[Workload, Result]] = field(default_factory=list)
+    refused: Infeasible | None = None  # why nothing fits at its own sizes
+    infeasible: dict[str, str] = field(default_factory=dict)  # by form
+    bound: float = inf  # of one run, of what was left out; an EDP for a front
+    gap: float = 0.0  # of a front
+    size: int = 0
+    evaluated: int = 0
+    pruned: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def costs(self) -> list[Costs]:
+        """Cycles and dynamic pJ of one run of the best so far."""
+        return [_costs(result) for _, result in self.best]
+
+    def search(self, progress: Progress | None = None, below: Costs | None = None) -> None:
+        """Search the sizes as they are; below: costs that are too much."""
+        opened, known = self.question.opened(), [below] if below else self.costs
+        paths, self.bound, self.gap = self._asked(opened, progress, known)
+        self._count(opened)
+        self._take([self.question.evaluated(path) for path in paths])
+        if not self.best and not below:
+            self.refused = opened.refused()
+        why = {form.name: opened.refusal(form) for form in opened.forms}
+        self.infeasible = {name: str(one) for name, one in why.items() if one is not None}
+
+    def search_larger(self, sizes: Mapping[str, int], progress: Progress | None) -> None:
+        """The best mapping at larger sizes, cut back, if it may be better.
+
+        Every count has each rank at most once as a factor, so cut back it is no less than its
+        share; of a product of two it is taken to be no less than `SAVED` says.
+        """
+        workload = self.question.workload
+        scale = prod(workload.rank_sizes[r] / n for r, n in sizes.items())
+        saved = scale ** (SAVED if self.goal.kind == "edp" else 1.0)
+        known = [] if self.front else [(c / saved, e / saved) for c, e in self.costs]
+        opened = replace(self.question, workload=workload.with_ranks(sizes)).opened()
+        paths, _, _ = self._asked(opened, progress, known)
+        self._count(opened)
+        self._take([one for path in paths if (one := self._cut_back(path, sizes)) is not None])
+
+    def _asked(
+        self, opened: Search, progress: Progress | None, known: Sequence[Costs]
+    ) -> tuple[list[Path], float, float]:
+        """Paths that are better than what is known, with the bound and the gap of what is left."""
+        budget, goal = self.question.budget, self.goal
+        if progress:
+            budget.report = lambda: progress(*opened.report())
+        try:
+            if not self.front:
+                path, bound = opened.best(goal, known[0] if known else None)
+                return [path] if path else [], bound, 0.0
+            paths, left = opened.front(goal)
+            costs = [path.costs for path in paths]
+            bound = min((goal_value(goal, (c, e)) for c, e in left.tolist()), default=inf)
+            return paths, bound, _gap(goal, costs, left)
+        finally:
+            budget.report = None  # which holds all candidates of this search, and they the budget
+
+    def _cut_back(self, path: Path, sizes: Mapping[str, int]) -> tuple[Workload, Result] | None:
+        """A mapping of larger sizes as one of the sizes that are asked; None: it does not fit."""
+        question = self.question
+        mapping = FusedMapping(groups=path.mappings, policy=question.mapspace.policy)
+        cascade, asked = path.form.workload, question.workload.rank_sizes
+        for rank in sizes:
+            mapping = resized_mapping(mapping, cascade, rank, asked[rank])
+            cascade = cascade.with_ranks({rank: asked[rank]})
+        result = evaluate(cascade, question.platform, mapping, question.ert)
+        fits = isinstance(result, Result) and not _is_over(result, question.budget.limits)
+        return (cascade, result) if fits and isinstance(result, Result) else None
+
+    def _take(self, every: list[tuple[Workload, Result]]) -> None:
+        """Answers, as far as they are better."""
+        if self.front:
+            every = self.best + every
+            costs = [_costs(result) for _, result in every]
+            self.best = [every[i] for i in undominated(costs, self.goal)]
+            return
+        for one in every:
+            if not self.best or better_pair(self.goal, _costs(one[1]), self.costs[0]):
+                self.best = [one]
+
+    def _count(self, opened: Search) -> None:
+        """Add up what was searched."""
+        evaluated, self.pruned = opened.counts()
+        self.size, self.evaluated = self.size + opened.size(), self.evaluated + evaluated
+
+
+def _costs(result: Result) -> Costs:
+    """Cycles and dynamic pJ of one run of the cascade, as the search counts them."""
+    return result.cycles / result.repeat, result.dynamic_pj / result.repeat
+
+
+def _is_over(result: Result, limits: Limits) -> bool:
+    """True if a result takes more than a limit of latency or energy."""
+    return result.latency_s > limits.latency_s or result.energy_pj > limits.energy_j * 1e12
+
+
+def _gap(goal: Goal, found: Sequence[Costs], left: Floats) -> float:
+    """The share by which costs may be better, in cycles and in pJ, than every point of a front."""
+    if not len(left):
+        return 0.0
+    if not found or not (left > 0).all():
+        return inf
+    points, least = np.array(found), left
+    cycles = points[:, None, 0] / least[None, :, 0]
+    whole = [goal.whole(own[:, 0], own[:, 1]) for own in (points, least)]
+    energy = whole[0][:, None] / whole[1][None, :]
+    return max(0.0, float(np.maximum(cycles, energy).min(axis=0).max()) - 1)
+
+
+def search(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    objective: Objective = "edp",
+    progress: Progress | None = None,
+    budget: Budget | None = None,
+) -> Solution | Infeasible:
+    """The mapping of least objective in a mapspace, or why there is none.
+
+    Among mappings whose factors divide the ranks it is the best, and the certificate says so. Where
+    a rank has no useful divisor, mappings with remainders are looked at as well: the best of each
+    larger size, cut back. That is no proof, and the certificate says so too.
+
+    objective: latency, energy or edp; ties are broken by the other two.
+    progress:  called with the part that is proven and what is being searched.
+    budget:    what may be spent, and limits of the answer; where it ends, the best so far is
+               returned with its gap.
+    """
+    if objective not in OBJECTIVES:
+        raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
+    question = Question(workload, platform, mapspace, ert, budget or Budget())
+    found = question.answers(objective, progress)
+    return found if isinstance(found, Infeasible) else found[0]
+
+
+def frontier(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    progress: Progress | None = None,
+    budget: Budget | None = None,
+) -> tuple[Solution, ...] | Infeasible:
+    """All mappings on the front of latency and energy, the fastest first, or why there is none.
+
+    Of mappings that cost the same one is given. Every solution has the same certificate but for its
+    bound, which is that of its energy-delay product. Where the budget ends first, the gap is the
+    share by which some mapping may be better than every point, in latency and in energy.
+    """
+    question = Question(workload, platform, mapspace, ert, budget or Budget())
+    found = question.answers(FRONT, progress)
+    return found if isinstance(found, Infeasible) else tuple(found)
+
+
+def space_size(workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert) -> int:
+    """Combinations in a mapspace, as the certificate of a search counts them."""
+    opened = Question(workload, platform, mapspace, ert, Budget()).opened()
+    for form in opened.forms:
+        for group in form.groups:
+            group.sharpen()
+    return opened.size()
+
+
+def _binding_limit(question: Question) -> Infeasible:
+    """The limit that no mapping keeps, by the least that mappings take which keep the others."""
+    limits = question.budget.limits
+    room = Limits(buffer_bytes=limits.buffer_bytes)
+    within = replace(limits, latency_s=inf)
+    tries: list[tuple[Objective, Limits]]
+    tries = [("latency", room), ("energy", room), ("latency", within)]
+    for objective, own in tries:
+        best = replace(question, budget=Budget(limits=own)).answers(objective)
+        if isinstance(best, Infeasible):
+            return best
+        fault = _over(best[0].result, limits, objective)
+        if fault is not None:
+            return fault
+    raise AssertionError("every limit is kept, and no mapping was found")
+
+
+def _over(result: Result, limits: Limits, objective: Objective) -> Infeasible | None:
+    """The fault of a mapping that is the least in an objective, where it is over a limit."""
+    if objective == "latency" and result.latency_s > limits.latency_s:
+        needs, has, unit = result.latency_s * 1e9, limits.latency_s * 1e9, "ns"
+    elif objective == "energy" and result.energy_pj > limits.energy_j * 1e12:
+        needs, has, unit = result.energy_pj, limits.energy_j * 1e12, "pJ"
+    else:
+        return None
+    beside = limits.energy_j < inf and objective == "latency"
+    hint = "allow more" + (", or more energy" if beside else "")
+    if limits.buffer_bytes < inf:
+        hint += f", or more than {limits.buffer_bytes:,.0f} bytes of buffer"
+    return Infeasible(
+        level=f"--max-{objective}",
+        needs=-int(-needs // 1),
+        has=int(has),
+        terms=(),
+        hint=hint,
+        unit=unit,
+    )
+
+
+def larger_sizes(
+    workload: Workload, mapspace: Mapspace, fixed: Collection[str] = ()
+) -> list[dict[str, int]]:
+    """Sizes of awkward ranks to map as well, the most promising first; fixed: of which none.
+
+    First those that leave no rank as it is, and of these the one with least work.
+    """
+    if workload.mask is not None:
+        return []  # its tiles are whole divisors
+    ruled = {m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most)}
+    ruled |= {*mapspace.fusion.tiles, *fixed}
+    sizes = workload.rank_sizes
+    used = {r for e in workload.einsums for r in e.ranks}
+    awkward = [r for r, n in sizes.items() if r in used and r not in ruled and is_awkward(n)]
+    choices = [[sizes[r], *dict.fromkeys(-(-sizes[r] // g) * g for g in GRANULES)] for r in awkward]
+    found = [dict(zip(awkward, some, strict=True)) for some in product(*choices)]
+    found = [some for some in found if any(n != sizes[r] for r, n in some.items())]
+    return sorted(
+        found, key=lambda some: (sum(n == sizes[r] for r, n in some.items()), prod(some.values()))
+    )
+
+
+def is_awkward(size: int) -> bool:
+    """True if a rank of this size has no useful divisor."""
+    return size > LEAST and max(d for d in divisors(size) if d <= USEFUL) < LEAST

@@ -1,0 +1,598 @@
+"""The one loop: the best of all forms, partitions and groups of a question.
+
+A form of a cascade in groups is a graph of cuts, and its partitions are the paths
+(`flat_mapper.mapping.partitions`): one path where a mapspace lists the groups. Latency, energy and
+any weighted sum of them add up over groups. So a group's weight is first a lower bound, and on a
+shortest path that of its outer choices. The groups on it are then searched one by one, each for
+what it may cost at most if a path through it is to improve on the best known, and no further than
+another path is shorter. The energy-delay product has its minimum at a corner of the convex hull,
+the best of a weighted sum, each a shortest path. Under limits, and of fronts, what groups come to
+is a sum of their fronts. Of a path with one group each of these is a question about the group.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf, prod
+
+import numpy as np
+
+from flat_mapper.base.budget import Budget, Progress, shortened
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.tolerance import EQUAL, LOST
+from flat_mapper.cost_model.candidates import Floats
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.mapper.group.incumbent import (
+    Costs,
+    FrontIncumbent,
+    Goal,
+    Objective,
+    best_index,
+    better,
+    better_pair,
+    goal_value,
+)
+from flat_mapper.mapper.solve.groups import (
+    ArrayGroup,
+    Arrays,
+    Cores,
+    CoresGroup,
+    Front,
+    Mapped,
+    least_refused,
+    undominated,
+)
+from flat_mapper.mapper.solve.product import best_product
+from flat_mapper.mapper.solve.symmetry import renamed_group
+from flat_mapper.mapping.partitions import (
+    FusionGraph,
+    chain,
+    forms,
+    fusion_graph,
+    group_spaces,
+    partition_count,
+    shortest,
+    through,
+)
+from flat_mapper.mapping.space import GroupSpace, partitions
+from flat_mapper.mapping.values import GroupMapping
+from flat_mapper.workload.graph import Workload
+
+STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least
+_FEW = 3  # chosen: groups that a line of progress names
+
+Group = ArrayGroup | CoresGroup
+
+
+@dataclass(slots=True)
+class Form:
+    """One form of a cascade, and its groups."""
+
+    workload: Workload
+    graph: FusionGraph
+    groups: list[Group]
+
+    @property
+    def name(self) -> str:
+        """Its groups; of any groups, its Einsums."""
+        if not self.is_path:
+            return "+".join(self.graph.names)
+        return " | ".join("+".join(names) for names in self.graph.groups)
+
+    @property
+    def alone(self) -> bool:
+        """True if all is one group."""
+        return len(self.graph.cuts) == 2
+
+    @property
+    def is_path(self) -> bool:
+        """True if there is one partition."""
+        return all(len(steps) <= 1 for steps in self.graph.steps.values())
+
+    def renamed(self, number: int, mapping: GroupMapping) -> GroupMapping:
+        """A mapping of a group under its own names: it may be that of an equal question."""
+        first, own, names = self.groups[number], self.workload, self.graph.groups[number]
+        if names == first.names and all(first.workload.einsum(n) == own.einsum(n) for n in names):
+            return mapping
+        return renamed_group(mapping, first.workload, own, first.names, names)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A partition with what it costs under a goal; no groups where that is infinite."""
+
+    total: float
+    form: Form
+    groups: tuple[int, ...]
+    chosen: tuple[Mapped, ...] = ()  # where mappings cost so much
+
+    @property
+    def each(self) -> list[Group]:
+        """Its groups."""
+        return [self.form.groups[number] for number in self.groups]
+
+    @property
+    def costs(self) -> Costs:
+        """Cycles and dynamic pJ."""
+        return sum(c for (c, _), _ in self.chosen), sum(e for (_, e), _ in self.chosen)
+
+    @property
+    def mappings(self) -> tuple[GroupMapping, ...]:
+        """Those of its groups, in their own names."""
+        every = zip(self.groups, self.chosen, strict=True)
+        return tuple(self.form.renamed(number, found) for number, (_, found) in every)
+
+
+@dataclass(slots=True)
+class Search:
+    """A question: the forms of its cascade, and what is known of their groups."""
+
+    kind: Arrays | Cores
+    budget: Budget
+    progress: Progress | None = None
+    leak: float = 0.0  # pJ per cycle
+    forms: list[Form] = field(default_factory=list)
+    known: dict[object, Group] = field(default_factory=dict)  # by question
+    asked: Counter[tuple[int, Goal]] = field(default_factory=Counter)  # by group, how often
+    now: tuple[Goal, Sequence[Form], Costs | None] | None = None  # what is searched
+
+    @classmethod
+    def of(
+        cls, workload: Workload, kind: Arrays | Cores, progress: Progress | None = None
+    ) -> Search:
+        """The search over all that a mapspace leaves.
+
+        raises: SpecError where the cascade has nothing to map, or its mask more than one group.
+        """
+        leak = sum(kind.ert.leak_per_cycle(kind.platform).values())
+        found, mapspace = cls(kind, kind.budget, progress, leak), kind.mapspace
+        for cascade in kind.cascades(workload):
+            if mapspace.fusion.anything is None:
+                for groups in partitions(cascade, mapspace):
+                    kind.check_mask(cascade, groups)
+                    found._add(cascade, chain(groups), [(group,) for group in groups])
+                continue
+            for names in forms(cascade):
+                graph = fusion_graph(cascade, names, mapspace.fusion.anything)
+                ways = [group_spaces(cascade, mapspace, own) for own in graph.groups]
+                found._add(cascade, graph, ways)
+        if not any(form.groups for form in found.forms):
+            condition = "an Einsum that costs something"
+            raise SpecError(expected(workload.name, condition, "a free softmax alone"))
+        return found
+
+    def _add(
+        self, cascade: Workload, graph: FusionGraph, ways: Sequence[tuple[GroupSpace, ...]]
+    ) -> None:
+        """A form; of its groups some may be one question with earlier ones of other names."""
+        groups = []
+        for own in ways:
+            question = self.kind.question(cascade, own)
+            if question not in self.known:
+                self.known[question] = self.kind.group(cascade, own)
+            groups.append(self.known[question])
+        if groups:
+            self.forms.append(Form(cascade, graph, groups))
+
+    def goal(self, kind: Objective) -> Goal:
+        """An objective on this chip."""
+        return Goal(kind=kind, leak=self.leak)
+
+    @property
+    def late(self) -> bool:
+        """True once the budget is spent."""
+        with self.budget.until_stopped(True):
+            self.budget.check()
+        return bool(self.budget.stopped)
+
+    def best(self, goal: Goal, below: Costs | None = None) -> tuple[Path | None, float]:
+        """The best of all forms under a goal, if it is better than what is known; and the bound.
+
+        That is what no mapping is below that is not known; infinite where nothing is left.
+        """
+        found, left = None, inf
+        for some in self._parts(goal):
+            known = found.costs if found else below
+            one, bound = None, self._least(some, goal)
+            self.now = goal, some, known
+            if known is None or self._may_improve(some, goal, known):
+                with self.budget.until_stopped(found is not None or below is not None):
+                    one, bound = self._best(some, goal, known)
+            elif bound >= goal_value(goal, known) * (1 - EQUAL):
+                bound = inf
+            left = min(left, bound)
+            if one is not None and (known is None or better_pair(goal, one.costs, known)):
+                found = one
+        return found, left
+
+    def _parts(self, goal: Goal) -> list[list[Form]]:
+        """The forms, those that are one path each alone, the most promising first."""
+        if not all(form.is_path for form in self.forms):
+            return [self.forms]
+        for form in self.forms:
+            if form.alone:
+                with self.budget.until_stopped(True):
+                    self._sharpen(form.groups, goal)
+        return [[form] for form in sorted(self.forms, key=lambda one: self._least([one], goal))]
+
+    def _corner(self, some: Sequence[Form], goal: Goal) -> Costs:
+        """Cycles at least, and dynamic pJ at least."""
+        cycles = self.lowest(Goal(kind="latency"), some).total
+        return cycles, self.lowest(Goal(kind="energy"), some).total
+
+    def _least(self, some: Sequence[Form], goal: Goal) -> float:
+        """Lower bound on a goal, as far as it is known."""
+        if (goal.kind != "edp" and not goal.is_limited) or (some[0].alone and not some[1:]):
+            return self.lowest(goal, some).total
+        return goal_value(goal, self._corner(some, goal))
+
+    def _may_improve(self, some: Sequence[Form], goal: Goal, known: Costs) -> bool:
+        """True if bounds leave room for better than known costs, in what breaks ties too."""
+        if some[0].alone and not some[1:]:
+            cycles, energy = some[0].groups[0].floor.T
+            return bool(better(goal, cycles, energy, known).any())
+        return better_pair(goal, self._corner(some, goal), known)
+
+    def _best(
+        self, some: Sequence[Form], goal: Goal, below: Costs | None
+    ) -> tuple[Path | None, float]:
+        """The best of some forms; see `best`."""
+        if some[0].alone and not some[1:]:
+            return self._of_group(some[0], goal, below)
+        if goal.is_limited:
+            every, left = self.fronts(some, replace(goal, kind="edp"))
+            costs = [path.costs for path in every]
+            least = min((goal_value(goal, (c, e)) for c, e in left), default=inf)
+            best = every[best_index(goal, *np.array(costs).T)] if every else None
+            return best, least
+        if goal.kind == "edp":
+            return self.product(some, below)
+        return self.under(goal, some, below=below)
+
+    def _of_group(self, form: Form, goal: Goal, below: Costs | None) -> tuple[Path | None, float]:
+        """The best of a form that is one group."""
+        (group,) = form.groups
+        if self.kind.early is False and self.budget.ends and below is None:
+            group.first(goal)
+        group.run(goal, below=below)
+        if group.most(goal) == inf:
+            return None, max(group.least(goal), min(group.bound(goal), inf))
+        mapped = group.best(goal)
+        return Path(goal_value(goal, mapped[0]), form, (0,), (mapped,)), group.bound(goal)
+
+    def under(
+        self, goal: Goal, some: Sequence[Form], enough: float = inf, below: Costs | None = None
+    ) -> tuple[Path | None, float]:
+        """The best known partition under a goal that adds up, and a bound of any, or `enough`."""
+        begun, top = self.kind.early or self.budget.ends, inf
+        if below is not None:
+            top = goal_value(goal, below)
+        path = len(some) == 1 and some[0].is_path
+        if begun:
+            self.first(goal, some)
+        while True:
+            lower, best = self.lowest(goal, some), self.found(goal, some)
+            most, each = min(best.total, top), lower.each
+            # Of one path each group is searched to its end, for what breaks ties.
+            whole = path and goal.kind != "weighted"
+            ties = [group for group in each if whole and not group.searched(goal)]
+            if lower.total > top or (lower.total >= most * (1 - EQUAL - LOST) and not ties):
+                return self._better(best, top), most
+            doubt = ties or [one for one in each if not one.settled(goal)]
+            known = [one for one in best.each if not one.settled(goal)]
+            late = self.late
+            ends = late and (bool(best.groups) or self.budget.answered)
+            if lower.total >= enough or ends or not (doubt or known or not begun):
+                return self._better(best, top), min(lower.total, most)
+            if not (doubt or begun):  # no bound can be raised, but what is known improved
+                self.first(goal, some)
+                begun = True
+                continue
+            if not late and not all(one.sharp for one in doubt):
+                self._sharpen(doubt, goal)
+                continue
+            group = self._next(goal, doubt, known)
+            with self.budget.until_stopped(bool(best.groups)):
+                self.budget.step()
+                until = inf  # late there is no answer yet
+                if doubt and not late and not path:
+                    until = self._wanted(goal, group, lower.total, enough, some)
+                room = most - self._beside(goal, group, some) if most < inf else inf
+                group.run(goal, until, room)
+
+    def _better(self, path: Path, top: float) -> Path | None:
+        return path if path.groups and path.total <= top * (1 + EQUAL) else None
+
+    def product(
+        self, some: Sequence[Form], below: Costs | None = None
+    ) -> tuple[Path | None, float]:
+        """The partition of the least product of cycles and energy that is found, and its bound."""
+        fast, lean, known = self.goal("latency"), self.goal("energy"), list[Path]()
+        top = prod(self._whole(below)) if below else inf
+
+        def weighted(weight: float) -> Goal:
+            return replace(lean, kind="weighted", weight=weight)
+
+        def once(goal: Goal, enough: float = inf) -> tuple[Path | None, float]:
+            found = self.under(goal, some, enough)
+            for group in self.known.values():
+                group.rest(goal)
+            return found
+
+        if self.kind.early:  # floors take seconds: some mapping first
+            cycles = self.lowest(fast, some).total
+            weight = self.lowest(lean, some).total / cycles if 0 < cycles < inf else 1.0
+            self.first(weighted(weight), some)
+            cycles = self._floor(fast, some)
+        else:
+            fastest, cycles = once(fast)
+            known = [fastest] if fastest else []
+        least = cycles, self._floor(lean, some)
+        if least[0] == inf:
+            return None, inf
+        return best_product(
+            least,
+            lambda w, n: once(weighted(w), n),
+            lambda path: self._whole(path.costs),
+            lambda: self.late,
+            known,
+            top,
+        )
+
+    def _whole(self, costs: Costs) -> Costs:
+        """Cycles, and pJ with leakage."""
+        return costs[0], costs[1] + self.leak * costs[0]
+
+    def _floor(self, goal: Goal, some: Sequence[Form]) -> float:
+        """Lower bound on any partition, as sharp as can be; none of its groups is searched."""
+        while True:
+            lower = self.lowest(goal, some)
+            if all(one.sharp for one in lower.each) or self.late:
+                return lower.total
+            self._sharpen(lower.each, goal)
+
+    def _sharpen(self, groups: Sequence[Group], goal: Goal) -> None:
+        """Sharpen the bounds of groups; some mapping of each first if time is limited."""
+        rough = {id(one): one for one in groups if not one.sharp}.values()
+        for one in rough if self.budget.ends and not self.kind.listed else ():
+            one.begin(goal)
+        for one in rough:
+            with self.budget.until_stopped(True):
+                one.sharpen()
+
+    def first(self, goal: Goal, some: Sequence[Form]) -> None:
+        """Some mapping of every unit of a form, and of those of the others while there is time.
+
+        Those of most Einsums last: the more is left of the time, the longer they look.
+        """
+        for form in some:
+            units = [
+                group
+                for group, names in zip(form.groups, form.graph.groups, strict=True)
+                if names in form.graph.units
+            ]
+            with self.budget.until_stopped(bool(self.found(goal, some).groups)):
+                for group in (
+                    sorted(units, key=lambda one: len(one.names)) if form.is_path else units
+                ):
+                    if not group.known:
+                        self.budget.step()
+                        group.first(goal)
+
+    def found(self, goal: Goal, some: Sequence[Form]) -> Path:
+        """The best partition of groups with known mappings."""
+        path = self._shortest(lambda one: one.most(goal), some)
+        return replace(path, chosen=tuple(group.best(goal) for group in path.each))
+
+    def lowest(self, goal: Goal, some: Sequence[Form]) -> Path:
+        """The partition of least lower bound."""
+        return self._shortest(lambda one: one.least(goal), some)
+
+    def _shortest(self, weight: Callable[[Group], float], some: Sequence[Form]) -> Path:
+        """The partition of least weight of some forms."""
+        found, weights = list[Path](), dict[int, float]()
+        for form in some:
+            for group in form.groups:
+                if id(group) not in weights:
+                    weights[id(group)] = weight(group)
+            total, groups = shortest(form.graph, [weights[id(g)] for g in form.groups])
+            found.append(Path(total, form, groups))
+        return min(found, key=lambda one: one.total)
+
+    def _next(self, goal: Goal, doubt: list[Group], known: list[Group]) -> Group:
+        """The group to search next, of those on the path of least bounds and on the best one.
+
+        The largest first; where the time is short, before it what may be much
+        better, if its search goes on where it was.
+        """
+        loose = [one for one in known if one.most(goal) > self.kind.loose * one.least(goal)]
+        if self.budget.ends and loose:
+            return max(loose, key=lambda one: one.most(goal) - one.least(goal))
+        return max((doubt or known)[:: self.kind.ties], key=lambda one: len(one.names))
+
+    def _beside(self, goal: Goal, group: Group, some: Sequence[Form]) -> float:
+        """Lower bound on all that is beside a group in a partition with it."""
+        return min(
+            through(form.graph, [one.least(goal) for one in form.groups], number)
+            for form in some
+            for number, own in enumerate(form.groups)
+            if own is group
+        )
+
+    def _wanted(
+        self, goal: Goal, group: Group, total: float, enough: float, some: Sequence[Form]
+    ) -> float:
+        """The cost to which the bound of a group on the shortest path is raised next.
+
+        From there on another path is shorter, or a step that grows each time: nearly equal paths
+        would take turns else. enough: for the path to cost, whatever others do.
+        """
+        beside = self._shortest(lambda one: inf if one is group else one.least(goal), some).total
+        self.asked[id(group), goal] += 1
+        step = STEP * self.kind.growth ** self.asked[id(group), goal]
+        lacks = (enough - total) * (1 + EQUAL)
+        return group.least(goal) + min(lacks, max(beside - total, step * total))
+
+    def front(self, goal: Goal) -> tuple[list[Path], Floats]:
+        """All that no other one dominates, the fastest first; and bounds of what is left."""
+        found, left = list[Path](), [np.zeros((0, 2))]
+        for some in self._parts(goal):
+            self.now, known = (goal, some, None), [path.costs for path in found]
+            corner = np.array([self._corner(some, goal)])
+            if not FrontIncumbent(goal=goal, known=known).can_improve(*corner.T).any():
+                continue
+            own, rest = list[Path](), corner
+            with self.budget.until_stopped(bool(found)):
+                own, rest = self.fronts(some, goal, known)
+            left.append(rest)
+            every = found + own
+            found = [every[i] for i in undominated([path.costs for path in every], goal)]
+        return found, np.concatenate(left)
+
+    def fronts(
+        self, some: Sequence[Form], goal: Goal, known: Sequence[Costs] = ()
+    ) -> tuple[list[Path], Floats]:
+        """The same of some forms: a front of sums consists of sums of fronts.
+
+        known: costs from elsewhere; what they dominate is of no use.
+        """
+        if some[0].alone and not some[1:]:
+            (group,) = some[0].groups
+            front = group.front(goal, known)
+            paths = [Path(goal_value(goal, one[0]), some[0], (0,), (one,)) for one in front.found]
+            return paths, front.left
+        known = [*known]
+        if not (len(some) == 1 and some[0].is_path):
+            path, _ = self.product(some)  # something to beat: groups are many
+            known += [path.costs] if path else []
+        fronts: dict[int, Front] = {}
+        for form in some:
+            for number, group in enumerate(form.groups):
+                if id(group) not in fronts and self._through(form, number, goal, known):
+                    fronts[id(group)] = group.front(goal)
+        found, left = list[Path](), [np.zeros((0, 2))]
+        for form in some:
+            own = [fronts.get(id(group), _NOTHING) for group in form.groups]
+            found += _sums(form, own, goal)
+            if any(len(front.left) for front in own):
+                lower = [Front([], np.concatenate([_costs(one.found), one.left])) for one in own]
+                left.append(_costs_of_sums(form, lower, goal))
+        found = [found[i] for i in undominated([path.costs for path in found], goal)]
+        return found, np.concatenate(left)
+
+    def _through(self, form: Form, number: int, goal: Goal, known: Sequence[Costs]) -> bool:
+        """True if some partition with a group may be one that no known costs dominate."""
+        corner = []
+        for kind in ("latency", "energy"):
+            weights = [group.least(Goal(kind=kind)) for group in form.groups]
+            corner.append(through(form.graph, weights, number) + weights[number])
+        aim = FrontIncumbent(goal=goal, known=[*known])
+        return bool(aim.can_improve(np.array(corner[:1]), np.array(corner[1:]) * (1 - EQUAL))[0])
+
+    def report(self) -> tuple[float, str]:
+        """(share that is proven, phase with best, bound and gap), for who waits."""
+        if self.now is None:
+            return 0.0, "bounds"
+        goal, some, below = self.now
+        value = inf if below is None else goal_value(goal, below)
+        if goal.kind != "edp" or (some[0].alone and not some[1:]):
+            value = min(value, self._shortest(lambda one: one.so_far(goal)[0], some).total)
+            bound = self._shortest(lambda one: one.so_far(goal)[1], some).total
+        else:
+            path, bound = self.found(Goal(kind="energy"), some), self._least(some, goal)
+            value = min(value, goal_value(goal, path.costs) if path.groups else inf)
+        number = self.forms.index(some[0]) + 1
+        names = [shortened(own) for own in some[0].graph.groups]
+        phase = " | ".join(names) if len(names) <= _FEW else f"{len(names)} groups"
+        phase = f"{number} of {len(self.forms)}, {phase}"
+        if value == inf:
+            return 0.0, f"{phase}: no mapping yet, bound {bound:.4g}"
+        bound = min(bound, value)
+        gap = 100 * (value / bound - 1) if bound > 0 else inf
+        return bound / value, f"{phase}: best {value:.4g}, bound {bound:.4g}, gap {gap:.2f} %"
+
+    def least_of_any_size(self, goal: Goal) -> float:
+        """Lower bound on a goal over mappings whose factors need not divide; 0: not known."""
+        if not self.kind.listed:
+            return 0.0
+        return min(
+            goal_value(goal, tuple(sum(of) for of in zip(*parts, strict=True)))
+            for parts in ([g.least_of_any_size() for g in form.groups] for form in self.forms)
+        )
+
+    def refused(self) -> Infeasible | None:
+        """Why nothing fits, by the form that asks for least."""
+        return least_refused(*(self.refusal(form) for form in self.forms))
+
+    def refusal(self, form: Form) -> Infeasible | None:
+        """Why no mapping of a form fits; None: one may."""
+        if self.found(Goal(kind="latency"), [form]).groups:
+            return None
+        units = [
+            group
+            for group, names in zip(form.groups, form.graph.groups, strict=True)
+            if names in form.graph.units and not group.known
+        ]
+        known = least_refused(*(group.refused for group in form.groups))
+        return known if known is not None else least_refused(*(one.why() for one in units))
+
+    def size(self) -> int:
+        """Combinations of outer and inner choices; of any groups, partitions."""
+        if self.kind.listed:
+            return sum(group.size() for form in self.forms for group in form.groups)
+        return sum(partition_count(form.graph) for form in self.forms)
+
+    def counts(self) -> tuple[int, dict[str, int]]:
+        """Mappings that were priced, and what was left out, by rule."""
+        evaluated, pruned = self.kind.counts()
+        own = {}
+        if not self.kind.listed:
+            own = {
+                "groups: bound": sum(not any(map(g.bound, g.begun)) for g in self.known.values())
+            }
+        return evaluated, {**own, **pruned}
+
+
+_NOTHING = Front([], np.zeros((0, 2)))
+
+
+def _costs(found: Sequence[Mapped]) -> Floats:
+    return np.array([costs for costs, _ in found], np.float64).reshape(-1, 2)
+
+
+def _sums(form: Form, fronts: Sequence[Front], goal: Goal) -> list[Path]:
+    """The front of a form, by those of its groups."""
+    found = []
+    for costs, numbers, picks in _labels(form, [_costs(one.found) for one in fronts], goal):
+        chosen = tuple(fronts[n].found[i] for n, i in zip(numbers, picks, strict=True))
+        found.append(Path(goal_value(goal, costs), form, numbers, chosen))
+    return found
+
+
+def _costs_of_sums(form: Form, fronts: Sequence[Front], goal: Goal) -> Floats:
+    """Costs of the front of a form, by lower bounds on those of its groups."""
+    every = [costs for costs, _, _ in _labels(form, [one.left for one in fronts], goal)]
+    return np.array(every, np.float64).reshape(-1, 2)
+
+
+_Label = tuple[Costs, tuple[int, ...], tuple[int, ...]]  # costs; groups, and which of each
+
+
+def _labels(form: Form, costs: Sequence[Floats], goal: Goal) -> list[_Label]:
+    """Sums that no others dominate, over all partitions; costs: of each group's choices."""
+    graph = form.graph
+    labels: dict[int, list[_Label]] = {cut: [] for cut in graph.cuts}
+    labels[graph.cuts[0]] = [((0.0, 0.0), (), ())]
+    for low in graph.cuts:
+        own = labels[low] = [
+            labels[low][i] for i in undominated([c for c, _, _ in labels[low]], goal)
+        ]
+        for high, number in graph.steps[low]:
+            for (cycles, energy), numbers, picks in own:
+                labels[high] += [
+                    ((cycles + c, energy + e), (*numbers, number), (*picks, i))
+                    for i, (c, e) in enumerate(costs[number].tolist())
+                ]
+    return labels[graph.cuts[-1]]
