@@ -30,6 +30,17 @@ class Limits:
         return min(self.latency_s, self.energy_j, self.buffer_bytes) < inf
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Choices that a search left out together: where, by which rule, and how good they may be."""
+
+    where: str  # the Einsums of a group; `|` between groups
+    rule: str
+    goal: str  # what was minimised then: latency, energy, edp, or `W cycles + pJ`
+    bound: float  # cycles, pJ or their product of one run, that none of them is below
+    count: int
+
+
 @dataclass(slots=True, kw_only=True)
 class Budget:
     """Time and memory that a search may spend, and has spent.
@@ -46,6 +57,7 @@ class Budget:
     begin: float = field(default_factory=time.monotonic)
     spent: int = 0
     stopped: str = ""  # what ran out
+    cuts: list[Cut] | None = None  # the log of what is left out; None: it is not asked for
     report: Callable[[], None] | None = None  # called now and then
     reported: float = 0.0  # when
     holders: list[bool | Callable[[], bool]] = field(default_factory=list)  # see `until_stopped`
@@ -72,6 +84,11 @@ class Budget:
             return self
         left = max(0.0, self.begin + self.seconds - time.monotonic())
         return replace(self, seconds=left / count, begin=time.monotonic())
+
+    def log(self, where: str, rule: str, goal: str, bounds: Sequence[float]) -> None:
+        """Write down what is left out, if somebody asked; bounds: of the objective, of each."""
+        if self.cuts is not None and len(bounds):
+            self.cuts.append(Cut(where, rule, goal, float(min(bounds)), len(bounds)))
 
     @property
     def ends(self) -> bool:

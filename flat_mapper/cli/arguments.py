@@ -52,7 +52,7 @@ def _now(argv: Sequence[str]) -> str:
             study = rest[0] if rest and rest[0] in _STUDIES else "STUDY"
             return f"it is now python -m studies.{study}, from the project's root"
         case ["verify", *_]:
-            return "a search writes no log any more"
+            return "map --log FILE writes what a search leaves out; execute and crosscheck judge"
     return ""
 
 
@@ -243,6 +243,7 @@ force: --force | write into a folder that holds other files
 time-limit: --time-limit S :real | seconds from the start; then the best so far, its proven bound
     and gap
 gap: --gap G :share | stop where the best is proven to be as near, such as 1%% or 0.01
+log: --log FILE | write what the search left out there as CSV: where, by which rule, at which bound
 memory-limit: --memory-limit MB :real | peak memory of the process, at which the search stops
 max-latency: --max-latency S :real | seconds that the mapping may take
 max-energy: --max-energy J :real | joules that it may take
@@ -328,7 +329,7 @@ class Verb(NamedTuple):
 # in capitals stands for several.
 _LISTED = """
 search map map: find the best mapping in a mapspace
-    | CASCADE fronts mapspace PRICES EARLY max-latency max-energy max-buffer
+    | CASCADE fronts mapspace PRICES EARLY max-latency max-energy max-buffer log
 search map compare: compare the best mappings of several mapspaces
     | CASCADE objective mapspaces PRICES EARLY
 search need need: find the least buffer, bandwidth or cores for a target

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
-from flat_mapper.base.budget import Budget, Limits
+from flat_mapper.base.budget import Budget, Cut, Limits
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.formats import terminal_text
 from flat_mapper.cli.files import chip_of
@@ -22,6 +22,7 @@ from flat_mapper.mapper.group.incumbent import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.folder import check_folder
 from flat_mapper.spec.answers import answer_json
+from flat_mapper.spec.yamlio import write_text
 from flat_mapper.workload.cascade import GROUP
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
@@ -39,6 +40,7 @@ def map_command(arguments: argparse.Namespace) -> int:
         return _front(arguments)
     objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
     _check(arguments, _folders(workload))
+    budget = budget_of(arguments)
     with progress_bar() as progress:
         found = api.search(
             workload,
@@ -48,8 +50,9 @@ def map_command(arguments: argparse.Namespace) -> int:
             objective=objective,
             schedule=arguments.schedule,
             progress=progress,
-            budget=budget_of(arguments),
+            budget=budget,
         )
+    _write_log(arguments, budget)
     if isinstance(found, SearchResult):
         found = api.again(found, arguments.ert, arguments.backend)
     _answer(arguments, found)
@@ -65,12 +68,15 @@ def _front(arguments: argparse.Namespace) -> int:
 
     workload = workload_of(arguments)
     _check(arguments)
+    budget = budget_of(arguments)
     with progress_bar() as progress:
         found = front(
             *(workload, chip_of(arguments), arguments.mapspace, arguments.ert),
             schedule=arguments.schedule,
             progress=progress,
+            budget=budget,
         )
+    _write_log(arguments, budget)
     _answer(arguments, found)
     return 0
 
@@ -205,7 +211,23 @@ def budget_of(arguments: argparse.Namespace) -> Budget:
         Limits(**{limit: value for limit, value in given.items() if value is not None}),
     )
     found.begin = getattr(arguments, "begin", found.begin)
+    found.cuts = [] if getattr(arguments, "log", None) else None
     return found
+
+
+def _write_log(arguments: argparse.Namespace, budget: Budget) -> None:
+    """Write what a search left out, if that was asked for."""
+    if budget.cuts is None:
+        return
+    from csv import writer
+    from dataclasses import astuple, fields
+    from io import StringIO
+
+    text = StringIO()
+    rows = writer(text, lineterminator="\n")
+    rows.writerow([one.name for one in fields(Cut)])
+    rows.writerows(map(astuple, budget.cuts))
+    write_text(Path(arguments.log), text.getvalue())
 
 
 @contextmanager

@@ -11,8 +11,9 @@ from flat_mapper.api.layers import search_results
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.budget import Progress
+from flat_mapper.base.budget import Budget, Progress
 from flat_mapper.base.table import Printed, TextRow, grid
+from flat_mapper.base.units import percent
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.incumbent import FRONT
@@ -82,7 +83,13 @@ class Front(Printed):
         searched, *_ = report.certificate_text(best.certificate, FRONT, 0.0).splitlines()
         lines = [self._title(), grid(rows, head=head, right=range(1, 9)), ""]
         said = [*best.result.notes, report.left_out_text(self.workload)]
+        proof = best.certificate
         whole = f"the whole front{searched.removeprefix('the best')}"
+        if not proof.optimal:
+            ended = f"; stopped: {proof.stopped}" if proof.stopped else ""
+            most = percent(proof.gap)
+            whole = f"mappings near the front{searched.removeprefix('the best found, not proven,')}"
+            whole += f"\ngap: none is better than all of them in both by over {most}{ended}"
         return "\n".join([*lines, whole, *filter(None, said)])
 
 
@@ -96,18 +103,21 @@ def front(
     scope: Scope | None = None,
     schedule: str = "",
     progress: Progress | None = None,
+    budget: Budget | None = None,
 ) -> Front | Infeasible:
     """All mappings of a workload on the front of latency and energy, or why there is none.
 
     seq, scope, ert: as for `search`.
     schedule: of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
+    budget:   what may be spent, and limits of every mapping; where it ends, so does the front, with
+              a gap.
     """
     cascade = api.load_problem(workload, scope, seq=seq)
     fit = fitted(load_platform(platform), cascade)
     chip = fit.platform
     space = api.mapspace_of(mapspace, cascade, chip, schedule)
     table, art = energies(chip, ert)
-    found = frontier(cascade, chip, space, table, progress=progress)
+    found = frontier(cascade, chip, space, table, progress=progress, budget=budget)
     if isinstance(found, Infeasible):
         return found
     points = search_results(found, cascade, space, chip, (table, art), fit.notes)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.order import check_listed, execution_order, of_group
+from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.values import Granularity, Phases, Policy, Schedule
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
@@ -224,6 +225,16 @@ def _wanted(workload: Workload, names: list[str], mapspace: Mapspace) -> list[tu
         for number in sorted(set(pass_of.values())):
             wanted.append(tuple(n for n in members if pass_of[n] == number))
     return wanted
+
+
+def handed_over(workload: Workload, mapspace: Mapspace, group: GroupSpace) -> tuple[str, ...]:
+    """The intermediates of a group that it hands over inside the fusion level."""
+    return tuple(
+        tensor
+        for tensor in mapspace.fusion.intermediates
+        if workload.producers.get(tensor) in group.names
+        and not crosses_dram(workload, group.names, tensor)
+    )
 
 
 def members_of(workload: Workload, name: str) -> tuple[str, ...]:

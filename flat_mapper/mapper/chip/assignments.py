@@ -33,6 +33,11 @@ class Assignment:
     keys: int  # of a pass, where a mask makes tiles of queries differ; 0: all tiles are equal
     cores: int  # of the chip
     dram: str  # the name of the outermost level
+    # Of what is handed over inside a core, by Einsum how it is spread; None: nothing is. And of one
+    # tile of the shared loops, words that it takes.
+    spread: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None
+    shared: tuple[tuple[str, int], ...] = ()
+    held: int = 0
 
     @cached_property
     def count(self) -> int:
@@ -67,7 +72,9 @@ class Assignment:
         if self.keys and self.most_passes > 1:  # queries are cut by the cores' loops alone
             queries = self.workload.roles.queries
             own[queries] = (dict(self.tile)[queries],)
-        return replace(mapspace, fusion=replace(mapspace.fusion, level="", cores=(), tiles=own))
+        own |= {r: (n,) for r, n in self.shared}
+        fusion = replace(mapspace.fusion, level="", cores=(), intermediates={}, tiles=own)
+        return replace(mapspace, fusion=fusion)
 
     @property
     def most_passes(self) -> int:

@@ -15,7 +15,15 @@ from flat_mapper.cost_model.candidates import Bools, Floats
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.chip.fullest import Fullest
-from flat_mapper.mapper.group.incumbent import NONE, Costs, Goal, better, better_pair, pair_of
+from flat_mapper.mapper.group.incumbent import (
+    NONE,
+    Costs,
+    Goal,
+    better,
+    better_pair,
+    goal_value,
+    pair_of,
+)
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapping.space import Mapspace
@@ -131,6 +139,11 @@ class ChipIncumbent:
         return (CYCLES,)
 
     @property
+    def name(self) -> str:
+        """The chip's goal."""
+        return str(self.goal)
+
+    @property
     def open(self) -> bool:
         """True if a solution is still missing."""
         return not np.isfinite(self.best[0])
@@ -163,7 +176,7 @@ class ChipIncumbent:
 
     def _of_use(self, least: Costs) -> bool:
         """True if costs of the chip that are known at least may be better than the best."""
-        equal = self.value(least) >= self.value(self.best) * (1 - EQUAL)
+        equal = self.of(least) >= self.value * (1 - EQUAL)
         return better_pair(self.goal, least, self.best) and not (equal and least[1] >= self.frugal)
 
     def take(self, slot: int, solution: GroupSolution) -> None:
@@ -173,20 +186,25 @@ class ChipIncumbent:
         least = self.fullest.cycles(solution.cycles, solution.beside, staged), energy
         if not self._of_use(least):
             return
-        bound = self.value(least)
+        bound = self.of(least)
         self.offered += 1
         if self.offered > MOST_OFFERED:
             self.loose = min(self.loose, bound)
             return
         costs = self.price(solution)
-        if costs is None or self.value(costs) > bound * (1 + EQUAL):
+        if costs is None or self.of(costs) > bound * (1 + EQUAL):
             self.loose = min(self.loose, bound)
         if costs is not None and better_pair(self.goal, costs, self.best):
             self.best, self.frugal = costs, energy
 
-    def value(self, costs: Costs) -> float:
+    @property
+    def value(self) -> float:
+        """The objective of the best."""
+        return self.of(self.best)
+
+    def of(self, costs: Costs) -> float:
         """The objective."""
-        return float(self.goal.first(np.array(costs[0]), np.array(costs[1])))
+        return goal_value(self.goal, costs)
 
     def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Keys to sort by: the most promising first; float64[n] each."""

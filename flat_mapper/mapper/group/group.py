@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from flat_mapper.base.budget import Budget
-from flat_mapper.cost_model.candidates import Floats, Ints
+from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache, CandidateSet, enumerated
@@ -212,6 +212,11 @@ class GroupSearch:
         alive = self._alive_roots()
         count = self.counters
         count.outer_bounded = count.outer - len(alive.staging) - count.outer_infeasible
+        if self.budget.cuts is not None:
+            good = self.incumbent.can_improve(self.roots.cycles, self.roots.energy)
+            fits = self.bounds.fits(self.roots)
+            self._log("outer: does not fit", self.roots, ~fits)
+            self._log("outer: bound", self.roots, fits & ~good)
         self._left = [alive] if len(alive.staging) else []
         while self._left:
             self._search(self._left[-1])
@@ -298,6 +303,7 @@ class GroupSearch:
             fits = self.bounds.fits(outers)
             alive = fits & self.incumbent.can_improve(outers.cycles, outers.energy)
             self.counters.outer_bounded += int((~alive).sum())
+            self._log("outer: bound with its candidates", outers, ~alive)
             outers = outers.take(np.flatnonzero(alive))
             self._narrow(outers)
             masks = [np.zeros(t.count, np.bool_) for t in kept]
@@ -307,15 +313,30 @@ class GroupSearch:
                 found = promising(*where, kept, chosen, self.bounds.stagings[int(number)])
                 masks = [m | f for m, f in zip(masks, found, strict=True)]
             kept = kept_of(kept, masks)
-        self.counters.candidates_bounded = self.counters.candidates - sum(t.count for t in kept)
+        few = self.counters.candidates - sum(t.count for t in kept)
+        self.counters.candidates_bounded = few
+        if self.budget.cuts is not None:
+            names, every = "+".join(self.problem.group.names), few * [self.incumbent.value]
+            self.budget.log(names, "candidates: bound", self.incumbent.name, every)
         if all(t.count for t in kept) and len(outers.staging):
             self._branches(kept).some(self.bounds.bounded(outers, kept, self._step))
         else:
             self._bound_empty(outers)
 
+    def _log(self, rule: str, outers: Outers, cut: Bools) -> None:
+        """Write down outer choices that are left out, if somebody asked."""
+        if self.budget.cuts is None:
+            return
+        first, *_ = self.incumbent.sort_keys(outers.cycles[cut], outers.energy[cut])
+        # What cannot improve on the best is no better, whatever else is known of it.
+        bounds = np.maximum(first, np.inf if "fit" in rule else self.incumbent.value)
+        where = "+".join(self.problem.group.names)
+        self.budget.log(where, rule, self.incumbent.name, bounds.tolist())
+
     def _bound_empty(self, outers: Outers) -> None:
         """Count and write down outer choices under which some Einsum has no candidate left."""
         self.counters.outer_bounded += len(outers.staging)
+        self._log("outer: no candidate is left", outers, np.ones(len(outers.staging), np.bool_))
 
     def _branches(self, candidate_sets: list[CandidateSet], *, whole: bool = True) -> Branches:
         """The evaluation of outer choices; whole: whether others are cut for what is found."""
@@ -325,7 +346,7 @@ class GroupSearch:
         found = Branches(inside, self.bounds, self.incumbent, Counters(), self._step)
         if not whole:  # what a first, approximate pass leaves out is not cut
             return found
-        return replace(found, counters=self.counters, narrow=self._narrow)
+        return replace(found, counters=self.counters, narrow=self._narrow, log=self._log)
 
     @property
     def fits(self) -> bool:
@@ -362,6 +383,7 @@ class Branches:
     counters: Counters
     step: Callable[[], None]  # called with every piece of work
     narrow: Callable[[Outers], None] = lambda _: None  # told what is left
+    log: Callable[[str, Outers, Bools], None] = lambda *_: None  # told what is cut
 
     def some(self, outers: Outers, limit: int = 0) -> None:
         """Evaluate those that can improve, the least bound first.
@@ -392,6 +414,7 @@ class Branches:
         """Those that can improve; the others are counted."""
         alive = improvable(self.incumbent, outers)
         self.counters.outer_bounded += int((~alive).sum())
+        self.log("outer: bound with its candidates", outers, ~alive)
         return outers.take(np.flatnonzero(alive))
 
     def _by_bound(self, outers: Outers) -> Ints:

@@ -33,6 +33,14 @@ class Incumbent(Protocol):
         """True if a solution is still missing."""
 
     @property
+    def name(self) -> str:
+        """What `sort_keys` sorts by first, in a log."""
+
+    @property
+    def value(self) -> float:
+        """The least of that which is of no use; 0 where that is not known."""
+
+    @property
     def mark(self) -> tuple[Costs, ...]:
         """A value that changes with every improvement."""
 
@@ -79,6 +87,16 @@ class GoalIncumbent:
     def aims(self) -> tuple[Goal, ...]:
         """Goals that are minimised."""
         return self.goals
+
+    @property
+    def name(self) -> str:
+        """The first goal's."""
+        return str(self.goals[0])
+
+    @property
+    def value(self) -> float:
+        """The least of it that is of no use."""
+        return goal_value(self.goals[0], self.aspired[0])
 
     @property
     def aspired(self) -> list[Costs]:
@@ -147,6 +165,7 @@ class FrontIncumbent:
 
     goal: Goal = field(default_factory=lambda: Goal(kind="edp"))  # says what leaks
     known: list[Costs] = field(default_factory=list)  # of others, to be beaten
+    gap: float = 0.0  # relative; what is better by less in cycles or in pJ is of no use
     solutions: list[GroupSolution] = field(default_factory=list)
     _stairs: tuple[Floats, Floats] | None = None
 
@@ -156,6 +175,16 @@ class FrontIncumbent:
         return (self.goal,)
 
     @property
+    def name(self) -> str:
+        """That of the goal by which it sorts."""
+        return str(self.goal)
+
+    @property
+    def value(self) -> float:
+        """No product is of no use for itself."""
+        return 0.0
+
+    @property
     def open(self) -> bool:
         """True if nothing at all is known."""
         return not self.known and not self.solutions
@@ -163,13 +192,16 @@ class FrontIncumbent:
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on costs that no known point dominates; bool[n]."""
         cycles, energy = np.broadcast_arrays(cycles, energy)
+        useful = np.isfinite(self.goal.first(cycles, energy))  # within limits
         if self.open:
-            return np.isfinite(cycles) & np.isfinite(energy)
+            return useful & np.isfinite(cycles) & np.isfinite(energy)
         energy = self.goal.whole(cycles, energy)
+        if self.gap:
+            cycles, energy = cycles * (1 + self.gap), energy * (1 + self.gap)
         fast, least = self._staircase()
         position = np.searchsorted(fast, cycles * (1 + EQUAL), side="right") - 1
         limit = np.where(position < 0, np.inf, least[np.maximum(position, 0)])
-        return energy < limit * (1 - EQUAL)
+        return useful & (energy < limit * (1 - EQUAL))
 
     def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
         """A front has no one weight."""
@@ -304,6 +336,10 @@ class Goal:
         if self.kind == "energy":
             return whole
         return cycles * whole if self.kind == "edp" else self.weight * cycles + whole
+
+    def __str__(self) -> str:
+        """Its name in a log."""
+        return f"{self.weight:g} cycles + pJ" if self.kind == "weighted" else self.kind
 
     @property
     def free(self) -> Goal:

@@ -95,16 +95,18 @@ class Question:
             condition = "a softmax that is charged: free Einsums belong to no group of their own"
             raise SpecError(expected(f"{mapspace.name}: groups: any", condition, "softmax: free"))
         check_widths(workload, platform)
+        if fusion.intermediates:
+            from flat_mapper.mapper.space.handover import check_inside
+
+            levels = fusion_levels(platform, mapspace) if fusion.on_cores else [""]
+            chips = [core_platform(platform, level) if level else platform for level in levels]
+            check_inside(workload, chips, mapspace)
         if fusion.on_cores:
             if free:
                 where = f"{mapspace.name}: policy.softmax"
                 condition = "charged, where tiles are given out to cores"
                 raise SpecError(expected(where, condition, "free"))
             return Search.of(workload, Cores(platform, mapspace, ert, self.budget))
-        if fusion.intermediates:
-            from flat_mapper.mapper.space.handover import check_inside
-
-            check_inside(workload, platform, mapspace)
         ruled = with_arch_rules(mapspace, platform, workload)
         return Search.of(workload, Arrays(platform, ruled, ert, self.budget))
 
@@ -300,7 +302,7 @@ class _Found:
             paths, left = opened.front(goal)
             costs = [path.costs for path in paths]
             bound = min((goal_value(goal, (c, e)) for c, e in left.tolist()), default=inf)
-            return paths, bound, _gap(goal, costs, left)
+            return paths, bound, max(_gap(goal, costs, left), budget.gap)
         finally:
             budget.report = None  # which holds all candidates of this search, and they the budget
 

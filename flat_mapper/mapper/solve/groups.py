@@ -51,8 +51,8 @@ from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapping.cores.view import CoreQuestion
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.partitions import forms
-from flat_mapper.mapping.sharing import crosses_dram, shared_level
-from flat_mapper.mapping.space import Fusion, GroupSpace, Mapspace
+from flat_mapper.mapping.sharing import shared_level
+from flat_mapper.mapping.space import Fusion, GroupSpace, Mapspace, handed_over
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import SPLIT, alternatives
@@ -335,10 +335,7 @@ class Arrays(Kind):
 
     def is_inside(self, cascade: Workload, group: GroupSpace) -> bool:
         """True if a group hands something over inside the fusion level."""
-        return any(
-            cascade.producers.get(t) in group.names and not crosses_dram(cascade, group.names, t)
-            for t in self.mapspace.fusion.intermediates
-        )
+        return bool(handed_over(cascade, self.mapspace, group))
 
     def problem(self, cascade: Workload, order: GroupSpace) -> GroupProblem:
         """The search problem of a group in one order."""
@@ -483,15 +480,21 @@ class ArrayGroup(Group[Asked]):
         self.floor, self.sharp, self.floors = costs[nondominated(costs)], True, {}
 
     def run(
-        self, goal: Goal, until: float = inf, room: float = inf, below: Costs | None = None
+        self,
+        goal: Goal,
+        until: float = inf,
+        room: float = inf,
+        below: Costs | None = None,
+        gap: float = 0.0,
     ) -> None:
         """Find the best mapping, if it costs less than is wanted and than there is room for.
 
         below: costs that are known from elsewhere: it has to be better, by what breaks ties too.
+        gap:   relative; what is better by less need not be found.
         """
         own, left = self._under(goal)[0], inf
         room = min(room, inf if below is None else goal_value(goal, below))
-        wanted, gap = min(until, room), self.kind.budget.gap if until == inf else 0.0
+        wanted, gap = min(until, room), gap if until == inf else 0.0
         best = self._to_beat(goal, wanted, below)
         todo = self.every_way(goal)[::-1]
         while todo:
@@ -511,7 +514,7 @@ class ArrayGroup(Group[Asked]):
             left = min(left, beside)
         most = self.most(goal)
         if gap:
-            left = min(left, min(wanted, most) / (1 + gap))
+            left = max(self._floor(goal), min(left, min(wanted, most) / (1 + gap)))
         own.done, own.whole = left < min(wanted, most) * (1 - EQUAL), until == inf
         proven = inf if most <= wanted and not own.done else min(left, wanted)
         own.bound = max(own.bound, proven)
@@ -526,12 +529,13 @@ class ArrayGroup(Group[Asked]):
                 return best
         return None if wanted == inf else pair_of(goal, wanted)
 
-    def front(self, goal: Goal, known: Sequence[Costs] = ()) -> Front:
+    def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> Front:
         """All mappings that no other one dominates, nor what is known from elsewhere."""
         found, left, todo = list[Mapped](), [np.zeros((0, 2))], self.every_way()[::-1]
         while todo:
             way = todo.pop()
-            incumbent = FrontIncumbent(goal=goal, known=[*known, *(costs for costs, _ in found)])
+            others = [*known, *(costs for costs, _ in found)]
+            incumbent = FrontIncumbent(goal=goal, known=others, gap=gap)
             way.search.solve(incumbent)
             self.kind.tally.add(way.search)
             own = [way.mapped(one) for one in incumbent.solutions]
@@ -718,12 +722,17 @@ class CoresGroup(Group["GroupOnTiles"]):
                 one.first()
 
     def run(
-        self, goal: Goal, until: float = inf, room: float = inf, below: Costs | None = None
+        self,
+        goal: Goal,
+        until: float = inf,
+        room: float = inf,
+        below: Costs | None = None,
+        gap: float = 0.0,
     ) -> None:
         """Raise what no mapping beats to so much, if there are mappings below it."""
         room = min(room, inf if below is None else goal_value(goal, below))
         for one in self._searches(goal):
-            one.below = min(self.most(goal), room)
+            one.below, one.gap = min(self.most(goal), room), gap
             one.run(until)
 
     def rest(self, goal: Goal) -> None:
@@ -735,7 +744,7 @@ class CoresGroup(Group["GroupOnTiles"]):
         """Combinations of the tiles that were searched."""
         return sum(one.size for one in self.every)
 
-    def front(self, goal: Goal, known: Sequence[Costs] = ()) -> Front:
+    def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> Front:
         """All mappings that no other one dominates: the fastest of less and less energy."""
         found, left = list[Mapped](), list[Costs]()
         step = replace(goal, kind="latency")
@@ -748,7 +757,8 @@ class CoresGroup(Group["GroupOnTiles"]):
             if best is None or self.kind.budget.stopped:
                 break
             found.append(best)
-            step = replace(step, most_pj=goal_whole(goal, best[0]) * (1 - 2 * EQUAL))
+            least = goal_whole(goal, best[0]) * (1 - 2 * EQUAL) / (1 + gap)
+            step = replace(step, most_pj=min(step.most_pj, least))
         return Front(kept(found, goal), np.array(left).reshape(-1, 2))
 
     def _searches(self, goal: Goal) -> list[GroupOnTiles]:

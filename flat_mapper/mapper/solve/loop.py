@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, prod
+from math import inf, prod, sqrt
 
 import numpy as np
 
@@ -200,8 +200,10 @@ class Search:
             if known is None or self._may_improve(some, goal, known):
                 with self.budget.until_stopped(found is not None or below is not None):
                     one, bound = self._best(some, goal, known)
-            elif bound >= goal_value(goal, known) * (1 - EQUAL):
-                bound = inf
+            else:
+                self.budget.log(some[0].name, "form: bound", str(goal), [bound])
+                if bound >= goal_value(goal, known) * (1 - EQUAL):
+                    bound = inf
             left = min(left, bound)
             if one is not None and (known is None or better_pair(goal, one.costs, known)):
                 found = one
@@ -249,23 +251,31 @@ class Search:
             return best, least
         if goal.kind == "edp":
             return self.product(some, below)
-        return self.under(goal, some, below=below)
+        return self.under(goal, some, below=below, gap=self.budget.gap)
 
     def _of_group(self, form: Form, goal: Goal, below: Costs | None) -> tuple[Path | None, float]:
         """The best of a form that is one group."""
         (group,) = form.groups
         if self.kind.early is False and self.budget.ends and below is None:
             group.first(goal)
-        group.run(goal, below=below)
+        group.run(goal, below=below, gap=self.budget.gap)
         if group.most(goal) == inf:
             return None, max(group.least(goal), min(group.bound(goal), inf))
         mapped = group.best(goal)
         return Path(goal_value(goal, mapped[0]), form, (0,), (mapped,)), group.bound(goal)
 
     def under(
-        self, goal: Goal, some: Sequence[Form], enough: float = inf, below: Costs | None = None
+        self,
+        goal: Goal,
+        some: Sequence[Form],
+        enough: float = inf,
+        below: Costs | None = None,
+        gap: float = 0.0,
     ) -> tuple[Path | None, float]:
-        """The best known partition under a goal that adds up, and a bound of any, or `enough`."""
+        """The best known partition under a goal that adds up, and a bound of any, or `enough`.
+
+        below: costs that are known from elsewhere. gap: relative, that is near enough.
+        """
         begun, top = self.kind.early or self.budget.ends, inf
         if below is not None:
             top = goal_value(goal, below)
@@ -280,10 +290,11 @@ class Search:
             ties = [group for group in each if whole and not group.searched(goal)]
             if lower.total > top or (lower.total >= most * (1 - EQUAL - LOST) and not ties):
                 return self._better(best, top), most
+            near = gap and most < inf and lower.total * (1 + gap) >= most
             doubt = ties or [one for one in each if not one.settled(goal)]
             known = [one for one in best.each if not one.settled(goal)]
             late = self.late
-            ends = late and (bool(best.groups) or self.budget.answered)
+            ends = near or (late and (bool(best.groups) or self.budget.answered))
             if lower.total >= enough or ends or not (doubt or known or not begun):
                 return self._better(best, top), min(lower.total, most)
             if not (doubt or begun):  # no bound can be raised, but what is known improved
@@ -300,7 +311,7 @@ class Search:
                 if doubt and not late and not path:
                     until = self._wanted(goal, group, lower.total, enough, some)
                 room = most - self._beside(goal, group, some) if most < inf else inf
-                group.run(goal, until, room)
+                group.run(goal, until, room, gap=gap if path else 0.0)
 
     def _better(self, path: Path, top: float) -> Path | None:
         return path if path.groups and path.total <= top * (1 + EQUAL) else None
@@ -310,13 +321,15 @@ class Search:
     ) -> tuple[Path | None, float]:
         """The partition of the least product of cycles and energy that is found, and its bound."""
         fast, lean, known = self.goal("latency"), self.goal("energy"), list[Path]()
+        gap = self.budget.gap
+        each = sqrt(1 + gap) - 1  # of a sum: of a product it is twice as much
         top = prod(self._whole(below)) if below else inf
 
         def weighted(weight: float) -> Goal:
             return replace(lean, kind="weighted", weight=weight)
 
         def once(goal: Goal, enough: float = inf) -> tuple[Path | None, float]:
-            found = self.under(goal, some, enough)
+            found = self.under(goal, some, enough, gap=each)
             for group in self.known.values():
                 group.rest(goal)
             return found
@@ -339,6 +352,7 @@ class Search:
             lambda: self.late,
             known,
             top,
+            gap,
         )
 
     def _whole(self, costs: Costs) -> Costs:
@@ -460,7 +474,7 @@ class Search:
         """
         if some[0].alone and not some[1:]:
             (group,) = some[0].groups
-            front = group.front(goal, known)
+            front = group.front(goal, known, self.budget.gap)
             paths = [Path(goal_value(goal, one[0]), some[0], (0,), (one,)) for one in front.found]
             return paths, front.left
         known = [*known]
@@ -471,7 +485,7 @@ class Search:
         for form in some:
             for number, group in enumerate(form.groups):
                 if id(group) not in fronts and self._through(form, number, goal, known):
-                    fronts[id(group)] = group.front(goal)
+                    fronts[id(group)] = group.front(goal, gap=self.budget.gap)
         found, left = list[Path](), [np.zeros((0, 2))]
         for form in some:
             own = [fronts.get(id(group), _NOTHING) for group in form.groups]

@@ -24,6 +24,7 @@ def best_product[Path](
     late: Callable[[], bool],
     known: Sequence[Path] = (),
     top: float = inf,
+    gap: float = 0.0,
 ) -> tuple[Path | None, float]:
     """The path with the least product of summed cycles and summed energy, and its lower bound.
 
@@ -37,6 +38,7 @@ def best_product[Path](
     late:  whether to leave off.
     known: paths that are found before.
     top:   a product from which on a path is of no use.
+    gap:   relative; a product that is as near to the bound is near enough.
     """
     cycles, energy = least
     lines, paths = [(1.0, 0.0, cycles), (0.0, 1.0, energy)], list(known)
@@ -50,6 +52,8 @@ def best_product[Path](
             step = energy / cycles if cycles > 0 else 1.0, inf
         if step is None:
             return best, most
+        if gap and most < inf and least_product(lines) * (1 + gap) >= most:
+            return best, least_product(lines)
         # Between the last two lies the weight of whatever is below, by the least cycles and pJ.
         ends = ((w, inf) for w in (energy**2 / most, most / cycles**2) if 0 < w < inf)
         new = (one for one in (step, *ends) if not _tried(one[0], lines))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from heapq import heapify, heappop, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
 from math import inf
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.candidates import Floats
@@ -46,9 +47,13 @@ from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.tiles import MOST_TILES, lifted
-from flat_mapper.mapping.space import GroupSpace
+from flat_mapper.mapping.cores.view import core_platform
+from flat_mapper.mapping.space import GroupSpace, Mapspace, handed_over
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
+
+if TYPE_CHECKING:  # at run time it is imported where it is asked for
+    from flat_mapper.mapper.space.handover import InsideQuestion
 
 # Where no budget is given the search ends after so many tiles that are no better than the best, but
 # not before enough mappings are priced.
@@ -81,12 +86,14 @@ class GroupOnTiles:
     workload: Workload
     every: Tiles
     below: float = inf  # the objective of an answer has to stay below
+    gap: float = 0.0  # relative; what is better by less need not be found
     best: tuple[Costs, GroupMapping] | None = None
     searched: float = inf  # bound of what is not known better of the tiles that were searched
     refused: Infeasible | None = None
     size: int = 0  # combinations of outer and inner choices, of tiles that were searched
     known: dict[object, CandidateCache] = field(default_factory=dict)
     laid: dict[GroupMapping, Costs | None] = field(default_factory=dict)  # of one tile, for what
+    crowded: bool = False  # whether what a tile hands over inside left no room for the rest
     _queue: list[_Waiting] = field(default_factory=list)
     _last: Fullest | None = None  # of the tile that was asked about last
     _reached: dict[int, float] = field(default_factory=dict)  # by tile, bounds of what was searched
@@ -112,7 +119,12 @@ class GroupOnTiles:
     @property
     def done(self) -> bool:
         """True if nothing that is left can be better, or enough was searched."""
-        return bool(self.question.count.ended) or self._ahead >= self.most * (1 - EQUAL)
+        return bool(self.question.count.ended) or self._ahead >= self._wanted
+
+    @property
+    def _wanted(self) -> float:
+        """The objective from which on nothing is of use."""
+        return self.most * (1 - EQUAL) / (1 + self.gap)
 
     @property
     def _ahead(self) -> float:
@@ -130,7 +142,8 @@ class GroupOnTiles:
         goal, cycles = self.question.goal, np.zeros(len(self._queue))
         if goal.kind != "weighted":
             return
-        each = [(one.question.goal, one.least) for one in others]
+        alike = [one for one in others if len(one.least) == len(self._queue)]
+        each = [(one.question.goal, one.least) for one in alike]
         for own in (least for other, least in each if other.kind == "latency"):
             cycles = np.maximum(cycles, own)
         lines = [(other.weight, least) for other, least in each if other.kind == "weighted"]
@@ -192,15 +205,21 @@ class GroupOnTiles:
         """
         question, queue = self.question, self._queue
         with self._until_stopped():
-            while queue and queue[0].least < min(self.most, until) * (1 - EQUAL):
+            while queue and queue[0].least < min(self._wanted, until * (1 - EQUAL)):
                 question.budget.step()
                 item = queue[0]
                 if item.left:
                     heapreplace(queue, self._bounded(item))
                     continue
+                self.crowded = False
                 self._reached[item.number] = self._search(item)
                 heappop(queue)
+                if self.crowded:
+                    self._by_tile(item)
             question.count.pruned += len(queue)
+            where = "+".join(self.workload.name if not queue else queue[0].one.group.names)
+            bounds = [item.least for item in queue]
+            question.budget.log(where, "tiles: bound", str(question.goal), bounds)
             self.rest(KEPT)
             return
         question.count.left += len(queue)
@@ -257,6 +276,40 @@ class GroupOnTiles:
         fewest = fullest.cycles(float(roots.cycles[fits].min(initial=inf)))
         return OuterCosts(fullest.line(roots.cycles[fits]), energy, fewest)
 
+    def _inside(
+        self,
+        one: Assignment,
+        core: Platform | None = None,
+        space: Mapspace | None = None,
+        ert: Ert | None = None,
+    ) -> InsideQuestion:
+        """The question of a core that hands something over inside."""
+        from flat_mapper.mapper.space.handover import InsideQuestion
+
+        question, fusion = self.question, self.question.mapspace.fusion
+        tensors = handed_over(one.core_workload, question.mapspace, one.group)
+        assert one.spread is not None
+        return InsideQuestion(
+            workload=one.core_workload,
+            platform=core or core_platform(question.platform, one.level),
+            mapspace=space or one.inner(question.mapspace),
+            ert=ert or question.ert,
+            order=one.group,
+            level=fusion.intermediates[tensors[0]],
+            tensors=tensors,
+            spread=one.spread,
+            held=one.held,
+        )
+
+    def _by_tile(self, item: _Waiting) -> None:
+        """Look at a tile again, for each tile of the shared loops with the room beside it."""
+        for inside in self._inside(item.one).by_tile():
+            known = dict(item.one.tile)
+            shared = {r: n for r, (n, *_) in inside.mapspace.fusion.tiles.items() if r not in known}
+            one = replace(item.one, shared=tuple(shared.items()), held=inside.held)
+            number = len(self._reached | {other.number: 0.0 for other in self._queue})
+            heappush(self._queue, _Waiting(item.least, BOUNDS, item.idle, item.tiles, number, one))
+
     def _of_core(
         self, one: Assignment, way: Way | None = None, budget: Budget | None = None
     ) -> GroupSearch:
@@ -266,13 +319,17 @@ class GroupOnTiles:
         space = with_arch_rules(one.inner(mapspace), core, one.core_workload)
         where = question.ert, question.platform, one, question.goal
         ert = core_energies(*where, way, kept=self._kept(one))
-        problem = group_problem(one.core_workload, core, ert, space, one.group)
+        workload = one.core_workload
+        if one.spread is not None:
+            workload, core, space, ert = self._inside(one, core, space, ert).asked()
+        problem = group_problem(workload, core, ert, space, one.group)
         problem = replace(problem, buffer_words=question.most_words(one.level))
         if question.goal.has_energy:
             problem = replace(problem, firsts=self._fullest(one).firsts)
         known = CandidateCache()
         if way is None:
-            known = self.known.setdefault((one.level, one.tile), known)
+            key = one.level, one.tile, repr(one.spread), one.shared
+            known = self.known.setdefault(key, known)
         return GroupSearch.of(problem, known, budget or question.budget)
 
     def _search(self, item: _Waiting) -> float:
@@ -357,6 +414,8 @@ class GroupOnTiles:
         if one.count > MOST_TILES:  # more than the model counts one by one
             return None
         mapping = group_mapping(found, dict(one.core_workload.rank_sizes))
+        if one.spread is not None:
+            mapping = self._inside(one).group(mapping)
         if mapping in self.laid:  # as the searches of several ways to give tiles out find the same
             return self.laid[mapping]
         policy, known = question.mapspace.policy, KnownTiles()
@@ -366,6 +425,7 @@ class GroupOnTiles:
             on = group_on_cores(*where, whole, policy, question.ert, known)
             if isinstance(on, Infeasible):
                 self.refuse(on)
+                self.crowded = one.spread is not None and not one.shared
                 continue
             question.count.evaluated += 1
             own = _costs(on, question.ert)
@@ -385,13 +445,32 @@ def tiles_on_cores(question: Question, workload: Workload, group: GroupSpace) ->
     border = at_border(platform, workload, names)
     mapspace = question.mapspace
     every = [
-        one
+        own
         for order in execution_orders(workload, platform, mapspace, group, on_cores=True)
         for one in every_assignment(workload, platform, mapspace, order)
+        for own in _spread(platform, mapspace, one)
     ]
     least = ((max(at_peak(platform, one), border), one) for one in every)
     tiles = [(question.value(cycles, energy), one) for cycles, one in least]
     return Tiles(energy=energy, tiles=tiles)
+
+
+def _spread(platform: Platform, mapspace: Mapspace, one: Assignment) -> Iterator[Assignment]:
+    """A tile in each way to spread what a core hands over inside; none where it cannot."""
+    tensors = handed_over(one.core_workload, mapspace, one.group)
+    level = mapspace.fusion.intermediates[tensors[0]] if tensors else one.level
+    if level == one.level:
+        yield one
+        return
+    from flat_mapper.mapper.space.handover import spreads
+
+    core, plain = (
+        core_platform(platform, one.level),
+        replace(one.group, waits=frozenset(), beside=()),
+    )
+    if level in [lv.name for lv in core.matrix.levels[2:]]:
+        for spread in spreads(one.core_workload, core, level, tensors):
+            yield replace(one, group=plain, spread=spread)
 
 
 def _costs(on: GroupOnCores, ert: Ert) -> Costs:

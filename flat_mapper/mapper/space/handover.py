@@ -27,7 +27,14 @@ from flat_mapper.mapping.sharing import (
     in_place_classes,
     shared_level,
 )
-from flat_mapper.mapping.space import GroupSpace, KeepRule, Mapspace, SlotRule, partitions
+from flat_mapper.mapping.space import (
+    GroupSpace,
+    KeepRule,
+    Mapspace,
+    SlotRule,
+    handed_over,
+    partitions,
+)
 from flat_mapper.mapping.values import (
     EinsumMapping,
     GroupMapping,
@@ -213,9 +220,7 @@ def inside_questions(
     workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert, group: GroupSpace
 ) -> Iterator[InsideQuestion]:
     """The questions that a group with a handover inside is made of; group: in one order."""
-    tensors = tuple(
-        t for t in mapspace.fusion.intermediates if workload.producers.get(t) in group.names
-    )
+    tensors = handed_over(workload, mapspace, group)
     level = mapspace.fusion.intermediates[tensors[0]]
     for tensor in tensors:
         _check_places(workload, mapspace, group, tensor)
@@ -232,13 +237,14 @@ def inside_questions(
         )
 
 
-def check_inside(workload: Workload, platform: Platform, mapspace: Mapspace) -> None:
-    """Refuse a handover inside that no mapping can have.
+def check_inside(workload: Workload, chips: Sequence[Platform], mapspace: Mapspace) -> None:
+    """Refuse a handover inside that no mapping can have; chips: as a core of each level sees it.
 
     raises: SpecError where a level is not inside, or a tensor no intermediate of a group.
     """
     where, fusion = _where(mapspace), mapspace.fusion
     levels = set(fusion.intermediates.values())
+    platform = max(chips, key=lambda chip: len(chip.matrix.levels))
     names = [lv.name for lv in platform.matrix.levels[2:]]
     if len(levels) != 1 or not levels <= set(names):
         got = ", ".join(sorted(levels))
