@@ -76,9 +76,7 @@ def searches_between(
     platform = with_level_between(many(case.platform, rng.randint(2, 5)), rng)
     workload, ert = case.workload, priced_between(case.ert, rng)
     space = on_cores(case.mapspace, case.platform.matrix.levels[1].name)
-    question = Question(
-        platform=platform, mapspace=space, ert=ert, goal=goal, budget=Budget(), progress=None
-    )
+    question = Question(platform=platform, mapspace=space, ert=ert, goal=goal, budget=Budget())
     for groups in partitions(workload, space):
         if len(groups) == 1:
             every = tiles_on_cores(question, workload, groups[0])

@@ -169,7 +169,7 @@ def test_tiles_of_some_queries_take_any_part_of_the_keys_at_a_time() -> None:
 def tiles(monkeypatch: pytest.MonkeyPatch, most: float) -> GroupOnTiles:
     """A search over three tiles of at least 5, 6 and 7, which are bounded."""
     every = [(least, Fake(at_work=2, count=2)) for least in (5.0, 6.0, 7.0)]
-    question = Fake(count=Counters(), progress=None, budget=Budget())
+    question = Fake(count=Counters(), budget=Budget())
     monkeypatch.setattr(GroupOnTiles, "_bounded", lambda self, item: item._replace(left=0))
     own: Any = question, None, Fake(tiles=every)
     return GroupOnTiles(*own, below=most)

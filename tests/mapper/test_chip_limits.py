@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 from agreement import answer, best_within, limits_at, value
 from oracles.brute_force import Case
 from oracles.chip_cases import chip_question
 from oracles.many_cores import judged, options
 
-from flat_mapper.base.budget import Limits
-from flat_mapper.base.errors import SpecError
+from flat_mapper.arch.values import Architecture
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.incumbent import OBJECTIVES
 from flat_mapper.mapper.solve.certificate import Solution
+from flat_mapper.mapper.solve.driver import frontier
 
 SEEDS = (18, 25, 100)  # quick, with 5 to 8 mappings on the front
 
@@ -61,8 +64,51 @@ def test_what_no_mapping_on_cores_keeps_names_the_limit(seed: int) -> None:
     assert found.needs == pytest.approx(lean.energy_pj, abs=1)
 
 
-def test_limits_that_the_search_on_cores_has_not_are_refused() -> None:
-    with pytest.raises(SpecError, match=r"--max-buffer: expected none .*, got '100 bytes'"):
-        answer(chip_question(1), Limits(buffer_bytes=100), "edp")
-    with pytest.raises(SpecError, match=r"--max-energy: expected one fused group, .*'several'"):
-        answer(chip_question(26), Limits(latency_s=1), "edp")
+def points_of(found: tuple[Solution, ...]) -> np.ndarray:
+    """Seconds and pJ of each; float64[n, 2]."""
+    return np.array([(s.result.latency_s, s.result.energy_pj) for s in found])
+
+
+@pytest.mark.parametrize("seed", [*SEEDS, 26])
+def test_the_front_on_cores_is_that_of_all_mappings(seed: int) -> None:
+    """Of one group, and of several (26); some of it within limits, and near it within a gap."""
+    case, front = every(seed)
+    what = case.workload, case.platform, case.mapspace, case.ert
+    costs = [(r.latency_s, r.energy_pj) for r in front]
+    found = frontier(*what)
+    assert isinstance(found, tuple)
+    assert points_of(found) == pytest.approx(np.array(costs), rel=1e-9)
+    assert all(s.certificate.optimal and s.certificate.gap == 0 for s in found)
+    middle = Limits(latency_s=costs[-1][0] * (1 - 1e-9), energy_j=costs[0][1] * (1 - 1e-9) * 1e-12)
+    inner = frontier(*what, budget=Budget(limits=middle))
+    kept = [c for c in costs if c[0] <= middle.latency_s and c[1] <= middle.energy_j * 1e12]
+    if kept:
+        assert isinstance(inner, tuple)
+        assert points_of(inner) == pytest.approx(np.array(kept), rel=1e-9)
+    else:
+        assert isinstance(inner, Infeasible)
+    near = frontier(*what, budget=Budget(gap=0.1))
+    assert isinstance(near, tuple)
+    gap = near[0].certificate.gap
+    points = points_of(near)
+    for c, e in costs:
+        assert any(max(x / c, y / e) <= (1 + gap) * (1 + 1e-9) for x, y in points)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_limit_of_the_buffer_on_cores_is_a_smaller_buffer(seed: int) -> None:
+    case, _ = every(seed)
+    has = case.platform.matrix.level("GLB")
+    assert has.usable_words is not None
+    words = max(1, has.usable_words // 2)
+
+    def path(arch: Architecture) -> Architecture:
+        nodes = (replace(n, capacity_words=words) if n.name == "GLB" else n for n in arch.nodes)  # type: ignore[arg-type]
+        return replace(arch, nodes=tuple(nodes))
+
+    small = replace(case, platform=case.platform.changed(path))
+    limit = Limits(buffer_bytes=words * has.word_bits / 8)
+    one, other = answer(case, limit, "energy"), answer(small, Limits(), "energy")
+    assert isinstance(one, Solution) == isinstance(other, Solution)
+    if isinstance(one, Solution) and isinstance(other, Solution):
+        assert value(one.result, "energy") == pytest.approx(value(other.result, "energy"))

@@ -217,9 +217,9 @@ class GroupOnTiles:
                 if self.crowded:
                     self._by_tile(item)
             question.count.pruned += len(queue)
-            where = "+".join(self.workload.name if not queue else queue[0].one.group.names)
-            bounds = [item.least for item in queue]
-            question.budget.log(where, "tiles: bound", str(question.goal), bounds)
+            if question.budget.cuts is not None and queue:
+                where, bounds = "+".join(queue[0].one.group.names), [item.least for item in queue]
+                question.budget.log(where, "tiles: bound", str(question.goal), bounds)
             self.rest(KEPT)
             return
         question.count.left += len(queue)
