@@ -330,9 +330,10 @@ class _Found:
                 self.best = [one]
 
     def _count(self, opened: Search) -> None:
-        """Add up what was searched."""
+        """Add up what was searched, and forget it: of several sizes each takes much room."""
         evaluated, self.pruned = opened.counts()
         self.size, self.evaluated = self.size + opened.size(), self.evaluated + evaluated
+        opened.kind.forget_all()
 
 
 def _costs(result: Result) -> Costs:

@@ -148,6 +148,11 @@ class Group[Own: Asked | GroupOnTiles]:
         """Why nothing fits, if that is known."""
         return None if self.known else least_refused(*(one.refused for one in self.every))
 
+    @property
+    def is_empty(self) -> bool:
+        """True if its bounds say that nothing fits."""
+        return self.sharp and not np.isfinite(self.floor).all(axis=1).any()
+
     def why(self) -> Infeasible | None:
         """Why nothing fits, where no search was needed to know."""
         return None
@@ -228,6 +233,9 @@ class Kind:
     def check_mask(self, cascade: Workload, groups: Sequence[GroupSpace]) -> None:
         """Refuse groups that a mask has no meaning for."""
 
+    def forget_all(self) -> None:
+        """Forget what can be made again, of all groups."""
+
     def buffer_words(self, level: str) -> int | None:
         """Words of a level that a limit of the answer leaves; None: all."""
         limit = self.budget.limits.buffer_bytes
@@ -297,7 +305,7 @@ class Arrays(Kind):
         """A group with a first bound: of its ways, or where groups are many that of its border."""
         found = ArrayGroup(cascade, ways, np.zeros((0, 2)), sharp=False, kind=self)
         if self.listed or any(self.is_inside(cascade, way) for way in ways):
-            found.floor = np.array([one.search.prepare() for one in found.every_way()])
+            found.floor = np.array([one.search.prepare() for one in found.opened()])
             return found
         if id(cascade) not in self.bounds:
             self.bounds[id(cascade)] = self._bounds(cascade)
@@ -389,6 +397,13 @@ class Arrays(Kind):
         every = self.candidates[id(cascade)].candidate_sets.values()
         if sum(one.count for one in every) > MOST_KEPT:
             del self.candidates[id(cascade)]
+
+    def forget_all(self) -> None:
+        """Forget what can be made again, of all groups."""
+        for group in self.kept.values():
+            group.kept = None
+        self.kept.clear()
+        self.candidates.clear()
 
     def refused(self, cascade: Workload, mapping: GroupMapping) -> Infeasible | None:
         """Why a mapping with something handed over inside does not fit there; None: it does."""
@@ -557,10 +572,7 @@ class ArrayGroup(Group[Asked]):
         Their outer choices are bounded once, as far as there is room to keep them.
         """
         candidates = self.kind.candidates[id(self.workload)]
-        if self.kept is None:
-            every = [one for group in self.ways for one in self.kind.ways(self.workload, group)]
-            self.kept = [one for one in every if one.search.bounds.stagings] or every
-        found = [one.again(candidates) for one in self.kept]
+        found = [one.again(candidates) for one in self.opened()]
         self.kind.keep(self)
         if goal and found[1:]:
             found.sort(key=lambda way: least_of(way.search, goal))
@@ -571,9 +583,16 @@ class ArrayGroup(Group[Asked]):
         every = [way.search for way in self.every_way()]
         return least_refused(*(one.infeasibility() for one in every if not one.fits))
 
+    def opened(self) -> list[Way]:
+        """The ways to run it, with nothing searched yet; those that stage something, if any do."""
+        if self.kept is None:
+            every = [one for group in self.ways for one in self.kind.ways(self.workload, group)]
+            self.kept = [one for one in every if one.search.bounds.stagings] or every
+        return self.kept
+
     def least_of_any_size(self) -> Costs:
         """Lower bounds on (cycles, pJ) of mappings whose factors need not divide."""
-        every = np.array([way.search.least_of_any_size() for way in self.every_way()])
+        every = np.array([way.search.least_of_any_size() for way in self.opened()])
         cycles, energy = every.min(axis=0)
         return float(cycles), float(energy)
 

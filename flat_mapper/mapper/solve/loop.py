@@ -538,16 +538,19 @@ class Search:
 
     def refused(self) -> Infeasible | None:
         """Why nothing fits, by the form that asks for least."""
-        return least_refused(*(self.refusal(form) for form in self.forms))
+        return least_refused(*(self.refusal(form, whole=True) for form in self.forms))
 
-    def refusal(self, form: Form) -> Infeasible | None:
-        """Why no mapping of a form fits; None: one may."""
+    def refusal(self, form: Form, *, whole: bool = False) -> Infeasible | None:
+        """Why no mapping of a form fits, as far as that is known; None: one may.
+
+        whole: look for it, if it is not known.
+        """
         if self.found(Goal(kind="latency"), [form]).groups:
             return None
         units = [
             group
             for group, names in zip(form.groups, form.graph.groups, strict=True)
-            if names in form.graph.units and not group.known
+            if names in form.graph.units and not group.known and (whole or group.is_empty)
         ]
         known = least_refused(*(group.refused for group in form.groups))
         return known if known is not None else least_refused(*(one.why() for one in units))
