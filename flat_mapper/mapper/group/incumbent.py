@@ -346,6 +346,10 @@ class Goal:
         """The same without limits."""
         return replace(self, most_cycles=np.inf, most_pj=np.inf)
 
+    def within(self, other: Goal) -> bool:
+        """True if whatever keeps the limits of this goal keeps those of another."""
+        return self.most_cycles <= other.most_cycles and self.most_pj <= other.most_pj
+
     @property
     def is_limited(self) -> bool:
         """True if there is a limit beside what is minimised."""

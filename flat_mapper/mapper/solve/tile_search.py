@@ -138,21 +138,24 @@ class GroupOnTiles:
         return np.array([found[number] for number in range(len(found))])
 
     def learn(self, others: Sequence[GroupOnTiles]) -> None:
-        """Take what searches under other goals know of the same tiles, for one under a weight."""
+        """Take what searches under other goals know of the same tiles.
+
+        That is for one under a weight, and for cycles where pJ may be less than for others.
+        """
         goal, cycles = self.question.goal, np.zeros(len(self._queue))
-        if goal.kind != "weighted":
-            return
         alike = [one for one in others if len(one.least) == len(self._queue)]
         each = [(one.question.goal, one.least) for one in alike]
-        for own in (least for other, least in each if other.kind == "latency"):
+        wider = (least for other, least in each if other.kind == "latency" and goal.within(other))
+        for own in wider:
             cycles = np.maximum(cycles, own)
-        lines = [(other.weight, least) for other, least in each if other.kind == "weighted"]
-        with np.errstate(invalid="ignore"):  # of what has no mapping all are infinite
-            energy = goal.whole(cycles, np.full(len(cycles), self.every.energy))
-            known = beside_weights(goal.weight, lines, cycles, energy)
-        self._fronts = next(
-            (one._fronts for one in others if one.question.goal.kind == "weighted"), self._fronts
-        )
+        known = cycles if goal.kind == "latency" else np.zeros(len(cycles))
+        if goal.kind == "weighted":
+            lines = [(other.weight, least) for other, least in each if other.kind == "weighted"]
+            with np.errstate(invalid="ignore"):  # of what has no mapping all are infinite
+                energy = goal.whole(cycles, np.full(len(cycles), self.every.energy))
+                known = beside_weights(goal.weight, lines, cycles, energy)
+        for one in alike:
+            self._fronts = one._fronts or self._fronts
         every = (item._replace(least=max(item.least, known[item.number])) for item in self._queue)
         self._queue = [self._known(item) for item in every]
         heapify(self._queue)
@@ -243,8 +246,7 @@ class GroupOnTiles:
             own = question.value(fullest.cycles(), energy)
             return item._replace(least=max(item.least, own), left=1, search=search)
         found = self._outer_costs(search, fullest, beside_pj)
-        if question.goal.kind == "weighted":
-            self._fronts[item.number] = found.front
+        self._fronts[item.number] = found.front
         least = found.least(question)
         if least == inf and self.best is None:
             self.refuse(search.infeasibility())

@@ -1,0 +1,268 @@
+"""Whatever can be asked can be asked together: options in pairs, and many at once.
+
+Each question is answered three ways: by itself, by its whole front of latency and energy, which any
+objective and any limit picks from, and at night by trying all mappings (`oracles`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cache
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from oracles import brute_force, many_cores
+from oracles.brute_force import Case
+from oracles.small_cases import prices
+
+from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
+from flat_mapper.base.budget import Budget, Limits
+from flat_mapper.base.errors import SpecError
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.mapper.solve.certificate import Solution, value_of
+from flat_mapper.mapper.solve.driver import frontier, search
+from flat_mapper.mapping.partitions import forms, fusion_graph
+from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace, partitions
+from flat_mapper.mapping.values import Policy
+from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.mask import Mask
+from flat_mapper.workload.softmax import alternatives
+
+OPTIONS = {
+    "chip": ("array", "cores"),
+    "groups": ("listed", "any"),
+    "softmax": ("row", "online", "any"),
+    "mask": ("none", "causal", "window"),
+    "length": (4, 61),
+    "objective": ("latency", "energy", "edp", "front"),
+    "limit": ("none", "latency", "energy", "buffer"),
+    "budget": ("none", "steps", "gap", "memory"),
+    "scores": ("at the fusion level", "inside"),
+    "log": (False, True),
+}
+Row = Mapping[str, object]
+MASKS = {"none": None, "causal": Mask(causal=True), "window": Mask(window=2)}
+
+
+def chip(cores: int, words: int) -> Platform:
+    """Two levels on chip on both paths; cores of which each has all of them."""
+
+    def level(name: str, words: int | None, rate: float | None, instances: int) -> MemoryLevel:
+        return MemoryLevel(
+            name=name,
+            component_class="DRAM" if words is None else "SRAM",
+            capacity_words=words,
+            word_bits=16,
+            row_words=1,
+            instances=instances,
+            shared_words_per_cycle=rate,
+        )
+
+    def path(name: str, units: int, *inner: MemoryLevel | Fanout) -> Architecture:
+        top = [level("DRAM", None, 1.0, 1), *([Fanout(name="core", fanout_x=cores)] * (cores > 1))]
+        nodes = [*top, level("GLB", words, 4.0, cores), level("SMEM", words // 2, None, cores), *inner]
+        compute = ComputeUnit(name=f"{name}_unit", component_class="intmac", instances=cores * units)
+        return Architecture(name=name, nodes=tuple(nodes), compute=compute, cycle_seconds=1e-9)
+
+    return Platform(
+        name="chip",
+        matrix=path("matrix", 2, Fanout(name="PE", fanout_x=2)),
+        vector=path("vector", 1),
+    )
+
+
+NAMES = ("chip", "groups", "softmax", "mask", "length", "scores")
+WORDS = {4: 24, 61: 280}  # of the fusion level, by length
+SMALL = {4: 16, 61: 200}  # that a limit leaves
+
+
+def question_of(row: Row, *, small: bool = False) -> Case:
+    """The question of a row, without objective, limits or budget; small: as a limit leaves it."""
+    chip_, groups, softmax, mask, length, scores = (row[name] for name in NAMES)
+    words = (SMALL if small else WORDS)[length]  # type: ignore[index]
+    platform = chip(2 if chip_ == "cores" else 1, words)
+    inner = WORDS[length] // 2  # type: ignore[index]
+    platform = platform.changed(lambda arch: with_words(arch, "SMEM", inner))
+    cores = {"cores": "any", "level": "GLB"} if chip_ == "cores" else {}
+    listed = {"anything": AnyGroups()} if groups == "any" else {"groups": (("QK", "softmax", "AV"),)}
+    inside = {"QK": "SMEM"} if scores == "inside" else {}
+    fusion = Fusion(**cores, **listed, intermediates=inside)  # type: ignore[arg-type]
+    policy = Policy(buffering=2.0, in_place=not inside)
+    workload = attention(B=1, H=1, P=2, M=length, E=1, F=2, softmax=softmax)  # type: ignore[arg-type]
+    return Case(
+        workload=replace(workload, mask=MASKS[mask]),
+        platform=platform,
+        ert=prices(np.random.default_rng(3), platform),
+        mapspace=Mapspace(name="one", fusion=fusion, policy=policy),
+    )
+
+
+def with_words(arch: Architecture, name: str, words: int) -> Architecture:
+    """The architecture with another capacity of a level."""
+    nodes = (replace(n, capacity_words=words) if n.name == name else n for n in arch.nodes)  # type: ignore[arg-type]
+    return replace(arch, nodes=tuple(nodes))
+
+
+Points = tuple[tuple[float, float], ...]
+FRONTS: dict[object, Points | str] = {}
+
+
+def whole_front(row: Row, *, small: bool = False) -> Points | str:
+    """(seconds, pJ) of all mappings that none dominates; or why the question has no meaning."""
+    key = small, *(row[name] for name in NAMES)
+    if key not in FRONTS:
+        question = question_of(row, small=small)
+        what = question.workload, question.platform, question.mapspace, question.ert
+        try:
+            found = frontier(*what)
+        except SpecError as error:
+            FRONTS[key] = str(error)
+        else:
+            every = () if isinstance(found, Infeasible) else found
+            FRONTS[key] = tuple((s.result.latency_s, s.result.energy_pj) for s in every)
+    return FRONTS[key]
+
+
+def budget_of(row: Row, points: Points) -> Budget:
+    """The budget of a row; its limits leave out an end of the front."""
+    limits, middle = Limits(), points[len(points) // 2] if points else (1.0, 1.0)
+    if row["limit"] == "latency":
+        limits = Limits(latency_s=middle[0])
+    if row["limit"] == "energy":
+        limits = Limits(energy_j=middle[1] * 1e-12)
+    if row["limit"] == "buffer":
+        limits = Limits(buffer_bytes=2 * SMALL[row["length"]])  # type: ignore[index]
+    budget = Budget(limits=limits)
+    if row["budget"] == "steps":
+        budget.steps = 3
+    if row["budget"] == "gap":
+        budget.gap = 0.05
+    if row["budget"] == "memory":
+        budget.megabytes = 1e6
+    budget.cuts = [] if row["log"] else None
+    return budget
+
+
+def hold(row: Row) -> str:
+    """Ask the question of a row, and hold the answer to the front; what became of it."""
+    question = question_of(row)
+    points = whole_front(row, small=row["limit"] == "buffer")
+    budget = budget_of(row, () if isinstance(points, str) else points)
+    what = question.workload, question.platform, question.mapspace, question.ert
+    try:
+        if row["objective"] == "front":
+            found = frontier(*what, budget=budget)
+        else:
+            found = search(*what, objective=row["objective"], budget=budget)  # type: ignore[arg-type]
+    except SpecError as error:
+        assert isinstance(points, str), f"{row}: {error}"
+        return "no meaning"
+    assert not isinstance(points, str), f"{row}: {points}"
+    within = [
+        (s, pj)
+        for s, pj in points
+        if s <= budget.limits.latency_s * (1 + 1e-9) and pj <= budget.limits.energy_j * 1e12 * (1 + 1e-9)
+    ]
+    if isinstance(found, Infeasible):
+        assert not within, row
+        return "infeasible"
+    assert within, row
+    cuts = budget.cuts
+    assert (cuts is None) == (not row["log"])
+    if isinstance(found, Solution):
+        best = min(_value(row["objective"], *point) for point in within)
+        own = value_of(found.result, row["objective"])  # type: ignore[arg-type]
+        proof = found.certificate
+        assert proof.proven_bound <= best * (1 + 1e-9), row
+        assert own >= best * (1 - 1e-9), row
+        assert own <= proof.proven_bound * (1 + proof.gap) * (1 + 1e-9), row
+        if row["budget"] in ("none", "memory") and row["length"] == 4:
+            assert proof.optimal, row
+        if row["budget"] == "gap" and row["length"] == 4:
+            assert proof.gap <= 0.05 + 1e-9, row
+        if proof.optimal:
+            assert own == pytest.approx(best, rel=1e-9), row
+        for cut in cuts or () if row["budget"] == "none" else ():
+            if cut.goal == row["objective"]:
+                assert cut.bound >= cut.bound * (1 - 1e-9), (row, cut)
+        return "answered"
+    gap = found[0].certificate.gap
+    near = [(s.result.latency_s, s.result.energy_pj) for s in found]
+    for s, pj in within:
+        assert any(max(a / s, b / pj) <= (1 + gap) * (1 + 1e-9) for a, b in near), row
+    if row["budget"] in ("none", "memory") and row["length"] == 4:
+        assert gap == 0, row
+        assert len(near) == len(within), row
+    return "answered"
+
+
+def _value(objective: object, seconds: float, pj: float) -> float:
+    return {"latency": seconds, "energy": pj, "edp": seconds * pj * 1e-12}[str(objective)]
+
+
+def in_pairs(seed: int) -> list[Row]:
+    """Rows in which every two values of two options stand together."""
+    rng, names = random.Random(seed), list(OPTIONS)
+    left = {
+        ((a, x), (b, y)) for a, b in combinations(names, 2) for x in OPTIONS[a] for y in OPTIONS[b]
+    }
+    rows: list[Row] = []
+    while left:
+        tries = []
+        for _ in range(30):
+            first, second = rng.choice(sorted(left, key=str))
+            row = {name: rng.choice(OPTIONS[name]) for name in names} | dict((first, second))
+            tries.append((len(left & _pairs(row)), rng.random(), row))
+        _, _, row = max(tries, key=lambda one: one[:2])
+        left -= _pairs(row)
+        rows.append(row)
+    return rows
+
+
+def _pairs(row: Row) -> set[tuple[tuple[str, object], tuple[str, object]]]:
+    return {((a, row[a]), (b, row[b])) for a, b in combinations(row, 2)}
+
+
+PAIRS = in_pairs(1)
+
+
+@pytest.mark.parametrize("number", range(len(PAIRS)))
+def test_every_pair_of_options(number: int) -> None:
+    assert hold(PAIRS[number])
+
+
+@pytest.mark.nightly
+def test_two_hundred_combinations() -> None:
+    rng, seen = random.Random(20261130), list[str]()
+    for _ in range(200):
+        seen.append(hold({name: rng.choice(values) for name, values in OPTIONS.items()}))
+    assert seen.count("answered") > 120
+
+
+def listings(question: Case) -> Iterator[Case]:
+    """The question for each partition that it leaves, listed."""
+    if question.mapspace.fusion.anything is None:
+        yield question
+        return
+    for cascade in alternatives(question.workload):
+        for names in forms(cascade):
+            graph = fusion_graph(cascade, names, AnyGroups())
+            known = set()
+            for path in _paths(graph.steps, 0, graph.cuts[-1]):
+                groups = tuple(graph.groups[n] for n in path if len(graph.groups[n]) > 1)
+                if groups not in known:
+                    known.add(groups)
+                    fusion = replace(question.mapspace.fusion, anything=None, groups=groups)
+                    space = replace(question.mapspace, fusion=fusion)
+                    yield replace(question, workload=cascade, mapspace=space)
+
+
+def _paths(steps, low: int, end: int) -> Iterator[tuple[int, ...]]:  # type: ignore[no-untyped-def]
+    if low == end:
+        yield ()
+    for high, number in steps[low]:
+        for rest in _paths(steps, high, end):
+            yield (number, *rest)
