@@ -55,6 +55,7 @@ class Transfer:
     copies: Amounts  # all spatial factors outside the child so far
     network: Amounts | None = None  # pJ of one word in one pass, all instances; None: not priced
     apart: Amounts | float = 1.0  # of `passes`, how many are of different children
+    stays: BoolArray | bool = True  # of whole nests, whether the run is open at the outermost loops
 
     def fan_out(
         self,
@@ -244,19 +245,16 @@ def rows_in_use(copies: Amounts | float, level: MemoryLevel) -> Amounts | float:
     return copies if level.cluster_size == 1 else np.minimum(copies, level.clusters)
 
 
-def transfers_of(
-    nest: Nest, factors: Factors, tensor: str, masked: tuple[int, ...] = ()
-) -> list[tuple[Transfer, BoolArray]]:
-    """The transfers of a tensor in whole nests without remainders, innermost first; int64.
+def transfers_of(nest: Nest, factors: Factors, tensor: str) -> list[Transfer]:
+    """The transfers of a tensor in whole nests, as if without remainders, outermost first; int64.
 
-    Of each also what `masked_passes` says. The last leads to the outermost keeper, which nothing
-    feeds. A tensor that leaves the private levels with every turn has its run end at the outermost
-    loops, which the Einsums of a group share.
+    The first leads to the outermost keeper, which nothing feeds. A tensor that leaves the private
+    levels with every turn has its run end at the outermost loops, which the Einsums of a group
+    share.
     """
     relevant, one = nest.relevant[tensor], np.ones(1, np.int64)
     own = [r for r, yes in enumerate(relevant) if yes]
     found = [Transfer(child=None, passes=one, open=one < 0, spread=one, copies=one)]
-    every = [one > 0]
     slot, level = len(nest.slots), len(nest.keep)
     private = 1  # of those found, that lead inside the shared level
     for node in reversed(nest.arch.nodes):
@@ -273,14 +271,12 @@ def transfers_of(
         grid, order = factors.factors[slot], nest.orders[slot]
         for i, transfer in enumerate(found):
             if level == 0:
-                if tensor in nest.returns and i < private:
-                    transfer.open = transfer.open & False
-                every[i] = masked_passes(relevant, transfer.open, grid, order, masked)
+                returns = tensor in nest.returns and i < private
+                transfer.stays = transfer.open = transfer.open & (not returns)
             transfer.passes, transfer.open = looped(
                 relevant, transfer.passes, transfer.open, grid, order
             )
         if tensor in nest.keep[level]:
             found.append(Transfer(child=node, passes=one, open=one > 0, spread=one, copies=one))
-            every.append(one > 0)
             private += level > SHARED
-    return list(zip(found, every, strict=True))
+    return found[::-1]
