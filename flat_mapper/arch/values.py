@@ -180,6 +180,11 @@ class Architecture:
         """Spatial containers, outermost first."""
         return tuple(n for n in self.nodes if isinstance(n, Fanout))
 
+    @cached_property
+    def priced(self) -> bool:
+        """True if some fanout has a price."""
+        return any(any(fanout.word_pj) for fanout in self.fanouts)
+
     @property
     def components(self) -> tuple[MemoryLevel | ComputeUnit, ...]:
         """Parts that have a price: the levels, and the compute unit."""

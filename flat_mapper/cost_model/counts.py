@@ -208,9 +208,7 @@ def _with_copy(facts: EinsumFacts, tensor: str, outer: Outer, traffic: Traffic) 
 
 def turn_of(facts: EinsumFacts, candidates: CandidateBlock, outer: Outer, outside: Outside) -> Turn:
     """The turns of candidates under given outer loops."""
-    tile = np.array(outer.tile, dtype=np.int64)[:, None]
-    sizes = np.array(facts.sizes, dtype=np.int64)[:, None]
-    shared, dram = tile // candidates.tile, sizes // tile
+    shared, dram = outer.grids(facts.sizes, candidates.tile)
     passing: list[Passing] = []
     streams: list[Passing] = []
     for position, (tensor, role) in enumerate(zip(facts.tensors, outer.roles, strict=True)):

@@ -124,7 +124,7 @@ class EinsumCosts:
     @cached_property
     def network(self) -> tuple[Crossing, ...]:
         """Words over the networks that have a price."""
-        return tuple(crossings(self.nest, self.factors, self.accesses, self.share))
+        return tuple(crossings(self.nest, self.accesses, self.share))
 
     @property
     def computes(self) -> int:

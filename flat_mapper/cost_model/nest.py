@@ -76,14 +76,6 @@ class Nest:
         """Index of the level at which Einsums of a group hand a tensor over."""
         return next(n for n, kept in enumerate(self.keep) if n and tensor in kept)
 
-    def replaced(self, real: BoolArray, tensor: str, level: int) -> bool:
-        """True if loops inside one pass of the outermost ones replace a tensor's tile at a level.
-
-        real: bool[S, R], which loops have more than one pass.
-        """
-        outside = [s for s in self.level_slots if 0 < s < self.level_slots[level]]
-        return bool(real[outside][:, list(self.relevant[tensor])].any())
-
     @cached_property
     def windows(self) -> dict[str, Projection]:
         """The dimensions of the tensors of which some dimension is a sum of ranks."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.arch.values import Fanout, Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cost_model.nest import Factors, FloatArray, Nest
+from flat_mapper.cost_model.nest import FloatArray, Nest
 from flat_mapper.cost_model.reuse import Accesses
 
 FREE = "networks between levels"  # where none of them costs anything
@@ -70,44 +70,29 @@ class Crossing:
         return network_stats(self.fanout, self.tensor, entered, delivered)
 
 
-def priced(arch: Architecture) -> bool:
-    """True if some fanout has a price."""
-    return any(any(fanout.word_pj) for fanout in arch.fanouts)
-
-
 def crossings(
-    nest: Nest, factors: Factors, found: Accesses, share: Callable[[int, str], float]
+    nest: Nest, found: Accesses, share: Callable[[int, str], float]
 ) -> Iterator[Crossing]:
     """Words that cross every fanout that has a price.
 
     A word goes from the level that keeps it to all copies of the next one in that does, or of the
-    compute unit, by every fanout in between: once as far as the copies that share it are one, and
-    from there once for each of them; over a fanout whose copies read for themselves it is one for
-    each all the way. So do results, the other way, and what was so far of them.
+    compute unit, by every fanout in between (`Transfer.fan_out`). So do results, the other way, and
+    what was so far of them.
 
     share: words of a tensor's value at a level: they travel as the outer one has them.
     """
-    for access in nest.einsum.accesses if priced(nest.arch) else ():
-        tensor, slot, level = access.tensor, 0, 0
-        shared_by = [r for r, own in enumerate(nest.relevant[tensor]) if not own]
-        words: FloatArray = np.zeros(1)
-        for node in nest.arch.nodes:
-            if isinstance(node, MemoryLevel):
-                if tensor in nest.keep[level]:
-                    crossed = found.traffic[level, tensor].crossed
-                    if crossed is None:
-                        where = f"{nest.einsum.name}: {tensor}"
-                        condition = "no network with a price beside a sum of ranks (a convolution)"
-                        raise SpecError(expected(where, condition, "hop_energy_pj"))
-                    values = crossed * found.instances[level]
-                    words = np.asarray(values * share(level, tensor), np.float64)
-                slot, level = slot + 1, level + 1
-                continue
-            entered, slot = words, slot + 2
-            if slot - 1 not in nest.apart[tensor]:
-                words = words * factors.factors[slot - 2 : slot, shared_by].prod(axis=(0, 1))
-            if any(node.word_pj):
-                yield Crossing(node, tensor, entered, words)
+    for tensor, moves in found.moves.items() if nest.arch.priced else ():
+        words: FloatArray = np.zeros((2 * len(nest.arch.fanouts), 1))
+        levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
+        for level, own, below in zip(levels, moves, moves[1:], strict=False):
+            crossed = found.traffic[level, tensor].crossed
+            if crossed is None or below.network is None:
+                where = f"{nest.einsum.name}: {tensor}"
+                condition = "no network with a price beside a sum of ranks (a convolution)"
+                raise SpecError(expected(where, condition, "hop_energy_pj"))
+            words = words + crossed * own.spread * share(level, tensor) * below.network
+        each = zip(nest.arch.fanouts, words[::2], words[1::2], strict=True)
+        yield from (Crossing(node, tensor, *both) for node, *both in each if any(node.word_pj))
 
 
 def unpriced_networks(platform: Platform) -> tuple[str, ...]:

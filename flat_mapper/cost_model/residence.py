@@ -1,133 +1,64 @@
-"""Residence: private levels that a group's Einsums use in turn, and what stays there meanwhile.
-
-What is handed over at such a level is there all the while, for whoever has its turn.
-"""
+"""Residence: what the shared level holds while a group runs, and where it is handed over inside."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from math import ceil, prod
+from typing import NamedTuple
+
+import numpy as np
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.cost_model.einsum import returning
-from flat_mapper.cost_model.nest import factors_of, nest_of, tile_words
-from flat_mapper.cost_model.result import BufferUse, Infeasible
-from flat_mapper.cost_model.transfers import SHARED
+from flat_mapper.cost_model.ports import Amount, largest
+from flat_mapper.cost_model.result import BufferUse
 from flat_mapper.mapping.cores.check import handed_inside
-from flat_mapper.mapping.order import SharedLoop, innermost_run, overlaps
+from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import (
     carried_tensors,
     in_place_classes,
     leaves_finished,
-    left_out_words,
     shared_level,
     whole_group,
 )
-from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, sized_ranks, slots_of
+from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, slots_of
 from flat_mapper.workload.graph import Workload
 
-STAYS = "which stays"  # said of a tile
+
+class TileOccupancy(NamedTuple):
+    """Words of one tensor's tile in its level, or of several that share one place.
+
+    Numbers of one mapping, or float64[n] of candidates.
+    """
+
+    tensor: str  # the first of those that share it
+    words: Amount  # of one copy
+    copies: float
+    level: str = ""
+    first: str = ""  # the Einsum of the group that touches it first
+    last: str = ""  # and the one that touches it last
+
+    @property
+    def total_words(self) -> Amount:
+        """Words of all copies."""
+        total = self.words * self.copies
+        return np.ceil(total) if isinstance(total, np.ndarray) else ceil(total)
+
+
+def merged(tiles: Iterable[TileOccupancy]) -> dict[str, TileOccupancy]:
+    """Tiles by place: as large as the largest there, in as many copies as any needs."""
+    held: dict[str, TileOccupancy] = {}
+    for one in tiles:
+        before = held.setdefault(one.tensor, one)
+        if before is not one:
+            words, copies = largest((before.words, one.words)), max(before.copies, one.copies)
+            held[one.tensor] = before._replace(words=words, copies=copies, last=one.last)
+    return held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrivateUse:
-    """Words of one Einsum in one instance of a private level, by tensor."""
-
-    einsum: str
-    unit: str
-    stays: Mapping[str, int]  # over the turns of other Einsums
-    turn: Mapping[str, int]  # in its own turn alone
-
-
-def private_uses(
-    workload: Workload, platform: Platform, group: GroupMapping, names: Sequence[str]
-) -> dict[str, list[PrivateUse]]:
-    """Words that Einsums of a group hold at each private level, by its name; in execution order.
-
-    names: the Einsums of the group, those of a free softmax among them.
-    """
-    found: dict[str, list[PrivateUse]] = {}
-    inside = handed_inside(workload, platform, group)
-    for mapping in group.einsums:
-        einsum = workload.einsum(mapping.einsum)
-        arch, returns = platform.path(einsum.unit), returning(workload, names, mapping)
-        nest = nest_of(arch, einsum, mapping, returns)
-        factors = factors_of(nest, [mapping])
-        sizes = sized_ranks(workload, mapping)
-        tiles = tile_words(nest, factors, tuple(sizes[r] for r in nest.ranks))
-        real = factors.factors[:, :, 0] > 1
-        loops = [
-            SharedLoop(rank=nest.ranks[r], factor=int(factors.factors[0, r, 0]))
-            for r in reversed(nest.orders[0])
-            if real[0, r]
-        ]
-        ranks = {a.tensor: frozenset(a.ranks) for a in einsum.accesses}
-        for level in range(SHARED + 1, len(nest.keep)):
-            stays: dict[str, int] = {}
-            turn: dict[str, int] = {}
-            name = arch.levels[level].name
-            for tensor in (a.tensor for a in einsum.accesses if a.tensor in nest.keep[level]):
-                if inside.get(tensor) == name:
-                    continue
-                over = tensor not in nest.returns and innermost_run(loops, ranks[tensor])
-                here = stays if over and not nest.replaced(real, tensor, level) else turn
-                share = workload.share(tensor, name)
-                here[tensor] = ceil(int(tiles[level, tensor][0]) * share)
-            use = PrivateUse(einsum=einsum.name, unit=einsum.unit, stays=stays, turn=turn)
-            found.setdefault(name, []).append(use)
-    return found
-
-
-def private_needs(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    names: Sequence[str],
-    policy: Policy,
-) -> tuple[BufferUse, ...]:
-    """Words of one instance of each private level: all that stays there, and the largest turn.
-
-    Where units overlap, each has a turn of its own at the same time.
-    """
-    archs = [platform.path(workload.einsum(name).unit) for name in group.names]
-    capacity = {lv.name: lv.usable_words for arch in archs for lv in arch.levels}
-    held = tile_occupancies(workload, platform, group, policy)
-    found = []
-    for level, uses in private_uses(workload, platform, group, names).items():
-        worst: dict[str, PrivateUse] = {}
-        for use in uses:
-            unit = use.unit if overlaps(group.schedule) else ""
-            if unit not in worst or sum(use.turn.values()) > sum(worst[unit].turn.values()):
-                worst[unit] = use
-        terms = [(h.tensor, h.total_words) for h in held if h.level == level]
-        terms += [(f"{t} of {u.einsum}, {STAYS}", n) for u in uses for t, n in u.stays.items()]
-        terms += [(f"{t} of {u.einsum}", n) for u in worst.values() for t, n in u.turn.items()]
-        found.append(BufferUse(level=level, capacity_words=capacity[level], terms=tuple(terms)))
-    return tuple(found)
-
-
-def private_overflow(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    names: Sequence[str],
-    policy: Policy,
-) -> Infeasible | None:
-    """The private level of a group that cannot hold all that stays there beside any one turn."""
-    if len(group.einsums) == 1:
-        return None
-    for use in private_needs(workload, platform, group, names, policy):
-        hint = "let a tensor return to the shared level with each turn, or cut its tile"
-        overflow = use.overflow(" + ".join(group.names), hint)
-        if overflow is not None:
-            return overflow
-    return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileCopies:
-    """Copies of a tensor's tile that the shared level holds at once.
+class TilePlaces:
+    """The places that tensors of a group take where it hands them over, and in how many copies.
 
     What the group exchanges with DRAM is held `buffering` times, an intermediate once. When units
     overlap, two tiles are in flight: twice is held what passes from one unit to another, and what
@@ -135,18 +66,60 @@ class TileCopies:
     """
 
     workload: Workload
+    names: tuple[str, ...]  # of the Einsums of the group that are mapped
     schedule: str
-    buffering: float
+    policy: Policy
+    level: str  # the shared one
+    whole: tuple[str, ...]  # the Einsums, those of a free softmax among them
     off_chip: Collection[str]  # tensors that the group exchanges with DRAM while it runs
     carried: Collection[str]  # tensors that its inner loops carry, see `carried_tensors`
+    left_out: Collection[str]  # those of them that a free softmax leaves out of the mapping
+    shared: Mapping[str, str]  # of those that share a place, the first
 
-    def of(self, tensor: str) -> float:
-        """Copies of a tensor's tile."""
-        if tensor in self.off_chip:
-            return self.buffering
-        return 2.0 if self.in_flight(tensor) else 1.0
+    @classmethod
+    def of(
+        cls,
+        workload: Workload,
+        names: tuple[str, ...],
+        schedule: str,
+        policy: Policy,
+        level: str,
+        crossing: Collection[str],
+        inside: Mapping[str, str],
+    ) -> TilePlaces:
+        """Those of a group; crossing: what DRAM keeps of it. inside: see `in_place_classes`."""
+        whole = whole_group(workload, names, policy)
+        free = policy.softmax == "free" and len(names) > 1
+        carried = carried_tensors(workload, whole)
+        mapped = {access.tensor for name in names for access in workload.einsum(name).accesses}
+        return cls(
+            workload=workload,
+            names=names,
+            schedule=schedule,
+            policy=policy,
+            level=level,
+            whole=whole,
+            off_chip={t for t in crossing if not (free and leaves_finished(workload, names, t))},
+            carried=carried,
+            left_out=[tensor for tensor in carried if tensor not in mapped],
+            shared=in_place_classes(workload, whole, level, inside) if policy.in_place else {},
+        )
 
-    def in_flight(self, tensor: str) -> bool:
+    def takes(self, tensor: str, words: Amount, *, kept: bool = True) -> TileOccupancy:
+        """The place of a tile of so many words; not kept: it is streamed.
+
+        What is streamed goes by in tiles of its own, or takes no room where what passes by is free.
+        What a mapping fetches from DRAM overwrites nothing, though its maker is left out.
+        """
+        place = self.shared.get(tensor, tensor)
+        if tensor not in self.off_chip:
+            return TileOccupancy(place, words, 2.0 if self._in_flight(tensor) else 1.0)
+        if not kept and self.policy.passing == "free":
+            return TileOccupancy(tensor, words, 0.0)
+        made = self.workload.producers.get(tensor) in self.names
+        return TileOccupancy(place if kept and made else tensor, words, self.policy.buffering)
+
+    def _in_flight(self, tensor: str) -> bool:
         """True if an intermediate needs a second tile: two units work on two tiles at once."""
         if not overlaps(self.schedule) or tensor not in self.workload.producers:
             return False
@@ -156,22 +129,14 @@ class TileCopies:
         readers = self.workload.readers(tensor)
         return any(reader.unit != maker for reader in readers)
 
+    def unmapped(self, extents: Mapping[str, Amount], cut: Amount) -> Iterator[TileOccupancy]:
+        """Tiles of what is left out.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TileOccupancy:
-    """Words of one tensor's tile in its level, or of several that share one place."""
-
-    level: str
-    tensor: str  # the first of those that share it
-    words: float  # of one copy
-    copies: float
-    first: str  # the Einsum of the group that touches it first
-    last: str  # and the one that touches it last
-
-    @property
-    def total_words(self) -> int:
-        """Words of all copies."""
-        return ceil(self.words * self.copies)
+        extents: of a pass, by rank. cut: whether some inner loop has more than one.
+        """
+        for tensor in self.left_out:
+            tile = prod(extents.get(r, 1) for r in self.workload.tensor_ranks[tensor])
+            yield self.takes(tensor, cut * tile * self.workload.share(tensor, self.level))
 
 
 def tile_occupancies(
@@ -180,81 +145,29 @@ def tile_occupancies(
     """Tiles that the shared level holds for a group, by tensor, and those handed over inside it.
 
     A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
-    streamed, and takes its tile below the shared level's own loops, or no room where what passes
-    by is free. What is carried over the passes of an inner loop is an intermediate, also where a
-    free softmax leaves it out of the mapping. One that is handed over inside takes its whole tile
-    there, in an instance.
+    streamed, and takes its tile below the shared level's own loops. One that is handed over inside
+    takes its whole tile there, in an instance.
     """
-    level = shared_level(platform)
+    level, names = shared_level(platform).name, group.names
     inside = handed_inside(workload, platform, group)
-    free = policy.softmax == "free" and len(group.einsums) > 1
-    whole = whole_group(workload, group.names, policy)
-    classes = in_place_classes(workload, whole, level.name, inside) if policy.in_place else {}
-    copies = _tile_copies(workload, platform, group, policy, whole)
-    held: dict[str, TileOccupancy] = {}
+    crossing = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
+    places = TilePlaces.of(workload, names, group.schedule, policy, level, crossing, inside)
+    held = []
     for mapping in group.einsums:
         einsum = workload.einsum(mapping.einsum)
         arch = platform.path(einsum.unit)
-        for access in einsum.accesses:
-            tensor = access.tensor
-            home = inside.get(tensor, level.name)
-            kept = tensor in mapping.kept_at(home)
-            if policy.passing == "free" and tensor in copies.off_chip and not kept:
-                continue
+        for tensor in (access.tensor for access in einsum.accesses):
+            home = inside.get(tensor, level)
             values = shared_tile(workload, arch, mapping, tensor, home)
-            key = classes.get(tensor, tensor)
-            # What a mapping fetches from DRAM overwrites nothing, though its maker is left out.
-            fetched = workload.producers.get(tensor) not in group.names
-            # What is streamed goes by in tiles of its own.
-            if tensor in copies.off_chip and (fetched or not kept):
-                key = tensor
-            before = held.get(key)
-            one = TileOccupancy(
-                level=home,
-                tensor=key,
-                words=values * workload.share(tensor, home),
-                copies=copies.of(tensor),
-                first=before.first if before else mapping.einsum,
-                last=mapping.einsum,
-            )
-            held[key] = one if before is None else _merged(one, before)
-    for tensor, words in left_out_words(workload, group, level.name).items() if free else ():
-        one = TileOccupancy(
-            level=level.name,
-            tensor=tensor,
-            words=words,
-            copies=copies.of(tensor),
-            first=group.names[0],
-            last=group.names[-1],
-        )
-        held.setdefault(tensor, one)
-    return tuple(held.values())
-
-
-def _merged(one: TileOccupancy, before: TileOccupancy) -> TileOccupancy:
-    """Tiles in one place: as large as the larger, in as many copies as either needs."""
-    words, copies = max(one.words, before.words), max(one.copies, before.copies)
-    return replace(one, words=words, copies=copies)
-
-
-def _tile_copies(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    policy: Policy,
-    whole: tuple[str, ...],
-) -> TileCopies:
-    """The rule of copies for one mapped group."""
-    off_chip = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
-    if policy.softmax == "free" and len(group.einsums) > 1:
-        off_chip -= {t for t in off_chip if leaves_finished(workload, group.names, t)}
-    return TileCopies(
-        workload=workload,
-        schedule=group.schedule,
-        buffering=policy.buffering,
-        off_chip=off_chip,
-        carried=carried_tensors(workload, whole),
-    )
+            words, kept = values * workload.share(tensor, home), tensor in mapping.kept_at(home)
+            one = places.takes(tensor, words, kept=kept)
+            held.append(one._replace(level=home, first=einsum.name, last=einsum.name))
+    cut = {loop.rank: loop.factor for loop in group.shared}
+    extents = {r: n // cut.get(r, 1) for r, n in workload.rank_sizes.items()}
+    inner = any(cut.get(r, 1) > 1 for r in workload.inner_ranks(places.whole))
+    for one in places.unmapped(extents, inner) if inner else ():
+        held.append(one._replace(level=level, first=names[0], last=names[-1]))
+    return tuple(one for one in merged(held).values() if one.copies)
 
 
 def buffer_use(

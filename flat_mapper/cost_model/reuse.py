@@ -22,8 +22,10 @@ from flat_mapper.cost_model.transfers import (
     NONE,
     SHARED,
     Traffic,
+    Transfer,
     at_child,
     at_parent,
+    masked_passes,
     transfers_of,
 )
 
@@ -42,12 +44,14 @@ class Accesses:
     compute:   [n] cycles of the compute unit: the product of all temporal factors, times the cycles
                of an operation.
     lanes:     int64[n] compute units in use.
+    moves:     of each tensor, see `transfers_of`.
     """
 
     traffic: dict[tuple[int, str], Traffic]
     instances: tuple[IntArray, ...]
     compute: IntArray | FloatArray
     lanes: IntArray
+    moves: dict[str, list[Transfer]]
 
 
 def accesses(
@@ -68,12 +72,15 @@ def accesses(
     source:  timeloop-model (NVlabs/timeloop 4cf6d4c), reproduced on all its recorded answers.
     """
     traffic: dict[tuple[int, str], Traffic] = {}
+    moves = {tensor: transfers_of(nest, factors, tensor) for tensor in nest.relevant}
     for access in nest.einsum.accesses:
         if access.sums or (handed_on and nest.bare and factors.lasts is None):
             traffic |= windowed_traffic(nest, factors, access.tensor)
             continue
-        words = _whole if factors.lasts is None else _cut
-        for level, held, below, above in words(nest, factors, sizes, access.tensor, visited):
+        what = nest, factors, sizes, access.tensor
+        whole = factors.lasts is None
+        words = _whole(*what, visited, moves[access.tensor]) if whole else _cut(*what)
+        for level, held, below, above in words:
             reads, updates = at_parent(below, held, output=access.is_output)
             fills = NONE if above is None else at_child(above, held, output=access.is_output)
             traffic[level, access.tensor] = Traffic(
@@ -89,6 +96,7 @@ def accesses(
             visited,
         ),
         lanes=_spatial_product(nest, factors, len(nest.slots)),
+        moves=moves,
     )
 
 
@@ -195,27 +203,33 @@ _Kept = Iterator[tuple[int, IntArray, IntArray, IntArray | None]]
 
 
 def _whole(
-    nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str, visited: Visited | None
+    nest: Nest,
+    factors: Factors,
+    sizes: tuple[int, ...],
+    tensor: str,
+    visited: Visited | None,
+    moves: list[Transfer],
 ) -> _Kept:
     """Words of a tensor where no loop has a remainder."""
-    relevant, masked = nest.relevant[tensor], visited.ranks if visited else ()
+    relevant, grid, order = nest.relevant[tensor], factors.factors[0], nest.orders[0]
+    masked = visited.ranks if visited else ()
     volume = prod(n for n, own in zip(sizes, relevant, strict=True) if own)
     other = bool(visited) and all(relevant[r] for r in masked)  # every pass brings other words
 
-    def left(words: IntArray, every: BoolArray) -> IntArray:
-        return np.where(every, _left(words, visited), words) if visited else words
+    def left(words: IntArray, passes: Transfer | None) -> IntArray:
+        if visited is None or passes is None:
+            return _left(words, visited if other else None)
+        every = masked_passes(relevant, np.asarray(passes.stays), grid, order, masked)
+        return np.where(every, _left(words, visited), words)
 
-    moves = transfers_of(nest, factors, tensor, masked)[::-1]
     levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
-    for level, (own, every), (below, more) in zip(levels, moves, moves[1:], strict=False):
+    for level, own, below in zip(levels, moves, moves[1:], strict=False):
         held = volume // own.spread
-        above = left(held * own.of_child(own.passes), every) if level != levels[0] else None
-        yield level, left(held, np.array(other)), left(held * below.passes, more), above
+        above = None if own is moves[0] else left(held * own.of_child(own.passes), own)
+        yield level, left(held, None), left(held * below.passes, below), above
 
 
-def _cut(
-    nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str, visited: Visited | None
-) -> _Kept:
+def _cut(nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str) -> _Kept:
     """Words of a tensor where last passes are shorter; no mask is about."""
     relevant = nest.relevant[tensor]
     levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from flat_mapper.cost_model.candidates import Ints
 from flat_mapper.mapping.order import PassKind
 
 # Where a tensor's tiles above the inner levels come from:
@@ -32,6 +35,11 @@ class Outer:
     turns: float = 1.0  # of the Einsum, where units overlap
     copied: str | None = None  # tensor whose old value is copied to the output's place
     firsts: float = 0.0  # first passes whose pJ count beside, see FirstPasses
+
+    def grids(self, sizes: Sequence[int], tile: Ints) -> tuple[Ints, Ints]:
+        """Factors of the shared level's loops and of DRAM's; tile: of candidates, int64[R, n]."""
+        own = np.array(self.tile, dtype=np.int64)[:, None]
+        return own // tile, np.array(sizes, dtype=np.int64)[:, None] // own
 
     def may_stay(self, position: int) -> bool:
         """True if a tensor may stay at the private levels over the DRAM loops."""

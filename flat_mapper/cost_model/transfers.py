@@ -14,6 +14,7 @@ source: timeloop-model (NVlabs/timeloop 4cf6d4c), reproduced on all its recorded
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -53,12 +54,13 @@ class Transfer:
     open: BoolArray  # only irrelevant loops so far
     spread: Amounts  # relevant spatial factors outside the child so far
     copies: Amounts  # all spatial factors outside the child so far
-    network: Amounts | None = None  # pJ of one word in one pass, all instances; None: not priced
+    network: Amounts | None = None  # of one word in one pass, see `fan_out`; None: none is priced
     apart: Amounts | float = 1.0  # of `passes`, how many are of different children
+    stays: BoolArray | bool = True  # of whole nests, whether the run is open at the outermost loops
 
     def fan_out(
         self,
-        fanout: Fanout,
+        word: Sequence[Amounts | float] | Amounts,
         relevant: Amounts,
         everything: Amounts,
         *,
@@ -67,6 +69,9 @@ class Transfer:
     ) -> None:
         """Put a fanout around it, with these factors; outermost: no keeper stands in between.
 
+        A word enters once for all copies that share it, and each of them receives it.
+
+        word: how much each that enters counts, and each that is received: `Fanout.word_pj`, or 1.
         apart: each instance of the fanout reads the tensor for itself.
         """
         if self.child is not None:
@@ -77,9 +82,9 @@ class Transfer:
             self.passes, self.apart = self.passes * shared, self.apart * shared
             shared = 1.0
         if self.network is not None:
-            enter_pj, each_pj = fanout.word_pj
-            own = enter_pj + each_pj * shared if outermost else 0.0
-            self.network = self.network * shared + own
+            self.network = self.network * shared
+            if outermost:
+                self.network = self.network + word[0] + word[1] * shared
 
     def of_child(self, passes: Amounts) -> Amounts:
         """Of passes of the keeper, how many are of one child."""
@@ -244,19 +249,19 @@ def rows_in_use(copies: Amounts | float, level: MemoryLevel) -> Amounts | float:
     return copies if level.cluster_size == 1 else np.minimum(copies, level.clusters)
 
 
-def transfers_of(
-    nest: Nest, factors: Factors, tensor: str, masked: tuple[int, ...] = ()
-) -> list[tuple[Transfer, BoolArray]]:
-    """The transfers of a tensor in whole nests without remainders, innermost first; int64.
+def transfers_of(nest: Nest, factors: Factors, tensor: str) -> list[Transfer]:
+    """The transfers of a tensor in whole nests, as if without remainders, outermost first; int64.
 
-    Of each also what `masked_passes` says. The last leads to the outermost keeper, which nothing
-    feeds. A tensor that leaves the private levels with every turn has its run end at the outermost
-    loops, which the Einsums of a group share.
+    The first leads to the outermost keeper, which nothing feeds. A tensor that leaves the private
+    levels with every turn has its run end at the outermost loops, which the Einsums of a group
+    share. Where networks have a price, words that enter each fanout and that its copies receive are
+    counted, one after the other in float64[2 F, n].
     """
     relevant, one = nest.relevant[tensor], np.ones(1, np.int64)
     own = [r for r, yes in enumerate(relevant) if yes]
-    found = [Transfer(child=None, passes=one, open=one < 0, spread=one, copies=one)]
-    every = [one > 0]
+    each = np.eye(2 * len(nest.arch.fanouts) if nest.arch.priced else 0)[..., None]
+    none = 0 * each[0] if nest.arch.priced else None
+    found = [Transfer(None, passes=one, open=one < 0, spread=one, copies=one, network=none)]
     slot, level = len(nest.slots), len(nest.keep)
     private = 1  # of those found, that lead inside the shared level
     for node in reversed(nest.arch.nodes):
@@ -264,23 +269,21 @@ def transfers_of(
             slot -= 2
             grid = factors.factors[slot : slot + 2].prod(axis=0)
             among, everything = grid[own].prod(axis=0), grid.prod(axis=0)
-            apart = reads_apart(node, tensor)
+            apart, word = reads_apart(node, tensor), each[slot - level :][:2]
             for transfer in found:
                 top = transfer is found[-1]
-                transfer.fan_out(node, among, everything, outermost=top, apart=apart)
+                transfer.fan_out(word, among, everything, outermost=top, apart=apart)
             continue
         slot, level = slot - 1, level - 1
         grid, order = factors.factors[slot], nest.orders[slot]
         for i, transfer in enumerate(found):
             if level == 0:
-                if tensor in nest.returns and i < private:
-                    transfer.open = transfer.open & False
-                every[i] = masked_passes(relevant, transfer.open, grid, order, masked)
+                returns = tensor in nest.returns and i < private
+                transfer.stays = transfer.open = transfer.open & (not returns)
             transfer.passes, transfer.open = looped(
                 relevant, transfer.passes, transfer.open, grid, order
             )
         if tensor in nest.keep[level]:
-            found.append(Transfer(child=node, passes=one, open=one > 0, spread=one, copies=one))
-            every.append(one > 0)
+            found.append(Transfer(node, one, one > 0, spread=one, copies=one, network=none))
             private += level > SHARED
-    return list(zip(found, every, strict=True))
+    return found[::-1]

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.cost_model.einsum import returning
 from flat_mapper.cost_model.nest import BoolArray, factors_of, nest_of
 from flat_mapper.cost_model.outside import Outside, Words
 from flat_mapper.cost_model.ports import Amount, added_up, largest, limited, transfer_cycles
@@ -36,7 +37,7 @@ from flat_mapper.mapping.order import (
     pass_kinds,
     uneven_rows,
 )
-from flat_mapper.mapping.sharing import copied_from, may_stay, visited_tiles
+from flat_mapper.mapping.sharing import copied_from, visited_tiles
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
@@ -211,7 +212,7 @@ def _turn(
 ) -> TurnParts:
     einsum = workload.einsum(mapping.einsum)
     arch = platform.path(einsum.unit)
-    stay = [t for t in may_stay(workload, names, einsum) if t in mapping.stay]
+    returns = returning(workload, names, mapping)
     tensors = {a.tensor: frozenset(a.ranks) for a in einsum.accesses}
     output, pair = einsum.output.tensor, set(workload.roles.masked or ())
     tiles = visited_tiles(workload, group) if pair <= set(einsum.ranks) else None
@@ -220,7 +221,7 @@ def _turn(
     copied = _copy_in(workload, arch, einsum, mapping)
     found, in_pass = [], frozenset[str]()
     for loops, inside, sizes in _sizes(workload, arch, einsum, mapping):
-        every, compute = _passing(workload, arch, inside, sizes, stay)
+        every, compute = _passing(workload, arch, inside, sizes, returns)
         ends = every[True], every[False]
         kinds = pass_kinds(loops, tensors, output, masked)
         found.append(kind_parts(*ends, kinds, compute, output, copied))
@@ -337,32 +338,28 @@ def _passing(
     arch: Architecture,
     mapping: EinsumMapping,
     sizes: Mapping[str, int],
-    stay: Sequence[str],
+    returns: frozenset[str],
 ) -> tuple[dict[bool, list[Passing]], float]:
     """Words that move in one pass of an Einsum, on chip and past it, and its compute cycles.
 
-    mapping: the nest inside a pass. stay: tensors that may stay private over others' turns.
+    mapping: the nest inside a pass. returns: tensors that leave private levels with every turn.
     """
     einsum = workload.einsum(mapping.einsum)
-    nest = nest_of(arch, einsum, mapping)
+    nest = nest_of(arch, einsum, mapping, returns)
     factors = factors_of(nest, [mapping])
-    real = factors.factors[:, :, 0] > 1
     counted = accesses(nest, factors, tuple(sizes[r] for r in nest.ranks))
     found: dict[bool, list[Passing]] = {True: [], False: []}
     for tensor in (a.tensor for a in einsum.accesses):
         chain = [i for i, kept in enumerate(nest.keep) if tensor in kept]
-        # Of a level's tiles, whether one may be in place when a pass begins.
-        stays = {
-            i: (i <= SHARED or tensor in stay) and not nest.replaced(real, tensor, i) for i in chain
-        }
-        for i, below in zip(chain, [*chain[1:], None], strict=True):
+        # Of a level's tiles and of what it feeds, whether one may be in place when a pass begins.
+        stays = [bool(np.all(one.stays)) for one in counted.moves[tensor]]
+        for i, own, fed in zip(chain, stays, stays[1:], strict=False):
             if i < SHARED and SHARED in chain:
                 continue  # whole tiles cross DRAM beside the turns
             counts, level = counted.traffic[i, tensor], arch.levels[i]
             share = workload.share(tensor, level.name)
             reads, fills, updates, held = (share * float(n[0]) for n in counts[:4])
-            mine = stays[i] if i != chain[0] else None
-            fed = below is not None and stays[below]
+            mine = own if i != chain[0] else None
             words = Traffic(reads, fills, updates, held)
             found[i >= SHARED].append(Passing(level, tensor, words, mine, fed))
     names = [level.name for level in arch.levels]

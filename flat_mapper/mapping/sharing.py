@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.mapping.values import GroupMapping, Policy
@@ -82,19 +81,6 @@ def visited_tiles(workload: Workload, group: GroupMapping) -> MaskTiles | None:
     if group.given_out and (queries % cut[pair[0]] or keys % cut[pair[1]]):
         return None  # tiles of several sizes
     return mask_tiles(workload.mask, queries, keys, queries // cut[pair[0]], keys // cut[pair[1]])
-
-
-def left_out_words(workload: Workload, group: GroupMapping, level: str) -> dict[str, float]:
-    """Words at a level of each tensor that a free softmax carries over an inner loop's passes."""
-    whole = with_unmapped(workload, group.names)
-    cut = {loop.rank: loop.factor for loop in group.shared}
-    if not any(cut.get(r, 1) > 1 for r in workload.inner_ranks(whole)):
-        return {}
-    return {
-        tensor: workload.share(tensor, level)
-        * prod(workload.rank_sizes[r] // cut.get(r, 1) for r in workload.tensor_ranks[tensor])
-        for tensor in carried_tensors(workload, whole)
-    }
 
 
 def shared_level(platform: Platform) -> MemoryLevel:

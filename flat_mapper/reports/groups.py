@@ -10,7 +10,8 @@ from flat_mapper.arch.cores import ErrorBand, error_bands, phase_kernels
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.table import grid, wrapped
-from flat_mapper.cost_model.residence import private_needs, tile_occupancies
+from flat_mapper.cost_model.private import private_needs
+from flat_mapper.cost_model.residence import tile_occupancies
 from flat_mapper.cost_model.result import LEAKAGE, BufferUse, EinsumStats, Result, offchip_words
 from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.mapping.cores.check import one_core

@@ -9,7 +9,7 @@ from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.table import TextRow, grid
-from flat_mapper.cost_model.residence import STAYS
+from flat_mapper.cost_model.private import STAYS
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.cores.check import one_core

@@ -10,7 +10,7 @@ from typing import Any
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base import units
 from flat_mapper.cost_model.nest import extents, factors_of, nest_of, tile_words
-from flat_mapper.cost_model.residence import private_uses
+from flat_mapper.cost_model.private import private_uses
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.cores.check import handed_inside, one_core
 from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
@@ -164,10 +164,10 @@ def _group_branch(
     cut = [loop.rank for loop in group.shared]
     after = {m: [r for r in workload.einsum(m.einsum).after if r in cut] for m in group.einsums}
     staying = {
-        (use.einsum, level, tensor)
-        for level, uses in private_uses(workload, platform, group, names).items()
-        for use in uses
-        for tensor in (use.stays if len(group.einsums) > 1 else ())
+        (einsum, one.level, one.tensor)
+        for einsum, tiles in private_uses(workload, platform, group, names).items()
+        for one in tiles
+        if len(group.einsums) > 1 and one.stays.all()
     }
     branches = {m: _einsum_branch(workload, platform, group, m, staying) for m in group.einsums}
     below = tuple(branches[m] for m in group.einsums if not after[m])

@@ -15,7 +15,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.residence import private_needs
+from flat_mapper.cost_model.private import private_needs
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute

@@ -10,7 +10,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import alone, group_terms
-from flat_mapper.cost_model.network import FREE, priced, unpriced_networks
+from flat_mapper.cost_model.network import FREE, unpriced_networks
 from flat_mapper.cost_model.result import (
     Bound,
     EinsumStats,
@@ -116,7 +116,7 @@ def combine(
         groups.append(found)
     dram, at_once = platform.dram, any(overlaps(g.schedule) for g in mapping.groups)
     networks, notes = unpriced_networks(platform), _intake_notes(platform, mapping)
-    if backend != "native" and any(map(priced, platform.paths)):
+    if backend != "native" and any(path.priced for path in platform.paths):
         networks = (FREE,)
         free = f"{backend} knows no hop_energy_pj: the energy of networks is left out here"
         notes = (*notes, free)

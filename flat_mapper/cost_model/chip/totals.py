@@ -12,7 +12,7 @@ from flat_mapper.base.tolerance import whole_cycles
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.rounds import Floats
 from flat_mapper.cost_model.group import port_cycles
-from flat_mapper.cost_model.network import NetworkStats, network_stats, priced
+from flat_mapper.cost_model.network import NetworkStats, network_stats
 from flat_mapper.cost_model.outside import Outside
 from flat_mapper.cost_model.ports import added_up, name_of_largest, transfer_cycles
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, LevelStats, TensorStats
@@ -193,7 +193,7 @@ def _network(
     on: GroupOnCores, arch: Architecture, tiles: Sequence[EinsumStats]
 ) -> Iterator[NetworkStats]:
     """Words over the networks that have a price: outside the cores, then inside all of them."""
-    if priced(arch):
+    if arch.priced:
         yield from _outside_network(on, arch, tiles)
     fanouts = {fanout.name: fanout for fanout in arch.fanouts}
     for own in zip(*(stats.network for stats in tiles), strict=True):

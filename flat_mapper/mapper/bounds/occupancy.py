@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Floats, Ints
 from flat_mapper.cost_model.outside import Outside, around, least_weight
 from flat_mapper.cost_model.ports import Amount
-from flat_mapper.cost_model.residence import TileCopies
+from flat_mapper.cost_model.residence import TileOccupancy, TilePlaces, merged
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.cost_model.schedule import is_exposed
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
@@ -21,48 +20,25 @@ from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapping.sharing import shared_level
 
 
-class Term(NamedTuple):
-    """Words of one tensor in the shared level; tensors that share a place count once."""
-
-    place: str  # the first tensor of those that share it; a stream has its own
-    words: Floats  # of one copy; float64[n or 1]
-    copies: float
-
-
-def merged(terms: Iterable[Term]) -> dict[str, Floats]:
-    """Words by place: the largest tile there, in as many copies as any needs; float64[n or 1]."""
-    words: dict[str, Floats] = {}
-    copies: dict[str, float] = {}
-    for term in terms:
-        known = words.get(term.place)
-        words[term.place] = term.words if known is None else np.maximum(known, term.words)
-        copies[term.place] = max(copies.get(term.place, 0.0), term.copies)
-    return {place: copies[place] * tile for place, tile in words.items()}
-
-
 @dataclass(frozen=True, slots=True)
 class SharedOccupancy:
     """Words of the shared level, by the rule of `cost_model.residence`."""
 
     problem: GroupProblem
-    rule: TileCopies
+    rule: TilePlaces
 
     @classmethod
     def of(cls, problem: GroupProblem) -> SharedOccupancy:
         """The occupancy of a group's shared level."""
-        rule = TileCopies(
-            workload=problem.workload,
-            schedule=problem.group.schedule,
-            buffering=problem.mapspace.policy.buffering,
-            off_chip=[t for t in problem.external if t not in problem.drained],
-            carried=problem.carried,
-        )
+        group, level = problem.group, shared_level(problem.platform).name
+        what = problem.workload, group.names, group.schedule, problem.mapspace.policy
+        rule = TilePlaces.of(*what, level, problem.external, problem.workload.absent)
         return cls(problem, rule)
 
     @property
     def level(self) -> str:
         """The name of the shared level."""
-        return shared_level(self.problem.platform).name
+        return self.rule.level
 
     @property
     def capacity(self) -> int | None:
@@ -89,8 +65,7 @@ class SharedOccupancy:
         if (tile == FOLLOW).any():
             for tensor, role in zip(space.tensors, roles, strict=True):
                 if role != "stream":
-                    words = tile_words(space, tensor, shared, self.level)
-                    total = total + np.ceil(self.rule.of(tensor) * words)
+                    total = total + self.lower_term(space, tensor, role, shared).total_words
         none = np.zeros(inner.shape[1])
         tiles: dict[Role, Ints] = {"stream": inner, "staged": shared}
         return total, none + self.exposed(space, tiles, roles, outside)
@@ -127,12 +102,10 @@ class SharedOccupancy:
     def streamed(self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...]) -> Floats:
         """Words of streamed tensors in tiles int64[R, n] of the candidates."""
         total = np.zeros(inner.shape[1])
-        if self.problem.mapspace.policy.passing == "free":
-            return total
         for tensor, role in zip(space.tensors, roles, strict=True):
             if role == "stream":
                 words = tile_words(space, tensor, inner, self.level)
-                total = total + np.ceil(self.rule.buffering * words)
+                total = total + self.rule.takes(tensor, words, kept=False).total_words
         return total
 
     def room(self, staging: Staging, tile: Ints) -> Floats:
@@ -148,28 +121,21 @@ class SharedOccupancy:
         """Words of the shared level that the tile alone decides; float64[n]."""
         if (tile == FOLLOW).any():
             return np.zeros(tile.shape[1])
-        words = merged(
-            self.lower_term(space, tensor, role, tile[self.problem.index(space)], 0.0)
+        held = merged(
+            self.lower_term(space, tensor, role, tile[self.problem.index(space)])
             for space in self.problem.spaces
             for tensor, role in zip(space.tensors, staging.roles[space.einsum.name], strict=True)
             if role != "stream"
         )
-        return sum((np.ceil(w) for w in words.values()), self.left_out_words(tile))
+        every = (*held.values(), *self.unmapped(tile))
+        return sum((one.total_words for one in every), np.zeros(tile.shape[1]))
 
-    def left_out_words(self, tile: Ints) -> Floats:
-        """Words that a free softmax carries through the inner loops; tile int64[R, n]."""
-        problem, total = self.problem, np.zeros(tile.shape[1])
-        if not problem.left_out:
-            return total
-        for tensor in problem.left_out:
-            own = problem.workload.tensor_ranks[tensor]
-            inner = [i for i, rank in enumerate(problem.ranks) if rank.members[0] in own]
-            words = tile[inner].prod(axis=0) * problem.workload.share(tensor, self.level)
-            total = total + self.rule.of(tensor) * words
-        cut = np.zeros(tile.shape[1], np.bool_)
-        for i in problem.inner:
-            cut |= tile[i] < problem.ranks[i].size
-        return np.where(cut, total, 0.0)
+    def unmapped(self, tile: Ints) -> Iterator[TileOccupancy]:
+        """What a free softmax carries through the inner loops; tile int64[R, n]."""
+        ranks = self.problem.ranks
+        cut = np.any([tile[i] < ranks[i].size for i in self.problem.inner], axis=0)
+        extents = {rank.members[0]: own for rank, own in zip(ranks, tile, strict=True)}
+        return self.rule.unmapped(extents, cut)
 
     def lower_term(
         self,
@@ -177,18 +143,16 @@ class SharedOccupancy:
         tensor: str,
         role: Role,
         tile: Ints,
-        smallest: Floats | float,
-    ) -> Term:
+        smallest: Floats | float = 0.0,
+    ) -> TileOccupancy:
         """Lower bound on a tensor's words in the shared level; tile int64[R, n].
 
         smallest: lower bound on the words of its tile, where it is streamed.
         """
         if role == "stream":
             words = np.broadcast_to(np.asarray(smallest, np.float64), (tile.shape[1],))
-            free = self.problem.mapspace.policy.passing == "free"
-            return Term(tensor, words, 0.0 if free else self.rule.buffering)
-        words = np.asarray(tile_words(space, tensor, tile, self.level), np.float64)
-        return Term(self.problem.place(tensor), words, self.rule.of(tensor))
+            return self.rule.takes(tensor, words, kept=False)
+        return self.rule.takes(tensor, tile_words(space, tensor, tile, self.level))
 
     def least_words(
         self, stagings: Sequence[Staging], tile: Ints, sets: Mapping[str, CandidateSet]
@@ -211,9 +175,9 @@ class SharedOccupancy:
                     part = sets.get(space.einsum.name) if role == "stream" else None
                     least = (part.smallest if part else space.share)(tensor, self.level)
                     term = self.lower_term(space, tensor, role, extents, least)
-                    most = words.setdefault(term.place, np.zeros(shape))
+                    most = words.setdefault(term.tensor, np.zeros(shape))
                     most[some] = np.maximum(most[some], term.words)
-                    times = copies.setdefault(term.place, np.zeros((shape[0], 1)))
+                    times = copies.setdefault(term.tensor, np.zeros((shape[0], 1)))
                     times[some] = np.maximum(times[some], term.copies)
         total = sum((copies[p] * words[p] for p in words), np.zeros(shape))
-        return total + self.left_out_words(tile)
+        return sum((one.words * one.copies for one in self.unmapped(tile)), total)

@@ -10,10 +10,11 @@ import numpy as np
 
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.residence import merged
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache, CandidateSet, enumerated
-from flat_mapper.mapper.bounds.occupancy import SharedOccupancy, merged
+from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.group.fused import Fused
@@ -462,8 +463,8 @@ def infeasibility(
             )
             for tensor, role in zip(space.tensors, roles, strict=True)
         )
-        for name, words in needs.items():
-            terms[name] = max(terms.get(name, 0), int(np.ceil(words.max())))
+        for name, held in needs.items():
+            terms[name] = max(terms.get(name, 0), int(held.total_words.max()))
     return Infeasible(
         level=level.name,
         needs=sum(terms.values()) or int(np.ceil(outers.needs[choice])),

@@ -375,14 +375,14 @@ def fanned(
         )
         candidate, column, node_choice = candidate[good], column[good], node_choice.take(good)
     candidates = candidates.take(candidate)
-    everything = units[column]
+    everything, word = units[column], fanout.word_pj
     for tensor, transfers in candidates.transfers.items():
         own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
         relevant = prod_of(grid, own).astype(np.float64)[column]
         apart = reads_apart(fanout, tensor)
         for transfer in transfers:
             top = transfer is transfers[-1]
-            transfer.fan_out(fanout, relevant, everything, outermost=top, apart=apart)
+            transfer.fan_out(word, relevant, everything, outermost=top, apart=apart)
     candidates.tile *= grid.take(column, axis=1)
     candidates.spatial = candidates.spatial * everything
     candidates.node_choices.append(node_choice)

@@ -31,8 +31,6 @@ from flat_mapper.mapping.order import (
 from flat_mapper.mapping.sharing import (
     carried_tensors,
     crosses_dram,
-    in_place_classes,
-    leaves_finished,
     may_stay,
     shared_level,
     with_unmapped,
@@ -236,20 +234,6 @@ class GroupProblem:
         return carried_tensors(self.workload, self.whole)
 
     @cached_property
-    def left_out(self) -> tuple[str, ...]:
-        """Those of them that a free softmax leaves out of the mapping."""
-        mapped = {t for s in self.spaces for t in s.tensors}
-        return tuple(t for t in self.carried if t not in mapped)
-
-    @cached_property
-    def drained(self) -> tuple[str, ...]:
-        """Results that leave through a free Einsum after the loops: held as intermediates are."""
-        if self.mapspace.policy.softmax != "free" or not self.group.fused:
-            return ()
-        names = self.group.names
-        return tuple(t for t in self.external if leaves_finished(self.workload, names, t))
-
-    @cached_property
     def external(self) -> tuple[str, ...]:
         """Tensors that cross DRAM, in the order of first use."""
         tensors = dict.fromkeys(t for s in self.spaces for t in s.tensors)
@@ -259,18 +243,6 @@ class GroupProblem:
     def counted(self) -> frozenset[str]:
         """Inputs of which DRAM moves a number of words in all, as a level between keeps them."""
         return frozenset(self.external).intersection(self.platform.dram.totals)
-
-    @cached_property
-    def classes(self) -> dict[str, str]:
-        """Tensors that share a buffer: each with the first of them."""
-        if not self.mapspace.policy.in_place:
-            return {}
-        level, inside = shared_level(self.platform).name, self.workload.absent
-        return in_place_classes(self.workload, self.whole, level, inside)
-
-    def place(self, tensor: str) -> str:
-        """The tensor that names a tensor's place in the shared level: the first that shares it."""
-        return self.classes.get(tensor, tensor)
 
     @cached_property
     def cycles_add(self) -> tuple[int, ...]:

@@ -12,16 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from math import ceil, prod
+from math import prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import DEFAULT
-from flat_mapper.cost_model.residence import TileCopies
+from flat_mapper.cost_model.residence import TilePlaces, merged
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.sharing import (
-    carried_tensors,
     copied_from,
     crosses_dram,
     in_place_classes,
@@ -82,29 +81,18 @@ class InsideQuestion:
 
     def _held(self, names: tuple[str, ...], schedule: str, tile: Mapping[str, int]) -> int:
         """Words that what is handed over takes in an instance of its level, for a tile."""
-        workload, policy = self.workload, self.mapspace.policy
-        classes: dict[str, str] = {}
-        if policy.in_place:
-            inside = dict.fromkeys(self.tensors, self.level)
-            classes = in_place_classes(workload, names, shared_level(self.platform).name, inside)
-        copies = TileCopies(
-            workload=workload,
-            schedule=schedule,
-            buffering=policy.buffering,
-            off_chip=(),
-            carried=carried_tensors(workload, names),
-        )
-        places: dict[str, tuple[float, float]] = {}
+        workload, level = self.workload, shared_level(self.platform).name
+        what = workload, names, schedule, self.mapspace.policy, level
+        places = TilePlaces.of(*what, (), dict.fromkeys(self.tensors, self.level))
+        held = []
         for tensor in self.tensors:
             spread = self.spread[workload.producers[tensor]]
             ranks = workload.tensor_ranks[tensor]
             extents = (tile.get(r, workload.rank_sizes[r]) for r in ranks)
             over = prod(n for at in spread.values() for r, n in at.items() if r in ranks)
             words = prod(extents) // over * workload.share(tensor, self.level)
-            before = places.get(classes.get(tensor, tensor), (0.0, 0.0))
-            own = max(before[0], words), max(before[1], copies.of(tensor))
-            places[classes.get(tensor, tensor)] = own
-        return sum(ceil(words * n) for words, n in places.values())
+            held.append(places.takes(tensor, words))
+        return sum(one.total_words for one in merged(held).values())
 
     def asked(self) -> tuple[Workload, Platform, Mapspace, Ert]:
         """The question on the chip with one level more."""

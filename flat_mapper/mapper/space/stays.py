@@ -12,8 +12,9 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 
 def may_return(space: EinsumSpace, outer: Outer) -> list[int]:
     """Positions of the tensors that stay private over the DRAM loops, if a candidate keeps them."""
-    every = enumerate(zip(space.tensors, outer.stay, strict=True))
-    return [i for i, (t, may) in every if may and runs_on(space, t, outer)]
+    dram = [size // own for size, own in zip(space.sizes, outer.tile, strict=True)]
+    over = [runs_on(own, dram, outer.dram_order, outer.passes) for own in space.relevant.values()]
+    return [i for i, may in enumerate(outer.stay) if may and over[i]]
 
 
 def stays_among(stay: tuple[bool, ...], free: Sequence[int]) -> list[tuple[bool, ...]]:
