@@ -63,8 +63,15 @@ def chip(cores: int, words: int) -> Platform:
 
     def path(name: str, units: int, *inner: MemoryLevel | Fanout) -> Architecture:
         top = [level("DRAM", None, 1.0, 1), *([Fanout(name="core", fanout_x=cores)] * (cores > 1))]
-        nodes = [*top, level("GLB", words, 4.0, cores), level("SMEM", words // 2, None, cores), *inner]
-        compute = ComputeUnit(name=f"{name}_unit", component_class="intmac", instances=cores * units)
+        nodes = [
+            *top,
+            level("GLB", words, 4.0, cores),
+            level("SMEM", words // 2, None, cores),
+            *inner,
+        ]
+        compute = ComputeUnit(
+            name=f"{name}_unit", component_class="intmac", instances=cores * units
+        )
         return Architecture(name=name, nodes=tuple(nodes), compute=compute, cycle_seconds=1e-9)
 
     return Platform(
@@ -87,11 +94,13 @@ def question_of(row: Row, *, small: bool = False) -> Case:
     inner = WORDS[length] // 2  # type: ignore[index]
     platform = platform.changed(lambda arch: with_words(arch, "SMEM", inner))
     cores = {"cores": "any", "level": "GLB"} if chip_ == "cores" else {}
-    listed = {"anything": AnyGroups()} if groups == "any" else {"groups": (("QK", "softmax", "AV"),)}
+    listed = (
+        {"anything": AnyGroups()} if groups == "any" else {"groups": (("QK", "softmax", "AV"),)}
+    )
     inside = {"QK": "SMEM"} if scores == "inside" else {}
     fusion = Fusion(**cores, **listed, intermediates=inside)  # type: ignore[arg-type]
     policy = Policy(buffering=2.0, in_place=not inside)
-    workload = attention(B=1, H=1, P=2, M=length, E=1, F=2, softmax=softmax)  # type: ignore[arg-type]
+    workload = attention(B=1, H=1, P=2, M=length, E=1, F=1, softmax=softmax)  # type: ignore[arg-type]
     return Case(
         workload=replace(workload, mask=MASKS[mask]),
         platform=platform,
@@ -164,7 +173,8 @@ def hold(row: Row) -> str:
     within = [
         (s, pj)
         for s, pj in points
-        if s <= budget.limits.latency_s * (1 + 1e-9) and pj <= budget.limits.energy_j * 1e12 * (1 + 1e-9)
+        if s <= budget.limits.latency_s * (1 + 1e-9)
+        and pj <= budget.limits.energy_j * 1e12 * (1 + 1e-9)
     ]
     if isinstance(found, Infeasible):
         assert not within, row

@@ -18,6 +18,7 @@ from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.group.incumbent import (
     NONE,
     Costs,
+    FrontIncumbent,
     Goal,
     better,
     better_pair,
@@ -27,6 +28,7 @@ from flat_mapper.mapper.group.incumbent import (
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.values import GroupMapping
 
 
 @dataclass(slots=True)
@@ -209,3 +211,55 @@ class ChipIncumbent:
     def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Keys to sort by: the most promising first; float64[n] each."""
         return self.goal.keys(*self._chip(cycles, energy))
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A mapping of all cores with what it takes."""
+
+    cycles: float
+    energy: float  # pJ
+    mapping: GroupMapping
+
+
+@dataclass(slots=True, kw_only=True)
+class ChipFront(ChipIncumbent):
+    """Costs of the whole chip on a front, which a mapping of a tile must not be dominated by."""
+
+    stairs: FrontIncumbent[Laid]
+    missed: list[Costs] = field(default_factory=list)  # lower bounds on what is not known better
+
+    @property
+    def open(self) -> bool:
+        """True if a solution is still missing."""
+        return self.stairs.open
+
+    @property
+    def mark(self) -> tuple[Costs, ...]:
+        """A value that changes with every improvement."""
+        return self.stairs.mark
+
+    @property
+    def value(self) -> float:
+        """No product is of no use for itself."""
+        return 0.0
+
+    def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
+        """Lower bounds on costs that no known point dominates; bool[n]."""
+        return self.stairs.can_improve(*self._chip(cycles, energy))
+
+    def _of_use(self, least: Costs) -> bool:
+        return bool(self.stairs.can_improve(np.array([least[0]]), np.array([least[1]]))[0])
+
+    def take(self, slot: int, solution: GroupSolution) -> None:
+        """Price a mapping on the chip, if no known point dominates what it may cost."""
+        energy = self.fullest.counted * solution.energy + self.beside_pj
+        least = (
+            self.fullest.cycles(solution.cycles, solution.beside, solution.staging.staged),
+            energy,
+        )
+        if not self._of_use(least):
+            return
+        costs = self.price(solution)
+        if costs is None or max(c - b * (1 + EQUAL) for c, b in zip(costs, least, strict=True)) > 0:
+            self.missed.append(least)

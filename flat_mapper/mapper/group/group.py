@@ -20,7 +20,7 @@ from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent, gained
-from flat_mapper.mapper.group.picks import Counters
+from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.group.promise import (
     by_promise,
     halves,
@@ -54,7 +54,7 @@ class GroupSearch:
     bounds: OuterBounds
     known: CandidateCache = field(default_factory=CandidateCache)  # candidates of earlier searches
     counters: Counters = field(default_factory=Counters)
-    incumbent: Incumbent = field(default_factory=FrontIncumbent)
+    incumbent: Incumbent = field(default_factory=FrontIncumbent[GroupSolution])
     budget: Budget = field(default_factory=Budget)
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun

@@ -159,14 +159,26 @@ class GoalIncumbent:
         return self.goals[0].keys(cycles, energy)
 
 
+class Point(Protocol):
+    """What takes some cycles and pJ."""
+
+    @property
+    def cycles(self) -> float:
+        """Cycles."""
+
+    @property
+    def energy(self) -> float:
+        """Dynamic pJ."""
+
+
 @dataclass(slots=True)
-class FrontIncumbent:
+class FrontIncumbent[Found: Point]:
     """The Pareto front of cycles and energy so far; energy with leakage, costs without."""
 
     goal: Goal = field(default_factory=lambda: Goal(kind="edp"))  # says what leaks
     known: list[Costs] = field(default_factory=list)  # of others, to be beaten
     gap: float = 0.0  # relative; what is better by less in cycles or in pJ is of no use
-    solutions: list[GroupSolution] = field(default_factory=list)
+    solutions: list[Found] = field(default_factory=list)
     _stairs: tuple[Floats, Floats] | None = None
 
     @property
@@ -228,7 +240,7 @@ class FrontIncumbent:
         new = order[whole[order] < lowest * (1 - EQUAL)]
         return [(0, int(i)) for i in new[self.can_improve(cycles[new], energy[new])]]
 
-    def take(self, slot: int, solution: GroupSolution) -> None:
+    def take(self, slot: int, solution: Found) -> None:
         """Add a point, and drop those that it dominates."""
         limit = self._whole(solution) * (1 - EQUAL)
         self.solutions = [
@@ -238,7 +250,7 @@ class FrontIncumbent:
         ] + [solution]
         self._stairs = None
 
-    def _whole(self, solution: GroupSolution) -> float:
+    def _whole(self, solution: Found) -> float:
         return float(self.goal.whole(np.array(solution.cycles), np.array(solution.energy)))
 
     @property

@@ -58,7 +58,7 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import SPLIT, alternatives
 
 if TYPE_CHECKING:  # at run time what is of cores or handed over is imported where it is asked for
-    from flat_mapper.mapper.chip.question import Question
+    from flat_mapper.mapper.chip.question import Laid, Question
     from flat_mapper.mapper.solve.tile_search import GroupOnTiles
     from flat_mapper.mapper.space.handover import InsideQuestion
 
@@ -550,7 +550,7 @@ class ArrayGroup(Group[Asked]):
         while todo:
             way = todo.pop()
             others = [*known, *(costs for costs, _ in found)]
-            incumbent = FrontIncumbent(goal=goal, known=others, gap=gap)
+            incumbent = FrontIncumbent[GroupSolution](goal=goal, known=others, gap=gap)
             way.search.solve(incumbent)
             self.kind.tally.add(way.search)
             own = [way.mapped(one) for one in incumbent.solutions]
@@ -764,20 +764,10 @@ class CoresGroup(Group["GroupOnTiles"]):
         return sum(one.size for one in self.every)
 
     def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> Front:
-        """All mappings that no other one dominates: the fastest of less and less energy."""
-        found, left = list[Mapped](), list[Costs]()
-        step = replace(goal, kind="latency")
-        while True:
-            self.run(step)
-            bound, lean = self.bound(step), float(self.floor[:, 1].min())
-            best = self.best(step) if self.most(step) < inf else None
-            if bound < (inf if best is None else best[0][0] * (1 - EQUAL)):
-                left.append((max(bound, float(self.floor[:, 0].min())), lean))
-            if best is None or self.kind.budget.stopped:
-                break
-            found.append(best)
-            least = goal_whole(goal, best[0]) * (1 - 2 * EQUAL) / (1 + gap)
-            step = replace(step, most_pj=min(step.most_pj, least))
+        """All mappings that no other one dominates, nor what is known from elsewhere."""
+        stairs: FrontIncumbent[Laid] = FrontIncumbent(goal=goal, known=[*known], gap=gap)
+        left = [one for search in self._searches(goal) for one in search.front(stairs)]
+        found = [((one.cycles, one.energy), one.mapping) for one in stairs.solutions]
         return Front(kept(found, goal), np.array(left).reshape(-1, 2))
 
     def _searches(self, goal: Goal) -> list[GroupOnTiles]:
@@ -809,8 +799,3 @@ def undominated(costs: Sequence[Costs], goal: Goal) -> list[int]:
     order = order[fits[order]]
     lowest = np.concatenate([[inf], np.minimum.accumulate(energy[order])[:-1]])
     return [int(i) for i in order[energy[order] < lowest * (1 - EQUAL)]]
-
-
-def goal_whole(goal: Goal, costs: Costs) -> float:
-    """pJ of some costs with what leaks."""
-    return float(goal.whole(np.array(costs[0]), np.array(costs[1])))

@@ -34,6 +34,7 @@ from flat_mapper.mapper.group.incumbent import (
     better_pair,
     goal_value,
 )
+from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.solve.groups import (
     ArrayGroup,
     Arrays,
@@ -455,7 +456,11 @@ class Search:
         for some in self._parts(goal):
             self.now, known = (goal, some, None), [path.costs for path in found]
             corner = np.array([self._corner(some, goal)])
-            if not FrontIncumbent(goal=goal, known=known).can_improve(*corner.T).any():
+            if (
+                not FrontIncumbent[GroupSolution](goal=goal, known=known)
+                .can_improve(*corner.T)
+                .any()
+            ):
                 continue
             own, rest = list[Path](), corner
             with self.budget.until_stopped(bool(found)):
@@ -502,7 +507,7 @@ class Search:
         for kind in ("latency", "energy"):
             weights = [group.least(Goal(kind=kind)) for group in form.groups]
             corner.append(through(form.graph, weights, number) + weights[number])
-        aim = FrontIncumbent(goal=goal, known=[*known])
+        aim = FrontIncumbent[GroupSolution](goal=goal, known=[*known])
         return bool(aim.can_improve(np.array(corner[:1]), np.array(corner[1:]) * (1 - EQUAL))[0])
 
     def report(self) -> tuple[float, str]:

@@ -37,10 +37,24 @@ from flat_mapper.mapper.chip.floors import (
     shared_pj,
 )
 from flat_mapper.mapper.chip.fullest import Fullest
-from flat_mapper.mapper.chip.question import CYCLES, ChipIncumbent, OuterCosts, Question, Tiles
+from flat_mapper.mapper.chip.question import (
+    CYCLES,
+    ChipFront,
+    ChipIncumbent,
+    Laid,
+    OuterCosts,
+    Question,
+    Tiles,
+)
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.group.group import GroupSearch
-from flat_mapper.mapper.group.incumbent import NONE, Costs, beside_weights, better_pair
+from flat_mapper.mapper.group.incumbent import (
+    NONE,
+    Costs,
+    FrontIncumbent,
+    beside_weights,
+    better_pair,
+)
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.space.execution import execution_orders
@@ -93,6 +107,7 @@ class GroupOnTiles:
     size: int = 0  # combinations of outer and inner choices, of tiles that were searched
     known: dict[object, CandidateCache] = field(default_factory=dict)
     laid: dict[GroupMapping, Costs | None] = field(default_factory=dict)  # of one tile, for what
+    stairs: FrontIncumbent[Laid] | None = None  # that is asked for, in place of the best
     crowded: bool = False  # whether what a tile hands over inside left no room for the rest
     _queue: list[_Waiting] = field(default_factory=list)
     _last: Fullest | None = None  # of the tile that was asked about last
@@ -369,6 +384,69 @@ class GroupOnTiles:
                 found += [way] if way not in found else []
         return found
 
+    def front(self, stairs: FrontIncumbent[Laid]) -> list[Costs]:
+        """Offer all mappings to a front; lower bounds on (cycles, pJ) of those not looked at."""
+        left, self.stairs, todo = list[Costs](), stairs, sorted(self._queue)
+        while todo:
+            item, self.crowded = todo.pop(0), False
+            rest = [(0.0, self.every.energy)]
+            with self._until_stopped():
+                self.question.budget.step()
+                rest = self._front_of(item.one, stairs)
+            left += rest
+            if self.crowded:
+                self._queue = []
+                self._by_tile(item)
+                todo = sorted(self._queue) + todo
+        self._queue = []
+        return left
+
+    def _front_of(self, one: Assignment, stairs: FrontIncumbent[Laid]) -> list[Costs]:
+        """Offer the mappings of a tile; see `front`."""
+        search, fullest, beside_pj = self._of_core(one), self._fullest(one), self._shared_pj(one)
+        outer = self._outer_costs(search, fullest, beside_pj)
+        if not stairs.can_improve(np.maximum(outer.cycles, outer.fewest), outer.energy).any():
+            return []
+        self.laid = {}
+        left = _useful(self._front_in(search, one, fullest, beside_pj), stairs)
+        if left and not self.question.budget.stopped:
+            # What is on the front by the least of each input in some way may be so in none of them.
+            ways, where = self._ways(one), (self.question.platform, one, self.question.buffering)
+            every = list[Costs]()
+            for way in ways:
+                if way.rows or outside_of(*where, way) != outside_of(*where):
+                    of_core = self._of_core(one, way)
+                    every += self._front_in(of_core, one, fullest, way.brought_pj)
+                else:
+                    every += left
+            left = _useful(every, stairs) if ways else left
+        return left
+
+    def _front_in(
+        self, search: GroupSearch, one: Assignment, fullest: Fullest, beside_pj: float
+    ) -> list[Costs]:
+        """The same of a core's search; beside_pj: of all tiles, that no core sees."""
+        assert self.stairs is not None
+        fullest = _knowing(fullest, search)
+        incumbent = ChipFront(
+            goal=self.question.goal,
+            fullest=fullest,
+            beside_pj=beside_pj + self._first_pj(fullest),
+            price=lambda found: self._lay_out(one, found),
+            stairs=self.stairs,
+        )
+        search.prepare()
+        search.solve(incumbent)
+        self.question.count.evaluated += search.counters.evaluated
+        self.size += len(search.roots.staging) and search.space_size()
+        if self.best is None:
+            self.refuse(search.infeasibility())
+        left = [
+            (fullest.cycles(cycles), fullest.counted * energy + incumbent.beside_pj)
+            for cycles, energy in search.left_out().tolist()
+        ]
+        return left + incumbent.missed
+
     def _in_way(self, one: Assignment, fullest: Fullest, way: Way, left: float) -> float:
         """The search of a tile in one way to give it out; see `_solve`.
 
@@ -433,6 +511,8 @@ class GroupOnTiles:
             own = _costs(on, question.ert)
             if least is None or better_pair(question.goal, own, least):
                 least = own
+            if self.stairs is not None and _useful([own], self.stairs):
+                self.stairs.take(0, Laid(*own, whole))
             if better_pair(question.goal, own, self.best[0] if self.best else NONE):
                 self.best = own, whole
                 question.count.in_vain = 0
@@ -473,6 +553,14 @@ def _spread(platform: Platform, mapspace: Mapspace, one: Assignment) -> Iterator
     if level in [lv.name for lv in core.matrix.levels[2:]]:
         for spread in spreads(one.core_workload, core, level, tensors):
             yield replace(one, group=plain, spread=spread)
+
+
+def _useful(costs: Sequence[Costs], stairs: FrontIncumbent[Laid]) -> list[Costs]:
+    """Those that no known point dominates."""
+    if not costs:
+        return []
+    cycles, energy = np.array(costs).T
+    return [costs[i] for i in np.flatnonzero(stairs.can_improve(cycles, energy)).tolist()]
 
 
 def _costs(on: GroupOnCores, ert: Ert) -> Costs:
