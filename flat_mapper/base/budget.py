@@ -31,7 +31,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Pruned:
     """Choices that a search left out together: where, by which rule, and how good they may be."""
 
     where: str  # the Einsums of a group; `|` between groups
@@ -57,7 +57,7 @@ class Budget:
     begin: float = field(default_factory=time.monotonic)
     spent: int = 0
     stopped: str = ""  # what ran out
-    cuts: list[Cut] | None = None  # the log of what is left out; None: it is not asked for
+    cuts: list[Pruned] | None = None  # the log of what is left out; None: it is not asked for
     report: Callable[[], None] | None = None  # called now and then
     reported: float = 0.0  # when
     holders: list[bool | Callable[[], bool]] = field(default_factory=list)  # see `until_stopped`
@@ -88,7 +88,7 @@ class Budget:
     def log(self, where: str, rule: str, goal: str, bounds: Sequence[float]) -> None:
         """Write down what is left out, if somebody asked; bounds: of the objective, of each."""
         if self.cuts is not None and len(bounds):
-            self.cuts.append(Cut(where, rule, goal, float(min(bounds)), len(bounds)))
+            self.cuts.append(Pruned(where, rule, goal, float(min(bounds)), len(bounds)))
 
     @property
     def ends(self) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
-from flat_mapper.base.budget import Budget, Cut, Limits
+from flat_mapper.base.budget import Budget, Limits, Pruned
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.formats import terminal_text
 from flat_mapper.cli.files import chip_of
@@ -225,7 +225,7 @@ def _write_log(arguments: argparse.Namespace, budget: Budget) -> None:
 
     text = StringIO()
     rows = writer(text, lineterminator="\n")
-    rows.writerow([one.name for one in fields(Cut)])
+    rows.writerow([one.name for one in fields(Pruned)])
     rows.writerows(map(astuple, budget.cuts))
     write_text(Path(arguments.log), text.getvalue())
 

@@ -61,7 +61,7 @@ def private_tiles(words: Mapping[Place, Amounts], stays: Stays) -> list[PrivateT
 
 
 def in_place(tensor: str, moves: Iterable[tuple[Transfer, Bools | bool]]) -> Stays:
-    """Where tiles of a tensor stay, if the shared loops let it: no loop of a pass replaces them.
+    """Candidates whose tiles of a tensor stay, if the shared loops let it: no pass replaces them.
 
     moves: its transfers, and whether the run of each is open at the shared loops.
     """

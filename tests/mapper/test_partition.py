@@ -30,7 +30,7 @@ from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, GoalIncumbent, Objective
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import Question, search
-from flat_mapper.mapper.solve.loop import Search
+from flat_mapper.mapper.solve.loop import FormSearch
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.partitions import forms, fusion_graph, refusal
 from flat_mapper.mapping.space import AnyGroups, Fusion, GroupSpace, Mapspace
@@ -70,7 +70,7 @@ def _cascade(name: str) -> Workload:
     )
 
 
-def opened(workload: Workload, case: Case, budget: Budget | None = None) -> Search:
+def opened(workload: Workload, case: Case, budget: Budget | None = None) -> FormSearch:
     """The search of a case's groups; of any, if it lists none."""
     space = case.mapspace if case.mapspace.fusion.anything else ANY
     return Question(workload, case.platform, space, case.ert, budget or Budget()).opened()
@@ -233,8 +233,8 @@ def test_a_group_costs_no_less_than_its_outer_choices_say() -> None:
     for group in form.groups:
         goals = [asked.goal(kind) for kind in ("latency", "energy", "edp")]
         border = [group.least(goal) for goal in goals]
-        asked._sharpen([group], goals[0])
-        asked._sharpen([group], goals[0])  # as where two groups are one question
+        asked.sharpen([group], goals[0])
+        asked.sharpen([group], goals[0])  # as where two groups are one question
         for goal, before in zip(goals, border, strict=True):
             sharp = group.least(goal)
             assert before <= sharp

@@ -23,7 +23,7 @@ from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Goal, GoalIncumbent, Incumbent
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import Question, search
-from flat_mapper.mapper.solve.loop import Search
+from flat_mapper.mapper.solve.loop import FormSearch
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.space import partitions
 from flat_mapper.workload.mask import Mask
@@ -133,7 +133,7 @@ def test_an_end_between_two_sizes_leaves_the_answer_of_the_first(
     opened, budget = Question.opened, Budget(seconds=1e9)
     sizes: list[int] = []
 
-    def late(self: Question) -> Search:
+    def late(self: Question) -> FormSearch:
         sizes.append(self.workload.rank_sizes["P"])
         if len(sizes) == 2:
             budget.seconds = 0.0

@@ -131,7 +131,7 @@ class SharedOccupancy:
         return sum((one.total_words for one in every), np.zeros(tile.shape[1]))
 
     def unmapped(self, tile: Ints) -> Iterator[TileOccupancy]:
-        """What a free softmax carries through the inner loops; tile int64[R, n]."""
+        """Words that a free softmax carries through the inner loops; tile int64[R, n]."""
         ranks = self.problem.ranks
         cut = np.any([tile[i] < ranks[i].size for i in self.problem.inner], axis=0)
         extents = {rank.members[0]: own for rank, own in zip(ranks, tile, strict=True)}

@@ -34,7 +34,7 @@ class Incumbent(Protocol):
 
     @property
     def name(self) -> str:
-        """What `sort_keys` sorts by first, in a log."""
+        """Name of what `sort_keys` sorts by first, in a log."""
 
     @property
     def value(self) -> float:
@@ -160,7 +160,7 @@ class GoalIncumbent:
 
 
 class Point(Protocol):
-    """What takes some cycles and pJ."""
+    """Something that takes cycles and pJ."""
 
     @property
     def cycles(self) -> float:

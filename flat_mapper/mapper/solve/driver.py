@@ -42,7 +42,7 @@ from flat_mapper.mapper.group.incumbent import (
 )
 from flat_mapper.mapper.solve.certificate import Solution, certified, of_all_runs
 from flat_mapper.mapper.solve.groups import Arrays, Cores, undominated
-from flat_mapper.mapper.solve.loop import Path, Search
+from flat_mapper.mapper.solve.loop import FormSearch, Path
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores.view import core_count, core_platform
@@ -61,7 +61,7 @@ SAVED = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: a workload, a chip, a mapspace and prices, under a budget."""
+    """Question that is asked: a workload, a chip, a mapspace and prices, under a budget."""
 
     workload: Workload
     platform: Platform
@@ -84,7 +84,7 @@ class Question:
             most_pj=limits.energy_j * 1e12 / repeat,
         )
 
-    def opened(self) -> Search:
+    def opened(self) -> FormSearch:
         """The search of its forms and groups.
 
         raises: SpecError where the mapspace and the chip, or the cascade, do not go together.
@@ -106,9 +106,9 @@ class Question:
                 where = f"{mapspace.name}: policy.softmax"
                 condition = "charged, where tiles are given out to cores"
                 raise SpecError(expected(where, condition, "free"))
-            return Search.of(workload, Cores(platform, mapspace, ert, self.budget))
+            return FormSearch.of(workload, Cores(platform, mapspace, ert, self.budget))
         ruled = with_arch_rules(mapspace, platform, workload)
-        return Search.of(workload, Arrays(platform, ruled, ert, self.budget))
+        return FormSearch.of(workload, Arrays(platform, ruled, ert, self.budget))
 
     def on_core(self) -> Question | None:
         """The same question about the one core of a chip; None where it is not one, or not free."""
@@ -289,7 +289,7 @@ class _Found:
         self._take([one for path in paths if (one := self._cut_back(path, sizes)) is not None])
 
     def _asked(
-        self, opened: Search, progress: Progress | None, known: Sequence[Costs]
+        self, opened: FormSearch, progress: Progress | None, known: Sequence[Costs]
     ) -> tuple[list[Path], float, float]:
         """Paths that are better than what is known, with the bound and the gap of what is left."""
         budget, goal = self.question.budget, self.goal
@@ -329,7 +329,7 @@ class _Found:
             if not self.best or better_pair(self.goal, _costs(one[1]), self.costs[0]):
                 self.best = [one]
 
-    def _count(self, opened: Search) -> None:
+    def _count(self, opened: FormSearch) -> None:
         """Add up what was searched, and forget it: of several sizes each takes much room."""
         evaluated, self.pruned = opened.counts()
         self.size, self.evaluated = self.size + opened.size(), self.evaluated + evaluated

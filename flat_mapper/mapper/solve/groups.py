@@ -88,7 +88,7 @@ class Asked:
 
 
 @dataclass(slots=True)
-class Front:
+class GroupFront:
     """Mappings of which none dominates another, and lower bounds on those not looked for."""
 
     found: list[Mapped]
@@ -145,7 +145,7 @@ class Group[Own: Asked | GroupOnTiles]:
 
     @property
     def refused(self) -> Infeasible | None:
-        """Why nothing fits, if that is known."""
+        """Reason why nothing fits, if that is known."""
         return None if self.known else least_refused(*(one.refused for one in self.every))
 
     @property
@@ -154,7 +154,7 @@ class Group[Own: Asked | GroupOnTiles]:
         return self.sharp and not np.isfinite(self.floor).all(axis=1).any()
 
     def why(self) -> Infeasible | None:
-        """Why nothing fits, where no search was needed to know."""
+        """Reason why nothing fits, where no search was needed to know."""
         return None
 
     def best(self, goal: Goal) -> Mapped:
@@ -264,13 +264,13 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class OrderSearch:
     """One execution order of a group under one schedule; and what is handed over inside, if any."""
 
     search: GroupSearch
     inside: InsideQuestion | None = None
 
-    def again(self, known: CandidateCache) -> Way:
+    def again(self, known: CandidateCache) -> OrderSearch:
         """The same, with nothing searched yet."""
         return replace(self, search=self.search.again(known))
 
@@ -328,7 +328,7 @@ class Arrays(Kind):
         """The execution orders of a way that may be the best."""
         return execution_orders(cascade, self.platform, self.mapspace, way)
 
-    def ways(self, cascade: Workload, group: GroupSpace) -> Iterator[Way]:
+    def ways(self, cascade: Workload, group: GroupSpace) -> Iterator[OrderSearch]:
         """All ways to run a group under one schedule."""
         if not self.is_inside(cascade, group):
             for order in self.orders(cascade, group):
@@ -356,22 +356,22 @@ class Arrays(Kind):
         """The mapspace's choices, where nothing is handed over inside."""
         return replace(self.mapspace.fusion, intermediates={})
 
-    def inside(self, question: InsideQuestion) -> Way:
+    def inside(self, question: InsideQuestion) -> OrderSearch:
         """The way that a question with one level more is about."""
         workload, platform, mapspace, ert = question.asked()
         problem = group_problem(workload, platform, ert, mapspace, question.order)
         words = self.buffer_words(shared_level(self.platform).name)
         return self._way(replace(problem, buffer_words=words), question)
 
-    def _way(self, problem: GroupProblem, inside: InsideQuestion | None = None) -> Way:
-        return Way(GroupSearch.of(problem, CandidateCache(), self.budget), inside)
+    def _way(self, problem: GroupProblem, inside: InsideQuestion | None = None) -> OrderSearch:
+        return OrderSearch(GroupSearch.of(problem, CandidateCache(), self.budget), inside)
 
-    def by_tile(self, way: Way) -> list[Way]:
+    def by_tile(self, way: OrderSearch) -> list[OrderSearch]:
         """A way with something handed over inside, for each tile with the room beside it."""
         assert way.inside is not None
         return [self.inside(one) for one in way.inside.by_tile()]
 
-    def staged(self, problem: GroupProblem) -> Way:
+    def staged(self, problem: GroupProblem) -> OrderSearch:
         """A group in which all its tensors are staged: few outer choices, however many Einsums."""
         fusion = replace(problem.mapspace.fusion, staging="all")
         group = replace(problem.group, beside=())  # that set is there in every execution order
@@ -406,7 +406,7 @@ class Arrays(Kind):
         self.candidates.clear()
 
     def refused(self, cascade: Workload, mapping: GroupMapping) -> Infeasible | None:
-        """Why a mapping with something handed over inside does not fit there; None: it does."""
+        """Reason why a mapping with something handed over inside does not fit; None: it does."""
         core = CoreQuestion(workload=cascade, platform=self.platform, group=mapping)
         found = tile_cost(core, self.mapspace.policy, self.ert)
         return found if isinstance(found, Infeasible) else None
@@ -436,7 +436,7 @@ class ArrayGroup(Group[Asked]):
     """A group on one array."""
 
     kind: Arrays
-    kept: list[Way] | None = None  # not begun
+    kept: list[OrderSearch] | None = None  # not begun
     live: tuple[GoalIncumbent, GroupSearch] | None = None  # that is searched
 
     def so_far(self, goal: Goal) -> tuple[float, float]:
@@ -465,7 +465,7 @@ class ArrayGroup(Group[Asked]):
             way, candidates = self.kind.staged(problem), self.kind.candidates[id(self.workload)]
             self._offer(goal, way, quick_mapping(way.again(candidates).search, goal))
 
-    def _offer(self, goal: Goal, way: Way, found: GroupSolution | None) -> bool:
+    def _offer(self, goal: Goal, way: OrderSearch, found: GroupSolution | None) -> bool:
         """Take a mapping; False where what it hands over inside does not fit there."""
         if found is None:
             return True
@@ -544,7 +544,7 @@ class ArrayGroup(Group[Asked]):
                 return best
         return None if wanted == inf else pair_of(goal, wanted)
 
-    def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> Front:
+    def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> GroupFront:
         """All mappings that no other one dominates, nor what is known from elsewhere."""
         found, left, todo = list[Mapped](), [np.zeros((0, 2))], self.every_way()[::-1]
         while todo:
@@ -564,9 +564,9 @@ class ArrayGroup(Group[Asked]):
                 left.append(way.search.left_out())
             asked = self._under(goal)[0]
             asked.refused = least_refused(asked.refused, *why)
-        return Front(found, np.concatenate(left))
+        return GroupFront(found, np.concatenate(left))
 
-    def every_way(self, goal: Goal | None = None) -> list[Way]:
+    def every_way(self, goal: Goal | None = None) -> list[OrderSearch]:
         """The searches of all ways to run it; under a goal, the best bound first.
 
         Their outer choices are bounded once, as far as there is room to keep them.
@@ -579,11 +579,11 @@ class ArrayGroup(Group[Asked]):
         return found
 
     def why(self) -> Infeasible | None:
-        """Why nothing fits, where no outer choice does."""
+        """Reason why nothing fits, where no outer choice does."""
         every = [way.search for way in self.every_way()]
         return least_refused(*(one.infeasibility() for one in every if not one.fits))
 
-    def opened(self) -> list[Way]:
+    def opened(self) -> list[OrderSearch]:
         """The ways to run it, with nothing searched yet; those that stage something, if any do."""
         if self.kept is None:
             every = [one for group in self.ways for one in self.kind.ways(self.workload, group)]
@@ -763,12 +763,12 @@ class CoresGroup(Group["GroupOnTiles"]):
         """Combinations of the tiles that were searched."""
         return sum(one.size for one in self.every)
 
-    def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> Front:
+    def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> GroupFront:
         """All mappings that no other one dominates, nor what is known from elsewhere."""
         stairs: FrontIncumbent[Laid] = FrontIncumbent(goal=goal, known=[*known], gap=gap)
         left = [one for search in self._searches(goal) for one in search.front(stairs)]
         found = [((one.cycles, one.energy), one.mapping) for one in stairs.solutions]
-        return Front(kept(found, goal), np.array(left).reshape(-1, 2))
+        return GroupFront(kept(found, goal), np.array(left).reshape(-1, 2))
 
     def _searches(self, goal: Goal) -> list[GroupOnTiles]:
         """Those of all ways, the most promising first."""

@@ -40,7 +40,7 @@ from flat_mapper.mapper.solve.groups import (
     Arrays,
     Cores,
     CoresGroup,
-    Front,
+    GroupFront,
     Mapped,
     least_refused,
     undominated,
@@ -127,7 +127,7 @@ class Path:
 
 
 @dataclass(slots=True)
-class Search:
+class FormSearch:
     """A question: the forms of its cascade, and what is known of their groups."""
 
     kind: Arrays | Cores
@@ -142,7 +142,7 @@ class Search:
     @classmethod
     def of(
         cls, workload: Workload, kind: Arrays | Cores, progress: Progress | None = None
-    ) -> Search:
+    ) -> FormSearch:
         """The search over all that a mapspace leaves.
 
         raises: SpecError where the cascade has nothing to map, or its mask more than one group.
@@ -217,7 +217,7 @@ class Search:
         for form in self.forms:
             if form.alone:
                 with self.budget.until_stopped(True):
-                    self._sharpen(form.groups, goal)
+                    self.sharpen(form.groups, goal)
         return [[form] for form in sorted(self.forms, key=lambda one: self._least([one], goal))]
 
     def _corner(self, some: Sequence[Form], goal: Goal) -> Costs:
@@ -277,45 +277,17 @@ class Search:
 
         below: costs that are known from elsewhere. gap: relative, that is near enough.
         """
-        begun, top = self.kind.early or self.budget.ends, inf
-        if below is not None:
-            top = goal_value(goal, below)
-        path = len(some) == 1 and some[0].is_path
-        if begun:
+        top = inf if below is None else goal_value(goal, below)
+        one = _Sum(self, goal, some, enough, top, gap, begun=self.kind.early or self.budget.ends)
+        if one.begun:
             self.first(goal, some)
         while True:
             lower, best = self.lowest(goal, some), self.found(goal, some)
-            most, each = min(best.total, top), lower.each
-            # Of one path each group is searched to its end, for what breaks ties.
-            whole = path and goal.kind != "weighted"
-            ties = [group for group in each if whole and not group.searched(goal)]
-            if lower.total > top or (lower.total >= most * (1 - EQUAL - LOST) and not ties):
-                return self._better(best, top), most
-            near = gap and most < inf and lower.total * (1 + gap) >= most
-            doubt = ties or [one for one in each if not one.settled(goal)]
-            known = [one for one in best.each if not one.settled(goal)]
-            late = self.late
-            ends = near or (late and (bool(best.groups) or self.budget.answered))
-            if lower.total >= enough or ends or not (doubt or known or not begun):
-                return self._better(best, top), min(lower.total, most)
-            if not (doubt or begun):  # no bound can be raised, but what is known improved
-                self.first(goal, some)
-                begun = True
-                continue
-            if not late and not all(one.sharp for one in doubt):
-                self._sharpen(doubt, goal)
-                continue
-            group = self._next(goal, doubt, known)
-            with self.budget.until_stopped(bool(best.groups)):
-                self.budget.step()
-                until = inf  # late there is no answer yet
-                if doubt and not late and not path:
-                    until = self._wanted(goal, group, lower.total, enough, some)
-                room = most - self._beside(goal, group, some) if most < inf else inf
-                group.run(goal, until, room, gap=gap if path else 0.0)
-
-    def _better(self, path: Path, top: float) -> Path | None:
-        return path if path.groups and path.total <= top * (1 + EQUAL) else None
+            if one.is_proven(lower, best):
+                return one.better(best), min(best.total, top)
+            if one.is_enough(lower, best):
+                return one.better(best), min(lower.total, best.total, top)
+            one.step(lower, best)
 
     def product(
         self, some: Sequence[Form], below: Costs | None = None
@@ -366,9 +338,9 @@ class Search:
             lower = self.lowest(goal, some)
             if all(one.sharp for one in lower.each) or self.late:
                 return lower.total
-            self._sharpen(lower.each, goal)
+            self.sharpen(lower.each, goal)
 
-    def _sharpen(self, groups: Sequence[Group], goal: Goal) -> None:
+    def sharpen(self, groups: Sequence[Group], goal: Goal) -> None:
         """Sharpen the bounds of groups; some mapping of each first if time is limited."""
         rough = {id(one): one for one in groups if not one.sharp}.values()
         for one in rough if self.budget.ends and not self.kind.listed else ():
@@ -416,7 +388,7 @@ class Search:
             found.append(Path(total, form, groups))
         return min(found, key=lambda one: one.total)
 
-    def _next(self, goal: Goal, doubt: list[Group], known: list[Group]) -> Group:
+    def next_group(self, goal: Goal, doubt: list[Group], known: list[Group]) -> Group:
         """The group to search next, of those on the path of least bounds and on the best one.
 
         The largest first; where the time is short, before it what may be much
@@ -427,7 +399,7 @@ class Search:
             return max(loose, key=lambda one: one.most(goal) - one.least(goal))
         return max((doubt or known)[:: self.kind.ties], key=lambda one: len(one.names))
 
-    def _beside(self, goal: Goal, group: Group, some: Sequence[Form]) -> float:
+    def beside(self, goal: Goal, group: Group, some: Sequence[Form]) -> float:
         """Lower bound on all that is beside a group in a partition with it."""
         return min(
             through(form.graph, [one.least(goal) for one in form.groups], number)
@@ -436,7 +408,7 @@ class Search:
             if own is group
         )
 
-    def _wanted(
+    def wanted(
         self, goal: Goal, group: Group, total: float, enough: float, some: Sequence[Form]
     ) -> float:
         """The cost to which the bound of a group on the shortest path is raised next.
@@ -486,7 +458,7 @@ class Search:
         if not (len(some) == 1 and some[0].is_path):
             path, _ = self.product(some)  # something to beat: groups are many
             known += [path.costs] if path else []
-        fronts: dict[int, Front] = {}
+        fronts: dict[int, GroupFront] = {}
         for form in some:
             for number, group in enumerate(form.groups):
                 if id(group) not in fronts and self._through(form, number, goal, known):
@@ -496,8 +468,9 @@ class Search:
             own = [fronts.get(id(group), _NOTHING) for group in form.groups]
             found += _sums(form, own, goal)
             if any(len(front.left) for front in own):
-                lower = [Front([], np.concatenate([_costs(one.found), one.left])) for one in own]
-                left.append(_costs_of_sums(form, lower, goal))
+                lower = [np.concatenate([_costs(one.found), one.left]) for one in own]
+                every = [costs for costs, _, _ in _labels(form, lower, goal)]
+                left.append(np.array(every, np.float64).reshape(-1, 2))
         found = [found[i] for i in undominated([path.costs for path in found], goal)]
         return found, np.concatenate(left)
 
@@ -542,11 +515,11 @@ class Search:
         )
 
     def refused(self) -> Infeasible | None:
-        """Why nothing fits, by the form that asks for least."""
+        """Reason why nothing fits, by the form that asks for least."""
         return least_refused(*(self.refusal(form, whole=True) for form in self.forms))
 
     def refusal(self, form: Form, *, whole: bool = False) -> Infeasible | None:
-        """Why no mapping of a form fits, as far as that is known; None: one may.
+        """Reason why no mapping of a form fits, as far as that is known; None: one may.
 
         whole: look for it, if it is not known.
         """
@@ -577,26 +550,93 @@ class Search:
         return evaluated, {**own, **pruned}
 
 
-_NOTHING = Front([], np.zeros((0, 2)))
+@dataclass(slots=True)
+class _Sum:
+    """The search of some forms under a goal that adds up over groups."""
+
+    search: FormSearch
+    goal: Goal
+    some: Sequence[Form]
+    enough: float  # a bound that is enough
+    top: float  # what a partition has to stay below
+    gap: float  # relative, that is near enough
+    begun: bool  # whether every unit has some mapping
+
+    @property
+    def is_path(self) -> bool:
+        """True if there is one partition."""
+        return len(self.some) == 1 and self.some[0].is_path
+
+    def better(self, path: Path) -> Path | None:
+        """A partition, if it stays below the top."""
+        return path if path.groups and path.total <= self.top * (1 + EQUAL) else None
+
+    def _ties(self, lower: Path) -> list[Group]:
+        """Groups not searched for what breaks ties: on one path each is searched to its end."""
+        whole = self.is_path and self.goal.kind != "weighted"
+        return [group for group in lower.each if whole and not group.searched(self.goal)]
+
+    def _doubt(self, lower: Path) -> list[Group]:
+        """Groups on the path of least bounds whose bounds may be raised."""
+        open_ = [group for group in lower.each if not group.settled(self.goal)]
+        return self._ties(lower) or open_
+
+    def _known(self, best: Path) -> list[Group]:
+        """Groups on the best path that may be improved."""
+        return [group for group in best.each if not group.settled(self.goal)]
+
+    def is_proven(self, lower: Path, best: Path) -> bool:
+        """True if no partition is better."""
+        if lower.total > self.top:
+            return True
+        met = lower.total >= min(best.total, self.top) * (1 - EQUAL - LOST)
+        return met and not self._ties(lower)
+
+    def is_enough(self, lower: Path, best: Path) -> bool:
+        """True if the search may or has to end, though a better one may be left."""
+        most, budget = min(best.total, self.top), self.search.budget
+        near = self.gap and most < inf and lower.total * (1 + self.gap) >= most
+        if near or lower.total >= self.enough:
+            return True
+        if self.search.late and (best.groups or budget.answered):
+            return True
+        return self.begun and not (self._doubt(lower) or self._known(best))
+
+    def step(self, lower: Path, best: Path) -> None:
+        """Search the group that comes next, or bound those in doubt better."""
+        search, goal, some = self.search, self.goal, self.some
+        doubt, known, late = self._doubt(lower), self._known(best), search.late
+        if not (doubt or self.begun):  # no bound can be raised, but what is known improved
+            search.first(goal, some)
+            self.begun = True
+            return
+        if not late and not all(one.sharp for one in doubt):
+            search.sharpen(doubt, goal)
+            return
+        group, most = search.next_group(goal, doubt, known), min(best.total, self.top)
+        with search.budget.until_stopped(bool(best.groups)):
+            search.budget.step()
+            until = inf  # late there is no answer yet
+            if doubt and not late and not self.is_path:
+                until = search.wanted(goal, group, lower.total, self.enough, some)
+            room = most - search.beside(goal, group, some) if most < inf else inf
+            group.run(goal, until, room, gap=self.gap if self.is_path else 0.0)
+
+
+_NOTHING = GroupFront([], np.zeros((0, 2)))
 
 
 def _costs(found: Sequence[Mapped]) -> Floats:
     return np.array([costs for costs, _ in found], np.float64).reshape(-1, 2)
 
 
-def _sums(form: Form, fronts: Sequence[Front], goal: Goal) -> list[Path]:
+def _sums(form: Form, fronts: Sequence[GroupFront], goal: Goal) -> list[Path]:
     """The front of a form, by those of its groups."""
     found = []
     for costs, numbers, picks in _labels(form, [_costs(one.found) for one in fronts], goal):
         chosen = tuple(fronts[n].found[i] for n, i in zip(numbers, picks, strict=True))
         found.append(Path(goal_value(goal, costs), form, numbers, chosen))
     return found
-
-
-def _costs_of_sums(form: Form, fronts: Sequence[Front], goal: Goal) -> Floats:
-    """Costs of the front of a form, by lower bounds on those of its groups."""
-    every = [costs for costs, _, _ in _labels(form, [one.left for one in fronts], goal)]
-    return np.array(every, np.float64).reshape(-1, 2)
 
 
 _Label = tuple[Costs, tuple[int, ...], tuple[int, ...]]  # costs; groups, and which of each

@@ -1,4 +1,4 @@
-"""What a chip of many cores may reach: seconds at peak, tiles, and a mapping within some time."""
+"""Limits of a chip of many cores: seconds at peak, tiles, and a mapping within some time."""
 
 from __future__ import annotations
 
