@@ -277,3 +277,24 @@ def test_every_pair_of_options(number: int) -> None:
 def test_options_by_chance(seed: int) -> None:
     rng = random.Random(f"options {seed}")
     assert hold({name: rng.choice(values) for name, values in OPTIONS.items()})
+
+
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+def test_one_tile_that_hands_over_inside_costs_what_it_does_on_an_array(objective: str) -> None:
+    """Of one query there is one tile: the other core has nothing to do."""
+    row = {"groups": "listed", "softmax": "row", "mask": "none", "length": 4, "scores": "inside"}
+    values = []
+    for chip_ in ("array", "cores"):
+        one = question_of({**row, "chip": chip_})
+        work = one.workload.with_ranks({"P": 1})
+        found = search(work, one.platform, one.mapspace, one.ert, objective=objective)  # type: ignore[arg-type]
+        assert isinstance(found, Solution)
+        assert found.certificate.optimal
+        assert all(
+            "QK" in nest.kept_at("SMEM") and "QK" not in nest.kept_at("GLB")
+            for group in found.result.mapping.groups
+            for nest in group.einsums
+            if one.workload.einsum(nest.einsum).touches("QK")
+        )
+        values.append(value_of(found.result, objective))  # type: ignore[arg-type]
+    assert values[0] == pytest.approx(values[1], rel=1e-12)

@@ -221,3 +221,22 @@ def test_progress_of_groups_in_sequence_names_the_best_so_far(
     found = search(*inputs, progress=lambda _, text: said.append(text))
     assert isinstance(found, Solution)
     assert any("best" in text for text in said)
+
+
+@pytest.mark.parametrize(("kind", "seed"), QUESTIONS)
+def test_what_a_log_says_is_left_out_is_no_better(kind: str, seed: int) -> None:
+    """Of one group, under the question's own goal: bounds are of cycles, pJ or their product."""
+    case, truth = question(kind, seed)
+    rules = set[str]()
+    for objective in OBJECTIVES:
+        best, budget = truth[objective], Budget(cuts=[])
+        check(case, best, budget, objective)
+        assert budget.cuts is not None
+        for cut in budget.cuts:
+            assert cut.count > 0
+            if best is not None and cut.goal == objective and "|" not in cut.where:
+                own = {"latency": best.cycles, "energy": best.energy_pj, "edp": 0.0}[objective]
+                own = own or best.cycles * best.energy_pj
+                assert cut.bound >= own * (1 - 1e-9), cut
+            rules.add(cut.rule)
+    assert rules

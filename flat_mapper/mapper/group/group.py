@@ -100,8 +100,9 @@ class GroupSearch:
         every = list[CandidateSet | None]([None]) if few else self._whole(least, outers)
         found = [t for t in every if t is not None]
         if len(found) < len(every):
-            beam = replace(self._beam(outers), drop=None if whole else self._drop)
-            found = beam.filtered(every, least)
+            beam, before = self._beam(outers), self.counters.partial_bounded
+            found = replace(beam, drop=None if whole else self._drop).filtered(every, least)
+            self._log_count("partial candidates: bound", self.counters.partial_bounded - before)
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))
         return found
 
@@ -162,6 +163,7 @@ class GroupSearch:
             outers=outers,
             step=self._step,
             most=self._more * self.budget.candidates,
+            counters=self.counters,
         )
 
     @property
@@ -316,9 +318,7 @@ class GroupSearch:
             kept = kept_of(kept, masks)
         few = self.counters.candidates - sum(t.count for t in kept)
         self.counters.candidates_bounded = few
-        if self.budget.cuts is not None:
-            names, every = "+".join(self.problem.group.names), few * [self.incumbent.value]
-            self.budget.log(names, "candidates: bound", self.incumbent.name, every)
+        self._log_count("candidates: bound", few)
         if all(t.count for t in kept) and len(outers.staging):
             self._branches(kept).some(self.bounds.bounded(outers, kept, self._step))
         else:
@@ -333,6 +333,12 @@ class GroupSearch:
         bounds = np.maximum(first, np.inf if "fit" in rule else self.incumbent.value)
         where = "+".join(self.problem.group.names)
         self.budget.log(where, rule, self.incumbent.name, bounds.tolist())
+
+    def _log_count(self, rule: str, count: int) -> None:
+        """Write down candidates that cannot improve on the best, if somebody asked."""
+        if self.budget.cuts is not None:
+            where, every = "+".join(self.problem.group.names), count * [self.incumbent.value]
+            self.budget.log(where, rule, self.incumbent.name, every)
 
     def _bound_empty(self, outers: Outers) -> None:
         """Count and write down outer choices under which some Einsum has no candidate left."""

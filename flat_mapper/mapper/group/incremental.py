@@ -22,6 +22,7 @@ from flat_mapper.mapper.bounds.partial import (
     shared_words,
 )
 from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.group.picks import Counters
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
 from flat_mapper.mapper.space.factors import distinct_columns
@@ -319,6 +320,7 @@ class Beam:
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates of an Einsum at a node
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
+    counters: Counters = field(default_factory=Counters)
 
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""
@@ -420,8 +422,9 @@ class Beam:
         at: see `Incumbent.sums_can_improve`.
         """
         good = self.incumbent.can_improve(*bound_filter.bound(i, priced, free, cycles))
-        sums = bound_filter.sums(i, priced, cycles)
-        return np.flatnonzero(good & self.incumbent.sums_can_improve(sums, *at))
+        good = good & self.incumbent.sums_can_improve(bound_filter.sums(i, priced, cycles), *at)
+        self.counters.partial_bounded += int(np.count_nonzero(~good))
+        return np.flatnonzero(good)
 
     def _share(self, space: EinsumSpace, outers: Outers) -> float | None:
         """Least share of an Einsum's work that a mask leaves; None without one."""

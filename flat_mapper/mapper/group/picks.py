@@ -24,6 +24,7 @@ class Counters:
     outer_bounded: int = 0
     candidates: int = 0
     candidates_bounded: int = 0
+    partial_bounded: int = 0  # candidates of a part of the levels, with all that they begin
     evaluated: int = 0  # inner mappings priced exactly
 
 
