@@ -107,7 +107,7 @@ AT_NIGHT = (
 
 # Of families of seconds a case, how many are asked at night; `pytest -m campaign` asks the others.
 BY_NIGHT = {
-    "test_search_brute_force.py::test_search_finds_what_brute_force_finds_thousands_of_times": 250,
+    "test_search_brute_force.py::test_search_finds_what_brute_force_finds_thousands_of_times": 200,
     "test_search_finds_what_brute_force_finds_on_cores_with_ports_many_times": 20,
     "test_search_finds_what_brute_force_finds_on_hundreds_of_chips": 40,
     "test_what_comes_to_a_level_between_counts_in_hundreds_of_searches": 15,

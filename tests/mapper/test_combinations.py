@@ -259,24 +259,37 @@ def _pairs(row: Row) -> set[tuple[tuple[str, object], tuple[str, object]]]:
 PAIRS = in_pairs(1)
 
 
+def when(row: Row) -> list[pytest.MarkDecorator]:
+    """By day what takes a second, by night seconds, and in a campaign minutes."""
+    long = row["length"] == 61
+    if row["chip"] == "array":
+        return [pytest.mark.nightly] if long and row["groups"] == "any" else []
+    return [pytest.mark.nightly, *([pytest.mark.campaign] if long else [])]
+
+
 @pytest.mark.parametrize(
-    "number",
-    [
-        number if row["chip"] == "array" else pytest.param(number, marks=pytest.mark.nightly)
-        for number, row in enumerate(PAIRS)
-    ],
+    "number", [pytest.param(number, marks=when(row)) for number, row in enumerate(PAIRS)]
 )
 def test_every_pair_of_options(number: int) -> None:
     assert hold(PAIRS[number])
 
 
+def by_chance(seed: int) -> Row:
+    """A row drawn by chance."""
+    rng = random.Random(f"options {seed}")
+    return {name: rng.choice(values) for name, values in OPTIONS.items()}
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize(
-    "seed", [n if n < 30 else pytest.param(n, marks=pytest.mark.campaign) for n in range(200)]
+    "number",
+    [
+        pytest.param(n, marks=when(by_chance(n)) if n < 30 else pytest.mark.campaign)
+        for n in range(200)
+    ],
 )
-def test_options_by_chance(seed: int) -> None:
-    rng = random.Random(f"options {seed}")
-    assert hold({name: rng.choice(values) for name, values in OPTIONS.items()})
+def test_options_by_chance(number: int) -> None:
+    assert hold(by_chance(number))
 
 
 @pytest.mark.parametrize("objective", ["latency", "energy"])
