@@ -58,6 +58,7 @@ class Budget:
     spent: int = 0
     stopped: str = ""  # what ran out
     cuts: list[Pruned] | None = None  # the log of what is left out; None: it is not asked for
+    at: str = ""  # larger sizes that are searched, as the log names them
     report: Callable[[], None] | None = None  # called now and then
     reported: float = 0.0  # when
     holders: list[bool | Callable[[], bool]] = field(default_factory=list)  # see `until_stopped`
@@ -88,6 +89,7 @@ class Budget:
     def log(self, where: str, rule: str, goal: str, bounds: Sequence[float]) -> None:
         """Write down what is left out, if somebody asked; bounds: of the objective, of each."""
         if self.cuts is not None and len(bounds):
+            where = f"{self.at}: {where}" if self.at else where
             self.cuts.append(Pruned(where, rule, goal, float(min(bounds)), len(bounds)))
 
     @property

@@ -21,7 +21,7 @@ from flat_mapper.mapping.space import SlotRule
 
 AT_ONCE = 1 << 13  # candidates that are bounded in one go
 
-# (full, stays): least pJ of one tensor in every candidate, see price.Moves
+# (full, stays): least pJ of one tensor in every candidate, see `energy.Moves`
 Pair = tuple[Floats, Floats]
 # The distinct extents of a rank in outer tiles, and which of them each outer tile has
 Extents = tuple[Ints, Ints]

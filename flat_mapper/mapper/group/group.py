@@ -173,6 +173,8 @@ class GroupSearch:
             self._found_roots = self.bounds.roots(self.budget.check)
             fits = self.bounds.fits(self._found_roots)
             self.counters.outer, self.counters.outer_infeasible = len(fits), int((~fits).sum())
+            where, refused = "+".join(self.problem.group.names), self.counters.outer_infeasible
+            self.budget.log(where, "outer: does not fit", "", [np.inf] * refused)
         return self._found_roots
 
     def floor(self) -> tuple[float, float]:
@@ -217,9 +219,7 @@ class GroupSearch:
         count.outer_bounded = count.outer - len(alive.staging) - count.outer_infeasible
         if self.budget.cuts is not None:
             good = self.incumbent.can_improve(self.roots.cycles, self.roots.energy)
-            fits = self.bounds.fits(self.roots)
-            self._log("outer: does not fit", self.roots, ~fits)
-            self._log("outer: bound", self.roots, fits & ~good)
+            self._log("outer: bound", self.roots, self.bounds.fits(self.roots) & ~good)
         self._left = [alive] if len(alive.staging) else []
         while self._left:
             self._search(self._left[-1])
@@ -330,7 +330,7 @@ class GroupSearch:
             return
         first, *_ = self.incumbent.sort_keys(outers.cycles[cut], outers.energy[cut])
         # What cannot improve on the best is no better, whatever else is known of it.
-        bounds = np.maximum(first, np.inf if "fit" in rule else self.incumbent.value)
+        bounds = np.maximum(first, self.incumbent.value)
         where = "+".join(self.problem.group.names)
         self.budget.log(where, rule, self.incumbent.name, bounds.tolist())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,11 +58,6 @@ class GroupSolution:
     cycles: float
     energy: float
     beside: BesideTurns = BesideTurns()
-
-
-def total_of(found: Sequence[GroupSolution]) -> tuple[float, float]:
-    """Cycles and dynamic pJ of groups in sequence."""
-    return sum(s.cycles for s in found), sum(s.energy for s in found)
 
 
 @dataclass(slots=True)

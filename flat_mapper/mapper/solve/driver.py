@@ -40,7 +40,7 @@ from flat_mapper.mapper.group.incumbent import (
     goal_value,
     pair_of,
 )
-from flat_mapper.mapper.solve.certificate import Solution, certified, of_all_runs
+from flat_mapper.mapper.solve.certificate import Solution, certified, floor, of_all_runs
 from flat_mapper.mapper.solve.groups import Arrays, Cores, undominated
 from flat_mapper.mapper.solve.loop import FormSearch, Path
 from flat_mapper.mapper.space.factors import divisors
@@ -155,6 +155,7 @@ class Question:
             if self.budget.stopped and found.best:
                 break
             step = part_of(progress, number, len(every), name)
+            self.budget.at = name if sizes else ""
             if sizes:
                 found.search_larger(sizes, step)
             else:
@@ -165,7 +166,7 @@ class Question:
             assert found.refused is not None, "no group has a mapping, and none says why"
             return found.refused
         if larger:
-            found.bound = asked.opened().least_of_any_size(found.goal)
+            found.bound_any_size()
         return [
             self._solution(found, kind, cascade, result, begin, larger=bool(larger))
             for cascade, result in found.best
@@ -288,6 +289,16 @@ class _Found:
         self._count(opened)
         self._take([one for path in paths if (one := self._cut_back(path, sizes)) is not None])
 
+    def bound_any_size(self) -> None:
+        """Bound mappings whose factors need not divide, which no search has looked at."""
+        opened, least = self.question.opened(), floor(*self.question.inputs)
+        self.bound = opened.least_of_any_size(self.goal)
+        cycles = opened.least_of_any_size(Goal(kind="latency"))
+        energy = opened.least_of_any_size(Goal(kind="energy"))
+        corner = max(cycles, least.cycles / self.question.workload.repeat), energy
+        if self.front:
+            self.gap = max(self.gap, _gap(self.goal, self.costs, np.array([corner])))
+
     def _asked(
         self, opened: FormSearch, progress: Progress | None, known: Sequence[Costs]
     ) -> tuple[list[Path], float, float]:
@@ -331,7 +342,9 @@ class _Found:
 
     def _count(self, opened: FormSearch) -> None:
         """Add up what was searched, and forget it: of several sizes each takes much room."""
-        evaluated, self.pruned = opened.counts()
+        evaluated, pruned = opened.counts()
+        for rule, count in pruned.items():
+            self.pruned[rule] = self.pruned.get(rule, 0) + count
         self.size, self.evaluated = self.size + opened.size(), self.evaluated + evaluated
         opened.kind.forget_all()
 

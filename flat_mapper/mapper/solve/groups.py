@@ -215,7 +215,6 @@ class Kind:
     growth: ClassVar[float]  # of the step, each time that a group's bound is raised
     loose: ClassVar[float]  # times its bound from which a known mapping is improved first
     ties: ClassVar[int]  # of equal groups the first on a path comes first, or the last: -1
-    unproven: ClassVar[str]  # what ends a search that proves less, if the budget does not
 
     @property
     def listed(self) -> bool:
@@ -294,7 +293,6 @@ class Arrays(Kind):
     growth: ClassVar = 8.0  # chosen
     loose: ClassVar = inf
     ties: ClassVar = -1  # measured: a tenth less time for two products
-    unproven: ClassVar = ""
 
     def cascades(self, workload: Workload) -> Sequence[Workload]:
         """The forms of a workload; under a mask no keys are read in two passes."""
@@ -646,7 +644,6 @@ class Cores(Kind):
     growth: ClassVar = 2.0  # chosen
     loose: ClassVar = 1.1  # chosen
     ties: ClassVar = 1  # measured: a twentieth less time for a layer
-    unproven: ClassVar = "tiles"
 
     def cascades(self, workload: Workload) -> Sequence[Workload]:
         """The forms of a workload; of groups that are listed also those with keys in parts."""

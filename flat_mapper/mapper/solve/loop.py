@@ -208,7 +208,24 @@ class FormSearch:
             left = min(left, bound)
             if one is not None and (known is None or better_pair(goal, one.costs, known)):
                 found = one
+        if not self.kind.listed and self.budget.cuts is not None:
+            self._log_groups(goal)
         return found, left
+
+    def _log_groups(self, goal: Goal) -> None:
+        """Write down groups that were not searched: what partitions with them come to at least."""
+        for form in self.forms:
+            for number, group in enumerate(form.groups):
+                if any(map(group.bound, group.begun)):
+                    continue
+                ends = replace(goal.free, kind="latency"), replace(goal.free, kind="energy")
+                corner = []
+                for each in ends if goal.kind == "edp" else (goal.free,):
+                    weights = [one.least(each) for one in form.groups]
+                    corner.append(through(form.graph, weights, number) + weights[number])
+                bound = prod(corner)
+                names = form.graph.groups[number]
+                self.budget.log("+".join(names), "groups: bound", str(goal), [bound])
 
     def _parts(self, goal: Goal) -> list[list[Form]]:
         """The forms, those that are one path each alone, the most promising first."""

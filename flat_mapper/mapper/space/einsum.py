@@ -168,7 +168,7 @@ class EinsumSpace(EinsumFacts):
 
     @cached_property
     def staged_pj(self) -> dict[tuple[str, bool, bool], float]:
-        """Answers of `price.staged_once` so far."""
+        """Answers of `energy.staged_once` so far."""
         return {}
 
     @cached_property

@@ -10,7 +10,6 @@ from math import prod
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.candidates import Floats, Ints
 from flat_mapper.cost_model.facts import Rank, prod_of
 from flat_mapper.cost_model.ports import limited
@@ -271,10 +270,7 @@ def group_problem(
     workload: Workload, platform: Platform, ert: Ert, mapspace: Mapspace, group: GroupSpace
 ) -> GroupProblem:
     """The search problem of a group."""
-    if mapspace.fusion.intermediates:
-        where = f"{mapspace.name}: fusion.intermediates"
-        condition = "none but in `map`, without level, cores and groups: any"
-        raise SpecError(expected(where, condition, dict(mapspace.fusion.intermediates)))
+    assert not mapspace.fusion.intermediates, "a handover inside is a question of its own"
     granularity = mapspace.fusion.granularity
     at_one: tuple[str, ...] = ()  # ranks of which a FLAT-tile holds one
     if group.declared and granularity != "any":
