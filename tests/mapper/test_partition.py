@@ -147,10 +147,10 @@ def _enumerated(workload: Workload, platform: Platform, ert: Ert, objective: str
         if names not in known:
             known[names] = float("inf")
             if _may_be_group(workload, names):
-                incumbent = GoalIncumbent.of((goal,), (None,))
+                incumbent = GoalIncumbent(goal)
                 _solve_alone(workload, platform, ert, names, incumbent)
-                if incumbent.solutions[0]:
-                    known[names] = float(goal.first(*map(np.array, incumbent.best[0])))
+                if incumbent.solution:
+                    known[names] = float(goal.first(*map(np.array, incumbent.best)))
         return known[names]
 
     names = tuple(workload.ancestors)

@@ -166,7 +166,7 @@ def test_once_there_is_an_answer_no_piece_of_work_outlasts_the_end(
     spent: list[tuple[int, int]] = []  # asked, and done once there was an answer
     for steps in range(100):
         budget = Budget(steps=steps)
-        known = GoalIncumbent.of((goal,), (None,))
+        known = GoalIncumbent(goal)
         one = GroupSearch.of(problem, CandidateCache(), budget)
         one.prepare()
         one.solve(known)

@@ -54,7 +54,7 @@ def fastest(one: Assignment, core: Platform, space: Mapspace) -> GroupSolution |
     problem = group_problem(one.core_workload, core, unpriced(core), one.inner(space), one.group)
     found, _ = solve_group(
         GroupSearch.of(problem, CandidateCache()),
-        GoalIncumbent.of((Goal(kind="latency"),), (None,)),
+        GoalIncumbent(Goal(kind="latency")),
     )
     return found if isinstance(found, GroupSolution) else None
 
@@ -130,7 +130,7 @@ def assert_pj_hold(seed: int, few: int) -> int:
                 found = tiles._bounded(found)
             assert found.least >= max(bounds)
             assert found.search is not None
-            alone, _ = solve_group(found.search, GoalIncumbent.of((goal,), (None,)))
+            alone, _ = solve_group(found.search, GoalIncumbent(goal))
             for _, pj in laid_out(tiles, item.one, alone):
                 priced += 1
                 assert found.least <= pj * (1 + LEAST), item.one

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import inf
 
@@ -136,9 +136,9 @@ class ChipIncumbent:
         return self.fullest.line(cycles), self.fullest.counted * energy + self.beside_pj
 
     @property
-    def aims(self) -> tuple[Goal, ...]:
-        """Of a core."""
-        return (CYCLES,)
+    def aim(self) -> Goal:
+        """Cycles of a core."""
+        return CYCLES
 
     @property
     def name(self) -> str:
@@ -159,29 +159,29 @@ class ChipIncumbent:
         """Lower bounds on costs that leave room for an improvement; bool[n]."""
         return better(self.goal, *self._chip(cycles, energy), self.best)
 
-    def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
+    def slope(self, cycles: Floats, energy: Floats) -> Floats:
         """A chip has no one weight."""
-        return [np.zeros(np.shape(cycles))]
+        return np.zeros(np.shape(cycles))
 
-    def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+    def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
         """So it knows nothing of sums."""
-        return np.ones(np.shape(sums[0]), np.bool_)
+        return np.ones(np.shape(sums), np.bool_)
 
-    def improvements(self, cycles: Floats, energy: Floats) -> Iterator[tuple[int, int]]:
-        """(0, position) of all costs that may improve in their turn, the most promising first."""
+    def improvements(self, cycles: Floats, energy: Floats) -> Iterator[int]:
+        """Positions of all costs that may improve in their turn, the most promising first."""
         first, second, third = self.sort_keys(cycles, energy)
         order = np.lexsort((third, second, first))
         for i in order[self.can_improve(cycles[order], energy[order])]:
             line, pj = self._chip(cycles[i], energy[i])
             if self._of_use((float(line), float(pj))):
-                yield 0, int(i)
+                yield int(i)
 
     def _of_use(self, least: Costs) -> bool:
         """True if costs of the chip that are known at least may be better than the best."""
         equal = self.of(least) >= self.value * (1 - EQUAL)
         return better_pair(self.goal, least, self.best) and not (equal and least[1] >= self.frugal)
 
-    def take(self, slot: int, solution: GroupSolution) -> None:
+    def take(self, solution: GroupSolution) -> None:
         """Price a mapping on the chip, if it still may be better than the best."""
         energy = self.fullest.counted * solution.energy + self.beside_pj
         staged = solution.staging.staged
@@ -251,7 +251,7 @@ class ChipFront(ChipIncumbent):
     def _of_use(self, least: Costs) -> bool:
         return bool(self.stairs.can_improve(np.array([least[0]]), np.array([least[1]]))[0])
 
-    def take(self, slot: int, solution: GroupSolution) -> None:
+    def take(self, solution: GroupSolution) -> None:
         """Price a mapping on the chip, if no known point dominates what it may cost."""
         energy = self.fullest.counted * solution.energy + self.beside_pj
         least = (

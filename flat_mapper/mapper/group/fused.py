@@ -361,12 +361,12 @@ class Fused:
         some = np.flatnonzero(legal)
         if not len(some):
             return legal
-        for slot, place in self.incumbent.improvements(cycles[some], energy[some]):
+        for place in self.incumbent.improvements(cycles[some], energy[some]):
             position = some[place]
             costs = float(cycles[position]), float(energy[position])
             found = self._solution(where, parts, picks[position], costs)
             beside = replace(beside_turns(where.columns, total[position]), once=where.once)
-            self.incumbent.take(slot, replace(found, beside=beside))
+            self.incumbent.take(replace(found, beside=beside))
         return legal
 
     def _solution(

@@ -45,7 +45,7 @@ class FusedBounds:
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
         energy, cycles = outers.energy.copy(), outers.cycles.copy()
-        weighted = [np.zeros(len(energy)) for _ in self.incumbent.slopes(cycles, energy)]
+        weighted = np.zeros(len(energy))
         stays = may_stay_over(self.problem, self.bounds, outers)
         for number, own in self._parts(outers):
             step()
@@ -53,15 +53,13 @@ class FusedBounds:
             extents, _, where = distinct_columns(some.tile)
             under = self._under(extents)
             found = self._refined(some, number, [may[own] for may in stays], under, where)
-            energy[own], cycles[own] = found[:2]
-            for all_of, part in zip(weighted, found[2], strict=True):
-                all_of[own] = part
-        return replace(outers, cycles=cycles, energy=energy, sums=tuple(weighted))
+            energy[own], cycles[own], weighted[own] = found
+        return replace(outers, cycles=cycles, energy=energy, sums=weighted)
 
     def _refined(
         self, outers: Outers, number: int, stays: list[Bools], under: UnderTiles, where: Ints
-    ) -> tuple[Floats, Floats, list[Floats]]:
-        """Bounds of outer choices of one staging: pJ, cycles, and a sum by goal; float64[n] each.
+    ) -> tuple[Floats, Floats, Floats]:
+        """Bounds of outer choices of one staging: pJ, cycles, and a sum; float64[n] each.
 
         stays: see `may_stay_over`. where: the tile of each in `under`.
         """
@@ -77,17 +75,16 @@ class FusedBounds:
         ]
         busy = busy_cycles(self.problem, shortest, outers.turns) + outers.waits
         busy = rounded(self.problem.platform.dram, busy * (1 - LOST))
-        cycles, weighted = np.maximum(outers.cycles, busy), list[Floats]()
-        for slope in self.incumbent.slopes(cycles, energy):
-            total = outers.staged + slope * outers.waits
-            every = zip(stays, adds, by_tile, without, turns, strict=True)
-            for may, add, e, other, (staying, none) in every:
-                low = high = _least_sums(e, where, add * slope, staying)
-                if other is not e or none is not staying:
-                    high = _least_sums(other, where, add * slope, none)
-                total = total + np.where(may, low, high)
-            weighted.append(total)
-        return energy, cycles, weighted
+        cycles = np.maximum(outers.cycles, busy)
+        slope = self.incumbent.slope(cycles, energy)
+        total = outers.staged + slope * outers.waits
+        every = zip(stays, adds, by_tile, without, turns, strict=True)
+        for may, add, e, other, (staying, none) in every:
+            low = high = _least_sums(e, where, add * slope, staying)
+            if other is not e or none is not staying:
+                high = _least_sums(other, where, add * slope, none)
+            total = total + np.where(may, low, high)
+        return energy, cycles, total
 
     def _under(self, extents: Ints) -> UnderTiles:
         return UnderTiles(self.problem, self.tiles, self._turn_bounds, extents)
@@ -211,13 +208,11 @@ class FusedBounds:
         energies, turns: least pJ and cycles of each Einsum by tile.
         """
         adds, more, waits = self.problem.cycles_add, float(one.staged[0]), float(one.waits[0])
-        slopes = [0.0, *(float(w[0]) for w in self.incumbent.slopes(one.cycles, one.energy))]
-        lows = [
-            [
-                float((e + add * w * t).min()) if add and w else float(e.min())
-                for e, add, t in zip(energies, adds, turns, strict=True)
-            ]
-            for w in slopes
+        slope = float(self.incumbent.slope(one.cycles, one.energy)[0])
+        lows = [float(e.min()) for e in energies]
+        sums = [
+            float((e + add * slope * t).min()) if add and slope else low
+            for e, add, t, low in zip(energies, adds, turns, lows, strict=True)
         ]
         busy = [
             max(float(t.min()), float(streamed[0])) * add
@@ -228,11 +223,9 @@ class FusedBounds:
                 incumbent=self.incumbent,
                 one=one,
                 adds=adds[i],
-                slopes=slopes[1:],
-                rests=[
-                    sum(some) - some[i] + more + w * waits
-                    for w, some in zip(slopes, lows, strict=True)
-                ],
+                slope=slope,
+                rest=sum(lows) - lows[i] + more,
+                rest_sum=sum(sums) - sums[i] + more + slope * waits,
                 slack=(sum(busy) - busy[i] + waits) * (1 - LOST),
                 streamed=float(one.turns[i, 0]),
             )

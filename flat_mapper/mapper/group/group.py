@@ -114,9 +114,9 @@ class GroupSearch:
 
     def _drop(self, cycles: Floats, energy: Floats) -> None:
         """Remember the least bound of candidates that are left out for their number."""
-        for goal in self.incumbent.aims:
-            least = float(goal.first(cycles, np.maximum(energy, 0.0)).min(initial=np.inf))
-            self._dropped[goal] = min(self._dropped.get(goal, np.inf), least)
+        goal = self.incumbent.aim
+        least = float(goal.first(cycles, np.maximum(energy, 0.0)).min(initial=np.inf))
+        self._dropped[goal] = min(self._dropped.get(goal, np.inf), least)
 
     def proven(self, goal: Goal) -> float:
         """Lower bound on the objective of all mappings that were not searched under a goal."""

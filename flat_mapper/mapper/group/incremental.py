@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -69,10 +69,10 @@ class IncrementalEnumeration:
             blocks = self._extend([b for b in blocks if b.count], node, rest, choose)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
 
-    def least_of_all(self, weights: Sequence[float] = ()) -> LowerBounds:
+    def least_of_all(self, weight: float) -> LowerBounds:
         """Lower bounds on any candidate, seen from the first fanout on, or before it gets long.
 
-        weights: of cycles against pJ.
+        weight: of cycles against pJ.
         """
         blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
@@ -82,7 +82,7 @@ class IncrementalEnumeration:
             count = sum(b.count for b in blocks)
             if isinstance(node, Fanout) or not rest or count * self._factors(rest[0]) > AT_ONCE:
                 break
-        found = LowerBounds.none(weights)
+        found = LowerBounds(weight)
         for candidates in blocks:
             known = Known()
             for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
@@ -220,25 +220,21 @@ def _chunks(candidates: CandidateBlock, factors: int) -> Iterator[CandidateBlock
 class LowerBounds:
     """Lower bounds over one Einsum's candidates: pJ with and without DRAM, compute cycles.
 
-    And weighted sums of cycles and of pJ with DRAM, by weight.
+    And weighted sums of cycles and of pJ with DRAM. Over no candidates all are infinite.
     """
 
-    priced: float
-    free: float
-    cycles: float
-    sums: tuple[tuple[float, float], ...]  # weight, least sum
-
-    @classmethod
-    def none(cls, weights: Sequence[float]) -> LowerBounds:
-        """Over no candidates: infinite. weights: of cycles."""
-        return cls(np.inf, np.inf, np.inf, tuple((w, np.inf) for w in weights))
+    weight: float  # of cycles in the sum
+    priced: float = np.inf
+    free: float = np.inf
+    cycles: float = np.inf
+    sum: float = np.inf
 
     @classmethod
     def of(
-        cls, candidate_set: CandidateSet, weights: Sequence[float], share: float | None = None
+        cls, candidate_set: CandidateSet, weight: float, share: float | None = None
     ) -> LowerBounds:
-        """Over some candidates. weights: of cycles. share: see `CandidateSet.energy`."""
-        none = cls.none(weights)
+        """Over some candidates. weight: of cycles. share: see `CandidateSet.energy`."""
+        none = cls(weight)
         if not candidate_set.count:
             return none
         priced, free = (candidate_set.energy(priced=p, share=share) for p in (True, False))
@@ -249,10 +245,11 @@ class LowerBounds:
         if len(cycles) == 0:
             return self
         return LowerBounds(
+            self.weight,
             min(self.priced, float(priced.min())),
             min(self.free, float(free.min())),
             min(self.cycles, float(cycles.min())),
-            tuple((w, min(low, float((priced + w * cycles).min()))) for w, low in self.sums),
+            min(self.sum, float((priced + self.weight * cycles).min())),
         )
 
 
@@ -264,9 +261,9 @@ class BoundFilter:
         problem: GroupProblem,
         outers: Outers,
         lows: list[LowerBounds],
-        slopes: Sequence[float],
+        slope: float,
     ) -> None:
-        self.lows, self.slopes = lows, slopes
+        self.lows, self.slope = lows, slope
         self.adds = problem.cycles_add
         self.more, self.floors = float(outers.staged.min()), float(outers.floors.min())
         self.least = float(outers.cycles.min())
@@ -288,16 +285,13 @@ class BoundFilter:
         cycles = np.maximum(cycles, self.adds[i] * cycles + busy)
         return np.maximum(cycles, self.least), energy
 
-    def sums(self, i: int, priced: Floats, cycles: Floats) -> list[Floats]:
+    def sum(self, i: int, priced: Floats, cycles: Floats) -> Floats:
         """Lower bounds on the group's weighted sums with each of the i-th Einsum's candidates.
 
-        priced, cycles: as in `bound`. returns: by slope.
+        priced, cycles: as in `bound`.
         """
-        found = []
-        for slot, slope in enumerate(self.slopes):
-            rest = sum(low.sums[slot][1] for j, low in enumerate(self.lows) if j != i)
-            found.append(priced + slope * self.adds[i] * cycles + (rest + self.more))
-        return found
+        rest = sum(low.sum for j, low in enumerate(self.lows) if j != i) + self.more
+        return priced + self.slope * self.adds[i] * cycles + rest
 
 
 FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
@@ -371,8 +365,8 @@ class Beam:
     def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
         at = np.array(self.outers.cycles.min()), np.array(self.outers.energy.min())
-        slopes = [float(slope) for slope in self.incumbent.slopes(*at)]
-        weights = [[slope * add for slope in slopes] for add in self.problem.cycles_add]
+        slope = float(self.incumbent.slope(*at))
+        weights = [slope * add for add in self.problem.cycles_add]
         lows = [
             g.least_of_all(w) if t is None else LowerBounds.of(t, w, g.share)
             for t, g, w in zip(whole, self._enumerations(least, self.outers), weights, strict=True)
@@ -385,7 +379,7 @@ class Beam:
         if not len(outers.staging):
             return [_none(g) for g in self._enumerations(least, self.outers)]
         wider = narrowest(self.bounds, self.incumbent, outers)
-        bound_filter = BoundFilter(self.problem, outers, lows, slopes)
+        bound_filter = BoundFilter(self.problem, outers, lows, slope)
         found: list[CandidateSet] = []
         for i, enumeration in enumerate(self._enumerations(wider, outers)):
 
@@ -419,10 +413,10 @@ class Beam:
     ) -> Ints:
         """Candidates of an Einsum with which a group can improve, by their bounds.
 
-        at: see `Incumbent.sums_can_improve`.
+        at: see `Incumbent.sum_can_improve`.
         """
         good = self.incumbent.can_improve(*bound_filter.bound(i, priced, free, cycles))
-        good = good & self.incumbent.sums_can_improve(bound_filter.sums(i, priced, cycles), *at)
+        good = good & self.incumbent.sum_can_improve(bound_filter.sum(i, priced, cycles), *at)
         self.counters.partial_bounded += int(np.count_nonzero(~good))
         return np.flatnonzero(good)
 

@@ -25,8 +25,8 @@ class Incumbent(Protocol):
     """The best solutions so far, and which costs can still improve on them."""
 
     @property
-    def aims(self) -> tuple[Goal, ...]:
-        """Goals that are minimised."""
+    def aim(self) -> Goal:
+        """Goal of the group, in which what is left out is bounded."""
 
     @property
     def open(self) -> bool:
@@ -47,16 +47,16 @@ class Incumbent(Protocol):
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on costs that leave room for an improvement; bool[n]."""
 
-    def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
-        """By goal, the weight of cycles against energy in the sums of `sums_can_improve`."""
+    def slope(self, cycles: Floats, energy: Floats) -> Floats:
+        """The weight of cycles against energy in the sums of `sum_can_improve`."""
 
-    def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+    def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on weighted sums that leave room for an improvement; bool[n]."""
 
-    def improvements(self, cycles: Floats, energy: Floats) -> Iterable[tuple[int, int]]:
-        """(slot, position) of costs that improve on the incumbent."""
+    def improvements(self, cycles: Floats, energy: Floats) -> Iterable[int]:
+        """Positions of costs that improve on the incumbent."""
 
-    def take(self, slot: int, solution: GroupSolution) -> None:
+    def take(self, solution: GroupSolution) -> None:
         """Accept an improvement."""
 
     def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
@@ -65,98 +65,73 @@ class Incumbent(Protocol):
 
 @dataclass(slots=True)
 class GoalIncumbent:
-    """The best known costs under one or more goals, and the solutions that reach them.
+    """The best known costs under a goal, and the solution that has them."""
 
-    What can still improve under any of the goals stays in the search: so one pass serves them all.
-    """
-
-    goals: tuple[Goal, ...]
-    best: list[Costs]
-    solutions: list[GroupSolution | None] = field(default_factory=list)
+    goal: Goal
+    best: Costs = NONE  # of the solution, or known from elsewhere
     gap: float = 0.0  # relative; what cannot improve by more counts as no improvement
-
-    @classmethod
-    def of(
-        cls, goals: tuple[Goal, ...], known: tuple[Costs | None, ...], gap: float = 0.0
-    ) -> GoalIncumbent:
-        """A incumbent that costs known from elsewhere take part in."""
-        best = [k if k is not None else NONE for k in known]
-        return cls(goals=goals, best=best, solutions=[None] * len(goals), gap=gap)
+    solution: GroupSolution | None = None
 
     @property
-    def aims(self) -> tuple[Goal, ...]:
-        """Goals that are minimised."""
-        return self.goals
+    def aim(self) -> Goal:
+        """The goal."""
+        return self.goal
 
     @property
     def name(self) -> str:
-        """The first goal's."""
-        return str(self.goals[0])
+        """The goal's."""
+        return str(self.goal)
 
     @property
     def value(self) -> float:
         """The least of it that is of no use."""
-        return goal_value(self.goals[0], self.aspired[0])
+        return goal_value(self.goal, self.aspired)
 
     @property
-    def aspired(self) -> list[Costs]:
-        """By goal, costs that a mapping has to be better than to be looked for."""
-        if not self.gap:
-            return self.best
-        every = zip(self.goals, self.best, strict=True)
-        shares = [(1 + self.gap) ** (-0.5 if g.kind == "edp" else -1.0) for g in self.goals]
-        return [(c * share, e * share) for (_, (c, e)), share in zip(every, shares, strict=True)]
+    def aspired(self) -> Costs:
+        """Costs that a mapping has to be better than to be looked for."""
+        share = (1 + self.gap) ** (-0.5 if self.goal.kind == "edp" else -1.0)
+        return (self.best[0] * share, self.best[1] * share) if self.gap else self.best
 
     @property
     def open(self) -> bool:
-        """True if some goal has no solution at all yet."""
-        return any(not np.isfinite(c) for c, _ in self.best)
+        """True if no solution at all is known yet."""
+        return not np.isfinite(self.best[0])
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
-        """Lower bounds on costs that can improve under some goal."""
-        first, *others = self.aspired
-        found = better(self.goals[0], cycles, energy, first)
-        for goal, best in zip(self.goals[1:], others, strict=True):
-            found = found | better(goal, cycles, energy, best)
-        return found
+        """Lower bounds on costs that can improve."""
+        return better(self.goal, cycles, energy, self.aspired)
 
-    def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
-        """For every goal, the weight of cycles under which `sums_can_improve` takes sums."""
-        return [g.slope(cycles, energy) for g in self.goals]
+    def slope(self, cycles: Floats, energy: Floats) -> Floats:
+        """The weight of cycles under which `sum_can_improve` takes sums."""
+        return self.goal.slope(cycles, energy)
 
-    def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+    def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on weighted sums that leave room for an improvement; bool[n].
 
-        cycles, energy: what the slopes were taken at.
+        cycles, energy: what the slope was taken at.
         """
-        found = np.zeros(np.shape(sums[0]), np.bool_)
-        slopes = self.slopes(cycles, energy)
-        for goal, slope, best, own in zip(self.goals, slopes, self.aspired, sums, strict=True):
-            found |= own <= goal.limit(slope, cycles, energy, best) * (1 + EQUAL)
-        return found
+        limit = self.goal.limit(self.slope(cycles, energy), cycles, energy, self.aspired)
+        return np.asarray(sums <= limit * (1 + EQUAL))
 
-    def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
-        """(slot, position) of costs that take the place of a best."""
-        found = []
-        for slot, goal in enumerate(self.goals):
-            where = best_index(goal, cycles, energy)
-            if better_pair(goal, (cycles[where], energy[where]), self.best[slot]):
-                found.append((slot, where))
-        return found
+    def improvements(self, cycles: Floats, energy: Floats) -> list[int]:
+        """The position of costs that take the place of the best, if any do."""
+        where = best_index(self.goal, cycles, energy)
+        own = float(cycles[where]), float(energy[where])
+        return [where] if better_pair(self.goal, own, self.best) else []
 
-    def take(self, slot: int, solution: GroupSolution) -> None:
+    def take(self, solution: GroupSolution) -> None:
         """Accept an improvement."""
-        self.best[slot] = (solution.cycles, solution.energy)
-        self.solutions[slot] = solution
+        self.best, self.solution = (solution.cycles, solution.energy), solution
 
     @property
     def mark(self) -> tuple[Costs, ...]:
         """A value that changes with every improvement."""
-        return tuple(self.best)
+        return (self.best,)
 
     def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Keys to sort by: the most promising first."""
-        return self.goals[0].keys(cycles, energy)
+        return self.goal.keys(cycles, energy)
 
 
 class Point(Protocol):
@@ -182,9 +157,9 @@ class FrontIncumbent[Found: Point]:
     _stairs: tuple[Floats, Floats] | None = None
 
     @property
-    def aims(self) -> tuple[Goal, ...]:
+    def aim(self) -> Goal:
         """One goal that stands for the front."""
-        return (self.goal,)
+        return self.goal
 
     @property
     def name(self) -> str:
@@ -215,13 +190,13 @@ class FrontIncumbent[Found: Point]:
         limit = np.where(position < 0, np.inf, least[np.maximum(position, 0)])
         return useful & (energy < limit * (1 - EQUAL))
 
-    def slopes(self, cycles: Floats, energy: Floats) -> list[Floats]:
+    def slope(self, cycles: Floats, energy: Floats) -> Floats:
         """A front has no one weight."""
-        return [np.zeros(np.shape(cycles))]
+        return np.zeros(np.shape(cycles))
 
-    def sums_can_improve(self, sums: Sequence[Floats], cycles: Floats, energy: Floats) -> Bools:
+    def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
         """So it knows nothing of sums."""
-        return np.ones(np.shape(sums[0]), np.bool_)
+        return np.ones(np.shape(sums), np.bool_)
 
     def _staircase(self) -> tuple[Floats, Floats]:
         """Cycles ascending, and the least energy within so many."""
@@ -232,15 +207,15 @@ class FrontIncumbent[Found: Point]:
             self._stairs = (fast[:, 0], np.minimum.accumulate(energy))
         return self._stairs
 
-    def improvements(self, cycles: Floats, energy: Floats) -> list[tuple[int, int]]:
-        """(0, position) of the front of some costs, as far as it is new."""
+    def improvements(self, cycles: Floats, energy: Floats) -> list[int]:
+        """Positions of the front of some costs, as far as it is new."""
         whole = self.goal.whole(cycles, energy)
         order = np.lexsort((whole, cycles))
         lowest = np.minimum.accumulate(np.concatenate([[np.inf], whole[order]]))[:-1]
         new = order[whole[order] < lowest * (1 - EQUAL)]
-        return [(0, int(i)) for i in new[self.can_improve(cycles[new], energy[new])]]
+        return [int(i) for i in new[self.can_improve(cycles[new], energy[new])]]
 
-    def take(self, slot: int, solution: Found) -> None:
+    def take(self, solution: Found) -> None:
         """Add a point, and drop those that it dominates."""
         limit = self._whole(solution) * (1 - EQUAL)
         self.solutions = [

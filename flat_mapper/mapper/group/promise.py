@@ -32,8 +32,9 @@ class Chance:
     incumbent: Incumbent
     one: Outers
     adds: int  # whether its cycles add to the others'
-    slopes: list[float]
-    rests: list[float]  # least of the others' energy, then of their weighted sums
+    slope: float  # of weighted sums
+    rest: float  # least of the others' energy
+    rest_sum: float  # least of their weighted sums
     slack: float  # least of the others' cycles
     streamed: float  # cycles of its own turns, by what it moves in them
 
@@ -41,14 +42,12 @@ class Chance:
         """Lower bounds on the group's (cycles, pJ) with each candidate."""
         turns = np.maximum(cycles, self.streamed)
         latency = np.maximum(turns, self.adds * turns + self.slack)
-        return np.maximum(latency, self.one.cycles), energy + self.rests[0]
+        return np.maximum(latency, self.one.cycles), energy + self.rest
 
     def of(self, cycles: Floats, energy: Floats) -> Bools:
         """Candidates that can improve, by the cycles of their turns and least energy."""
-        one, add = self.one, self.adds
-        pairs = zip(self.slopes, self.rests[1:], strict=True)
-        weighted = [energy + add * w * cycles + rest for w, rest in pairs]
-        below = self.incumbent.sums_can_improve(weighted, one.cycles, one.energy)
+        weighted = energy + self.adds * self.slope * cycles + self.rest_sum
+        below = self.incumbent.sum_can_improve(weighted, self.one.cycles, self.one.energy)
         return below & self.incumbent.can_improve(*self.bound(cycles, energy))
 
 
@@ -90,7 +89,7 @@ def promising(
         sum(float(e.min()) for e in priced) + more, sum(float(e.min()) for e in free) + floors
     )
     at = np.array(quick), np.array(lean)
-    slopes = [0.0, *(float(w) for w in incumbent.slopes(*at))]
+    slopes = [0.0, float(incumbent.slope(*at))]
     numbers = range(len(candidate_sets))
 
     def weighed(energy: list[Floats], i: int, slope: float) -> Floats:
@@ -101,14 +100,14 @@ def promising(
     idle = _rests(c * add for c, add in zip(cycles, adds, strict=True))
     found = []
     for i in numbers:
-        energy, *weighted = (
+        energy, weighted = (
             np.maximum(weighed(priced, i, w) + p[i] + more, weighed(free, i, w) + f[i] + floors)
             for w, (p, f) in zip(slopes, rests, strict=True)
         )
         busy = cycles[i] * adds[i] + idle[i]
         latency = np.maximum(np.maximum(cycles[i], busy), quick)
         good = incumbent.can_improve(latency, energy)
-        found.append(good & incumbent.sums_can_improve(weighted, *at))
+        found.append(good & incumbent.sum_can_improve(weighted, *at))
     return found
 
 
@@ -121,7 +120,7 @@ def improvable(incumbent: Incumbent, outers: Outers) -> Bools:
     """Outer choices that can improve."""
     cycles, energy = outers.cycles, outers.energy
     alive, sums = incumbent.can_improve(cycles, energy), outers.sums
-    return alive & incumbent.sums_can_improve(sums, cycles, energy) if sums else alive
+    return alive if sums is None else alive & incumbent.sum_can_improve(sums, cycles, energy)
 
 
 def _shares(problem: GroupProblem, outers: Outers) -> list[float | None]:

@@ -96,10 +96,10 @@ class Single:
             self.counters.evaluated += len(candidate)
             energy = np.where(obeyed, energy, np.inf)
             cycles = np.where(obeyed, cycles, np.inf)
-            for slot, i in self.incumbent.improvements(cycles, energy):
+            for i in self.incumbent.improvements(cycles, energy):
                 chosen = outers.tile[:, choice[i]]
                 found = (float(cycles[i]), float(energy[i]))
-                self._take(slot, int(candidate[i]), chosen, staging, order, shared_order, found)
+                self._take(int(candidate[i]), chosen, staging, order, shared_order, found)
 
     def _costs(self, candidate: Ints, outer: Outer, tile: Ints) -> tuple[Floats, Floats]:
         """Cycles of the busiest port, and pJ, of candidates under a tile each; float64[n] each."""
@@ -142,7 +142,6 @@ class Single:
 
     def _take(
         self,
-        slot: int,
         candidate: int,
         tile: Ints,
         staging: Staging,
@@ -169,7 +168,7 @@ class Single:
             cycles=found[0],
             energy=found[1],
         )
-        self.incumbent.take(slot, solution)
+        self.incumbent.take(solution)
 
 
 def shared_orders(

@@ -440,12 +440,12 @@ class ArrayGroup(Group[Asked]):
     def so_far(self, goal: Goal) -> tuple[float, float]:
         """The least that a known mapping takes, and that any does, while it is searched."""
         most, least = self.most(goal), self.least(goal)
-        if self.live is None or self.live[0].goals != (goal,):
+        if self.live is None or self.live[0].goal != goal:
             return most, least
         incumbent, search = self.live
-        known = [goal_value(goal, costs) for costs in incumbent.best]
+        known = goal_value(goal, incumbent.best)
         alone = search.proven(goal) if self.kept and len(self.kept) == 1 else 0.0
-        return min(most, *known), max(least, min(most, alone, *known))
+        return min(most, known), max(least, min(most, alone, known))
 
     def first(self, goal: Goal) -> None:
         """A good mapping, or where the quick way finds none, the best."""
@@ -512,7 +512,7 @@ class ArrayGroup(Group[Asked]):
         todo = self.every_way(goal)[::-1]
         while todo:
             way = todo.pop()
-            incumbent = GoalIncumbent.of((goal,), (best,), gap)
+            incumbent = GoalIncumbent(goal, NONE if best is None else best, gap)
             self.live = incumbent, way.search
             found, beside = solve_group(way.search, incumbent)
             self.live = None
@@ -607,10 +607,10 @@ def least_of(search: GroupSearch, goal: Goal) -> float:
 
 def quick_mapping(search: GroupSearch, goal: Goal) -> GroupSolution | None:
     """A good mapping of a group, not the best one; None where the quick way finds none."""
-    incumbent = GoalIncumbent.of((goal,), (None,))
+    incumbent = GoalIncumbent(goal)
     with search.budget.until_stopped(lambda: not incumbent.open):
         search.warm(incumbent)
-    return incumbent.solutions[0]
+    return incumbent.solution
 
 
 def solve_group(
@@ -621,11 +621,11 @@ def solve_group(
     returns: the solution, None where there is none better, or why there is none at all; and the
              lower bound of what was left out or not searched, infinite where nothing was.
     """
-    least, (goal,), (best,) = search.prepare(), incumbent.goals, incumbent.best
+    least, goal, best = search.prepare(), incumbent.goal, incumbent.best
     if not incumbent.can_improve(np.array([least[0]]), np.array([least[1]]))[0]:
         return None, inf
     search.solve(incumbent)
-    left, one = search.proven(goal), incumbent.solutions[0]
+    left, one = search.proven(goal), incumbent.solution
     if one is None:
         return search.infeasibility() if best == NONE or not search.fits else None, left
     return one if better_pair(goal, (one.cycles, one.energy), best) else None, left

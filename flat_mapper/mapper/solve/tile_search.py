@@ -512,7 +512,7 @@ class GroupOnTiles:
             if least is None or better_pair(question.goal, own, least):
                 least = own
             if self.stairs is not None and _useful([own], self.stairs):
-                self.stairs.take(0, Laid(*own, whole))
+                self.stairs.take(Laid(*own, whole))
             if better_pair(question.goal, own, self.best[0] if self.best else NONE):
                 self.best = own, whole
                 question.count.in_vain = 0
