@@ -123,6 +123,17 @@ class Budget:
         finally:
             self.holders.pop()
 
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Work that no end of the budget ends, but Ctrl-C."""
+        kept = self.seconds, self.megabytes, self.steps, self.stopped
+        self.seconds = self.megabytes = self.steps = inf
+        self.stopped = ""
+        try:
+            yield
+        finally:
+            self.seconds, self.megabytes, self.steps, self.stopped = kept
+
     @property
     def answered(self) -> bool:
         """True if somebody who holds the work that is done has an answer to stop with."""

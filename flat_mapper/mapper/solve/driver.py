@@ -216,7 +216,7 @@ class Question:
             evaluated=found.evaluated,
             pruned=found.pruned,
             stopped=self.budget.stopped,
-            unproven="tiles" if self.mapspace.fusion.on_cores else "",
+            unproven="tiles" if found.question.mapspace.fusion.on_cores else "",
             seconds=time.perf_counter() - begin,
             infeasible=found.infeasible,
         )

@@ -19,7 +19,7 @@ from math import inf, prod, sqrt
 
 import numpy as np
 
-from flat_mapper.base.budget import Budget, Progress, shortened
+from flat_mapper.base.budget import Budget, shortened
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.tolerance import EQUAL, LOST
 from flat_mapper.cost_model.candidates import Floats
@@ -132,7 +132,6 @@ class FormSearch:
 
     kind: Arrays | Cores
     budget: Budget
-    progress: Progress | None = None
     leak: float = 0.0  # pJ per cycle
     forms: list[Form] = field(default_factory=list)
     known: dict[object, Group] = field(default_factory=dict)  # by question
@@ -140,15 +139,13 @@ class FormSearch:
     now: tuple[Goal, Sequence[Form], Costs | None] | None = None  # what is searched
 
     @classmethod
-    def of(
-        cls, workload: Workload, kind: Arrays | Cores, progress: Progress | None = None
-    ) -> FormSearch:
+    def of(cls, workload: Workload, kind: Arrays | Cores) -> FormSearch:
         """The search over all that a mapspace leaves.
 
         raises: SpecError where the cascade has nothing to map, or its mask more than one group.
         """
         leak = sum(kind.ert.leak_per_cycle(kind.platform).values())
-        found, mapspace = cls(kind, kind.budget, progress, leak), kind.mapspace
+        found, mapspace = cls(kind, kind.budget, leak), kind.mapspace
         for cascade in kind.cascades(workload):
             if mapspace.fusion.anything is None:
                 for groups in partitions(cascade, mapspace):
@@ -262,7 +259,11 @@ class FormSearch:
         if some[0].alone and not some[1:]:
             return self._of_group(some[0], goal, below)
         if goal.is_limited:
-            every, left = self.fronts(some, replace(goal, kind="edp"))
+            aim = replace(goal, kind="edp")
+            every, left = self.fronts(some, aim)
+            if not every and below is None and self.budget.stopped:
+                with self.budget.suspended():  # before there is an answer no end counts
+                    every, left = self.fronts(some, aim)
             costs = [path.costs for path in every]
             least = min((goal_value(goal, (c, e)) for c, e in left), default=inf)
             best = every[best_index(goal, *np.array(costs).T)] if every else None
@@ -278,7 +279,7 @@ class FormSearch:
             group.first(goal)
         group.run(goal, below=below, gap=self.budget.gap)
         if group.most(goal) == inf:
-            return None, max(group.least(goal), min(group.bound(goal), inf))
+            return None, group.least(goal)
         mapped = group.best(goal)
         return Path(goal_value(goal, mapped[0]), form, (0,), (mapped,)), group.bound(goal)
 
