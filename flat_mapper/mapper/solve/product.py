@@ -68,6 +68,12 @@ def best_product[Path](
         value = weight * own[0] + own[1]
         lines.append((weight, 1.0, value if bound >= value * (1 - EQUAL) else bound))
         paths.append(found)
+        # What a sum leaves unproven, no other weight proves: of a product it is twice as much.
+        left = value / bound if 0 < bound < min(value, enough) * (1 - EQUAL) else 1.0
+        most = min(most, own[0] * own[1])
+        if left > 1 and most <= least_product(lines) * left**2:
+            best = min(paths, key=lambda path: prod(costs(path)))
+            return best, least_product(lines)
 
 
 def _tried(weight: float, lines: Sequence[Line]) -> bool:
