@@ -260,10 +260,10 @@ class FormSearch:
             return self._of_group(some[0], goal, below)
         if goal.is_limited:
             aim = replace(goal, kind="edp")
-            every, left = self.fronts(some, aim)
+            every, left = self.fronts(some, aim, gap=0.0)  # what is nearly as good may be over one
             if not every and below is None and self.budget.stopped:
                 with self.budget.suspended():  # before there is an answer no end counts
-                    every, left = self.fronts(some, aim)
+                    every, left = self.fronts(some, aim, gap=0.0)
             costs = [path.costs for path in every]
             least = min((goal_value(goal, (c, e)) for c, e in left), default=inf)
             best = every[best_index(goal, *np.array(costs).T)] if every else None
@@ -417,11 +417,11 @@ class FormSearch:
             return max(loose, key=lambda one: one.most(goal) - one.least(goal))
         return max((doubt or known)[:: self.kind.ties], key=lambda one: len(one.names))
 
-    def beside(self, goal: Goal, group: Group, some: Sequence[Form]) -> float:
+    def beside(self, goal: Goal, group: Group) -> float:
         """Lower bound on all that is beside a group in a partition with it."""
         return min(
             through(form.graph, [one.least(goal) for one in form.groups], number)
-            for form in some
+            for form in self.forms
             for number, own in enumerate(form.groups)
             if own is group
         )
@@ -454,22 +454,22 @@ class FormSearch:
                 continue
             own, rest = list[Path](), corner
             with self.budget.until_stopped(bool(found)):
-                own, rest = self.fronts(some, goal, known)
+                own, rest = self.fronts(some, goal, known, self.budget.gap)
             left.append(rest)
             every = found + own
             found = [every[i] for i in undominated([path.costs for path in every], goal)]
         return found, np.concatenate(left)
 
     def fronts(
-        self, some: Sequence[Form], goal: Goal, known: Sequence[Costs] = ()
+        self, some: Sequence[Form], goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0
     ) -> tuple[list[Path], Floats]:
         """The same of some forms: a front of sums consists of sums of fronts.
 
-        known: costs from elsewhere; what they dominate is of no use.
+        known: costs from elsewhere; what they dominate is of no use. gap: relative, of each point.
         """
         if some[0].alone and not some[1:]:
             (group,) = some[0].groups
-            front = group.front(goal, known, self.budget.gap)
+            front = group.front(goal, known, gap)
             paths = [Path(goal_value(goal, one[0]), some[0], (0,), (one,)) for one in front.found]
             return paths, front.left
         known = [*known]
@@ -480,7 +480,7 @@ class FormSearch:
         for form in some:
             for number, group in enumerate(form.groups):
                 if id(group) not in fronts and self._through(form, number, goal, known):
-                    fronts[id(group)] = group.front(goal, gap=self.budget.gap)
+                    fronts[id(group)] = group.front(goal, gap=gap)
         found, left = list[Path](), [np.zeros((0, 2))]
         for form in some:
             own = [fronts.get(id(group), _NOTHING) for group in form.groups]
@@ -637,7 +637,8 @@ class _Sum:
             until = inf  # late there is no answer yet
             if doubt and not late and not self.is_path:
                 until = search.wanted(goal, group, lower.total, self.enough, some)
-            room = most - search.beside(goal, group, some) if most < inf else inf
+            # Of all forms, as a search on cores goes on where it was and looks for no more again.
+            room = most - search.beside(goal, group) if most < inf else inf
             group.run(goal, until, room, gap=self.gap if self.is_path else 0.0)
 
 
