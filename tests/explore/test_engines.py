@@ -191,7 +191,7 @@ def test_a_scheduler_that_is_lost_ends_the_command(
         killer.join()
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1
-    assert lines[0].startswith("BackendError: dask: expected the scheduler to answer, got a ")
+    assert lines[0].startswith("BackendError: dask: expected the scheduler to answer, got ")
     assert 5 <= rows_in(results) < POINTS
     counted(sweep, results, answered)
     counted(sweep, tmp_path / "whole.db", answered)

@@ -150,8 +150,6 @@ class Question:
         own: list[tuple[dict[str, int], str]] = [({}, "no larger size")]
         every = own + steps if self.budget.limits else steps + own
         for number, (sizes, name) in enumerate(every):
-            if self.budget.limits and number and not found.best:
-                break
             if self.budget.stopped and found.best:
                 break
             step = part_of(progress, number, len(every), name)
@@ -161,10 +159,13 @@ class Question:
             else:
                 found.search(step)
         if not found.best:
-            if min(self.budget.limits.latency_s, self.budget.limits.energy_j) < inf:
-                return _binding_limit(self)
-            assert found.refused is not None, "no group has a mapping, and none says why"
-            return found.refused
+            if min(self.budget.limits.latency_s, self.budget.limits.energy_j) == inf:
+                assert found.refused is not None, "no group has a mapping, and none says why"
+                return found.refused
+            last = _binding_limit(self)
+            if isinstance(last, Infeasible):
+                return last
+            found.best, found.bound = [(last.workload, last.result)], 0.0
         if larger:
             found.bound_any_size()
         return [
@@ -429,21 +430,27 @@ def space_size(workload: Workload, platform: Platform, mapspace: Mapspace, ert: 
     return opened.size()
 
 
-def _binding_limit(question: Question) -> Infeasible:
-    """The limit that no mapping keeps, by the least that mappings take which keep the others."""
+def _binding_limit(question: Question) -> Infeasible | Solution:
+    """The limit that no mapping keeps, by the least that mappings take which keep the others.
+
+    Or a mapping that keeps all: of sizes without useful divisors not every search finds one.
+    """
     limits = question.budget.limits
     room = Limits(buffer_bytes=limits.buffer_bytes)
     within = replace(limits, latency_s=inf)
     tries: list[tuple[Objective, Limits]]
     tries = [("latency", room), ("energy", room), ("latency", within)]
+    last: Infeasible | Solution | None = None
     for objective, own in tries:
-        best = replace(question, budget=Budget(limits=own)).answers(objective)
-        if isinstance(best, Infeasible):
-            return best
-        fault = _over(best[0].result, limits, objective)
-        if fault is not None:
-            return fault
-    raise AssertionError("every limit is kept, and no mapping was found")
+        found = replace(question, budget=Budget(limits=own)).answers(objective)
+        if isinstance(found, Infeasible):
+            return found
+        fault = _over(found[0].result, limits, objective)
+        last = found[0] if fault is None else fault
+        if isinstance(last, Infeasible):
+            return last
+    assert last is not None
+    return last
 
 
 def _over(result: Result, limits: Limits, objective: Objective) -> Infeasible | None:
