@@ -263,7 +263,7 @@ def when(row: Row) -> list[pytest.MarkDecorator]:
     """By day what takes a second, by night seconds, and in a campaign minutes."""
     long = row["length"] == 61
     if row["chip"] == "array":
-        return [pytest.mark.nightly] if long and row["groups"] == "any" else []
+        return [pytest.mark.nightly] if long else []
     return [pytest.mark.nightly, *([pytest.mark.campaign] if long else [])]
 
 
