@@ -284,7 +284,12 @@ def by_chance(seed: int) -> Row:
 @pytest.mark.parametrize(
     "number",
     [
-        pytest.param(n, marks=when(by_chance(n)) if n < 8 else pytest.mark.campaign)
+        pytest.param(
+            n,
+            marks=when(by_chance(n))
+            if n < 40 and by_chance(n)["chip"] == "array"
+            else pytest.mark.campaign,
+        )
         for n in range(200)
     ],
 )

@@ -763,8 +763,11 @@ class CoresGroup(Group["GroupOnTiles"]):
     def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> GroupFront:
         """All mappings that no other one dominates, nor what is known from elsewhere."""
         stairs: FrontIncumbent[Laid] = FrontIncumbent(goal=goal, known=[*known], gap=gap)
-        left = [one for search in self._searches(goal) for one in search.front(stairs)]
+        every = self.kind.searches(self, goal)  # a search of a front goes through its tiles once
+        left = [one for search in every for one in search.front(stairs)]
         found = [((one.cycles, one.energy), one.mapping) for one in stairs.solutions]
+        if not found and not known:
+            self.begun.setdefault(goal, every)  # which say why nothing fits
         return GroupFront(kept(found, goal), np.array(left).reshape(-1, 2))
 
     def _searches(self, goal: Goal) -> list[GroupOnTiles]:
