@@ -261,10 +261,10 @@ PAIRS = in_pairs(1)
 
 def when(row: Row) -> list[pytest.MarkDecorator]:
     """By day what takes a second, by night seconds, and in a campaign minutes."""
-    long = row["length"] == 61
-    if row["chip"] == "array":
-        return [pytest.mark.nightly] if long else []
-    return [pytest.mark.nightly, *([pytest.mark.campaign] if long else [])]
+    long, hard = row["length"] == 61, row["chip"] == "cores" or row["groups"] == "any"
+    if long and hard:
+        return [pytest.mark.nightly, pytest.mark.campaign]
+    return [pytest.mark.nightly] if long or row["chip"] == "cores" else []
 
 
 @pytest.mark.parametrize(
