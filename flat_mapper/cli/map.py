@@ -14,7 +14,7 @@ from flat_mapper.api import calls as api
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Limits, Pruned
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
-from flat_mapper.base.formats import terminal_text
+from flat_mapper.base.formats import csv_cell, terminal_text
 from flat_mapper.cli.files import chip_of
 from flat_mapper.cli.terminal import answer, say
 from flat_mapper.cost_model.result import Infeasible
@@ -226,7 +226,7 @@ def _write_log(arguments: argparse.Namespace, budget: Budget) -> None:
     text = StringIO()
     rows = writer(text, lineterminator="\n")
     rows.writerow([one.name for one in fields(Pruned)])
-    rows.writerows(map(astuple, budget.cuts))
+    rows.writerows([csv_cell(cell) for cell in astuple(cut)] for cut in budget.cuts)
     write_text(Path(arguments.log), text.getvalue())
 
 
