@@ -411,3 +411,8 @@ class Result:
         """Of each shared level, the use by the group that needs most."""
         uses = [group.buffer for _, group in reversed(self._all_groups)]
         return {use.level: use for use in sorted(uses, key=lambda use: use.live_words)}
+
+
+def least_refused(*found: Infeasible | None) -> Infeasible | None:
+    """Of several reasons why nothing fits, the one that asks for least; of equals the first."""
+    return min((one for one in found if one is not None), key=lambda one: one.needs, default=None)

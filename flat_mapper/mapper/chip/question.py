@@ -20,6 +20,7 @@ from flat_mapper.mapper.group.incumbent import (
     Costs,
     FrontIncumbent,
     Goal,
+    Incumbent,
     better,
     better_pair,
     goal_value,
@@ -114,7 +115,7 @@ MOST_OFFERED = 100  # chosen: mappings of a tile that are priced on the chip, so
 
 
 @dataclass(slots=True)
-class ChipIncumbent:
+class ChipIncumbent(Incumbent[GroupSolution]):
     """Costs of the whole chip that a mapping of a tile has to be better than.
 
     Costs of a core give lower bounds on those of the chip; what may improve by these is priced on
@@ -122,7 +123,6 @@ class ChipIncumbent:
     its bound is that of all that is not known better: `loose`.
     """
 
-    goal: Goal
     fullest: Fullest
     beside_pj: float  # of all tiles, that no core sees
     price: Callable[[GroupSolution], Costs | None]
@@ -141,11 +141,6 @@ class ChipIncumbent:
         return CYCLES
 
     @property
-    def name(self) -> str:
-        """The chip's goal."""
-        return str(self.goal)
-
-    @property
     def open(self) -> bool:
         """True if a solution is still missing."""
         return not np.isfinite(self.best[0])
@@ -158,14 +153,6 @@ class ChipIncumbent:
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on costs that leave room for an improvement; bool[n]."""
         return better(self.goal, *self._chip(cycles, energy), self.best)
-
-    def slope(self, cycles: Floats, energy: Floats) -> Floats:
-        """A chip has no one weight."""
-        return np.zeros(np.shape(cycles))
-
-    def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
-        """So it knows nothing of sums."""
-        return np.ones(np.shape(sums), np.bool_)
 
     def improvements(self, cycles: Floats, energy: Floats) -> Iterator[int]:
         """Positions of all costs that may improve in their turn, the most promising first."""

@@ -70,7 +70,7 @@ class Fused:
         problem: GroupProblem,
         bounds: OuterBounds,
         tiles: list[CandidateTiles],
-        incumbent: Incumbent,
+        incumbent: Incumbent[GroupSolution],
         counters: Counters,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles

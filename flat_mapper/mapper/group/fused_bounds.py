@@ -15,6 +15,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles, busy_cycles, stays_private
 from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.promise import Chance, EinsumUnder
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
@@ -34,7 +35,7 @@ class FusedBounds:
         problem: GroupProblem,
         bounds: OuterBounds,
         tiles: list[CandidateTiles],
-        incumbent: Incumbent,
+        incumbent: Incumbent[GroupSolution],
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]

@@ -54,7 +54,7 @@ class GroupSearch:
     bounds: OuterBounds
     known: CandidateCache = field(default_factory=CandidateCache)  # candidates of earlier searches
     counters: Counters = field(default_factory=Counters)
-    incumbent: Incumbent = field(default_factory=FrontIncumbent[GroupSolution])
+    incumbent: Incumbent[GroupSolution] = field(default_factory=FrontIncumbent[GroupSolution])
     budget: Budget = field(default_factory=Budget)
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun
@@ -194,7 +194,7 @@ class GroupSearch:
         fits = self.bounds.fits(outers)
         return goal.first(outers.cycles[fits], outers.energy[fits])
 
-    def solve(self, incumbent: Incumbent, *, warmed: bool = False) -> None:
+    def solve(self, incumbent: Incumbent[GroupSolution], *, warmed: bool = False) -> None:
         """Let every mapping of the group that can improve take part in a incumbent.
 
         Where the budget ends first, `proven` bounds what was not searched.
@@ -242,7 +242,7 @@ class GroupSearch:
         if self._left:
             self._left[-1] = outers
 
-    def warm(self, incumbent: Incumbent) -> None:
+    def warm(self, incumbent: Incumbent[GroupSolution]) -> None:
         """A good mapping early, from promising candidates under promising outer choices."""
         self.incumbent = incumbent
         alive = self._alive_roots()
@@ -386,7 +386,7 @@ class Branches:
 
     inside: Single | Fused
     bounds: OuterBounds
-    incumbent: Incumbent
+    incumbent: Incumbent[GroupSolution]
     counters: Counters
     step: Callable[[], None]  # called with every piece of work
     narrow: Callable[[Outers], None] = lambda _: None  # told what is left

@@ -22,7 +22,7 @@ from flat_mapper.mapper.bounds.partial import (
     shared_words,
 )
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.picks import Counters
+from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
 from flat_mapper.mapper.space.factors import distinct_columns
@@ -308,7 +308,7 @@ class Beam:
 
     problem: GroupProblem
     bounds: OuterBounds
-    incumbent: Incumbent
+    incumbent: Incumbent[GroupSolution]
     roles: list[dict[str, tuple[Role, ...]]]
     outers: Outers
     step: Callable[[], None] | None = None  # called with every piece of work
@@ -443,7 +443,9 @@ class Beam:
         ]
 
 
-def narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers) -> list[int]:
+def narrowest(
+    bounds: OuterBounds, incumbent: Incumbent[GroupSolution], outers: Outers
+) -> list[int]:
     """By Einsum, the fewest compute units with which it may be part of something better."""
     found = []
     for i, space in enumerate(bounds.problem.spaces):
@@ -457,7 +459,9 @@ def narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers) -> list
     return found
 
 
-def rounded_narrowest(bounds: OuterBounds, incumbent: Incumbent, outers: Outers) -> list[int]:
+def rounded_narrowest(
+    bounds: OuterBounds, incumbent: Incumbent[GroupSolution], outers: Outers
+) -> list[int]:
     """The same rounded down, so that searches with other goals find the candidates again."""
     fewest = narrowest(bounds, incumbent, outers)
     widest = [s.widest for s in bounds.problem.spaces]

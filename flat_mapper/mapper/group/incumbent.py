@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -11,7 +12,7 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 
 from flat_mapper.base.tolerance import EQUAL, LOST
-from flat_mapper.cost_model.candidates import Bools, Floats
+from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.group.picks import GroupSolution
 
 Costs = tuple[float, float]  # cycles, pJ
@@ -21,66 +22,87 @@ LITTLE = 0.005  # chosen: of cycles and of energy
 Names = tuple[str, ...]
 
 
-class Incumbent(Protocol):
-    """The best solutions so far, and which costs can still improve on them."""
+class Point(Protocol):
+    """Something that takes cycles and pJ."""
+
+    @property
+    def cycles(self) -> float:
+        """Cycles."""
+
+    @property
+    def energy(self) -> float:
+        """Dynamic pJ."""
+
+
+@dataclass(slots=True)
+class Incumbent[Found: Point](ABC):
+    """The best solutions so far, and which costs can still improve on them.
+
+    What is said here is so for whoever knows nothing of weighted sums.
+    """
+
+    goal: Goal
 
     @property
     def aim(self) -> Goal:
         """Goal of the group, in which what is left out is bounded."""
+        return self.goal
 
     @property
+    @abstractmethod
     def open(self) -> bool:
         """True if a solution is still missing."""
 
     @property
     def name(self) -> str:
         """Name of what `sort_keys` sorts by first, in a log."""
+        return str(self.goal)
 
     @property
     def value(self) -> float:
         """The least of that which is of no use; 0 where that is not known."""
+        return 0.0
 
     @property
+    @abstractmethod
     def mark(self) -> tuple[Costs, ...]:
         """A value that changes with every improvement."""
 
+    @abstractmethod
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on costs that leave room for an improvement; bool[n]."""
 
     def slope(self, cycles: Floats, energy: Floats) -> Floats:
         """The weight of cycles against energy in the sums of `sum_can_improve`."""
+        return np.zeros(np.shape(cycles))
 
     def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
-        """Lower bounds on weighted sums that leave room for an improvement; bool[n]."""
+        """Lower bounds on weighted sums that leave room for an improvement; bool[n].
 
+        cycles, energy: what the slope was taken at.
+        """
+        return np.ones(np.shape(sums), np.bool_)
+
+    @abstractmethod
     def improvements(self, cycles: Floats, energy: Floats) -> Iterable[int]:
         """Positions of costs that improve on the incumbent."""
 
-    def take(self, solution: GroupSolution) -> None:
+    @abstractmethod
+    def take(self, solution: Found) -> None:
         """Accept an improvement."""
 
     def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Keys to sort by: the most promising first; float64[n] each."""
+        return self.goal.keys(cycles, energy)
 
 
 @dataclass(slots=True)
-class GoalIncumbent:
+class GoalIncumbent(Incumbent[GroupSolution]):
     """The best known costs under a goal, and the solution that has them."""
 
-    goal: Goal
     best: Costs = NONE  # of the solution, or known from elsewhere
     gap: float = 0.0  # relative; what cannot improve by more counts as no improvement
     solution: GroupSolution | None = None
-
-    @property
-    def aim(self) -> Goal:
-        """The goal."""
-        return self.goal
-
-    @property
-    def name(self) -> str:
-        """The goal's."""
-        return str(self.goal)
 
     @property
     def value(self) -> float:
@@ -107,10 +129,7 @@ class GoalIncumbent:
         return self.goal.slope(cycles, energy)
 
     def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
-        """Lower bounds on weighted sums that leave room for an improvement; bool[n].
-
-        cycles, energy: what the slope was taken at.
-        """
+        """Lower bounds on weighted sums that leave room for an improvement; bool[n]."""
         limit = self.goal.limit(self.slope(cycles, energy), cycles, energy, self.aspired)
         return np.asarray(sums <= limit * (1 + EQUAL))
 
@@ -129,47 +148,16 @@ class GoalIncumbent:
         """A value that changes with every improvement."""
         return (self.best,)
 
-    def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
-        """Keys to sort by: the most promising first."""
-        return self.goal.keys(cycles, energy)
-
-
-class Point(Protocol):
-    """Something that takes cycles and pJ."""
-
-    @property
-    def cycles(self) -> float:
-        """Cycles."""
-
-    @property
-    def energy(self) -> float:
-        """Dynamic pJ."""
-
 
 @dataclass(slots=True)
-class FrontIncumbent[Found: Point]:
+class FrontIncumbent[Found: Point](Incumbent[Found]):
     """The Pareto front of cycles and energy so far; energy with leakage, costs without."""
 
-    goal: Goal = field(default_factory=lambda: Goal(kind="edp"))  # says what leaks
+    goal: Goal = field(default_factory=lambda: Goal(kind="edp"))  # says what leaks, and sorts
     known: list[Costs] = field(default_factory=list)  # of others, to be beaten
     gap: float = 0.0  # relative; what is better by less in cycles or in pJ is of no use
     solutions: list[Found] = field(default_factory=list)
     _stairs: tuple[Floats, Floats] | None = None
-
-    @property
-    def aim(self) -> Goal:
-        """One goal that stands for the front."""
-        return self.goal
-
-    @property
-    def name(self) -> str:
-        """That of the goal by which it sorts."""
-        return str(self.goal)
-
-    @property
-    def value(self) -> float:
-        """No product is of no use for itself."""
-        return 0.0
 
     @property
     def open(self) -> bool:
@@ -190,14 +178,6 @@ class FrontIncumbent[Found: Point]:
         limit = np.where(position < 0, np.inf, least[np.maximum(position, 0)])
         return useful & (energy < limit * (1 - EQUAL))
 
-    def slope(self, cycles: Floats, energy: Floats) -> Floats:
-        """A front has no one weight."""
-        return np.zeros(np.shape(cycles))
-
-    def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
-        """So it knows nothing of sums."""
-        return np.ones(np.shape(sums), np.bool_)
-
     def _staircase(self) -> tuple[Floats, Floats]:
         """Cycles ascending, and the least energy within so many."""
         if self._stairs is None:
@@ -209,10 +189,7 @@ class FrontIncumbent[Found: Point]:
 
     def improvements(self, cycles: Floats, energy: Floats) -> list[int]:
         """Positions of the front of some costs, as far as it is new."""
-        whole = self.goal.whole(cycles, energy)
-        order = np.lexsort((whole, cycles))
-        lowest = np.minimum.accumulate(np.concatenate([[np.inf], whole[order]]))[:-1]
-        new = order[whole[order] < lowest * (1 - EQUAL)]
+        new = undominated(self.goal, cycles, energy)
         return [int(i) for i in new[self.can_improve(cycles[new], energy[new])]]
 
     def take(self, solution: Found) -> None:
@@ -233,12 +210,22 @@ class FrontIncumbent[Found: Point]:
         """A value that changes with every improvement."""
         return tuple((s.cycles, s.energy) for s in self.solutions)
 
-    def sort_keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
-        """Keys to sort by: the most promising first."""
-        return self.goal.keys(cycles, energy)
+
+def undominated(goal: Goal, cycles: Floats, energy: Floats) -> Ints:
+    """Positions of costs that no others dominate, the fastest first; of equals the first.
+
+    Energy is that with leakage. Costs over a limit of the goal are none.
+    """
+    fits = np.isfinite(goal.first(cycles, energy))
+    whole = goal.whole(cycles, energy)
+    order = np.lexsort((whole, cycles))
+    order = order[fits[order]]
+    lowest = np.minimum.accumulate(np.concatenate([[np.inf], whole[order]]))[:-1]
+    found: Ints = order[whole[order] < lowest * (1 - EQUAL)]
+    return found
 
 
-def gained(incumbent: Incumbent, mark: tuple[Costs, ...]) -> bool:
+def gained(incumbent: Incumbent[GroupSolution], mark: tuple[Costs, ...]) -> bool:
     """True if an incumbent is better by a hundredth or so than when it had some mark."""
     cycles, energy = (1 - LITTLE) * np.array(mark or (NONE,)).T
     return bool(np.isfinite(cycles).all()) and not incumbent.can_improve(cycles, energy).any()

@@ -12,6 +12,7 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.group.incumbent import Incumbent
+from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
@@ -29,7 +30,7 @@ WARM_MORE = 8  # chosen: the same as long as it is so far above what bounds prom
 class Chance:
     """Bounds that one Einsum's candidates must keep to improve, under one outer choice."""
 
-    incumbent: Incumbent
+    incumbent: Incumbent[GroupSolution]
     one: Outers
     adds: int  # whether its cycles add to the others'
     slope: float  # of weighted sums
@@ -66,7 +67,7 @@ class EinsumUnder:
 
 def promising(
     bounds: OuterBounds,
-    incumbent: Incumbent,
+    incumbent: Incumbent[GroupSolution],
     candidate_sets: list[CandidateSet],
     outers: Outers,
     staging: Staging | None,
@@ -116,7 +117,7 @@ def kept_of(candidate_sets: list[CandidateSet], masks: list[Bools]) -> list[Cand
     return [t if m.all() else t.keep(m) for t, m in zip(candidate_sets, masks, strict=True)]
 
 
-def improvable(incumbent: Incumbent, outers: Outers) -> Bools:
+def improvable(incumbent: Incumbent[GroupSolution], outers: Outers) -> Bools:
     """Outer choices that can improve."""
     cycles, energy = outers.cycles, outers.energy
     alive, sums = incumbent.can_improve(cycles, energy), outers.sums
@@ -138,7 +139,10 @@ def _rests(parts: Iterable[Floats]) -> list[float]:
 
 
 def most_promising(
-    incumbent: Incumbent, whole: CandidateSet, most: int, energy: Floats | None = None
+    incumbent: Incumbent[GroupSolution],
+    whole: CandidateSet,
+    most: int,
+    energy: Floats | None = None,
 ) -> Bools:
     """The candidates that promise most: those of least bound on the objective; bool[n].
 
@@ -167,7 +171,7 @@ def _smallest(values: Floats, most: int) -> Bools:
 
 
 def promising_under(
-    bounds: OuterBounds, incumbent: Incumbent, part: CandidateSet, outers: Outers
+    bounds: OuterBounds, incumbent: Incumbent[GroupSolution], part: CandidateSet, outers: Outers
 ) -> CandidateSet:
     """Candidates that promise most under one tile, in any staging of its outer choices."""
     numbers = dict.fromkeys(outers.staging.tolist())
@@ -183,7 +187,7 @@ def promising_under(
     return part.keep(np.logical_or.reduce(masks))
 
 
-def by_promise(incumbent: Incumbent, outers: Outers) -> Ints:
+def by_promise(incumbent: Incumbent[GroupSolution], outers: Outers) -> Ints:
     """Outer choices in the order in which a first mapping is looked for."""
     first, second, third = incumbent.sort_keys(outers.cycles, outers.energy)
     # Of equal promise the largest tile: it keeps most. Before all, the largest of nearly equal
@@ -192,7 +196,7 @@ def by_promise(incumbent: Incumbent, outers: Outers) -> Ints:
     return np.lexsort((third, second, -outers.needs, first, wide < wide.max(initial=0)))
 
 
-def promising_first(incumbent: Incumbent, outers: Outers) -> Iterator[Outers]:
+def promising_first(incumbent: Incumbent[GroupSolution], outers: Outers) -> Iterator[Outers]:
     """Outer choices by their promise: some, as to sort all of them takes longer, then all."""
     promise = incumbent.sort_keys(outers.cycles, outers.energy)[0]
     if len(promise) > BOUNDED:
@@ -201,7 +205,7 @@ def promising_first(incumbent: Incumbent, outers: Outers) -> Iterator[Outers]:
     yield outers.take(by_promise(incumbent, outers))
 
 
-def is_warm(incumbent: Incumbent, outers: Outers, quiet: int) -> bool:
+def is_warm(incumbent: Incumbent[GroupSolution], outers: Outers, quiet: int) -> bool:
     """True if the search of all outer choices may begin.
 
     quiet: tiles since one brought much.
@@ -213,12 +217,12 @@ def is_warm(incumbent: Incumbent, outers: Outers, quiet: int) -> bool:
     return quiet >= WARM_MORE or (quiet >= WARM_TILES and not _is_far(incumbent, outers))
 
 
-def _is_far(incumbent: Incumbent, outers: Outers) -> bool:
+def _is_far(incumbent: Incumbent[GroupSolution], outers: Outers) -> bool:
     """True if the incumbent is well above the bounds of some outer choices."""
     return bool(incumbent.can_improve(FAR * outers.cycles, FAR * outers.energy).any())
 
 
-def halves(incumbent: Incumbent, outers: Outers) -> list[Outers]:
+def halves(incumbent: Incumbent[GroupSolution], outers: Outers) -> list[Outers]:
     """Outer choices in two parts by their tiles, the more promising one last; or none."""
     tiles, _, which = distinct_columns(outers.tile)
     if tiles.shape[1] < 2:

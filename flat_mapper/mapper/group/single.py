@@ -34,7 +34,7 @@ class Single:
         problem: GroupProblem,
         bounds: OuterBounds,
         tiles: list[CandidateTiles],
-        incumbent: Incumbent,
+        incumbent: Incumbent[GroupSolution],
         counters: Counters,
     ) -> None:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles[0]

@@ -41,7 +41,7 @@ from flat_mapper.mapper.group.incumbent import (
     pair_of,
 )
 from flat_mapper.mapper.solve.certificate import Solution, certified, floor, of_all_runs
-from flat_mapper.mapper.solve.groups import Arrays, Cores, undominated
+from flat_mapper.mapper.solve.groups import Arrays, Cores, front_of
 from flat_mapper.mapper.solve.loop import FormSearch, Path
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
@@ -334,8 +334,7 @@ class _Found:
         """Answers, as far as they are better."""
         if self.front:
             every = self.best + every
-            costs = [_costs(result) for _, result in every]
-            self.best = [every[i] for i in undominated(costs, self.goal)]
+            self.best = front_of(every, [_costs(result) for _, result in every], self.goal)
             return
         for one in every:
             if not self.best or better_pair(self.goal, _costs(one[1]), self.costs[0]):

@@ -21,7 +21,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.tile import tile_cost
-from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.cost_model.result import Infeasible, least_refused
 from flat_mapper.energy.tables import Ert, operation_cycles
 from flat_mapper.mapper.bounds.border import BorderBounds
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache
@@ -41,6 +41,7 @@ from flat_mapper.mapper.group.incumbent import (
     goal_value,
     least_value,
     pair_of,
+    undominated,
 )
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
@@ -69,11 +70,6 @@ MOST_ROOTS = 1_000_000  # chosen: outer choices that are kept for other goals, 0
 ENOUGH, ENOUGH_EACH = 40_000, 16_000
 
 Mapped = tuple[Costs, GroupMapping]  # cycles and dynamic pJ, and what takes them
-
-
-def least_refused(*found: Infeasible | None) -> Infeasible | None:
-    """Of several reasons why nothing fits, the one that asks for least; of equals the first."""
-    return min((one for one in found if one is not None), key=lambda one: one.needs, default=None)
 
 
 @dataclass(slots=True)
@@ -137,6 +133,11 @@ class Group[Own: Asked | GroupOnTiles]:
     def every(self) -> list[Own]:
         """Searches under whatever goal."""
         return [one for some in self.begun.values() for one in some]
+
+    @property
+    def is_asked(self) -> bool:
+        """True if searches have raised its bound."""
+        return any(map(self.bound, self.begun))
 
     @property
     def known(self) -> list[Mapped]:
@@ -782,20 +783,11 @@ class CoresGroup(Group["GroupOnTiles"]):
 
 def kept(every: Sequence[Mapped], goal: Goal) -> list[Mapped]:
     """Mappings that no others dominate, the fastest first; of equals the first."""
-    return [every[i] for i in undominated([costs for costs, _ in every], goal)]
+    return front_of(every, [costs for costs, _ in every], goal)
 
 
-def undominated(costs: Sequence[Costs], goal: Goal) -> list[int]:
-    """Positions of costs that no others dominate, the fastest first; of equals the first.
-
-    Energy is that with leakage. Costs over a limit of the goal are none.
-    """
-    if not costs:
+def front_of[Own](every: Sequence[Own], costs: Sequence[Costs], goal: Goal) -> list[Own]:
+    """Those of some things that cost so much that no others dominate; see `undominated`."""
+    if not every:
         return []
-    cycles, energy = np.array(costs).T
-    fits = np.isfinite(goal.first(cycles, energy))
-    energy = goal.whole(cycles, energy)
-    order = np.lexsort((np.arange(len(costs)), energy, cycles))
-    order = order[fits[order]]
-    lowest = np.concatenate([[inf], np.minimum.accumulate(energy[order])[:-1]])
-    return [int(i) for i in order[energy[order] < lowest * (1 - EQUAL)]]
+    return [every[i] for i in undominated(goal, *np.array(costs, np.float64).T)]

@@ -23,7 +23,7 @@ from flat_mapper.base.budget import Budget, shortened
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.tolerance import EQUAL, LOST
 from flat_mapper.cost_model.candidates import Floats
-from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.cost_model.result import Infeasible, least_refused
 from flat_mapper.mapper.group.incumbent import (
     Costs,
     FrontIncumbent,
@@ -42,8 +42,7 @@ from flat_mapper.mapper.solve.groups import (
     CoresGroup,
     GroupFront,
     Mapped,
-    least_refused,
-    undominated,
+    front_of,
 )
 from flat_mapper.mapper.solve.product import best_product
 from flat_mapper.mapper.solve.symmetry import renamed_group
@@ -86,6 +85,20 @@ class Form:
     def alone(self) -> bool:
         """True if all is one group."""
         return len(self.graph.cuts) == 2
+
+    @property
+    def units(self) -> list[Group]:
+        """Groups of what no partition cuts."""
+        every = zip(self.groups, self.graph.groups, strict=True)
+        return [group for group, names in every if names in self.graph.units]
+
+    def beside(self, goal: Goal, number: int) -> float:
+        """Lower bound on all that is beside a group in a partition with it."""
+        return through(self.graph, [one.least(goal) for one in self.groups], number)
+
+    def least(self, goal: Goal, number: int) -> float:
+        """Lower bound on partitions with a group."""
+        return self.beside(goal, number) + self.groups[number].least(goal)
 
     @property
     def is_path(self) -> bool:
@@ -131,7 +144,6 @@ class FormSearch:
     """A question: the forms of its cascade, and what is known of their groups."""
 
     kind: Arrays | Cores
-    budget: Budget
     leak: float = 0.0  # pJ per cycle
     forms: list[Form] = field(default_factory=list)
     known: dict[object, Group] = field(default_factory=dict)  # by question
@@ -145,7 +157,7 @@ class FormSearch:
         raises: SpecError where the cascade has nothing to map, or its mask more than one group.
         """
         leak = sum(kind.ert.leak_per_cycle(kind.platform).values())
-        found, mapspace = cls(kind, kind.budget, leak), kind.mapspace
+        found, mapspace = cls(kind, leak), kind.mapspace
         for cascade in kind.cascades(workload):
             if mapspace.fusion.anything is None:
                 for groups in partitions(cascade, mapspace):
@@ -173,6 +185,11 @@ class FormSearch:
             groups.append(self.known[question])
         if groups:
             self.forms.append(Form(cascade, graph, groups))
+
+    @property
+    def budget(self) -> Budget:
+        """That of all groups' searches."""
+        return self.kind.budget
 
     def goal(self, kind: Objective) -> Goal:
         """An objective on this chip."""
@@ -213,14 +230,11 @@ class FormSearch:
         """Write down groups that were not searched: what partitions with them come to at least."""
         for form in self.forms:
             for number, group in enumerate(form.groups):
-                if any(map(group.bound, group.begun)):
+                if group.is_asked:
                     continue
                 ends = replace(goal.free, kind="latency"), replace(goal.free, kind="energy")
-                corner = []
-                for each in ends if goal.kind == "edp" else (goal.free,):
-                    weights = [one.least(each) for one in form.groups]
-                    corner.append(through(form.graph, weights, number) + weights[number])
-                bound = prod(corner)
+                each = ends if goal.kind == "edp" else (goal.free,)
+                bound = prod(form.least(one, number) for one in each)
                 names = form.graph.groups[number]
                 self.budget.log("+".join(names), "groups: bound", str(goal), [bound])
 
@@ -241,13 +255,13 @@ class FormSearch:
 
     def _least(self, some: Sequence[Form], goal: Goal) -> float:
         """Lower bound on a goal, as far as it is known."""
-        if (goal.kind != "edp" and not goal.is_limited) or (some[0].alone and not some[1:]):
+        if (goal.kind != "edp" and not goal.is_limited) or _is_group(some):
             return self.lowest(goal, some).total
         return goal_value(goal, self._corner(some, goal))
 
     def _may_improve(self, some: Sequence[Form], goal: Goal, known: Costs) -> bool:
         """True if bounds leave room for better than known costs, in what breaks ties too."""
-        if some[0].alone and not some[1:]:
+        if _is_group(some):
             cycles, energy = some[0].groups[0].floor.T
             return bool(better(goal, cycles, energy, known).any())
         return better_pair(goal, self._corner(some, goal), known)
@@ -256,7 +270,7 @@ class FormSearch:
         self, some: Sequence[Form], goal: Goal, below: Costs | None
     ) -> tuple[Path | None, float]:
         """The best of some forms; see `best`."""
-        if some[0].alone and not some[1:]:
+        if _is_group(some):
             return self._of_group(some[0], goal, below)
         if goal.is_limited:
             aim = replace(goal, kind="edp")
@@ -373,15 +387,11 @@ class FormSearch:
         Those of most Einsums last: the more is left of the time, the longer they look.
         """
         for form in some:
-            units = [
-                group
-                for group, names in zip(form.groups, form.graph.groups, strict=True)
-                if names in form.graph.units
-            ]
+            units = form.units
+            if form.is_path:
+                units.sort(key=lambda one: len(one.names))
             with self.budget.until_stopped(bool(self.found(goal, some).groups)):
-                for group in (
-                    sorted(units, key=lambda one: len(one.names)) if form.is_path else units
-                ):
+                for group in units:
                     if not group.known:
                         self.budget.step()
                         group.first(goal)
@@ -420,7 +430,7 @@ class FormSearch:
     def beside(self, goal: Goal, group: Group) -> float:
         """Lower bound on all that is beside a group in a partition with it."""
         return min(
-            through(form.graph, [one.least(goal) for one in form.groups], number)
+            form.beside(goal, number)
             for form in self.forms
             for number, own in enumerate(form.groups)
             if own is group
@@ -445,19 +455,15 @@ class FormSearch:
         found, left = list[Path](), [np.zeros((0, 2))]
         for some in self._parts(goal):
             self.now, known = (goal, some, None), [path.costs for path in found]
-            corner = np.array([self._corner(some, goal)])
-            if (
-                not FrontIncumbent[GroupSolution](goal=goal, known=known)
-                .can_improve(*corner.T)
-                .any()
-            ):
+            corner = self._corner(some, goal)
+            if not _may_be_on_front(corner, goal, known):
                 continue
-            own, rest = list[Path](), corner
+            own, rest = list[Path](), np.array([corner])
             with self.budget.until_stopped(bool(found)):
                 own, rest = self.fronts(some, goal, known, self.budget.gap)
             left.append(rest)
             every = found + own
-            found = [every[i] for i in undominated([path.costs for path in every], goal)]
+            found = front_of(every, [path.costs for path in every], goal)
         return found, np.concatenate(left)
 
     def fronts(
@@ -467,19 +473,23 @@ class FormSearch:
 
         known: costs from elsewhere; what they dominate is of no use. gap: relative, of each point.
         """
-        if some[0].alone and not some[1:]:
+        if _is_group(some):
             (group,) = some[0].groups
             front = group.front(goal, known, gap)
             paths = [Path(goal_value(goal, one[0]), some[0], (0,), (one,)) for one in front.found]
             return paths, front.left
         known = [*known]
-        if not (len(some) == 1 and some[0].is_path):
+        if not _is_path(some):
             path, _ = self.product(some)  # something to beat: groups are many
             known += [path.costs] if path else []
         fronts: dict[int, GroupFront] = {}
         for form in some:
             for number, group in enumerate(form.groups):
-                if id(group) not in fronts and self._through(form, number, goal, known):
+                if id(group) in fronts:
+                    continue
+                least = form.least(Goal(kind="energy"), number) * (1 - EQUAL)
+                corner = form.least(Goal(kind="latency"), number), least
+                if _may_be_on_front(corner, goal, known):
                     fronts[id(group)] = group.front(goal, gap=gap)
         found, left = list[Path](), [np.zeros((0, 2))]
         for form in some:
@@ -489,17 +499,7 @@ class FormSearch:
                 lower = [np.concatenate([_costs(one.found), one.left]) for one in own]
                 every = [costs for costs, _, _ in _labels(form, lower, goal)]
                 left.append(np.array(every, np.float64).reshape(-1, 2))
-        found = [found[i] for i in undominated([path.costs for path in found], goal)]
-        return found, np.concatenate(left)
-
-    def _through(self, form: Form, number: int, goal: Goal, known: Sequence[Costs]) -> bool:
-        """True if some partition with a group may be one that no known costs dominate."""
-        corner = []
-        for kind in ("latency", "energy"):
-            weights = [group.least(Goal(kind=kind)) for group in form.groups]
-            corner.append(through(form.graph, weights, number) + weights[number])
-        aim = FrontIncumbent[GroupSolution](goal=goal, known=[*known])
-        return bool(aim.can_improve(np.array(corner[:1]), np.array(corner[1:]) * (1 - EQUAL))[0])
+        return front_of(found, [path.costs for path in found], goal), np.concatenate(left)
 
     def report(self) -> tuple[float, str]:
         """(share that is proven, phase with best, bound and gap), for who waits."""
@@ -507,7 +507,7 @@ class FormSearch:
             return 0.0, "bounds"
         goal, some, below = self.now
         value = inf if below is None else goal_value(goal, below)
-        if goal.kind != "edp" or (some[0].alone and not some[1:]):
+        if goal.kind != "edp" or _is_group(some):
             value = min(value, self._shortest(lambda one: one.so_far(goal)[0], some).total)
             bound = self._shortest(lambda one: one.so_far(goal)[1], some).total
         else:
@@ -543,11 +543,7 @@ class FormSearch:
         """
         if self.found(Goal(kind="latency"), [form]).groups:
             return None
-        units = [
-            group
-            for group, names in zip(form.groups, form.graph.groups, strict=True)
-            if names in form.graph.units and not group.known and (whole or group.is_empty)
-        ]
+        units = [one for one in form.units if not one.known and (whole or one.is_empty)]
         known = least_refused(*(group.refused for group in form.groups))
         return known if known is not None else least_refused(*(one.why() for one in units))
 
@@ -562,9 +558,7 @@ class FormSearch:
         evaluated, pruned = self.kind.counts()
         own = {}
         if not self.kind.listed:
-            own = {
-                "groups: bound": sum(not any(map(g.bound, g.begun)) for g in self.known.values())
-            }
+            own = {"groups: bound": sum(not group.is_asked for group in self.known.values())}
         return evaluated, {**own, **pruned}
 
 
@@ -583,7 +577,7 @@ class _Sum:
     @property
     def is_path(self) -> bool:
         """True if there is one partition."""
-        return len(self.some) == 1 and self.some[0].is_path
+        return _is_path(self.some)
 
     def better(self, path: Path) -> Path | None:
         """A partition, if it stays below the top."""
@@ -642,6 +636,22 @@ class _Sum:
             group.run(goal, until, room, gap=self.gap if self.is_path else 0.0)
 
 
+def _is_path(some: Sequence[Form]) -> bool:
+    """True if forms are one partition."""
+    return len(some) == 1 and some[0].is_path
+
+
+def _is_group(some: Sequence[Form]) -> bool:
+    """True if forms are one group."""
+    return len(some) == 1 and some[0].alone
+
+
+def _may_be_on_front(least: Costs, goal: Goal, known: Sequence[Costs]) -> bool:
+    """True if no known costs dominate what costs so much at least."""
+    aim = FrontIncumbent[GroupSolution](goal=goal, known=[*known])
+    return bool(aim.can_improve(*np.array([least]).T)[0])
+
+
 _NOTHING = GroupFront([], np.zeros((0, 2)))
 
 
@@ -667,9 +677,7 @@ def _labels(form: Form, costs: Sequence[Floats], goal: Goal) -> list[_Label]:
     labels: dict[int, list[_Label]] = {cut: [] for cut in graph.cuts}
     labels[graph.cuts[0]] = [((0.0, 0.0), (), ())]
     for low in graph.cuts:
-        own = labels[low] = [
-            labels[low][i] for i in undominated([c for c, _, _ in labels[low]], goal)
-        ]
+        own = labels[low] = front_of(labels[low], [costs for costs, _, _ in labels[low]], goal)
         for high, number in graph.steps[low]:
             for (cycles, energy), numbers, picks in own:
                 labels[high] += [

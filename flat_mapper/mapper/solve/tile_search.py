@@ -19,7 +19,7 @@ from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.tile import KnownTiles
 from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
-from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.cost_model.result import Infeasible, least_refused
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.chip.assignments import Assignment, every_assignment, key_rank
@@ -210,8 +210,7 @@ class GroupOnTiles:
 
     def refuse(self, why: Infeasible) -> None:
         """Note why something does not fit: what asks for least is told."""
-        if self.refused is None or why.needs < self.refused.needs:
-            self.refused = why
+        self.refused = least_refused(self.refused, why)
 
     def _until_stopped(self) -> AbstractContextManager[None]:
         return self.question.budget.until_stopped(lambda: self.best is not None)
@@ -384,6 +383,11 @@ class GroupOnTiles:
                 found += [way] if way not in found else []
         return found
 
+    def _differs(self, one: Assignment, way: Way) -> bool:
+        """True if a core sees one way to give a tile out otherwise than any."""
+        where = self.question.platform, one, self.question.buffering
+        return bool(way.rows) or outside_of(*where, way) != outside_of(*where)
+
     def front(self, stairs: FrontIncumbent[Laid]) -> list[Costs]:
         """Offer all mappings to a front; lower bounds on (cycles, pJ) of those not looked at."""
         left, self.stairs, todo = list[Costs](), stairs, sorted(self._queue)
@@ -411,10 +415,9 @@ class GroupOnTiles:
         left = _useful(self._front_in(search, one, fullest, beside_pj), stairs)
         if left and not self.question.budget.stopped:
             # What is on the front by the least of each input in some way may be so in none of them.
-            ways, where = self._ways(one), (self.question.platform, one, self.question.buffering)
-            every = list[Costs]()
+            ways, every = self._ways(one), list[Costs]()
             for way in ways:
-                if way.rows or outside_of(*where, way) != outside_of(*where):
+                if self._differs(one, way):
                     of_core = self._of_core(one, way)
                     every += self._front_in(of_core, one, fullest, way.brought_pj)
                 else:
@@ -452,8 +455,7 @@ class GroupOnTiles:
 
         left: of the search in any way, which may have seen no less.
         """
-        where = self.question.platform, one, self.question.buffering
-        if not way.rows and outside_of(*where, way) == outside_of(*where):
+        if not self._differs(one, way):
             return left
         search = self._of_core(one, way)
         least = self._outer_costs(search, fullest, way.brought_pj).least(self.question)
