@@ -252,9 +252,7 @@ def _level(
 ) -> LevelStats:
     """A level's cycles from the counts of its tensors."""
     compute = np.array([frame.compute_cycles])
-    reads = [np.array([t.scalar_reads]) for t in tensors]
-    writes = [np.array([t.scalar_fills + t.scalar_updates]) for t in tensors]
-    slowdown = throttling(arch.level(level.level), compute, reads, writes)
+    slowdown = throttling(arch.level(level.level), compute, [t.moved for t in tensors])
     cycles = int(level_cycles(compute, slowdown)[0])
     return replace(level, cycles=cycles, throttling=float(slowdown[0]), tensors=tensors)
 

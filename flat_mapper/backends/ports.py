@@ -55,7 +55,7 @@ def overdrawn(result: Result, platform: Platform) -> tuple[Overdrawn, ...]:
         for e in result.einsums
         for lv in e.levels
         for t in lv.tensors
-        for words in [(t.words_read, t.words_written, t.words_filled)]
+        for words in [t.moved]
     ]
     found = (_of_group(g, g.cycles, counts, platform) for g in result.groups)
     return tuple(one for some in found for one in some)

@@ -51,8 +51,7 @@ class Costs:
 
     def add(self, level: MemoryLevel, traffic: Traffic) -> None:
         """Account for the ports of a level on chip."""
-        fills, writes = traffic.fills, traffic.fills + traffic.updates
-        for port, rate, words in port_loads(level, traffic.reads, writes, fills):
+        for port, rate, words in port_loads(level, *traffic.moved):
             key = level.name, port
             self.ports[key] = self.ports.get(key, 0.0) + words / rate
 

@@ -22,7 +22,7 @@ from flat_mapper.cost_model.nest import (
     tile_words,
 )
 from flat_mapper.cost_model.network import Crossing, crossings
-from flat_mapper.cost_model.ports import level_cycles, throttling
+from flat_mapper.cost_model.ports import Moved, level_cycles, throttling
 from flat_mapper.cost_model.result import (
     BufferUse,
     EinsumStats,
@@ -52,20 +52,12 @@ class EinsumCosts:
     widths: Widths = PLAIN
     visited: Visited | None = None
 
-    def reads(self, level: int) -> list[IntArray | FloatArray]:
-        """Words read from one instance of a level, one array per kept tensor."""
-        traffic = self.accesses.traffic
-        return [self._words(level, traffic[level, t].reads, t) for t in self._kept(level)]
-
-    def writes(self, level: int) -> list[IntArray | FloatArray]:
-        """Words filled into and updated in one instance of a level, one array per kept tensor."""
-        traffic = ((t, self.accesses.traffic[level, t]) for t in self._kept(level))
-        return [self._words(level, values.fills + values.updates, t) for t, values in traffic]
-
-    def fills(self, level: int) -> list[IntArray | FloatArray]:
-        """Of these, words filled."""
-        traffic = self.accesses.traffic
-        return [self._words(level, traffic[level, t].fills, t) for t in self._kept(level)]
+    def moved(self, level: int) -> list[Moved]:
+        """Words at one instance of a level, of each kept tensor."""
+        counted = (
+            (self.share(level, t), self.accesses.traffic[level, t]) for t in self._kept(level)
+        )
+        return [Moved(*(n * share for n in traffic.moved)) for share, traffic in counted]
 
     def occupied(self, level: int) -> IntArray:
         """Words of all tiles kept at a level."""
@@ -80,10 +72,6 @@ class EinsumCosts:
         values, share = self.tiles[level, tensor], self.share(level, tensor)
         return values if share == 1 else np.ceil(values * share).astype(np.int64)
 
-    def _words(self, level: int, values: IntArray, tensor: str) -> IntArray | FloatArray:
-        share = self.share(level, tensor)
-        return values if share == 1 else np.asarray(values * share, np.float64)
-
     @cached_property
     def fits(self) -> BoolArray:
         """True if every level holds its tiles."""
@@ -96,11 +84,8 @@ class EinsumCosts:
     @cached_property
     def slowdown(self) -> tuple[FloatArray, ...]:
         """Timeloop's bandwidth throttling of each level."""
-        levels = self.nest.arch.levels
-        return tuple(
-            throttling(lv, self.accesses.compute, self.reads(i), self.writes(i), self.fills(i))
-            for i, lv in enumerate(levels)
-        )
+        compute, levels = self.accesses.compute, enumerate(self.nest.arch.levels)
+        return tuple(throttling(level, compute, self.moved(i)) for i, level in levels)
 
     @cached_property
     def cycles(self) -> IntArray:

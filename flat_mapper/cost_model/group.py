@@ -16,6 +16,7 @@ from flat_mapper.cost_model.nest import FloatArray
 from flat_mapper.cost_model.outside import Outside, Words, around, weight_of
 from flat_mapper.cost_model.ports import (
     Amount,
+    Moved,
     added_up,
     chosen,
     largest,
@@ -260,7 +261,7 @@ def _moved(members: list[EinsumStats], *, staged: bool = False) -> dict[str, tup
     for member in members:
         for t in member.levels[0].tensors:
             if not staged or any(s.tensor == t.tensor for s in member.levels[SHARED].tensors):
-                _add(found, t.tensor, t.words_read, t.words_written)
+                _add(found, t.tensor, t.moved.reads, t.moved.writes)
     return found
 
 
@@ -268,10 +269,8 @@ def port_cycles(levels: Iterable[MemoryLevel], members: Sequence[EinsumStats]) -
     """Cycles of the transfers of each level, over the Einsums that use its ports."""
     cycles: dict[str, float] = {}
     for level in levels:
-        found = [lv for m in members if (lv := m.level(level.name)) is not None]
-        reads, writes = sum(lv.reads for lv in found), sum(lv.writes for lv in found)
-        fills = sum(lv.fills for lv in found)
-        cycles[level.name] = float(transfer_cycles(level, reads, writes, fills))
+        here = Moved.total(lv.moved for m in members if (lv := m.level(level.name)))
+        cycles[level.name] = float(transfer_cycles(level, *here))
     return cycles
 
 

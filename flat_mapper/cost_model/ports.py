@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +14,19 @@ from flat_mapper.cost_model.nest import FloatArray, IntArray
 Port = Literal["read", "write", "fill", "shared"]
 # A number of one mapping, or an array over n: the rules are the same arithmetic for both.
 Amount = Any
+
+
+class Moved(NamedTuple):
+    """Words, or words per cycle, through the ports of one instance of a level."""
+
+    reads: Amount
+    writes: Amount
+    fills: Amount = 0.0  # of the writes, what comes from above
+
+    @classmethod
+    def total(cls, parts: Iterable[Moved]) -> Moved:
+        """All of them together."""
+        return cls(*map(sum, zip(cls(0, 0, 0), *parts, strict=True)))
 
 
 class PortLoad(NamedTuple):
@@ -99,21 +112,16 @@ def ways_compete(level: MemoryLevel) -> bool:
 
 
 def throttling(
-    level: MemoryLevel,
-    compute: IntArray | FloatArray,
-    reads: list[IntArray | FloatArray],
-    writes: list[IntArray | FloatArray],
-    fills: Sequence[IntArray | FloatArray] = (),
+    level: MemoryLevel, compute: IntArray | FloatArray, moved: Iterable[Moved]
 ) -> FloatArray:
     """Factor in (0, 1] by which a level's bandwidth slows the compute down.
 
-    reads, writes: words of one instance, one array per tensor; fills: of the writes. Rates are
-    added tensor by tensor in floating point, in Timeloop's order, because its rounding up to
-    whole cycles shows the last bit.
+    moved: of each tensor. Rates are added tensor by tensor in floating point, in Timeloop's order,
+    because its rounding up to whole cycles shows the last bit.
     """
-    rates = (sum((n / compute for n in words), np.zeros(1)) for words in (reads, writes, fills))
+    rates = Moved.total(Moved(*(words / compute for words in one)) for one in moved)
     slowdown = np.ones(1)
-    for port in port_loads(level, *rates):
+    for port in port_loads(level, *map(np.atleast_1d, rates)):
         over = np.maximum(port.words, port.words_per_cycle)
         slowdown = np.minimum(slowdown, port.words_per_cycle / over)
     return slowdown

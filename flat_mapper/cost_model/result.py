@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from flat_mapper.base.errors import MissingResult
 from flat_mapper.cost_model.network import NetworkStats
+from flat_mapper.cost_model.ports import Moved
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
 
@@ -34,24 +35,16 @@ class TensorStats:
     share: float = 1  # words that one value takes; the counts are of values
 
     @property
-    def words_read(self) -> float:
-        """Words read from one instance."""
-        return self.scalar_reads * self.share
-
-    @property
-    def words_written(self) -> float:
-        """Words filled into and updated in one instance."""
-        return (self.scalar_fills + self.scalar_updates) * self.share
-
-    @property
-    def words_filled(self) -> float:
-        """Of these, words filled."""
-        return self.scalar_fills * self.share
+    def moved(self) -> Moved:
+        """Words through the ports of one instance."""
+        values = self.scalar_reads, self.scalar_fills + self.scalar_updates, self.scalar_fills
+        return Moved(*(n * self.share for n in values))
 
     @property
     def moved_words(self) -> float:
         """Words through the ports of all instances."""
-        return self.utilized_instances * (self.words_read + self.words_written)
+        words: float = self.utilized_instances * sum(self.moved[:2])
+        return words
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
@@ -68,19 +61,9 @@ class LevelStats:
     tensors: tuple[TensorStats, ...]
 
     @property
-    def reads(self) -> float:
-        """Words read from one instance."""
-        return sum(t.words_read for t in self.tensors)
-
-    @property
-    def writes(self) -> float:
-        """Words filled into and updated in one instance."""
-        return sum(t.words_written for t in self.tensors)
-
-    @property
-    def fills(self) -> float:
-        """Of these, words filled."""
-        return sum(t.words_filled for t in self.tensors)
+    def moved(self) -> Moved:
+        """Words through the ports of one instance."""
+        return Moved.total(t.moved for t in self.tensors)
 
     @property
     def energy_pj(self) -> float:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.cost_model.nest import BoolArray, Factors, IntArray, Nest
-from flat_mapper.cost_model.ports import Amount
+from flat_mapper.cost_model.ports import Amount, Moved
 
 SHARED = 1  # index of the level that Einsums of a group share; those inside it are private
 Amounts = npt.NDArray[Any]  # float64 or int64
@@ -198,6 +198,11 @@ class Traffic(NamedTuple):
     held: Amount  # different words that the instance ever holds
     instances: Amount = 1.0
     crossed: Amounts | None = None  # to what the level feeds, and from it; None: not known
+
+    @property
+    def moved(self) -> Moved:
+        """Words through the ports of the instance."""
+        return Moved(self.reads, self.fills + self.updates, self.fills)
 
 
 def level_pj(

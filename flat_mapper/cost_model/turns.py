@@ -12,10 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import product
 from math import prod
-from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +22,7 @@ from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.cost_model.einsum import returning
 from flat_mapper.cost_model.nest import BoolArray, factors_of, nest_of
 from flat_mapper.cost_model.outside import Outside, Words
-from flat_mapper.cost_model.ports import Amount, added_up, largest, limited, transfer_cycles
+from flat_mapper.cost_model.ports import Amount, Moved, added_up, largest, limited, transfer_cycles
 from flat_mapper.cost_model.reuse import accesses
 from flat_mapper.cost_model.transfers import SHARED, Traffic
 from flat_mapper.energy.tables import operation_cycles
@@ -65,10 +63,8 @@ class Copied(NamedTuple):
     level: str
 
 
-def words_in_pass(
-    one: Passing, kind: PassKind, output: str, copied: Copied | None
-) -> tuple[Amount, Amount, Amount]:
-    """Words read from and written to an instance of a level in a pass of a kind; of them, filled.
+def words_in_pass(one: Passing, kind: PassKind, output: str, copied: Copied | None) -> Moved:
+    """Words that move at an instance of a level in a pass of a kind.
 
     Tiles that are in place do not move again, unless the pass works on others. An output's first
     visit starts from nothing; in later passes what is held comes back first.
@@ -83,7 +79,7 @@ def words_in_pass(
     if copied and copied.level == one.level.name and not kind.first:
         reads = reads + own.held * (one.tensor == copied.tensor)
         writes = writes + own.held * (one.tensor == output)
-    return reads, writes, fills
+    return Moved(reads, writes, fills)
 
 
 def _moves(stays: BoolArray | bool, fresh: bool) -> Amount:
@@ -147,9 +143,8 @@ def kind_parts(
     for kind in kinds:
         local = {COMPUTE: compute}
         for name, here in by_level.items():
-            words = [words_in_pass(one, kind, output, copied) for one in here]
-            ways = (reduce(add, way) for way in zip(*words, strict=True))
-            local[name] = transfer_cycles(here[0].level, *ways)
+            words = Moved.total(words_in_pass(one, kind, output, copied) for one in here)
+            local[name] = transfer_cycles(here[0].level, *words)
         streamed = {one.tensor: words_in_pass(one, kind, output, copied)[:2] for one in streams}
         found.append(KindParts(kind.count, local, streamed))
     return tuple(found)

@@ -276,7 +276,7 @@ def handed_on_pj(result: Result, prices: Ert, kind: Kind) -> float:
     for stats in result.einsums:
         level = stats.level(L3)
         for at in level.tensors if level else ():
-            taken, put = read * at.words_read, write * at.words_written
+            taken, put = read * at.moved.reads, write * at.moved.writes
             own = taken * (at.tensor in reads.get(stats.einsum, ()))
             own += put * (at.tensor in writes.get(stats.einsum, ()))
             found += at.energy_pj * (1 - own / (taken + put)) if taken + put else 0.0

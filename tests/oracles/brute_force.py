@@ -603,9 +603,8 @@ def vectors(
     parts += [priced.energy, *staged_words(priced)]
     for name in level_names(case.platform):
         mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.name == name]
-        parts.append(sum((w for i in mine for w in priced.reads(i)), np.zeros(1)))
-        parts.append(sum((w for i in mine for w in priced.writes(i)), np.zeros(1)))
-        parts.append(sum((w for i in mine for w in priced.fills(i)), np.zeros(1)))
+        for way in range(3):  # read, written, and of that filled
+            parts.append(sum((one[way] for i in mine for one in priced.moved(i)), np.zeros(1)))
     for name in level_names(case.platform)[2:]:
         mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.name == name]
         stays = turns = np.zeros(n)

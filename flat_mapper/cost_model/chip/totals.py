@@ -14,7 +14,7 @@ from flat_mapper.cost_model.chip.rounds import Floats
 from flat_mapper.cost_model.group import port_cycles
 from flat_mapper.cost_model.network import NetworkStats, network_stats
 from flat_mapper.cost_model.outside import Outside
-from flat_mapper.cost_model.ports import added_up, name_of_largest, transfer_cycles
+from flat_mapper.cost_model.ports import Moved, added_up, name_of_largest, transfer_cycles
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, LevelStats, TensorStats
 from flat_mapper.cost_model.transfers import NONE, Traffic, level_pj
 from flat_mapper.energy.tables import Ert
@@ -108,10 +108,9 @@ def _level(
     if own is not None:
         return replace(own, tensors=tensors)
     most = max((t.utilized_instances for t in tensors), default=1)
-    reads = sum(t.words_read * t.utilized_instances for t in tensors) / most
-    writes = sum(t.words_written * t.utilized_instances for t in tensors) / most
-    fills = sum(t.words_filled * t.utilized_instances for t in tensors) / most
-    cycles = max(compute, whole_cycles(float(transfer_cycles(level, reads, writes, fills))))
+    every = (Moved(*(n * t.utilized_instances for n in t.moved)) for t in tensors)
+    moved = (words / most for words in Moved.total(every))
+    cycles = max(compute, whole_cycles(float(transfer_cycles(level, *moved))))
     return LevelStats(
         level=level.name,
         cycles=cycles,
