@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +13,6 @@ from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture
 from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
 from flat_mapper.workload.einsum import Einsum
-
-if TYPE_CHECKING:  # at run time windows are imported when a tensor has them
-    from flat_mapper.cost_model.windows import Projection
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -77,18 +73,14 @@ class Nest:
         return next(n for n, kept in enumerate(self.keep) if n and tensor in kept)
 
     @cached_property
-    def windows(self) -> dict[str, Projection]:
-        """The dimensions of the tensors of which some dimension is a sum of ranks."""
-        return {a.tensor: self.projection(a.tensor) for a in self.einsum.accesses if a.sums}
-
-    def projection(self, tensor: str) -> Projection:
-        """The dimensions of a tensor, as sums of ranks."""
-        from flat_mapper.cost_model.windows import Projection
-
+    def dims(self) -> dict[str, tuple[tuple[tuple[int, int], ...], ...]]:
+        """Dimensions of each tensor: sums of ranks, each by its index and the step of one more."""
         index = {r: i for i, r in enumerate(self.ranks)}
-        access = next(a for a in self.einsum.accesses if a.tensor == tensor)
-        dims = access.sums or tuple(((r, 1),) for r in access.ranks)
-        return Projection(dims=tuple(tuple((index[r], n) for r, n in dim) for dim in dims))
+        sums = {a.tensor: a.sums or tuple(((r, 1),) for r in a.ranks) for a in self.einsum.accesses}
+        return {
+            tensor: tuple(tuple((index[r], step) for r, step in dim) for dim in dims)
+            for tensor, dims in sums.items()
+        }
 
     @property
     def bare(self) -> bool:
@@ -189,11 +181,6 @@ def tile_words(
 def tensor_tile(nest: Nest, tensor: str, inside: list[IntArray]) -> IntArray:
     """Words of a tensor over given rank extents."""
     words = np.ones(1, np.int64)
-    if tensor in nest.windows:
-        for dim in nest.windows[tensor].dims:
-            words = words * (1 + sum(step * (inside[r] - 1) for r, step in dim))
-        return words
-    for extent, own in zip(inside, nest.relevant[tensor], strict=True):
-        if own:
-            words = words * extent
+    for dim in nest.dims[tensor]:
+        words = words * (1 + sum(step * (inside[r] - 1) for r, step in dim))
     return words

@@ -11,12 +11,9 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from math import prod
 from operator import mul
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import BoolArray, Factors, FloatArray, IntArray, Nest, Visited
 from flat_mapper.cost_model.transfers import (
     NONE,
@@ -28,9 +25,7 @@ from flat_mapper.cost_model.transfers import (
     masked_passes,
     transfers_of,
 )
-
-if TYPE_CHECKING:  # at run time windows are imported when a tensor has them
-    from flat_mapper.cost_model.windows import Block
+from flat_mapper.cost_model.windows import windowed_traffic
 
 ONE = np.ones(1, np.int64)
 
@@ -98,60 +93,6 @@ def accesses(
         lanes=_spatial_product(nest, factors, len(nest.slots)),
         moves=moves,
     )
-
-
-def windowed_traffic(nest: Nest, factors: Factors, tensor: str) -> dict[tuple[int, str], Traffic]:
-    """Words moved of a tensor whose tiles may overlap, at the levels that keep it.
-
-    raises: SpecError where loops have remainders.
-    """
-    from flat_mapper.cost_model.windows import window_counts
-
-    if factors.lasts is not None:
-        where = f"{nest.einsum.name}: {tensor}"
-        condition = "factors that divide their ranks beside a sum of ranks, as in a convolution"
-        raise SpecError(expected(where, condition, "a remainder"))
-    output = nest.einsum.output.tensor == tensor
-    blocks = [_blocks(nest, factors, tensor, n) for n in range(factors.count)]
-    projection = nest.projection(tensor)
-    found = [window_counts(b, projection, len(nest.ranks), is_output=output) for b in blocks]
-    traffic = {}
-    positions = [i for i, node in enumerate(nest.arch.nodes) if isinstance(node, MemoryLevel)]
-    for level, position in enumerate(positions):
-        kept = [one for counts in found if (one := counts[position]) is not None]
-        if kept:
-            reads, fills, updates, held = np.array(kept, np.int64).T
-            traffic[level, tensor] = Traffic(reads, fills, updates, held)
-    return traffic
-
-
-def _blocks(nest: Nest, factors: Factors, tensor: str, n: int) -> list[Block]:
-    """The nodes of one loop nest, outermost first, as the count of windows takes them."""
-    from flat_mapper.cost_model.windows import Block, Pass
-
-    left = [int(np.prod(factors.factors[:, r, n])) for r in range(len(nest.ranks))]
-
-    def passes(slot: int) -> tuple[Pass, ...]:
-        found = []
-        for r in reversed(nest.orders[slot]):
-            factor = int(factors.factors[slot, r, n])
-            left[r] //= factor
-            found.append(Pass(r, factor, left[r]))
-        return tuple(p for p in found if p.factor > 1)
-
-    blocks, slot, level = [], 0, 0
-    for node in nest.arch.nodes:
-        if isinstance(node, MemoryLevel):
-            keeps = tensor in nest.keep[level]
-            blocks.append(Block(loops=passes(slot), spatial=False, keeps=keeps))
-            slot, level = slot + 1, level + 1
-        else:
-            y, x = passes(slot), passes(slot + 1)
-            mesh, apart = (node.fanout_x, node.fanout_y), slot in nest.apart[tensor]
-            block = Block(loops=(*y, *x), spatial=True, across=len(x), mesh=mesh, apart=apart)
-            blocks.append(block)
-            slot += 2
-    return blocks
 
 
 def with_copy(

@@ -8,352 +8,184 @@ there. Source: Timeloop, src/loop-analysis/tiling.cpp.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
-from itertools import chain, pairwise, product
+from itertools import pairwise, product
 from math import floor, prod
+from typing import NamedTuple
 
-# Words at one instance of a level: read, filled, updated, and different ones that it ever holds
-Counts = tuple[int, int, int, int]
+import numpy as np
 
+from flat_mapper.arch.values import Fanout
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.nest import Factors, IntArray, Nest
+from flat_mapper.cost_model.transfers import Traffic
 
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One loop."""
-
-    rank: int
-    factor: int
-    stride: int  # how far one iteration takes the rank: the product of its factors further in
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
-    """The loops of one node. Those of a storage level are temporal, those of a fanout spatial.
-
-    loops:  outermost first; a fanout's Y stands outside its X.
-    across: how many of a fanout's last loops run along X.
-    mesh:   physical copies along X and Y.
-    keeps:  whether the tensor in question is kept here; False for a fanout.
-    apart:  whether each of a fanout's copies reads the tensor for itself.
-    """
-
-    loops: tuple[Pass, ...]
-    spatial: bool
-    keeps: bool = False
-    across: int = 0
-    mesh: tuple[int, int] = (1, 1)
-    apart: bool = False
-
-    @property
-    def temporal(self) -> tuple[Pass, ...]:
-        """The loops that take time."""
-        return () if self.spatial else self.loops
-
-    @property
-    def fanout(self) -> int:
-        """Copies in use of what stands further in, for one of this block."""
-        return prod(loop.factor for loop in self.loops) if self.spatial else 1
-
-    @property
-    def rows(self) -> int:
-        """Copies in use along Y."""
-        return prod(loop.factor for loop in self.loops[: len(self.loops) - self.across])
-
-    @property
-    def columns(self) -> int:
-        """Copies in use along X."""
-        return prod(loop.factor for loop in self.loops[len(self.loops) - self.across :])
+Point = tuple[int, ...]  # by dimension of the tensor
+Counts = tuple[int, int, int, int]  # read, filled, updated, and different words that it ever holds
+Loop = tuple[int, Point]  # its factor, and how far one iteration takes a tile
 
 
-def extents_inside(blocks: Sequence[Block], ranks: int) -> list[list[int]]:
-    """Extent of every rank inside each block, its own loops included; one more for a compute."""
-    inside = [[1] * ranks]
-    for block in reversed(blocks):
-        reached = list(inside[0])
-        for loop in block.loops:
-            reached[loop.rank] *= loop.factor
-        inside.insert(0, reached)
-    return inside
-
-
-Point = tuple[int, ...]
-Term = tuple[int, int]  # rank index, step: what one more of the rank adds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
+class Box(NamedTuple):
     """One box of words: its least point, and its size along each dimension."""
 
     low: Point
     shape: Point
 
-    @property
-    def words(self) -> int:
-        """Words in it."""
-        return prod(self.shape)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Projection:
-    """The dimensions of a tensor, each a sum of terms."""
-
-    dims: tuple[tuple[Term, ...], ...]
-
-    def shape(self, extents: Sequence[int]) -> Point:
-        """The shape of the tile over so much of every rank."""
-        return tuple(1 + sum(step * (extents[r] - 1) for r, step in dim) for dim in self.dims)
-
-    def words(self, extents: Sequence[int]) -> int:
-        """Words of the tile over so much of every rank."""
-        return prod(self.shape(extents))
-
-    def move(self, rank: int, distance: int) -> Point:
-        """Distance that a tile moves when a rank goes on by one."""
-        return tuple(sum(step * distance for r, step in dim if r == rank) for dim in self.dims)
-
-
-def added(a: Point, b: Point) -> Point:
-    """The sum of two points."""
-    return tuple(x + y for x, y in zip(a, b, strict=True))
-
-
-def less(a: Point, b: Point) -> Point:
-    """The way from b to a."""
-    return tuple(x - y for x, y in zip(a, b, strict=True))
-
 
 @dataclass(slots=True, kw_only=True)
-class _Level:
-    """One block's running sums."""
+class _Block:
+    """One node of the nest, and its running sums.
 
-    block: Block
-    words: int  # of its tile
-    drawn: Drawn
-    instances: int
-    content: float = 0.0  # accesses by its children
-    share: float = 0.0  # of the accesses of the block outside, what one instance gets
-    partition: int = 0
-    peers: float = 0.0  # words that one instance hands to neighbours, and gets from them
-    accesses: dict[int, float] = field(default_factory=dict)
-
-
-def window_counts(
-    blocks: Sequence[Block], projection: Projection, ranks: int, *, is_output: bool
-) -> list[Counts | None]:
-    """For each block, outermost first, the words of the tensor; None where it is not kept.
-
-    ranks: how many there are.
+    Of what stands further in there are so many copies in use for one of this block: 1 of a level.
     """
-    inside = extents_inside(blocks, ranks)
-    levels = [
-        _Level(
-            block=block,
-            words=projection.words(inside[i]),
-            drawn=_drawn(blocks, i, projection, projection.shape(inside[i + 1])),
-            instances=prod(b.fanout for b in blocks[:i]),
-        )
-        for i, block in enumerate(blocks)
-    ]
-    for i, level in enumerate(levels):
-        level.accesses = {copies: float(n) for copies, n in level.drawn.accesses.items()}
-        level.content = sum(level.accesses.values())
-        if i:
-            outer = levels[i - 1]
-            level.share = _weighted(outer.accesses) / outer.block.fanout
-        across = projection.words(_across(blocks[i - 1], inside[i])) if i else level.words
-        before = levels[i - 1].partition if i else level.words
-        level.partition = before * level.words // across
-    _bypass(levels)
-    _hand_on(levels)
-    first = next((i for i, level in enumerate(levels) if level.block.keeps), 0)
-    return [
-        _counts(level, is_output=is_output, outermost=i <= first) if level.block.keeps else None
-        for i, level in enumerate(levels)
-    ]
+
+    keeps: bool
+    words: int  # of its tile
+    partition: int  # different words that one instance ever holds
+    instances: int
+    copies: int
+    accesses: float  # by its children
+    arrived: float  # words that these bring, each to all copies that share it
+    handed: int  # words that neighbours hand on
 
 
-def _across(outer: Block, inside: Sequence[int]) -> list[int]:
-    """Extent of every rank in all copies of a block together."""
-    reached = list(inside)
-    for loop in outer.loops if outer.spatial else ():
-        reached[loop.rank] *= loop.factor
-    return reached
+def windowed_traffic(nest: Nest, factors: Factors, tensor: str) -> dict[tuple[int, str], Traffic]:
+    """Words moved of a tensor whose tiles may overlap, at the levels that keep it.
+
+    raises: SpecError where loops have remainders.
+    """
+    if factors.lasts is not None:
+        where = f"{nest.einsum.name}: {tensor}"
+        condition = "factors that divide their ranks beside a sum of ranks, as in a convolution"
+        raise SpecError(expected(where, condition, "a remainder"))
+    each = [_counts(nest, factors.factors[..., n], tensor) for n in range(factors.count)]
+    levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
+    return {
+        (level, tensor): Traffic(*np.array(counts, np.int64).T)
+        for level, counts in zip(levels, zip(*each, strict=True), strict=True)
+    }
 
 
-def _drawn(blocks: Sequence[Block], index: int, projection: Projection, shape: Point) -> Drawn:
-    """Words that what stands inside a block draws from it."""
-    loops: list[Pass] = list(chain.from_iterable(b.temporal for b in blocks[: index + 1]))
-    to_compute = index == len(blocks) - 1
-    block = blocks[index]
-    if to_compute and not block.spatial:
-        return Drawn(accesses=Served({1: prod(loop.factor for loop in loops)}))
-    walk = steps(loops, projection)
-    if to_compute:
-        found = ((weight, Box(low=low, shape=shape)) for weight, low in walk)
-        return drawn(block, projection, iter(found))
-    moved = deltas(walk, shape)
-    if block.spatial:
-        return drawn(block, projection, moved)
-    return Drawn(accesses=Served({1: sum(weight * box.words for weight, box in moved if box)}))
-
-
-def _weighted(accesses: dict[int, float]) -> float:
-    """Words that arrive: accesses times the copies that each serves."""
-    return sum(copies * n for copies, n in accesses.items())
-
-
-def _bypass(levels: Sequence[_Level]) -> None:
-    """Give what blocks without the tensor would serve to the block outside; innermost first."""
-    for outer, level in reversed(list(pairwise(levels))):
-        if level.block.keeps:
-            continue
-        grown = level.content * outer.block.fanout / _weighted(outer.accesses)
-        outer.accesses = {copies: n * grown for copies, n in outer.accesses.items()}
-        outer.content = sum(outer.accesses.values())
-        outer.drawn.handed = 0
-
-
-def _hand_on(levels: Sequence[_Level]) -> None:
-    for outer, level in pairwise(levels):
-        level.peers = outer.drawn.handed / level.instances
-
-
-def _counts(level: _Level, *, is_output: bool, outermost: bool) -> Counts:
-    share = 0.0 if outermost else level.share
-    served, held = level.content + level.peers, level.partition
-    filled = share + level.peers
-    if not is_output:
-        return _rounded(served), floor(filled), 0, held
-    again = _rounded(served - held)
-    fills = _rounded(filled if outermost else filled - held)
-    return again, fills, _rounded(level.content), held
+def _counts(nest: Nest, grid: IntArray, tensor: str) -> list[Counts]:
+    """Words of a tensor in one nest, by level that keeps it; grid: its factors, int64[S, R]."""
+    blocks = _blocks(nest, grid, tensor)
+    filled = [0.0, *(outer.arrived / outer.copies for outer in blocks[:-1])]
+    for outer, one in reversed([*pairwise(blocks)]):
+        if not one.keeps:
+            outer.accesses *= one.accesses * outer.copies / outer.arrived
+            outer.handed = 0
+    peers = [0.0, *(outer.handed / one.instances for outer, one in pairwise(blocks))]
+    found: list[Counts] = []
+    for one, own, handed in zip(blocks, filled, peers, strict=True):
+        if one.keeps:
+            served, fills = one.accesses + handed, handed + (own if found else 0.0)
+            if tensor != nest.einsum.output.tensor:
+                found.append((_rounded(served), floor(fills), 0, one.partition))
+                continue
+            again = _rounded(fills - one.partition if found else fills)
+            updates = _rounded(one.accesses)
+            found.append((_rounded(served - one.partition), again, updates, one.partition))
+    return found
 
 
 def _rounded(value: float) -> int:
     return floor(value + 0.5)
 
 
-Served = Counter[int]  # copies that one access serves: accesses
+def _blocks(nest: Nest, grid: IntArray, tensor: str) -> list[_Block]:
+    """The nodes of a nest, outermost first, with what is drawn from each."""
+    steps = np.zeros((len(nest.dims[tensor]), len(nest.ranks)), np.int64)
+    for dim, terms in zip(steps, nest.dims[tensor], strict=True):
+        for r, step in terms:
+            dim[r] += step
+    inside = np.array([grid[slot:].prod(axis=0) for slot in range(len(grid) + 1)])
+    shapes: list[Point] = [tuple(own) for own in (1 + (inside - 1) @ steps.T).tolist()]
 
+    def loops(slot: int) -> Iterator[Loop]:
+        """Loops of a slot, outermost first."""
+        for r in reversed(nest.orders[slot]):
+            if grid[slot, r] > 1:
+                yield int(grid[slot, r]), tuple((steps[:, r] * inside[slot + 1, r]).tolist())
 
-@dataclass(slots=True)
-class Drawn:
-    """Words that the copies below one block draw from it over the run."""
-
-    accesses: Served = field(default_factory=Counter)
-    handed: int = 0  # words that neighbours hand on
-
-
-def drawn(block: Block, projection: Projection, found: Iterator[tuple[int, Box | None]]) -> Drawn:
-    """Words that copies of a fanout draw, given what is new in each step for the first of them."""
-    places = _places(block, projection)
-    if block.apart:
-        words = sum(weight * box.words for weight, box in found if box is not None)
-        return Drawn(accesses=Counter({1: len(places) * words}))
-    plain = _groups(list(places.values()))
-    width = max(block.mesh[0], block.columns)
-    height = max(block.mesh[1], block.rows)
-
-    @cache
-    def passed_on(way: Point) -> tuple[Served, int]:
-        """Groups that still draw, and how many copies do not, when boxes have moved so far."""
-        still = {
-            index: place
-            for index, place in places.items()
-            if not any(
-                other in places and less(places[other], place) == way
-                for other in _neighbours(index, width, height)
+    found: list[_Block] = []
+    time: list[Loop] = []
+    slot, keep = 0, iter(nest.keep)
+    for node in nest.arch.nodes:
+        first, width, height = slot, 1, 1
+        places: list[Point] = [(0,) * len(steps)]
+        if isinstance(node, Fanout):
+            slot += 2
+            height = max(node.fanout_y, int(grid[first].prod()))
+            width = max(node.fanout_x, int(grid[first + 1].prod()))
+            for factor, move in (*loops(first), *loops(first + 1)):
+                far = [tuple(i * n for n in move) for i in range(factor)]
+                places = [_added(place, way) for place in places for way in far]
+        else:
+            slot += 1
+            time += loops(first)
+        steps_of = _steps(time, shapes[slot])
+        draw = steps_of if node is nest.arch.nodes[-1] else _new_words(steps_of)
+        words, outer = prod(shapes[first]), found[-1] if found else None
+        partition = words if outer is None else outer.partition
+        if outer is not None and outer.copies > 1:
+            partition = partition * words // outer.words
+        accesses, arrived, handed = _drawn(
+            places, (width, height), draw, apart=first in nest.apart[tensor]
+        )
+        found.append(
+            _Block(
+                keeps=not isinstance(node, Fanout) and tensor in next(keep),
+                words=words,
+                partition=partition,
+                instances=outer.instances * outer.copies if outer else 1,
+                copies=len(places),
+                accesses=accesses,
+                arrived=arrived,
+                handed=handed,
             )
-        }
-        return _groups(list(still.values())), len(places) - len(still)
-
-    total = Drawn()
-    before: Box | None = None
-    for weight, box in found:
-        if box is not None:
-            groups, passed = plain, 0
-            if before is not None and before.shape == box.shape:
-                fewer, could = passed_on(less(box.low, before.low))
-                if fewer.total() < plain.total():
-                    groups, passed = fewer, could
-            for copies, count in groups.items():
-                total.accesses[copies] += count * box.words * weight
-            total.handed += passed * box.words * weight
-        before = box
-    return total
+        )
+    return found
 
 
-def _places(block: Block, projection: Projection) -> dict[int, Point]:
-    """Distance of each copy's tile from the first one's, by the copies' running number."""
-    places: list[Point] = [(0,) * len(projection.dims)]
-    for loop in block.loops:
-        moves = [projection.move(loop.rank, i * loop.stride) for i in range(loop.factor)]
-        places = [added(place, move) for place in places for move in moves]
-    return dict(enumerate(places))
+def _added(a: Point, b: Point) -> Point:
+    return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
-def _groups(places: list[Point]) -> Served:
-    """Number of places that copies share."""
-    return Counter(Counter(places).values())
+def _less(a: Point, b: Point) -> Point:
+    return tuple(x - y for x, y in zip(a, b, strict=True))
 
 
-def _neighbours(index: int, width: int, height: int) -> Iterator[int]:
-    column, row = index % width, index // width
-    if row > 0:
-        yield index - width
-    if row < height - 1:
-        yield index + width
-    if column > 0:
-        yield index - 1
-    if column < width - 1:
-        yield index + 1
+def _steps(loops: Sequence[Loop], shape: Point) -> Iterator[tuple[int, Box]]:
+    """Steps of temporal loops, outermost first: how many each stands for, and the tile then."""
+    for moved in product((False, True), repeat=len(loops)):
+        low, weight = (0,) * len(shape), 1
+        for yes, (factor, move) in zip(moved, loops, strict=True):
+            if yes:
+                low, weight = _added(low, move), weight * (factor - 1)
+        yield weight, Box(low, shape)
 
 
-Step = tuple[int, Point]  # how many steps it stands for, and where the tile then begins
-
-
-def steps(loops: Sequence[Pass], projection: Projection) -> Iterator[Step]:
-    """The steps of temporal loops, outermost first, in their order."""
-    real = [loop for loop in loops if loop.factor > 1]
-    moves = [projection.move(loop.rank, loop.stride) for loop in real]
-    rests = [loop.factor - 1 for loop in real]
-    start: Point = (0,) * len(projection.dims)
-    for index in product((False, True), repeat=len(real)):
-        place = start
-        for moved, move in zip(index, moves, strict=True):
-            if moved:
-                place = added(place, move)
-        yield prod(rest for moved, rest in zip(index, rests, strict=True) if moved), place
-
-
-def deltas(found: Iterator[Step], shape: Point) -> Iterator[tuple[int, Box | None]]:
-    """Of each step, what the tile has that it did not have before; None where nothing is new.
-
-    shape: of the tile.
-    """
+def _new_words(steps: Iterable[tuple[int, Box]]) -> Iterator[tuple[int, Box | None]]:
+    """Of each step, what the tile has that it did not have before; None where nothing is new."""
     last: Point | None = None
     stride: Point | None = None
-    for weight, low in found:
-        whole = Box(low=low, shape=shape)
-        if last is None:
-            yield weight, whole
-            last = low
-            continue
-        way = less(low, last)
-        last = low
-        if not any(way):
+    for weight, tile in steps:
+        way, last = None if last is None else _less(tile.low, last), tile.low
+        if way is None:
+            yield weight, tile
+        elif not any(way):
             yield weight, None
         elif stride is None or stride == way:
             stride = way
-            yield weight, _new(whole, way)
+            yield weight, _moved(tile, way)
         else:
             stride = None
-            yield weight, whole
+            yield weight, tile
 
 
-def _new(tile: Box, way: Point) -> Box:
+def _moved(tile: Box, way: Point) -> Box:
     """New words of a tile that moved; the whole of it where it moved along several dimensions."""
     moved = [d for d, far in enumerate(way) if far]
     if len(moved) != 1 or abs(way[moved[0]]) >= tile.shape[moved[0]]:
@@ -365,3 +197,54 @@ def _new(tile: Box, way: Point) -> Box:
         low=(*tile.low[:d], low, *tile.low[d + 1 :]),
         shape=(*tile.shape[:d], far, *tile.shape[d + 1 :]),
     )
+
+
+def _drawn(
+    places: Sequence[Point],
+    mesh: tuple[int, int],
+    steps: Iterable[tuple[int, Box | None]],
+    *,
+    apart: bool,
+) -> tuple[int, int, int]:
+    """Accesses by copies of what stands inside a block, words that arrive, and those handed on.
+
+    places: distance of each copy's tile from the first one's, by the copies' running number.
+    mesh:   copies along X and Y. steps: what is new in each for the first copy.
+    apart:  each copy reads for itself.
+    """
+    plain, (width, height) = len(set(places)), mesh
+
+    def neighbours(index: int) -> Iterator[int]:
+        row, column = divmod(index, width)
+        near = (
+            (row > 0, -width),
+            (row < height - 1, width),
+            (column > 0, -1),
+            (column < width - 1, 1),
+        )
+        yield from (index + way for yes, way in near if yes and index + way < len(places))
+
+    @cache
+    def still(way: Point) -> tuple[int, int]:
+        """Groups and copies that still draw, when boxes have moved so far."""
+        own = [
+            place
+            for index, place in enumerate(places)
+            if not any(_less(places[other], place) == way for other in neighbours(index))
+        ]
+        return len(set(own)), len(own)
+
+    accesses = arrived = handed = 0
+    before: Box | None = None
+    for weight, box in steps:
+        if box is not None:
+            groups, copies = len(places) if apart else plain, len(places)
+            if not apart and before is not None and before.shape == box.shape:
+                fewer = still(_less(box.low, before.low))
+                if fewer[0] < plain:
+                    groups, copies = fewer
+            words = prod(box.shape) * weight
+            accesses, arrived = accesses + groups * words, arrived + copies * words
+            handed += (len(places) - copies) * words
+        before = box
+    return accesses, arrived, handed

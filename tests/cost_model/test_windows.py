@@ -17,7 +17,7 @@ from timeloop_cases import DATA, architecture_of, cases
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.einsum import EinsumCosts, einsum_costs
 from flat_mapper.cost_model.nest import factors_of, nest_of
-from flat_mapper.cost_model.reuse import windowed_traffic
+from flat_mapper.cost_model.windows import windowed_traffic
 from flat_mapper.energy.tables import ert_of
 from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload.einsum import TensorAccess
