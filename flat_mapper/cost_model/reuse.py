@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
 from math import prod
 from operator import mul
 
@@ -74,7 +74,8 @@ def accesses(
             continue
         what = nest, factors, sizes, access.tensor
         whole = factors.lasts is None
-        words = _whole(*what, visited, moves[access.tensor]) if whole else _cut(*what)
+        own = moves[access.tensor]
+        words = _whole(*what, own, visited) if whole else _cut(*what, own)
         for level, held, below, above in words:
             reads, updates = at_parent(below, held, output=access.is_output)
             fills = NONE if above is None else at_child(above, held, output=access.is_output)
@@ -148,8 +149,8 @@ def _whole(
     factors: Factors,
     sizes: tuple[int, ...],
     tensor: str,
-    visited: Visited | None,
     moves: list[Transfer],
+    visited: Visited | None,
 ) -> _Kept:
     """Words of a tensor where no loop has a remainder."""
     relevant, grid, order = nest.relevant[tensor], factors.factors[0], nest.orders[0]
@@ -170,69 +171,43 @@ def _whole(
         yield level, left(held, None), left(held * below.passes, below), above
 
 
-def _cut(nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str) -> _Kept:
+def _cut(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str, moves: list[Transfer]
+) -> _Kept:
     """Words of a tensor where last passes are shorter; no mask is about."""
     relevant = nest.relevant[tensor]
     levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
-
-    def moved(level: int | None) -> IntArray:
-        slot = len(nest.slots) if level is None else nest.level_slots[level]
-        padded = padded_for(nest, factors, slot)
-        returns = tensor in nest.returns and (level is None or level > SHARED)
-        return moved_words(nest, padded, relevant, slot, level is None, returns=returns)
-
-    def shared_by(level: int, child: int | None) -> IntArray:
-        """Instances that need the same words, by one read."""
-        slot = len(nest.slots) if child is None else nest.level_slots[child]
-        return _product(
+    slots = [*(nest.level_slots[i] for i in levels), len(nest.slots)]
+    words = [moved_words(nest, factors, tensor, slot) for slot in slots]
+    for i, (level, own) in enumerate(zip(levels, moves, strict=False)):
+        shared = _product(  # by one read for all instances that need the same
             factors.factors[s, r]
             for s in nest.spatial_slots
-            if nest.level_slots[level] < s < slot and s not in nest.apart[tensor]
+            if slots[i] < s < slots[i + 1] and s not in nest.apart[tensor]
             for r, yes in enumerate(relevant)
             if not yes
         )
-
-    for position, level in enumerate(levels):
-        child = levels[position + 1] if position + 1 < len(levels) else None
-        instances = _spatial_product(nest, factors, nest.level_slots[level])
-        below = moved(child) // (shared_by(level, child) * instances)
-        above = moved(level) // instances if position else None
-        yield level, _partition(nest, factors, sizes, tensor, level), below, above
+        held = _padded_words(nest, factors, sizes, relevant, slots[i]) // own.spread
+        above = words[i] // own.copies if i else None
+        yield level, held, words[i + 1] // (shared * own.copies), above
 
 
-def _partition(
-    nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str, level: int
+def _padded_words(
+    nest: Nest, factors: Factors, sizes: tuple[int, ...], relevant: tuple[bool, ...], slot: int
 ) -> IntArray:
-    """Words of a tensor behind one instance of a level."""
-    slot, relevant = nest.level_slots[level], nest.relevant[tensor]
-    total = _product(
-        factors.factors[s, r]
-        for s in nest.spatial_slots
-        if s < slot
-        for r, yes in enumerate(relevant)
-        if not yes
-    )
-    full = _even(nest, factors, slot)
-    for r, own in enumerate(relevant):
-        if own:
-            padded = np.prod(factors.factors[:, r], axis=0)
-            total = total * np.where(full[r], padded, sizes[r])
-    return total // _spatial_product(nest, factors, slot)
+    """Words of a tensor behind all instances of a slot.
 
-
-def _even(nest: Nest, factors: Factors, slot: int) -> BoolArray:
-    """Ranks whose units above a slot all count as having as much; [R, n].
-
-    Those that `padded_for` pads, where no loop outside the units evens out who has less.
+    Units above it all count as having as much of what `padded_for` pads, where no loop outside the
+    units evens out who has less.
     """
     padded = padded_for(nest, factors, slot)
     assert padded.lasts is not None
-    assert factors.lasts is not None
-    changed = (padded.lasts != factors.lasts).any(axis=0)
     first = min((s for s in nest.spatial_slots if s < slot), default=0)
     outside = (factors.factors[:first] > 1).any(axis=0)
-    even: BoolArray = changed & ~outside
-    return even
+    even = (padded.lasts != factors.lasts).any(axis=0) & ~outside
+    whole = np.where(even, factors.factors.prod(axis=0), np.array(sizes)[:, None])
+    words: IntArray = whole[np.array(relevant)].prod(axis=0)
+    return words
 
 
 def _left(count: IntArray, visited: Visited | None) -> IntArray:
@@ -254,100 +229,44 @@ def _spatial_product(nest: Nest, factors: Factors, slot: int) -> IntArray:
     )
 
 
-# Which ranks are in the final pass of the loops above; a bit mask, so that one table holds all.
-Flags = int
-
-
-def moved_words(
-    nest: Nest,
-    factors: Factors,
-    relevant: tuple[bool, ...],
-    slot: int,
-    to_compute: bool,
-    *,
-    returns: bool = False,
-) -> IntArray:
+def moved_words(nest: Nest, factors: Factors, tensor: str, slot: int) -> IntArray:
     """Words of one tensor that reach all instances of what stands at a slot, over the whole run.
 
-    Walks the loops outside the slot from the innermost out. For every combination of ranks that
-    may be in their final pass it holds the words moved per pass and whether the tile has moved.
-
-    slot:       index of the keeper's slot; the number of slots for the compute unit.
-    to_compute: the compute unit keeps nothing, so every temporal loop moves its words.
-    returns:    the tile goes with every pass of the outermost loops.
-    returns:    int64[n].
-    source:     timeloop-model (NVlabs/timeloop 4cf6d4c), which also counts the final pass of one
-                kind of loop as a full one: the innermost of all, temporal, over one of the
-                tensor's ranks, three passes or more, with as many in the final pass.
+    slot:    index of the keeper's slot; the number of slots for the compute unit, which keeps
+             nothing, so that every temporal loop moves its words.
+    returns: int64[n].
+    source:  timeloop-model (NVlabs/timeloop 4cf6d4c), which also counts the final pass of one kind
+             of loop as a full one: the innermost of all, temporal, over one of the tensor's ranks,
+             three passes or more, with as many in the final pass.
     """
-    assert factors.lasts is not None
-    state = _State(nest, factors, relevant, slot)
-    for s in reversed(range(slot)):
-        temporal = nest.slots[s].axis == "temporal"
-        if s == 0 and returns:
-            state.move()
-        for r in nest.orders[s]:
-            state.step(s, r, temporal, to_compute)
-    return state.words[state.mask]
+    padded, relevant = padded_for(nest, factors, slot), nest.relevant[tensor]
+    passes, lasts = padded.factors, padded.lasts
+    assert lasts is not None
+    returns = tensor in nest.returns and slot > nest.level_slots[SHARED]
+    loops = [(s, r) for s in range(len(nest.slots)) for r in reversed(nest.orders[s])]
 
+    @cache
+    def walk(i: int, final: frozenset[int]) -> tuple[IntArray, BoolArray, BoolArray]:
+        """Words that the i-th loop moves with all inside it, while some ranks are in the final pass
+        of the loops above; whether it moves the tile; and whether it, or one inside, is a loop.
+        """
+        if i == len(loops):
+            return ONE, ONE < 1, ONE < 1
+        (s, r), ended = loops[i], loops[i][1] in final
+        temporal, own, factor = nest.slots[s].axis == "temporal", relevant[r], passes[s, r]
+        count = lasts[s, r] if ended else factor
+        full, was, _ = walk(i + 1, final - {r})
+        end, moved, met = walk(i + 1, final)
+        grown = (count - 1) * full + end
+        if s >= slot:
+            return (grown if own else end), moved, met
+        if temporal and own and ended:
+            quirk = ~met & (factor == lasts[s, r]) & (factor >= 3)
+            grown = np.where(quirk, factor * full, grown)
+        elif temporal and not own and slot < len(nest.slots) and not (returns and s == 0):
+            grown = np.where(moved, grown, end)
+        return grown, moved | ((count > 1) & (was | (temporal and own))), met | (factor > 1)
 
-class _State:
-    def __init__(self, nest: Nest, factors: Factors, relevant: tuple[bool, ...], slot: int) -> None:
-        assert factors.lasts is not None
-        self.factors, self.lasts, self.relevant = factors.factors, factors.lasts, relevant
-        shape = factors.count
-        extents = [self._extents(r, slot, len(nest.slots), shape) for r in range(len(relevant))]
-        self.words: dict[Flags, IntArray] = {}
-        self.moved: dict[Flags, BoolArray] = {}
-        self.first = np.ones(shape, np.bool_)  # no loop met yet
-        shorter = (self.factors != self.lasts).any(axis=(0, 2))
-        # Every pass of the loops over a rank without a remainder is an ordinary one.
-        self.mask = sum(1 << r for r in range(len(relevant)) if shorter[r])
-        for flags in (f for f in range(self.mask + 1) if f & ~self.mask == 0):
-            product = np.ones(shape, np.int64)
-            for r, own in enumerate(relevant):
-                if own:
-                    product = product * extents[r][flags >> r & 1]
-            self.words[flags] = product
-            self.moved[flags] = np.zeros(shape, np.bool_)
-
-    def _extents(self, r: int, slot: int, slots: int, shape: int) -> tuple[IntArray, IntArray]:
-        """Extent of a rank inside a slot: on an ordinary pass, on the final one."""
-        full, final = np.ones(shape, np.int64), np.ones(shape, np.int64)
-        for s in reversed(range(slot, slots)):
-            final = (self.lasts[s, r] - 1) * full + final
-            full = full * self.factors[s, r]
-        return full, final
-
-    def move(self) -> None:
-        """Let the tile have moved, whatever stands inside."""
-        self.moved = {flags: np.ones_like(moved) for flags, moved in self.moved.items()}
-
-    def step(self, s: int, r: int, temporal: bool, to_compute: bool) -> None:
-        """Put one loop around what is counted so far."""
-        factor, last = self.factors[s, r], self.lasts[s, r]
-        bit, own = 1 << r & self.mask, self.relevant[r]
-        real = factor > 1
-        if not real.any():
-            return
-        quirk = self.first & (factor == last) & (factor >= 3) if temporal and own else None
-        words, moved = dict(self.words), dict(self.moved)
-        for flags in self.words:
-            full, final = words[flags & ~bit], words[flags | bit]
-            was_moved, was_moved_last = moved[flags & ~bit], moved[flags | bit]
-            in_final = bool(flags & bit)
-            grown = (last - 1) * full + final if in_final else factor * full
-            if in_final and quirk is not None:
-                grown = np.where(quirk, factor * full, grown)
-            if temporal and not own and not to_compute:
-                still = ~(was_moved_last if in_final else was_moved)
-                grown = np.where(still, final if in_final else full, grown)
-            self.words[flags] = np.where(real, grown, self.words[flags])
-            if in_final:
-                now = was_moved_last | ((last > 1) & was_moved)
-                if temporal and own:
-                    now = now | (last > 1)
-            else:
-                now = was_moved | (real if temporal and own else False)
-            self.moved[flags] = np.where(real, now, self.moved[flags])
-        self.first = self.first & ~real
+    # Every pass of the loops over a rank without a remainder is an ordinary one.
+    short = (passes != lasts).any(axis=(0, 2))
+    return walk(0, frozenset(np.flatnonzero(short).tolist()))[0]
