@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper.mapping.cores.check import handed_inside, read_checked_record
+from flat_mapper.mapping.check import handed_inside, read_checked_record
 from flat_mapper.timeloop.write import lower_fused
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

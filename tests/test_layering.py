@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "flat_mapper"
 
 # Import order: a package imports from itself and from rows above its own.
 _ROWS = """
-base spec workload importers importers.graphs arch mapping mapping.cores energy execution
+base spec workload importers importers.graphs arch mapping energy execution
 cost_model cost_model.chip
 mapper.space mapper.bounds mapper.group mapper.chip mapper.solve
 timeloop backends reports api explore explore.sweep page

@@ -11,7 +11,7 @@ from oracles.fused_questions import fused_question
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.budget import Budget
-from flat_mapper.cost_model.chip.group import group_on_cores
+from flat_mapper.cost_model.chip.cores import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert
@@ -21,7 +21,7 @@ from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles, _Waiting, tiles_on_cores
-from flat_mapper.mapping.cores.tiles import lifted
+from flat_mapper.mapping.cores import lifted
 from flat_mapper.mapping.space import partitions
 
 LEAST = 1e-9  # of rounding

@@ -23,7 +23,7 @@ from flat_mapper.base.formats import TensorWidth
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
-from flat_mapper.mapping.cores.check import check_record
+from flat_mapper.mapping.check import check_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult

@@ -17,7 +17,7 @@ from flat_mapper.base.table import Printed
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_art
 from flat_mapper.mapper.solve.driver import space_size
 from flat_mapper.mapping.arch_rules import binding_notes, check_hierarchy, with_arch_rules
-from flat_mapper.mapping.cores.check import check_mapping, read_checked_record
+from flat_mapper.mapping.check import check_mapping, read_checked_record
 from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.partitions import refusal, unshared
 from flat_mapper.mapping.space_reader import absent_parts, check_mapspace, load_mapspace

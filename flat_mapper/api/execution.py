@@ -26,8 +26,8 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.execution import run as referee
 from flat_mapper.execution.result import Executed
-from flat_mapper.mapping.cores.check import check_record
-from flat_mapper.mapping.cores.tiles import cut_ranks, shrunk
+from flat_mapper.mapping.check import check_record
+from flat_mapper.mapping.cores import cut_ranks, shrunk
 
 _TURNS = 40  # of a timeline that is printed; more are in the JSON
 _SHOWN = 60  # differences that are printed; all are in the JSON

@@ -12,7 +12,7 @@ from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Ert, ert_of
-from flat_mapper.mapping.cores.check import check_mapping
+from flat_mapper.mapping.check import check_mapping
 from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Section, section_of
 from flat_mapper.spec.templating import load_document

@@ -46,7 +46,7 @@ from flat_mapper.cost_model.ports import level_cycles, throttling
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert, operation_energy
-from flat_mapper.mapping.cores.check import check_fused, refuse_inside
+from flat_mapper.mapping.check import check_fused, refuse_inside
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot
 from flat_mapper.workload.einsum import TensorAccess

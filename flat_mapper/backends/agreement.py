@@ -38,9 +38,8 @@ from flat_mapper.cost_model.result import (
 from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.result import Executed, ExecutedGroup
-from flat_mapper.mapping.cores.check import all_handed_inside
-from flat_mapper.mapping.cores.tiles import CoreView
-from flat_mapper.mapping.cores.view import CoreQuestion
+from flat_mapper.mapping.check import all_handed_inside
+from flat_mapper.mapping.cores import CoreQuestion, CoreView
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level, whole_group
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop
 from flat_mapper.timeloop.backend import TimeloopBackend

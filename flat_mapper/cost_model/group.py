@@ -36,7 +36,7 @@ from flat_mapper.cost_model.schedule import (
 )
 from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.cost_model.turns import COMPUTE, Turn, TurnParts, turn_parts, uneven_shared
-from flat_mapper.mapping.cores.check import handed_inside
+from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.order import UnevenRows, carried_loops, overlaps
 from flat_mapper.mapping.sharing import shared_level, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy

@@ -21,7 +21,7 @@ from flat_mapper.cost_model.residence import tile_occupancies
 from flat_mapper.cost_model.result import BufferUse, Infeasible
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.cost_model.transfers import SHARED, Amounts, Transfer, transfers_of
-from flat_mapper.mapping.cores.check import handed_inside
+from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.values import GroupMapping, Policy, sized_ranks
 from flat_mapper.workload.graph import Workload

@@ -12,7 +12,7 @@ import numpy as np
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.cost_model.ports import Amount, largest
 from flat_mapper.cost_model.result import BufferUse
-from flat_mapper.mapping.cores.check import handed_inside
+from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import (
     carried_tensors,

@@ -6,16 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from math import ceil, fsum
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import Literal, NoReturn
 
 from flat_mapper.base.errors import MissingResult
 from flat_mapper.cost_model.network import NetworkStats
 from flat_mapper.cost_model.ports import Moved
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapping.cores import CoreUse
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
-
-if TYPE_CHECKING:  # at run time what cores do is imported where there are several
-    from flat_mapper.mapping.cores.view import CoreUse
 
 LEAKAGE = "leakage"  # its entry among the parts of an energy
 

@@ -25,7 +25,6 @@ from flat_mapper.cost_model.transfers import (
     masked_passes,
     transfers_of,
 )
-from flat_mapper.cost_model.windows import windowed_traffic
 
 ONE = np.ones(1, np.int64)
 
@@ -70,6 +69,8 @@ def accesses(
     moves = {tensor: transfers_of(nest, factors, tensor) for tensor in nest.relevant}
     for access in nest.einsum.accesses:
         if access.sums or (handed_on and nest.bare and factors.lasts is None):
+            from flat_mapper.cost_model.windows import windowed_traffic  # few tensors have them
+
             traffic |= windowed_traffic(nest, factors, access.tensor)
             continue
         what = nest, factors, sizes, access.tensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flat_mapper.arch.values import CORE, FITTED, Architecture, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import DEFAULT, words
-from flat_mapper.mapping.cores.view import levels_between
+from flat_mapper.mapping.cores import levels_between
 from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Workload
 

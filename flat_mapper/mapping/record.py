@@ -26,7 +26,7 @@
 
 A loop is `rank=factor`, or `rank=factor,last` where the last pass of the loops above is shorter.
 What `record_document` says, `read_record` gives back equal. It reads only; whether the mapping is
-legal is `mapping.cores.check`'s to say.
+legal is `mapping.check`'s to say.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ Granularity = Literal["all", "batch", "group", "head", "row", "tile", "none"]
 Schedule = Literal["sequential", "interleaved", "overlapped", "phases"]
 Phases = tuple[tuple[str, ...], ...]  # of Einsums; see `mapping.order`
 # How tiles are given out along each loop of `cores`: the larger ones first, or as the loop runs,
-# each to the core that is free first; or in lists, see `mapping.cores.tiles`.
+# each to the core that is free first; or in lists, see `mapping.cores`.
 TileOrder = Literal["largest", "loop", "lists"]
 Accounting = Literal["charged", "free"]
 Prefetch = Literal["held", "ideal"]

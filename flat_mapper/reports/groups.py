@@ -14,7 +14,7 @@ from flat_mapper.cost_model.private import private_needs
 from flat_mapper.cost_model.residence import tile_occupancies
 from flat_mapper.cost_model.result import LEAKAGE, BufferUse, EinsumStats, Result, offchip_words
 from flat_mapper.energy.tables import UNPRICED
-from flat_mapper.mapping.cores.check import one_core
+from flat_mapper.mapping.cores import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.reports.tree import tree_tile_words

@@ -12,7 +12,7 @@ from flat_mapper.base.table import TextRow, grid
 from flat_mapper.cost_model.private import STAYS
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.certificate import Certificate
-from flat_mapper.mapping.cores.check import one_core
+from flat_mapper.mapping.cores import one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.reports.groups import (

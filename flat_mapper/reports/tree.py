@@ -12,8 +12,8 @@ from flat_mapper.base import units
 from flat_mapper.cost_model.nest import extents, factors_of, nest_of, tile_words
 from flat_mapper.cost_model.private import private_uses
 from flat_mapper.cost_model.result import Result
-from flat_mapper.mapping.cores.check import handed_inside, one_core
-from flat_mapper.mapping.cores.view import core_count, fusion_level, levels_between
+from flat_mapper.mapping.check import handed_inside
+from flat_mapper.mapping.cores import core_count, fusion_level, levels_between, one_core
 from flat_mapper.mapping.sharing import visited_tiles, whole_group
 from flat_mapper.mapping.values import (
     EinsumMapping,

@@ -23,7 +23,7 @@ from flat_mapper.cost_model.chip.evaluation import combine, evaluate, stats_alon
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert, priced_for
-from flat_mapper.mapping.cores.check import check_fused
+from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.yamlio import dump, write_text

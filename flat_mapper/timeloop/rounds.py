@@ -21,8 +21,7 @@ from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.residence import buffer_use, shared_tile
 from flat_mapper.cost_model.result import EinsumStats
 from flat_mapper.energy.tables import Ert, priced_for
-from flat_mapper.mapping.cores.tiles import CoreView, given_tiles
-from flat_mapper.mapping.cores.view import CoreQuestion, core_count, fusion_level
+from flat_mapper.mapping.cores import CoreQuestion, CoreView, core_count, fusion_level, given_tiles
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import (
     EinsumMapping,

@@ -14,7 +14,7 @@ from flat_mapper.backends.agreement import COUNTS, Crosscheck, compare_backends
 from flat_mapper.cost_model.chip.evaluation import combine, stats_alone
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
-from flat_mapper.mapping.cores.check import check_fused
+from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 

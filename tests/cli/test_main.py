@@ -203,7 +203,7 @@ def test_a_poor_encoding_is_no_error(written: Path) -> None:
 # What a search of one group on one array has no use for, by who asks for it.
 ELSEWHERE = {
     "windows of a convolution": "cost_model.windows",
-    "several cores": "cost_model.chip.group cost_model.chip.totals mapping.cores.tiles",
+    "several cores": "cost_model.chip.cores cost_model.chip.totals",
     "--objective latency,energy": "explore.pareto",
     "intermediates inside": "mapper.space.handover",
     "why-not": "api.checks",

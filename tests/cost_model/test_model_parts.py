@@ -13,7 +13,7 @@ from small_platform import platform
 
 from flat_mapper.arch.values import Fanout
 from flat_mapper.base.errors import MappingError
-from flat_mapper.cost_model.chip.group import _check_between
+from flat_mapper.cost_model.chip.cores import _check_between
 from flat_mapper.cost_model.nest import nest_of
 from flat_mapper.cost_model.residence import tile_occupancies
 from flat_mapper.cost_model.result import Result

@@ -15,7 +15,7 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
-from flat_mapper.mapping.cores.view import core_platform
+from flat_mapper.mapping.cores import core_platform
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.groups import zero_energies
 from flat_mapper.workload.cascade import attention

@@ -13,7 +13,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
-from flat_mapper.mapping.cores.tiles import shrunk
+from flat_mapper.mapping.cores import shrunk
 
 WIDTHS = (4, 8, 12, 16, 24, 32)
 

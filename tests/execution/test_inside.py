@@ -19,7 +19,7 @@ from flat_mapper.cost_model.private import private_needs
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
-from flat_mapper.mapping.cores.check import check_fused, handed_inside, refuse_inside
+from flat_mapper.mapping.check import check_fused, handed_inside, refuse_inside
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload
 

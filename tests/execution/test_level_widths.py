@@ -15,7 +15,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
-from flat_mapper.mapping.cores.view import levels_between
+from flat_mapper.mapping.cores import levels_between
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 

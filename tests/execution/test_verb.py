@@ -14,8 +14,8 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.execution import run as execute_module
-from flat_mapper.mapping.cores.check import check_fused
-from flat_mapper.mapping.cores.tiles import shrunk
+from flat_mapper.mapping.check import check_fused
+from flat_mapper.mapping.cores import shrunk
 from flat_mapper.mapping.record import record_text
 from flat_mapper.workload.mask import Mask
 

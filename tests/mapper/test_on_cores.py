@@ -28,8 +28,7 @@ from flat_mapper.execution.run import execute
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
-from flat_mapper.mapping.cores.tiles import given_ranks, lifted
-from flat_mapper.mapping.cores.view import core_platform, served
+from flat_mapper.mapping.cores import core_platform, given_ranks, lifted, served
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import FusedMapping

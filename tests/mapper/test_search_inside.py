@@ -22,7 +22,7 @@ from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.mapper.solve.certificate import Solution, value_of
 from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapper.space.handover import OUTSIDE, InsideQuestion
-from flat_mapper.mapping.cores.check import check_fused, handed_inside
+from flat_mapper.mapping.check import check_fused, handed_inside
 from flat_mapper.mapping.sharing import copied_from, in_place_classes
 from flat_mapper.mapping.space import Fusion, Mapspace, partitions
 from flat_mapper.mapping.values import (

@@ -21,9 +21,8 @@ from tile_questions import LEAST, laid_out, searches_between, with_level_between
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
-from flat_mapper.cost_model.chip.cores import Round
+from flat_mapper.cost_model.chip.cores import Round, group_on_cores
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.chip.group import group_on_cores
 from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache
@@ -39,8 +38,7 @@ from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapper.solve.groups import solve_group
 from flat_mapper.mapper.space.group import group_problem
-from flat_mapper.mapping.cores.tiles import lifted
-from flat_mapper.mapping.cores.view import core_platform, served
+from flat_mapper.mapping.cores import core_platform, lifted, served
 from flat_mapper.mapping.space import Fusion, Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.workload.cascade import attention

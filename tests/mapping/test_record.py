@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import FlatMapperError, MappingError, SpecError
-from flat_mapper.mapping.cores.check import read_checked_record
+from flat_mapper.mapping.check import read_checked_record
 from flat_mapper.mapping.record import record_text
 from flat_mapper.mapping.values import (
     EinsumMapping,

@@ -6,7 +6,7 @@ is walked: which tiles run at one time, what several of them need, how often a t
 level between DRAM and the cores, and which core is free first. The winner is priced by `evaluate`,
 which has the last word.
 
-The declared space is that of `mapping.cores.tiles.lifted`: tiles of queries go first or last,
+The declared space is that of `mapping.cores.lifted`: tiles of queries go first or last,
 and a level between keeps nothing or every input, of all tiles or of those of the innermost loops.
 Ports of DRAM are shared ones; turns are interleaved; values are of a word.
 """

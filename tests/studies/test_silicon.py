@@ -18,7 +18,7 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
-from flat_mapper.mapping.cores.check import read_checked_record
+from flat_mapper.mapping.check import read_checked_record
 from flat_mapper.reports.folder import write_folder
 from flat_mapper.reports.text import result_dict, summary_text
 from studies.silicon.__main__ import main

@@ -10,7 +10,7 @@ from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
 from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import MappingError, SpecError
-from flat_mapper.mapping.cores.check import check_mapping
+from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, rank_extent
 from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_mapping
 from flat_mapper.workload.einsum import Einsum

@@ -22,7 +22,7 @@ from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.result import Result
 from flat_mapper.explore.need_search import need
 from flat_mapper.mapper.solve.driver import frontier, search
-from flat_mapper.mapping.cores.check import _shared_faults
+from flat_mapper.mapping.check import _shared_faults
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.reports.tree import mask_dict, mask_text

@@ -20,8 +20,8 @@ from flat_mapper.cost_model.result import (
 )
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
-from flat_mapper.mapping.cores.check import check_fused
-from flat_mapper.mapping.cores.view import CoreQuestion, core_count, fusion_level
+from flat_mapper.mapping.check import check_fused
+from flat_mapper.mapping.cores import core_count, fusion_level, one_core
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
@@ -55,13 +55,12 @@ def _group(
 ) -> tuple[GroupStats, Sequence[EinsumStats]] | Infeasible:
     """A group and its Einsums, on one core or on all of a chip, or why it does not fit."""
     if not group.on_cores:
-        core = CoreQuestion(workload=workload, platform=platform, group=group)
-        cost = tile_cost(core, policy, ert)
+        cost = tile_cost(one_core(workload, platform, group), policy, ert)
         if isinstance(cost, Infeasible):
             return cost
         return alone(cost.terms, platform), cost.stats
     # Imported here: most chips have one array, and no use for a third of this package.
-    from flat_mapper.cost_model.chip.group import group_on_cores
+    from flat_mapper.cost_model.chip.cores import group_on_cores
     from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 
     on = group_on_cores(workload, platform, group, policy, ert)

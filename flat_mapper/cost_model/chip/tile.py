@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,13 +23,10 @@ from flat_mapper.cost_model.private import private_overflow
 from flat_mapper.cost_model.result import EinsumStats, Infeasible
 from flat_mapper.cost_model.turns import KindParts, TurnParts
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.check import handed_inside
-from flat_mapper.mapping.cores.view import CoreQuestion
+from flat_mapper.mapping.check import handed_inside
+from flat_mapper.mapping.cores import CoreQuestion, CoreView, GivenTiles, IntArray
 from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import Policy
-
-if TYPE_CHECKING:  # at run time whoever has several cores imports it
-    from flat_mapper.mapping.cores.tiles import CoreView, GivenTiles, IntArray
 
 Sizes = tuple[tuple[str, int], ...]  # by rank
 LEVEL = 4  # passes from which on each further one costs the same

@@ -18,8 +18,7 @@ from flat_mapper.cost_model.ports import Moved, added_up, name_of_largest, trans
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, LevelStats, TensorStats
 from flat_mapper.cost_model.transfers import NONE, Traffic, level_pj
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.cores.tiles import IntArray
-from flat_mapper.mapping.cores.view import CoreUse
+from flat_mapper.mapping.cores import CoreUse, IntArray
 
 _COUNTS = ("scalar_reads", "scalar_fills", "scalar_updates", "temporal_reductions")
 

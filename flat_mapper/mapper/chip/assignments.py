@@ -14,7 +14,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.widths import check_between
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import GIVE_TILES
-from flat_mapper.mapping.cores.view import core_count
+from flat_mapper.mapping.cores import core_count
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
@@ -131,7 +131,7 @@ def every_assignment(
 def _of_level(
     workload: Workload, platform: Platform, mapspace: Mapspace, group: GroupSpace, level: str
 ) -> Iterator[Assignment]:
-    from flat_mapper.mapping.cores.tiles import given_ranks  # one array gives out nothing
+    from flat_mapper.mapping.cores import given_ranks  # one array gives out nothing
 
     check_between(workload, platform, level)
     cores = core_count(platform.matrix, level)

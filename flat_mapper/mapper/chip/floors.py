@@ -19,8 +19,13 @@ from flat_mapper.mapper.bounds.energy import seen_words
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.ways import Way, read_rate, ways_apart
 from flat_mapper.mapper.group.incumbent import Goal
-from flat_mapper.mapping.cores.tiles import loop_orders
-from flat_mapper.mapping.cores.view import core_platform, levels_between, times_brought, words_held
+from flat_mapper.mapping.cores import (
+    core_platform,
+    levels_between,
+    loop_orders,
+    times_brought,
+    words_held,
+)
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.workload.graph import Workload

@@ -45,7 +45,7 @@ from flat_mapper.mapper.solve.groups import Arrays, Cores, front_of
 from flat_mapper.mapper.solve.loop import FormSearch, Path
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
-from flat_mapper.mapping.cores.view import core_count, core_platform
+from flat_mapper.mapping.cores import core_count, core_platform
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import FusedMapping

@@ -49,7 +49,7 @@ from flat_mapper.mapper.solve.symmetry import group_question
 from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapper.space.pareto import nondominated
-from flat_mapper.mapping.cores.view import CoreQuestion
+from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.partitions import forms
 from flat_mapper.mapping.sharing import shared_level

@@ -15,8 +15,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Stopped
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.candidates import Floats
-from flat_mapper.cost_model.chip.cores import GroupOnCores
-from flat_mapper.cost_model.chip.group import group_on_cores
+from flat_mapper.cost_model.chip.cores import GroupOnCores, group_on_cores
 from flat_mapper.cost_model.chip.tile import KnownTiles
 from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.result import Infeasible, least_refused
@@ -60,8 +59,7 @@ from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import group_problem
 from flat_mapper.mapping.arch_rules import with_arch_rules
-from flat_mapper.mapping.cores.tiles import MOST_TILES, lifted
-from flat_mapper.mapping.cores.view import core_platform
+from flat_mapper.mapping.cores import MOST_TILES, core_platform, lifted
 from flat_mapper.mapping.space import GroupSpace, Mapspace, handed_over
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload

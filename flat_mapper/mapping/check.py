@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import BackendError, MappingError, expected
-from flat_mapper.mapping.cores.view import CoreQuestion, core_count
+from flat_mapper.mapping.cores import CoreView, core_faults, one_core
 from flat_mapper.mapping.order import check_phases
 from flat_mapper.mapping.sharing import (
     carried_tensors,
@@ -132,14 +132,10 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
             condition = f"a place after {late[0]} in execution order: it waits for it"
             raise MappingError(expected(name, condition, "one before", "list them in order"))
     for group in mapping.groups:
-        if group.on_cores:
-            from flat_mapper.mapping.cores.tiles import largest_question
-
-            core = largest_question(workload, platform, mapping.policy, group)
-            _check_group(core.workload, core.platform, core.group, mapping.policy)
-        else:
-            _check_alone(platform, group)
-            _check_group(workload, platform, group, mapping.policy)
+        for fault in core_faults(workload, platform, group, mapping.policy):
+            raise MappingError(fault)
+        core = CoreView(workload=workload, platform=platform, group=group).question()
+        _check_group(core.workload, core.platform, core.group, mapping.policy)
 
 
 def _check_group(
@@ -151,21 +147,6 @@ def _check_group(
         check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
     for fault in _group_faults(workload, platform, group, policy):
         raise MappingError(fault)
-
-
-def _check_alone(platform: Platform, group: GroupMapping) -> None:
-    """Refuse a fused group that shares a level of which there are several, and does not say how."""
-    if group.kernel or group.order != "largest":
-        key = "kernel" if group.kernel else "order"
-        condition = "none in a group whose tiles are not given out to cores"
-        got = group.kernel or group.order
-        raise MappingError(expected(f"{' + '.join(group.names)}: {key}", condition, got))
-    level, where = shared_level(platform).name, f"{' + '.join(group.names)}: level"
-    cores = core_count(platform.matrix, level)
-    if len(group.einsums) > 1 and cores > 1:
-        change = f"write level: {level}, and cores: {{...}}"
-        condition = f"a fusion level, of which each of {cores} cores has its own"
-        raise MappingError(expected(where, condition, "none", change))
 
 
 def _group_faults(
@@ -249,15 +230,6 @@ def _shared_faults(
         if any(r not in inner for r in workload.einsum(name).each):
             condition = "a group with the loop in each of whose passes it runs"
             yield expected(f"{where}: {name}", condition, ", ".join(group.names))
-
-
-def one_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
-    """The problem of a core with the largest tile; of a group on one core, all of it."""
-    if not group.on_cores:
-        return CoreQuestion(workload=workload, platform=platform, group=group)
-    from flat_mapper.mapping.cores.tiles import fullest_core  # most mappings give out nothing
-
-    return fullest_core(workload, platform, group)
 
 
 def handed_inside(workload: Workload, platform: Platform, group: GroupMapping) -> dict[str, str]:

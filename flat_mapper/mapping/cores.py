@@ -1,4 +1,9 @@
-"""Tiles given out to cores: of which sizes there are how many, and in what order they go.
+"""Cores: what one of them has of the chip, and which tiles of a group it is given.
+
+A core sees two things outside its fusion level: what it moves words from and to, and nothing else.
+So its architecture is DRAM, standing for everything outside, and the nodes from the fusion level
+in; its nests have all temporal loops outside the fusion level at DRAM. A group that says nothing of
+cores has one, which is the whole chip.
 
 The passes of the loops `cores` of a group are its tiles, in the order of the loops, outermost
 first. Along each loop the larger tiles go first, so that the smaller ones fill what is left, unless
@@ -17,27 +22,19 @@ of keys that some query of it may see, each done whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from flat_mapper.arch.values import Platform
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.mapping.cores.view import (
-    CoreQuestion,
-    core_nest,
-    core_platform,
-    fusion_level,
-    levels_between,
-    names_outside,
-    view_faults,
-)
 from flat_mapper.mapping.resize import resized_group, resized_mapping
+from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import (
     EinsumMapping,
     FusedMapping,
@@ -46,12 +43,185 @@ from flat_mapper.mapping.values import (
     Policy,
     Slot,
     largest_extent,
+    slots_of,
 )
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
 MOST_TILES = 2**24  # chosen: some hundred MB of indices
 IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreQuestion:
+    """One core's problem: a tile of the workload, on one core, in one core's nests."""
+
+    workload: Workload
+    platform: Platform
+    group: GroupMapping
+
+
+def fusion_level(platform: Platform, group: GroupMapping) -> MemoryLevel:
+    """The level at which a group holds its intermediates.
+
+    raises: MappingError where a path of the chip has no such level on chip.
+    """
+    if not group.level:
+        return shared_level(platform)
+    for arch in platform.paths:
+        names = [level.name for level in arch.levels[1:]]
+        if group.level not in names:
+            where = f"{' + '.join(group.names)}: level"
+            condition = f"a level on chip of {arch.name} ({', '.join(names)})"
+            raise MappingError(expected(where, condition, group.level))
+    return platform.matrix.level(group.level)
+
+
+def core_count(arch: Architecture, level: str) -> int:
+    """Instances of a level: the product of the fanouts outside it."""
+    return prod(node.copies for node in arch.outside(level) if isinstance(node, Fanout))
+
+
+def levels_between(arch: Architecture, level: str) -> tuple[MemoryLevel, ...]:
+    """The levels between DRAM and another one, outermost first."""
+    names = [lv.name for lv in arch.levels]
+    return arch.levels[1 : names.index(level)]
+
+
+def names_outside(arch: Architecture, level: str) -> tuple[str, ...]:
+    """Names of DRAM and the levels between, outermost first."""
+    return tuple(lv.name for lv in (arch.levels[0], *levels_between(arch, level)))
+
+
+def core_platform(platform: Platform, level: str) -> Platform:
+    """The chip as one core sees it; its DRAM stands for all that is outside the level."""
+    return platform.changed(lambda arch: _core(arch, level))
+
+
+def _core(arch: Architecture, level: str) -> Architecture:
+    cores, outside = core_count(arch, level), arch.outside(level)
+    inside = tuple(
+        replace(node, instances=node.instances // cores) if isinstance(node, MemoryLevel) else node
+        for node in arch.nodes[len(outside) :]
+    )
+    compute = replace(arch.compute, instances=arch.compute.instances // cores)
+    pj = sum(sum(node.word_pj) for node in outside if isinstance(node, Fanout))
+    dram = replace(arch.levels[0], outside_pj=pj)
+    return replace(arch, nodes=(dram, *inside), compute=compute)
+
+
+def served(
+    platform: Platform, cores: int, weights: Mapping[str, float], totals: Mapping[str, float]
+) -> Platform:
+    """One core of so many at work, with an equal share of DRAM.
+
+    weights, totals: words that DRAM moves for one of a tensor's, or in all, beside an equal share
+    of what the cores read one by one.
+    """
+
+    def slower(arch: Architecture) -> Architecture:
+        dram, *inside = arch.nodes
+        assert isinstance(dram, MemoryLevel)
+        own = replace(dram.slowed(cores), weights=weights, totals=totals)
+        return replace(arch, nodes=(own, *inside))
+
+    return platform.changed(slower)
+
+
+def core_nest(arch: Architecture, nest: EinsumMapping, level: str) -> EinsumMapping:
+    """An Einsum's nest as one core runs it."""
+    names = [node.name for node in arch.outside(level)]
+    outside = {slot for slot in slots_of(arch) if slot.node in names}
+    dram = arch.levels[0].name
+    time = tuple(loop for slot, at in nest.loops if slot in outside for loop in at)
+    inside = tuple((slot, at) for slot, at in nest.loops if slot not in outside)
+    kept = dict.fromkeys(t for name, tensors in nest.keep if name in names for t in tensors)
+    return replace(
+        nest,
+        loops=((Slot(dram, "temporal"), time), *inside) if time else inside,
+        keep=((dram, tuple(kept)), *((n, at) for n, at in nest.keep if n not in names)),
+    )
+
+
+def view_faults(platform: Platform, group: GroupMapping, level: str) -> Iterator[str]:
+    """Reasons why one core's part of a group cannot be told; a line each."""
+    for arch in platform.paths:
+        if core_count(arch, level) != core_count(platform.matrix, level):
+            condition = f"{core_count(platform.matrix, level)} instances of {level} on both paths"
+            yield expected(arch.name, condition, core_count(arch, level))
+        fanouts = {node.name for node in arch.outside(level) if isinstance(node, Fanout)}
+        for nest in group.einsums:
+            for slot, loops in nest.loops:
+                if slot.node in fanouts and slot.axis != "temporal" and loops:
+                    change = "write cores: {DRAM: [...]} in its group"
+                    condition = "no loops of one Einsum's own over what is outside the fusion level"
+                    yield expected(f"{nest.einsum}: {slot.node}", condition, loops, change)
+
+
+def times_brought(ranks: Sequence[str], outer: Sequence[Loop]) -> int:
+    """Number of times a whole tensor comes to the level: loops outside it over ranks that it lacks.
+
+    ranks: of the tensor. outer: the loops given out that stand outside the level.
+    """
+    loops = [p for p in outer if p.factor > 1]
+    while loops and loops[-1].rank not in ranks:
+        loops.pop()
+    return prod(p.factor for p in loops if p.rank not in ranks)
+
+
+def words_held(
+    words: float,
+    ranks: Sequence[str],
+    outer: Sequence[Loop],
+    tiles: int,
+    at_work: int,
+    buffering: float,
+) -> int:
+    """Words that a tensor takes at the level: its tile there, as often as it may be in flight.
+
+    words: of the whole tensor. tiles: that are given out, to so many cores at work.
+    """
+    cut = prod(p.factor for p in outer if p.rank in ranks)
+    inside = tiles // prod(p.factor for p in outer)
+    flying = min(cut, -(-(at_work - 1) // inside) + 1)
+    copies = max(buffering, flying) if cut > 1 else 1.0
+    return ceil(words / cut * copies)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreUse:
+    """Tiles of a group on the cores of a chip."""
+
+    cores: int  # of the chip
+    tiles: int
+    rounds: int  # tiles of the core that was given most
+    busy_cycles: float  # of all cores
+    longest_cycles: float  # of the fullest core
+    launch_cycles: float = 0.0
+    divides: bool = True  # no tile is smaller than the others but for what a mask leaves
+
+    @property
+    def imbalance(self) -> float:
+        """The fullest core's cycles over the mean of the cores that were given a tile."""
+        mean = self.busy_cycles / min(self.cores, self.tiles)
+        return self.longest_cycles / mean if mean else 1.0
+
+    @property
+    def idle_share(self) -> float:
+        """The share of all cores' cycles in which a core has no tile."""
+        most = self.cores * self.longest_cycles
+        return 1 - self.busy_cycles / most if most else 0.0
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `--json`."""
+        return {
+            "cores": self.cores,
+            "tiles": self.tiles,
+            "rounds": self.rounds,
+            "imbalance": self.imbalance,
+            "idle_share": self.idle_share,
+            "launch_cycles": self.launch_cycles,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,15 +370,18 @@ def _key_passes(workload: Workload, platform: Platform, group: GroupMapping) -> 
     return _Keys(workload=workload, queries=queries, keys=keys, tile=tile)
 
 
-def pass_extent(workload: Workload, platform: Platform, group: GroupMapping, rank: str) -> int:
-    """The extent of a rank in one pass of the temporal shared loops of the largest tile."""
-    outside = names_outside(platform.matrix, fusion_level(platform, group).name)
-    extents = [1]
+def pass_extent(
+    workload: Workload, platform: Platform, group: GroupMapping, rank: str, passes: int = 1
+) -> int:
+    """The extent of a rank in so many passes of each temporal shared loop of the largest tile."""
+    outside, most = names_outside(platform.matrix, fusion_level(platform, group).name), 1
     for nest in group.einsums:
         if rank not in workload.einsum(nest.einsum).each:
-            within = [p for s, at in nest.loops if s.node not in outside for p in at]
-            extents.append(prod(p.factor for p in within if p.rank == rank))
-    return max(extents)
+            own = (
+                (slot, loop.factor) for slot, at in nest.loops for loop in at if loop.rank == rank
+            )
+            most = max(most, prod(min(n, passes) if s.node in outside else n for s, n in own))
+    return most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +421,8 @@ class CoreView:
 
         sizes: of the ranks that are given out, and of the keys that a tile of queries sees.
         """
+        if not self.group.on_cores:
+            return CoreQuestion(workload=self.workload, platform=self.platform, group=self.group)
         sizes = self.full if sizes is None else sizes
         full, ranks, pair = self.full, self.workload.rank_sizes, self.workload.roles.masked
         platform, own = self.alone
@@ -270,7 +445,7 @@ def _at_sizes(workload: Workload, sizes: Mapping[str, int], mask: Mask | None) -
     return found
 
 
-def fullest_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
+def one_core(workload: Workload, platform: Platform, group: GroupMapping) -> CoreQuestion:
     """The problem of a core with the largest tile, and all keys that one of its size sees."""
     view = CoreView(workload=workload, platform=platform, group=group)
     keys = _key_passes(workload, platform, group)
@@ -279,18 +454,6 @@ def fullest_core(workload: Workload, platform: Platform, group: GroupMapping) ->
     tiles = given_tiles(workload, platform, group).classes
     seen = max(dict(tile.sizes)[keys.keys] for tile in tiles)
     return view.question({**view.full, keys.keys: seen})
-
-
-def largest_question(
-    workload: Workload, platform: Platform, policy: Policy, group: GroupMapping
-) -> CoreQuestion:
-    """The problem of a core with the largest tile, after a check of what is given out.
-
-    raises: MappingError.
-    """
-    for fault in _faults(workload, platform, group, policy):
-        raise MappingError(fault)
-    return CoreView(workload=workload, platform=platform, group=group).question()
 
 
 def given_ranks(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -305,10 +468,14 @@ def given_ranks(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(r for r in legal if r not in inner and all(r in ranks for ranks in made))
 
 
-def _faults(
+def core_faults(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> Iterator[str]:
+    """Reasons why tiles of a group cannot be given out as it says; a line each."""
     where = f"{' + '.join(group.names)}: cores"
+    if not group.on_cores:
+        yield from _alone_faults(platform, group)
+        return
     if policy.softmax == "free" and len(group.einsums) > 1:
         yield expected(where, "a charged softmax", "a free one")
         return
@@ -335,6 +502,18 @@ def _faults(
     if pair and pair[0] in ranks and set(pair) <= cut:
         condition = f"{pair[0]} cut by the cores' loops or by those in time, under a mask"
         yield expected(where, condition, "both")
+
+
+def _alone_faults(platform: Platform, group: GroupMapping) -> Iterator[str]:
+    """Reasons why a group cannot be one on the whole chip: there are several of what it shares."""
+    where, level = " + ".join(group.names), shared_level(platform).name
+    if got := group.kernel or group.order * (group.order != "largest"):
+        condition = "none in a group whose tiles are not given out to cores"
+        yield expected(f"{where}: {'kernel' if group.kernel else 'order'}", condition, got)
+    if len(group.einsums) > 1 and (cores := core_count(platform.matrix, level)) > 1:
+        change = f"write level: {level}, and cores: {{...}}"
+        condition = f"a fusion level, of which each of {cores} cores has its own"
+        yield expected(f"{where}: level", condition, "none", change)
 
 
 def lifted(
@@ -436,32 +615,11 @@ def _kept(
     workload: Workload, mapping: FusedMapping, platform: Platform, rank: str, passes: int
 ) -> int:
     """Rest of a rank: the most that so many passes outside the fusion level cover."""
-    size = workload.rank_sizes[rank]
-    covered = [
-        _covered(workload, group, platform, rank, passes)
-        for group in mapping.groups
-        if any(rank in workload.einsum(name).ranks for name in group.names)
-    ]
-    most = max(covered, default=0)
-    return min(size, most) if most else size
-
-
-def _covered(
-    workload: Workload, group: GroupMapping, platform: Platform, rank: str, passes: int
-) -> int:
-    """Coordinates of a rank in so many passes of a group; 0 where all run once in each of them."""
-    for loop in group.given_out:
-        if loop.rank == rank:
-            return largest_extent(group, rank) * min(loop.factor, passes)
-    outside, most = names_outside(platform.matrix, fusion_level(platform, group).name), 0
-    for nest in group.einsums:
-        einsum = workload.einsum(nest.einsum)
-        if rank in einsum.ranks and rank not in einsum.each:
-            own = ((slot, loop) for slot, loops in nest.loops for loop in loops)
-            covered = prod(
-                min(loop.factor, passes) if slot.node in outside else loop.factor
-                for slot, loop in own
-                if loop.rank == rank
-            )
-            most = max(most, covered)
-    return most
+    size, covered = workload.rank_sizes[rank], []
+    for group in mapping.groups:
+        einsums = map(workload.einsum, group.names)
+        if count := next((p.factor for p in group.given_out if p.rank == rank), 0):
+            covered.append(largest_extent(group, rank) * min(count, passes))
+        elif any(rank in e.ranks and rank not in e.each for e in einsums):
+            covered.append(pass_extent(workload, platform, group, rank, passes))
+    return min(size, max(covered, default=size))

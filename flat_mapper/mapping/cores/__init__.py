@@ -1,1 +1,0 @@
-"""Groups on the cores of a chip: what one core has of the chip, and which tiles it is given."""
