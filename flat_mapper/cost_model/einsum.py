@@ -21,7 +21,7 @@ from flat_mapper.cost_model.nest import (
     nest_of,
     tile_words,
 )
-from flat_mapper.cost_model.network import Crossing, crossings
+from flat_mapper.cost_model.network import NetworkStats, crossings
 from flat_mapper.cost_model.ports import Moved, level_cycles, throttling
 from flat_mapper.cost_model.result import (
     BufferUse,
@@ -107,7 +107,7 @@ class EinsumCosts:
         return found
 
     @cached_property
-    def network(self) -> tuple[Crossing, ...]:
+    def network(self) -> tuple[NetworkStats, ...]:
         """Words over the networks that have a price."""
         return tuple(crossings(self.nest, self.accesses, self.share))
 
@@ -126,7 +126,7 @@ class EinsumCosts:
     @cached_property
     def energy(self) -> FloatArray:
         """pJ of every access, network and compute."""
-        moved = [*self.tensor_energy.values(), *(one.energy for one in self.network)]
+        moved = [*self.tensor_energy.values(), *(one.energy_pj for one in self.network)]
         return sum(moved, np.full(1, self.compute_energy))
 
     def infeasible(self, n: int, apart: Collection[str] = ()) -> Infeasible | None:
@@ -159,7 +159,7 @@ class EinsumCosts:
             cycles_per_compute=operation_cycles(self.nest.arch, self.nest.einsum, self.widths),
             compute_energy_pj=self.compute_energy,
             levels=tuple(self._level(i, n) for i in range(len(self.nest.keep))),
-            network=tuple(one.stats(n) for one in self.network),
+            network=tuple(one.at(n) for one in self.network),
         )
 
     def _level(self, i: int, n: int) -> LevelStats:

@@ -10,20 +10,24 @@ import numpy as np
 from flat_mapper.arch.values import Fanout, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import FloatArray, Nest
+from flat_mapper.cost_model.ports import Amount
 from flat_mapper.cost_model.reuse import Accesses
 
 FREE = "networks between levels"  # where none of them costs anything
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class NetworkStats:
-    """Words of one tensor over one fanout's network, both ways, all instances together."""
+    """Words of one tensor over one fanout's network, both ways, all instances together.
+
+    Numbers of one nest, or float64[n] or [1] of a batch.
+    """
 
     fanout: str
     tensor: str
-    words_entered: float  # one for all copies that share it: a multicast, or a sum on its way
-    words_delivered: float  # one for each copy
-    energy_pj: float
+    words_entered: Amount  # one for all copies that share it: a multicast, or a sum on its way
+    words_delivered: Amount  # one for each copy
+    energy_pj: Amount
 
     @property
     def component(self) -> str:
@@ -34,8 +38,15 @@ class NetworkStats:
         """The fields by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
+    def at(self, n: int) -> NetworkStats:
+        """Those of one nest of a batch."""
+        batch = self.words_entered, self.words_delivered, self.energy_pj
+        return NetworkStats(
+            self.fanout, self.tensor, *(float(own[n if len(own) > 1 else 0]) for own in batch)
+        )
 
-def network_stats(fanout: Fanout, tensor: str, entered: float, delivered: float) -> NetworkStats:
+
+def network_stats(fanout: Fanout, tensor: str, entered: Amount, delivered: Amount) -> NetworkStats:
     """Words with what they take."""
     enter_pj, each_pj = fanout.word_pj
     return NetworkStats(
@@ -47,32 +58,9 @@ def network_stats(fanout: Fanout, tensor: str, entered: float, delivered: float)
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """Words of a tensor over a fanout's network in a batch of nests; float64[n] or [1]."""
-
-    fanout: Fanout
-    tensor: str
-    entered: FloatArray
-    delivered: FloatArray
-
-    @property
-    def energy(self) -> FloatArray:
-        """pJ."""
-        enter_pj, each_pj = self.fanout.word_pj
-        return self.entered * enter_pj + self.delivered * each_pj
-
-    def stats(self, n: int) -> NetworkStats:
-        """Of one nest."""
-        entered, delivered = (
-            float(words[n if len(words) > 1 else 0]) for words in (self.entered, self.delivered)
-        )
-        return network_stats(self.fanout, self.tensor, entered, delivered)
-
-
 def crossings(
     nest: Nest, found: Accesses, share: Callable[[int, str], float]
-) -> Iterator[Crossing]:
+) -> Iterator[NetworkStats]:
     """Words that cross every fanout that has a price.
 
     A word goes from the level that keeps it to all copies of the next one in that does, or of the
@@ -92,7 +80,7 @@ def crossings(
                 raise SpecError(expected(where, condition, "hop_energy_pj"))
             words = words + crossed * own.spread * share(level, tensor) * below.network
         each = zip(nest.arch.fanouts, words[::2], words[1::2], strict=True)
-        yield from (Crossing(node, tensor, *both) for node, *both in each if any(node.word_pj))
+        yield from (network_stats(f, tensor, *both) for f, *both in each if any(f.word_pj))
 
 
 def unpriced_networks(platform: Platform) -> tuple[str, ...]:

@@ -10,13 +10,11 @@ from flat_mapper.arch.cores import ErrorBand, error_bands, phase_kernels
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.table import grid, wrapped
-from flat_mapper.cost_model.private import private_needs
-from flat_mapper.cost_model.residence import tile_occupancies
-from flat_mapper.cost_model.result import LEAKAGE, BufferUse, EinsumStats, Result, offchip_words
+from flat_mapper.cost_model.residence import private_needs, tile_occupancies
+from flat_mapper.cost_model.result import LEAKAGE, EinsumStats, Result, offchip_words
 from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.mapping.cores import one_core
-from flat_mapper.mapping.sharing import whole_group
-from flat_mapper.mapping.values import GroupMapping, Policy
+from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.reports.tree import tree_tile_words
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
@@ -90,20 +88,10 @@ def group_dicts(workload: Workload, platform: Platform, result: Result) -> list[
                     if h.level == buffer.level
                 },
             },
-            "private": {use.level: use.to_dict() for use in private_use(*asked)},
+            "private": {use.level: use.to_dict() for use in private_needs(*asked)},
         }
         found.append(group)
     return found
-
-
-def private_use(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> tuple[BufferUse, ...]:
-    """Words of the levels that a group's Einsums use in turn; none where there is one Einsum."""
-    if len(group.einsums) < 2:
-        return ()
-    whole = whole_group(workload, group.names, policy)
-    return private_needs(workload, platform, group, whole, policy)
 
 
 def einsum_dict(

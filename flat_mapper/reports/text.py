@@ -9,7 +9,7 @@ from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
 from flat_mapper.base.table import TextRow, grid
-from flat_mapper.cost_model.private import STAYS
+from flat_mapper.cost_model.residence import STAYS, private_needs
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.cores import one_core
@@ -24,7 +24,6 @@ from flat_mapper.reports.groups import (
     platform_dict,
     power_w,
     power_warning,
-    private_use,
     times,
     zero_energies,
 )
@@ -227,7 +226,7 @@ def buffer_text(workload: Workload, platform: Platform, result: Result) -> str:
     policy, uses = result.mapping.policy, list(result.buffers().values())
     for group in result.mapping.groups:
         core = one_core(workload, platform, group)
-        private = private_use(core.workload, core.platform, core.group, policy)
+        private = private_needs(core.workload, core.platform, core.group, policy)
         uses += [use for use in private if any(STAYS in term for term, _ in use.terms)]
     lines = []
     for use in uses:

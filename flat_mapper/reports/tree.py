@@ -10,7 +10,7 @@ from typing import Any
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base import units
 from flat_mapper.cost_model.nest import extents, factors_of, nest_of, tile_words
-from flat_mapper.cost_model.private import private_uses
+from flat_mapper.cost_model.residence import private_uses
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.cores import core_count, fusion_level, levels_between, one_core

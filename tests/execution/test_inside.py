@@ -15,7 +15,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.private import private_needs
+from flat_mapper.cost_model.residence import private_needs
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
@@ -37,7 +37,7 @@ def agree(workload: Workload, platform: Platform, mapping: FusedMapping, seed: i
     assert [d for d in compare(executed, result) if not d.reason] == [], f"seed {seed}"
     for group, alive in zip(mapping.groups, executed.groups, strict=True):
         if not group.on_cores:
-            uses = private_needs(workload, platform, group, group.names, mapping.policy)
+            uses = private_needs(workload, platform, group, mapping.policy)
             needs = {use.level: use.live_words for use in uses}
             found = {one.level: one.words for one in alive.alive[1:]}
             assert all(words <= needs[level] for level, words in found.items()), f"seed {seed}"

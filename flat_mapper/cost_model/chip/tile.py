@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import GroupTerms, Latency, group_terms
 from flat_mapper.cost_model.outside import Outside
-from flat_mapper.cost_model.private import private_overflow
+from flat_mapper.cost_model.residence import private_overflow
 from flat_mapper.cost_model.result import EinsumStats, Infeasible
 from flat_mapper.cost_model.turns import KindParts, TurnParts
 from flat_mapper.energy.tables import Ert
@@ -61,7 +61,7 @@ def tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeas
         if refused is not None:
             return refused
         stats[nest.einsum] = costs.stats(0)
-    overflow = private_overflow(workload, platform, group, names, policy)
+    overflow = private_overflow(workload, platform, group, policy)
     if overflow is not None:
         return overflow
     terms = group_terms(workload, platform, group, policy, stats)

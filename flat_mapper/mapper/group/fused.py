@@ -9,7 +9,7 @@ import numpy as np
 
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.counts import candidate_costs, turn_of
-from flat_mapper.cost_model.private import PrivateWords, private_words
+from flat_mapper.cost_model.residence import PrivateWords, private_words
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.cost_model.turns import Turn
 from flat_mapper.cost_model.vectors import Columns

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from flat_mapper.cost_model.candidates import CandidateBlock, Floats, Ints
-from flat_mapper.cost_model.private import PrivateWords
+from flat_mapper.cost_model.residence import PrivateWords
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import gcd
 
 from flat_mapper.cost_model.facts import Rank
-from flat_mapper.cost_model.private import staying
+from flat_mapper.cost_model.residence import staying
 from flat_mapper.mapper.group.picks import GroupSolution, Pick
 from flat_mapper.mapper.space.factors import divided
 from flat_mapper.mapper.space.group import FOLLOW

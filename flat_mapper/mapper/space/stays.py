@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from flat_mapper.cost_model.private import runs_on
+from flat_mapper.cost_model.residence import runs_on
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.mapper.space.einsum import EinsumSpace
 
