@@ -37,10 +37,10 @@ from flat_mapper.cost_model.schedule import (
 from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.cost_model.turns import COMPUTE, Turn, TurnParts, turn_parts, uneven_shared
 from flat_mapper.mapping.check import handed_inside
+from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import UnevenRows, carried_loops, overlaps
 from flat_mapper.mapping.sharing import shared_level, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
-from flat_mapper.workload.graph import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,17 +195,12 @@ class GroupTerms:
         return found
 
 
-def group_terms(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    policy: Policy,
-    stats: Mapping[str, EinsumStats],
-) -> GroupTerms:
+def group_terms(core: CoreQuestion, policy: Policy, stats: Mapping[str, EinsumStats]) -> GroupTerms:
     """The terms of a group from the counts of its Einsums, whoever counted them."""
+    workload, platform, group = core
     members = [stats[name] for name in group.names]
     paths = [(name, workload.einsum(name).unit) for name in group.names]
-    use = buffer_use(workload, platform, group, policy)
+    use = buffer_use(core, policy)
     inside = {lv.name: lv for arch in platform.paths for lv in arch.levels[SHARED:]}
     together = len(members) > 1 and policy.prefetch != "ideal"
     names = whole_group(workload, group.names, policy)
@@ -218,14 +213,11 @@ def group_terms(
         inside=port_cycles(inside.values(), members),
         moved=_moved(members),
         staged=_moved(members, staged=True),
-        first=_exposed_words(workload, platform, group, turns=together),
-        turns=turn_parts(workload, platform, group, names) if together else (),
+        first=_exposed_words(core, turns=together),
+        turns=tuple(turn_parts(core, names, m) for m in group.einsums if together),
         buffer=use,
         loops=carried_loops(workload, group.names) if group.schedule == "overlapped" else (),
-        rounds=rounds_of(
-            *(workload, group.names, group.phases, use.level),
-            handed_inside(workload, platform, group),
-        ),
+        rounds=rounds_of(workload, group.names, group.phases, use.level, handed_inside(*core)),
         rows=None if overlaps(group.schedule) else uneven_shared(workload, group),
     )
 
@@ -274,10 +266,9 @@ def port_cycles(levels: Iterable[MemoryLevel], members: Sequence[EinsumStats]) -
     return cycles
 
 
-def _exposed_words(
-    workload: Workload, platform: Platform, group: GroupMapping, *, turns: bool
-) -> dict[str, tuple[float, float]]:
+def _exposed_words(core: CoreQuestion, *, turns: bool) -> dict[str, tuple[float, float]]:
     """Words from outside that the first pass waits for, and that are left after the last turn."""
+    workload, platform, group = core
     found: dict[str, tuple[float, float]] = {}
     level, dram = shared_level(platform).name, platform.dram.name
     for position, mapping in enumerate(group.einsums):

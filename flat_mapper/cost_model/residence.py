@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.arch.values import Architecture
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.counts import Chain
 from flat_mapper.cost_model.einsum import returning
@@ -25,6 +25,7 @@ from flat_mapper.cost_model.result import BufferUse, Infeasible
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.cost_model.transfers import SHARED, Amounts, Transfer, transfers_of
 from flat_mapper.mapping.check import handed_inside
+from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import (
     carried_tensors,
@@ -35,7 +36,6 @@ from flat_mapper.mapping.sharing import (
 )
 from flat_mapper.mapping.values import (
     EinsumMapping,
-    GroupMapping,
     Policy,
     Slot,
     sized_ranks,
@@ -158,17 +158,15 @@ class TilePlaces:
             yield self.takes(tensor, cut * tile * self.workload.share(tensor, self.level))
 
 
-def tile_occupancies(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> tuple[TileOccupancy, ...]:
+def tile_occupancies(core: CoreQuestion, policy: Policy) -> tuple[TileOccupancy, ...]:
     """Tiles that the shared level holds for a group, by tensor, and those handed over inside it.
 
     A tensor kept there takes its whole tile below the shared loops; one that bypasses it is
     streamed, and takes its tile below the shared level's own loops. One that is handed over inside
     takes its whole tile there, in an instance.
     """
-    level, names = shared_level(platform).name, group.names
-    inside = handed_inside(workload, platform, group)
+    workload, platform, group = core
+    level, names, inside = shared_level(platform).name, group.names, handed_inside(*core)
     crossing = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
     places = TilePlaces.of(workload, names, group.schedule, policy, level, crossing, inside)
     held = []
@@ -189,12 +187,9 @@ def tile_occupancies(
     return tuple(one for one in merged(held).values() if one.copies)
 
 
-def buffer_use(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> BufferUse:
+def buffer_use(core: CoreQuestion, policy: Policy) -> BufferUse:
     """Live words of the shared level at the worst moment of a FLAT-tile: all that it holds."""
-    level = shared_level(platform)
-    held = tile_occupancies(workload, platform, group, policy)
+    level, held = shared_level(core.platform), tile_occupancies(core, policy)
     terms = tuple((h.tensor, h.total_words) for h in held if h.level == level.name)
     return BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
 
@@ -308,15 +303,13 @@ def staying(facts: EinsumFacts, candidate: CandidateBlock, outer: Outer) -> tupl
     return tuple(tensor for tensor in facts.tensors if tensor in found)
 
 
-def private_uses(
-    workload: Workload, platform: Platform, group: GroupMapping, names: Sequence[str]
-) -> dict[str, list[PrivateTile]]:
+def private_uses(core: CoreQuestion, names: Sequence[str]) -> dict[str, list[PrivateTile]]:
     """Tiles that the Einsums of a group hold at private levels, by Einsum in execution order.
 
     names: the Einsums of the group, those of a free softmax among them.
     """
-    found: dict[str, list[PrivateTile]] = {}
-    inside = handed_inside(workload, platform, group)
+    workload, platform, group = core
+    found, inside = dict[str, list[PrivateTile]](), handed_inside(*core)
     for mapping in group.einsums:
         einsum = workload.einsum(mapping.einsum)
         arch = platform.path(einsum.unit)
@@ -335,21 +328,19 @@ def private_uses(
     return found
 
 
-def private_needs(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> tuple[BufferUse, ...]:
+def private_needs(core: CoreQuestion, policy: Policy) -> tuple[BufferUse, ...]:
     """Words of one instance of each private level: all that stays there, and the largest turn.
 
     Where units overlap, each has a turn of its own at the same time. An Einsum alone has no turns.
     """
+    workload, platform, group = core
     if len(group.einsums) == 1:
         return ()
     units = {name: workload.einsum(name).unit for name in group.names}
     archs = [platform.path(unit) for unit in units.values()]
     capacity = {lv.name: lv.usable_words for arch in archs for lv in arch.levels[SHARED + 1 :]}
-    held = tile_occupancies(workload, platform, group, policy)
-    names = whole_group(workload, group.names, policy)
-    uses = private_uses(workload, platform, group, names)
+    held = tile_occupancies(core, policy)
+    uses = private_uses(core, whole_group(workload, group.names, policy))
     found = []
     for level, capacity_words in capacity.items():
         terms = [(h.tensor, h.total_words) for h in held if h.level == level]
@@ -366,11 +357,9 @@ def private_needs(
     return tuple(found)
 
 
-def private_overflow(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> Infeasible | None:
+def private_overflow(core: CoreQuestion, policy: Policy) -> Infeasible | None:
     """The private level of a group that cannot hold all that stays there beside any one turn."""
     hint = "let a tensor return to the shared level with each turn, or cut its tile"
-    uses = private_needs(workload, platform, group, policy)
-    refused = (use.overflow(" + ".join(group.names), hint) for use in uses)
+    where, uses = " + ".join(core.group.names), private_needs(core, policy)
+    refused = (use.overflow(where, hint) for use in uses)
     return next((one for one in refused if one is not None), None)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, MemoryLevel
 from flat_mapper.cost_model.einsum import returning
 from flat_mapper.cost_model.nest import BoolArray, factors_of, nest_of
 from flat_mapper.cost_model.outside import Outside, Words
@@ -26,6 +26,7 @@ from flat_mapper.cost_model.ports import Amount, Moved, added_up, largest, limit
 from flat_mapper.cost_model.reuse import accesses
 from flat_mapper.cost_model.transfers import SHARED, Traffic
 from flat_mapper.energy.tables import operation_cycles
+from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import (
     MaskedPasses,
     PassKind,
@@ -188,23 +189,12 @@ class TurnParts:
         return added_up(found)
 
 
-def turn_parts(
-    workload: Workload, platform: Platform, group: GroupMapping, names: Sequence[str]
-) -> tuple[TurnParts, ...]:
-    """The turns of a group's Einsums, in execution order.
+def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping) -> TurnParts:
+    """The turns of one of a group's Einsums.
 
     names: the Einsums of the group, those of a free softmax among them.
     """
-    return tuple(_turn(workload, platform, group, names, m) for m in group.einsums)
-
-
-def _turn(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    names: Sequence[str],
-    mapping: EinsumMapping,
-) -> TurnParts:
+    workload, platform, group = core
     einsum = workload.einsum(mapping.einsum)
     arch = platform.path(einsum.unit)
     returns = returning(workload, names, mapping)

@@ -135,7 +135,7 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
         for fault in core_faults(workload, platform, group, mapping.policy):
             raise MappingError(fault)
         core = CoreView(workload=workload, platform=platform, group=group).question()
-        _check_group(core.workload, core.platform, core.group, mapping.policy)
+        _check_group(*core, mapping.policy)
 
 
 def _check_group(
@@ -258,8 +258,7 @@ def all_handed_inside(
     """The level at which each intermediate of a mapping is handed over inside the shared one."""
     inside: dict[str, str] = {}
     for group in mapping.groups:
-        core = one_core(workload, platform, group)
-        inside |= handed_inside(core.workload, core.platform, core.group)
+        inside |= handed_inside(*one_core(workload, platform, group))
     return inside
 
 

@@ -52,8 +52,7 @@ MOST_TILES = 2**24  # chosen: some hundred MB of indices
 IntArray = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoreQuestion:
+class CoreQuestion(NamedTuple):
     """One core's problem: a tile of the workload, on one core, in one core's nests."""
 
     workload: Workload
@@ -108,24 +107,6 @@ def _core(arch: Architecture, level: str) -> Architecture:
     pj = sum(sum(node.word_pj) for node in outside if isinstance(node, Fanout))
     dram = replace(arch.levels[0], outside_pj=pj)
     return replace(arch, nodes=(dram, *inside), compute=compute)
-
-
-def served(
-    platform: Platform, cores: int, weights: Mapping[str, float], totals: Mapping[str, float]
-) -> Platform:
-    """One core of so many at work, with an equal share of DRAM.
-
-    weights, totals: words that DRAM moves for one of a tensor's, or in all, beside an equal share
-    of what the cores read one by one.
-    """
-
-    def slower(arch: Architecture) -> Architecture:
-        dram, *inside = arch.nodes
-        assert isinstance(dram, MemoryLevel)
-        own = replace(dram.slowed(cores), weights=weights, totals=totals)
-        return replace(arch, nodes=(own, *inside))
-
-    return platform.changed(slower)
 
 
 def core_nest(arch: Architecture, nest: EinsumMapping, level: str) -> EinsumMapping:
@@ -422,7 +403,7 @@ class CoreView:
         sizes: of the ranks that are given out, and of the keys that a tile of queries sees.
         """
         if not self.group.on_cores:
-            return CoreQuestion(workload=self.workload, platform=self.platform, group=self.group)
+            return CoreQuestion(self.workload, self.platform, self.group)
         sizes = self.full if sizes is None else sizes
         full, ranks, pair = self.full, self.workload.rank_sizes, self.workload.roles.masked
         platform, own = self.alone
@@ -435,7 +416,7 @@ class CoreView:
         if pair and (pair[0] in full or pair[1] in sizes):
             kept = None
         core = _at_sizes(self.workload, {**whole, **sizes}, kept)
-        return CoreQuestion(workload=core, platform=platform, group=own)
+        return CoreQuestion(core, platform, own)
 
 
 def _at_sizes(workload: Workload, sizes: Mapping[str, int], mask: Mask | None) -> Workload:

@@ -71,7 +71,7 @@ from flat_mapper.spec.document import (
     take_list,
     take_section,
 )
-from flat_mapper.spec.yamlio import dump, load
+from flat_mapper.spec.yamlio import load
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
 from flat_mapper.workload.mask import mask_document, read_layers, read_mask
@@ -92,12 +92,6 @@ RECORD_COMMENT = (
 )
 _RULES = ("passing", "prefetch")  # of other tools
 _LOOP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([0-9]{1,18})(?:,([0-9]{1,18}))?")
-
-
-def record_text(workload: Workload, fused: FusedMapping, arch: tuple[str, ...]) -> str:
-    """The text of a record; see `record_document`."""
-    comment = "".join(f"# {line}\n" for line in RECORD_COMMENT)
-    return comment + dump(record_document(workload, fused, arch))
 
 
 def record_document(

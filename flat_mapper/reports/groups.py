@@ -54,7 +54,6 @@ def group_dicts(workload: Workload, platform: Platform, result: Result) -> list[
     costs = group_costs(workload, result)
     for mapping, stats, cost in zip(result.mapping.groups, result.groups, costs, strict=True):
         core = one_core(workload, platform, mapping)
-        asked = (core.workload, core.platform, core.group, policy)
         shared = mapping.shared if len(mapping.einsums) > 1 else ()
         buffer = stats.buffer
         group = {
@@ -84,11 +83,11 @@ def group_dicts(workload: Workload, platform: Platform, result: Result) -> list[
                         "first": h.first,
                         "last": h.last,
                     }
-                    for h in tile_occupancies(*asked)
+                    for h in tile_occupancies(core, policy)
                     if h.level == buffer.level
                 },
             },
-            "private": {use.level: use.to_dict() for use in private_needs(*asked)},
+            "private": {use.level: use.to_dict() for use in private_needs(core, policy)},
         }
         found.append(group)
     return found

@@ -226,7 +226,7 @@ def buffer_text(workload: Workload, platform: Platform, result: Result) -> str:
     policy, uses = result.mapping.policy, list(result.buffers().values())
     for group in result.mapping.groups:
         core = one_core(workload, platform, group)
-        private = private_needs(core.workload, core.platform, core.group, policy)
+        private = private_needs(core, policy)
         uses += [use for use in private if any(STAYS in term for term, _ in use.terms)]
     lines = []
     for use in uses:

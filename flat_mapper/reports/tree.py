@@ -13,7 +13,13 @@ from flat_mapper.cost_model.nest import extents, factors_of, nest_of, tile_words
 from flat_mapper.cost_model.residence import private_uses
 from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.check import handed_inside
-from flat_mapper.mapping.cores import core_count, fusion_level, levels_between, one_core
+from flat_mapper.mapping.cores import (
+    CoreQuestion,
+    core_count,
+    fusion_level,
+    levels_between,
+    one_core,
+)
 from flat_mapper.mapping.sharing import visited_tiles, whole_group
 from flat_mapper.mapping.values import (
     EinsumMapping,
@@ -128,7 +134,7 @@ def _on_cores(
 ) -> _Branch:
     """A group as one core runs it, under the loops whose passes are given out to cores."""
     core = one_core(workload, platform, group)
-    branch = _group_branch(core.workload, core.platform, core.group, names)
+    branch = _group_branch(*core, names)
     if not group.on_cores:
         return branch
     level = fusion_level(platform, group).name
@@ -165,7 +171,7 @@ def _group_branch(
     after = {m: [r for r in workload.einsum(m.einsum).after if r in cut] for m in group.einsums}
     staying = {
         (einsum, one.level, one.tensor)
-        for einsum, tiles in private_uses(workload, platform, group, names).items()
+        for einsum, tiles in private_uses(CoreQuestion(workload, platform, group), names).items()
         for one in tiles
         if len(group.einsums) > 1 and one.stays.all()
     }

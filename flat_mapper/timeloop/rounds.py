@@ -45,7 +45,7 @@ def held_words(workload: Workload, platform: Platform, fused: FusedMapping) -> d
     """
     held: dict[str, int] = {}
     for group in fused.groups:
-        use = buffer_use(workload, platform, group, fused.policy)
+        use = buffer_use(CoreQuestion(workload, platform, group), fused.policy)
         capacity = use.capacity_words
         for mapping in group.einsums:
             if capacity is None:
@@ -75,7 +75,7 @@ def overfull_words(workload: Workload, platform: Platform, fused: FusedMapping) 
             if unit == "matrix" or platform.vector is not None:
                 words = _kept_words(workload, platform, mapping)
                 asked |= {mapping.einsum: words} if words > level.usable_words else {}
-        if asked and buffer_use(workload, platform, group, fused.policy).fits:
+        if asked and buffer_use(CoreQuestion(workload, platform, group), fused.policy).fits:
             overfull |= asked
     return overfull
 

@@ -18,6 +18,7 @@ from flat_mapper.cost_model.nest import nest_of
 from flat_mapper.cost_model.residence import tile_occupancies
 from flat_mapper.cost_model.result import Result
 from flat_mapper.cost_model.turns import _part
+from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.values import EinsumMapping, Loop, Policy, Slot
 from flat_mapper.workload.notation import parse_einsum
 
@@ -26,7 +27,7 @@ def test_what_a_free_softmax_carries_is_held_from_the_first_einsum_to_the_last()
     """64 rows of one head: the maximum and the sum of each, beside what QK and AV touch."""
     (group,) = mapping().groups
     products = replace(group, einsums=(group.einsums[0], group.einsums[7]))
-    held = tile_occupancies(ONLINE, platform(), products, Policy(softmax="free"))
+    held = tile_occupancies(CoreQuestion(ONLINE, platform(), products), Policy(softmax="free"))
     for tensor in ("QK_max", "QK_sum"):
         (tile,) = [one for one in held if one.tensor == tensor]
         assert (tile.words, tile.first, tile.last) == (64, "QK", "AV")

@@ -20,6 +20,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.check import check_fused, handed_inside, refuse_inside
+from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload
 
@@ -37,7 +38,7 @@ def agree(workload: Workload, platform: Platform, mapping: FusedMapping, seed: i
     assert [d for d in compare(executed, result) if not d.reason] == [], f"seed {seed}"
     for group, alive in zip(mapping.groups, executed.groups, strict=True):
         if not group.on_cores:
-            uses = private_needs(workload, platform, group, mapping.policy)
+            uses = private_needs(CoreQuestion(workload, platform, group), mapping.policy)
             needs = {use.level: use.live_words for use in uses}
             found = {one.level: one.words for one in alive.alive[1:]}
             assert all(words <= needs[level] for level, words in found.items()), f"seed {seed}"

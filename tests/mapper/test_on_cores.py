@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 
@@ -28,7 +28,7 @@ from flat_mapper.execution.run import execute
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
-from flat_mapper.mapping.cores import core_platform, given_ranks, lifted, served
+from flat_mapper.mapping.cores import core_platform, given_ranks, lifted
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import FusedMapping
@@ -37,6 +37,24 @@ from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
 SEEDS = (6, 31, 63, 66, 87, 95, 157, 161, 189, 409)
+
+
+def served(
+    platform: Platform, cores: int, weights: Mapping[str, float], totals: Mapping[str, float]
+) -> Platform:
+    """One core of so many at work, with an equal share of DRAM.
+
+    weights, totals: words that DRAM moves for one of a tensor's, or in all, beside an equal share
+    of what the cores read one by one.
+    """
+
+    def slower(arch: Architecture) -> Architecture:
+        dram, *inside = arch.nodes
+        assert isinstance(dram, MemoryLevel)
+        own = replace(dram.slowed(cores), weights=weights, totals=totals)
+        return replace(arch, nodes=(own, *inside))
+
+    return platform.changed(slower)
 
 
 def many(alone: Platform, cores: int) -> Platform:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mapper.test_on_cores import many, on_cores
+from mapper.test_on_cores import many, on_cores, served
 from oracles.brute_force import Case
 from oracles.chip_cases import PRODUCTS, chip_question
 from oracles.fused_questions import fused_question
@@ -38,7 +38,7 @@ from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapper.solve.groups import solve_group
 from flat_mapper.mapper.space.group import group_problem
-from flat_mapper.mapping.cores import core_platform, lifted, served
+from flat_mapper.mapping.cores import core_platform, lifted
 from flat_mapper.mapping.space import Fusion, Mapspace, partitions
 from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.workload.cascade import attention

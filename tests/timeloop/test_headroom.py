@@ -10,6 +10,7 @@ import small_platform as small
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.residence import buffer_use
 from flat_mapper.cost_model.result import Result
+from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.timeloop.rounds import held_words
@@ -18,7 +19,7 @@ from flat_mapper.timeloop.write_mapper import remaining_depth
 
 def test_an_einsum_leaves_the_room_of_the_others() -> None:
     workload, platform, fused = small.workload(), small.platform(), small.fused()
-    use = buffer_use(workload, platform, fused.groups[0], fused.policy)
+    use = buffer_use(CoreQuestion(workload, platform, fused.groups[0]), fused.policy)
     held = held_words(workload, platform, fused)
     assert use.live_words == 64 * 512 + 2 * (2 * 64 * 64 + 2 * 512 * 64) + 2 * 64
     # Of QK its own tiles are free: 64 x 64 of Q, 512 x 64 of K, 64 x 512 of QK, once each.

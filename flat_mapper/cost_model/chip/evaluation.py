@@ -21,7 +21,7 @@ from flat_mapper.cost_model.result import (
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapping.check import check_fused
-from flat_mapper.mapping.cores import core_count, fusion_level, one_core
+from flat_mapper.mapping.cores import CoreQuestion, core_count, fusion_level, one_core
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
@@ -104,7 +104,7 @@ def combine(
     groups, names = [], [n for g in mapping.groups for n in g.names]
     for group in mapping.groups:
         found = (known or {}).get(group.names) or alone(
-            group_terms(workload, platform, group, mapping.policy, stats), platform
+            group_terms(CoreQuestion(workload, platform, group), mapping.policy, stats), platform
         )
         use = found.buffer
         biggest = max(use.terms, key=lambda term: term[1], default=("", 0))[0]

@@ -48,11 +48,11 @@ KnownTiles = list[tuple[CoreQuestion, TileCost | Infeasible]]
 
 def tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeasible:
     """Counts and terms of one core's problem, or why it does not fit."""
-    workload, platform, group = core.workload, core.platform, core.group
+    workload, platform, group = core
     visited = visited_tiles(workload, group)
     names = whole_group(workload, group.names, policy)
     # What these levels hold is the group's affair: copies, and buffers in common.
-    apart = {shared_level(platform).name, *handed_inside(workload, platform, group).values()}
+    apart = {shared_level(platform).name, *handed_inside(*core).values()}
     stats: dict[str, EinsumStats] = {}
     for nest in group.einsums:
         arch = platform.path(workload.einsum(nest.einsum).unit)
@@ -61,10 +61,10 @@ def tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeas
         if refused is not None:
             return refused
         stats[nest.einsum] = costs.stats(0)
-    overflow = private_overflow(workload, platform, group, policy)
+    overflow = private_overflow(core, policy)
     if overflow is not None:
         return overflow
-    terms = group_terms(workload, platform, group, policy, stats)
+    terms = group_terms(core, policy, stats)
     return TileCost(stats=tuple(stats.values()), terms=terms, steps=terms.passes)
 
 
