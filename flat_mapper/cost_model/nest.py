@@ -102,6 +102,11 @@ class Factors:
     factors: IntArray
     lasts: IntArray | None = None
 
+    @classmethod
+    def of(cls, factors: IntArray, lasts: IntArray) -> Factors:
+        """Factors with those of final passes, which may be the same everywhere."""
+        return cls(factors=factors, lasts=None if (factors == lasts).all() else lasts)
+
     @property
     def count(self) -> int:
         """n, the number of mappings."""
@@ -146,8 +151,7 @@ def factors_of(nest: Nest, mappings: Sequence[EinsumMapping]) -> Factors:
             for loop in loops:
                 factors[place[slot], index[loop.rank], n] = loop.factor
                 lasts[place[slot], index[loop.rank], n] = loop.final
-    exact = bool((factors == lasts).all())
-    return Factors(factors=factors, lasts=None if exact else lasts)
+    return Factors.of(factors, lasts)
 
 
 def extents(factors: Factors, sizes: tuple[int, ...], slot: int) -> list[IntArray]:

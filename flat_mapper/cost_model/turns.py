@@ -11,16 +11,15 @@ Amounts are numbers of one mapping, or arrays over n candidates of a search.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
-from math import prod
+from dataclasses import dataclass
+from itertools import compress, product
 from typing import NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture, MemoryLevel
 from flat_mapper.cost_model.einsum import returning
-from flat_mapper.cost_model.nest import BoolArray, factors_of, nest_of
+from flat_mapper.cost_model.nest import BoolArray, Factors, Nest, factors_of, nest_of
 from flat_mapper.cost_model.outside import Outside, Words
 from flat_mapper.cost_model.ports import Amount, Moved, added_up, largest, limited, transfer_cycles
 from flat_mapper.cost_model.reuse import accesses
@@ -37,7 +36,7 @@ from flat_mapper.mapping.order import (
     uneven_rows,
 )
 from flat_mapper.mapping.sharing import copied_from, visited_tiles
-from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop, Slot
+from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -197,7 +196,7 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
     workload, platform, group = core
     einsum = workload.einsum(mapping.einsum)
     arch = platform.path(einsum.unit)
-    returns = returning(workload, names, mapping)
+    nest = nest_of(arch, einsum, mapping, returning(workload, names, mapping))
     tensors = {a.tensor: frozenset(a.ranks) for a in einsum.accesses}
     output, pair = einsum.output.tensor, set(workload.roles.masked or ())
     tiles = visited_tiles(workload, group) if pair <= set(einsum.ranks) else None
@@ -205,8 +204,8 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
     inner = rows.inner if (rows := uneven_shared(workload, group)) and masked else None
     copied = _copy_in(workload, arch, einsum, mapping)
     found, in_pass = [], frozenset[str]()
-    for loops, inside, sizes in _sizes(workload, arch, einsum, mapping):
-        every, compute = _passing(workload, arch, inside, sizes, returns)
+    for loops, factors, sizes in _sizes(workload, nest, mapping):
+        every, compute = _passing(workload, nest, factors, sizes)
         ends = every[True], every[False]
         kinds = pass_kinds(loops, tensors, output, masked)
         found.append(kind_parts(*ends, kinds, compute, output, copied))
@@ -251,41 +250,34 @@ def uneven_shared(workload: Workload, group: GroupMapping) -> UnevenRows | None:
 
 
 def _sizes(
-    workload: Workload, arch: Architecture, einsum: Einsum, mapping: EinsumMapping
-) -> Iterator[tuple[list[SharedLoop], EinsumMapping, dict[str, int]]]:
-    """Passes of one size each: their loops, the nest inside them, and the sizes of their tile.
+    workload: Workload, nest: Nest, mapping: EinsumMapping
+) -> Iterator[tuple[list[SharedLoop], Factors, tuple[int, ...]]]:
+    """Passes of one size each: their loops, the factors inside them, and the sizes of their tile.
 
-    The last pass of a shared loop may be shorter than the others (Timeloop's remainders).
+    The last pass of a shared loop may be shorter than the others (Timeloop's remainders). In it the
+    outermost loop inside over its rank has what is left; in all others every loop is whole.
     """
-    outer = mapping.loops[0][1] if mapping.loops and mapping.loops[0][0].node == _dram(arch) else ()
-    inner = mapping.loops[1:] if outer else mapping.loops
-    shared = {loop.rank: loop.factor for loop in outer}
-    full = {r: prod(p.factor for _, ls in inner for p in ls if p.rank == r) for r in einsum.ranks}
-    tails = {
-        r: workload.rank_sizes[r] - full[r] * (n - 1)
-        for r, n in shared.items()
-        if r not in einsum.each
-    }
-    short = [r for r, size in tails.items() if size < full[r]]
+    ranks, outer, whole = nest.ranks, mapping.at(nest.slots[0]), factors_of(nest, [mapping])
+    inner = whole.factors.copy()
+    lasts = inner.copy() if whole.lasts is None else whole.lasts
+    inner[0] = lasts[0] = 1
+    full = dict(zip(ranks, inner[..., 0].prod(axis=0).tolist(), strict=True))
+    sizes = {r: 1 if r in nest.einsum.each else workload.rank_sizes[r] for r in ranks}
+    tails = {p.rank: sizes[p.rank] - full[p.rank] * (p.factor - 1) for p in outer}
+    short = [r for r, n in tails.items() if n < full[r] and r not in nest.einsum.each]
+    inside = [(s, p.rank) for s, slot in enumerate(nest.slots) if s for p in mapping.at(slot)]
     for last in product((False, True), repeat=len(short)):
-        final = {r for r, yes in zip(short, last, strict=True) if yes}
-        loops = [_part(loop, loop.rank in final, loop.rank in short) for loop in outer]
-        nest = replace(mapping, loops=tuple(_inside(inner, final, set(shared))))
-        sizes = {
-            r: 1
-            if r in einsum.each
-            else tails[r]
-            if r in final
-            else full[r]
-            if r in shared
-            else workload.rank_sizes[r]
-            for r in einsum.ranks
-        }
-        yield loops, nest, sizes
-
-
-def _dram(arch: Architecture) -> str:
-    return arch.levels[0].name
+        final = {*compress(short, last)}
+        loops = [_part(p, p.rank in final, p.rank in short) for p in outer]
+        own, ends = inner.copy(), lasts.copy()
+        for r, rank in ((r, rank) for r, rank in enumerate(ranks) if rank in tails):
+            if rank in final:
+                first = next(s for s, other in inside if other == rank)
+                own[first, r] = ends[first, r]
+            else:
+                ends[:, r] = own[:, r]
+        tile = sizes | {r: tails[r] if r in final else full[r] for r in tails}
+        yield loops, Factors.of(own, ends), tuple(tile.values())
 
 
 def _part(loop: Loop, final: bool, short: bool) -> SharedLoop:
@@ -298,41 +290,12 @@ def _part(loop: Loop, final: bool, short: bool) -> SharedLoop:
     return SharedLoop(rank=loop.rank, factor=loop.factor, begin=1, rest=loop.factor - 2)
 
 
-def _inside(
-    inner: Sequence[tuple[Slot, tuple[Loop, ...]]], final: set[str], shared: set[str]
-) -> Iterator[tuple[Slot, tuple[Loop, ...]]]:
-    """The loops inside a pass: whole, or with what is left in the final pass of the loops above."""
-    entered: set[str] = set()
-    for slot, loops in inner:
-        found = []
-        for loop in loops:
-            if loop.rank not in shared or (loop.rank in final and loop.rank in entered):
-                found.append(loop)
-            elif loop.rank in final:
-                found.append(Loop(loop.rank, loop.final))
-            else:
-                found.append(Loop(loop.rank, loop.factor))
-            entered.add(loop.rank)
-        kept = tuple(loop for loop in found if loop.factor > 1)
-        if kept:
-            yield slot, kept
-
-
 def _passing(
-    workload: Workload,
-    arch: Architecture,
-    mapping: EinsumMapping,
-    sizes: Mapping[str, int],
-    returns: frozenset[str],
+    workload: Workload, nest: Nest, factors: Factors, sizes: tuple[int, ...]
 ) -> tuple[dict[bool, list[Passing]], float]:
-    """Words that move in one pass of an Einsum, on chip and past it, and its compute cycles.
-
-    mapping: the nest inside a pass. returns: tensors that leave private levels with every turn.
-    """
-    einsum = workload.einsum(mapping.einsum)
-    nest = nest_of(arch, einsum, mapping, returns)
-    factors = factors_of(nest, [mapping])
-    counted = accesses(nest, factors, tuple(sizes[r] for r in nest.ranks))
+    """Words that move in one pass of an Einsum, on chip and past it, and its compute cycles."""
+    arch, einsum = nest.arch, nest.einsum
+    counted = accesses(nest, factors, sizes)
     found: dict[bool, list[Passing]] = {True: [], False: []}
     for tensor in (a.tensor for a in einsum.accesses):
         chain = [i for i, kept in enumerate(nest.keep) if tensor in kept]
