@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.arch.values import Architecture, MemoryLevel
+from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.einsum import returning
 from flat_mapper.cost_model.nest import BoolArray, Factors, Nest, factors_of, nest_of
 from flat_mapper.cost_model.outside import Outside, Words
@@ -37,7 +37,6 @@ from flat_mapper.mapping.order import (
 )
 from flat_mapper.mapping.sharing import copied_from, visited_tiles
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop
-from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 COMPUTE = "compute"
@@ -202,7 +201,8 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
     tiles = visited_tiles(workload, group) if pair <= set(einsum.ranks) else None
     masked = MaskedPasses.of(workload, tiles)
     inner = rows.inner if (rows := uneven_shared(workload, group)) and masked else None
-    copied = _copy_in(workload, arch, einsum, mapping)
+    old = copied_from(workload, einsum)
+    copied = None if old is None else Copied(old, arch.levels[nest.home(old)].name)
     found, in_pass = [], frozenset[str]()
     for loops, factors, sizes in _sizes(workload, nest, mapping):
         every, compute = _passing(workload, nest, factors, sizes)
@@ -219,16 +219,6 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
         sizes=tuple(found),
         in_pass=in_pass if inner else None,
     )
-
-
-def _copy_in(
-    workload: Workload, arch: Architecture, einsum: Einsum, mapping: EinsumMapping
-) -> Copied | None:
-    tensor = copied_from(workload, einsum)
-    if tensor is None:
-        return None
-    home = next(lv.name for lv in arch.levels[SHARED:] if tensor in mapping.kept_at(lv.name))
-    return Copied(tensor, home)
 
 
 def _step(
