@@ -64,26 +64,23 @@ class EinsumFacts:
         }
 
     @cached_property
-    def volume(self) -> dict[str, float]:
-        """Words of each tensor, as the outermost level has them."""
-        return self._volumes(self.arch.levels[0].name)
-
-    def _volumes(self, level: str) -> dict[str, float]:
-        return {
-            t: prod(n for n, own in zip(self.sizes, rel, strict=True) if own) * self.share(t, level)
-            for t, rel in self.relevant.items()
+    def _volumes(self) -> dict[str, dict[str, float]]:
+        """Words of each tensor, by level."""
+        values = {
+            t: prod(n for n, own in zip(self.sizes, relevant, strict=True) if own)
+            for t, relevant in self.relevant.items()
         }
+        names = (level.name for level in self.arch.levels)
+        return {at: {t: n * self.share(t, at) for t, n in values.items()} for at in names}
 
     @cached_property
-    def _at(self) -> dict[str, dict[str, float]]:
-        """Words of each tensor by level; none where all levels have as many."""
-        if not self.widths.levels:
-            return {}
-        return {level.name: self._volumes(level.name) for level in self.arch.levels}
+    def volume(self) -> dict[str, float]:
+        """Words of each tensor, as the outermost level has them."""
+        return self._volumes[self.arch.levels[0].name]
 
     def volume_at(self, tensor: str, level: MemoryLevel) -> float:
         """Words of a tensor, as a level has them."""
-        return float(self._at[level.name][tensor] if self._at else self.volume[tensor])
+        return float(self._volumes[level.name][tensor])
 
     def volumes(self, tensor: str) -> tuple[float, float]:
         """Words of a tensor at the level that has fewest, and at the one that has most."""

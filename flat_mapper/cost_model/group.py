@@ -87,7 +87,7 @@ class GroupTerms:
         if not self.turns:
             return self._ideal(outside)
         turns = [parts.turn(outside) for parts in self.turns]
-        moved = outside.in_turn(self.moved)
+        at_once, moved = outside.by_name(self.moved), outside.one_by_one(self.moved)
         steady, cycles = (self._by_unit(turns, of) for of in ("steady", "cycles"))
         timing, extra = self._timing, sum(turn.extra for turn in turns)
         inside = largest(self.inside.values())
@@ -99,19 +99,19 @@ class GroupTerms:
                 extra=extra,
                 phases=self._phases(turns),
                 inside=inside,
-                outside=moved.cycles,
+                outside=moved,
                 staged=outside.each_way(self.staged),
                 exposed=outside.each_way(self.first),
                 rows=self._rows(turns, outside),
             )
         )
         # Bound transfers count first inputs and last outputs twice; overlap is a bound.
-        slack = moved.cycles - moved.least
+        slack = moved - largest(at_once.values())
         if timing.overlapped:
             slack = slack + found.turns - largest((steady if timing.ahead else cycles).values())
         if not timing.ahead:
             return Latency(found.cycles, found.exposed, self._binding(outside), slack)
-        level, most, late = moved.level, moved.cycles + found.late, found.late
+        level, most, late = name_of_largest(at_once), moved + found.late, found.late
         if timing.overlapped:
             within = inside > most
             level = chosen(within, name_of_largest(self.inside), level)

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.nest import FloatArray
-from flat_mapper.cost_model.ports import (
-    Amount,
-    largest,
-    name_of_largest,
-    port_loads,
-    ways_compete,
-)
+from flat_mapper.cost_model.ports import Amount, largest, port_loads, ways_compete
 
 Words = Mapping[str, tuple[Amount, Amount]]  # by tensor: read there, written there
-NOT_LISTED: Mapping[str, Amount] = {}
+NONE: Mapping[str, Amount] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,58 +24,38 @@ class SourcePort:
     """A port of a level outside, as it serves the core whose time is asked for.
 
     comes, leaves: words that pass it for one of a tensor that comes to the core, or leaves it.
-    other:         the same of the tensors that are not listed.
     """
 
     level: str
     words_per_cycle: float = 1.0
     comes: Mapping[str, Amount] = field(default_factory=dict)
     leaves: Mapping[str, Amount] = field(default_factory=dict)
-    other: tuple[float, float] = (0.0, 0.0)
 
     def cycles(self, words: Words) -> Amount:
         """Cycles for the words that a core moves."""
-        comes, leaves = self.other
         total: Amount = 0.0
         for tensor, (read, written) in words.items():
-            total = total + self.comes.get(tensor, comes) * read
-            total = total + self.leaves.get(tensor, leaves) * written
+            total = total + self.comes.get(tensor, 0.0) * read
+            total = total + self.leaves.get(tensor, 0.0) * written
         return total / self.words_per_cycle
 
 
 def source_ports(
-    level: MemoryLevel,
-    weights: Mapping[str, Amount] = NOT_LISTED,
-    other: float = 1.0,
-    fills: Mapping[str, Amount] = NOT_LISTED,
+    level: MemoryLevel, weights: Mapping[str, Amount], fills: Mapping[str, Amount] = NONE
 ) -> Iterator[SourcePort]:
     """The limited ports of a level outside.
 
     weights: words that the level has to move for a word of a tensor that the core moves: all cores
              at work move theirs at the same time, and a multicast serves several at once.
-    other:   the weight of the tensors that are not listed.
     fills:   words that come to the level for a word that the core reads of what it keeps.
     """
     ways = (port_loads(level, *way) for way in ((1, 0, 0), (0, 1, 0), (0, 1, 1)))
     for (_, rate, reads), (*_, writes), (*_, filled) in zip(*ways, strict=True):
-        comes = weights if reads else fills if filled else NOT_LISTED
+        comes = weights if reads else fills if filled else NONE
         if reads and filled and fills:
             comes = {t: weight + fills.get(t, 0.0) for t, weight in weights.items()}
-        yield SourcePort(
-            level=level.name,
-            words_per_cycle=rate,
-            comes=comes,
-            leaves=weights if writes else NOT_LISTED,
-            other=(other * reads, other * writes),
-        )
-
-
-class InTurn(NamedTuple):
-    """Cycles of words that come one tensor after another, and the level that takes longest."""
-
-    level: Any  # its name, at each place of arrays
-    cycles: Amount
-    least: Amount  # if all of them could come at once
+        leaves = weights if writes else NONE
+        yield SourcePort(level=level.name, words_per_cycle=rate, comes=comes, leaves=leaves)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,11 +116,6 @@ class Outside:
         came = {t: (read, 0.0) for t, (read, _) in words.items()}
         left = {t: (0.0, written) for t, (_, written) in words.items()}
         return self.one_by_one(came) + self.one_by_one(left)
-
-    def in_turn(self, words: Words) -> InTurn:
-        """The same, beside what takes longest if all could come at once."""
-        names = self.by_name(words)
-        return InTurn(name_of_largest(names), self.one_by_one(words), largest(names.values()))
 
 
 def around(dram: MemoryLevel, weights: Mapping[str, Amount]) -> Outside:

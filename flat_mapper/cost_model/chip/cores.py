@@ -205,11 +205,11 @@ class GroupOnCores:
         own, dram = self.platform.dram, dict(sent)
         for tensor, words in self.outer_words.items():
             dram[tensor] = at.cores * words / self.moved[tensor][0]
-        sources = [(own, tuple(source_ports(own, dram, float(at.cores))))]
+        sources = [(own, tuple(source_ports(own, dram)))]
         for name, level in {lv.name: lv for lv in self.between.values()}.items():
             here = {t: sent[t] for t, keeper in self.between.items() if keeper.name == name}
             filled = {t: dram[t] for t in here}  # what DRAM sends comes in by the same ports
-            sources.append((level, tuple(source_ports(level, here, 0.0, filled))))
+            sources.append((level, tuple(source_ports(level, here, filled))))
         return Outside.of(*sources, *self.boundary)
 
     @cached_property
@@ -219,7 +219,8 @@ class GroupOnCores:
         if level is None:
             return ()
         shares = self.workload.widths.at(self.platform.dram.name)
-        weights = stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
+        weights = dict.fromkeys(self.tensors, 1.0)
+        weights |= stream_weights(self.facts, self.workload.word_bits, shares, self.tensors)
         return ((level, tuple(source_ports(level, weights))),)
 
     @cached_property
