@@ -6,11 +6,10 @@ that may be final ones (`moved_words`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, reduce
+from functools import cache
 from math import prod
-from operator import mul
 
 import numpy as np
 
@@ -73,10 +72,8 @@ def accesses(
 
             traffic |= windowed_traffic(nest, factors, access.tensor)
             continue
-        what = nest, factors, sizes, access.tensor
-        whole = factors.lasts is None
-        own = moves[access.tensor]
-        words = _whole(*what, own, visited) if whole else _cut(*what, own)
+        what = nest, factors, sizes, access.tensor, moves[access.tensor]
+        words = _whole(*what, visited) if factors.lasts is None else _cut(*what)
         for level, held, below, above in words:
             reads, updates = at_parent(below, held, output=access.is_output)
             fills = NONE if above is None else at_child(above, held, output=access.is_output)
@@ -86,12 +83,7 @@ def accesses(
     return Accesses(
         traffic=traffic,
         instances=tuple(_spatial_product(nest, factors, s) for s in nest.level_slots),
-        compute=_left(
-            _product(
-                factors.factors[s, r] for s in nest.level_slots for r in range(len(nest.ranks))
-            ),
-            visited,
-        ),
+        compute=_left(_product(factors, nest.level_slots), visited),
         lanes=_spatial_product(nest, factors, len(nest.slots)),
         moves=moves,
     )
@@ -112,7 +104,7 @@ def with_copy(
     """
     output, each = nest.einsum.output.tensor, nest.einsum.each
     volume = prod(n for n, yes in zip(sizes, nest.relevant[copied], strict=True) if yes)
-    passes = _product(factors.factors[0, r] for r, n in enumerate(nest.ranks) if n in each)
+    passes = _product(factors, [0], [r for r, n in enumerate(nest.ranks) if n in each])
     home = nest.home(copied)
     words = -(-(_left(volume * passes, visited) - volume) // found.instances[home])
     traffic = dict(found.traffic)
@@ -176,18 +168,14 @@ def _cut(
     nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str, moves: list[Transfer]
 ) -> _Kept:
     """Words of a tensor where last passes are shorter; no mask is about."""
-    relevant = nest.relevant[tensor]
-    levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
+    relevant, levels = nest.relevant[tensor], [i for i, t in enumerate(nest.keep) if tensor in t]
+    lacks = [r for r, own in enumerate(relevant) if not own]
     slots = [*(nest.level_slots[i] for i in levels), len(nest.slots)]
     words = [moved_words(nest, factors, tensor, slot) for slot in slots]
     for i, (level, own) in enumerate(zip(levels, moves, strict=False)):
-        shared = _product(  # by one read for all instances that need the same
-            factors.factors[s, r]
-            for s in nest.spatial_slots
-            if slots[i] < s < slots[i + 1] and s not in nest.apart[tensor]
-            for r, yes in enumerate(relevant)
-            if not yes
-        )
+        between = (s for s in nest.spatial_slots if slots[i] < s < slots[i + 1])
+        # One read serves all instances that need the same.
+        shared = _product(factors, [s for s in between if s not in nest.apart[tensor]], lacks)
         held = _padded_words(nest, factors, sizes, relevant, slots[i]) // own.spread
         above = words[i] // own.copies if i else None
         yield level, held, words[i + 1] // (shared * own.copies), above
@@ -216,18 +204,18 @@ def _left(count: IntArray, visited: Visited | None) -> IntArray:
     return count if visited is None else count * visited.pairs // visited.total
 
 
-def _product(arrays: Iterable[IntArray]) -> IntArray:
-    return reduce(mul, arrays, ONE)
+def _product(
+    factors: Factors, slots: Sequence[int], ranks: Sequence[int] | None = None
+) -> IntArray:
+    """Product of the factors at some slots, over some ranks or all; int64[n]."""
+    grid = factors.factors[[*slots]]
+    found: IntArray = (grid if ranks is None else grid[:, [*ranks]]).prod(axis=(0, 1))
+    return found
 
 
 def _spatial_product(nest: Nest, factors: Factors, slot: int) -> IntArray:
     """Spatial factors outside a slot: the instances of what stands there."""
-    return _product(
-        factors.factors[s, r]
-        for s in nest.spatial_slots
-        if s < slot
-        for r in range(len(nest.ranks))
-    )
+    return _product(factors, [s for s in nest.spatial_slots if s < slot])
 
 
 def moved_words(nest: Nest, factors: Factors, tensor: str, slot: int) -> IntArray:
