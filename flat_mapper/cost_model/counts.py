@@ -101,9 +101,11 @@ class Chain:
 
     def over(self, relevant: tuple[bool, ...], dram: Ints, outer: Outer) -> None:
         """Put DRAM's loops around."""
+        masked = outer.dram_order, outer.masked, outer.visited
         for i, stays in enumerate(self.stays):
             passes = self.passes[i] * np.where(stays, 1, outer.passes)
-            self.left.append(left_by_mask(relevant, stays, dram, outer))
+            whole = outer.visited == 1
+            self.left.append(WHOLE if whole else mask_leaves(relevant, stays, dram, *masked))
             self.passes[i], _ = looped(relevant, passes, stays, dram, outer.dram_order)
 
     def _ends(self) -> Iterator[tuple[int, Transfer | None, MemoryLevel | None, Shares]]:
@@ -225,13 +227,6 @@ def turn_of(facts: EinsumFacts, candidates: CandidateBlock, outer: Outer, outsid
     kinds = kind_parts(passing, streams, outer.kinds, compute, facts.output, copied or None)
     parts = TurnParts(einsum=facts.einsum.name, unit=facts.einsum.unit, sizes=(kinds,))
     return parts.turn(outside)
-
-
-def left_by_mask(relevant: tuple[bool, ...], open_: Bools, dram: Ints, outer: Outer) -> Shares:
-    """Shares that a mask leaves of a transfer's passes, and of the tensor itself."""
-    if outer.visited == 1:
-        return WHOLE
-    return mask_leaves(relevant, open_, dram, outer.dram_order, outer.masked, outer.visited)
 
 
 def mask_leaves(

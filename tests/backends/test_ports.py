@@ -11,6 +11,7 @@ import pytest
 from execution.random_cores import random_cores_case
 from execution.random_fused import random_case
 from execution.tiny import fused, nest, products, with_group
+from records import record_text
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
@@ -21,7 +22,6 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
-from flat_mapper.mapping.record import record_text
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Loop, Policy
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import small_platform as small
+from records import record_text
 
 import flat_mapper as fm
 from flat_mapper.arch.values import Platform
@@ -16,7 +17,6 @@ from flat_mapper.cli.main import main
 from flat_mapper.execution import run as execute_module
 from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.cores import shrunk
-from flat_mapper.mapping.record import record_text
 from flat_mapper.workload.mask import Mask
 
 PLATFORM: Platform = small.platform()

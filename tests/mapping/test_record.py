@@ -12,11 +12,11 @@ import pytest
 import small_platform as small
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from records import record_text
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.base.errors import FlatMapperError, MappingError, SpecError
 from flat_mapper.mapping.check import read_checked_record
-from flat_mapper.mapping.record import RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import (
     EinsumMapping,
     FusedMapping,
@@ -29,17 +29,11 @@ from flat_mapper.mapping.values import (
     Slot,
     slots_of,
 )
-from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 ARCH = ("small.yaml", "small.sfu.yaml")
 PLATFORM = small.platform()
-
-
-def record_text(workload: Workload, fused: FusedMapping, arch: tuple[str, ...]) -> str:
-    comment = "".join(f"# {line}\n" for line in RECORD_COMMENT)
-    return comment + dump(record_document(workload, fused, arch))
 
 
 def round_trip(folder: Path, workload: Workload, fused: FusedMapping) -> None:
