@@ -155,6 +155,15 @@ class CandidateSet:
         own = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
         return prod_of(block.tile, own)
 
+    def least(
+        self, roles: tuple[Role, ...] | None, share: float | None
+    ) -> tuple[Floats, Floats, Floats]:
+        """Of every candidate least compute cycles, and pJ with DRAM and without; see `energy`."""
+        if not self.blocks:
+            return np.zeros(0), np.zeros(0), np.zeros(0)
+        priced, free = (self.energy(roles, priced=yes, share=share) for yes in (True, False))
+        return self.cycles * (1.0 if share is None else share), priced, free
+
     def energy(
         self,
         roles: tuple[Role, ...] | None = None,

@@ -14,9 +14,9 @@ from flat_mapper.mapper.bounds.energy import rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles, busy_cycles, stays_private
+from flat_mapper.mapper.group.beside import Beside, Least
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.group.promise import Chance, EinsumUnder
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
@@ -154,98 +154,65 @@ class FusedBounds:
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
         under = self._under(one.tile)
         by_tile, without = self._by_tile(under, staging)
-        every = zip(by_tile, without, stays, strict=True)
-        energies = [e[0] if may else n[0] for e, n, may in every]
-        if not all(np.isfinite(e).any() for e in energies):
-            return None
-        pairs = self._turns(under, staging.roles, by_tile)
-        turns = [p[not may][0] for p, may in zip(pairs, stays, strict=True)]
-        chances = self._chances(one, energies, turns)
         stay = [own if may else () for own, may in zip(under.stay, stays, strict=True)]
-        passes = [float(n[0]) for n in under.passes]
-        parts = [
-            EinsumUnder(tiles, energies[i], turns[i], chances[i], stay[i], passes[i], staging)
-            for i, tiles in enumerate(self.tiles)
+        every = zip(self._turns(under, staging.roles, by_tile), by_tile, without, strict=True)
+        low = [
+            (turns[not may][0], pair[not may][0])
+            for (turns, *pair), may in zip(every, stays, strict=True)
         ]
+        fits = [np.flatnonzero(np.isfinite(energy)) for _, energy in low]
+        if not all(map(len, fits)):
+            return None
+        least = [
+            (np.maximum(turns[some], streamed), energy[some])
+            for (turns, energy), some, streamed in zip(low, fits, one.turns[:, 0], strict=True)
+        ]
+        beside = Beside.of(self.problem, self.incumbent, one, least)
         found: list[Ints] = []
-        for part in parts:
-            found.append(self._chosen(part))
+        for i, tiles in enumerate(self.tiles):
+            some = fits[i][beside.improving(i, least[i])]
+            extents = one.tile[self.problem.index(tiles.space)]
+            chosen = self._whole(tiles, extents, some)
+            own = self._least(i, chosen, one, staging, float(under.passes[i][0]), stay[i])
+            found.append(chosen[beside.improving(i, own)])
             if not len(found[-1]):
                 return None
         return found
 
-    def _chosen(self, part: EinsumUnder) -> Ints:
-        """The candidates of an Einsum that may be part of an improvement."""
-        tiles, chance = part.tiles, part.chance
-        extents, fits = self._extents(part), np.flatnonzero(np.isfinite(part.energy))
-        good = chance.of(part.turns[fits], part.energy[fits])
-        some = fits[good]
-        choice, candidates = tiles.candidates(np.zeros(len(some), np.int64), some)
-        choice, candidates = self._whole(tiles, extents, choice, candidates)
-        inner = tiles.tile[:, tiles.which[candidates]]
-        candidates = candidates[shared_fits(tiles.space, extents[:, choice], inner)]
-        cycles, energy = self._costs(part, candidates, part.stay)
-        good = chance.of(cycles, energy)
-        return candidates[good]
+    def _least(
+        self,
+        i: int,
+        candidates: Ints,
+        one: Outers,
+        staging: Staging,
+        passes: float,
+        stay: tuple[str, ...],
+    ) -> Least:
+        """Least cycles and pJ of some candidates of an Einsum under one outer choice.
 
-    def _extents(self, part: EinsumUnder) -> Ints:
-        """The outer tile of an Einsum; int64[R, 1]."""
-        return part.chance.one.tile[self.problem.index(part.tiles.space)]
-
-    def _costs(
-        self, part: EinsumUnder, candidates: Ints, stay: tuple[str, ...]
-    ) -> tuple[Floats, Floats]:
-        """Least cycles and pJ of some candidates; stay: tensors that may. float64[n] each."""
-        tiles, extents, choice = part.tiles, self._extents(part), np.zeros_like(candidates)
-        roles = part.staging.roles[tiles.space.einsum.name]
+        passes: see `GroupProblem.runs`. stay: tensors that may at private levels.
+        """
+        tiles, extents = self.tiles[i], one.tile[self.problem.index(self.tiles[i].space)]
+        roles = staging.roles[tiles.space.einsum.name]
+        choice = np.zeros_like(candidates)
         energy = tiles.bounds(roles).candidate_energy(extents, choice, candidates, stay)
-        energy = _in_passes(tiles, candidates, energy, part.passes, part.staging)
-        bound = self._turn_bounds(tiles, roles)
-        return bound.by_candidate(extents, candidates, part.passes, stay), energy
+        energy = _in_passes(tiles, candidates, energy, passes, staging)
+        turns = self._turn_bounds(tiles, roles).by_candidate(extents, candidates, passes, stay)
+        return np.maximum(turns, one.turns[i]), energy
 
-    def _chances(self, one: Outers, energies: list[Floats], turns: list[Floats]) -> list[Chance]:
-        """Limits of each Einsum's candidates, beside the least of the others.
+    def _whole(self, tiles: CandidateTiles, extents: Ints, some: Ints) -> Ints:
+        """Candidates of some tiles under outer tile int64[R, 1] that rules allow.
 
-        energies, turns: least pJ and cycles of each Einsum by tile.
+        But for those with a rank on both axes that the shared loops cut: all Einsums of a group
+        have the same shared loops over its members, so none may choose which of them are left for
+        its array.
         """
-        adds, more, waits = self.problem.cycles_add, float(one.staged[0]), float(one.waits[0])
-        slope = float(self.incumbent.slope(one.cycles, one.energy)[0])
-        lows = [float(e.min()) for e in energies]
-        sums = [
-            float((e + add * slope * t).min()) if add and slope else low
-            for e, add, t, low in zip(energies, adds, turns, lows, strict=True)
-        ]
-        busy = [
-            max(float(t.min()), float(streamed[0])) * add
-            for t, add, streamed in zip(turns, adds, one.turns, strict=True)
-        ]
-        return [
-            Chance(
-                incumbent=self.incumbent,
-                one=one,
-                adds=adds[i],
-                slope=slope,
-                rest=sum(lows) - lows[i] + more,
-                rest_sum=sum(sums) - sums[i] + more + slope * waits,
-                slack=(sum(busy) - busy[i] + waits) * (1 - LOST),
-                streamed=float(one.turns[i, 0]),
-            )
-            for i in range(len(self.tiles))
-        ]
-
-    def _whole(
-        self, tiles: CandidateTiles, extents: Ints, choice: Ints, candidates: Ints
-    ) -> tuple[Ints, Ints]:
-        """Candidates but for those with a rank on both axes that the shared loops cut.
-
-        All Einsums of a group have the same shared loops over its members, so none may choose
-        which of them are left for its array.
-        """
-        if tiles.on_both_axes is None:
-            return choice, candidates
-        sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
-        good = ~(tiles.on_both_axes[:, candidates] & (extents[:, choice] < sizes)).any(axis=0)
-        return choice[good], candidates[good]
+        candidates = tiles.candidates(np.zeros_like(some), some)[1]
+        good = shared_fits(tiles.space, extents, tiles.tile[:, tiles.which[candidates]])
+        if tiles.on_both_axes is not None:
+            sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
+            good &= ~(tiles.on_both_axes[:, candidates] & (extents < sizes)).any(axis=0)
+        return candidates[good]
 
 
 def _least_sums(energy: Floats, where: Ints, weight: Floats, cycles: Floats) -> Floats:

@@ -21,6 +21,7 @@ from flat_mapper.mapper.bounds.partial import (
     least_energy,
     shared_words,
 )
+from flat_mapper.mapper.group.beside import Beside, Least, least_shares
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
@@ -28,13 +29,11 @@ from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, s
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
 
-Costs = tuple[Floats, Floats, Floats]  # least pJ, the same without DRAM, least compute cycles
+# Of candidates with such costs the positions of those to go on with
+Choice = Callable[[Least], Ints]
 
-# Of candidates with such costs if the next level keeps these tensors: those to go on with
-Choice = Callable[[CandidateBlock, frozenset[str], Floats, Floats, Floats], Ints]
-
-# Of so many bounds, the positions of those to go on with, where not all can be kept
-Crowd = Callable[[Floats, Floats, Floats, int], Ints]
+# The same of so many, where not all can be kept
+Crowd = Callable[[Least, int], Ints]
 
 AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
 
@@ -69,10 +68,10 @@ class IncrementalEnumeration:
             blocks = self._extend([b for b in blocks if b.count], node, rest, choose)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
 
-    def least_of_all(self, weight: float) -> LowerBounds:
+    def least_of_all(self, low: Callable[[Least], Floats]) -> Floats:
         """Lower bounds on any candidate, seen from the first fanout on, or before it gets long.
 
-        weight: of cycles against pJ.
+        low: the least of some candidates.
         """
         blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
@@ -82,12 +81,12 @@ class IncrementalEnumeration:
             count = sum(b.count for b in blocks)
             if isinstance(node, Fanout) or not rest or count * self._factors(rest[0]) > AT_ONCE:
                 break
-        found = LowerBounds(weight)
+        found = []
         for candidates in blocks:
             known = Known()
             for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
-                found = found.including(*self._costs(candidates, rest, keep, known))
-        return found
+                found.append(low(self._costs(candidates, rest, keep, known)))
+        return np.min(found, axis=0)
 
     def _extend(
         self,
@@ -105,7 +104,7 @@ class IncrementalEnumeration:
                 inside = block
                 if choose and isinstance(node, MemoryLevel):
                     costs = self._costs(block, (node, *rest), keep, known)
-                    inside = block.take(choose(block, keep, *costs))
+                    inside = block.take(choose(costs))
                 for part in _chunks(inside, self._factors(node)):
                     if self.step is not None:
                         self.step()
@@ -140,13 +139,12 @@ class IncrementalEnumeration:
         # A node that changes nothing stands before the rest: what the next one keeps is open.
         open_ = (Fanout(name="", fanout_x=1, fanout_y=1), *rest) if rest else rest
         none = frozenset[str]()
-        parts = [np.broadcast_arrays(*self._costs(b, open_, none)) for b in blocks]
-        priced, free, cycles = (np.concatenate(p) for p in zip(*parts, strict=True))
-        mask = np.zeros(len(priced), np.bool_)
+        least = np.concatenate([self._costs(b, open_, none) for b in blocks], axis=1)
+        mask = np.zeros(least.shape[1], np.bool_)
         # Some with the smallest tiles, as what promises most may not fit beside the others.
         mask[np.argsort(self._words(blocks), kind="stable")[: -(-self.most // 8)]] = True
         crowd = np.flatnonzero(~mask)
-        best = self.crowd(priced[crowd], free[crowd], cycles[crowd], self.most - int(mask.sum()))
+        best = self.crowd(tuple(least[:, crowd]), self.most - int(mask.sum()))
         mask[crowd[best]] = True
         return _masked(blocks, mask)
 
@@ -165,7 +163,7 @@ class IncrementalEnumeration:
         if not candidates.count or (rest and not isinstance(rest[0], Fanout)):
             return candidates
         none = frozenset[str]()
-        return candidates.take(choose(candidates, none, *self._costs(candidates, rest, none)))
+        return candidates.take(choose(self._costs(candidates, rest, none)))
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
         """About how many ways there are to choose the factors of a node."""
@@ -177,14 +175,15 @@ class IncrementalEnumeration:
         rest: Nodes,
         keep: frozenset[str],
         known: Known | None = None,
-    ) -> tuple[Floats, Floats, Floats]:
+    ) -> Least:
         """Lower bounds on candidates."""
         share = 1.0 if self.share is None else self.share
         units: Ints | int = lanes_of(rest)
         sharing = self.sharing if units == self.space.lanes else ANY
         own = self.space, candidates, rest, keep, self.roles, self.share, known, sharing
         priced, free = least_energy(*own)
-        return priced, free, share * (self.space.lane_cycles / (candidates.spatial * units))
+        cycles = share * (self.space.lane_cycles / (candidates.spatial * units))
+        return tuple(np.broadcast_arrays(cycles, priced, free))
 
 
 def _masked(blocks: list[CandidateBlock], mask: Bools) -> list[CandidateBlock]:
@@ -214,84 +213,6 @@ def _chunks(candidates: CandidateBlock, factors: int) -> Iterator[CandidateBlock
         return
     for first in range(0, candidates.count, step):
         yield candidates.take(np.arange(first, min(first + step, candidates.count)))
-
-
-@dataclass(frozen=True, slots=True)
-class LowerBounds:
-    """Lower bounds over one Einsum's candidates: pJ with and without DRAM, compute cycles.
-
-    And weighted sums of cycles and of pJ with DRAM. Over no candidates all are infinite.
-    """
-
-    weight: float  # of cycles in the sum
-    priced: float = np.inf
-    free: float = np.inf
-    cycles: float = np.inf
-    sum: float = np.inf
-
-    @classmethod
-    def of(
-        cls, candidate_set: CandidateSet, weight: float, share: float | None = None
-    ) -> LowerBounds:
-        """Over some candidates. weight: of cycles. share: see `CandidateSet.energy`."""
-        none = cls(weight)
-        if not candidate_set.count:
-            return none
-        priced, free = (candidate_set.energy(priced=p, share=share) for p in (True, False))
-        return none.including(priced, free, candidate_set.cycles * (1 if share is None else share))
-
-    def including(self, priced: Floats, free: Floats, cycles: Floats) -> LowerBounds:
-        """Over some more."""
-        if len(cycles) == 0:
-            return self
-        return LowerBounds(
-            self.weight,
-            min(self.priced, float(priced.min())),
-            min(self.free, float(free.min())),
-            min(self.cycles, float(cycles.min())),
-            min(self.sum, float((priced + self.weight * cycles).min())),
-        )
-
-
-class BoundFilter:
-    """Holds every candidate against the least that the other Einsums and the outer choices cost."""
-
-    def __init__(
-        self,
-        problem: GroupProblem,
-        outers: Outers,
-        lows: list[LowerBounds],
-        slope: float,
-    ) -> None:
-        self.lows, self.slope = lows, slope
-        self.adds = problem.cycles_add
-        self.more, self.floors = float(outers.staged.min()), float(outers.floors.min())
-        self.least = float(outers.cycles.min())
-
-    def bound(self, i: int, priced: Floats, free: Floats, cycles: Floats) -> tuple[Floats, Floats]:
-        """Lower bounds on the group's (cycles, pJ) with each of the i-th Einsum's candidates.
-
-        priced, free: lower bounds on their pJ, with and without DRAM. cycles: of compute.
-        """
-        others = [low for j, low in enumerate(self.lows) if j != i]
-        more = sum(low.priced for low in others) + self.more
-        floors = sum(low.free for low in others) + self.floors
-        busy = sum(
-            low.cycles * add
-            for j, (low, add) in enumerate(zip(self.lows, self.adds, strict=False))
-            if j != i
-        )
-        energy = np.maximum(priced + more, free + floors)
-        cycles = np.maximum(cycles, self.adds[i] * cycles + busy)
-        return np.maximum(cycles, self.least), energy
-
-    def sum(self, i: int, priced: Floats, cycles: Floats) -> Floats:
-        """Lower bounds on the group's weighted sums with each of the i-th Einsum's candidates.
-
-        priced, cycles: as in `bound`.
-        """
-        rest = sum(low.sum for j, low in enumerate(self.lows) if j != i) + self.more
-        return priced + self.slope * self.adds[i] * cycles + rest
 
 
 FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
@@ -346,86 +267,47 @@ class Beam:
                 found = self.first([t if t.count else None for t in found], least)
         return found
 
-    def _first_few(self, priced: Floats, free: Floats, cycles: Floats, most: int) -> Ints:
-        keys = self.incumbent.sort_keys(*np.broadcast_arrays(cycles, priced))
-        return np.lexsort(keys[::-1])[:most]
+    def _first_few(self, least: Least, most: int) -> Ints:
+        order = np.lexsort(self.incumbent.sort_keys(*least[:2])[::-1])
+        return np.sort(order[:most])
 
-    def _best_few(
-        self,
-        candidates: CandidateBlock,
-        keep: frozenset[str],
-        priced: Floats,
-        free: Floats,
-        cycles: Floats,
-    ) -> Ints:
-        if candidates.count <= BEAM:
-            return np.arange(candidates.count)
-        return np.sort(np.lexsort(self.incumbent.sort_keys(cycles, priced)[::-1])[:BEAM])
+    def _best_few(self, least: Least) -> Ints:
+        return self._first_few(least, BEAM)
 
     def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
-        at = np.array(self.outers.cycles.min()), np.array(self.outers.energy.min())
-        slope = float(self.incumbent.slope(*at))
-        weights = [slope * add for add in self.problem.cycles_add]
-        lows = [
-            g.least_of_all(w) if t is None else LowerBounds.of(t, w, g.share)
-            for t, g, w in zip(whole, self._enumerations(least, self.outers), weights, strict=True)
-            if len(whole) > 1  # one alone has no others to add
-        ]
-        # With lower bounds of all Einsums fewer outer choices can improve, with wider candidates.
-        outers = _raised(self.outers, lows)
-        alive = self.incumbent.can_improve(outers.cycles, outers.energy)
-        outers = outers.take(np.flatnonzero(alive))
-        if not len(outers.staging):
-            return [_none(g) for g in self._enumerations(least, self.outers)]
-        wider = narrowest(self.bounds, self.incumbent, outers)
-        bound_filter = BoundFilter(self.problem, outers, lows, slope)
-        found: list[CandidateSet] = []
-        for i, enumeration in enumerate(self._enumerations(wider, outers)):
-
-            def crowd(priced: Floats, free: Floats, cycles: Floats, most: int, i: int = i) -> Ints:
-                bound = np.broadcast_arrays(*bound_filter.bound(i, priced, free, cycles))
-                order = np.lexsort(self.incumbent.sort_keys(*bound)[::-1])
-                assert self.drop is not None
-                self.drop(bound[0][order[most:]], bound[1][order[most:]])
-                return order[:most]
-
-            own = whole[i]
-            if self.drop is not None and enumeration.crowd is None:
-                enumeration = replace(enumeration, crowd=crowd)
-            found.append(
-                own or enumeration.candidate_set(partial(self._improving, bound_filter, i, at))
-            )
-            if lows:
-                lows[i] = LowerBounds.of(found[-1], weights[i], enumeration.share)
+        beside = Beside.of(self.problem, self.incumbent, self.outers)
+        found, every = [], self._enumerations(least, self.outers)
+        for i, (own, enumeration) in enumerate(zip(whole, every, strict=True)):
+            low = partial(beside.low, i)
+            if i == 0:
+                beside.lows.append(np.zeros(0))  # others come after it, and beside what is found
+            elif own is None:
+                beside.lows.append(enumeration.least_of_all(low))
+            else:
+                beside.lows.append(low(own.least(None, enumeration.share)))
+        for i, (own, enumeration) in enumerate(zip(whole, every, strict=True)):
+            if own is None:
+                if self.drop is not None:
+                    enumeration = replace(enumeration, crowd=partial(self._least, beside, i))
+                own = enumeration.candidate_set(partial(self._improving, beside, i))
+            beside.lows[i] = beside.low(i, own.least(None, enumeration.share))
+            found.append(own)
         return found
 
-    def _improving(
-        self,
-        bound_filter: BoundFilter,
-        i: int,
-        at: tuple[Floats, Floats],
-        candidates: CandidateBlock,
-        keep: frozenset[str],
-        priced: Floats,
-        free: Floats,
-        cycles: Floats,
-    ) -> Ints:
-        """Candidates of an Einsum with which a group can improve, by their bounds.
+    def _least(self, beside: Beside, i: int, least: Least, most: int) -> Ints:
+        """So many candidates of an Einsum of the least bounds; the others are dropped."""
+        cycles, energy = beside.bound(i, least)
+        order = np.lexsort(self.incumbent.sort_keys(cycles, energy)[::-1])
+        assert self.drop is not None
+        self.drop(cycles[order[most:]], energy[order[most:]])
+        return order[:most]
 
-        at: see `Incumbent.sum_can_improve`.
-        """
-        good = self.incumbent.can_improve(*bound_filter.bound(i, priced, free, cycles))
-        good = good & self.incumbent.sum_can_improve(bound_filter.sum(i, priced, cycles), *at)
+    def _improving(self, beside: Beside, i: int, least: Least) -> Ints:
+        """Candidates of an Einsum with which a group can improve, by their bounds."""
+        good = beside.improving(i, least)
         self.counters.partial_bounded += int(np.count_nonzero(~good))
         return np.flatnonzero(good)
-
-    def _share(self, space: EinsumSpace, outers: Outers) -> float | None:
-        """Least share of an Einsum's work that a mask leaves; None without one."""
-        if self.problem.masked_pair is None:
-            return None
-        least = np.array([outers.visited.min(initial=1.0)])
-        return float(self.problem.shares(space, least)[0])
 
     def _enumerations(self, least: list[int], outers: Outers) -> list[IncrementalEnumeration]:
         return [
@@ -435,11 +317,14 @@ class Beam:
                 least=units,
                 tiles=distinct_columns(outers.tile[self.problem.index(space)])[0],
                 sharing=shared_words(space, self.bounds.words.sharing(space)),
-                share=self._share(space, outers),
+                share=share,
                 step=self.step,
                 most=self.most,
             )
-            for space, roles, units in zip(self.problem.spaces, self.roles, least, strict=True)
+            for space, roles, units, share in zip(
+                *(self.problem.spaces, self.roles, least, least_shares(self.problem, outers)),
+                strict=True,
+            )
         ]
 
 
@@ -469,16 +354,3 @@ def rounded_narrowest(
         n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
         for n, most in zip(fewest, widest, strict=True)
     ]
-
-
-def _raised(outers: Outers, lows: list[LowerBounds]) -> Outers:
-    """Outer choices with their energy raised to the lower bounds of their Einsums."""
-    priced = sum((low.priced for low in lows), 0.0) + outers.staged
-    free = sum((low.free for low in lows), 0.0) + outers.floors
-    found = outers.take(np.arange(len(outers.staging)))
-    found.energy = np.maximum(outers.energy, np.maximum(priced, free))
-    return found
-
-
-def _none(enumeration: IncrementalEnumeration) -> CandidateSet:
-    return CandidateSet(space=enumeration.space, blocks=[], roles=enumeration.roles)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -11,10 +10,10 @@ from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.group.beside import Beside, least_shares
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.factors import distinct_columns
-from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 
 FEW = 100  # candidates of an Einsum under one tile
@@ -24,45 +23,6 @@ FAR = 1.043  # chosen: of cycles and of pJ, beside bounds
 WARM_LEFT = 100  # chosen: outer choices so few that all are searched about as soon as tried
 WARM_TILES = 1  # tiles in a row that bring little, after which a first answer is good
 WARM_MORE = 8  # chosen: the same as long as it is so far above what bounds promise
-
-
-@dataclass(frozen=True, slots=True)
-class Chance:
-    """Bounds that one Einsum's candidates must keep to improve, under one outer choice."""
-
-    incumbent: Incumbent[GroupSolution]
-    one: Outers
-    adds: int  # whether its cycles add to the others'
-    slope: float  # of weighted sums
-    rest: float  # least of the others' energy
-    rest_sum: float  # least of their weighted sums
-    slack: float  # least of the others' cycles
-    streamed: float  # cycles of its own turns, by what it moves in them
-
-    def bound(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
-        """Lower bounds on the group's (cycles, pJ) with each candidate."""
-        turns = np.maximum(cycles, self.streamed)
-        latency = np.maximum(turns, self.adds * turns + self.slack)
-        return np.maximum(latency, self.one.cycles), energy + self.rest
-
-    def of(self, cycles: Floats, energy: Floats) -> Bools:
-        """Candidates that can improve, by the cycles of their turns and least energy."""
-        weighted = energy + self.adds * self.slope * cycles + self.rest_sum
-        below = self.incumbent.sum_can_improve(weighted, self.one.cycles, self.one.energy)
-        return below & self.incumbent.can_improve(*self.bound(cycles, energy))
-
-
-@dataclass(frozen=True, slots=True)
-class EinsumUnder:
-    """An Einsum of a fused group under one outer choice."""
-
-    tiles: CandidateTiles
-    energy: Floats  # least pJ by tile of its candidates; infinite where none fits
-    turns: Floats  # the same of the cycles of its turns
-    chance: Chance
-    stay: tuple[str, ...]  # tensors that may stay at a private level over the shared loops
-    passes: float  # see `GroupProblem.runs`
-    staging: Staging
 
 
 def promising(
@@ -77,39 +37,10 @@ def promising(
     staging: that of the outer choices; None: they have several.
     """
     roles = [staging.roles[t.space.einsum.name] if staging else None for t in candidate_sets]
-    shares = _shares(bounds.problem, outers)
-    every = list(zip(candidate_sets, roles, shares, strict=True))
-    priced = [t.energy(r, priced=True, share=s) for t, r, s in every]
-    free = [t.energy(r, priced=False, share=s) for t, r, s in every]
-    cycles = [t.cycles * (1.0 if s is None else s) for t, _, s in every]
-    more, floors = float(outers.staged.min()), float(outers.floors.min())
-    adds = bounds.problem.cycles_add
-    quick = sum(float(c.min()) * add for c, add in zip(cycles, adds, strict=True))
-    quick = max(quick, float(outers.cycles.min()))
-    lean = max(
-        sum(float(e.min()) for e in priced) + more, sum(float(e.min()) for e in free) + floors
-    )
-    at = np.array(quick), np.array(lean)
-    slopes = [0.0, float(incumbent.slope(*at))]
-    numbers = range(len(candidate_sets))
-
-    def weighed(energy: list[Floats], i: int, slope: float) -> Floats:
-        """Weighted sums of one Einsum's candidates: made twice, for all together take much room."""
-        return energy[i] + slope * adds[i] * cycles[i]
-
-    rests = [[_rests(weighed(e, i, w) for i in numbers) for e in (priced, free)] for w in slopes]
-    idle = _rests(c * add for c, add in zip(cycles, adds, strict=True))
-    found = []
-    for i in numbers:
-        energy, weighted = (
-            np.maximum(weighed(priced, i, w) + p[i] + more, weighed(free, i, w) + f[i] + floors)
-            for w, (p, f) in zip(slopes, rests, strict=True)
-        )
-        busy = cycles[i] * adds[i] + idle[i]
-        latency = np.maximum(np.maximum(cycles[i], busy), quick)
-        good = incumbent.can_improve(latency, energy)
-        found.append(good & incumbent.sum_can_improve(weighted, *at))
-    return found
+    shares = least_shares(bounds.problem, outers)
+    every = [t.least(r, s) for t, r, s in zip(candidate_sets, roles, shares, strict=True)]
+    beside = Beside.of(bounds.problem, incumbent, outers, every)
+    return [beside.improving(i, own) for i, own in enumerate(every)]
 
 
 def kept_of(candidate_sets: list[CandidateSet], masks: list[Bools]) -> list[CandidateSet]:
@@ -122,20 +53,6 @@ def improvable(incumbent: Incumbent[GroupSolution], outers: Outers) -> Bools:
     cycles, energy = outers.cycles, outers.energy
     alive, sums = incumbent.can_improve(cycles, energy), outers.sums
     return alive if sums is None else alive & incumbent.sum_can_improve(sums, cycles, energy)
-
-
-def _shares(problem: GroupProblem, outers: Outers) -> list[float | None]:
-    """By Einsum, the least share of its work that a mask leaves; None without one."""
-    if problem.masked_pair is None:
-        return [None] * len(problem.spaces)
-    least = np.array([outers.visited.min(initial=1.0)])
-    return [float(problem.shares(s, least)[0]) for s in problem.spaces]
-
-
-def _rests(parts: Iterable[Floats]) -> list[float]:
-    """Of each array the least of all the others together."""
-    lows = [float(p.min()) for p in parts]
-    return [sum(lows) - low for low in lows]
 
 
 def most_promising(
