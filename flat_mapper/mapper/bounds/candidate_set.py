@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,56 +14,42 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.facts import prod_of
 from flat_mapper.cost_model.roles import Role
-from flat_mapper.mapper.bounds.energy import Moves, first_visits, moves, one_innermost
+from flat_mapper.mapper.bounds.energy import first_visits
+from flat_mapper.mapper.bounds.partial import Both, Inside, least_energy, of_whole
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
 from flat_mapper.mapper.space.factors import distinct, located
 from flat_mapper.mapping.space import SlotRule
 
-AT_ONCE = 1 << 13  # candidates that are bounded in one go
-
-# (full, stays): least pJ of one tensor in every candidate, see `energy.Moves`
-Pair = tuple[Floats, Floats]
 # The distinct extents of a rank in outer tiles, and which of them each outer tile has
 Extents = tuple[Ints, Ints]
 
 
 class EnergyKey(NamedTuple):
-    """Name of a bound on energy: in which roles (None: the cheapest), with what DRAM takes or not.
-
-    share: of the work that a mask leaves; None: no mask is about, and words are rounded to rows.
-    """
+    """Name of a bound on energy: in which roles (None: the cheapest), with what a mask leaves."""
 
     roles: tuple[Role, ...] | None
-    priced: bool
     share: float | None = None
-
-
-class ExtentKey(NamedTuple):
-    """Name of a bound by extent: of which rank, and on which energy."""
-
-    rank: int
-    energy: EnergyKey
 
 
 @dataclass(frozen=True, slots=True)
 class Memo:
     """Bounds of a candidate set that are computed already."""
 
-    moves: dict[tuple[str, bool], Moves] = field(default_factory=dict)  # by tensor, rounded or not
-    energies: dict[EnergyKey, Floats] = field(default_factory=dict)
+    inside: dict[str, Both] = field(default_factory=dict)  # by tensor
+    energies: dict[EnergyKey, tuple[Floats, Floats]] = field(default_factory=dict)
     extents: dict[int, Extents] = field(default_factory=dict)  # by rank
-    lows: dict[ExtentKey, tuple[Ints, Floats]] = field(default_factory=dict)
+    lows: dict[tuple[int, EnergyKey], tuple[Ints, Floats]] = field(default_factory=dict)  # by rank
     ends: dict[tuple[str, str], float] = field(default_factory=dict)  # least or most of something
 
     def other_roles(self) -> Memo:
         """The same candidates where tensors may have other roles."""
-        return Memo(moves=self.moves, extents=self.extents)
+        return Memo(inside=self.inside, extents=self.extents)
 
     def keep(self, mask: Bools) -> Memo:
         """The memo of the candidates of a mask."""
-        moves = {t: _part(m, mask) for t, m in self.moves.items()}
-        return Memo(moves=moves, energies={k: e[mask] for k, e in self.energies.items()})
+        inside = {t: of_whole([pair], mask) for t, pair in self.inside.items()}
+        return Memo(inside, {k: (p[mask], f[mask]) for k, (p, f) in self.energies.items()})
 
 
 @dataclass(slots=True)
@@ -82,7 +69,7 @@ class CandidateSet:
     @property
     def spatial(self) -> Floats:
         """Compute units that every candidate uses."""
-        return np.concatenate([b.spatial for b in self.blocks])
+        return np.concatenate([b.spatial for b in self.blocks] or [np.zeros(0)])
 
     @property
     def cycles(self) -> Floats:
@@ -94,15 +81,12 @@ class CandidateSet:
         """int64[R, n]."""
         return np.concatenate([b.tile for b in self.blocks], axis=1)
 
-    def taken(self, tensor: str, *, rounded: bool) -> Moves:
+    def inside(self, tensor: str) -> Both:
         """Costs of a tensor in every candidate, as far as its role does not matter."""
-        known, key = self.memo.moves, (tensor, rounded)
-        if key not in known:
-            parts = [moves(self.space, b, tensor, rounded=rounded) for b in self.blocks]
-            known[key] = Moves(
-                inner=_joined([p.inner for p in parts]), drawn=_joined([p.drawn for p in parts])
-            )
-        return known[key]
+        known = self.memo.inside
+        if tensor not in known:
+            known[tensor] = of_whole([Inside.both(self.space, b, 1.0, tensor) for b in self.blocks])
+        return known[tensor]
 
     def spared(self, roles: Sequence[Role]) -> Floats:
         """pJ that first visits of the output spare at most, and a mask does not; float64[n].
@@ -156,55 +140,22 @@ class CandidateSet:
         return prod_of(block.tile, own)
 
     def least(
-        self, roles: tuple[Role, ...] | None, share: float | None
+        self, roles: tuple[Role, ...] | None = None, share: float | None = None
     ) -> tuple[Floats, Floats, Floats]:
-        """Of every candidate least compute cycles, and pJ with DRAM and without; see `energy`."""
-        if not self.blocks:
-            return np.zeros(0), np.zeros(0), np.zeros(0)
-        priced, free = (self.energy(roles, priced=yes, share=share) for yes in (True, False))
-        return self.cycles * (1.0 if share is None else share), priced, free
+        """Of every candidate least compute cycles, and pJ with DRAM and without; float64[n] each.
 
-    def energy(
-        self,
-        roles: tuple[Role, ...] | None = None,
-        *,
-        priced: bool,
-        share: float | None = None,
-    ) -> Floats:
-        """Least pJ of every candidate: in given roles, or in whichever roles are cheapest.
-
-        priced: with what DRAM takes: of a staged tensor for every word once, of a streamed one
-                for what the candidate draws. Else without DRAM.
-        share:  of the work that a mask leaves. Everything moves at least so often, but for first
-                visits, which it does not spare; None: there is no mask.
+        roles: of its tensors; None: whichever are cheapest. share: of the work that a mask leaves;
+        None: there is no mask. See `least_energy`.
         """
-        key, known = EnergyKey(roles, priced, share), self.memo.energies
-        if key in known:
-            return known[key]
-        every = [self.taken(t, rounded=share is None) for t in self.space.tensors]
-        least = np.empty(self.count)
-        for begin in range(0, self.count, AT_ONCE):  # or their terms take more room than they do
-            some = slice(begin, begin + AT_ONCE)
-            least[some] = self._least([_part(m, some) for m in every], key)
-        if share is not None and share < 1:
-            output = self.space.output
-            own = self.roles[output] if roles is None else (roles[-1],)
-            least = share * least - (1 - share) * self.spared(own)
-        known[key] = least
-        return known[key]
-
-    def _least(self, every: list[Moves], key: EnergyKey) -> Floats:
-        """`energy` of some candidates without a mask's share, by what each tensor takes."""
-        space, full, stays = self.space, [], []
-        for i, (tensor, own) in enumerate(zip(space.tensors, every, strict=True)):
-            choices = self.roles[tensor] if key.roles is None else (key.roles[i],)
-            rounded = key.share is None
-            pairs = [
-                own.energy(space, tensor, r, priced=key.priced, rounded=rounded) for r in choices
-            ]
-            full.append(np.minimum.reduce([p[0] for p in pairs]))
-            stays.append(np.minimum.reduce([p[1] for p in pairs]))
-        return one_innermost(space, full, stays)
+        key, known = EnergyKey(roles, share), self.memo.energies
+        if not self.blocks:
+            known[key] = np.zeros(0), np.zeros(0)
+        elif key not in known:
+            own = zip(self.space.tensors, roles or (), strict=bool(roles))
+            some = {t: (r,) for t, r in own} if roles else self.roles
+            visits = partial(self.spared, some[self.space.output])
+            known[key] = least_energy(self.space, self.inside, some, share, visits)
+        return self.cycles * (1.0 if share is None else share), *known[key]
 
     def lows(
         self,
@@ -212,57 +163,47 @@ class CandidateSet:
         extents: Sequence[Extents],
         *,
         share: Floats | None = None,
-    ) -> tuple[Floats, Floats]:
-        """The least of `energy` over the candidates that may stand under outer tiles.
-
-        Priced, and not.
+    ) -> Floats:
+        """The least pJ of candidates that may stand under outer tiles, with DRAM and without.
 
         Of each rank alone: the candidates whose tile divides its extent (0: any candidate).
-        extents: by rank. share: see `energy`; by outer tile. returns: float64[n] twice.
+        extents: by rank. share: see `least`; by outer tile. returns: float64[2, n].
 
         Of each candidate it is linear in the share, so the least of them is concave: no lower than
         on the line between its ends.
         """
         if share is None:
-            priced, free = self._lows(extents, [EnergyKey(roles, yes) for yes in (True, False)])
-            return priced, free
-        low = float(share.min())
-        ends = (1.0,) if low == 1 else (1.0, low)
-        keys = [EnergyKey(roles, yes, end) for yes in (True, False) for end in ends]
-        found = self._lows(extents, keys)
+            return self._lows(extents, EnergyKey(roles))
+        low, whole = float(share.min()), self._lows(extents, EnergyKey(roles, 1.0))
         if low == 1:
-            return found[0], found[1]
+            return whole
+        part = self._lows(extents, EnergyKey(roles, low))
+        with np.errstate(invalid="ignore"):  # where no candidate fits both are infinite
+            line = part + (share - low) / (1 - low) * (whole - part)
+        return np.where(np.isfinite(part), line, np.inf)
 
-        def between(whole: Floats, part: Floats) -> Floats:
-            with np.errstate(invalid="ignore"):  # where no candidate fits both are infinite
-                line = part + (share - low) / (1 - low) * (whole - part)
-            return np.where(np.isfinite(part), line, np.inf)
-
-        return between(*found[:2]), between(*found[2:])
-
-    def _lows(self, extents: Sequence[Extents], keys: Sequence[EnergyKey]) -> list[Floats]:
-        """The same by energy, each of one share."""
-        best = [np.full(1, -np.inf) for _ in keys]
+    def _lows(self, extents: Sequence[Extents], key: EnergyKey) -> Floats:
+        """The same of one share."""
+        best = np.full((2, 1), -np.inf)
         for r, (values, where) in enumerate(extents):
-            every = [self._by_tile(r, key) for key in keys]
-            legal = (values[:, None] % every[0][0] == 0) | (values == 0)[:, None]
-            for i, (_, least) in enumerate(every):
-                found = np.where(legal, least, np.inf).min(axis=1, initial=np.inf)
-                best[i] = np.maximum(best[i], found[where])
+            tiles, least = self._by_tile(r, key)
+            legal = (values[:, None] % tiles == 0) | (values == 0)[:, None]
+            found = [np.where(legal, e, np.inf).min(axis=1, initial=np.inf) for e in least]
+            best = np.maximum(best, np.stack(found)[:, where])
         return best
 
-    def _by_tile(self, r: int, energy: EnergyKey) -> tuple[Ints, Floats]:
-        """Of every extent that the candidates' tiles have in a rank, the least energy."""
-        key, memo = ExtentKey(r, energy), self.memo
-        if key not in memo.lows:
+    def _by_tile(self, r: int, key: EnergyKey) -> tuple[Ints, Floats]:
+        """Of every extent that the tiles have in a rank, the least pJ; float64[2, n]."""
+        memo = self.memo
+        if (r, key) not in memo.lows:
             if r not in memo.extents:
                 memo.extents[r] = located(self.tile[r])
             tiles, which = memo.extents[r]
-            least = np.full(len(tiles), np.inf)
-            own = self.energy(energy.roles, priced=energy.priced, share=energy.share)
-            np.minimum.at(least, which, own)
-            memo.lows[key] = (tiles, least)
-        return memo.lows[key]
+            least = np.full((2, len(tiles)), np.inf)
+            for low, own in zip(least, self.least(*key)[1:], strict=True):
+                np.minimum.at(low, which, own)
+            memo.lows[r, key] = tiles, least
+        return memo.lows[r, key]
 
     def keep(self, mask: Bools) -> CandidateSet:
         """The candidates of a mask."""
@@ -318,16 +259,6 @@ class CandidateSet:
             if len(part):
                 found.append((i, part))
         return found
-
-
-def _part(moves: Moves, some: Bools | slice) -> Moves:
-    """Costs of a tensor in some of the candidates."""
-    inner, drawn = ((one[some], other[some]) for one, other in (moves.inner, moves.drawn))
-    return Moves(inner=inner, drawn=drawn)
-
-
-def _joined(parts: list[Pair]) -> Pair:
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
 MOST_UNDER_TILES = 60_000  # chosen: candidates under a few outer tiles; beyond, all are enumerated

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from operator import add
 
@@ -11,7 +11,7 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import CYCLES
 from flat_mapper.cost_model.candidates import CandidateBlock, Floats, Ints
-from flat_mapper.cost_model.counts import Chain, candidate_costs
+from flat_mapper.cost_model.counts import candidate_costs
 from flat_mapper.cost_model.outside import around
 from flat_mapper.cost_model.ports import Amount
 from flat_mapper.cost_model.roles import FirstPasses, Outer, Role
@@ -26,63 +26,6 @@ from flat_mapper.cost_model.transfers import (
 from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import pairs
-
-
-@dataclass(frozen=True, slots=True)
-class Moves:
-    """Cost of a tensor in every candidate, as far as its role does not matter; float64[n].
-
-    Of each pair the first is in full, if every irrelevant loop outside the candidate brings it
-    again; the second, if it may stay in place outside.
-    """
-
-    inner: tuple[Floats, Floats]  # pJ at the inner levels
-    drawn: tuple[Floats, Floats]  # how often its words come from the level on top, or go to it
-
-    def energy(
-        self, space: EinsumSpace, tensor: str, role: Role, *, priced: bool, rounded: bool = True
-    ) -> tuple[Floats, Floats]:
-        """pJ in a role, in full and if it may stay in place.
-
-        priced:  whether what DRAM takes counts.
-        rounded: whether words are rounded up to whole rows of a memory. Without, what a tensor
-                 takes is linear in how often it comes by, and never more than with rounding.
-        """
-        once = 0.0
-        if role == "staged":
-            once = staged_once(space, tensor, priced=priced, rounded=rounded)
-        if role == "stream" and not priced:
-            return self.inner
-        top = space.arch.levels[0 if role == "stream" else space.shared]
-        volume = space.volume_at(tensor, top)
-        full, stays = (
-            inner
-            + once
-            + drawn_energy(space, tensor, top, volume * passes, rounded=rounded, volume=volume)
-            for inner, passes in zip(self.inner, self.drawn, strict=True)
-        )
-        return full, stays
-
-
-def moves(
-    space: EinsumSpace, candidates: CandidateBlock, tensor: str, *, rounded: bool = True
-) -> Moves:
-    """Cost of a tensor in every candidate; rounded: see `Moves.energy`."""
-    closed = closed_passes(space, candidates.tile, tensor)
-    transfers = candidates.transfers[tensor]
-    inner, drawn = [], []
-    for stays in (False, True)[: 1 + any(t.open.any() for t in transfers)]:
-        passes = [
-            t.passes * (np.where(t.open, 1.0, closed) if stays else closed) for t in transfers
-        ]
-        energy = np.zeros(candidates.count)
-        chain = Chain(transfers, passes)
-        for level, traffic in chain.traffic(space, tensor):
-            prices = space.prices[level.name]
-            energy = energy + level_pj(level, tensor, traffic, prices, rounded=rounded)
-        inner.append(energy + chain.network_pj(space, tensor))
-        drawn.append(passes[-1])
-    return Moves(inner=(inner[0], inner[-1]), drawn=(drawn[0], drawn[-1]))
 
 
 def staged_once(space: EinsumSpace, tensor: str, *, priced: bool, rounded: bool = True) -> float:

@@ -385,7 +385,7 @@ class OuterBounds:
                 extents = [known.extents[i] for i in self.problem.index(part.space)]
                 if self.problem.masked_pair is not None:
                     share = self.problem.shares(part.space, known.work.visited)
-                known.lows[name, roles] = np.array(part.lows(roles, extents, share=share))
+                known.lows[name, roles] = part.lows(roles, extents, share=share)
             total += in_a_row([known.lows[name, roles] for roles in every], index)
         return total
 

@@ -1,6 +1,6 @@
-"""Lower bounds on partial candidates: some of their nodes are still to come.
+"""Lower bounds on the pJ of candidates, whole or partial: some nodes may be still to come.
 
-As in `candidate set.CandidateSet.energy`, at most one rank is the innermost real loop outside a
+At most one rank is the innermost real loop outside a
 candidate, and only tensors that lack it may stay in place. What is still open is bounded from
 below: a tensor's next keeper is the one that is cheapest for it, and fanouts to come spare a keeper
 above them as many reads as they have instances; or, where all of them are still to come, as many as
@@ -9,7 +9,7 @@ one split of them spares of every tensor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.cost_model.candidates import CandidateBlock, Floats, Ints
+from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.cost_model.transfers import Transfer
 from flat_mapper.mapper.bounds.energy import (
@@ -37,9 +37,10 @@ BothPj = tuple[Floats, Floats]  # pJ with DRAM and without; float64[n], or by sp
 # By tensor, the units that take one word of it, by split of all fanouts; float64[S, 1]
 Sharing = Mapping[str, Floats]
 ANY: Sharing = {}  # whatever the fanouts may spare
+NOTHING = frozenset[str]()
 
 
-class _Inside(NamedTuple):
+class Inside(NamedTuple):
     """Costs of a tensor inside some candidates, and times that its words come from beyond."""
 
     energy: Floats  # pJ at the ends of transfers that are known, and of networks crossed so far
@@ -49,7 +50,7 @@ class _Inside(NamedTuple):
     @classmethod
     def of(
         cls, space: EinsumSpace, candidates: CandidateBlock, beyond: float, tensor: str, stays: bool
-    ) -> _Inside:
+    ) -> Inside:
         """In full, or if it may stay in place outside; beyond: instances that are to come."""
         transfers = candidates.transfers[tensor]
         closed = passes = closed_passes(space, candidates.tile, tensor)
@@ -63,14 +64,37 @@ class _Inside(NamedTuple):
             energy = energy + _ends(space, tensor, transfer, above, passes, first)
         return cls(energy, passes, first)
 
+    @classmethod
+    def both(
+        cls, space: EinsumSpace, candidates: CandidateBlock, beyond: float, tensor: str
+    ) -> Both:
+        """In full, and if it may stay; the same twice where none may."""
+        own = space, candidates, beyond, tensor
+        full, may = cls.of(*own, False), any(t.open.any() for t in candidates.transfers[tensor])
+        return full, cls.of(*own, True) if may else full
+
+
+Both = tuple[Inside, Inside]  # of a tensor in full, and if it may stay
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
     """Costs of tensors in some candidates, by tensor, whatever else the next level keeps."""
 
-    inside: dict[tuple[str, bool], _Inside] = field(default_factory=dict)  # and if it may stay
-    # And whether the next level keeps it, and if it may stay
-    found: dict[tuple[str, bool, bool], BothPj] = field(default_factory=dict)
+    inside: dict[str, Both] = field(default_factory=dict)
+    # And whether the next level keeps it
+    found: dict[tuple[str, bool], tuple[BothPj, BothPj]] = field(default_factory=dict)
+
+
+def of_whole(blocks: Sequence[Both], some: Bools | slice = slice(None)) -> Both:
+    """Of some of the whole candidates of several blocks, where nothing more is to come."""
+
+    def joined(parts: Sequence[Inside]) -> Inside:
+        energy, often = (np.concatenate([p[i] for p in parts])[some] for i in (0, 1))
+        return Inside(energy, often, None)
+
+    full = joined([own for own, _ in blocks])
+    return full, full if all(a is b for a, b in blocks) else joined([own for _, own in blocks])
 
 
 def shared_words(space: EinsumSpace, units: Ints) -> Sharing:
@@ -80,46 +104,48 @@ def shared_words(space: EinsumSpace, units: Ints) -> Sharing:
 
 def least_energy(
     space: EinsumSpace,
-    candidates: CandidateBlock,
-    rest: Nodes,
-    keep: frozenset[str],
-    roles: dict[str, tuple[Role, ...]],
+    inside: Callable[[str], Both],
+    roles: Mapping[str, tuple[Role, ...]],
     share: float | None = None,
+    visits: Callable[[], Floats] | None = None,
+    rest: Nodes = (),
+    keep: frozenset[str] = NOTHING,
     known: Known | None = None,
     sharing: Sharing = ANY,
 ) -> tuple[Floats, Floats]:
-    """Lower bounds on every candidate's pJ; float64[n].
+    """Lower bounds on every candidate's pJ, with what DRAM takes and without; float64[n] each.
 
-    rest:  the nodes that are still to come, innermost first.
-    keep:  what the first of them keeps, if it is a level.
-    roles: by tensor, what the search may make of it; see `CandidateSet.energy`.
-    share: of the work that a mask leaves; it does not spare first visits of an output. With one no
-           words are rounded up to rows, as outer choices add what is beyond such words; None: all
-           that is staged is.
-    known: what calls with other keeps have found; the rest is added.
+    inside: of each tensor.
+    roles:  by tensor, what the search may make of it: whichever is cheapest. A staged tensor
+            passes DRAM with every word once, a streamed one as often as the candidate draws it.
+    share:  of the work that a mask leaves; it does not spare first visits of an output. With one
+            no words are rounded up to rows, as outer choices add what is beyond such words; None:
+            there is no mask, and all that is staged is.
+    visits: pJ that first visits of the output spare at most.
+    rest:   the nodes that are still to come, innermost first: none of a whole candidate.
+    keep:   what the first of them keeps, if it is a level.
+    known:  what calls with other keeps have found; the rest is added.
     sharing: where all fanouts are still to come, or else `ANY`.
-    returns: with DRAM and without.
     """
     known = Known() if known is None else known
-    full, stays, beyond = list[BothPj](), list[BothPj](), float(lanes_of(rest))
+    full, stays = list[BothPj](), list[BothPj]()
     for tensor in space.tensors:
-        open_ = any(bool(k.open.any()) for k in candidates.transfers[tensor])
-        for found, stay in ((full, False), (stays, open_)):
-            key, inside = (tensor, tensor in keep, stay), (tensor, stay)
-            if key not in known.found:
-                if inside not in known.inside:
-                    known.inside[inside] = _Inside.of(space, candidates, beyond, tensor, stay)
-                lines = top_lines(space, tensor, roles[tensor], rounded=share is None)
-                own = space, known.inside[inside], rest, keep, tensor, lines
-                known.found[key] = _least(*own, sharing.get(tensor))
-            found.append(known.found[key])
+        key = tensor, tensor in keep
+        if key not in known.found:
+            lines = top_lines(space, tensor, roles[tensor], rounded=share is None)
+            own, other = inside(tensor)
+            what = rest, keep, tensor, lines, sharing.get(tensor)
+            pj = _least(space, own, *what)
+            known.found[key] = pj, pj if own is other else _least(space, other, *what)
+        for some, pj in zip((full, stays), known.found[key], strict=True):
+            some.append(pj)
     every = (one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1))
     priced, free = map(over_splits, every)
-    if share is None or share == 1:
+    if share is None or share == 1 or visits is None:
         return priced, free
     # Each bound is of a number of first visits at least; all that may be are taken off.
-    visits = (1 - share) * first_visits_at_most(space, candidates, rest)
-    return share * priced - visits, share * free - visits
+    spared = (1 - share) * visits()
+    return share * priced - spared, share * free - spared
 
 
 def over_splits(found: Floats) -> Floats:
@@ -147,7 +173,7 @@ def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: N
 
 def _least(
     space: EinsumSpace,
-    inside: _Inside,
+    inside: Inside,
     rest: Nodes,
     keep: frozenset[str],
     tensor: str,
@@ -159,7 +185,7 @@ def _least(
     sharing: of it, see `Sharing`; None: any.
     """
     energy, often, first = inside.energy, inside.often, inside.first
-    if space.priced_networks:
+    if rest and space.priced_networks:
         volume = space.volumes(tensor)[0]
         both_ways = volume * (often if first is None else 2 * often - first)
         energy = energy + _crossing(rest, keep, tensor, volume, both_ways)

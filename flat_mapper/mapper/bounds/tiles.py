@@ -18,6 +18,7 @@ from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
+from flat_mapper.mapper.bounds.energy import least_along, top_lines
 from flat_mapper.mapper.space.factors import distinct_columns, located
 from flat_mapper.mapper.space.group import FOLLOW
 from flat_mapper.mapper.space.tile_index import ByTile
@@ -71,16 +72,16 @@ class CandidateTiles:
         """pJ of a tensor in every candidate if it comes by every time, and what staying spares."""
         key = (tensor, role)
         if key not in self._moves:
-            own = self.candidate_set.taken(tensor, rounded=False)
-            full, stays = own.energy(self.space, tensor, role, priced=True, rounded=False)
+            (line,), _ = top_lines(self.space, tensor, (role,), rounded=False)
+            inside = self.candidate_set.inside(tensor)
+            full, stays = (one.energy + least_along((line,), one.often) for one in inside)
             self._moves[key] = (full, full - stays)
         return self._moves[key]
 
     def drawn(self, tensor: str, top: MemoryLevel) -> tuple[Floats, Floats]:
         """The same of words from the level on top, or to it."""
         volume = self.space.volume_at(tensor, top)
-        often = self.candidate_set.taken(tensor, rounded=False).drawn
-        full, stays = (volume * passes for passes in often)
+        full, stays = (volume * one.often for one in self.candidate_set.inside(tensor))
         return full, full - stays
 
     def spared(self, role: Role) -> tuple[Floats, Floats, Floats]:

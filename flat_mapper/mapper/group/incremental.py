@@ -15,9 +15,12 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.partial import (
     ANY,
+    Both,
+    Inside,
     Known,
     Nodes,
     Sharing,
+    first_visits_at_most,
     least_energy,
     shared_words,
 )
@@ -180,8 +183,17 @@ class IncrementalEnumeration:
         share = 1.0 if self.share is None else self.share
         units: Ints | int = lanes_of(rest)
         sharing = self.sharing if units == self.space.lanes else ANY
-        own = self.space, candidates, rest, keep, self.roles, self.share, known, sharing
-        priced, free = least_energy(*own)
+        known = known or Known()
+
+        def inside(tensor: str) -> Both:
+            if tensor not in known.inside:
+                beyond = float(lanes_of(rest))
+                known.inside[tensor] = Inside.both(self.space, candidates, beyond, tensor)
+            return known.inside[tensor]
+
+        visits = partial(first_visits_at_most, self.space, candidates, rest)
+        what = self.roles, self.share, visits, rest, keep, known, sharing
+        priced, free = least_energy(self.space, inside, *what)
         cycles = share * (self.space.lane_cycles / (candidates.spatial * units))
         return tuple(np.broadcast_arrays(cycles, priced, free))
 

@@ -69,7 +69,7 @@ def most_promising(
         return np.ones(whole.count, np.bool_)
     cycles = whole.cycles
     if energy is None:
-        energy = whole.energy(priced=True)
+        energy = whole.least()[1]
     mask = _smallest(incumbent.sort_keys(cycles, energy)[0], most)
     # The widest candidates too: where transfers bind, the bound on cycles says little.
     wide = np.flatnonzero(cycles == cycles.min())
