@@ -39,6 +39,7 @@ class Outer:
     def grids(self, sizes: Sequence[int], tile: Ints) -> tuple[Ints, Ints]:
         """Factors of the shared level's loops and of DRAM's; tile: of candidates, int64[R, n]."""
         own = np.array(self.tile, dtype=np.int64)[:, None]
+        own = np.where(own == 0, tile, own)
         return own // tile, np.array(sizes, dtype=np.int64)[:, None] // own
 
     def may_stay(self, position: int) -> bool:

@@ -18,7 +18,7 @@ from flat_mapper.mapper.bounds.energy import first_visits
 from flat_mapper.mapper.bounds.partial import Both, Inside, least_energy, of_whole
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
-from flat_mapper.mapper.space.factors import distinct, located
+from flat_mapper.mapper.space.factors import located
 from flat_mapper.mapping.space import SlotRule
 
 # The distinct extents of a rank in outer tiles, and which of them each outer tile has
@@ -238,17 +238,6 @@ class CandidateSet:
         """Positions of candidates that are given as rows of block and candidate in it."""
         starts = np.cumsum([0, *(b.count for b in self.blocks)])
         return starts[source[:, 0]] + source[:, 1]
-
-    def among(self, candidate: Ints) -> Iterator[tuple[int, Ints, Ints]]:
-        """By block that some candidates are of: its number, which they are, and their places there.
-
-        candidate: int64[n], positions among all.
-        """
-        starts = np.cumsum([0, *(b.count for b in self.blocks)])
-        block = np.searchsorted(starts, candidate, side="right") - 1
-        for number in distinct(block):
-            own = np.flatnonzero(block == number)
-            yield int(number), own, candidate[own] - starts[number]
 
     def index(self, mask: Bools) -> list[tuple[int, Ints]]:
         """For each block with a candidate in the mask: its number and those candidates."""

@@ -60,14 +60,6 @@ class CandidateTiles:
         """(choice, candidate) for all candidates of the tile in pairs (choice, tile)."""
         return self.same.candidates(choice, tile)
 
-    def by_extent(self, r: int, extents: Ints, some: Ints, values: Floats) -> Floats:
-        """Of each extent of a rank, the least value among some tiles that divide it."""
-        distinct, where = located(extents)
-        tile, values = self.tile[r, some], values[some]
-        legal = (distinct[:, None] % tile == 0) | (distinct == FOLLOW)[:, None]
-        least: Floats = np.where(legal, values, np.inf).min(axis=1)
-        return least.take(where)
-
     def moves(self, tensor: str, role: Role) -> tuple[Floats, Floats]:
         """pJ of a tensor in every candidate if it comes by every time, and what staying spares."""
         key = (tensor, role)

@@ -43,6 +43,8 @@ def under(
     columns: Columns, problem: GroupProblem, tile: tuple[int, ...], order: tuple[int, ...]
 ) -> Columns:
     """The columns under one outer choice; tile, order (innermost first): by group rank."""
+    if not problem.group.fused:
+        return columns
     every = prod(r.size // t for r, t in zip(problem.ranks, tile, strict=True))
     return replace(
         columns,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,12 +21,12 @@ from flat_mapper.mapper.group.columns import beside_turns, columns_of, under, un
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick, PricedCandidates
-from flat_mapper.mapper.group.single import shared_orders
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.pareto import nondominated, sums
-from flat_mapper.mapper.space.rules import in_order, shared
+from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared
 from flat_mapper.mapper.space.stays import may_return, stays_among
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import copied_from
@@ -90,15 +90,18 @@ class Fused:
         mark = self.incumbent.mark
         for number, choice in enumerate(order[:AT_ONCE]):
             step()
-            self._evaluate(outers.take(np.array([choice])))
+            self.evaluate_one(outers.take(np.array([choice])))
             if self.incumbent.mark != mark:
                 return number + 1
         return len(order[:AT_ONCE])
 
-    def _evaluate(self, one: Outers) -> None:
-        """One outer choice in full: price candidates, join Einsums, keep the best."""
+    def evaluate_one(self, one: Outers, most: int | None = None) -> None:
+        """One outer choice: price candidates, join Einsums, keep the best.
+
+        most: candidates of each Einsum, those of least bounds; None: all.
+        """
         where = self._where(one)
-        chosen = self.bounded.candidates(one, where.staging)
+        chosen = self.bounded.candidates(one, where.staging, most)
         if chosen is None:
             return
         outers = [self._outer(space, where) for space in self.problem.spaces]
@@ -204,7 +207,7 @@ class Fused:
             visited=self.problem.visited_of(where.tile) if masked is not None else 1.0,
             masked=masked or (),
             by_row=where.columns.rows is not None,
-            stay=self.problem.may_stay(space),
+            stay=self.problem.may_stay(space) if self.problem.group.fused else (),
             kinds=self.problem.kinds(space, where.tile, where.order),
             turns=self.problem.turns(space, where.tile, where.order),
             copied=copied_from(self.problem.workload, space.einsum),
@@ -238,11 +241,11 @@ class Fused:
         source: list[Ints] = []
         outers: list[Outer] = []
         private: list[PrivateWords] = []
-        tile = np.array(first.tile, dtype=np.int64)[:, None]
         for number, every in part.index(mask):
             block = part.blocks[number].take(every)
+            loops, _ = first.grids(space.sizes, block.tile)
             for shared_order in shared_orders(space, [block], counted):
-                obeyed = in_order(space, shared(space), shared_order, tile // block.tile)
+                obeyed = in_order(space, shared(space), shared_order, loops)
                 candidates, chosen = block, every
                 if not obeyed.all():
                     candidates, chosen = block.take(np.flatnonzero(obeyed)), every[obeyed]
@@ -463,3 +466,20 @@ def _hold(limits: Floats, stays: Floats, turns: Floats, *, overlapped: bool) -> 
     turn = turns.sum(axis=0) if overlapped else turns.max(axis=0)
     fits: Bools = (stays + turn <= limits).all(axis=1)
     return fits
+
+
+def shared_orders(
+    space: EinsumSpace, blocks: Sequence[CandidateBlock], counted: Collection[str] = ()
+) -> list[tuple[int, ...]]:
+    """Orders of the shared level's loops that may differ in cost for some of the candidates.
+
+    counted: see `inner_orders`.
+    """
+    tensors = dict.fromkeys(
+        t
+        for candidates in blocks
+        for t, transfers in candidates.transfers.items()
+        if any(transfer.child is not None and transfer.open.any() for transfer in transfers)
+    )
+    orders = inner_orders(space, tensors, [t for t in tensors if t in counted])
+    return allowed_orders(orders, space, shared(space))

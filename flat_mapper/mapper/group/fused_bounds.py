@@ -149,7 +149,9 @@ class FusedBounds:
             self._turns_in[key] = TurnBounds.of(self.bounds.occupancy, tiles, roles)
         return self._turns_in[key]
 
-    def candidates(self, one: Outers, staging: Staging) -> list[Ints] | None:
+    def candidates(
+        self, one: Outers, staging: Staging, most: int | None = None
+    ) -> list[Ints] | None:
         """By Einsum, candidates that may be part of an improvement under one outer choice."""
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
         under = self._under(one.tile)
@@ -174,7 +176,12 @@ class FusedBounds:
             extents = one.tile[self.problem.index(tiles.space)]
             chosen = self._whole(tiles, extents, some)
             own = self._least(i, chosen, one, staging, float(under.passes[i][0]), stay[i])
-            found.append(chosen[beside.improving(i, own)])
+            good = np.flatnonzero(beside.improving(i, own))
+            if most is not None and len(good) > most:
+                cycles, energy = beside.bound(i, own)
+                keys = self.incumbent.sort_keys(cycles[good], energy[good])
+                good = np.sort(good[np.lexsort(keys[::-1])[:most]])
+            found.append(chosen[good])
             if not len(found[-1]):
                 return None
         return found

@@ -22,17 +22,14 @@ from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent, gained
 from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.group.promise import (
+    FEW,
     by_promise,
     halves,
     improvable,
     is_warm,
     kept_of,
-    most_promising,
     promising,
-    promising_first,
-    promising_under,
 )
-from flat_mapper.mapper.group.single import Single
 from flat_mapper.mapper.space.enumerate import TooMany
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
@@ -41,9 +38,6 @@ from flat_mapper.mapper.space.outer import stagings
 from flat_mapper.mapping.sharing import shared_level
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
-WARM_CANDIDATES = 200  # candidates per Einsum that the first, approximate pass looks at
-WARM_OUTERS = 4  # in so many outer choices each
-WARM_ALONE = 200  # the same of an Einsum on its own, where they come cheap
 
 
 @dataclass(slots=True)
@@ -96,8 +90,7 @@ class GroupSearch:
         Where they are too many to be kept, only those that can improve under some outer choices.
         whole: whether all of these are wanted, or `TooMany` is raised: else the most promising.
         """
-        few = len(least) == 1 and not self.incumbent.open  # of one Einsum bounds leave few
-        every = list[CandidateSet | None]([None]) if few else self._whole(least, outers)
+        every = self._whole(least, outers)
         found = [t for t in every if t is not None]
         if len(found) < len(every):
             beam, before = self._beam(outers), self.counters.partial_bounded
@@ -105,12 +98,6 @@ class GroupSearch:
             self._log_count("partial candidates: bound", self.counters.partial_bounded - before)
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))
         return found
-
-    def _tried(self, outers: Outers, few: CandidateSet) -> None:
-        """Offer some candidates of an Einsum on its own to the incumbent."""
-        if few.count:
-            branches = self._branches([few], whole=False)
-            branches.some(self.bounds.bounded(outers, [few]), WARM_ALONE)
 
     def _drop(self, cycles: Floats, energy: Floats) -> None:
         """Remember the least bound of candidates that are left out for their number."""
@@ -246,9 +233,6 @@ class GroupSearch:
         """A good mapping early, from promising candidates under promising outer choices."""
         self.incumbent = incumbent
         alive = self._alive_roots()
-        if len(self.problem.spaces) == 1:
-            self._warm_alone(alive)
-            return
         best = by_promise(self.incumbent, alive)
         _, begin, which = distinct_columns(alive.tile.take(best, axis=1))
         quiet = 0
@@ -257,35 +241,13 @@ class GroupSearch:
                 return
             self._step()
             mark = self.incumbent.mark
-            outers = alive.take(best[which == at])
-            good = self.incumbent.can_improve(outers.cycles, outers.energy)
-            outers = outers.take(np.flatnonzero(good))
-            near = self._near(outers) if len(outers.staging) else []
-            if near:
-                branches = self._branches(near, whole=False)
-                branches.some(self.bounds.bounded(outers, near), WARM_OUTERS)
+            one = alive.take(best[which == at][:1])
+            if self.incumbent.can_improve(one.cycles, one.energy)[0]:
+                widest = [s.widest for s in self.problem.spaces]
+                near = self._beam(one).near(self._whole(widest, one), widest)
+                if all(t.count for t in near):
+                    self._fused(near).evaluate_one(one, FEW)
             quiet = 0 if self.incumbent.open or gained(self.incumbent, mark) else quiet + 1
-
-    def _near(self, outers: Outers) -> list[CandidateSet]:
-        """Promising candidates under outer choices of one tile."""
-        widest = [s.widest for s in self.problem.spaces]
-        found = self._beam(outers).near(self._whole(widest, outers), widest)
-        few = outers.take(np.arange(min(WARM_OUTERS, len(outers.staging))))
-        every = found if all(t.count for t in found) else []
-        return [promising_under(self.bounds, self.incumbent, t, few) for t in every]
-
-    def _warm_alone(self, alive: Outers) -> None:
-        """The same for an Einsum on its own, where outer choices come cheap."""
-        least = [s.widest for s in self.problem.spaces]
-        for outers in promising_first(self.incumbent, alive) if len(alive.staging) else ():
-            every, (whole,) = np.arange(len(outers.staging)), self._whole(least, outers)
-            # An incremental enumeration starts under a few outer choices, which keep it small.
-            for some in (every[:WARM_ALONE], every) if whole is None else (every,):
-                (wide,) = self._beam(outers.take(some)).first([whole], least)
-                few = most_promising(self.incumbent, wide, WARM_CANDIDATES)
-                self._tried(outers, wide.keep(few))
-                if not self.incumbent.open:
-                    return
 
     def _alive_roots(self) -> Outers:
         """Outer choices that can improve whatever the candidates."""
@@ -320,7 +282,7 @@ class GroupSearch:
         self.counters.candidates_bounded = few
         self._log_count("candidates: bound", few)
         if all(t.count for t in kept) and len(outers.staging):
-            self._branches(kept).some(self.bounds.bounded(outers, kept, self._step))
+            self._branches(kept).all(self.bounds.bounded(outers, kept, self._step))
         else:
             self._bound_empty(outers)
 
@@ -345,15 +307,22 @@ class GroupSearch:
         self.counters.outer_bounded += len(outers.staging)
         self._log("outer: no candidate is left", outers, np.ones(len(outers.staging), np.bool_))
 
-    def _branches(self, candidate_sets: list[CandidateSet], *, whole: bool = True) -> Branches:
-        """The evaluation of outer choices; whole: whether others are cut for what is found."""
+    def _fused(self, candidate_sets: list[CandidateSet]) -> Fused:
+        """The evaluation of outer choices."""
         tiles = [CandidateTiles(t) for t in candidate_sets]
-        kind = Single if len(candidate_sets) == 1 else Fused
-        inside = kind(self.problem, self.bounds, tiles, self.incumbent, self.counters)
-        found = Branches(inside, self.bounds, self.incumbent, Counters(), self._step)
-        if not whole:  # what a first, approximate pass leaves out is not cut
-            return found
-        return replace(found, counters=self.counters, narrow=self._narrow, log=self._log)
+        return Fused(self.problem, self.bounds, tiles, self.incumbent, self.counters)
+
+    def _branches(self, candidate_sets: list[CandidateSet]) -> Branches:
+        """The same, where those that cannot improve are cut."""
+        return Branches(
+            inside=self._fused(candidate_sets),
+            bounds=self.bounds,
+            incumbent=self.incumbent,
+            counters=self.counters,
+            step=self._step,
+            narrow=self._narrow,
+            log=self._log,
+        )
 
     @property
     def fits(self) -> bool:
@@ -384,30 +353,23 @@ class GroupSearch:
 class Branches:
     """Outer choices of a group, under each of which all candidates are looked at."""
 
-    inside: Single | Fused
+    inside: Fused
     bounds: OuterBounds
     incumbent: Incumbent[GroupSolution]
     counters: Counters
     step: Callable[[], None]  # called with every piece of work
-    narrow: Callable[[Outers], None] = lambda _: None  # told what is left
-    log: Callable[[str, Outers, Bools], None] = lambda *_: None  # told what is cut
+    narrow: Callable[[Outers], None]  # told what is left
+    log: Callable[[str, Outers, Bools], None]  # told what is cut
 
-    def some(self, outers: Outers, limit: int = 0) -> None:
-        """Evaluate those that can improve, the least bound first.
-
-        limit: about how many, if there is a mapping then; 0: all.
-        """
-        left, done = self._refined(outers), 0
+    def all(self, outers: Outers) -> None:
+        """Evaluate those that can improve, the least bound first."""
+        left = self._refined(outers)
         while len(left.staging):
             left = self._cut(left)
             self.narrow(left)
             self.step()
             every = np.arange(len(left.staging))
-            chosen = every[: max(1, limit - done)] if limit else every
-            size = self.inside.evaluate(left, chosen, self.step)
-            left, done = left.take(every[size:]), done + size
-            if limit and done >= limit and not self.incumbent.open:
-                return
+            left = left.take(every[self.inside.evaluate(left, every, self.step) :])
 
     def _refined(self, outers: Outers) -> Outers:
         """Those that fit, bounded by candidates, the most promising first."""

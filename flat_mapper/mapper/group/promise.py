@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from flat_mapper.cost_model.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.candidates import Bools, Ints
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
-from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.group.beside import Beside, least_shares
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
@@ -17,7 +14,6 @@ from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.outer import Staging
 
 FEW = 100  # candidates of an Einsum under one tile
-BOUNDED = 2_000  # chosen: outer choices that are sorted at once
 ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
 FAR = 1.043  # chosen: of cycles and of pJ, beside bounds
 WARM_LEFT = 100  # chosen: outer choices so few that all are searched about as soon as tried
@@ -55,55 +51,6 @@ def improvable(incumbent: Incumbent[GroupSolution], outers: Outers) -> Bools:
     return alive if sums is None else alive & incumbent.sum_can_improve(sums, cycles, energy)
 
 
-def most_promising(
-    incumbent: Incumbent[GroupSolution],
-    whole: CandidateSet,
-    most: int,
-    energy: Floats | None = None,
-) -> Bools:
-    """The candidates that promise most: those of least bound on the objective; bool[n].
-
-    energy: pJ of each at least; None: whatever the outer choice.
-    """
-    if whole.count <= 2 * most:
-        return np.ones(whole.count, np.bool_)
-    cycles = whole.cycles
-    if energy is None:
-        energy = whole.least()[1]
-    mask = _smallest(incumbent.sort_keys(cycles, energy)[0], most)
-    # The widest candidates too: where transfers bind, the bound on cycles says little.
-    wide = np.flatnonzero(cycles == cycles.min())
-    mask[wide[_smallest(energy[wide], most)]] = True
-    return mask
-
-
-def _smallest(values: Floats, most: int) -> Bools:
-    """True for so many of the least values, of equal ones the first; bool[n]."""
-    if len(values) <= most:
-        return np.ones(len(values), np.bool_)
-    limit = np.partition(values, most - 1)[most - 1]
-    found: Bools = values < limit
-    found[np.flatnonzero(values == limit)[: most - np.count_nonzero(found)]] = True
-    return found
-
-
-def promising_under(
-    bounds: OuterBounds, incumbent: Incumbent[GroupSolution], part: CandidateSet, outers: Outers
-) -> CandidateSet:
-    """Candidates that promise most under one tile, in any staging of its outer choices."""
-    numbers = dict.fromkeys(outers.staging.tolist())
-    name, own = part.space.einsum.name, outers.tile[bounds.problem.index(part.space), :1]
-    tiles, every = CandidateTiles(part), np.arange(part.count)
-    masks = [
-        most_promising(
-            *(incumbent, part, FEW),
-            tiles.bounds(roles).candidate_energy(own, np.zeros_like(every), every),
-        )
-        for roles in dict.fromkeys(bounds.stagings[n].roles[name] for n in numbers)
-    ]
-    return part.keep(np.logical_or.reduce(masks))
-
-
 def by_promise(incumbent: Incumbent[GroupSolution], outers: Outers) -> Ints:
     """Outer choices in the order in which a first mapping is looked for."""
     first, second, third = incumbent.sort_keys(outers.cycles, outers.energy)
@@ -111,15 +58,6 @@ def by_promise(incumbent: Incumbent[GroupSolution], outers: Outers) -> Ints:
     # promise: it leaves candidates most room, and bounds of small ones say less about them.
     wide = np.where(first <= (1 + ALIKE) * first.min(initial=np.inf), outers.needs, 0)
     return np.lexsort((third, second, -outers.needs, first, wide < wide.max(initial=0)))
-
-
-def promising_first(incumbent: Incumbent[GroupSolution], outers: Outers) -> Iterator[Outers]:
-    """Outer choices by their promise: some, as to sort all of them takes longer, then all."""
-    promise = incumbent.sort_keys(outers.cycles, outers.energy)[0]
-    if len(promise) > BOUNDED:
-        part = outers.take(np.flatnonzero(promise <= np.partition(promise, BOUNDED)[BOUNDED]))
-        yield part.take(by_promise(incumbent, part))
-    yield outers.take(by_promise(incumbent, outers))
 
 
 def is_warm(incumbent: Incumbent[GroupSolution], outers: Outers, quiet: int) -> bool:

@@ -61,7 +61,7 @@ class GroupProblem:
 
     def first_passes(self, tile: Sequence[int]) -> float:
         """First passes over the keys whose pJ count beside those of the largest tile."""
-        if self.firsts is None:
+        if self.firsts is None or not self.group.fused:
             return 0.0
         each = zip(self.ranks, tile, strict=True)
         return self.firsts.count([(r.members[0], r.size // n) for r, n in each])
