@@ -19,7 +19,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
-from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent, gained
+from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.group.promise import (
     FEW,
@@ -247,7 +247,7 @@ class GroupSearch:
                 near = self._beam(one).near(self._whole(widest, one), widest)
                 if all(t.count for t in near):
                     self._fused(near).evaluate_one(one, FEW)
-            quiet = 0 if self.incumbent.open or gained(self.incumbent, mark) else quiet + 1
+            quiet = 0 if self.incumbent.open or self.incumbent.mark != mark else quiet + 1
 
     def _alive_roots(self) -> Outers:
         """Outer choices that can improve whatever the candidates."""

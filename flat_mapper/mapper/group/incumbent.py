@@ -18,7 +18,6 @@ from flat_mapper.mapper.group.picks import GroupSolution
 Costs = tuple[float, float]  # cycles, pJ
 NONE: Costs = (np.inf, np.inf)
 HUGE = 1e30  # pJ that no mapping takes
-LITTLE = 0.005  # chosen: of cycles and of energy
 Names = tuple[str, ...]
 
 
@@ -223,12 +222,6 @@ def undominated(goal: Goal, cycles: Floats, energy: Floats) -> Ints:
     lowest = np.minimum.accumulate(np.concatenate([[np.inf], whole[order]]))[:-1]
     found: Ints = order[whole[order] < lowest * (1 - EQUAL)]
     return found
-
-
-def gained(incumbent: Incumbent[GroupSolution], mark: tuple[Costs, ...]) -> bool:
-    """True if an incumbent is better by a hundredth or so than when it had some mark."""
-    cycles, energy = (1 - LITTLE) * np.array(mark or (NONE,)).T
-    return bool(np.isfinite(cycles).all()) and not incumbent.can_improve(cycles, energy).any()
 
 
 def beside_weights(

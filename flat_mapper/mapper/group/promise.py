@@ -15,10 +15,8 @@ from flat_mapper.mapper.space.outer import Staging
 
 FEW = 100  # candidates of an Einsum under one tile
 ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
-FAR = 1.043  # chosen: of cycles and of pJ, beside bounds
 WARM_LEFT = 100  # chosen: outer choices so few that all are searched about as soon as tried
 WARM_TILES = 1  # tiles in a row that bring little, after which a first answer is good
-WARM_MORE = 8  # chosen: the same as long as it is so far above what bounds promise
 
 
 def promising(
@@ -63,18 +61,13 @@ def by_promise(incumbent: Incumbent[GroupSolution], outers: Outers) -> Ints:
 def is_warm(incumbent: Incumbent[GroupSolution], outers: Outers, quiet: int) -> bool:
     """True if the search of all outer choices may begin.
 
-    quiet: tiles since one brought much.
+    quiet: tiles since one improved.
     """
     if not incumbent.open:
         left = incumbent.can_improve(outers.cycles, outers.energy)
         if np.count_nonzero(left) <= WARM_LEFT:
             return True
-    return quiet >= WARM_MORE or (quiet >= WARM_TILES and not _is_far(incumbent, outers))
-
-
-def _is_far(incumbent: Incumbent[GroupSolution], outers: Outers) -> bool:
-    """True if the incumbent is well above the bounds of some outer choices."""
-    return bool(incumbent.can_improve(FAR * outers.cycles, FAR * outers.energy).any())
+    return quiet >= WARM_TILES
 
 
 def halves(incumbent: Incumbent[GroupSolution], outers: Outers) -> list[Outers]:
