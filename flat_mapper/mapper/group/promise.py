@@ -14,7 +14,6 @@ from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.outer import Staging
 
 FEW = 100  # candidates of an Einsum under one tile
-ALIKE = 0.01  # chosen: of a bound, what tells the promise of two tiles apart
 WARM_LEFT = 100  # chosen: outer choices so few that all are searched about as soon as tried
 WARM_TILES = 1  # tiles in a row that bring little, after which a first answer is good
 
@@ -51,11 +50,8 @@ def improvable(incumbent: Incumbent[GroupSolution], outers: Outers) -> Bools:
 
 def by_promise(incumbent: Incumbent[GroupSolution], outers: Outers) -> Ints:
     """Outer choices in the order in which a first mapping is looked for."""
-    first, second, third = incumbent.sort_keys(outers.cycles, outers.energy)
-    # Of equal promise the largest tile: it keeps most. Before all, the largest of nearly equal
-    # promise: it leaves candidates most room, and bounds of small ones say less about them.
-    wide = np.where(first <= (1 + ALIKE) * first.min(initial=np.inf), outers.needs, 0)
-    return np.lexsort((third, second, -outers.needs, first, wide < wide.max(initial=0)))
+    keys = incumbent.sort_keys(outers.cycles, outers.energy)
+    return np.lexsort((-outers.needs, *keys[::-1]))  # of equal ones the largest tile: it keeps most
 
 
 def is_warm(incumbent: Incumbent[GroupSolution], outers: Outers, quiet: int) -> bool:
