@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Bools, Floats
-from flat_mapper.mapper.bounds.outer import Outers
+from flat_mapper.mapper.bounds.candidate_set import CandidateSet
+from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging
 
 # Lower bounds on the cycles and on the pJ of an Einsum's candidates, whole or partial; float64[n]
 # each. Of pJ there may be two: with what DRAM takes, and without.
@@ -89,3 +91,21 @@ def least_shares(problem: GroupProblem, outers: Outers) -> list[float | None]:
         return [None] * len(problem.spaces)
     least = np.array([outers.visited.min(initial=1.0)])
     return [float(problem.shares(s, least)[0]) for s in problem.spaces]
+
+
+def improving(
+    bounds: OuterBounds,
+    incumbent: Incumbent[GroupSolution],
+    candidate_sets: list[CandidateSet],
+    outers: Outers,
+    staging: Staging | None,
+) -> list[Bools]:
+    """Candidates of each candidate set with which the group can improve under outer choices.
+
+    staging: that of the outer choices; None: they have several.
+    """
+    roles = [staging.roles[t.space.einsum.name] if staging else None for t in candidate_sets]
+    shares = least_shares(bounds.problem, outers)
+    every = [t.least(r, s) for t, r, s in zip(candidate_sets, roles, shares, strict=True)]
+    beside = Beside.of(bounds.problem, incumbent, outers, every)
+    return [beside.improving(i, own) for i, own in enumerate(every)]

@@ -85,15 +85,15 @@ class Fused:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
         return self.bounded.refined(outers, step)
 
-    def evaluate(self, outers: Outers, order: Ints, step: Callable[[], None]) -> int:
+    def evaluate(self, outers: Outers, step: Callable[[], None]) -> int:
         """Go through outer choices until one improves, a few at a time; returns how many."""
-        mark = self.incumbent.mark
-        for number, choice in enumerate(order[:AT_ONCE]):
+        mark, most = self.incumbent.mark, min(AT_ONCE, len(outers.staging))
+        for choice in range(most):
             step()
             self.evaluate_one(outers.take(np.array([choice])))
             if self.incumbent.mark != mark:
-                return number + 1
-        return len(order[:AT_ONCE])
+                return choice + 1
+        return most
 
     def evaluate_one(self, one: Outers, most: int | None = None) -> None:
         """One outer choice: price candidates, join Einsums, keep the best.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
 import numpy as np
 
 from flat_mapper.base.budget import Budget
-from flat_mapper.cost_model.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.candidates import Bools, Floats
 from flat_mapper.cost_model.residence import merged
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.cost_model.roles import Role
@@ -17,19 +17,11 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateCache, CandidateSet
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.group.beside import improving
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution
-from flat_mapper.mapper.group.promise import (
-    FEW,
-    by_promise,
-    halves,
-    improvable,
-    is_warm,
-    kept_of,
-    promising,
-)
 from flat_mapper.mapper.space.enumerate import TooMany
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
@@ -38,6 +30,8 @@ from flat_mapper.mapper.space.outer import stagings
 from flat_mapper.mapping.sharing import shared_level
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
+FEW = 100  # candidates of each Einsum of which a first mapping is made
+FEW_OUTERS = 100  # chosen: outer choices so few that all are searched about as soon as tried
 
 
 @dataclass(slots=True)
@@ -215,7 +209,7 @@ class GroupSearch:
         """Search the outer choices that come next, in parts where their candidates are too many."""
         assert self._left is not None
         least = rounded_narrowest(self.bounds, self.incumbent, outers)
-        parts = halves(self.incumbent, outers)
+        parts = _halves(self.incumbent, outers)
         try:
             # Under no name of its own, so that what `_descend` drops is gone.
             self._descend(self._built(least, outers, whole=bool(parts)), outers)
@@ -224,30 +218,25 @@ class GroupSearch:
             return
         self._left.pop()
 
-    def _narrow(self, outers: Outers) -> None:
-        """Note what is left of the outer choices that are being searched."""
-        if self._left:
-            self._left[-1] = outers
-
     def warm(self, incumbent: Incumbent[GroupSolution]) -> None:
         """A good mapping early, from promising candidates under promising outer choices."""
         self.incumbent = incumbent
         alive = self._alive_roots()
-        best = by_promise(self.incumbent, alive)
-        _, begin, which = distinct_columns(alive.tile.take(best, axis=1))
-        quiet = 0
-        for at in np.argsort(begin, kind="stable"):
-            if is_warm(self.incumbent, alive, quiet):
+        keys = self.incumbent.sort_keys(alive.cycles, alive.energy)
+        best = np.lexsort((-alive.needs, *keys[::-1]))  # of equal ones the largest tile keeps most
+        _, firsts, _ = distinct_columns(alive.tile.take(best, axis=1))
+        for at in best[np.sort(firsts)]:
+            left = self.incumbent.can_improve(alive.cycles, alive.energy)
+            if not self.incumbent.open and np.count_nonzero(left) <= FEW_OUTERS:
                 return
             self._step()
-            mark = self.incumbent.mark
-            one = alive.take(best[which == at][:1])
-            if self.incumbent.can_improve(one.cycles, one.energy)[0]:
-                widest = [s.widest for s in self.problem.spaces]
-                near = self._beam(one).near(self._whole(widest, one), widest)
-                if all(t.count for t in near):
-                    self._fused(near).evaluate_one(one, FEW)
-            quiet = 0 if self.incumbent.open or self.incumbent.mark != mark else quiet + 1
+            mark, one = self.incumbent.mark, alive.take(np.array([at]))
+            widest = [s.widest for s in self.problem.spaces]
+            near = self._beam(one).near(self._whole(widest, one), widest)
+            if all(t.count for t in near):
+                self._fused(near).evaluate_one(one, FEW)
+            if not self.incumbent.open and self.incumbent.mark == mark:
+                return
 
     def _alive_roots(self) -> Outers:
         """Outer choices that can improve whatever the candidates."""
@@ -261,30 +250,46 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
-        where = self.bounds, self.incumbent
-        kept = kept_of(kept, promising(*where, kept, outers, None))
+        where, rule = (self.bounds, self.incumbent), "outer: bound with its candidates"
+        kept = _kept(kept, improving(*where, kept, outers, None))
         if all(t.count for t in kept):
-            outers = self.bounds.bounded(outers, kept, self._step)
-            fits = self.bounds.fits(outers)
-            alive = fits & self.incumbent.can_improve(outers.cycles, outers.energy)
-            self.counters.outer_bounded += int((~alive).sum())
-            self._log("outer: bound with its candidates", outers, ~alive)
-            outers = outers.take(np.flatnonzero(alive))
-            self._narrow(outers)
+            outers = self._cut(rule, self.bounds.bounded(outers, kept, self._step))
             masks = [np.zeros(t.count, np.bool_) for t in kept]
             for number in distinct(outers.staging):
                 self._step()
                 chosen = outers.take(np.flatnonzero(outers.staging == number))
-                found = promising(*where, kept, chosen, self.bounds.stagings[int(number)])
+                found = improving(*where, kept, chosen, self.bounds.stagings[int(number)])
                 masks = [m | f for m, f in zip(masks, found, strict=True)]
-            kept = kept_of(kept, masks)
+            kept = _kept(kept, masks)
         few = self.counters.candidates - sum(t.count for t in kept)
         self.counters.candidates_bounded = few
         self._log_count("candidates: bound", few)
-        if all(t.count for t in kept) and len(outers.staging):
-            self._branches(kept).all(self.bounds.bounded(outers, kept, self._step))
-        else:
+        if not all(t.count for t in kept) or not len(outers.staging):
             self._bound_empty(outers)
+            return
+        inside = self._fused(kept)
+        outers = inside.refined(self.bounds.bounded(outers, kept, self._step), self._step)
+        keys = self.incumbent.sort_keys(outers.cycles, outers.energy)
+        left = outers.take(np.lexsort((outers.needs, *keys[::-1])))  # of equals what needs least
+        while len(left.staging):
+            left = self._cut(rule, left)
+            self._step()
+            done = inside.evaluate(left, self._step)
+            left = left.take(np.arange(done, len(left.staging)))
+
+    def _cut(self, rule: str, outers: Outers) -> Outers:
+        """Outer choices that fit and can improve; the others are counted and written down."""
+        alive = self.bounds.fits(outers)
+        alive &= self.incumbent.can_improve(outers.cycles, outers.energy)
+        if outers.sums is not None:
+            at = outers.cycles, outers.energy
+            alive &= self.incumbent.sum_can_improve(outers.sums, *at)
+        self.counters.outer_bounded += int((~alive).sum())
+        self._log(rule, outers, ~alive)
+        left = outers.take(np.flatnonzero(alive))
+        if self._left:
+            self._left[-1] = left
+        return left
 
     def _log(self, rule: str, outers: Outers, cut: Bools) -> None:
         """Write down outer choices that are left out, if somebody asked."""
@@ -312,18 +317,6 @@ class GroupSearch:
         tiles = [CandidateTiles(t) for t in candidate_sets]
         return Fused(self.problem, self.bounds, tiles, self.incumbent, self.counters)
 
-    def _branches(self, candidate_sets: list[CandidateSet]) -> Branches:
-        """The same, where those that cannot improve are cut."""
-        return Branches(
-            inside=self._fused(candidate_sets),
-            bounds=self.bounds,
-            incumbent=self.incumbent,
-            counters=self.counters,
-            step=self._step,
-            narrow=self._narrow,
-            log=self._log,
-        )
-
     @property
     def fits(self) -> bool:
         """True if some outer choice may fit, as far as is known without candidates."""
@@ -349,47 +342,23 @@ class GroupSearch:
         return self.counters.outer * prod(s.size() for s in self.problem.spaces)
 
 
-@dataclass(frozen=True, slots=True)
-class Branches:
-    """Outer choices of a group, under each of which all candidates are looked at."""
+def _kept(candidate_sets: list[CandidateSet], masks: list[Bools]) -> list[CandidateSet]:
+    """The candidates of each candidate set that its mask keeps."""
+    return [t if m.all() else t.keep(m) for t, m in zip(candidate_sets, masks, strict=True)]
 
-    inside: Fused
-    bounds: OuterBounds
-    incumbent: Incumbent[GroupSolution]
-    counters: Counters
-    step: Callable[[], None]  # called with every piece of work
-    narrow: Callable[[Outers], None]  # told what is left
-    log: Callable[[str, Outers, Bools], None]  # told what is cut
 
-    def all(self, outers: Outers) -> None:
-        """Evaluate those that can improve, the least bound first."""
-        left = self._refined(outers)
-        while len(left.staging):
-            left = self._cut(left)
-            self.narrow(left)
-            self.step()
-            every = np.arange(len(left.staging))
-            left = left.take(every[self.inside.evaluate(left, every, self.step) :])
-
-    def _refined(self, outers: Outers) -> Outers:
-        """Those that fit, bounded by candidates, the most promising first."""
-        outers = self.inside.refined(outers, self.step)
-        fits = self.bounds.fits(outers)
-        self.counters.outer_bounded += int((~fits).sum())
-        order = self._by_bound(outers)
-        return outers.take(order[fits[order]])
-
-    def _cut(self, outers: Outers) -> Outers:
-        """Those that can improve; the others are counted."""
-        alive = improvable(self.incumbent, outers)
-        self.counters.outer_bounded += int((~alive).sum())
-        self.log("outer: bound with its candidates", outers, ~alive)
-        return outers.take(np.flatnonzero(alive))
-
-    def _by_bound(self, outers: Outers) -> Ints:
-        """Positions, the least bound first; of equal ones what needs least."""
-        first, second, third = self.incumbent.sort_keys(outers.cycles, outers.energy)
-        return np.lexsort((outers.needs, third, second, first))
+def _halves(incumbent: Incumbent[GroupSolution], outers: Outers) -> list[Outers]:
+    """Outer choices in two parts by their tiles, the more promising one last; or none."""
+    tiles, _, which = distinct_columns(outers.tile)
+    if tiles.shape[1] < 2:
+        return []
+    promise = np.full(tiles.shape[1], np.inf)
+    keys = incumbent.sort_keys(outers.cycles, outers.energy)
+    np.minimum.at(promise, which.ravel(), keys[0])
+    better = np.zeros(tiles.shape[1], np.bool_)
+    better[np.argsort(promise, kind="stable")[: max(1, tiles.shape[1] // 4)]] = True
+    mask = better[which.ravel()]
+    return [outers.take(np.flatnonzero(~mask)), outers.take(np.flatnonzero(mask))]
 
 
 def infeasibility(

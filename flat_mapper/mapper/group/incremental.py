@@ -228,7 +228,6 @@ def _chunks(candidates: CandidateBlock, factors: int) -> Iterator[CandidateBlock
 
 
 FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
-NARROWER = (1, 3, 62)  # halvings of the compute units in use, where no wider candidate fits
 BEAM = 100  # candidates with one set of keeps that the first pass extends at a node
 
 
@@ -273,10 +272,8 @@ class Beam:
                 part = part.keep((tile % part.tile == 0).all(axis=0))
             some.append(part)
         found = self.first(some, widest)
-        for halvings in NARROWER:
-            if not all(t.count for t in found):
-                least = [max(1, units >> halvings) for units in widest]
-                found = self.first([t if t.count else None for t in found], least)
+        if not all(t.count for t in found):
+            found = self.first([t if t.count else None for t in found], [1] * len(found))
         return found
 
     def _first_few(self, least: Least, most: int) -> Ints:
