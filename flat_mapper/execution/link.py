@@ -119,10 +119,10 @@ def spatial_indices(steps: Sequence[Step]) -> list[IntArray]:
     return [part.reshape(-1) for part in grid]
 
 
-def numbered(steps: Sequence[Step], indices: Sequence[IntArray], count: int) -> IntArray:
-    """The number of the instance that each combination of indices belongs to."""
+def numbered(placed: Iterable[tuple[Step, IntArray]], count: int) -> IntArray:
+    """The number of the instance that each combination of indices of some loops belongs to."""
     number = np.zeros(count, np.int64)
-    for step, index in zip(steps, indices, strict=True):
+    for step, index in placed:
         number = number * step.factor + index
     return number
 
@@ -178,6 +178,8 @@ class Counter:
 class Window:
     """Part of one tensor that the instances at a slot see inside its outer keeper's tile.
 
+    The instances of the last slot are the lanes of the compute unit, which see a word each.
+
     index: int64[n, words], where each word of each instance's tile lies in the keeper's place, up
            to an offset of the loops in time between the two.
     reps:  of the instances that see the same words of the same parent, the first: one access of the
@@ -205,6 +207,13 @@ class Window:
         self.spatial = [s for s in nest.spatial if s.slot < cut]
         self.count = nest.instances(cut)
         self.indices = spatial_indices(self.spatial)
+        self.placed = list(zip(self.spatial, self.indices, strict=True))
+        own = [(s, i) for s, i in self.placed if s.slot < self.top or s.rank in access.ranks]
+        apart = [(s, i) for s, i in self.placed if s.slot > self.top and self._apart(s)]
+        words = numbered(own, self.count)
+        self.peers: IntArray = np.argsort(words, kind="stable").reshape(len(np.unique(words)), -1)
+        self.reps: IntArray = self.peers[:, 0]
+        self.heads: IntArray = np.unique(numbered([*own, *apart], self.count), return_index=True)[1]
         self.extents = {r: nest.extent(r, cut) for r in access.ranks}
         self.words = int(np.prod(list(self.extents.values()), dtype=np.int64))
         self._ragged(nest)
@@ -229,7 +238,7 @@ class Window:
     def coordinate(self, rank: str) -> IntArray:
         """The first coordinate of a rank in each instance, as far as loops in space set it."""
         found = np.zeros(self.count, np.int64)
-        for step, index in zip(self.spatial, self.indices, strict=True):
+        for step, index in self.placed:
             if step.rank == rank:
                 found = found + index * step.stride
         return found
@@ -237,23 +246,13 @@ class Window:
     def settle(self, parent: Place) -> None:
         """Places of the words, once it is known in which place."""
         self.parent = parent
-        outside = [
-            (s, i) for s, i in zip(self.spatial, self.indices, strict=True) if s.slot < self.top
-        ]
-        number = numbered([s for s, _ in outside], [i for _, i in outside], self.count)
+        outside = [(s, i) for s, i in self.placed if s.slot < self.top]
+        number = numbered(outside, self.count)
         base = number * parent.size
-        for step, index in zip(self.spatial, self.indices, strict=True):
+        for step, index in self.placed:
             if step.slot > self.top and step.rank in self.access.ranks:
                 base = base + index * (step.stride * parent.strides[step.rank])
         self.index: IntArray = base[:, None] + self.elements(parent)
-        order = np.argsort(base, kind="stable")
-        groups = len(np.unique(base))
-        self.peers: IntArray = order.reshape(groups, -1)
-        self.reps: IntArray = self.peers[:, 0]
-        for step, index in zip(self.spatial, self.indices, strict=True):
-            if step.slot > self.top and self._apart(step):
-                base = base * step.factor + index
-        self.heads: IntArray = np.unique(base, return_index=True)[1]
         self.weights = [(i, s.stride * parent.strides[s.rank]) for i, s in self.between]
 
     def _apart(self, step: Step) -> bool:
@@ -321,24 +320,30 @@ class Link:
         """Bring a tile in: (words read outside, words filled inside)."""
         valid = self._enter(index)
         window = self.window
-        self.child.data[self.inside] = window.parent.data[window.index + self.offset]
+        self.child.data[self.inside] = self._outside(window.index)
         return self._count(valid, window.served(valid))
 
-    def open(self, index: Index, how: Arithmetic, *, fresh: bool) -> tuple[int, int]:
+    def open(
+        self, index: Index, how: Arithmetic, *, fresh: bool, updates: bool = False
+    ) -> tuple[int, int]:
         """Make room for a tile of results; what was so far comes in, unless this is their start.
 
         Where a reduction runs in space, the first of the instances gets the old words, the others
-        start from nothing: the sum over them is what goes back.
+        start from nothing: the sum over them is what goes back. All get what they update.
         """
         valid = self._enter(index)
         window, data = self.window, self.child.data
-        if window.peers.shape[1] > 1:
-            data.fill(how.neutral)
+        if updates or window.peers.shape[1] > 1:
+            data.fill(how.old if updates else how.neutral)
         if fresh:
             return 0, 0
-        reps = window.reps
-        data[self.inside[reps]] = window.parent.data[window.index[reps] + self.offset]
+        reps = slice(None) if updates else window.reps
+        data[self.inside[reps]] = self._outside(window.index[reps])
         return self._count(valid, window.seen(valid))
+
+    def _outside(self, index: IntArray) -> Values:
+        """Words of the parent. One that does not exist is any other: it is computed on in vain."""
+        return self.window.parent.data.take(index + self.offset, mode="clip")
 
     def write_back(self, how: Arithmetic) -> int:
         """Take the results out again: words updated outside."""
@@ -375,42 +380,3 @@ class Link:
         self.outer.reads += read
         self.inner.fills += filled
         return read, filled
-
-
-class Lanes:
-    """One tensor at the compute units: a word each, from the innermost level that keeps it."""
-
-    def __init__(self, window: Window, outer: Counter) -> None:
-        self.window, self.outer = window, outer
-
-    def read(self, index: Index) -> Values:
-        """A word for every lane."""
-        window = self.window
-        offset = weighted(window.weights, index)
-        valid = window.valid(index)
-        self.outer.reads += window.served(valid)
-        return window.parent.data[window.index[:, 0] + offset]
-
-    def old(self, index: Index) -> Values:
-        """The words that an update starts from, not counted here."""
-        window = self.window
-        return window.parent.data[window.index[:, 0] + weighted(window.weights, index)]
-
-    def write(
-        self, index: Index, values: Values, how: Arithmetic, *, fresh: bool, replaces: bool
-    ) -> None:
-        """Put the lanes' results in: over nothing, over the old words, or joined with them."""
-        window = self.window
-        valid = window.valid(index)
-        if valid is not None:
-            values = np.where(valid[:, 0], values, how.neutral)
-        peers = window.peers
-        whole = values[peers[:, 0]]
-        if peers.shape[1] > 1:
-            whole = how.combine.reduce(values[peers], axis=1)
-        at = window.index[window.reps, 0] + weighted(window.weights, index)
-        self.outer.reads += window.added(valid) if fresh else window.served(valid)
-        if not (fresh or replaces):
-            whole = how.combine(window.parent.data[at], whole)
-        window.parent.data[at] = whole
-        self.outer.updates += window.served(valid)

@@ -14,7 +14,6 @@ from flat_mapper.execution.link import (
     FlatNest,
     Index,
     IntArray,
-    Lanes,
     Link,
     Place,
     Window,
@@ -47,12 +46,12 @@ class StagedTile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """A tensor's links, outermost first, and what serves the compute units."""
+    """A tensor's links, outermost first, and the one that serves the lanes of the compute unit."""
 
     access: TensorAccess
     levels: tuple[int, ...]
     links: tuple[Link, ...]
-    lanes: Lanes
+    lanes: Link
 
 
 @dataclass
@@ -95,24 +94,26 @@ class EinsumRun:
     def _chain(self, access: TensorAccess) -> Chain:
         levels = self.nest.keepers(access.tensor)
         counters = [self.counters.setdefault((i, access.tensor), Counter()) for i in levels]
+        counters.append(Counter())  # of the lanes: nobody asks
         places = [self._place(i, access) for i in levels]
+        lanes = self.nest.slot_count
+        places.append(self._tile(lanes, access))
+        cuts = [*(self.nest.level_slots[i] for i in levels[1:]), lanes]
         links = []
-        for n in range(1, len(levels)):
-            window = Window(self.nest, access, levels[n - 1], self.nest.level_slots[levels[n]])
-            window.settle(places[n - 1])
-            links.append(Link(window, places[n], counters[n - 1], counters[n]))
-        window = Window(self.nest, access, levels[-1], self.nest.slot_count)
-        window.settle(places[-1])
-        return Chain(
-            access=access, levels=levels, links=tuple(links), lanes=Lanes(window, counters[-1])
-        )
+        for n, (outer, cut) in enumerate(zip(levels, cuts, strict=True)):
+            window = Window(self.nest, access, outer, cut)
+            window.settle(places[n])
+            links.append(Link(window, places[n + 1], *counters[n : n + 2]))
+        return Chain(access=access, levels=levels, links=tuple(links[:-1]), lanes=links[-1])
 
     def _place(self, level: int, access: TensorAccess) -> Place:
         if level == DRAM:
             return self.dram[access.tensor]
         if level == self.homes[access.tensor]:
             return self.shared[access.tensor]
-        slot = self.nest.level_slots[level]
+        return self._tile(self.nest.level_slots[level], access)
+
+    def _tile(self, slot: int, access: TensorAccess) -> Place:
         extents = {r: self.nest.extent(r, slot) for r in access.ranks}
         return new_place(access.tensor, extents, self.nest.instances(slot))
 
@@ -160,7 +161,7 @@ class EinsumRun:
         return self.steps - before
 
     def _step(self, index: Index, *, fresh: bool) -> None:
-        lanes = self.output.lanes
+        lanes, updates = self.output.lanes, self.nest.einsum.updates
         valid = lanes.window.valid(index)
         if valid is not None and not valid.any():
             return
@@ -170,17 +171,18 @@ class EinsumRun:
                 if link.held != link.window.key(index):
                     read, _ = link.fetch(index)
                     self._staged(chain, link, read)
+            chain.lanes.fetch(index)
         self._turn_over(index, fresh=fresh)
         start = fresh and lanes.window.first(self._own(index))
-        updates = self.nest.einsum.updates
-        values: dict[str, Values] = {c.access.tensor: c.lanes.read(index) for c in self.inputs}
-        if updates:
-            old = np.full(lanes.window.count, self.how.old) if start else lanes.old(index)
-            values[self.output.access.tensor] = old
-        made = self.how.point([values[t] for t in self.how.operands])
+        lanes.open(index, self.how, fresh=start, updates=updates)
+        so_far = lanes.child.data
+        made = self.how.point([self.chains[t].lanes.child.data for t in self.how.operands])
         if self.masked is not None:
             made = self.masked(index, made)
-        lanes.write(index, made, self.how, fresh=start, replaces=updates)
+        if valid is not None:
+            made = np.where(valid[:, 0], made, self.how.neutral)
+        so_far[:] = made if start or updates else self.how.combine(so_far, made)
+        lanes.write_back(self.how)
 
     def _own(self, index: Index) -> tuple[int, ...]:
         """An index vector whose shared loops count as in their first pass."""

@@ -15,7 +15,7 @@ from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
-from flat_mapper.execution.link import Lanes, Link, Window
+from flat_mapper.execution.link import Link, Window
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.values import Slot, slots_of
 
@@ -51,7 +51,7 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> Crossed:
     """What crosses every fanout in executions, move by move."""
     found: Crossed = defaultdict(lambda: [0.0, 0.0])
 
-    def note(part: Link | Lanes, *, times: int = 1) -> None:
+    def note(part: Link, *, times: int = 1) -> None:
         window = part.window
         if window.limits:
             pytest.skip("a remainder")
@@ -66,26 +66,19 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> Crossed:
                 own[0] += times * spread(window, first)
                 own[1] += times * spread(window, first + 2)
 
-    def watched(kind: type[Link] | type[Lanes], name: str) -> None:
-        whole = getattr(kind, name)
+    def watched(name: str) -> None:
+        whole = getattr(Link, name)
 
-        def call(self: Any, *args: Any, **given: Any) -> Any:
-            note(self, times=moves(name, given))
+        def call(self: Link, *args: Any, **given: Any) -> Any:
+            # Results come up, and go down first where they are old.
+            note(self, times=0 if name == "open" and given["fresh"] else 1)
             return whole(self, *args, **given)
 
-        monkeypatch.setattr(kind, name, call)
+        monkeypatch.setattr(Link, name, call)
 
     for name in ("fetch", "open", "write_back"):
-        watched(Link, name)
-    for name in ("read", "write"):
-        watched(Lanes, name)
+        watched(name)
     return found
-
-
-def moves(name: str, given: dict[str, Any]) -> int:
-    """Times that words cross in a call: results come up, and go down first where they are old."""
-    down = 0 if given.get("fresh") else 1
-    return {"open": down, "write": 1 + down}.get(name, 1)
 
 
 def agree(moved: Crossed, result: Result) -> None:
