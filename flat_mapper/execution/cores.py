@@ -1,7 +1,8 @@
-"""A group on many cores, run core by core: every tile on real numbers, on a core of its own.
+"""A group on the cores of a chip, run core by core: every tile on real numbers, on one core.
 
-Tiles go to cores in their order, each to the core that is free first. Which words come from where
-is told tile by tile, from the words that the tiles touch.
+Where nothing is given out there is one core, and one tile: all of it. Tiles go to cores in their
+order, each to the core that is free first. Which words come from where is told tile by tile, from
+the words that the tiles touch.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from math import prod
 
 import numpy as np
 
-from flat_mapper.arch.cores import core_facts, multicasts
+from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.execution.clock import port_cycles, timeline
+from flat_mapper.execution.free import free_nest
 from flat_mapper.execution.group import (
     GroupRun,
     Passed,
@@ -25,10 +27,8 @@ from flat_mapper.execution.group import (
     chained,
     levels_of,
     more,
-    tensor_of,
 )
-from flat_mapper.execution.link import FlatNest, Place, flat_nest, new_place
-from flat_mapper.execution.real_numbers import Values
+from flat_mapper.execution.link import Place, flat_nest
 from flat_mapper.execution.result import Alive, ExecutedGroup, Moved, TurnTime
 from flat_mapper.execution.shared import GroupFacts
 from flat_mapper.execution.turn import DRAM, may_see
@@ -36,10 +36,9 @@ from flat_mapper.mapping.resize import resized_group
 from flat_mapper.mapping.values import (
     EinsumMapping,
     GroupMapping,
-    Loop,
     Policy,
     Slot,
-    rank_extent,
+    largest_extent,
 )
 from flat_mapper.workload.graph import Workload
 
@@ -70,16 +69,12 @@ class CoreTiles:
     group: GroupMapping
     outside: frozenset[str]
 
-    @property
-    def _loops(self) -> list[Loop]:
-        return [p for _, at in self.group.cores for p in at]
-
     def tiles(self) -> Iterator[Tile]:
         """The tiles in the order in which they are given out."""
-        sizes, loops = self.workload.rank_sizes, self._loops
+        sizes, loops = self.workload.rank_sizes, self.group.given_out
         axes = []
         for loop in loops:
-            tile = self.extent(loop.rank)
+            tile = largest_extent(self.group, loop.rank)
             along = [
                 (i, self._parts(loop.rank, i * tile, min(tile, sizes[loop.rank] - i * tile)))
                 for i in range(loop.factor)
@@ -98,7 +93,7 @@ class CoreTiles:
 
     def _pairs(self) -> bool:
         """True if tiles of queries go to cores by twos, from the front and from the back."""
-        loops, pair = self._loops, self.workload.roles.masked
+        loops, pair = self.group.given_out, self.workload.roles.masked
         if self.group.order != "lists" or self.workload.mask is None or pair is None:
             return False
         cut = {p.rank for p in self.group.shared if p.factor > 1}
@@ -108,7 +103,7 @@ class CoreTiles:
     def lists(self, cores: int) -> list[range]:
         """The numbers of the tiles of every core at work, where each has its own from the start."""
         twos = 1 + self._pairs()
-        units = prod(p.factor for p in self._loops) // twos
+        units = prod(p.factor for p in self.group.given_out) // twos
         lists = min(cores, units)
         found, first = [], 0
         for core in range(lists):
@@ -116,10 +111,6 @@ class CoreTiles:
             found.append(range(first, first + many))
             first += many
         return found
-
-    def extent(self, rank: str) -> int:
-        """The extent of a rank in the nests."""
-        return max(rank_extent(nest, rank) for nest in self.group.einsums)
 
     def _parts(self, rank: str, first: int, extent: int) -> dict[str, tuple[int, int]]:
         """A tile's part of a rank, and of the keys that it sees where these are cut."""
@@ -153,23 +144,31 @@ class CoreTiles:
 
 @dataclass
 class CoresRun:
-    """A group on the cores of a chip."""
+    """A group on the cores of a chip.
+
+    order: its Einsums in execution order, with those that a free softmax leaves out of it.
+    """
 
     workload: Workload
     platform: Platform
     group: GroupMapping
     policy: Policy
     dram: Mapping[str, Place]
+    order: Sequence[str]
     runs: list[GroupRun] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        arch = self.platform.matrix
-        self.level = arch.level(self.group.level or arch.levels[1].name)
-        outside = arch.nodes[: arch.nodes.index(self.level)]
+        group, arch = self.group, self.platform.matrix
+        self.level = arch.level(group.level or arch.levels[1].name)
+        outside = arch.outside(self.level.name)
         self.outside = [n for n in outside if isinstance(n, MemoryLevel)]
-        self.cores = prod(n.fanout_x * n.fanout_y for n in outside if isinstance(n, Fanout))
+        self.core, self.nests, self.cores = self.platform, group.einsums, 1
+        if group.on_cores:
+            self.core = self.platform.changed(self._core)
+            self.nests = tuple(map(self._core_nest, group.einsums))
+            self.cores = prod(n.fanout_x * n.fanout_y for n in outside if isinstance(n, Fanout))
         names = frozenset(level.name for level in self.outside)
-        self.given = CoreTiles(workload=self.workload, group=self.group, outside=names)
+        self.given = CoreTiles(workload=self.workload, group=group, outside=names)
         self.tiles = list(self.given.tiles())
         self.at_work = min(self.cores, len(self.tiles))
 
@@ -179,51 +178,36 @@ class CoresRun:
             self.runs.append(self._run(tile))
 
     def _run(self, tile: Tile) -> GroupRun:
-        workload, core = self.workload, self._core_platform()
-        group = replace(
-            self.group, einsums=tuple(map(self._core_nest, self.group.einsums)), cores=(), level=""
-        )
-        whole = {r: max(n, self.given.extent(r)) for r, n in workload.rank_sizes.items()}
-        full = replace(workload, rank_sizes=whole, mask=None)
+        workload, given = self.workload, {p.rank for p in self.group.given_out}
+        group = replace(self.group, einsums=self.nests, cores=(), level="")
+        largest = {r: largest_extent(group, r) for r in given}
+        full = replace(workload, rank_sizes={**workload.rank_sizes, **largest}, mask=None)
         for rank, extent in tile.sizes.items():
-            largest = self.given.extent(rank) if self._is_given(rank) else whole[rank]
-            if extent < largest:
+            if extent < full.rank_sizes[rank]:
                 group = resized_group(group, full, rank, extent, self.given.passed(rank))
-        hidden = None
-        pair = workload.roles.masked
-        if workload.mask is not None and pair is not None:
-            parts = workload.mask.parts
-            before = workload.rank_sizes[pair[1]] * parts - workload.rank_sizes[pair[0]]
-            if self._is_given(pair[0]):
-                behind = before + tile.parts[pair[0]][0] - tile.parts[pair[1]][0] * parts
-                hidden = workload.mask, behind
-        kept = None if hidden else workload.mask
+        mask, hidden, pair = workload.mask, None, workload.roles.masked
+        if mask is not None and pair is not None and pair[0] in given:
+            before = workload.rank_sizes[pair[1]] * mask.parts - workload.rank_sizes[pair[0]]
+            hidden = mask, before + tile.parts[pair[0]][0] - tile.parts[pair[1]][0] * mask.parts
+        kept = None if hidden else mask
         small = replace(workload, rank_sizes=tile.sizes, mask=kept, repeat=1)
-        nests: dict[str, FlatNest] = {}
-        for nest in group.einsums:
-            einsum = small.einsum(nest.einsum)
-            nests[nest.einsum] = flat_nest(core.path(einsum.unit), einsum, nest, small.rank_sizes)
+        mapped = {nest.einsum: nest for nest in group.einsums}
+        nests = {}
+        for einsum in map(small.einsum, self.order):
+            nests[einsum.name] = (
+                flat_nest(self.core.path(einsum.unit), einsum, nest, small.rank_sizes)
+                if (nest := mapped.get(einsum.name))
+                else free_nest(small, self.core, einsum, group)
+            )
         facts = GroupFacts(workload=small, group=group, nests=nests, hidden=hidden)
-        places = self._brought(facts, tile)
-        run = GroupRun(facts=facts, platform=core, policy=self.policy, dram=places)
+        places = {tensor: place.beginning(tile.parts) for tensor, place in self.dram.items()}
+        run = GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places)
         run.run()
-        self._sent(run, tile)
         return run
 
-    def _is_given(self, rank: str) -> bool:
-        return any(p.rank == rank for _, at in self.group.cores for p in at)
-
-    def _core_platform(self) -> Platform:
-        def core(arch: Architecture) -> Architecture:
-            at = arch.nodes.index(arch.level(self.level.name))
-            return replace(arch, nodes=(arch.levels[0], *arch.nodes[at:]))
-
-        vector = self.platform.vector
-        return replace(
-            self.platform,
-            matrix=core(self.platform.matrix),
-            vector=core(vector) if vector is not None else None,
-        )
+    def _core(self, arch: Architecture) -> Architecture:
+        at = arch.nodes.index(arch.level(self.level.name))
+        return replace(arch, nodes=(arch.levels[0], *arch.nodes[at:]))
 
     def _core_nest(self, nest: EinsumMapping) -> EinsumMapping:
         """The nest with all its loops outside the fusion level at DRAM."""
@@ -238,39 +222,6 @@ class CoresRun:
             ),
             keep=((names[0], tuple(kept)), *((n, at) for n, at in nest.keep if n not in names)),
         )
-
-    def _part(self, place: Place, region: Region) -> Values:
-        """A part of a tensor in its place."""
-        shape, below = [], place.size
-        for stride in (place.strides[r] for r in self.workload.tensor_ranks[place.tensors[0]]):
-            shape.append(below // stride)
-            below = stride
-        return place.data.reshape(shape)[tuple(slice(a, a + n) for a, n in region)]
-
-    def _brought(self, facts: GroupFacts, tile: Tile) -> dict[str, Place]:
-        """The tile's part of every tensor, where the core finds it."""
-        found = {}
-        for tensor in dict.fromkeys(a.tensor for e in facts.einsums for a in e.accesses):
-            ranks = self.workload.tensor_ranks[tensor]
-            using = [n for n in facts.nests.values() if tensor in _tensors(n)]
-            extents = {r: max(n.extent(r, 0) for n in using) for r in ranks}
-            found[tensor] = place = new_place(tensor, extents, 1)
-            if tensor not in self.dram:
-                continue
-            region = tile.region(ranks)
-            own = tuple((0, n) for _, n in region)
-            self._part(place, own)[...] = self._part(self.dram[tensor], region)
-        return found
-
-    def _sent(self, run: GroupRun, tile: Tile) -> None:
-        """The tile's results put where they belong in the whole."""
-        for one in run.runs.values():
-            tensor = tensor_of(one)
-            if DRAM not in one.nest.keepers(tensor):
-                continue
-            region = tile.region(self.workload.tensor_ranks[tensor])
-            own = tuple((0, n) for _, n in region)
-            self._part(self.dram[tensor], region)[...] = self._part(run.dram[tensor], own)
 
     @property
     def in_rounds(self) -> int:
@@ -328,22 +279,25 @@ class CoresRun:
                 words = 1
                 for rank in ranks:
                     size = self.workload.rank_sizes[rank]
-                    tile = self.given.extent(rank) if rank in here else size
+                    tile = largest_extent(self.group, rank) if rank in here else size
                     words *= min(tile, size - here.get(rank, 0) * tile)
                 sent += words
             before = here
         return sent
 
     def counts(self) -> list[Moved]:
-        """Words that all cores moved."""
+        """Words that moved, of many cores as if they were one instance."""
         found: dict[tuple[str, str, str], list[int]] = {}
+        instances: dict[tuple[str, str, str], int] = {}
         for number, run in enumerate(self.runs):
-            for name, one in run.runs.items():
-                arch = one.nest.arch
-                for (level, tensor), c in one.counters.items():
+            for name, one in run.charged.items():
+                for (level, tensor), c in sorted(one.counters.items()):
                     outer = level == DRAM
-                    where = self.keeper(tensor).name if outer else arch.levels[level].name
-                    at = found.setdefault((name, where, tensor), [0, 0, 0])
+                    own = one.nest.arch.levels[level].name
+                    key = name, self.keeper(tensor).name if outer else own, tensor
+                    if not self.group.on_cores:
+                        instances[key] = one.nest.instances(one.nest.level_slots[level])
+                    at = found.setdefault(key, [0, 0, 0])
                     at[0] += 0 if outer and self.served(tensor, number) else c.reads
                     at[1] += c.fills
                     at[2] += c.updates
@@ -356,8 +310,8 @@ class CoresRun:
                 found[name, where, tensor][1] += sent
                 found[name, dram, tensor] = [sent, 0, 0]
         return [
-            Moved(einsum=n, level=lv, tensor=t, instances=1, reads=r, fills=f, updates=u)
-            for (n, lv, t), (r, f, u) in found.items()
+            Moved(*key, instances=instances.get(key, 1), reads=r, fills=f, updates=u)
+            for key, (r, f, u) in found.items()
         ]
 
     def _ports(self, number: int) -> tuple[Port, ...]:
@@ -366,7 +320,7 @@ class CoresRun:
         cores = float(len(together))
         dram: dict[str, float] = {}
         sent: dict[str, float] = {}
-        for tensor in {t for r in self.runs for one in r.runs.values() for t in _tensors(one.nest)}:
+        for tensor in {a.tensor for e in self.runs[0].facts.einsums for a in e.accesses}:
             ranks = self.workload.tensor_ranks[tensor]
             sent[tensor] = cores
             if number < self.in_rounds and self._multicast(tensor):
@@ -384,23 +338,10 @@ class CoresRun:
 
     def _own_ports(self, tensors: Iterable[str]) -> Iterator[Port]:
         """The ports at the boundary of the core, past which all goes that comes or leaves."""
-        facts, bits = core_facts(self.platform.matrix), self.workload.word_bits
-        arch = self.platform.matrix
-        fused_at = arch.level(self.group.level or arch.levels[1].name)
-        nodes = arch.nodes[: arch.nodes.index(fused_at)]
-        if not any(isinstance(node, Fanout) for node in nodes):
-            return  # fused outside the cores
-        ways = facts.read_bytes_per_cycle, facts.write_bytes_per_cycle, facts.stream_bytes_per_cycle
-        read, write, both = (None if rate is None else 8 * rate / bits for rate in ways)
-        if any(rate is not None for rate in (read, write, both)):
-            level = replace(
-                self.outside[0],
-                name="port of a core",
-                read_words_per_cycle=read,
-                write_words_per_cycle=write,
-                shared_words_per_cycle=both,
-            )
-            yield Port(level=level, weights=self._stream_weights(tensors))
+        arch, bits = self.platform.matrix, self.workload.word_bits
+        ports = boundary(arch, self.level.name, bits) if self.group.on_cores else None
+        if ports is not None:
+            yield Port(level=ports, weights=self._stream_weights(tensors))
 
     def _stream_weights(self, tensors: Iterable[str]) -> dict[str, float]:
         """Words that take a core's stream as long as a word and its share of a value."""
@@ -427,7 +368,9 @@ class CoresRun:
         Where each core has a list, its tiles are one run, with one core's buffers, and all places
         of the lists share as little as the one that shares least.
         """
-        facts = core_facts(self.platform.matrix, self.group.kernel)
+        facts = CoreFacts()
+        if self.group.on_cores:
+            facts = core_facts(self.platform.matrix, self.group.kernel)
         jobs = [(run, self._ports(n), 1) for n, run in enumerate(self.runs)]
         if self.group.order == "lists":
             lists = self.given.lists(self.cores)
@@ -501,20 +444,14 @@ class CoresRun:
 
     def steps(self, name: str, each: float = 1) -> float:
         """Steps of an Einsum's compute units, of `each`, as a whole share of each core at work."""
-        return -(-sum(run.runs[name].steps for run in self.runs) * each // self.at_work)
+        steps = sum(run.runs[name].steps for run in self.runs) * each
+        return -(-steps // self.at_work) if self.group.on_cores else steps
 
 
-def _tensors(nest: FlatNest) -> tuple[str, ...]:
-    return tuple(a.tensor for a in nest.einsum.accesses)
-
-
-def steps_of(workload: Workload, platform: Platform, group: GroupMapping) -> int:
+def steps_of(platform: Platform, group: GroupMapping) -> int:
     """Temporal steps of a group in all its tiles, at most."""
-    tiles = prod(p.factor for _, at in group.cores for p in at)
-    names = {n.name for n in platform.matrix.nodes if isinstance(n, Fanout)}
-    names |= {
-        n.name for n in (platform.vector.nodes if platform.vector else ()) if isinstance(n, Fanout)
-    }
+    tiles = prod(p.factor for p in group.given_out)
+    names = {node.name for path in platform.paths for node in path.fanouts}
     return tiles * sum(
         prod(p.factor for s, at in nest.loops if s.node not in names for p in at)
         for nest in group.einsums

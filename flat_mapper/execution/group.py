@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.link import Counter, Place
-from flat_mapper.execution.result import Alive, Moved
+from flat_mapper.execution.result import Alive
 from flat_mapper.execution.shared import GroupFacts, Turn, held_words, shared_places, turns_of
 from flat_mapper.execution.turn import DRAM, SHARED, EinsumRun
 from flat_mapper.mapping.values import EinsumMapping, Policy
@@ -58,7 +58,7 @@ class Port:
 
 @dataclass
 class GroupRun:
-    """One group at work; `outside`: the levels that serve it, by default DRAM alone."""
+    """One tile of a group at work; `outside`: the levels that serve it."""
 
     facts: GroupFacts
     platform: Platform
@@ -71,7 +71,6 @@ class GroupRun:
     def __post_init__(self) -> None:
         facts, self.group = self.facts, self.facts.group
         self.places = shared_places(facts, self.policy)
-        self.outside = self.outside or (Port(level=self.platform.dram),)
         self.alone = len(facts.group.einsums) == 1
         for name, nest in facts.nests.items():
             self._check_stay(nest.mapping)
@@ -89,6 +88,11 @@ class GroupRun:
         self.copied = {n: x for e in facts.einsums if (n := e.name) and (x := copied(facts, e))}
         # By unit where units overlap, else under one name: (level, what) -> words, at the worst.
         self.peaks: dict[str, dict[str, dict[str, int]]] = {}
+
+    @property
+    def charged(self) -> dict[str, EinsumRun]:
+        """The Einsums that cost something."""
+        return {n: one for n, one in self.runs.items() if n not in self.facts.free}
 
     def _check_stay(self, mapping: EinsumMapping) -> None:
         for tensor in mapping.stay:
@@ -215,27 +219,6 @@ class GroupRun:
             terms |= dict(held_words(self.facts, self.places, self.policy, name))
             found.append(Alive(level=name, capacity=has, terms=tuple(terms.items())))
         return tuple(found)
-
-    def steps(self, name: str, each: float = 1) -> float:
-        """Steps of an Einsum's compute units, of `each`."""
-        return self.runs[name].steps * each
-
-    def counts(self) -> list[Moved]:
-        """Words that moved."""
-        return [
-            Moved(
-                einsum=name,
-                level=one.nest.arch.levels[level].name,
-                tensor=tensor,
-                instances=one.nest.instances(one.nest.level_slots[level]),
-                reads=c.reads,
-                fills=c.fills,
-                updates=c.updates,
-            )
-            for name, one in self.runs.items()
-            if name not in self.facts.free
-            for (level, tensor), c in sorted(one.counters.items())
-        ]
 
 
 def more(some: Passed, others: Passed, times: float = 1.0) -> Passed:

@@ -6,7 +6,7 @@ A `FlatNest` is an Einsum's loop nest: every loop with the stride of its rank's 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -149,6 +149,11 @@ class Place:
     size: int
     strides: Mapping[str, int]
     tensors: list[str] = field(default_factory=list)
+
+    def beginning(self, parts: Mapping[str, tuple[int, int]]) -> Place:
+        """The same words, seen from the first of a part: (first, extent) along each rank."""
+        first = sum(parts[rank][0] * stride for rank, stride in self.strides.items())
+        return replace(self, data=self.data[first:])
 
     def clear(self) -> None:
         """Forget the contents."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +35,12 @@ def evaluated(workload: Workload, inputs: dict[str, Values]) -> dict[str, Values
     values = dict(inputs)
     for einsum in workload.ordered:
         if not einsum.each:
-            values[einsum.output.tensor] = _whole(workload, einsum, values)
+            values[einsum.output.tensor] = whole_of(workload, einsum, values)
     return values
 
 
-def _whole(workload: Workload, einsum: Einsum, values: dict[str, Values]) -> Values:
+def whole_of(workload: Workload, einsum: Einsum, values: Mapping[str, Values]) -> Values:
+    """What an Einsum makes of whole tensors."""
     how, ranks = arithmetic(einsum), einsum.ranks
     if how.joint == "*" and not how.function and how.combine is np.add:
         made = _product(einsum, [values[t] for t in how.operands])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from flat_mapper.mapping.values import Schedule
 
@@ -25,13 +25,14 @@ class Error:
 TOLERANCE = 1e-9  # chosen: float64 sums of up to 1e6 terms in another order stay below it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Moved:
     """Values of one tensor at one level under one Einsum, all instances together."""
 
     einsum: str
     level: str
     tensor: str
+    _: KW_ONLY
     instances: int
     reads: int
     fills: int

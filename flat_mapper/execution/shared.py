@@ -29,8 +29,12 @@ class GroupFacts:
     workload: Workload
     group: GroupMapping
     nests: Mapping[str, FlatNest]  # by Einsum, in execution order
-    free: frozenset[str] = frozenset()  # those of them that cost nothing
     hidden: tuple[Mask, int] | None = None  # of a tile of a masked whole, see `EinsumRun`
+
+    @property
+    def free(self) -> frozenset[str]:
+        """Those that a free softmax leaves out of the group: they cost nothing."""
+        return frozenset(self.nests) - frozenset(self.group.names)
 
     @property
     def einsums(self) -> tuple[Einsum, ...]:
