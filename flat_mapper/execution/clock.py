@@ -63,8 +63,9 @@ class Job:
 def timeline(run: GroupRun) -> tuple[float, tuple[TurnTime, ...]]:
     """Cycles of a group, and its turns."""
     if run.alone:
-        cycles = _alone(run)
-        turn = run.turns[0]
+        # One Einsum is Timeloop's: the slowest of compute and all levels, over the run.
+        (log,) = run.logs
+        turn, cycles = run.turns[0], max(_compute(run, log), *level_cycles(run).values(), 0.0)
         return cycles, (TurnTime(einsum=turn.einsum, pass_number=0, start=0.0, end=cycles),)
     # Where units overlap, the matrix path may go ahead of a pass or not: the best is taken.
     choice = run.facts.group.schedule == "overlapped" and run.policy.buffering >= 2
@@ -76,11 +77,10 @@ def _in_order(run: GroupRun, order: Order) -> tuple[float, tuple[TurnTime, ...]]
     """The same for one order of the turns; infinite where they wait for each other in it."""
     jobs = [_job(run, log) for log in run.logs]
     requests = _requests(run, jobs)
-    staged = [(r.tensor, (r.words, 0.0) if r.reads else (0.0, r.words)) for r in requests]
     _order(run, jobs)
     end = _Clock(run, jobs, requests, order).run()
     if run.facts.apart:
-        end = max(end, _busiest(run, staged))
+        end = max(end, *level_cycles(run).values())  # whose ports all units share
     turns = (
         TurnTime(
             einsum=j.log.turn.einsum, pass_number=j.log.turn.pass_number, start=j.start, end=j.end
@@ -114,20 +114,20 @@ def _compute(run: GroupRun, log: TurnLog) -> float:
     return log.steps * operation_cycles(nest.arch, nest.einsum, run.facts.workload.widths)
 
 
-def _alone(run: GroupRun) -> float:
-    """Timeloop's cycles of one Einsum: the slowest of compute and all levels, over the run."""
-    (log,) = run.logs
-    (one,) = run.runs.values()
-    share = partial(run.facts.workload.share, level=run.platform.dram.name)
-    moved = {
-        tensor: (c.reads * share(tensor), (c.fills + c.updates) * share(tensor))
-        for (level, tensor), c in one.counters.items()
-        if level == DRAM
-    }
-    levels = levels_of(run.platform)
-    ports = [port_cycles(levels[name], words) for name, words in log.ports.items()]
-    ports += [port_cycles(p.level, p.moved(moved)) for p in run.outside]
-    return max(_compute(run, log), *ports, 0.0)
+def level_cycles(run: GroupRun) -> dict[str, float]:
+    """Cycles that all words of a run take at every level, its own and those that serve it."""
+    total: dict[str, Passed] = {}
+    for name, words in (one for log in run.logs for one in log.ports.items()):
+        total[name] = more(total.get(name, (0.0, 0.0, 0.0)), words)
+    crossed: dict[str, Words] = {}
+    for one in run.charged.values():
+        for tensor in (t for level, t in one.counters if level == DRAM):
+            (read, written), c = crossed.get(tensor, (0.0, 0.0)), one.counters[DRAM, tensor]
+            share = run.facts.workload.share(tensor, run.platform.dram.name)
+            crossed[tensor] = read + share * c.reads, written + share * c.updates
+    total |= {port.level.name: port.moved(crossed) for port in run.outside}
+    levels = levels_of(run.platform) | {port.level.name: port.level for port in run.outside}
+    return {name: port_cycles(levels[name], words) for name, words in total.items()}
 
 
 def _job(run: GroupRun, log: TurnLog) -> Job:
@@ -277,22 +277,6 @@ def _room(run: GroupRun, job: Job, at: dict[tuple[str, int], int], tensor: str) 
     copies = 2 if len({e.unit for e in users}) > 1 or facts.carried(tensor) else 1
     for user in users:
         _wait(job, at, user, number - copies)
-
-
-def _busiest(run: GroupRun, staged: Sequence[tuple[str, Words]]) -> float:
-    """Cycles of the busiest level's words in all: units that overlap share its ports."""
-    total: dict[str, Passed] = {}
-    streamed = [one for log in run.logs for one in log.streamed.items()]
-    for port in run.outside:
-        at = total.get(port.level.name, (0.0, 0.0, 0.0))
-        for tensor, words in (*staged, *streamed):
-            at = more(at, port.moved({tensor: words}))
-        total[port.level.name] = at
-    for log in run.logs:
-        for name, passed in log.ports.items():
-            total[name] = more(total.get(name, (0.0, 0.0, 0.0)), passed)
-    levels = levels_of(run.platform) | {p.level.name: p.level for p in run.outside}
-    return max((port_cycles(levels[name], words) for name, words in total.items()), default=0.0)
 
 
 class _Clock:

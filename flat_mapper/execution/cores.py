@@ -17,15 +17,13 @@ import numpy as np
 
 from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.execution.clock import port_cycles, timeline
+from flat_mapper.execution.clock import level_cycles, port_cycles, timeline
 from flat_mapper.execution.free import free_nest
 from flat_mapper.execution.group import (
     GroupRun,
     Passed,
     Port,
-    Words,
     chained,
-    levels_of,
     more,
 )
 from flat_mapper.execution.link import Place, flat_nest
@@ -186,11 +184,12 @@ class CoresRun:
             if extent < full.rank_sizes[rank]:
                 group = resized_group(group, full, rank, extent, self.given.passed(rank))
         mask, hidden, pair = workload.mask, None, workload.roles.masked
-        if mask is not None and pair is not None and pair[0] in given:
+        if mask is not None and pair is not None:
             before = workload.rank_sizes[pair[1]] * mask.parts - workload.rank_sizes[pair[0]]
             hidden = mask, before + tile.parts[pair[0]][0] - tile.parts[pair[1]][0] * mask.parts
-        kept = None if hidden else mask
-        small = replace(workload, rank_sizes=tile.sizes, mask=kept, repeat=1)
+        if pair and pair[0] in given:
+            mask = None  # no pass of such a tile is left out
+        small = replace(workload, rank_sizes=tile.sizes, mask=mask, repeat=1)
         mapped = {nest.einsum: nest for nest in group.einsums}
         nests = {}
         for einsum in map(small.einsum, self.order):
@@ -371,18 +370,18 @@ class CoresRun:
         facts = CoreFacts()
         if self.group.on_cores:
             facts = core_facts(self.platform.matrix, self.group.kernel)
-        jobs = [(run, self._ports(n), 1) for n, run in enumerate(self.runs)]
+        for number, run in enumerate(self.runs):
+            run.outside = self._ports(number)
+        jobs = [(run, 1) for run in self.runs]
         if self.group.order == "lists":
             lists = self.given.lists(self.cores)
-            least = max(
-                map(self._ports, lists[0]), key=lambda at: sum(sum(p.weights.values()) for p in at)
-            )
-            jobs = [(chained([self.runs[n] for n in own]), least, len(own)) for own in lists]
+            first = [self.runs[n].outside for n in lists[0]]
+            least = max(first, key=lambda at: sum(sum(p.weights.values()) for p in at))
+            jobs = [(chained([self.runs[n] for n in own], least), len(own)) for own in lists]
         free = [(0.0, core) for core in range(self.cores)]
         last, passes = 0.0, 0
         turns: tuple[TurnTime, ...] = ()
-        for run, ports, tiles in jobs:
-            run.outside = ports
+        for run, tiles in jobs:
             cycles, own_turns = timeline(run)
             steps = run.turns[-1].pass_number + 1
             passes += steps
@@ -415,22 +414,10 @@ class CoresRun:
             yield port_cycles(level, words.get(level.name, (0.0, 0.0, 0.0)))
         inside: dict[str, float] = {}
         for run in self.runs:
-            own: dict[str, Passed] = {}
-            crossed: dict[str, Words] = {}
-            for name, passed in (p for log in run.logs for p in log.ports.items()):
-                own[name] = more(own.get(name, (0.0, 0.0, 0.0)), passed)
-            counters = (p for one in run.runs.values() for p in one.counters.items())
-            for (number, tensor), c in counters:
-                if number == DRAM:
-                    share = self.workload.share(tensor, self.outside[0].name)
-                    read, written = crossed.get(tensor, (0.0, 0.0))
-                    crossed[tensor] = read + share * c.reads, written + share * c.updates
-            levels = levels_of(run.platform)
-            found = {name: port_cycles(levels[name], passed) for name, passed in own.items()}
-            for port in self._own_ports(crossed):
-                found[port.level.name] = port_cycles(port.level, port.moved(crossed))
-            for name, cycles in found.items():
+            for name, cycles in level_cycles(run).items():
                 inside[name] = inside.get(name, 0.0) + cycles / self.at_work
+        for level in self.outside:
+            inside.pop(level.name, None)
         yield from inside.values()
 
     def _alive(self) -> tuple[Alive, ...]:

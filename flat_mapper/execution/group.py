@@ -246,9 +246,13 @@ def copied(facts: GroupFacts, einsum: Einsum) -> str:
     return next((t for t in einsum.so_far if facts.carried(t)), "")
 
 
-def chained(runs: Sequence[GroupRun]) -> GroupRun:
-    """The runs of several tiles on one core, which knows of the next one while it does the last."""
+def chained(runs: Sequence[GroupRun], outside: tuple[Port, ...]) -> GroupRun:
+    """The runs of several tiles on one core, which knows of the next one while it does the last.
+
+    outside: the levels that serve them.
+    """
     whole = copy.copy(runs[0])
+    whole.outside = outside
     whole.runs = {name: copy.copy(one) for name, one in runs[0].runs.items()}
     whole.logs, whole.turns = [], ()
     for one in whole.runs.values():

@@ -29,7 +29,7 @@ class GroupFacts:
     workload: Workload
     group: GroupMapping
     nests: Mapping[str, FlatNest]  # by Einsum, in execution order
-    hidden: tuple[Mask, int] | None = None  # of a tile of a masked whole, see `EinsumRun`
+    hidden: tuple[Mask, int] | None = None  # see `EinsumRun`
 
     @property
     def free(self) -> frozenset[str]:

@@ -61,8 +61,7 @@ class EinsumRun:
     homes:    of each tensor, the number of the level that has its place in `shared`.
     resident: tensors whose private tiles may stay from one turn to the next.
     alone:    whether the group is this Einsum only, and its DRAM loops are its own.
-    hidden:   the mask where the tile is a part of the whole, and by how many positions its first
-              query is behind its first key.
+    hidden:   the mask, and by how many positions the tile's first query is behind its first key.
     """
 
     workload: Workload
@@ -86,7 +85,7 @@ class EinsumRun:
         self.inputs = [self.chains[a.tensor] for a in einsum.inputs]
         self.seen: set[tuple[int, ...]] = set()
         self.open_tiles: dict[str, StagedTile] = {}
-        self.masked = self._masked(self.hidden[0] if self.hidden else self.workload.mask)
+        self.masked = self._masked()
         self.fixed = 0 if self.alone else self.nest.dram_loops
         out = self.output.access.ranks
         self.kept_dram = [i for i in range(self.fixed) if self.nest.temporal[i].rank in out]
@@ -117,11 +116,11 @@ class EinsumRun:
         extents = {r: self.nest.extent(r, slot) for r in access.ranks}
         return new_place(access.tensor, extents, self.nest.instances(slot))
 
-    def _masked(self, mask: Mask | None) -> Callable[[Index, Values], Values] | None:
+    def _masked(self) -> Callable[[Index, Values], Values] | None:
         """Mask that takes pairs out of the scores that this Einsum makes."""
         einsum, workload = self.nest.einsum, self.workload
         pairs = workload.roles.masked
-        if mask is None or pairs is None or not set(pairs) <= set(einsum.output.ranks):
+        if self.hidden is None or pairs is None or not set(pairs) <= set(einsum.output.ranks):
             return None
         if any(set(pairs) <= set(a.ranks) for a in einsum.inputs):
             return None  # made of scores, which are masked already
@@ -133,8 +132,7 @@ class EinsumRun:
             for r in pairs
         }
         queries, keys = pairs
-        before = workload.rank_sizes[keys] * mask.parts - workload.rank_sizes[queries]
-        before = self.hidden[1] if self.hidden else before
+        mask, before = self.hidden
 
         def hide(index: Index, values: Values) -> Values:
             query = first[queries] + weighted(at[queries], index) + before
