@@ -14,7 +14,6 @@ from flat_mapper.backends.agreement import (
     Disagreement,
     compare,
     compare_backends,
-    crosscheck_rounds,
 )
 from flat_mapper.backends.ports import overdrawn_in_run
 from flat_mapper.backends.registry import BACKENDS
@@ -182,6 +181,4 @@ def crosscheck(
     read = recorded(mapping, platform)
     check_record(read, str(mapping) if isinstance(mapping, str | Path) else "mapping")
     chip = fitted(read.platform, read.workload).platform
-    on_cores = any(group.cores for group in read.mapping.groups)
-    compared = crosscheck_rounds if on_cores else compare_backends
-    return compared(read.workload, chip, read.mapping, energies(chip, ert)[0], backends)
+    return compare_backends(read.workload, chip, read.mapping, energies(chip, ert)[0], backends)

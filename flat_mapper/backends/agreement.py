@@ -13,7 +13,7 @@ cores Timeloop's rounds of tiles are compared, all counts of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil, isclose, prod
 from typing import NamedTuple
@@ -175,88 +175,190 @@ def compare_backends(
     """The answers of all backends that are present, each compared with the native model's.
 
     What the native model counts otherwise than for every Einsum alone is compared with one pass
-    times the passes; left out is what no backend has.
+    times the passes; left out is what no backend has. On many cores Timeloop's counts of a round of
+    tiles, times the rounds, are compared.
     A backend that has no such mapping (AccelForge: remainders; Timeloop: a rank on both axes of a
     fanout) is absent, with the reason.
     raises: MappingError where the mapping contradicts the workload or the platform, BackendError
             where a backend that is present fails.
     """
     native = evaluate(workload, platform, mapping, ert)
+    asked = _Question(workload=workload, platform=platform, mapping=mapping, ert=ert, native=native)
+    on_cores = any(group.cores for group in mapping.groups)
+    apart = {} if on_cores else asked.between_einsums()
     answers: dict[str, Result | Infeasible] = {}
     absent: dict[str, str] = {}
-    found: list[Difference] = []
-    compared = one_pass = 0
-    apart = between_einsums(workload, platform, mapping, ert, native)
-    copies = _copied(workload, platform, mapping)
-    seen: set[Quantity] = set()
+    pairs: list[Difference] = []
     for backend in backends:
-        missing = backend.missing()
-        if missing:
-            absent[backend.name] = missing
-            continue
-        turns: dict[Quantity, int] = {}
         try:
-            answer = backend.evaluate(workload, platform, mapping, ert)
-            if apart and isinstance(answer, Result):
-                told = one_pass_counts(backend, workload, platform, mapping, ert, answer)
-                turns = {q: n for q, n in told.items() if q in apart and q not in copies}
+            if on_cores:
+                answers[backend.name], told = asked.in_rounds(backend)
+            else:
+                answers[backend.name], told = asked.whole(backend, apart)
         except (NotExpressibleError, MappingError) as error:
             absent[backend.name] = str(error)
-            continue
-        answers[backend.name] = answer
-        everything = comparisons(workload, platform, native, answer, ert, backend.name)
-        pairs = [
-            replace(p, other=turns[p.of], reason=ONE_PASS) if p.of in turns else p
-            for p in everything
-            if p.of in turns or p.of not in apart
-        ]
-        seen |= turns.keys()
-        compared += len(pairs)
-        one_pass += len(turns)
-        found += [p for p in pairs if p.native != p.other]
+        else:
+            pairs += told
+    passes = {p.of for p in pairs if p.reason == ONE_PASS}
     return Crosscheck(
         native=native,
         answers=answers,
         absent=absent,
-        compared=compared,
-        one_pass=one_pass,
-        differences=tuple(found),
-        left_out=tuple(q for q in apart if q not in seen),
+        compared=len(pairs),
+        one_pass=sum(p.reason == ONE_PASS for p in pairs),
+        differences=tuple(p for p in pairs if p.native != p.other),
+        left_out=tuple(q for q in apart if q not in passes),
     )
 
 
-def _copied(workload: Workload, platform: Platform, mapping: FusedMapping) -> set[Quantity]:
-    """The counts in which a correction's copy of an old value is one part."""
-    found: set[Quantity] = set()
-    inside = all_handed_inside(workload, platform, mapping)
-    for name in (n for g in mapping.groups if len(g.names) > 1 for n in g.names):
-        einsum = workload.einsum(name)
-        tensor = copied_from(workload, einsum)
-        if tensor is not None:
-            level = inside.get(tensor, shared_level(platform).name)
-            found.add(Quantity(name, level, tensor, "scalar_reads"))
-            found.add(Quantity(name, level, einsum.output.tensor, "scalar_updates"))
-    return found
+_Told = tuple[Result | Infeasible, list[Difference]]  # a backend's answer, held beside the model's
 
 
-def between_einsums(
-    workload: Workload,
-    platform: Platform,
-    mapping: FusedMapping,
-    ert: Ert,
-    native: Result | Infeasible,
-) -> dict[Quantity, None]:
-    """Counts of the native model that differ from every Einsum alone, as other backends have it."""
-    if isinstance(native, Infeasible):
-        return {}
-    alone = stats_alone(workload, platform, mapping, ert)
-    pairs = (pair for own in native.einsums for pair in _einsum(own, alone[own.einsum], ""))
-    found = [pair.of for pair in pairs if pair.native != pair.other]
-    if any(q.level == platform.dram.name and q.quantity in COUNTS for q in found):
-        found.append(Quantity("all", "", "", "offchip_words"))  # the sum of these
-    if found:
-        found.append(Quantity("all", "", "", "cycles"))
-    return dict.fromkeys(found)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """A mapping that backends are asked for, and the native model's answer."""
+
+    workload: Workload
+    platform: Platform
+    mapping: FusedMapping
+    ert: Ert
+    native: Result | Infeasible
+
+    def whole(self, backend: Backend, apart: Mapping[Quantity, None]) -> _Told:
+        """Every Einsum at its full size; what is apart is one pass's, times the passes."""
+        asked = self.workload, self.platform, self.mapping, self.ert
+        answer = _present(backend).evaluate(*asked)
+        turns: dict[Quantity, int] = {}
+        if apart and isinstance(answer, Result):
+            copies = self._copied()
+            told = self._one_pass(backend, answer)
+            turns = {q: n for q, n in told.items() if q in apart and q not in copies}
+        every = comparisons(
+            self.workload, self.platform, self.native, answer, self.ert, backend.name
+        )
+        return answer, [
+            replace(p, other=turns[p.of], reason=ONE_PASS) if p.of in turns else p
+            for p in every
+            if p.of in turns or p.of not in apart
+        ]
+
+    def between_einsums(self) -> dict[Quantity, None]:
+        """Counts of the native model that differ from every Einsum alone, as others count."""
+        if isinstance(self.native, Infeasible):
+            return {}
+        alone = stats_alone(self.workload, self.platform, self.mapping, self.ert)
+        found = _differing(self.native.einsums, alone)
+        if any(q.level == self.platform.dram.name and q.quantity in COUNTS for q in found):
+            found.append(Quantity("all", "", "", "offchip_words"))  # the sum of these
+        if found:
+            found.append(Quantity("all", "", "", "cycles"))
+        return dict.fromkeys(found)
+
+    def _copied(self) -> set[Quantity]:
+        """The counts in which a correction's copy of an old value is one part."""
+        found: set[Quantity] = set()
+        inside = all_handed_inside(self.workload, self.platform, self.mapping)
+        for name in (n for g in self.mapping.groups if len(g.names) > 1 for n in g.names):
+            einsum = self.workload.einsum(name)
+            tensor = copied_from(self.workload, einsum)
+            if tensor is not None:
+                level = inside.get(tensor, shared_level(self.platform).name)
+                found.add(Quantity(name, level, tensor, "scalar_reads"))
+                found.add(Quantity(name, level, einsum.output.tensor, "scalar_updates"))
+        return found
+
+    def _one_pass(self, backend: Backend, alone: Result) -> dict[Quantity, int]:
+        """Counts of a backend where nothing stays in private levels from one pass to another.
+
+        alone: its answer for the whole mapping.
+        Groups with remainders are left out: their passes are not alike.
+        """
+        found: dict[Quantity, int] = {}
+        for group in self.mapping.groups:
+            ragged = any(p.last for nest in group.einsums for _, at in nest.loops for p in at)
+            if len(group.einsums) < 2 or not group.shared or ragged:
+                continue
+            tile, inside = single_pass(self.workload, self.platform, self.mapping, group)
+            answer = backend.evaluate(tile, self.platform, inside, self.ert)
+            if not isinstance(answer, Infeasible):
+                for nest in group.einsums:
+                    found |= self._one_pass_of(group, nest, alone, answer)
+        return found
+
+    def _one_pass_of(
+        self, group: GroupMapping, nest: EinsumMapping, alone: Result, one: Result
+    ) -> dict[Quantity, int]:
+        einsum = self.workload.einsum(nest.einsum)
+        levels = [lv.name for lv in self.platform.path(einsum.unit).levels]
+        passes = passes_of(group, einsum.ranks)
+        found: dict[Quantity, int] = {}
+        for tensor in (a.tensor for a in einsum.accesses):
+            chain = [i for i, level in enumerate(levels) if tensor in nest.kept_at(level)]
+            for i, inner in zip(chain, [*chain[1:], len(levels)], strict=True):
+                if inner <= SHARED:
+                    continue  # whole tiles stay in the shared level by Timeloop's rule
+                place = (levels[i], tensor)
+                whole, row = (_tensor_of(_stats_of(r, nest.einsum), *place) for r in (alone, one))
+                counts = _moves(whole, row, passes, output=tensor == einsum.output.tensor)
+                if i <= max(SHARED, chain[0]):
+                    counts.pop("scalar_fills")
+                found |= {Quantity(nest.einsum, *place, what): n for what, n in counts.items()}
+        return found
+
+    def in_rounds(self, backend: Backend) -> _Told:
+        """The counts of all groups on cores, beside those of Timeloop's rounds.
+
+        A tile that returns to the fusion level with every turn is compared as if it stayed there:
+        Timeloop knows no other Einsums, and `execute` is the referee of that. So is one that is
+        `resident`, or that another Einsum of the group reads too, as if it were fetched.
+        """
+        native = self.native
+        if not isinstance(backend, TimeloopBackend) or isinstance(native, Infeasible):
+            raise NotExpressibleError("it has no spatial loops outside the shared level")
+        _present(backend)
+        pairs: list[Difference] = []
+        asked, refused = asked_of(self.workload, self.platform, self.mapping)
+        for group in self.mapping.groups:
+            own = [one for one in asked if one.nest.einsum in group.names]
+            turns = self._of_turns(group) if own else set()
+            for one in own:
+                name = one.nest.einsum
+                answer = backend.einsum(one.workload, one.arch, one.nest, self.ert)
+                if isinstance(answer, Infeasible):
+                    refused[name] = f"timeloop-model refuses a round: {answer}"
+                    continue
+                said = timeloop_stats(one, self.ert, self.workload)
+                others = [self.workload.einsum(n) for n in group.names if n != name]
+                there = {a.tensor for e in others for a in e.accesses} | set(group.resident)
+                stats = _stats_of(native, name)
+                pairs += _round_of(backend.name, one, said, stats, answer, turns, there)
+        if refused and not pairs:
+            raise NotExpressibleError("; ".join(refused.values()))
+        return replace(native, notes=(*native.notes, *refused.values())), pairs
+
+    def _of_turns(self, group: GroupMapping) -> set[tuple[str, str, str]]:
+        """Einsum, level and tensor of each tile that returns with every turn, on one core."""
+        core = CoreQuestion(workload=self.workload, platform=self.platform, group=group)
+        if group.on_cores:
+            core = CoreView(workload=self.workload, platform=self.platform, group=group).question()
+        mapping = FusedMapping(groups=(core.group,))
+        alone = stats_alone(core.workload, core.platform, mapping, self.ert)
+        tile = tile_cost(core, self.mapping.policy, self.ert)
+        differ = [] if isinstance(tile, Infeasible) else _differing(tile.stats, alone)
+        return {(q.einsum, q.level, q.tensor) for q in differ if q.quantity in COUNTS[:4]}
+
+
+def _present(backend: Backend) -> Backend:
+    """The backend. raises: NotExpressibleError where it is not there."""
+    if missing := backend.missing():
+        raise NotExpressibleError(missing)
+    return backend
+
+
+def _differing(stats: Iterable[EinsumStats], alone: Mapping[str, EinsumStats]) -> list[Quantity]:
+    """What is otherwise than for every Einsum alone."""
+    pairs = (pair for own in stats for pair in _einsum(own, alone[own.einsum], ""))
+    return [pair.of for pair in pairs if pair.native != pair.other]
 
 
 def comparisons(
@@ -399,61 +501,8 @@ def _without(
     return replace(nest, loops=loops, keep=keep)
 
 
-def one_pass_counts(
-    backend: Backend,
-    workload: Workload,
-    platform: Platform,
-    mapping: FusedMapping,
-    ert: Ert,
-    alone: Result,
-) -> dict[Quantity, int]:
-    """Counts of a backend where nothing stays in private levels from one pass to another.
-
-    alone:  its answer for the whole mapping.
-    raises: MappingError and BackendError as `Backend.evaluate`.
-    Groups with remainders are left out: their passes are not alike.
-    """
-    found: dict[Quantity, int] = {}
-    for group in mapping.groups:
-        ragged = any(p.last for nest in group.einsums for _, at in nest.loops for p in at)
-        if len(group.einsums) < 2 or not group.shared or ragged:
-            continue
-        tile, inside = single_pass(workload, platform, mapping, group)
-        answer = backend.evaluate(tile, platform, inside, ert)
-        if not isinstance(answer, Infeasible):
-            for nest in group.einsums:
-                found |= _one_pass_of(workload, platform, group, nest, alone, answer)
-    return found
-
-
-def _one_pass_of(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    nest: EinsumMapping,
-    alone: Result,
-    one: Result,
-) -> dict[Quantity, int]:
-    einsum = workload.einsum(nest.einsum)
-    levels = [lv.name for lv in platform.path(einsum.unit).levels]
-    passes = passes_of(group, einsum.ranks)
-    found: dict[Quantity, int] = {}
-    for tensor in (a.tensor for a in einsum.accesses):
-        chain = [i for i, level in enumerate(levels) if tensor in nest.kept_at(level)]
-        for i, inner in zip(chain, [*chain[1:], len(levels)], strict=True):
-            if inner <= SHARED:
-                continue  # whole tiles stay in the shared level by Timeloop's rule
-            place = (nest.einsum, levels[i], tensor)
-            output = tensor == einsum.output.tensor
-            counts = _moves(_row_of(alone, *place), _row_of(one, *place), passes, output)
-            if i <= max(SHARED, chain[0]):
-                counts.pop("scalar_fills")
-            found |= {Quantity(*place, quantity): n for quantity, n in counts.items()}
-    return found
-
-
-def _row_of(result: Result, einsum: str, level: str, tensor: str) -> TensorStats:
-    return _tensor_of(next(e for e in result.einsums if e.einsum == einsum), level, tensor)
+def _stats_of(result: Result, einsum: str) -> EinsumStats:
+    return next(e for e in result.einsums if e.einsum == einsum)
 
 
 def _tensor_of(stats: EinsumStats, level: str, tensor: str) -> TensorStats:
@@ -462,7 +511,7 @@ def _tensor_of(stats: EinsumStats, level: str, tensor: str) -> TensorStats:
     return next(t for t in found.tensors if t.tensor == tensor)
 
 
-def _moves(alone: TensorStats, one: TensorStats, passes: int, output: bool) -> dict[str, int]:
+def _moves(alone: TensorStats, one: TensorStats, passes: int, *, output: bool) -> dict[str, int]:
     """A tensor's counts at one level, of those of the whole mapping and those of one pass.
 
     An output's first words need no old ones, once over all passes: that many the whole mapping
@@ -484,78 +533,6 @@ def _moves(alone: TensorStats, one: TensorStats, passes: int, output: bool) -> d
 def _first(output: TensorStats) -> int:
     """Words of an output that a level ever holds: updated without an old value, each once."""
     return output.scalar_updates - output.scalar_reads
-
-
-def crosscheck_rounds(
-    workload: Workload,
-    platform: Platform,
-    mapping: FusedMapping,
-    ert: Ert,
-    backends: Sequence[Backend],
-) -> Crosscheck:
-    """The counts of all groups on cores, compared with those of Timeloop's rounds.
-
-    A tile that returns to the fusion level with every turn is compared as if it stayed there:
-    Timeloop knows no other Einsums, and `execute` is the referee of that. So is one that is
-    `resident`, or that another Einsum of the group reads too, as if it were fetched.
-    raises: MappingError and BackendError as `Backend.evaluate`.
-    """
-    native = evaluate(workload, platform, mapping, ert)
-    absent: dict[str, str] = {}
-    answers: dict[str, Result | Infeasible] = {}
-    pairs: list[Difference] = []
-    for backend in backends:
-        if not isinstance(backend, TimeloopBackend) or isinstance(native, Infeasible):
-            absent[backend.name] = "it has no spatial loops outside the shared level"
-            continue
-        if missing := backend.missing():
-            absent[backend.name] = missing
-            continue
-        asked, refused = asked_of(workload, platform, mapping)
-        for group in mapping.groups:
-            own = [one for one in asked if one.nest.einsum in group.names]
-            turns = _of_turns(workload, platform, mapping, group, ert) if own else set()
-            for one in own:
-                answer = backend.einsum(one.workload, one.arch, one.nest, ert)
-                if isinstance(answer, Infeasible):
-                    refused[one.nest.einsum] = f"timeloop-model refuses a round: {answer}"
-                    continue
-                said = timeloop_stats(one, ert, workload)
-                stats = next(e for e in native.einsums if e.einsum == one.nest.einsum)
-                others = [workload.einsum(n) for n in group.names if n != one.nest.einsum]
-                there = {a.tensor for e in others for a in e.accesses} | set(group.resident)
-                pairs += _round_of(backend.name, one, said, stats, answer, turns, there)
-        if refused and not pairs:
-            absent[backend.name] = "; ".join(refused.values())
-        else:
-            answers["timeloop"] = replace(native, notes=(*native.notes, *refused.values()))
-    return Crosscheck(
-        native=native,
-        answers=answers,
-        absent=absent,
-        compared=len(pairs),
-        differences=tuple(p for p in pairs if p.native != p.other),
-    )
-
-
-def _of_turns(
-    workload: Workload,
-    platform: Platform,
-    mapping: FusedMapping,
-    group: GroupMapping,
-    ert: Ert,
-) -> set[tuple[str, str, str]]:
-    """Einsum, level and tensor of each tile that returns with every turn, on one core."""
-    core = CoreQuestion(workload=workload, platform=platform, group=group)
-    if group.on_cores:
-        core = CoreView(workload=workload, platform=platform, group=group).question()
-    alone = stats_alone(core.workload, core.platform, FusedMapping(groups=(core.group,)), ert)
-    tile = tile_cost(core, mapping.policy, ert)
-    if isinstance(tile, Infeasible):
-        return set()
-    pairs = (pair for stats in tile.stats for pair in _einsum(stats, alone[stats.einsum], ""))
-    differ = {pair.of for pair in pairs if pair.native != pair.other}
-    return {(q.einsum, q.level, q.tensor) for q in differ if q.quantity in COUNTS[:4]}
 
 
 def _round_of(

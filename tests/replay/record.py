@@ -21,7 +21,7 @@ from oracles.small_cases import prices
 
 import flat_mapper as fm
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.agreement import crosscheck_rounds
+from flat_mapper.backends.agreement import compare_backends
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.accelergy import chosen_accelergy
@@ -53,7 +53,7 @@ def model(work: Path) -> Iterator[tuple[str, Path]]:
     for name, seed in cases.ROUNDS.items():
         chip, prices_of = cores_platform(seed)
         on_cores = replace(backend, folder=work / name)
-        crosscheck_rounds(*chip, prices_of, [on_cores])
+        compare_backends(*chip, prices_of, [on_cores])
     for run in sorted(work.glob("*/*")):
         yield f"{run.parent.name}-{run.name}", run
 

@@ -18,7 +18,7 @@ from oracles.small_cases import prices
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, Platform
-from flat_mapper.backends.agreement import Crosscheck, crosscheck_rounds
+from flat_mapper.backends.agreement import Crosscheck, compare_backends
 from flat_mapper.base.errors import MappingError
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.backend import TimeloopBackend
@@ -50,7 +50,7 @@ def report(
     backend: TimeloopBackend, workload: Workload, platform: Platform, mapping: FusedMapping
 ) -> Crosscheck:
     ert = prices(np.random.default_rng(1), platform)
-    return crosscheck_rounds(workload, platform, mapping, ert, [backend])
+    return compare_backends(workload, platform, mapping, ert, [backend])
 
 
 @pytest.mark.parametrize("name", sorted(cases.ROUNDS))
@@ -105,10 +105,9 @@ def test_the_real_timeloop_counts_rounds_as_we_do(
         found = several_cores(seed)
         if found is None or done[multicasts(found[1])] >= EACH:
             continue
-        try:
-            answer = report(backend, *found)
-        except MappingError:
-            continue  # Timeloop writes one factor for a rank and a node
+        answer = report(backend, *found)
+        if any("Timeloop writes one factor" in why for why in answer.absent.values()):
+            continue  # for a rank and a node
         assert answer.absent == {}
         assert answer.differences == (), f"seed {seed}"
         compared += answer.compared
