@@ -94,14 +94,9 @@ def _in_order(run: GroupRun, order: Order) -> tuple[float, tuple[TurnTime, ...]]
 def limits(level: MemoryLevel, words: Passed) -> tuple[tuple[float, float], ...]:
     """Of each port of a level, words that it passes in a cycle, and those that pass it here."""
     read, updated, filled = words
-    own = level.fill_words_per_cycle is not None
-    ports = (
-        (level.read_words_per_cycle, read),
-        (level.write_words_per_cycle, updated if own else updated + filled),
-        (level.fill_words_per_cycle, filled),
-        (level.shared_words_per_cycle, sum(words)),
-    )
-    return tuple((inf if rate is None else rate, passed) for rate, passed in ports)
+    written = updated + filled * (level.fill_words_per_cycle is None)
+    passed = read, written, filled, sum(words)
+    return tuple(zip((inf if r is None else r for r in level.rates), passed, strict=True))
 
 
 def port_cycles(level: MemoryLevel, words: Passed) -> float:

@@ -40,23 +40,7 @@ from flat_mapper.mapping.values import (
 )
 from flat_mapper.workload.graph import Workload
 
-Region = tuple[tuple[int, int], ...]  # of a tensor: (first, extent) along each of its ranks
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """Piece that one core does at a time: (first, extent) along each rank."""
-
-    parts: Mapping[str, tuple[int, int]]
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """The extents."""
-        return {rank: extent for rank, (_, extent) in self.parts.items()}
-
-    def region(self, ranks: tuple[str, ...]) -> Region:
-        """The part of a tensor with these ranks."""
-        return tuple(self.parts[r] for r in ranks)
+Tile = Mapping[str, tuple[int, int]]  # what one core does at a time: by rank (first, extent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +71,7 @@ class CoreTiles:
             parts = {rank: (0, size) for rank, size in sizes.items()}
             for _, own in chosen:
                 parts |= own
-            yield Tile(parts=parts)
+            yield parts
 
     def _pairs(self) -> bool:
         """True if tiles of queries go to cores by twos, from the front and from the back."""
@@ -180,16 +164,17 @@ class CoresRun:
         group = replace(self.group, einsums=self.nests, cores=(), level="")
         largest = {r: largest_extent(group, r) for r in given}
         full = replace(workload, rank_sizes={**workload.rank_sizes, **largest}, mask=None)
-        for rank, extent in tile.sizes.items():
+        sizes = {rank: extent for rank, (_, extent) in tile.items()}
+        for rank, extent in sizes.items():
             if extent < full.rank_sizes[rank]:
                 group = resized_group(group, full, rank, extent, self.given.passed(rank))
         mask, hidden, pair = workload.mask, None, workload.roles.masked
         if mask is not None and pair is not None:
             before = workload.rank_sizes[pair[1]] * mask.parts - workload.rank_sizes[pair[0]]
-            hidden = mask, before + tile.parts[pair[0]][0] - tile.parts[pair[1]][0] * mask.parts
+            hidden = mask, before + tile[pair[0]][0] - tile[pair[1]][0] * mask.parts
         if pair and pair[0] in given:
             mask = None  # no pass of such a tile is left out
-        small = replace(workload, rank_sizes=tile.sizes, mask=mask, repeat=1)
+        small = replace(workload, rank_sizes=sizes, mask=mask, repeat=1)
         mapped = {nest.einsum: nest for nest in group.einsums}
         nests = {}
         for einsum in map(small.einsum, self.order):
@@ -199,7 +184,7 @@ class CoresRun:
                 else free_nest(small, self.core, einsum, group)
             )
         facts = GroupFacts(workload=small, group=group, nests=nests, hidden=hidden)
-        places = {tensor: place.beginning(tile.parts) for tensor, place in self.dram.items()}
+        places = {tensor: place.beginning(tile) for tensor, place in self.dram.items()}
         run = GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places)
         run.run()
         return run
@@ -225,8 +210,8 @@ class CoresRun:
     @property
     def in_rounds(self) -> int:
         """Tiles at the head of the order that cores take in rounds: all equal."""
-        first = self.tiles[0].sizes
-        equal = next((n for n, t in enumerate(self.tiles) if t.sizes != first), len(self.tiles))
+        sizes = [[extent for _, extent in tile.values()] for tile in self.tiles]
+        equal = next((n for n, own in enumerate(sizes) if own != sizes[0]), len(sizes))
         if self.group.order == "lists":
             return equal if equal == len(self.tiles) else 0
         return equal if equal == len(self.tiles) else equal // self.cores * self.cores
@@ -249,9 +234,12 @@ class CoresRun:
         """True if another core's read of the same words in the same round serves a tile too."""
         if number >= self.in_rounds or not self._multicast(tensor):
             return False
-        ranks, mine = self.workload.tensor_ranks[tensor], self.tiles[number]
         before = [n for n in self._round(number) if n < number]
-        return any(self.tiles[n].region(ranks) == mine.region(ranks) for n in before)
+        return any(self._region(tensor, n) == self._region(tensor, number) for n in before)
+
+    def _region(self, tensor: str, number: int) -> tuple[tuple[int, int], ...]:
+        """The part of a tensor that a tile has."""
+        return tuple(self.tiles[number][r] for r in self.workload.tensor_ranks[tensor])
 
     def keeper(self, tensor: str) -> MemoryLevel:
         """The level that the cores find a tensor at."""
@@ -320,10 +308,9 @@ class CoresRun:
         dram: dict[str, float] = {}
         sent: dict[str, float] = {}
         for tensor in {a.tensor for e in self.runs[0].facts.einsums for a in e.accesses}:
-            ranks = self.workload.tensor_ranks[tensor]
             sent[tensor] = cores
             if number < self.in_rounds and self._multicast(tensor):
-                sent[tensor] = float(len({self.tiles[n].region(ranks) for n in together}))
+                sent[tensor] = float(len({self._region(tensor, n) for n in together}))
             dram[tensor] = sent[tensor]
             if self.keeper(tensor) is not self.outside[0]:
                 dram[tensor] = cores * self.passed_on(tensor) / self._reads(tensor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
@@ -104,12 +105,11 @@ class GroupRun:
     def run(self) -> None:
         """All turns."""
         following = self._following()
-        before = -1
-        for turn in self.turns:
-            if turn.pass_number != before:
-                self._copy(turn.pass_number)
-                before = turn.pass_number
-            self._turn(turn, following[turn.number])
+        for _, turns in groupby(self.turns, key=lambda turn: turn.pass_number):
+            of_pass = list(turns)
+            asked = {turn.number for turn in of_pass if self._copy(turn)}
+            for turn in of_pass:
+                self._turn(turn, following[turn.number], copies=turn.number in asked)
 
     def _following(self) -> dict[int, tuple[int, ...] | None]:
         """Of every turn, the DRAM loops' indices at the same Einsum's next one."""
@@ -120,42 +120,39 @@ class GroupRun:
             later[turn.einsum] = turn.dram
         return found
 
-    def _copy(self, number: int) -> None:
-        """Give what corrects partial results the old value of what it corrects by.
+    def _copy(self, turn: Turn) -> bool:
+        """Give what corrects partial results the old value of what it corrects by; False: nothing.
 
         This is before the maker of that value has its turn; it is counted in the turn of the Einsum
         that asks for it.
         """
-        for turn in self.turns:
-            if turn.pass_number == number and turn.einsum in self.copied:
-                run = self.runs[turn.einsum]
-                if tuple(turn.dram[i] for i in run.kept_dram) in run.seen:
-                    source = self.places[self.copied[turn.einsum]]
-                    self.places[run.output.access.tensor].data[:] = source.data
+        run, source = self.runs[turn.einsum], self.copied.get(turn.einsum)
+        if source is None or tuple(turn.dram[i] for i in run.kept_dram) not in run.seen:
+            return False
+        self.places[tensor_of(run)].data[:] = self.places[source].data
+        return True
 
-    def _turn(self, turn: Turn, after: tuple[int, ...] | None) -> None:
+    def _turn(self, turn: Turn, after: tuple[int, ...] | None, *, copies: bool) -> None:
         run = self.runs[turn.einsum]
         before = {key: (c.reads, c.fills, c.updates) for key, c in run.counters.items()}
         run.turn = turn.number
-        self._count_copy(turn, run)
+        if copies:
+            self._count_copy(turn, run)
         steps = run.take_turn(() if self.alone else turn.dram, after)
         if turn.einsum not in self.facts.free:
             self._note_alive(run)
         self.logs.append(self._log(turn, run, before, steps))
 
     def _count_copy(self, turn: Turn, run: EinsumRun) -> None:
-        source = self.copied.get(turn.einsum)
-        if source and tuple(turn.dram[i] for i in run.kept_dram) in run.seen:
-            ranks, nest = run.output.access.ranks, run.nest
-            home = run.homes[source]
-            slot = nest.level_slots[SHARED]
-            at = {s.rank: turn.dram[i] for i, s in enumerate(nest.temporal[: nest.dram_loops])}
-            words = 1
-            for r in ranks:
-                extent = nest.extent(r, slot)
-                words *= min(extent, nest.sizes[r] - at.get(r, 0) * extent)
-            run.counters.setdefault((home, source), Counter()).reads += words
-            run.counters[home, tensor_of(run)].updates += words
+        source, nest = self.copied[turn.einsum], run.nest
+        home, slot = run.homes[source], nest.level_slots[SHARED]
+        at = {s.rank: turn.dram[i] for i, s in enumerate(nest.temporal[: nest.dram_loops])}
+        words = 1
+        for r in run.output.access.ranks:
+            extent = nest.extent(r, slot)
+            words *= min(extent, nest.sizes[r] - at.get(r, 0) * extent)
+        run.counters.setdefault((home, source), Counter()).reads += words
+        run.counters[home, tensor_of(run)].updates += words
 
     def _log(
         self,
