@@ -16,7 +16,7 @@ frontend/mapping/mapping.py (_get_single_tensor_mapping).
 from __future__ import annotations
 
 import keyword
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Sequence
 from math import inf
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
@@ -26,7 +26,6 @@ from flat_mapper.mapping.values import (
     Axis,
     EinsumMapping,
     FusedMapping,
-    GroupMapping,
     Loop,
     Slot,
     slots_of,
@@ -214,15 +213,19 @@ JOULES = 1e-12  # per pJ
 def accelforge_documents(
     workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
 ) -> Documents:
-    """The documents of the whole fused mapping, as one tree.
+    """The documents of the whole fused mapping, as one tree with a branch for each Einsum.
 
+    A branch has the shared loops too: AccelForge evaluates every path from the root on its own.
     Raises NotExpressibleError; `einsum_documents` may then still do for each Einsum alone.
     """
-    names = [n for group in mapping.groups for n in group.names]
     _check_backing(workload, platform, mapping)
-    trees = [_group_nodes(workload, platform, group) for group in mapping.groups]
-    root = trees[0] if len(trees) == 1 else [_sequential(trees)]
-    return arch_document(platform, ert), workload_document(workload, names), {"nodes": root}
+    nests = mapping.einsum_mappings
+    branches = [
+        {"type": "Nested", "nodes": einsum_nodes(workload, platform, nest)}
+        for nest in nests.values()
+    ]
+    root = branches[0]["nodes"] if len(nests) == 1 else [{"type": "Sequential", "nodes": branches}]
+    return arch_document(platform, ert), workload_document(workload, [*nests]), {"nodes": root}
 
 
 def einsum_documents(
@@ -334,64 +337,3 @@ def _check_backing(workload: Workload, platform: Platform, mapping: FusedMapping
                     f"{nest.einsum}: {access.tensor}: expected {first} as outermost keeper, as in "
                     f"the Einsums before it, got {level}; AccelForge takes such Einsums one by one"
                 )
-
-
-def _group_nodes(workload: Workload, platform: Platform, group: GroupMapping) -> list[Document]:
-    """A group's shared loops once with a branch per Einsum below, or else a branch with all of it.
-
-    AccelForge evaluates every path from the root on its own, so both trees mean the same to it.
-    """
-    nests = [einsum_nodes(workload, platform, m) for m in group.einsums]
-    if len(nests) == 1:
-        return nests[0]
-    tensors = [{a.tensor for a in workload.einsum(n).accesses} for n in group.names]
-    trunk: list[Document] = []
-    rest = nests
-    for _ in (loop for loop in group.shared if loop.factor > 1):
-        heads = [_head(nest) for nest in rest]
-        loops = [nest[len(head)] for nest, head in zip(rest, heads, strict=True)]
-        if loops[0]["type"] != "Temporal" or any(loop != loops[0] for loop in loops):
-            return [_sequential(nests)]  # a spatial loop outside a shared one
-        if _kept_by_some([_held(head) for head in heads], tensors):
-            return [_sequential(nests)]
-        trunk += [*_merged(heads), loops[0]]
-        rest = [nest[len(head) + 1 :] for nest, head in zip(rest, heads, strict=True)]
-    return [*trunk, _sequential(rest)]
-
-
-def _kept_by_some(
-    held: Sequence[Mapping[tuple[object, str], None]], tensors: Sequence[Set[str]]
-) -> bool:
-    """True where a tensor is kept at a level by some of the Einsums that have it only."""
-    return any(
-        place[1] in own and place not in pairs
-        for place in set().union(*held)
-        for pairs, own in zip(held, tensors, strict=True)
-    )
-
-
-def _head(nest: list[Document]) -> list[Document]:
-    """The Storage nodes before the first other node."""
-    return nest[: next(i for i, node in enumerate(nest) if node["type"] != "Storage")]
-
-
-def _held(head: list[Document]) -> dict[tuple[object, str], None]:
-    """(component, tensor) of Storage nodes, in order."""
-    pairs: dict[tuple[object, str], None] = {}
-    for node in head:
-        tensors = node["tensors"]
-        assert isinstance(tensors, list)
-        pairs |= dict.fromkeys((node["component"], t) for t in tensors)
-    return pairs
-
-
-def _merged(heads: Sequence[list[Document]]) -> list[Document]:
-    """Storage nodes of several Einsums at one place: one node per component."""
-    tensors: dict[object, list[str]] = {}
-    for component, tensor in dict.fromkeys(pair for head in heads for pair in _held(head)):
-        tensors.setdefault(component, []).append(tensor)
-    return [{"type": "Storage", "tensors": t, "component": c} for c, t in tensors.items()]
-
-
-def _sequential(branches: Sequence[list[Document]]) -> Document:
-    return {"type": "Sequential", "nodes": [{"type": "Nested", "nodes": b} for b in branches]}
