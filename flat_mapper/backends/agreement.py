@@ -21,7 +21,7 @@ from typing import NamedTuple
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge import DEFINITION, expected_actions
 from flat_mapper.backends.accelforge_lowering import NotExpressibleError
-from flat_mapper.base.errors import BackendError, MappingError
+from flat_mapper.base.errors import BackendError, MappingError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.base.tolerance import ABOVE, whole_cycles
 from flat_mapper.cost_model.backend import Backend
@@ -31,7 +31,6 @@ from flat_mapper.cost_model.result import (
     EinsumStats,
     GroupStats,
     Infeasible,
-    LevelStats,
     Result,
     TensorStats,
 )
@@ -357,8 +356,8 @@ def _present(backend: Backend) -> Backend:
 
 def _differing(stats: Iterable[EinsumStats], alone: Mapping[str, EinsumStats]) -> list[Quantity]:
     """What is otherwise than for every Einsum alone."""
-    pairs = (pair for own in stats for pair in _einsum(own, alone[own.einsum], ""))
-    return [pair.of for pair in pairs if pair.native != pair.other]
+    others = {q: n for one in alone.values() for q, n in numbers_of(one).items()}
+    return [q for own in stats for q, n in numbers_of(own).items() if n != others[q]]
 
 
 def comparisons(
@@ -395,41 +394,31 @@ def _refusals(
     yield Difference(backend, where, level, "", "words needed", needs[0], needs[1])
 
 
+def numbers_of(stats: EinsumStats) -> dict[Quantity, float]:
+    """Every quantity of an Einsum."""
+    name, found = stats.einsum, dict[Quantity, float]()
+    for what in ("computes", "compute_cycles", "lanes", "lanes_total", "cycles"):
+        found[Quantity(name, "", "", what)] = getattr(stats, what)
+    found[Quantity(name, stats.unit, "", "energy_pj")] = stats.compute_energy_pj
+    for level in stats.levels:
+        found[Quantity(name, level.level, "", "cycles")] = level.cycles
+        for t in level.tensors:
+            place = name, level.level, t.tensor
+            found |= {Quantity(*place, what): getattr(t, what) for what in (*COUNTS, "energy_pj")}
+    return found
+
+
 def _einsum(own: EinsumStats, theirs: EinsumStats, backend: str) -> Iterator[Difference]:
-    name = own.einsum
-    for quantity in ("computes", "compute_cycles", "lanes", "lanes_total", "cycles"):
-        a, b = getattr(own, quantity), getattr(theirs, quantity)
-        yield Difference(backend, name, "", "", quantity, a, b)
-    unit, other_pj = own.unit, theirs.compute_energy_pj
-    yield _energy(backend, name, unit, "", own.compute_energy_pj, other_pj)
-    for level in own.levels:
-        found = theirs.level(level.level)
-        if found is None:
-            raise BackendError(f"{backend}: {name}: expected the level {level.level}, got none")
-        yield from _level(name, level, found, backend)
-
-
-def _level(name: str, own: LevelStats, theirs: LevelStats, backend: str) -> Iterator[Difference]:
-    yield Difference(backend, name, own.level, "", "cycles", own.cycles, theirs.cycles)
-    others = {t.tensor: t for t in theirs.tensors}
-    for tensor in own.tensors:
-        other = others.pop(tensor.tensor, None)
-        if other is None:
-            raise BackendError(f"{backend}: {name}: {own.level}: expected {tensor.tensor}")
-        for quantity in COUNTS:
-            a, b = getattr(tensor, quantity), getattr(other, quantity)
-            yield Difference(backend, name, own.level, tensor.tensor, quantity, a, b)
-        pj = (tensor.energy_pj, other.energy_pj)
-        yield _energy(backend, name, own.level, tensor.tensor, *pj)
-
-
-def _energy(
-    backend: str, einsum: str, level: str, tensor: str, native: float, other: float
-) -> Difference:
-    allowed = PRINTED_PJ + ENERGY_TOLERANCE * abs(native)
-    reason = DEFINITION if backend == "accelforge" else "printed with two decimals"
-    place = (backend, einsum, level, tensor, "energy_pj")
-    return Difference(*place, native, other, allowed, reason)
+    others = numbers_of(theirs)
+    for q, native in numbers_of(own).items():
+        if q not in others:
+            place = ": ".join(filter(None, (backend, q.einsum, q.level, q.tensor)))
+            raise BackendError(expected(place, q.quantity, "none"))
+        allowed, reason = 0.0, ""
+        if q.quantity == "energy_pj":
+            allowed = PRINTED_PJ + ENERGY_TOLERANCE * abs(native)
+            reason = DEFINITION if backend == "accelforge" else "printed with two decimals"
+        yield Difference(backend, *q, native, others[q], allowed, reason)
 
 
 def _drained(workload: Workload, platform: Platform, stats: EinsumStats, ert: Ert) -> EinsumStats:
@@ -538,7 +527,7 @@ def _first(output: TensorStats) -> int:
 def _round_of(
     backend: str,
     one: Asked,
-    expected: EinsumStats,
+    model: EinsumStats,
     chip: EinsumStats,
     answer: EinsumStats,
     turns: set[tuple[str, str, str]],
@@ -552,33 +541,27 @@ def _round_of(
 
     others: tensors that other Einsums of the group access too, or that are there from before.
     """
-
-    who = (backend, expected.einsum)
-    rounds, name = one.rounds, expected.einsum
-    yield Difference(*who, "", "", "computes", chip.computes, rounds * answer.computes)
+    rounds, name = one.rounds, model.einsum
+    computes = chip.computes, rounds * answer.computes
+    yield Difference(backend, name, "", "", "computes", *computes)
     # Timeloop counts a cycle an operation.
     cycles = whole_cycles(rounds * answer.compute_cycles * chip.cycles_per_compute)
-    yield Difference(*who, "", "", "compute_cycles", whole_cycles(chip.compute_cycles), cycles)
+    own_cycles = whole_cycles(chip.compute_cycles)
+    yield Difference(backend, name, "", "", "compute_cycles", own_cycles, cycles)
     names = [level.name for level in one.arch.levels]
     outside = names[: names.index(one.level)]
     kept = {t for level in outside[1:] for t in one.nest.kept_at(level)}
     already = kept if rounds > 1 else kept.intersection(others)
-    for level in expected.levels:
-        place = outside[0] if level.level in outside else level.level  # as one core has it
-        for t in level.tensors:
-            theirs, own = _tensor_of(answer, level.level, t.tensor), chip.level(level.level)
-            found = next((o for o in own.tensors if o.tensor == t.tensor), None) if own else None
-            between = t.tensor in already and level.level in outside
-            apart = (name, place, t.tensor) in turns
-            for quantity in COUNTS[:4]:
-                count = rounds * getattr(t, quantity)
-                if found is not None and not (between or apart):
-                    count = getattr(found, quantity)
-                said = rounds * getattr(theirs, quantity)
-                yield Difference(*who, level.level, t.tensor, quantity, count, said)
-            instances = found.utilized_instances if found else t.utilized_instances
-            used = (instances, theirs.utilized_instances)
-            yield Difference(*who, level.level, t.tensor, "utilized_instances", *used)
+    whole, theirs = numbers_of(chip), numbers_of(answer)
+    for q, said in numbers_of(model).items():
+        place = outside[0] if q.level in outside else q.level  # as one core has it
+        between = q.tensor in already and q.level in outside
+        if q.quantity in COUNTS[:4]:
+            by_itself = between or (name, place, q.tensor) in turns
+            count = rounds * said if by_itself else whole.get(q, rounds * said)
+            yield Difference(backend, *q, count, rounds * theirs[q])
+        elif q.quantity == "utilized_instances":
+            yield Difference(backend, *q, whole.get(q, said), theirs[q])
 
 
 UPPER = "a remainder: Timeloop counts idle units and some shorter last passes as full"
