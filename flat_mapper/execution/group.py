@@ -75,14 +75,14 @@ class GroupRun:
         self.alone = len(facts.group.einsums) == 1
         for name, nest in facts.nests.items():
             self._check_stay(nest.mapping)
+            tensors = [a.tensor for a in nest.einsum.accesses]
+            found = {(facts.at(nest, t), t): self.places[t] for t in tensors if t in self.places}
             self.runs[name] = EinsumRun(
                 workload=facts.workload,
                 nest=nest,
-                dram=self.dram,
-                shared=self.places,
-                homes={a.tensor: facts.at(nest, a.tensor) for a in nest.einsum.accesses},
+                places=found | {(DRAM, t): self.dram[t] for t in tensors},
                 resident=frozenset(nest.mapping.stay),
-                alone=self.alone,
+                fixed=0 if self.alone else nest.dram_loops,
                 hidden=facts.hidden,
             )
         self.turns = turns_of(facts)
@@ -134,18 +134,17 @@ class GroupRun:
 
     def _turn(self, turn: Turn, after: tuple[int, ...] | None, *, copies: bool) -> None:
         run = self.runs[turn.einsum]
-        before = {key: (c.reads, c.fills, c.updates) for key, c in run.counters.items()}
         run.turn = turn.number
         if copies:
             self._count_copy(turn, run)
-        steps = run.take_turn(() if self.alone else turn.dram, after)
+        steps = run.take_turn(turn.dram[: run.fixed], after)
         if turn.einsum not in self.facts.free:
             self._note_alive(run)
-        self.logs.append(self._log(turn, run, before, steps))
+        self.logs.append(self._log(turn, run, steps))
 
     def _count_copy(self, turn: Turn, run: EinsumRun) -> None:
         source, nest = self.copied[turn.einsum], run.nest
-        home, slot = run.homes[source], nest.level_slots[SHARED]
+        home, slot = self.facts.at(nest, source), nest.level_slots[SHARED]
         at = {s.rank: turn.dram[i] for i, s in enumerate(nest.temporal[: nest.dram_loops])}
         words = 1
         for r in run.output.access.ranks:
@@ -154,20 +153,13 @@ class GroupRun:
         run.counters.setdefault((home, source), Counter()).reads += words
         run.counters[home, tensor_of(run)].updates += words
 
-    def _log(
-        self,
-        turn: Turn,
-        run: EinsumRun,
-        before: Mapping[tuple[int, str], tuple[int, int, int]],
-        steps: int,
-    ) -> TurnLog:
+    def _log(self, turn: Turn, run: EinsumRun, steps: int) -> TurnLog:
         ports: dict[str, Passed] = {}
         streamed: dict[str, Words] = {}
         free = turn.einsum in self.facts.free
         for (level, tensor), c in () if free else run.counters.items():
-            reads, fills, updates = before.get((level, tensor), (0, 0, 0))
             share = self.facts.workload.share(tensor, run.nest.arch.levels[level].name)
-            read, updated, filled = c.reads - reads, c.updates - updates, c.fills - fills
+            read, updated, filled = c.since()
             if level == DRAM:
                 if SHARED not in run.nest.keepers(tensor):
                     streamed[tensor] = read * share, updated * share
@@ -205,8 +197,10 @@ class GroupRun:
         level = self.platform.matrix.levels[SHARED]
         shared = held_words(self.facts, self.places, self.policy, level.name)
         found = [Alive(level=level.name, capacity=level.usable_words, terms=shared)]
-        homes = {self.facts.home(e.output.tensor) for e in self.facts.einsums}
-        private: dict[str, dict[str, int]] = {name: {} for name in homes - {level.name}}
+        private: dict[str, dict[str, int]] = {}
+        for name in (self.facts.home(e.output.tensor) for e in self.facts.einsums):
+            if name != level.name:
+                private[name] = {}
         for pool in self.peaks.values():
             for name, terms in pool.items():
                 private.setdefault(name, {}).update(terms)

@@ -178,6 +178,13 @@ class Counter:
     reads: int = 0
     fills: int = 0
     updates: int = 0
+    told: tuple[int, int, int] = (0, 0, 0)
+
+    def since(self) -> tuple[int, int, int]:
+        """Reads, updates and fills since they were last asked for."""
+        read, updated, filled = self.told
+        self.told = now = self.reads, self.updates, self.fills
+        return now[0] - read, now[1] - updated, now[2] - filled
 
 
 class Window:

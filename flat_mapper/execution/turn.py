@@ -25,7 +25,7 @@ from flat_mapper.workload.einsum import TensorAccess
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
-DRAM, SHARED = 0, 1  # level indices
+DRAM, SHARED, LANES = 0, 1, -1  # level indices
 
 
 @dataclass(slots=True)
@@ -58,19 +58,17 @@ class Chain:
 class EinsumRun:
     """An Einsum with its memory.
 
-    homes:    of each tensor, the number of the level that has its place in `shared`.
+    places:   by level and tensor, those that other Einsums find too.
     resident: tensors whose private tiles may stay from one turn to the next.
-    alone:    whether the group is this Einsum only, and its DRAM loops are its own.
+    fixed:    loops, the first so many, that are the group's: a turn is one combination of them.
     hidden:   the mask, and by how many positions the tile's first query is behind its first key.
     """
 
     workload: Workload
     nest: FlatNest
-    dram: Mapping[str, Place]
-    shared: Mapping[str, Place]
-    homes: Mapping[str, int]
+    places: Mapping[tuple[int, str], Place]
     resident: frozenset[str]
-    alone: bool
+    fixed: int
     hidden: tuple[Mask, int] | None = None
     counters: dict[tuple[int, str], Counter] = field(default_factory=dict)
     tiles: list[StagedTile] = field(default_factory=list)
@@ -86,7 +84,6 @@ class EinsumRun:
         self.seen: set[tuple[int, ...]] = set()
         self.open_tiles: dict[str, StagedTile] = {}
         self.masked = self._masked()
-        self.fixed = 0 if self.alone else self.nest.dram_loops
         out = self.output.access.ranks
         self.kept_dram = [i for i in range(self.fixed) if self.nest.temporal[i].rank in out]
 
@@ -94,23 +91,17 @@ class EinsumRun:
         levels = self.nest.keepers(access.tensor)
         counters = [self.counters.setdefault((i, access.tensor), Counter()) for i in levels]
         counters.append(Counter())  # of the lanes: nobody asks
-        places = [self._place(i, access) for i in levels]
-        lanes = self.nest.slot_count
-        places.append(self._tile(lanes, access))
-        cuts = [*(self.nest.level_slots[i] for i in levels[1:]), lanes]
+        slots = [*(self.nest.level_slots[i] for i in levels), self.nest.slot_count]
+        places = [
+            self.places.get((i, access.tensor)) or self._tile(slot, access)
+            for i, slot in zip([*levels, LANES], slots, strict=True)
+        ]
         links = []
-        for n, (outer, cut) in enumerate(zip(levels, cuts, strict=True)):
-            window = Window(self.nest, access, outer, cut)
+        for n, outer in enumerate(levels):
+            window = Window(self.nest, access, outer, slots[n + 1])
             window.settle(places[n])
             links.append(Link(window, places[n + 1], *counters[n : n + 2]))
         return Chain(access=access, levels=levels, links=tuple(links[:-1]), lanes=links[-1])
-
-    def _place(self, level: int, access: TensorAccess) -> Place:
-        if level == DRAM:
-            return self.dram[access.tensor]
-        if level == self.homes[access.tensor]:
-            return self.shared[access.tensor]
-        return self._tile(self.nest.level_slots[level], access)
 
     def _tile(self, slot: int, access: TensorAccess) -> Place:
         extents = {r: self.nest.extent(r, slot) for r in access.ranks}
@@ -147,7 +138,7 @@ class EinsumRun:
         after: the DRAM loops' indices at this Einsum's next turn; None at its last.
         """
         kept = tuple(dram[i] for i in self.kept_dram)
-        fresh = self.alone or kept not in self.seen
+        fresh = kept not in self.seen
         ranges = [range(s.factor) for s in self.nest.temporal[self.fixed :]]
         before = self.steps
         for inner in product(*ranges):
