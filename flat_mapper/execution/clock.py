@@ -347,7 +347,8 @@ class _Clock:
         for request in self.requests:
             if not self._free(request):
                 continue
-            words = [p.crossed(request.tensor, reads=request.reads) for p in self.outside]
+            way = (1.0, 0.0) if request.reads else (0.0, 1.0)
+            words = [port.moved({request.tensor: way}) for port in self.outside]
             used = [(left, own) for left, own in zip(lefts, words, strict=True) if any(own)]
             rate = min((left.rate(own) for left, own in used), default=inf)
             for left, own in used:

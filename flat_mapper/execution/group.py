@@ -43,18 +43,14 @@ class Port:
     other: float = 1.0
     fills: Mapping[str, float] = field(default_factory=dict)
 
-    def crossed(self, tensor: str, *, reads: bool) -> Passed:
-        """Words that pass there for a word of a tensor that comes, or that leaves."""
-        weight = self.weights.get(tensor, self.other)
-        return (weight, 0.0, self.fills.get(tensor, 0.0)) if reads else (0.0, weight, 0.0)
-
     def moved(self, words: Mapping[str, Words]) -> Passed:
-        """Words that pass there, for the words of some tensors."""
-        total: Passed = (0.0, 0.0, 0.0)
-        for tensor, ways in words.items():
-            for count, reads in zip(ways, (True, False), strict=True):
-                total = more(total, self.crossed(tensor, reads=reads), count)
-        return total
+        """Words that pass there, for the words of some tensors that come and leave."""
+        read = updated = filled = 0.0
+        for tensor, (come, leave) in words.items():
+            weight = self.weights.get(tensor, self.other)
+            read, updated = read + weight * come, updated + weight * leave
+            filled += self.fills.get(tensor, 0.0) * come
+        return read, updated, filled
 
 
 @dataclass
