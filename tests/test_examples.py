@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flat_mapper.mapping.check import handed_inside, read_checked_record
-from flat_mapper.timeloop.write import lower_fused
+from flat_mapper.timeloop.write import lowered
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SAYS = {
@@ -34,4 +34,4 @@ def test_a_record_hands_scores_over_inside_its_fusion_level() -> None:
     record = read_checked_record(EXAMPLES / "scores_in_vmem.yaml")
     inside = handed_inside(record.workload, record.platform, record.mapping.groups[0])
     assert inside == {"QK": "VMEM", "QK_exp": "VMEM", "A": "VMEM"}
-    assert "QK/mapping.yaml" in lower_fused(record.workload, record.platform, record.mapping)
+    assert "QK/mapping.yaml" in lowered(record.workload, record.platform, record.mapping).files

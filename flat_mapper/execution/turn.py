@@ -36,7 +36,6 @@ class StagedTile:
     fetched, drained: words from and to DRAM.
     """
 
-    einsum: str
     tensor: str
     first: int
     last: int
@@ -194,7 +193,7 @@ class EinsumRun:
         """Note a tile that came to the shared level from DRAM."""
         if chain.links[0] is link and chain.levels[:2] == (DRAM, SHARED):
             tensor = chain.access.tensor
-            tile = StagedTile(self.nest.einsum.name, tensor, self.turn, self.turn, read)
+            tile = StagedTile(tensor, self.turn, self.turn, read)
             self.tiles.append(tile)
             self.open_tiles[tensor] = tile
 

@@ -63,13 +63,6 @@ class Lowering:
     refused: Mapping[str, str]  # Einsums without a folder, by group: why
 
 
-def lower_fused(
-    workload: Workload, platform: Platform, fused: FusedMapping, ert: Ert | None = None
-) -> dict[str, Lowered]:
-    """Every file of a fused mapping by its path relative to the output folder; see `lowered`."""
-    return dict(lowered(workload, platform, fused, ert).files)
-
-
 def lowered(
     workload: Workload, platform: Platform, fused: FusedMapping, ert: Ert | None = None
 ) -> Lowering:

@@ -14,7 +14,7 @@ import small_platform as small
 
 from flat_mapper.cli.main import main
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.write import lower_fused, write_lowered
+from flat_mapper.timeloop.write import lowered, write_lowered
 
 REPLAY = Path(__file__).parents[1] / "replay" / "stand_in.py"
 WRAPPED = ("--timeloop-cmd", f"{shlex.join([sys.executable, str(REPLAY)])} {{}}")
@@ -33,7 +33,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def record(tmp_path: Path) -> tuple[str, ...]:
     """The recorded fused mapping with its architectures, and the energies it was run with."""
-    write_lowered(tmp_path, lower_fused(small.workload(), small.platform(), small.fused()))
+    write_lowered(tmp_path, lowered(small.workload(), small.platform(), small.fused()).files)
     (tmp_path / "ert.yaml").write_text(dump(cases.ERT.levels))
     return (str(tmp_path / "fused-mapping.yaml"), "--ert", str(tmp_path / "ert.yaml"))
 

@@ -15,7 +15,7 @@ from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Quoted, Tagged
 from flat_mapper.spec.timeloopfe import document_of
 from flat_mapper.spec.yamlio import load, write_text
-from flat_mapper.timeloop.write import lower_fused
+from flat_mapper.timeloop.write import lowered
 
 FILES = ("arch.yaml", "problem.yaml", "mapping.yaml")
 
@@ -58,7 +58,7 @@ def front_ends(value: object) -> Any:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """QK and QK_exp of the small fused mapping, as files."""
-    for name, file in lower_fused(small.workload(), small.platform(), small.fused()).items():
+    for name, file in lowered(small.workload(), small.platform(), small.fused()).files.items():
         write_text(tmp_path / name, file.text)
     return tmp_path
 

@@ -30,7 +30,7 @@ from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.timeloop.terms import problem_document, rank_letters
 from flat_mapper.timeloop.write import (
     lower_einsum,
-    lower_fused,
+    lowered,
     mapping_document,
     write_lowered,
 )
@@ -189,7 +189,7 @@ def test_whole_numbers_are_integers_in_the_processed_file() -> None:
 
 def test_files_of_a_fused_mapping(golden: Callable[[str, str], None], tmp_path: Path) -> None:
     workload, platform, fused = small.workload(), small.platform(), small.fused()
-    files = lower_fused(workload, platform, fused)
+    files = lowered(workload, platform, fused).files
     names = ["QK", "QK_max", "QK_exp", "QK_sum", "A", "AV"]
     parts = ["arch.yaml", "problem.yaml", "mapping.yaml", "processed.yaml"]
     top = ["fused-mapping.yaml", "small.yaml", "small.sfu.yaml"]
@@ -282,7 +282,7 @@ def test_node_constraints_stay_for_the_mapper_but_not_those_it_replaces() -> Non
 
 
 def test_node_constraints_are_gone_from_a_lowered_mapping_but_not_from_the_copy() -> None:
-    files = lower_fused(small.workload(), small.platform(constrained=True), small.fused())
+    files = lowered(small.workload(), small.platform(constrained=True), small.fused()).files
     assert "constraints:" in files["small.yaml"].text
     assert "constraints:" not in files["QK/arch.yaml"].text
 
@@ -306,7 +306,7 @@ def test_an_architecture_keeps_its_own_sections_and_its_branches() -> None:
 def test_lowering_leaves_the_document_as_it_is() -> None:
     arch = small.platform().matrix
     before = lower_text(dict(arch.document))
-    lower_fused(small.workload(), small.platform(), small.fused())
+    lowered(small.workload(), small.platform(), small.fused())
     lower_for_mapper(small.workload(), small.platform(), small.fused(), {"QK": 1000})
     assert lower_text(dict(arch.document)) == before
 
@@ -320,10 +320,10 @@ def test_an_architecture_without_a_document_cannot_be_lowered() -> None:
 def test_a_free_softmax_without_a_vector_path_has_no_files() -> None:
     platform = replace(small.platform(), vector=None)
     fused = replace(small.fused(), policy=Policy(softmax="free"))
-    files = lower_fused(small.workload(), platform, fused)
+    files = lowered(small.workload(), platform, fused).files
     assert {path.partition("/")[0] for path in files if "/" in path} == {"QK", "AV"}
     with pytest.raises(SpecError, match="expected a vector path for softmax"):
-        lower_fused(small.workload(), Platform(name="x", matrix=platform.matrix), small.fused())
+        lowered(small.workload(), Platform(name="x", matrix=platform.matrix), small.fused())
 
 
 def test_ranks_of_more_letters_get_one() -> None:
@@ -375,9 +375,9 @@ def test_tensors_of_another_width_are_mentioned() -> None:
 
 
 def test_comments_fit_the_page() -> None:
-    files = lower_fused(small.workload(), small.platform(), small.fused())
-    for lowered in files.values():
-        for line in lowered.text.splitlines():
+    files = lowered(small.workload(), small.platform(), small.fused()).files
+    for file in files.values():
+        for line in file.text.splitlines():
             assert not line.startswith("#") or len(line) <= 100
     mapped: Mapping[str, object] = files["QK/mapping.yaml"].document
     assert load_text(files["QK/mapping.yaml"].text, "mapping.yaml") == mapped
@@ -385,7 +385,7 @@ def test_comments_fit_the_page() -> None:
 
 def test_einsums_in_place_get_the_room_that_timeloop_asks_for() -> None:
     workload, (chip, fused) = small.workload(), overfull()
-    files = lower_fused(workload, chip, fused)
+    files = lowered(workload, chip, fused).files
     for name, rows in {"QK": 2000, "QK_max": 2000, "QK_exp": 2050, "A": 2050}.items():
         file = files[f"{name}/arch.yaml"]
         nodes: Any = load_text(file.text, name)

@@ -26,7 +26,7 @@ from flat_mapper.mapping.check import _shared_faults
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.reports.tree import mask_dict, mask_text
-from flat_mapper.timeloop.write import lower_fused
+from flat_mapper.timeloop.write import lowered
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask, mask_of, mask_tiles, pairs
@@ -148,14 +148,14 @@ def test_files_and_words() -> None:
 
 
 def test_a_record_keeps_its_mask_and_timeloop_refuses_it(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    files = lower_fused(masked(CAUSAL), platform(), mapping())
+    files = lowered(masked(CAUSAL), platform(), mapping()).files
     assert all("/" not in name for name in files)
-    for name, lowered in files.items():
-        (tmp_path / name).write_text(lowered.text)
+    for name, file in files.items():
+        (tmp_path / name).write_text(file.text)
     assert read_record(tmp_path / "fused-mapping.yaml").workload == masked(CAUSAL)
     parted = masked(replace(CAUSAL, parts=2))
-    for name, lowered in lower_fused(parted, platform(), mapping()).items():
-        (tmp_path / name).write_text(lowered.text)
+    for name, file in lowered(parted, platform(), mapping()).files.items():
+        (tmp_path / name).write_text(file.text)
     assert read_record(tmp_path / "fused-mapping.yaml").workload == parted
     with pytest.raises(BackendError, match="timeloop: expected no mask"):
         refuse_operations(masked(CAUSAL), platform(), mapping(), "timeloop")

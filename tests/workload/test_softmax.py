@@ -21,7 +21,7 @@ from flat_mapper.mapping.space_reader import load_mapspace, unmatched_rules
 from flat_mapper.mapping.values import FusedMapping, Policy
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.tree import fused_tree_text
-from flat_mapper.timeloop.write import lower_einsum, lower_fused
+from flat_mapper.timeloop.write import lower_einsum, lowered
 from flat_mapper.workload.cascade import attention, block, scope
 from flat_mapper.workload.graph import Softmax
 from flat_mapper.workload.notation import format_einsum
@@ -150,9 +150,9 @@ def test_an_accumulator_that_bypasses_the_shared_buffer_is_refused() -> None:
 
 def test_a_record_says_all_of_it(tmp_path: Path) -> None:
     chip, fused_mapping = platform(), mapping()
-    for name, lowered in lower_fused(ONLINE, chip, fused_mapping).items():
+    for name, file in lowered(ONLINE, chip, fused_mapping).files.items():
         if "/" not in name:
-            (tmp_path / name).write_text(lowered.text)
+            (tmp_path / name).write_text(file.text)
     record = read_record(tmp_path / "fused-mapping.yaml")
     assert record.workload == ONLINE
     assert record.mapping == fused_mapping
