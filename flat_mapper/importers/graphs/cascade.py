@@ -62,6 +62,11 @@ class Cut:
     result: Tensor
     macs: int = 0  # multiply-accumulates that are left out with it
 
+    def __str__(self) -> str:
+        """The operator, and what it does where that is counted."""
+        left = f", {self.macs:,} multiply-accumulates" if self.macs else ""
+        return f"{self.operator} {self.name}{left}"
+
 
 @dataclass(slots=True)
 class GraphCascade:
@@ -74,6 +79,7 @@ class GraphCascade:
     hints: list[tuple[Dim, str]] = field(default_factory=list)  # what axes are called
     attentions: list[tuple[Dim, Dim, Dim]] = field(default_factory=list)  # batch, queries, keys
     masks: list[Mask | None] = field(default_factory=list)  # of each of them
+    notes: list[str] = field(default_factory=list)  # what there is to say of it
     tables: dict[str, int] = field(default_factory=dict)  # parameters that no Einsum reads
     _names: set[str] = field(default_factory=set)
     _counts: dict[str, int] = field(default_factory=dict)  # of tensors that would have a name
@@ -105,15 +111,29 @@ class GraphCascade:
             )
         return found
 
-    def contract(
-        self, name: str, operands: Sequence[tuple[Value, Sequence[object]]], out: Sequence[object]
+    def joined(
+        self,
+        name: str,
+        operands: Sequence[tuple[Value, Sequence[object]]],
+        out: Sequence[object],
+        form: str = "",
     ) -> Value:
-        """A product of tensors, summed over what the output lacks.
+        """An Einsum of several tensors: their product, summed over what the output lacks.
 
         operands: each with a label for every dimension; dimensions of one label run together.
+        form:     what is made of their words instead. Who is made first, others fit themselves to.
         """
-        form = " * ".join(f"{{{i}}}" for i in range(len(operands)))
-        return self._joined(name, form, operands, out)
+        bound: dict[object, Dim] = {}
+        done = [(self.done(value), labels) for value, labels in operands]
+        fitted: dict[int, Value] = {}
+        for i in sorted(range(len(done)), key=lambda i: not done[i][0].tensor.made):
+            value, labels = done[i]
+            fitted[i] = self._fitted(value, labels, bound)
+            for label, one in zip(labels, fitted[i].dims, strict=True):
+                bound[label] = bound.get(label) or one
+        dims = tuple(bound[label] for label in out)
+        form = form or " * ".join(f"{{{i}}}" for i in range(len(done)))
+        return self._emit(name, form, dims, [fitted[i] for i in range(len(done))])
 
     def pointwise(self, name: str, operation: str, left: Value, right: Value) -> Value:
         """Two tensors word by word, as numpy broadcasts them: mul, add, sub, div, max or min."""
@@ -124,7 +144,7 @@ class GraphCascade:
         operands = [(v, range(most - len(v.dims), most)) for v in (left, right)]
         sign = SIGNS.get(operation)
         form = f"{{0}} {sign} {{1}}" if sign else f"{operation}({{0}}, {{1}})"
-        return self._joined(name, form, operands, range(most))
+        return self.joined(name, operands, range(most), form)
 
     def function(self, step: str, value: Value) -> Value:
         """A function of one word; it is made an Einsum when something else reads it."""
@@ -169,7 +189,7 @@ class GraphCascade:
             self.hints += list(zip(each, "HG", strict=False))
         top = self.reduce(f"{name}_max", "max", value, (over,), keep=True)
         both = range(len(value.dims))
-        shifted = self._joined(f"{name}_exp", "exp({0} - {1})", [(value, both), (top, both)], both)
+        shifted = self.joined(f"{name}_exp", [(value, both), (top, both)], both, "exp({0} - {1})")
         total = self.reduce(f"{name}_sum", "sum", shifted, (over,), keep=True)
         return self.pointwise(name, "div", shifted, total)
 
@@ -284,25 +304,6 @@ class GraphCascade:
                 inputs = [replace(one, tensor=t, steps=(), angles=None) for t in line.inputs]
                 return self._emit(name, "rotary({0} * {1})", other.dims, inputs)
         return None
-
-    def _joined(
-        self,
-        name: str,
-        form: str,
-        operands: Sequence[tuple[Value, Sequence[object]]],
-        out: Sequence[object],
-    ) -> Value:
-        """An Einsum of several tensors; who is made first, others fit themselves to."""
-        bound: dict[object, Dim] = {}
-        done = [(self.done(value), labels) for value, labels in operands]
-        fitted: dict[int, Value] = {}
-        for i in sorted(range(len(done)), key=lambda i: not done[i][0].tensor.made):
-            value, labels = done[i]
-            fitted[i] = self._fitted(value, labels, bound)
-            for label, one in zip(labels, fitted[i].dims, strict=True):
-                bound[label] = bound.get(label) or one
-        dims = tuple(bound[label] for label in out)
-        return self._emit(name, form, dims, [fitted[i] for i in range(len(done))])
 
     def _fitted(self, value: Value, labels: Sequence[object], bound: Mapping[object, Dim]) -> Value:
         """A value whose dimensions are those of their labels, and no others'."""

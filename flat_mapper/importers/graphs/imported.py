@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
-from flat_mapper.importers.graphs.cascade import Cut, GraphCascade, bounded
+from flat_mapper.importers.graphs.cascade import GraphCascade, bounded
 from flat_mapper.importers.graphs.values import Axis, Line, Tensor, flat, parted
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.einsum import MAX_EINSUMS
@@ -85,12 +85,9 @@ class Imported(Printed):
         return "\n".join([*head, dump({"problem": problem}).rstrip(), "  einsums:", *lines, ""])
 
 
-def finished(
-    graph: GraphCascade, name: str, *, notes: Sequence[str] = (), bits: int = 16
-) -> Imported:
+def finished(graph: GraphCascade, name: str) -> Imported:
     """The problem of a graph.
 
-    notes: what the front end has to say. bits: of a word.
     raises: SpecError where too few of the multiply-accumulates are in it.
     """
     lines = parted(graph.lines, graph.slices, graph.outputs)
@@ -110,7 +107,6 @@ def finished(
         name=name,
         rank_sizes=sizes,
         einsums=einsums,
-        word_bits=bits,
         roles=roles,
         mask=mask,
         operators=dict(_operators(lines)),
@@ -121,8 +117,8 @@ def finished(
     between = [c for c in graph.cuts if c.result in read or c.macs]
     found = Imported(
         workload=workload,
-        cuts=tuple(_words(c) for c in between),
-        notes=(*notes, *said),
+        cuts=tuple(map(str, between)),
+        notes=(*dict.fromkeys(graph.notes), *said),
         macs=macs,
         cut_macs=sum(c.macs for c in between),
         weight_words=sum((graph.tables | {t.name: t.parameters for t in tensors}).values()),
@@ -133,11 +129,6 @@ def finished(
         change = f"left out are {'; '.join(found.cuts) or 'none'}"
         raise SpecError(expected(name, condition, got, change))
     return found
-
-
-def _words(cut: Cut) -> str:
-    left = f", {cut.macs:,} multiply-accumulates" if cut.macs else ""
-    return f"{cut.operator} {cut.name}{left}"
 
 
 def _rank_names(graph: GraphCascade, lines: list[Line]) -> dict[Axis, str]:

@@ -6,7 +6,7 @@ weights is not looked at, and may be missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from flat_mapper.base.errors import BackendError, SpecError, expected, relative_name
-from flat_mapper.importers.graphs.cascade import GraphCascade
-from flat_mapper.importers.graphs.imported import Imported, finished
-from flat_mapper.importers.graphs.onnx_operators import KINDS, in_order, is_small
-from flat_mapper.importers.graphs.operators import MOST_FOLDED, Call, understood
-from flat_mapper.importers.graphs.values import Value
+from flat_mapper.importers.graphs.imported import Imported
+from flat_mapper.importers.graphs.onnx_operators import ONNX, is_small
+from flat_mapper.importers.graphs.operators import MOST_FOLDED, Call, Named, understood
+from flat_mapper.importers.graphs.reading import GraphReader
 from flat_mapper.spec.yamlio import note_input
 
 
@@ -46,9 +45,8 @@ def import_onnx(
     except Exception as error:  # of the library's own classes, and of what it is written in
         got = " ".join(str(error).split())[:200]
         raise SpecError(expected(str(path), "a graph whose shapes follow", got)) from error
-    walk = _Walk(onnx=onnx, model=model, where=str(path), folder=source.parent)
-    walk.through()
-    return finished(walk.graph, name or source.stem, notes=list(dict.fromkeys(walk.notes)))
+    reader = _Model(onnx=onnx, model=model, where=str(path), folder=source.parent)
+    return reader.imported(name or source.stem)
 
 
 def _library() -> Any:
@@ -82,45 +80,91 @@ def _set_sizes(model: Any, where: str, sizes: Mapping[str, int]) -> None:
         del model.graph.value_info[:]
 
 
-def _name(node: Any) -> str:
-    """Name of a node."""
-    return str(node.name or next(iter(node.output), "") or node.op_type).removeprefix("node_")
-
-
-@dataclass(slots=True)
-class _Walk:
-    """One pass over the nodes of a file."""
+@dataclass(slots=True, kw_only=True)
+class _Model(GraphReader):
+    """Nodes of a file."""
 
     onnx: Any
     model: Any
-    where: str
     folder: Path
-    graph: GraphCascade = field(default_factory=GraphCascade)
-    found: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Any] = field(default_factory=dict)  # initializers
     kinds: dict[str, Any] = field(default_factory=dict)  # types of tensors
-    makers: dict[str, str] = field(default_factory=dict)  # kinds of nodes
-    notes: list[str] = field(default_factory=list)
 
-    def through(self) -> None:
-        """Every node in order; then what the graph gives out is a tensor."""
+    def __post_init__(self) -> None:
         graph = self.model.graph
         self.weights = {i.name: i for i in graph.initializer}
         for info in (*graph.value_info, *graph.input, *graph.output):
             self.kinds[info.name] = info.type.tensor_type
-        for info in (i for i in graph.input if i.name not in self.weights):
-            words = info.type.tensor_type.elem_type in self._floats()
-            shape = self._shape(info.name, "its input") if words else ()
-            self.found[info.name] = self.graph.source(info.name, shape) if words else None
-        for node in graph.node:
-            with understood(f"{self.where}: {_name(node)}", str(node.op_type)):
-                results = self._node(node)
-            self.found |= dict(zip(node.output, results, strict=False))
-            self.makers |= dict.fromkeys(node.output, node.op_type)
-        for info in graph.output:
-            value = self.found.get(info.name)
-            if isinstance(value, Value):
-                self.graph.outputs.add(self.graph.done(value).tensor)
+        self.inputs = [i.name for i in graph.input if i.name not in self.weights]
+        self.outputs = [info.name for info in graph.output]
+        self.operators, self.handlers = map(self._operator, graph.node), ONNX
+
+    def _operator(self, node: Any) -> Call:
+        name = str(node.name or next(iter(node.output), "") or node.op_type).removeprefix("node_")
+        at = f"{self.where}: {name}"
+        if any(a.HasField("g") for a in node.attribute):
+            condition = "operators without graphs inside them"
+            raise SpecError(expected(at, condition, node.op_type))
+        with understood(at, str(node.op_type)):
+            named = {a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute}
+        return Call(
+            graph=self.graph,
+            kind=node.op_type,
+            said=node.op_type,
+            name=name,
+            where=at,
+            values=[Named(n) if n else None for n in node.input],
+            named=named,
+            outputs=node.output,
+            node=node,
+        )
+
+    def outside(self, name: str) -> Any:
+        """An input of the model, or a weight: a tensor when words are read of it."""
+        weight = self.weights.get(name)
+        if weight is None and name in self.inputs:
+            words = self.kinds[name].elem_type in self._floats()
+            return self.graph.source(name, self._shape(name, "its input")) if words else None
+        if weight is None:
+            condition = f"an operator that makes {name} before it is read"
+            change = "export the model again: its operators are in order"
+            raise SpecError(expected(self.where, condition, "none", change))
+        array = self.stored(name)
+        if array is not None and (array.size == 1 or weight.data_type not in self._floats()):
+            return array
+        return self.graph.source(name, weight.dims, parameters=prod(weight.dims))
+
+    def stored(self, name: str) -> Any:
+        """The numbers of a small weight; None where its data is not there."""
+        weight = self.weights.get(name)
+        if weight is None or prod(weight.dims) > MOST_FOLDED:
+            return None
+        if self._is_outside(weight):
+            return self._beside(weight)
+        return self.onnx.numpy_helper.to_array(weight)
+
+    def shapes(self, one: Call) -> Callable[[], Sequence[tuple[int, ...]]]:
+        """Shapes of what a node makes, where they are needed."""
+        return lambda: [self._shape(n, one.name) for n in one.outputs if n]
+
+    def folded(
+        self, one: Call, values: list[Any], named: Mapping[str, Any]
+    ) -> Sequence[Any] | None:
+        """Output of a node of constants, by the library's own reference."""
+        node = one.node
+        if node.op_type == "Gather" and self._is_table(node.input[0]):
+            return None
+        if node.domain or not is_small(node.op_type, values):
+            return None
+        if any(a.HasField("sparse_tensor") or self._is_outside(a.t) for a in node.attribute):
+            return None
+        opsets = {o.domain: o.version for o in self.model.opset_import}
+        given = {n: a for n, a in zip(node.input, values, strict=True) if n}
+        try:
+            run = self.onnx.reference.ReferenceEvaluator(node, opsets=opsets)
+            return list(run.run(None, given))
+        except Exception:  # an operator that the library has no reference for
+            return None
 
     def _floats(self) -> tuple[int, ...]:
         kinds = self.onnx.TensorProto
@@ -136,72 +180,9 @@ class _Walk:
             raise SpecError(expected(f"{self.where}: {by}", condition, "an open one", change))
         return tuple(dims)
 
-    def _node(self, node: Any) -> Sequence[Any]:
-        """Output of a node."""
-        name = _name(node)
-        if any(a.HasField("g") for a in node.attribute):
-            condition = "operators without graphs inside them"
-            raise SpecError(expected(f"{self.where}: {name}", condition, node.op_type))
-        folded = self._folded(node)
-        if folded is not None:
-            return folded
-        operands = [self._input(n) for n in node.input]
-        words = [v for v in operands if isinstance(v, Value)]
-        if not words:
-            return [None] * len(node.output)
-        if node.op_type == "Shape":
-            return [np.array(words[0].shape, dtype=np.int64)]
-
-        call = Call(
-            graph=self.graph,
-            kind=KINDS.get(node.op_type, ""),
-            said=node.op_type,
-            name=name,
-            where=f"{self.where}: {name}",
-            values=operands,
-            named={a.name: self.onnx.helper.get_attribute_value(a) for a in node.attribute},
-            shapes=lambda: [self._shape(n, name) for n in node.output if n],
-            numbers=lambda i: self._array(node.input[i]),
-            notes=self.notes,
-            checks_numbers=bool(node.input) and self.makers.get(node.input[0]) == "IsNaN",
-        )
-        return in_order(call).made(words)
-
-    def _folded(self, node: Any) -> Sequence[Any] | None:
-        """Output of a node whose inputs are constants; None where some of them are not known."""
-        if node.op_type == "Gather" and self._is_table(node.input[0]):
-            return None
-        arrays = [self._array(n) if n else None for n in node.input]
-        unknown = any(a is None and n for a, n in zip(arrays, node.input, strict=True))
-        if unknown or node.domain or not is_small(node.op_type, arrays):
-            return None
-        if any(self._is_outside(a.t) for a in node.attribute) or any(
-            a.HasField("sparse_tensor") for a in node.attribute
-        ):
-            return None
-        opsets = {o.domain: o.version for o in self.model.opset_import}
-        given = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
-        try:
-            run = self.onnx.reference.ReferenceEvaluator(node, opsets=opsets)
-            return list(run.run(None, given))
-        except Exception:  # an operator that the library has no reference for
-            return None
-
     def _is_table(self, name: str) -> bool:
         weight = self.weights.get(name)
         return weight is not None and weight.data_type in self._floats() and len(weight.dims) == 2
-
-    def _array(self, name: str) -> Any:
-        """The numbers of a constant; None where it is none, or its data is not there."""
-        known = self.found.get(name)
-        if known is not None and not isinstance(known, Value):
-            return known
-        weight = self.weights.get(name)
-        if weight is None or prod(weight.dims) > MOST_FOLDED:
-            return None
-        if self._is_outside(weight):
-            return self._beside(weight)
-        return self.onnx.numpy_helper.to_array(weight)
 
     def _is_outside(self, weight: Any) -> bool:
         return bool(weight.data_location == self.onnx.TensorProto.EXTERNAL)
@@ -218,18 +199,3 @@ class _Walk:
             file.seek(int(said.get("offset", "0")))
             data = file.read(prod(weight.dims) * kind.itemsize)
         return np.frombuffer(data, dtype=kind).reshape(tuple(weight.dims))
-
-    def _input(self, name: str) -> Any:
-        """An input of a node; a weight becomes a tensor from outside when words are read of it."""
-        if not name or name in self.found:
-            return self.found.get(name)
-        weight = self.weights.get(name)
-        if weight is None:
-            condition = f"an operator that makes {name} before it is read"
-            change = "export the model again: its operators are in order"
-            raise SpecError(expected(self.where, condition, "none", change))
-        array = self._array(name)
-        if array is not None and (array.size == 1 or weight.data_type not in self._floats()):
-            return array
-        self.found[name] = self.graph.source(name, weight.dims, parameters=prod(weight.dims))
-        return self.found[name]

@@ -15,31 +15,13 @@ from typing import Any
 import numpy as np
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.importers.graphs.operators import MOST_FOLDED, Call, Made
+from flat_mapper.importers.graphs.operators import HANDLERS, MOST_FOLDED, Call, Handler, Made
 from flat_mapper.importers.graphs.values import Value
 
-KINDS = {
-    **{n: n.lower() for n in ("Tanh", "Sigmoid", "Erf", "Exp", "Log", "Sqrt", "Reciprocal")},
-    **{n: n.lower() for n in ("Neg", "Relu", "Abs", "Gelu", "Where", "MatMul")},
-    **{"Add": "add", "Sub": "sub", "Mul": "mul", "Div": "div", "Max": "maximum", "Min": "minimum"},
-    **{"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "amax", "ReduceMin": "amin"},
-    **{"LayerNormalization": "layer_norm", "RMSNormalization": "rms_norm"},
-    "SimplifiedLayerNormalization": "rms_norm",  # of onnxruntime
-    **{"Pow": "pow", "Gemm": "linear", "Einsum": "einsum", "Conv": "conv2d", "Softmax": "softmax"},
-    **dict.fromkeys(("Reshape", "Squeeze", "Unsqueeze", "Flatten"), "reshape"),
-    **{"Transpose": "permute", "Expand": "expand", "Slice": "slice", "Split": "split"},
-    **{"Concat": "cat", "Gather": "select"},
-    **{"Identity": "alias", "Cast": "to", "Dropout": "dropout"},
-}
 
-
-def in_order(call: Call) -> Call:
-    """A node's call with the arguments in the order of ATen; its names are still ONNX's."""
-    arguments = ARGUMENTS.get(call.said)
-    found = arguments(call) if arguments else call
-    if found is NotImplemented:
-        return replace(call, kind="")  # no operator: a cut
-    return found if isinstance(found, Call) else replace(call, values=found)
+def aten(kind: str, arguments: Callable[[Call], Any] = lambda call: call.values) -> Handler:
+    """The handler of an operator of ATen, for a node whose arguments have another order."""
+    return lambda call: HANDLERS[kind](replace(call, kind=kind, values=arguments(call)))
 
 
 def _integers(call: Call, position: int, key: str) -> list[int] | None:
@@ -52,68 +34,39 @@ def _integers(call: Call, position: int, key: str) -> list[int] | None:
     return None if found is None else [int(n) for n in np.ravel(found)]
 
 
-def _shaped(call: Call, value: Value, shape: Sequence[int]) -> Call:
-    """A call that only says how the words lie."""
-    return replace(call, values=[value], shapes=lambda: [tuple(shape)])
-
-
-def _gemm(call: Call) -> Made:
-    value, get = call.tensor(0), call.named.get
-    if get("transA"):
-        value = value.with_dims(value.dims[::-1])
-    return [value, *call.values[1:2], call.get(2, "bias"), get("transB", 0)]
-
-
-def _convolution(call: Call) -> Made:
-    image, kernel, get = call.tensor(0), call.tensor(1), call.named.get
-    free = not any(get("pads", [0])) and get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
-    steps, holes = get("strides", [1] * len(kernel.shape[2:])), get("dilations", 1)
-    return [image, kernel, call.get(2, "bias"), steps, not free, holes, get("group", 1)]
-
-
-def _norm(call: Call) -> Made:
-    value = call.tensor(0)
-    rest = value.shape[call.named.get("axis", -1) :]
-    return [value, rest, *call.values[1:]]
-
-
 def _reshape(call: Call) -> Made:
     value, shape = call.tensor(0), _integers(call, 1, "shape")
     if shape is None:
         return NotImplemented
     if not call.named.get("allowzero"):
         shape = [value.shape[i] if n == 0 else n for i, n in enumerate(shape)]
-    return _shaped(call, value, shape)
+    return call.graph.reshape(call.name, value, shape)
 
 
 def _squeeze(call: Call) -> Made:
     value, axes = call.graph.done(call.tensor(0)), _integers(call, 1, "axes")
     sizes = list(enumerate(value.shape))
     gone = {a % len(sizes) for a in axes} if axes else {i for i, n in sizes if n == 1}
-    return _shaped(call, value, [n for i, n in sizes if i not in gone])
+    return call.graph.reshape(call.name, value, [n for i, n in sizes if i not in gone])
 
 
 def _unsqueeze(call: Call) -> Made:
     value, axes = call.graph.done(call.tensor(0)), _integers(call, 1, "axes") or []
     total, left = len(value.dims) + len(axes), iter(value.shape)
     new = {a % total for a in axes}
-    return _shaped(call, value, [1 if i in new else next(left) for i in range(total)])
+    shape = [1 if i in new else next(left) for i in range(total)]
+    return call.graph.reshape(call.name, value, shape)
 
 
 def _flatten(call: Call) -> Made:
     value = call.tensor(0)
     rows = int(np.prod(value.shape[: call.named.get("axis", 1)]))
-    return _shaped(call, value, [rows, -1])
-
-
-def _transpose(call: Call) -> Made:
-    value = call.tensor(0)
-    return [value, call.named.get("perm") or range(len(value.dims))[::-1]]
+    return call.graph.reshape(call.name, value, [rows, -1])
 
 
 def _expand(call: Call) -> Made:
     shape = _integers(call, 1, "shape")
-    return NotImplemented if shape is None else _shaped(call, call.tensor(0), shape)
+    return NotImplemented if shape is None else call.graph.expand(call.tensor(0), shape)
 
 
 def _slice(call: Call) -> Made:
@@ -121,48 +74,77 @@ def _slice(call: Call) -> Made:
     if starts is None or stops is None:
         return NotImplemented
     axes = _integers(call, 3, "axes") or list(range(len(starts)))
-    return [call.tensor(0), axes, starts, stops, _integers(call, 4, "steps") or []]
+    values = [call.tensor(0), axes, starts, stops, _integers(call, 4, "steps") or []]
+    return HANDLERS["slice"](replace(call, values=values))
 
 
 def _gather(call: Call) -> Made:
     table, at = call.tensor(0), call.values[1]
     axis = call.named.get("axis", 0) % len(table.dims)
     if table.tensor.parameters and axis == 0 and len(table.dims) == 2:
-        return replace(call, kind="embedding")
+        return HANDLERS["embedding"](call)
     if not isinstance(at, np.ndarray) or at.size != 1:
         return NotImplemented
     start = int(at.reshape(())) % table.shape[axis]
-    values = [table, axis, start]
-    one = replace(call, kind="slice", values=[*values, start + 1])
-    return one if at.ndim else values
+    part = call.graph.part(table, axis, start, start + 1)
+    return part if at.ndim else call.graph.without(part, axis)
 
 
-ARGUMENTS: Mapping[str, Callable[[Call], Made]] = {
-    **dict.fromkeys(
-        ("Add", "Sub", "Mul", "Div", "Max", "Min"),
-        lambda call: call.values if len(call.values) == 2 else NotImplemented,
-    ),
-    **dict.fromkeys(
-        ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"),
-        lambda call: [call.tensor(0), _integers(call, 1, "axes"), call.named.get("keepdims", 1)],
-    ),
-    **dict.fromkeys(
-        ("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization"), _norm
-    ),
-    "Gemm": _gemm,
-    "Einsum": lambda call: [call.named["equation"].decode(), call.values],
-    "Conv": _convolution,
-    "Softmax": lambda call: [call.values[0], call.named.get("axis", -1)],
-    "Reshape": _reshape,
-    "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
-    "Flatten": _flatten,
-    "Transpose": _transpose,
-    "Expand": _expand,
-    "Slice": _slice,
-    "Split": lambda call: [call.values[0], None, call.named.get("axis", 0)],
-    "Concat": lambda call: [call.values, call.named["axis"]],
-    "Gather": _gather,
+def _gemm(call: Call) -> Sequence[Any]:
+    value, get = call.tensor(0), call.named.get
+    if get("transA"):
+        value = value.with_dims(value.dims[::-1])
+    return [value, *call.values[1:2], call.get(2, "bias"), get("transB", 0)]
+
+
+def _convolution(call: Call) -> Sequence[Any]:
+    image, kernel, get = call.tensor(0), call.tensor(1), call.named.get
+    free = not any(get("pads", [0])) and get("auto_pad", b"NOTSET") in (b"NOTSET", b"VALID")
+    steps, holes = get("strides", [1] * len(kernel.shape[2:])), get("dilations", 1)
+    return [image, kernel, call.get(2, "bias"), steps, not free, holes, get("group", 1)]
+
+
+def _norm(call: Call) -> Sequence[Any]:
+    value = call.tensor(0)
+    return [value, value.shape[call.named.get("axis", -1) :], *call.values[1:]]
+
+
+def _transpose(call: Call) -> Sequence[Any]:
+    value = call.tensor(0)
+    return [value, call.named.get("perm") or range(len(value.dims))[::-1]]
+
+
+def _pair(kind: str) -> Handler:
+    """Of two tensors; with more of them it is a cut."""
+    return lambda call: aten(kind)(call) if len(call.values) == 2 else NotImplemented
+
+
+def _reduction(kind: str) -> Handler:
+    def arguments(call: Call) -> Sequence[Any]:
+        return [call.tensor(0), _integers(call, 1, "axes"), call.named.get("keepdims", 1)]
+
+    return aten(kind, arguments)
+
+
+ONNX: Mapping[str, Handler] = {
+    **{n: aten(n.lower()) for n in ("Tanh", "Sigmoid", "Erf", "Exp", "Log", "Sqrt", "Reciprocal")},
+    **{n: aten(n.lower()) for n in ("Neg", "Relu", "Abs", "Gelu", "Where", "MatMul", "Pow")},
+    **{n: aten(n.lower()) for n in ("Shape", "IsNaN", "Dropout")},
+    **{n: _pair(n.lower()) for n in ("Add", "Sub", "Mul", "Div")},
+    **{"Max": _pair("maximum"), "Min": _pair("minimum")},
+    **{"ReduceMean": _reduction("mean"), "ReduceSum": _reduction("sum")},
+    **{"ReduceMax": _reduction("amax"), "ReduceMin": _reduction("amin")},
+    "LayerNormalization": aten("layer_norm", _norm),
+    **dict.fromkeys(("RMSNormalization", "SimplifiedLayerNormalization"), aten("rms_norm", _norm)),
+    "Gemm": aten("linear", _gemm),
+    "Einsum": aten("einsum", lambda call: [call.named["equation"].decode(), call.values]),
+    "Conv": aten("conv2d", _convolution),
+    "Softmax": aten("softmax", lambda call: [call.values[0], call.named.get("axis", -1)]),
+    **{"Reshape": _reshape, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Flatten": _flatten},
+    **{"Transpose": aten("permute", _transpose), "Expand": _expand, "Slice": _slice},
+    "Split": aten("split", lambda call: [call.values[0], None, call.named.get("axis", 0)]),
+    "Concat": aten("cat", lambda call: [call.values, call.named["axis"]]),
+    **{"Gather": _gather, "Identity": aten("alias"), "Cast": aten("to")},
 }
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from math import prod
 from typing import Any
@@ -38,14 +38,22 @@ MOST_FOLDED = 2**24  # chosen: words of a constant that is worked out, and of wh
 Made = Any  # a Value, a list of them, or NotImplemented: a cut
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An argument that is a tensor of the graph."""
+
+    name: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One call of the graph.
+    """One operator of the graph.
 
-    kind:    as ATen has it; said: as the graph does.
-    values:  its arguments by position, keywords behind them by name: a Value, an array of constant
-             numbers, None (numbers that only point), or what Python has.
-    shapes:  of what it makes.
+    kind:    as ATen has it; said: as the file does; node: the file's own record of it.
+    values:  its arguments by position, and named: by name. A tensor is `Named` in the file; its
+             handler is given a Value, an array of constant numbers, or None: numbers that only
+             point at words. Others are as Python has them.
+    outputs: names of the tensors that it makes; shapes: of these.
     numbers: of an argument by position: the array that a parameter holds too, None if not known.
     """
 
@@ -55,11 +63,11 @@ class Call:
     name: str
     where: str
     values: Sequence[Any]
-    shapes: Callable[[], Sequence[tuple[int, ...]]]
-    notes: list[str]
-    named: Mapping[str, Any] = field(default_factory=dict)
+    named: Mapping[str, Any]
+    outputs: Sequence[str]
+    node: Any = None
+    shapes: Callable[[], Sequence[tuple[int, ...]]] = lambda: ()
     numbers: Callable[[int], Any] = lambda _: None
-    checks_numbers: bool = False  # the condition of a where: whether it only asks if all is finite
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """An argument by position or name."""
@@ -94,17 +102,11 @@ class Call:
 
     def unmasked(self, value: Value) -> Value:
         """Scores whose mask is computed from the model's input."""
-        self.notes.append(f"{self.name}: what it hides depends on the input: nothing, here.")
+        self.graph.notes.append(f"{self.name}: what it hides depends on the input: nothing, here.")
         return value
 
-    def made(self, inputs: Sequence[Value]) -> Sequence[Any]:
-        """Result of the call: by its handler, or cut from its inputs."""
-        handler = HANDLERS.get(self.kind)
-        found = handler(self) if handler else NotImplemented
-        if found is NotImplemented:
-            cut = self.graph.cut
-            return [cut(self.said, self.name, inputs, shape) for shape in self.shapes()]
-        return found if isinstance(found, list) else [found]
+
+Handler = Callable[[Call], Made]  # of the operators of one name
 
 
 @contextmanager
@@ -203,7 +205,7 @@ def _where(call: Call) -> Made:
     value = one if isinstance(one, Value) else other
     if isinstance(condition, np.ndarray):
         return call.masked(value, condition.astype(bool) ^ (value is other))
-    return value if call.checks_numbers else call.unmasked(value)
+    return call.unmasked(value)
 
 
 def _matmul(call: Call) -> Made:
@@ -219,7 +221,7 @@ def _product(call: Call, left: Value, right: Value) -> Value:
         sides.append([*range(-len(value.dims), -2), *inner])
     batch = sorted({x for side in sides for x in side if isinstance(x, int)})
     rest = [x for side in sides for x in side if x in ("row", "column")]
-    return call.graph.contract(call.name, [(left, sides[0]), (right, sides[1])], [*batch, *rest])
+    return call.graph.joined(call.name, [(left, sides[0]), (right, sides[1])], [*batch, *rest])
 
 
 def _linear(call: Call) -> Made:
@@ -234,7 +236,7 @@ def _linear(call: Call) -> Made:
     rows: list[object] = list(range(len(value.dims) - 1))
     sides = ["out", "in"] if turned else ["in", "out"]
     named = call.name if bias is None else f"{call.name}_dot"
-    made = graph.contract(named, [(value, [*rows, "in"]), (weight, sides)], [*rows, "out"])
+    made = graph.joined(named, [(value, [*rows, "in"]), (weight, sides)], [*rows, "out"])
     return made if bias is None else graph.pointwise(call.name, "add", made, bias)
 
 
@@ -244,7 +246,7 @@ def _einsum(call: Call) -> Made:
         return NotImplemented
     tensors = zip(call.values[1], inputs.split(","), strict=True)
     operands = [(call.words(value), list(labels)) for value, labels in tensors]
-    return call.graph.contract(call.name, operands, list(out))
+    return call.graph.joined(call.name, operands, list(out))
 
 
 def _convolution(call: Call) -> Made:
@@ -267,7 +269,7 @@ def _convolution(call: Call) -> Made:
     places: list[object] = [f"p{i}" for i in range(len(sizes))]
     inner: list[object] = [f"k{i}" for i in range(len(sizes))]
     both = [x for pair in zip(places, inner, strict=True) for x in pair]
-    made = graph.contract(
+    made = graph.joined(
         name if bias is None else f"{name}_dot",
         [(graph.reshape(name, image, split), ["b", "c", *both]), (kernel, ["o", "c", *inner])],
         ["b", "o", *places],
@@ -374,7 +376,7 @@ def _attention(call: Call) -> Made:
         keys, weighed = (_repeated(call, v, heads // own) for v in (keys, weighed))
     left, right = (["b", "h", "p", "e"], ["b", "h", "m", "e"])
     sides = [(queries, left), (keys, right)]
-    scores = graph.contract(f"{name}_scores", sides, ["b", "h", "p", "m"])
+    scores = graph.joined(f"{name}_scores", sides, ["b", "h", "p", "m"])
     if added is not None:
         scores = graph.pointwise(f"{name}_masked", "add", scores, added)
     elif mask is not None:
@@ -390,7 +392,7 @@ def _repeated(call: Call, value: Value, times: int) -> Value:
     return call.graph.reshape(call.name, wide, [b, h * times, *rest])
 
 
-HANDLERS: Mapping[str, Callable[[Call], Made]] = {
+HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(UNARY, lambda c: c.graph.function(c.kind, c.tensor(0))),
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(REDUCED, _reduced),
@@ -408,6 +410,8 @@ HANDLERS: Mapping[str, Callable[[Call], Made]] = {
     "masked_fill": _masked_fill,
     **dict.fromkeys(("linear", "addmm"), _linear),
     **dict.fromkeys(SAME, lambda call: [call.values[0]]),
+    "isnan": lambda c: [np.broadcast_to(False, c.graph.done(c.tensor(0)).shape)],  # none is
+    "shape": lambda c: [np.array(c.tensor(0).shape, dtype=np.int64)],
     "einsum": _einsum,
     "pow": _power,
     "expand": lambda c: c.graph.expand(c.tensor(0), c.shapes()[0]),

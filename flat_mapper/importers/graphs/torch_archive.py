@@ -22,6 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.importers.graphs.operators import Named
 from flat_mapper.spec.yamlio import MAX_BYTES
 
 MODEL = "models/model.json"
@@ -48,33 +49,16 @@ class TensorKind:
     shape: tuple[int | None, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An argument that is a tensor of the graph."""
-
-    name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Node:
-    """One call: what of ATen, its arguments, and the names of the tensors that it makes."""
-
-    name: str
-    kind: str
-    values: tuple[Any, ...]
-    named: Mapping[str, Any]
-    outputs: tuple[str, ...]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportedGraph:
     """Facts that an archive has of a model.
 
-    inputs: (name in the graph, parameter, buffer, constant or input, name outside), in order.
+    inputs: parameter, buffer, constant or input, and the name outside, by names in the graph.
+    nodes:  of each call, the fields of a `Call` that the archive has.
     """
 
-    inputs: tuple[tuple[str, str, str], ...]
-    nodes: tuple[Node, ...]
+    inputs: Mapping[str, tuple[str, str]]
+    nodes: tuple[Mapping[str, Any], ...]
     outputs: tuple[str, ...]
     kinds: Mapping[str, TensorKind]
     constants: Mapping[str, Any]  # arrays by their names outside; where it is missing, not known
@@ -128,8 +112,8 @@ class _Archive:
 def _graph(archive: _Archive, where: str) -> ExportedGraph:
     module = archive.document(MODEL)["graph_module"]
     graph = module["graph"]
-    inputs = tuple(map(_input, module["signature"]["input_specs"]))
-    wanted = {outside for _, kind, outside in inputs if kind in ("buffer", "constant")}
+    inputs = dict(map(_input, module["signature"]["input_specs"]))
+    wanted = {outside for kind, outside in inputs.values() if kind in ("buffer", "constant")}
     return ExportedGraph(
         inputs=inputs,
         nodes=tuple(_node(node, where) for node in graph["nodes"]),
@@ -139,14 +123,14 @@ def _graph(archive: _Archive, where: str) -> ExportedGraph:
     )
 
 
-def _input(spec: Mapping[str, Any]) -> tuple[str, str, str]:
+def _input(spec: Mapping[str, Any]) -> tuple[str, tuple[str, str]]:
     (kind, said), *_ = spec.items()
     if kind == "user_input":
-        return str(said["arg"].get("as_tensor", {}).get("name", "")), "input", ""
+        return str(said["arg"].get("as_tensor", {}).get("name", "")), ("input", "")
     known = {"parameter": "parameter", "buffer": "buffer", "tensor_constant": "constant"}
     if kind not in known:
-        return "", "other", ""
-    return str(said["arg"]["name"]), known[kind], str(said[f"{kind}_name"])
+        return "", ("other", "")
+    return str(said["arg"]["name"]), (known[kind], str(said[f"{kind}_name"]))
 
 
 def _kind(meta: Mapping[str, Any]) -> TensorKind:
@@ -156,7 +140,7 @@ def _kind(meta: Mapping[str, Any]) -> TensorKind:
     return TensorKind(dtype=int(meta["dtype"]), shape=sizes)
 
 
-def _node(node: Mapping[str, Any], where: str) -> Node:
+def _node(node: Mapping[str, Any], where: str) -> dict[str, Any]:
     target = str(node["target"])
     parts = target.removeprefix("torch.ops.").split(".")
     kind = parts[1] if len(parts) > 1 else target
@@ -169,13 +153,12 @@ def _node(node: Mapping[str, Any], where: str) -> Node:
     name = str(node.get("name") or (outputs[0] if outputs else kind))
     inputs = [(str(i["name"]), i.get("kind"), i["arg"]) for i in node["inputs"]]
     at = f"{where}: {name}"
-    return Node(
-        name=name,
-        kind=kind if kind.startswith("_") else kind.removesuffix("_"),
-        values=tuple(_argument(arg, at) for _, how, arg in inputs if how != 2),
-        named={key: _argument(arg, at) for key, how, arg in inputs if how == 2},
-        outputs=tuple(outputs),
-    )
+    plain = kind if kind.startswith("_") else kind.removesuffix("_")
+    return {
+        **{"name": name, "where": at, "kind": plain, "said": plain, "outputs": outputs},
+        "values": [_argument(arg, at) for _, how, arg in inputs if how != 2],
+        "named": {key: _argument(arg, at) for key, how, arg in inputs if how == 2},
+    }
 
 
 def _argument(argument: Mapping[str, Any], where: str) -> Any:

@@ -6,26 +6,18 @@ masks and angles, are worked out with numpy; weights are not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flat_mapper.base.errors import BackendError, SpecError, expected
-from flat_mapper.importers.graphs.cascade import GraphCascade
-from flat_mapper.importers.graphs.imported import Imported, finished
-from flat_mapper.importers.graphs.operators import Call, understood
-from flat_mapper.importers.graphs.torch_archive import (
-    FLOATS,
-    ExportedGraph,
-    Named,
-    Node,
-    read_archive,
-)
+from flat_mapper.importers.graphs.imported import Imported
+from flat_mapper.importers.graphs.operators import Call
+from flat_mapper.importers.graphs.reading import GraphReader
+from flat_mapper.importers.graphs.torch_archive import FLOATS, ExportedGraph, read_archive
 from flat_mapper.importers.graphs.torch_constants import folded
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.spec.yamlio import note_input
@@ -47,9 +39,7 @@ def import_torch(program: Any, *, name: str = "model") -> Imported:
     else:
         where = name
         exported = read_archive(_saved(program), where)
-    walk = _Walk(exported=exported, where=where)
-    walk.through()
-    return finished(walk.graph, name, notes=list(dict.fromkeys(walk.notes)))
+    return _Program(where=where, exported=exported).imported(name)
 
 
 def _saved(program: Any) -> BytesIO:
@@ -65,32 +55,20 @@ def _saved(program: Any) -> BytesIO:
     return file
 
 
-@dataclass(slots=True)
-class _Walk:
-    """One pass over the calls of a program."""
+@dataclass(slots=True, kw_only=True)
+class _Program(GraphReader):
+    """Calls of a program."""
 
     exported: ExportedGraph
-    where: str
-    graph: GraphCascade = field(default_factory=GraphCascade)
-    found: dict[str, Any] = field(default_factory=dict)  # by name: a Value, an array, None
     parameters: dict[str, Value] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
-    def through(self) -> None:
-        """Every node in order; then what the program gives out is a tensor."""
-        for name, kind, outside in self.exported.inputs:
-            self.found[name] = self._outside(name, kind, outside)
-        for node in self.exported.nodes:
-            with understood(f"{self.where}: {node.name}", node.kind):
-                results = self._call(node)
-            self.found |= dict(zip(node.outputs, results, strict=False))
-        for name in self.exported.outputs:
-            value = self.found.get(name)
-            if isinstance(value, Value):
-                self.graph.outputs.add(self.graph.done(value).tensor)
+    def __post_init__(self) -> None:
+        self.inputs, self.outputs = list(self.exported.inputs), self.exported.outputs
+        self.operators = (Call(graph=self.graph, **node) for node in self.exported.nodes)
 
-    def _outside(self, name: str, kind: str, outside: str) -> Any:
+    def outside(self, name: str) -> Any:
         """A parameter, a buffer or a constant, or an input."""
+        kind, outside = self.exported.inputs.get(name, ("", ""))
         if kind == "parameter":
             if outside not in self.parameters:  # one that is tied has several names
                 shape = self._shape(name)
@@ -104,6 +82,20 @@ class _Walk:
             return None
         return self.graph.source(name, self._shape(name))
 
+    def shapes(self, one: Call) -> Callable[[], Sequence[tuple[int, ...]]]:
+        """Shapes of what a call makes: none of them is open, needed or not."""
+        shapes = [self._shape(name) for name in one.outputs]
+        return lambda: shapes
+
+    def folded(
+        self, one: Call, values: list[Any], named: Mapping[str, Any]
+    ) -> Sequence[Any] | None:
+        """Output of a call of constants, by numpy."""
+        kind = self.exported.kinds.get(one.outputs[0]) if len(one.outputs) == 1 else None
+        if kind is None or None in kind.shape:
+            return None
+        return [folded(one.kind, values, named, self._shape(one.outputs[0]), kind.dtype)]
+
     def _shape(self, name: str) -> tuple[int, ...]:
         """The shape of a tensor."""
         known = self.exported.kinds.get(name)
@@ -113,50 +105,3 @@ class _Walk:
             change = "export it with fixed sizes"
             raise SpecError(expected(f"{self.where}: {name}", "fixed sizes", "an open one", change))
         return fixed
-
-    def _call(self, node: Node) -> Sequence[Any]:
-        """Result of a call."""
-        values = [self._value(a) for a in node.values]
-        named = {key: self._value(a) for key, a in node.named.items()}
-        words = [v for v in _flat([*values, *named.values()]) if isinstance(v, Value)]
-        if not words:
-            return [self._folded(node, values, named)]
-        if not node.outputs:
-            return []
-        shapes = [self._shape(name) for name in node.outputs]
-        return Call(
-            graph=self.graph,
-            kind=node.kind,
-            said=node.kind,
-            name=node.name,
-            where=f"{self.where}: {node.name}",
-            values=values,
-            named=named,
-            shapes=lambda: shapes,
-            numbers=lambda i: None if isinstance(values[i], Value) else np.asarray(values[i]),
-            notes=self.notes,
-        ).made(words)
-
-    def _folded(self, node: Node, values: list[Any], named: dict[str, Any]) -> Any:
-        """Output of a call of constants; None where some of its inputs only point."""
-        given = _flat([*node.values, *node.named.values()])
-        unknown = any(isinstance(a, Named) and self.found.get(a.name) is None for a in given)
-        if len(node.outputs) != 1 or unknown:
-            return None
-        kind = self.exported.kinds.get(node.outputs[0])
-        if kind is None or any(size is None for size in kind.shape):
-            return None
-        return folded(node.kind, values, named, self._shape(node.outputs[0]), kind.dtype)
-
-    def _value(self, argument: Any) -> Any:
-        """An argument with values and arrays in place of names."""
-        if isinstance(argument, list):
-            return [self._value(a) for a in argument]
-        if not isinstance(argument, Named):
-            return argument
-        return self.found.get(argument.name)
-
-
-def _flat(arguments: Sequence[Any]) -> list[Any]:
-    """Arguments, with those that are listed one by one."""
-    return [a for one in arguments for a in (one if isinstance(one, list) else [one])]
