@@ -112,6 +112,38 @@ def test_the_class_token_is_a_cut_and_the_patches_are_a_product(
     assert '"Concat cat"' in capsys.readouterr().out
 
 
+def test_a_part_of_a_part_is_a_view_of_what_an_einsum_makes(tmp_path: Path) -> None:
+    """Queries of which some words alone are turned, as in GPT-NeoX: a part of a part is joined."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    float32, int64 = TensorProto.FLOAT, TensorProto.INT64
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["both"]),
+        helper.make_node("Split", ["both"], ["q", "k"], axis=-1, num_outputs=2),
+        helper.make_node("Slice", ["q", "begin", "ends", "axes"], ["some"]),
+        helper.make_node("Concat", ["some", "x"], ["joined"], axis=-1),
+        helper.make_node("Transpose", ["k"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["q", "t"], ["scores"]),
+        helper.make_node("MatMul", ["joined", "u"], ["out"]),
+    ]
+    weights = [
+        helper.make_tensor("w", float32, [8, 16], [0.5] * 128),
+        helper.make_tensor("u", float32, [12, 4], [0.5] * 48),
+        helper.make_tensor("begin", int64, [1], [0]),
+        helper.make_tensor("ends", int64, [1], [4]),
+        helper.make_tensor("axes", int64, [1], [-1]),
+    ]
+    made = [helper.make_tensor_value_info(n, float32, None) for n in ("scores", "out")]
+    graph = helper.make_graph(
+        nodes, "g", [helper.make_tensor_value_info("x", float32, [6, 8])], made, weights
+    )
+    onnx.save(helper.make_model(graph), str(tmp_path / "g.onnx"))
+    found = import_onnx(tmp_path / "g.onnx")
+    assert found.cuts == ("Concat joined",)
+    assert found.workload.views["joined"] in {e.name for e in found.workload.einsums}
+
+
 def test_an_axis_is_split_by_what_reads_it() -> None:
     wide, rows = Axis(12), Axis(5)
     (left, inner) = reshaped(((rows,), (wide,)), (5, 12)) or ((), ())

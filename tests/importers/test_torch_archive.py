@@ -42,6 +42,17 @@ def test_a_graph_is_read_with_the_mask_that_it_makes(tmp_path: Path) -> None:
     assert plain.macs == found.macs
 
 
+def test_products_of_experts_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which rows are whose depends on the input: a cut, and never beside a whole share."""
+    model = exported.attention()
+    graph = model["graph_module"]["graph"]
+    graph["nodes"][-1]["target"] = "torch.ops.aten._grouped_mm.default"
+    assert main(["import-torch", str(saved(tmp_path / "m.pt2", model))]) == 2
+    assert "left out are _grouped_mm y, 512 multiply-accumulates" in capsys.readouterr().err
+
+
 def with_stored_mask(path: Path, *, pickled: bool, data: bytes) -> Path:
     """The same where the mask is a buffer that the archive stores."""
     model = exported.attention()

@@ -98,7 +98,7 @@ def finished(graph: GraphCascade, name: str) -> Imported:
     names = _rank_names(graph, lines)
     einsums = tuple(parse_einsum(_text(line, names)) for line in lines)
     tensors = dict.fromkeys(t for line in lines for t in line.inputs)
-    views = {t.name: t.view_of.name for t in tensors if t.view_of and not t.made}
+    views = {t.name: r.name for t in tensors if not t.made and (r := t.root) and r.made}
     roles, mask, said = _attention(graph, names)
     sizes = {n: axis.size for axis, n in names.items()}
     if any(not t.leaves for line in lines for t in (line.output, *line.inputs)):

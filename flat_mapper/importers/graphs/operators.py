@@ -280,6 +280,13 @@ def _convolution(call: Call) -> Made:
     return graph.pointwise(name, "add", made, column)
 
 
+def _grouped(call: Call) -> Made:
+    """Products of each expert's rows: a cut, for which rows are whose depends on the input."""
+    (shape, *_), operands = call.shapes(), [call.words(v) for v in call.values[:2]]
+    macs = prod(shape) * operands[0].shape[-1]
+    return call.graph.cut(call.said, call.name, operands, shape, macs)
+
+
 def _norm(call: Call) -> Made:
     if len(call.values[1]) != 1:
         return NotImplemented
@@ -403,6 +410,7 @@ HANDLERS: Mapping[str, Handler] = {
         ("softmax", "_softmax", "_safe_softmax"),
         lambda c: c.graph.softmax(c.name, c.tensor(0), int(c.get(1, "dim"))),
     ),
+    **dict.fromkeys(("_grouped_mm", "grouped_mm", "grouped_mm_fallback"), _grouped),
     **dict.fromkeys(("layer_norm", "rms_norm"), _norm),
     **dict.fromkeys(("transpose", "permute", "t"), _transposed),
     **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
