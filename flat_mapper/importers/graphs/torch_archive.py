@@ -3,7 +3,7 @@
 An archive is a zip with the graph as JSON (`models/model.json`, schema 8 of torch 2.8 and later),
 constants as plain bytes with their shapes in JSON beside them, and pickles. A pickle may run
 anything, so none is opened; the same holds for the expressions that torch evaluates when it loads a
-graph. Only names, numbers and bytes leave this module, bounded in size before they are unpacked.
+graph. Only names, numbers and bytes are read, bounded in size before they are unpacked.
 Source: torch/_export/serde/schema.py and torch/export/pt2_archive/constants.py.
 """
 
@@ -14,7 +14,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,7 +22,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.importers.graphs.operators import Named
+from flat_mapper.importers.graphs.cascade import GraphCascade
+from flat_mapper.importers.graphs.operators import Call, Named
+from flat_mapper.importers.graphs.reading import GraphReader
+from flat_mapper.importers.graphs.torch_constants import folded
+from flat_mapper.importers.graphs.values import Value
 from flat_mapper.spec.yamlio import MAX_BYTES
 
 MODEL = "models/model.json"
@@ -49,19 +53,58 @@ class TensorKind:
     shape: tuple[int | None, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportedGraph:
+@dataclass(slots=True, kw_only=True)
+class ExportedGraph(GraphReader):
     """Facts that an archive has of a model.
 
-    inputs: parameter, buffer, constant or input, and the name outside, by names in the graph.
-    nodes:  of each call, the fields of a `Call` that the archive has.
+    given:     parameter, buffer, constant or input, and the name outside, by names in the graph.
+    constants: arrays by their names outside; where it is missing, not known.
     """
 
-    inputs: Mapping[str, tuple[str, str]]
-    nodes: tuple[Mapping[str, Any], ...]
-    outputs: tuple[str, ...]
+    given: Mapping[str, tuple[str, str]]
     kinds: Mapping[str, TensorKind]
-    constants: Mapping[str, Any]  # arrays by their names outside; where it is missing, not known
+    constants: Mapping[str, Any]
+    parameters: dict[str, Value] = field(default_factory=dict)
+
+    def outside(self, name: str) -> Any:
+        """A parameter, a buffer or a constant, or an input."""
+        kind, outside = self.given.get(name, ("", ""))
+        if kind == "parameter":
+            if outside not in self.parameters:  # one that is tied has several names
+                shape = self._shape(name)
+                made = self.graph.source(outside, shape, parameters=prod(shape))
+                self.parameters[outside] = made
+            return self.parameters[outside]
+        if kind in ("buffer", "constant"):
+            return self.constants.get(outside)
+        known = self.kinds.get(name)
+        if kind != "input" or known is None or known.dtype not in FLOATS:
+            return None
+        return self.graph.source(name, self._shape(name))
+
+    def shapes(self, one: Call) -> Callable[[], Sequence[tuple[int, ...]]]:
+        """Shapes of what a call makes: none of them is open, needed or not."""
+        shapes = [self._shape(name) for name in one.outputs]
+        return lambda: shapes
+
+    def folded(
+        self, one: Call, values: list[Any], named: Mapping[str, Any]
+    ) -> Sequence[Any] | None:
+        """Output of a call of constants, by numpy."""
+        kind = self.kinds.get(one.outputs[0]) if len(one.outputs) == 1 else None
+        if kind is None or None in kind.shape:
+            return None
+        return [folded(one.kind, values, named, self._shape(one.outputs[0]), kind.dtype)]
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor."""
+        known = self.kinds.get(name)
+        sizes = known.shape if known else (None,)
+        fixed = tuple(size for size in sizes if size is not None)
+        if len(fixed) < len(sizes):
+            change = "export it with fixed sizes"
+            raise SpecError(expected(f"{self.where}: {name}", "fixed sizes", "an open one", change))
+        return fixed
 
 
 def read_archive(source: Path | BinaryIO, where: str) -> ExportedGraph:
@@ -112,12 +155,16 @@ class _Archive:
 def _graph(archive: _Archive, where: str) -> ExportedGraph:
     module = archive.document(MODEL)["graph_module"]
     graph = module["graph"]
-    inputs = dict(map(_input, module["signature"]["input_specs"]))
-    wanted = {outside for kind, outside in inputs.values() if kind in ("buffer", "constant")}
+    given = dict(map(_input, module["signature"]["input_specs"]))
+    wanted = {outside for kind, outside in given.values() if kind in ("buffer", "constant")}
+    cascade = GraphCascade()
     return ExportedGraph(
-        inputs=inputs,
-        nodes=tuple(_node(node, where) for node in graph["nodes"]),
-        outputs=tuple(str(a["as_tensor"]["name"]) for a in graph["outputs"] if "as_tensor" in a),
+        where=where,
+        graph=cascade,
+        inputs=tuple(given),
+        operators=[_call(node, where, cascade) for node in graph["nodes"]],
+        outputs=[str(a["as_tensor"]["name"]) for a in graph["outputs"] if "as_tensor" in a],
+        given=given,
         kinds={str(name): _kind(meta) for name, meta in graph["tensor_values"].items()},
         constants=_constants(archive, wanted),
     )
@@ -140,7 +187,7 @@ def _kind(meta: Mapping[str, Any]) -> TensorKind:
     return TensorKind(dtype=int(meta["dtype"]), shape=sizes)
 
 
-def _node(node: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _call(node: Mapping[str, Any], where: str, graph: GraphCascade) -> Call:
     target = str(node["target"])
     parts = target.removeprefix("torch.ops.").split(".")
     kind = parts[1] if len(parts) > 1 else target
@@ -154,11 +201,16 @@ def _node(node: Mapping[str, Any], where: str) -> dict[str, Any]:
     inputs = [(str(i["name"]), i.get("kind"), i["arg"]) for i in node["inputs"]]
     at = f"{where}: {name}"
     plain = kind if kind.startswith("_") else kind.removesuffix("_")
-    return {
-        **{"name": name, "where": at, "kind": plain, "said": plain, "outputs": outputs},
-        "values": [_argument(arg, at) for _, how, arg in inputs if how != 2],
-        "named": {key: _argument(arg, at) for key, how, arg in inputs if how == 2},
-    }
+    return Call(
+        graph=graph,
+        kind=plain,
+        said=plain,
+        name=name,
+        where=at,
+        values=[_argument(arg, at) for _, how, arg in inputs if how != 2],
+        named={key: _argument(arg, at) for key, how, arg in inputs if how == 2},
+        outputs=outputs,
+    )
 
 
 def _argument(argument: Mapping[str, Any], where: str) -> Any:
@@ -223,18 +275,12 @@ def _array(archive: _Archive, path: str, entry: Mapping[str, Any]) -> Any:
         return None
     dtype = np.dtype(DTYPES[kind.dtype])
     size = prod(shape) * dtype.itemsize
-    if not _in_rows(shape, strides) or size > MOST_CONSTANT or path not in archive.infos:
+    steps = [prod(shape[i + 1 :]) for i in range(len(shape))]  # the last dimension fastest
+    in_rows = all(n == 1 or a == b for n, a, b in zip(shape, strides, steps, strict=True))
+    if not in_rows or size > MOST_CONSTANT or path not in archive.infos:
         return None
     data = archive.data(path, MOST_CONSTANT)
     array = np.frombuffer(data[:size], dtype=dtype).reshape(shape)
     if kind.dtype == BFLOAT16:
         return (array.astype("<u4") << 16).view("<f4")
     return array.astype("f4") if dtype == np.float16 else array
-
-
-def _in_rows(shape: Sequence[int], strides: Sequence[int | None]) -> bool:
-    """True where words follow each other, the last dimension fastest."""
-    return all(
-        size == 1 or stride == prod(shape[i + 1 :])
-        for i, (size, stride) in enumerate(zip(shape, strides, strict=True))
-    )
