@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
@@ -94,24 +94,42 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Mo
             change = "state-space and recurrent layers are no attention; write the layer as Einsums"
         at = place(where, config, "model_type")
         raise SpecError(expected(at, condition, str(kind), change))
-    chosen, outer = _part(family, part, kind), config
+    chosen, outer = next((p for p in family.stacks if part in ("", p)), None), config
+    if chosen is None:
+        condition = f"one of {', '.join(family.stacks)} of {kind}"
+        raise SpecError(expected("part", condition, part, did_you_mean(part, family.stacks)))
     if chosen in family.inside:
         inside = family.inside[chosen]
         config = section_of(take(config, inside, dict, where), where)
         where = f"{where}: {inside}"
-    model = _model(config, where, str(kind), chosen, family)
-    lost = [f"{model.dense} layers without experts"] if model.dense else []
-    left_out = dropped_parts(outer, config, family, family.stacks[chosen])
-    return replace(model, dropped=(*lost, *left_out))
-
-
-def _part(family: Family, part: str, kind: str) -> StackPart:
-    if not part:
-        return next(iter(family.stacks))
-    if found := next((known for known in family.stacks if known == part), None):
-        return found
-    condition = f"one of {', '.join(family.stacks)} of {kind}"
-    raise SpecError(expected("part", condition, part, did_you_mean(part, family.stacks)))
+    known: dict[str, int] = {}
+    for name in _OTHERWISE:
+        known[name] = _size(config, where, family.stacks[chosen], name, known)
+    if known["heads"] % known["kv_heads"]:
+        condition = f"key-value heads that divide the {known['heads']} heads"
+        raise SpecError(expected(where, condition, known["kv_heads"]))
+    # Layers of a mixture's model whose feed-forward is an ordinary one.
+    layers, first = known["layers"], take(config, "first_k_dense_replace", int, where, 0, above=-1)
+    step = take(config, "interleave_moe_layer_step", int, where, 1, above=0)
+    dense = min(first, layers) + (layers - layers // step)
+    known["layers"] -= dense
+    chunk = "attention_chunk_size"
+    return Model(
+        model_type=str(kind),
+        part=chosen,
+        gated=family.gated or "gated" in str(config.get("feed_forward_proj") or ""),
+        word_bits=_word_bits(config, where),
+        kinds=_layer_kinds(config, where, chosen, known["layers"], family),
+        form=_layer_form(config, where, chosen, family),
+        ends=_ends_form(config, chosen, family),
+        dense=dense,
+        dropped=(
+            *([f"{dense} layers without experts"] if dense else []),
+            *dropped_parts(outer, config, family, family.stacks[chosen]),
+        ),
+        chunk=take(config, chunk, int, where, above=-1) if config.get(chunk) else 0,
+        **known,
+    )
 
 
 # Sizes in the order in which they are read, each with what it is where a stack does not have it.
@@ -121,56 +139,22 @@ _OTHERWISE: Mapping[str, Default] = {
 }
 
 
-def _model(config: Section, where: str, kind: str, part: StackPart, family: Family) -> Model:
-    known: dict[str, int] = {}
-    for name in _OTHERWISE:
-        known[name] = _size(config, where, family.stacks[part], name, known)
-    if known["heads"] % known["kv_heads"]:
-        condition = f"key-value heads that divide the {known['heads']} heads"
-        raise SpecError(expected(where, condition, known["kv_heads"]))
-    dense = _dense(config, where, known["layers"])
-    known["layers"] -= dense
-    chunk = "attention_chunk_size"
-    return Model(
-        model_type=kind,
-        part=part,
-        gated=family.gated or "gated" in str(config.get("feed_forward_proj") or ""),
-        word_bits=_word_bits(config, where),
-        kinds=_layer_kinds(config, where, part, known["layers"], family),
-        form=_layer_form(config, where, part, family),
-        ends=_ends_form(config, part, family),
-        dense=dense,
-        chunk=take(config, chunk, int, where, above=-1) if config.get(chunk) else 0,
-        **known,  # type: ignore[arg-type]  # sizes; mypy takes them for any field
-    )
-
-
 def _size(config: Section, where: str, stack: Stack, name: str, known: Mapping[str, int]) -> int:
     """One size: of its key, else its default."""
     key, default = stack.get(name, ("", _OTHERWISE[name]))
     if name == "head_width" and not config.get(key):
-        return default if isinstance(default, int) else _per_head(config, where, stack, known)
+        if isinstance(default, int):
+            return default
+        width, heads = known["width"], known["heads"]
+        if width % heads:
+            condition = f"a multiple of the {heads} heads, or a width of a head"
+            raise SpecError(expected(place(where, config, stack["width"][0]), condition, width))
+        return width // heads
     if default is None or config.get(key) is not None:
         return take(config, key, int, where, above=0)
     if isinstance(default, str):
         return known[default] if default in known else take(config, default, int, where, above=0)
     return default if isinstance(default, int) else default(config, where, known)
-
-
-def _per_head(config: Section, where: str, stack: Stack, known: Mapping[str, int]) -> int:
-    """The width of a head, where it is not stated."""
-    width, heads = known["width"], known["heads"]
-    if width % heads:
-        condition = f"a multiple of the {heads} heads, or a width of a head"
-        raise SpecError(expected(place(where, config, stack["width"][0]), condition, width))
-    return width // heads
-
-
-def _dense(config: Section, where: str, layers: int) -> int:
-    """Layers of a mixture's model whose feed-forward is an ordinary one."""
-    first = take(config, "first_k_dense_replace", int, where, 0, above=-1)
-    step = take(config, "interleave_moe_layer_step", int, where, 1, above=0)
-    return min(first, layers) + (layers - layers // step)
 
 
 _BITS = {  # of the words that the names of torch's types stand for; a model is run in 16 bits

@@ -64,14 +64,11 @@ class GraphReader(ABC):
     def _made(self, one: Call) -> Sequence[Any]:
         """Output of an operator."""
         tensors = [a for a in _flat([*one.values, *one.named.values()]) if isinstance(a, Named)]
-        known = {a: self._numbers(a) for a in tensors}
-        if all(array is not None for array in known.values()):
-            given = [_with(known.get, a) for a in one.values]
-            folded = self.folded(one, given, {k: _with(known.get, a) for k, a in one.named.items()})
+        if all(self._numbers(a) is not None for a in tensors):
+            folded = self.folded(one, *_given(self._numbers, one))
             if folded is not None:
                 return folded
-        values = [_with(self._value, a) for a in one.values]
-        named = {key: _with(self._value, a) for key, a in one.named.items()}
+        values, named = _given(self._value, one)
         words = [v for v in _flat([*values, *named.values()]) if isinstance(v, Value)]
         if not words or not one.outputs:
             return [None] * len(one.outputs)
@@ -103,6 +100,12 @@ class GraphReader(ABC):
 
 def _unknown(call: Call) -> Made:
     return NotImplemented
+
+
+def _given(known: Callable[[Named], Any], one: Call) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments of an operator by position and by name, without `Named` ones."""
+    values = [_with(known, a) for a in one.values]
+    return values, {key: _with(known, a) for key, a in one.named.items()}
 
 
 def _with(known: Callable[[Named], Any], argument: Any) -> Any:
