@@ -53,19 +53,18 @@ MOST_DIMENSIONS = 64  # numpy's own bound
 TURNED = "turned"  # the second half of a row in front of the first, one of them negated
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Cut:
     """An operator that is no Einsum of the cascade."""
 
     operator: str
-    name: str
     result: Tensor
-    macs: int = 0  # multiply-accumulates that are left out with it
+    macs: int  # multiply-accumulates that are left out with it
 
     def __str__(self) -> str:
         """The operator, and what it does where that is counted."""
         left = f", {self.macs:,} multiply-accumulates" if self.macs else ""
-        return f"{self.operator} {self.name}{left}"
+        return f"{self.operator} {self.result.name}{left}"
 
 
 @dataclass(slots=True)
@@ -78,7 +77,7 @@ class GraphCascade:
     outputs: set[Tensor] = field(default_factory=set)
     hints: list[tuple[Dim, str]] = field(default_factory=list)  # what axes are called
     attentions: list[tuple[Dim, Dim, Dim]] = field(default_factory=list)  # batch, queries, keys
-    masks: list[Mask | None] = field(default_factory=list)  # of each of them
+    masks: dict[Mask | None, None] = field(default_factory=dict)  # of them, each once
     notes: list[str] = field(default_factory=list)  # what there is to say of it
     tables: dict[str, int] = field(default_factory=dict)  # parameters that no Einsum reads
     _names: set[str] = field(default_factory=set)
@@ -103,12 +102,10 @@ class GraphCascade:
         found = self.source(name, shape)
         made = [self.done(v).tensor for v in inputs]
         self.tables |= {t.name: t.parameters for v in inputs if (t := v.tensor).parameters}
-        roots = [root for t in made if (root := t if t.made else t.view_of)]
+        roots = [root for t in made if (root := t.root)]
         if roots:
             found.tensor.view_of = roots[-1]
-            self.cuts.append(
-                Cut(operator=operator, name=found.tensor.name, result=found.tensor, macs=macs)
-            )
+            self.cuts.append(Cut(operator, found.tensor, macs))
         return found
 
     def joined(
@@ -162,13 +159,9 @@ class GraphCascade:
         if operation == "sum" and steps and steps != TURNED and value.part is None:
             operation, value = steps, replace(value, steps=())
         value = self.done(value)
-        dims: list[Dim] = []
-        for i, one in enumerate(value.dims):
-            if i not in over:
-                dims.append(one)
-            elif keep:
-                dims.append(())
-        return self._emit(name, f"{operation}({{0}})", tuple(dims), [value])
+        rest = [(one, i in over) for i, one in enumerate(value.dims) if keep or i not in over]
+        dims = tuple(() if gone else one for one, gone in rest)
+        return self._emit(name, f"{operation}({{0}})", dims, [value])
 
     def mask(self, value: Value, mask: Mask) -> Value:
         """Scores of which some are hidden; that costs nothing by itself."""
@@ -183,7 +176,7 @@ class GraphCascade:
         if len(value.dims) > 2 and over == len(value.dims) - 1:
             batch, heads, (queries, keys) = value.dims[0], value.dims[1:-2], value.dims[-2:]
             self.attentions.append((batch, queries, keys))
-            self.masks.append(self._masked.get(value.tensor))
+            self.masks[self._masked.get(value.tensor)] = None
             self.hints += [(batch, "B"), (queries, "P"), (keys, "M")]
             each = [(leaf,) for leaf in reversed(flat(a for d in heads for a in d))]
             self.hints += list(zip(each, "HG", strict=False))
@@ -335,9 +328,8 @@ class GraphCascade:
             return value.with_dims(wanted)
         key = (value.tensor, axes)
         if key not in self._views:
-            root = value.tensor if value.tensor.made else value.tensor.view_of
             name = self._named(f"{value.tensor.name}_again")
-            self._views[key] = Tensor(name, axes, view_of=root)
+            self._views[key] = Tensor(name, axes, view_of=value.tensor.root)
         return replace(value, tensor=self._views[key], dims=wanted)
 
     def _part(self, value: Value, part: Part) -> Value:

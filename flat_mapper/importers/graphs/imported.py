@@ -98,8 +98,8 @@ def finished(graph: GraphCascade, name: str) -> Imported:
     names = _rank_names(graph, lines)
     einsums = tuple(parse_einsum(_text(line, names)) for line in lines)
     tensors = dict.fromkeys(t for line in lines for t in line.inputs)
-    views = {t.name: r.name for t in tensors if not t.made and (r := t.root) and r.made}
-    roles, mask, said = _attention(graph, names)
+    views = {t.name: r.name for t in tensors if not t.made and (r := t.root)}
+    roles, mask = _attention(graph, names)
     sizes = {n: axis.size for axis, n in names.items()}
     if any(not t.leaves for line in lines for t in (line.output, *line.inputs)):
         sizes[NO_RANK] = 1
@@ -118,7 +118,7 @@ def finished(graph: GraphCascade, name: str) -> Imported:
     found = Imported(
         workload=workload,
         cuts=tuple(map(str, between)),
-        notes=(*dict.fromkeys(graph.notes), *said),
+        notes=tuple(dict.fromkeys(graph.notes)),
         macs=macs,
         cut_macs=sum(c.macs for c in between),
         weight_words=sum((graph.tables | {t.name: t.parameters for t in tensors}).values()),
@@ -186,19 +186,17 @@ def _operators(lines: list[Line]) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield f"{kind}_{last}", tuple(n.output.name for n in members)
 
 
-def _attention(graph: GraphCascade, names: dict[Axis, str]) -> tuple[Roles, Mask | None, list[str]]:
+def _attention(graph: GraphCascade, names: dict[Axis, str]) -> tuple[Roles, Mask | None]:
     """Roles of the ranks and the mask, where all attentions have the same."""
     found: dict[str, set[str]] = {"batch": set(), "queries": set(), "keys": set()}
     for axes in graph.attentions:
         for role, one in zip(found, axes, strict=True):
             found[role].update(names[leaf] for leaf in flat(one) if leaf in names)
     roles = Roles.of({role: next(iter(r)) for role, r in found.items() if len(r) == 1})
-    said, mask = [], None
-    kinds = list(dict.fromkeys(graph.masks))
-    if len(kinds) > 1:
-        said.append("Masks differ among attentions: none is in the problem, so all keys are seen.")
-    elif kinds and kinds[0]:
-        mask = kinds[0] if roles.masked else None
-        if mask is None:
-            said.append("A mask is left out: attentions differ in their queries or keys.")
-    return roles, mask, said
+    (mask, *others) = graph.masks or (None,)
+    if others:
+        said = "Masks differ among attentions: none is in the problem, so all keys are seen."
+        graph.notes.append(said)
+    elif mask and not roles.masked:
+        graph.notes.append("A mask is left out: attentions differ in their queries or keys.")
+    return roles, None if others or not roles.masked else mask

@@ -30,7 +30,7 @@ class Tensor:
     @property
     def root(self) -> Tensor | None:
         """The tensor of an Einsum that this one is, rearranged; a view of a view is of its root."""
-        return self if self.made or not self.view_of else self.view_of.root
+        return self if self.made else self.view_of and self.view_of.root
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
