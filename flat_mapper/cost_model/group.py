@@ -35,7 +35,14 @@ from flat_mapper.cost_model.schedule import (
     row_by_row,
 )
 from flat_mapper.cost_model.transfers import SHARED
-from flat_mapper.cost_model.turns import COMPUTE, Turn, TurnParts, turn_parts, uneven_shared
+from flat_mapper.cost_model.turns import (
+    COMPUTE,
+    KindParts,
+    Turn,
+    TurnParts,
+    turn_parts,
+    uneven_shared,
+)
 from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import UnevenRows, carried_loops, overlaps
@@ -76,7 +83,7 @@ class GroupTerms:
         """Schedule of the group."""
         return Timing(
             overlapped=overlaps(self.group.schedule),
-            turns=bool(self.turns),
+            turns=bool(self.turns) and self.policy.prefetch == "held",
             ahead=self.policy.buffering >= 2,
             passes=largest(sum(k.count for ks in p.sizes for k in ks) for p in self.turns),
             behind=self.rounds.behind if self.rounds else 0,
@@ -202,8 +209,10 @@ def group_terms(core: CoreQuestion, policy: Policy, stats: Mapping[str, EinsumSt
     paths = [(name, workload.einsum(name).unit) for name in group.names]
     use = buffer_use(core, policy)
     inside = {lv.name: lv for arch in platform.paths for lv in arch.levels[SHARED:]}
-    together = len(members) > 1 and policy.prefetch != "ideal"
+    together = len(members) > 1 and policy.prefetch == "held"
+    own = len(members) > 1 and policy.prefetch == "own"
     names = whole_group(workload, group.names, policy)
+    runs = tuple(_run(stats[n], path, inside.values()) for n, path in paths if own)
     return GroupTerms(
         group=group,
         policy=policy,
@@ -212,14 +221,21 @@ def group_terms(core: CoreQuestion, policy: Policy, stats: Mapping[str, EinsumSt
         ideal=added_up((path, stats[n].ideal_cycles) for n, path in paths),
         inside=port_cycles(inside.values(), members),
         moved=_moved(members),
-        staged=_moved(members, staged=True),
-        first=_exposed_words(core, turns=together),
-        turns=tuple(turn_parts(core, names, m) for m in group.einsums if together),
+        staged={} if own else _moved(members, staged=True),
+        first={} if own else _exposed_words(core, turns=together),
+        turns=tuple(turn_parts(core, names, m) for m in group.einsums) if together else runs,
         buffer=use,
         loops=carried_loops(workload, group.names) if group.schedule == "overlapped" else (),
         rounds=rounds_of(workload, group.names, group.phases, use.level, handed_inside(*core)),
-        rows=None if overlaps(group.schedule) else uneven_shared(workload, group),
+        rows=None if own or overlaps(group.schedule) else uneven_shared(workload, group),
     )
+
+
+def _run(stats: EinsumStats, unit: str, levels: Iterable[MemoryLevel]) -> TurnParts:
+    """All of an Einsum's run as one turn, beside which its own transfers go."""
+    local = {COMPUTE: stats.compute_cycles, **port_cycles(levels, [stats])}
+    run = KindParts(1, local, _moved([stats]))
+    return TurnParts(einsum=stats.einsum, unit=unit, sizes=((run,),))
 
 
 def alone(terms: GroupTerms, platform: Platform) -> GroupStats:

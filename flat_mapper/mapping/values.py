@@ -17,7 +17,7 @@ Phases = tuple[tuple[str, ...], ...]  # of Einsums; see `mapping.order`
 # each to the core that is free first; or in lists, see `mapping.cores`.
 TileOrder = Literal["largest", "loop", "lists"]
 Accounting = Literal["charged", "free"]
-Prefetch = Literal["held", "ideal"]
+Prefetch = Literal["held", "ideal", "own"]
 Passing = Literal["held", "free"]
 
 
@@ -130,7 +130,8 @@ class Policy:
     in_place: bool = True  # softmax overwrites the scores: one buffer for QK, QK_exp and A
     softmax: Accounting = "charged"
     passing: Passing = "held"  # free: what streams past the shared level takes no room there
-    # held: a transfer runs ahead only into copies that the buffer holds; ideal: it always does.
+    # held: a transfer runs ahead only into copies that the buffer holds; ideal: it always does;
+    # own: each runs beside all computes of its Einsum, and beside no other.
     prefetch: Prefetch = "held"
 
 

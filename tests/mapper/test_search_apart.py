@@ -10,7 +10,7 @@ from agreement import agree
 from oracles.brute_force import Case
 from oracles.chip_cases import chip_question
 from oracles.many_cores import answers
-from oracles.small_cases import apart_case
+from oracles.small_cases import apart_case, online_case, small_case, turns_case
 
 from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import SpecError
@@ -40,6 +40,24 @@ def test_many_questions(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if seed % 2:
         monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
     agree(apart_case(seed), seed)
+
+
+def beside_its_own(case: Case) -> Case:
+    """A question where an Einsum's transfers run beside its own computes alone."""
+    policy = replace(case.mapspace.policy, prefetch="own")
+    return replace(case, mapspace=replace(case.mapspace, policy=policy))
+
+
+@pytest.mark.parametrize("seed", [3, 5, 7, 11, 17, 24, 27])
+def test_einsums_whose_transfers_run_beside_their_own_computes(seed: int) -> None:
+    agree(beside_its_own(apart_case(seed)), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(200))
+def test_many_einsums_with_transfers_of_their_own(seed: int) -> None:
+    draw = (small_case, turns_case, online_case, apart_case)[seed % 4]
+    agree(beside_its_own(draw(seed)), seed)
 
 
 def outside_deaf_cores(seed: int) -> Case:

@@ -598,6 +598,11 @@ def vectors(
     turn = steady = priced.accesses.compute.astype(np.float64)
     if group.fused and case.mapspace.policy.prefetch == "held":
         turn, steady = turn_cycles(case, priced, kinds)
+    elif group.fused and case.mapspace.policy.prefetch == "own":
+        for i, level in enumerate(priced.nest.arch.levels):
+            words = (priced.reads(i), priced.writes(i), priced.fills(i))
+            ports = port_cycles(level, *(sum(way, np.zeros(1)) for way in words))
+            turn = steady = np.maximum(turn, ports)
     parts = [turn, steady, held(case, group, priced, roles)]
     parts += [first_words(case, group, priced, roles), last_words(case, group, priced, roles)]
     parts += [priced.energy, *staged_words(priced)]
@@ -680,8 +685,9 @@ def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np
 def first_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
     """Words of the first inputs, where the schedule waits for them."""
     opening = priced.nest.einsum.name == group.names[0]
-    ideal = case.mapspace.policy.prefetch == "ideal"
-    if not group.fused or (ideal and (group.schedule == "sequential" or not opening)):
+    rule = case.mapspace.policy.prefetch
+    late = group.schedule != "sequential" and opening
+    if not group.fused or rule == "own" or (rule == "ideal" and not late):
         return np.zeros(1)
     output = priced.nest.einsum.output.tensor
     return sum(
@@ -699,7 +705,7 @@ def last_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles)
     closing = priced.nest.einsum.name == group.names[-1]
     tensor = priced.nest.einsum.output.tensor
     role = roles[tensor]
-    if not group.fused or case.mapspace.policy.prefetch == "ideal":
+    if not group.fused or case.mapspace.policy.prefetch != "held":
         return np.zeros(1)
     if role != "staged" and not (closing and role == "stream"):
         return np.zeros(1)

@@ -83,7 +83,7 @@ class SharedOccupancy:
         """
         problem, dram = self.problem, self.problem.platform.dram
         none = np.zeros(max(tile.shape[1] for tile in tiles.values()))
-        if problem.group.schedule == "sequential" and not problem.takes_turns:
+        if not problem.opens:
             return none
         ends = {"first": space is problem.spaces[0], "last": space is problem.spaces[-1]}
         words: dict[str, tuple[Amount, Amount]] = {}

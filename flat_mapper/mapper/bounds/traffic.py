@@ -409,7 +409,7 @@ def _cycles(
         found = least_of_choices([*busy[:-1], busy[-1] + beside], ends, found)
     if problem.runs_ahead:
         found = found + waits
-        if problem.takes_turns or problem.group.schedule != "sequential":
+        if problem.opens:
             found = found + dram.waits * exposed
     # The sums that cycles come from are off in the last bits.
     return rounded(dram, found * (1 - LOST))

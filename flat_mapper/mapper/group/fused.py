@@ -9,6 +9,7 @@ import numpy as np
 
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.counts import candidate_costs, turn_of
+from flat_mapper.cost_model.ports import largest
 from flat_mapper.cost_model.residence import PrivateWords, private_words
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.cost_model.turns import Turn
@@ -271,6 +272,9 @@ class Fused:
             turn = turn_of(space, candidates, outer, costs.outside)
         else:
             compute = outer.visited * outer.passes * space.lane_cycles / candidates.spatial
+            if self.problem.mapspace.policy.prefetch == "own":
+                ports = costs.outside.loads(costs.moved, in_turn=False)
+                compute = largest((compute, *costs.ports.values(), *ports))
             turn = Turn(space.einsum.name, space.einsum.unit, 1.0, compute, compute, compute)
         tile = np.array(outer.tile, dtype=np.int64)[:, None]
         words, exposed = self.bounds.occupancy.candidate_words(

@@ -150,6 +150,12 @@ class GroupProblem:
         return self.group.fused and self.mapspace.policy.prefetch == "held"
 
     @property
+    def opens(self) -> bool:
+        """True if nothing overlaps the first inputs and the last outputs."""
+        waits = self.mapspace.policy.prefetch != "own"
+        return self.takes_turns or (waits and self.group.schedule != "sequential")
+
+    @property
     def runs_ahead(self) -> bool:
         """True if transfers at DRAM run beside the turns, in two copies of what crosses it."""
         return not self.takes_turns or self.mapspace.policy.buffering >= 2
