@@ -12,6 +12,7 @@ from studies.common import ROOT, Columns
 
 HERE = "accelforge"  # the folder of its files among ours
 PJ_PER_J = 1e12
+PARTS = 1000  # of a cycle, so that whole ones are as good as the fractions that AccelForge counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,6 @@ class Chip:
 
     mapspace: the space that is searched.
     per:      pJ of what its energies are counted in.
-    alone:    the fanout that gives nothing by multicast.
     layers:   the models of which a layer is searched, beside the chains.
     lanes:    its component that does what the vector unit does here.
     """
@@ -28,7 +28,6 @@ class Chip:
     mapspace: str
     per: float = 1.0
     timeless: bool = False
-    alone: str = ""
     layers: tuple[str, ...] = ()
     lanes: str = "MAC"
 
@@ -80,9 +79,7 @@ CHIPS: Mapping[str, Chip] = {
     "snowcat": Chip(mapspace="snowcat", timeless=True, layers=tuple(MODELS)),
     "eyeriss": Chip(mapspace="cells", per=PJ_PER_J, layers=("gpt3_6.7B",)),
     "simba": Chip(mapspace="simba", per=PJ_PER_J, layers=("gpt3_6.7B",)),
-    "tpu_v4i": Chip(
-        mapspace="cells", per=PJ_PER_J, alone="MXU", layers=("gpt3_175B",), lanes="ScalarUnit"
-    ),
+    "tpu_v4i": Chip(mapspace="cells", per=PJ_PER_J, layers=("gpt3_175B",), lanes="ScalarUnit"),
 }
 
 
@@ -141,16 +138,10 @@ def parameters_of(row: Columns) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in words}
 
 
-def platforms_of(chip: str, workload: Workload) -> list[Platform]:
-    """A chip of words as wide as a workload's values.
-
-    Where a fanout gives nothing by multicast, which the model does not know, a second one has
-    only ranks of the outputs there.
-    """
-    words = {"variables.element_bits": workload.word_bits}
-    outputs = {f"{CHIPS[chip].alone}.spatial": {"must_iterate_over_dataspaces": ["Outputs"]}}
-    ways = ({}, outputs) if CHIPS[chip].alone else ({},)
-    return [edit_platform(_file("arch", chip), words, rules) for rules in ways]
+def platform_of(chip: str, workload: Workload) -> Platform:
+    """A chip of words as wide as a workload's values."""
+    said = {"variables.element_bits": workload.word_bits, "variables.parts": PARTS}
+    return edit_platform(_file("arch", chip), said, {})
 
 
 def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:
@@ -160,7 +151,7 @@ def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:
     memories = {level.name for path in platform.paths for level in path.levels}
     words = {
         name: {
-            action: pj * (bits if name in memories and action != "leak" else 1)
+            action: pj / PARTS if action == "leak" else pj * (bits if name in memories else 1)
             for action, pj in actions.items()
         }
         for name, actions in prices.levels.items()
@@ -171,8 +162,9 @@ def prices_of(chip: str, platform: Platform, workload: Workload) -> Ert:
 def space_of(chip: Chip, fused: bool) -> Mapspace:
     """The mapspace of a chip; unfused: with every Einsum for itself."""
     space = fm.load_mapspace(_file("mapspaces", chip.mapspace))
-    alone = Fusion(staging="any", schedule="sequential")
-    return space if fused else replace(space, fusion=alone)
+    alone = Fusion(staging="any", schedule="sequential", level=space.fusion.level)
+    own = replace(space.policy, prefetch="own")
+    return replace(space, policy=own, fusion=space.fusion if fused else alone)
 
 
 def _workload(name: str, sizes: Mapping[str, object]) -> Workload:

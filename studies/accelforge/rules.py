@@ -2,26 +2,23 @@
 
 Each Einsum takes as long as its slowest component, one Einsum after another. A read of a tile that
 drains to its outer keeper is paid for, an update is a write, and nothing is rounded up to rows or
-cycles. Where a chip's fanout gives nothing by multicast, each instance inside reads for itself.
+cycles.
 
 Source: Accelergy-Project/accelforge at 1c1929c2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from flat_mapper.values import (
     Architecture,
-    EinsumMapping,
     EinsumStats,
     Ert,
     MemoryLevel,
     Platform,
     Result,
-    Slot,
     Workload,
 )
 
@@ -49,20 +46,15 @@ class _Moved:
     write: float
 
 
-def counted(
-    workload: Workload, platform: Platform, result: Result, ert: Ert, alone: str = ""
-) -> Counted:
+def counted(workload: Workload, platform: Platform, result: Result, ert: Ert) -> Counted:
     """A mapping's energy and latency under AccelForge's rules.
 
-    ert:   pJ of a word, and of an operation.
-    alone: the fanout that gives nothing by multicast; none: all do.
+    ert: pJ of a word, and of an operation.
     """
-    mapping = result.mapping
-    assert mapping is not None
-    nests, energy, seconds = mapping.einsum_mappings, dict[str, float](), 0.0
+    energy, seconds = dict[str, float](), 0.0
     for stats in result.einsums:
         arch = platform.path(workload.einsum(stats.einsum).unit)
-        moved = list(_moved(workload, arch, stats, nests[stats.einsum], alone))
+        moved = list(_moved(workload, arch, stats))
         for one in moved:
             read, write, _ = ert.actions(one.level.name)
             pj = one.instances * (one.read * read + one.write * write)
@@ -89,38 +81,40 @@ def _cycles(moved: list[_Moved]) -> Iterator[float]:
     yield 0.0
 
 
-def _moved(
-    workload: Workload, arch: Architecture, stats: EinsumStats, nest: EinsumMapping, alone: str
-) -> Iterator[_Moved]:
+def _moved(workload: Workload, arch: Architecture, stats: EinsumStats) -> Iterator[_Moved]:
     einsum, seen = workload.einsum(stats.einsum), set[str]()
-    feeds = _feeding(arch, nest, alone)
     for level in stats.levels:
         for t in level.tensors:
             output, first = t.tensor == einsum.output.tensor, t.tensor not in seen
             seen.add(t.tensor)
             write = t.scalar_fills + t.scalar_updates
             read = write if output and not first else t.scalar_reads
-            fed = feeds.get(t.tensor) == level.level
-            times = _copies(nest, alone, workload.tensor_ranks[t.tensor]) if fed else 1
             yield _Moved(
                 level=arch.level(level.level),
                 instances=t.utilized_instances,
-                read=read * times,
-                write=write * (times if output else 1),
+                read=read,
+                write=write,
             )
 
 
-def _feeding(arch: Architecture, nest: EinsumMapping, alone: str) -> dict[str, str]:
-    """The innermost level outside a fanout that keeps each tensor."""
-    found: dict[str, str] = {}
-    for node in arch.nodes:
-        if node.name == alone:
-            return found
-        found |= dict.fromkeys(nest.kept_at(node.name), node.name)
-    return {}
+def with_drains(platform: Platform, prices: Ert) -> list[Ert]:
+    """Prices for a search, with the read of a drained tile in the update of the level outside.
+
+    One table if what drains to the outermost level comes from the next one, and one if it comes
+    from that inside it.
+    """
+    levels = [level.name for level in platform.matrix.levels if _keeps_outputs(level)]
+    tables = []
+    for first in levels[1:2] + levels[2:3]:
+        inner = dict(zip(levels, (first, *levels[2:]), strict=False))
+        table = {name: dict(prices.levels[name]) for name in prices.levels}
+        for name, drained in inner.items():
+            table[name]["update"] = prices.energy(name, "write") + prices.energy(drained, "read")
+        tables.append(replace(prices, levels=table))
+    return tables or [prices]
 
 
-def _copies(nest: EinsumMapping, fanout: str, ranks: tuple[str, ...]) -> int:
-    """Instances of a fanout that need the same words of a tensor."""
-    loops = (loop for axis in ("x", "y") for loop in nest.at(Slot(fanout, axis)))
-    return prod(loop.factor for loop in loops if loop.rank not in ranks)
+def _keeps_outputs(level: MemoryLevel) -> bool:
+    rule = level.constraints.get("dataspace", {})
+    only = rule.get("keep_only") if isinstance(rule, Mapping) else None
+    return not isinstance(only, Sequence) or "Outputs" in only
