@@ -13,8 +13,8 @@ from flat_mapper.backends.accelforge import missing_accelforge
 SAME = 1e-5  # AccelForge's latencies are in single precision
 
 
-# Where room is short AccelForge keeps an intermediate whole on chip and brings the second product's
-# weights by a loop of its own; here all Einsums of a group share the loops outside.
+# Where room is short AccelForge keeps an intermediate on chip and brings one product's weights by a
+# loop of its own; here all Einsums of a group share the loops outside the shared level's tiles.
 OWN_LOOPS = pytest.mark.xfail(strict=True, reason="a group's Einsums share their DRAM loops")
 WORSE = (2, 13)  # by 0.3 % and 2 %
 
