@@ -210,27 +210,35 @@ class OuterBounds:
             return np.ones(len(needs), np.bool_)
         return np.asarray(needs <= self.occupancy.capacity)
 
-    def roots(self, step: Callable[[], None] | None = None) -> Outers:
-        """All outer choices, bounded whatever the candidates; step: see `bounded`."""
-        wait = step or (lambda: None)
-        every = self._fused_roots(wait) if self.problem.group.fused else self._single_roots(wait)
-        return Outers.joined(every)
+    def roots(self, step: Callable[[], None] | None = None) -> tuple[Outers, int]:
+        """All outer choices that may fit, bounded whatever the candidates; and how many there are.
 
-    def _fused_roots(self, step: Callable[[], None]) -> list[Outers]:
+        Where none may, some that need the fewest words. step: see `bounded`.
+        """
+        wait, parts, count = step or (lambda: None), list[Outers](), 0
+        for part in (
+            self._fused_roots(wait) if self.problem.group.fused else self._single_roots(wait)
+        ):
+            some = np.flatnonzero(self.fits(part))
+            count += len(part.needs)  # what does not fit goes at once: it may be most of them
+            parts.append(part.take(some if len(some) else part.needs.argsort(kind="stable")[:1]))
+        found = Outers.joined(parts)
+        some = np.flatnonzero(self.fits(found)) if len(parts) > 1 else np.zeros(0, np.int64)
+        found = found.take(some) if len(some) else found
+        return found.take(np.argsort(found.staging, kind="stable")), count
+
+    def _fused_roots(self, step: Callable[[], None]) -> Iterator[Outers]:
         """Those of a fused group, by staging and order: stagings share most roles."""
         grids = orders_of_tiles(self.problem, self.orders, tiles(self.problem, loops=True))
-        parts = list[Outers]()
         for every in together(grids):
             known, count = KnownTiles(), sum(grid.shape[1] for _, grid in every)
             for numbers in _in_parts(range(len(self.stagings)), count):
                 step()
-                parts.append(self._bounded(None, numbers, every, known))
-        return [_by_staging(parts)]
+                yield self._bounded(None, numbers, every, known)
 
-    def _single_roots(self, step: Callable[[], None]) -> list[Outers]:
+    def _single_roots(self, step: Callable[[], None]) -> Iterator[Outers]:
         """Those of one Einsum on its own."""
         whole: dict[bool, Ints] = {}
-        parts: list[Outers] = []
         for number, staging in enumerate(self.stagings):
             where = self.problem, self.orders, staging
             loops = has_dram_loops(self.problem, staging)
@@ -239,8 +247,7 @@ class OuterBounds:
             every = single_tiles(*where, whole[loops]) if loops else [(0, whole[loops])]
             for some in together(every):
                 step()
-                parts.append(self._bounded(None, [number], some))
-        return parts
+                yield self._bounded(None, [number], some)
 
     def bounded(
         self,

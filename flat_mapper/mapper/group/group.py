@@ -65,12 +65,11 @@ class GroupSearch:
         return cls(problem=problem, bounds=bounds, known=known, budget=budget or Budget())
 
     def again(self, known: CandidateCache) -> GroupSearch:
-        """A search of the same outer choices, those that may fit; known: see `of`."""
+        """A search of the same outer choices; known: see `of`."""
         self.prepare()
-        fits = self.bounds.fits(self.roots)
-        if fits.any() and not fits.all():
-            self._found_roots = self.roots.take(np.flatnonzero(fits))
-        return replace(self, known=known, counters=replace(self.counters), _dropped={})
+        roots = self.roots  # which counts
+        count = replace(self.counters)
+        return replace(self, known=known, counters=count, _found_roots=roots, _dropped={})
 
     def prepare(self) -> tuple[float, float]:
         """The least (cycles, energy) of the group."""
@@ -149,11 +148,11 @@ class GroupSearch:
 
     @property
     def roots(self) -> Outers:
-        """All outer choices, bounded whatever the candidates."""
+        """All outer choices that may fit, bounded whatever the candidates."""
         if self._found_roots is None:
-            self._found_roots = self.bounds.roots(self.budget.check)
-            fits = self.bounds.fits(self._found_roots)
-            self.counters.outer, self.counters.outer_infeasible = len(fits), int((~fits).sum())
+            self._found_roots, self.counters.outer = self.bounds.roots(self.budget.check)
+            fits = int(self.bounds.fits(self._found_roots).sum())
+            self.counters.outer_infeasible = self.counters.outer - fits
             where, refused = "+".join(self.problem.group.names), self.counters.outer_infeasible
             self.budget.log(where, "outer: does not fit", "", [np.inf] * refused)
         return self._found_roots
