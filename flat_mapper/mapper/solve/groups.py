@@ -199,9 +199,9 @@ class Group[Own: Asked | GroupOnTiles]:
         """True if it was searched to the end, for what breaks ties too."""
         return self.settled(goal)
 
-    def settled(self, goal: Goal) -> bool:
-        """True if no more is to be known."""
-        return self.done(goal) or self.least(goal) >= self.most(goal) * (1 - EQUAL)
+    def settled(self, goal: Goal, gap: float = 0.0) -> bool:
+        """True if no more is to be known; gap: relative, that is near enough."""
+        return self.done(goal) or self.least(goal) * (1 + gap) >= self.most(goal) * (1 - EQUAL)
 
 
 @dataclass(slots=True)
@@ -507,9 +507,7 @@ class ArrayGroup(Group[Asked]):
         gap:   relative; what is better by less need not be found.
         """
         own, left = self._under(goal)[0], inf
-        room = min(room, inf if below is None else goal_value(goal, below))
-        wanted, gap = min(until, room), gap if until == inf else 0.0
-        best = self._to_beat(goal, wanted, below)
+        best, wanted = self._to_beat(goal, min(until, room), below, gap)
         todo = self.every_way(goal)[::-1]
         while todo:
             way = todo.pop()
@@ -526,22 +524,24 @@ class ArrayGroup(Group[Asked]):
             elif found is not None:
                 best = costs_of(found)
             left = min(left, beside)
-        most = self.most(goal)
-        if gap:
-            left = max(self._floor(goal), min(left, min(wanted, most) / (1 + gap)))
-        own.done, own.whole = left < min(wanted, most) * (1 - EQUAL), until == inf
-        proven = inf if most <= wanted and not own.done else min(left, wanted)
-        own.bound = max(own.bound, proven)
+        sought = min(wanted, self.most(goal) / (1 + gap))  # what is below it was looked for
+        own.done, own.whole = left < sought * (1 - EQUAL), until == inf
+        proven = inf if sought == self.most(goal) and not own.done else min(left, sought)
+        own.bound = max(own.bound, self._floor(goal) if gap else 0.0, proven)
         self.kind.forget(self.workload)
 
-    def _to_beat(self, goal: Goal, wanted: float, below: Costs | None) -> Costs | None:
-        """Costs that a mapping has to be better than; None: any is of use."""
+    def _to_beat(
+        self, goal: Goal, wanted: float, below: Costs | None, gap: float
+    ) -> tuple[Costs | None, float]:
+        """Costs that a mapping has to be better than, by the gap; and what is of use at most."""
+        if below is not None:
+            wanted = min(wanted, goal_value(goal, below) / (1 + gap))
         every = [costs for costs, _ in self.known] + ([below] if below else [])
         if every:
             best = every[best_index(goal, *np.array(every).T)]
-            if goal_value(goal, best) <= wanted:
-                return best
-        return None if wanted == inf else pair_of(goal, wanted)
+            if goal_value(goal, best) <= wanted * (1 + gap):
+                return best, wanted
+        return None if wanted == inf else pair_of(goal, wanted * (1 + gap)), wanted
 
     def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> GroupFront:
         """All mappings that no other one dominates, nor what is known from elsewhere."""
@@ -747,9 +747,9 @@ class CoresGroup(Group["GroupOnTiles"]):
         gap: float = 0.0,
     ) -> None:
         """Raise what no mapping beats to so much, if there are mappings below it."""
-        room = min(room, inf if below is None else goal_value(goal, below))
+        room = min(room, inf if below is None else goal_value(goal, below) / (1 + gap))
         for one in self._searches(goal):
-            one.below, one.gap = min(self.most(goal), room), gap
+            one.below, one.gap = min(self.most(goal), room * (1 + gap)), gap
             one.run(until)
 
     def rest(self, goal: Goal) -> None:

@@ -590,12 +590,12 @@ class _Sum:
 
     def _doubt(self, lower: Path) -> list[Group]:
         """Groups on the path of least bounds whose bounds may be raised."""
-        open_ = [group for group in lower.each if not group.settled(self.goal)]
+        open_ = [group for group in lower.each if not group.settled(self.goal, self.gap)]
         return self._ties(lower) or open_
 
     def _known(self, best: Path) -> list[Group]:
         """Groups on the best path that may be improved."""
-        return [group for group in best.each if not group.settled(self.goal)]
+        return [group for group in best.each if not group.settled(self.goal, self.gap)]
 
     def is_proven(self, lower: Path, best: Path) -> bool:
         """True if no partition is better."""
@@ -632,8 +632,8 @@ class _Sum:
             if doubt and not late and not self.is_path:
                 until = search.wanted(goal, group, lower.total, self.enough, some)
             # Of all forms, as a search on cores goes on where it was and looks for no more again.
-            room = most - search.beside(goal, group) if most < inf else inf
-            group.run(goal, until, room, gap=self.gap if self.is_path else 0.0)
+            room = most / (1 + self.gap) - search.beside(goal, group) if most < inf else inf
+            group.run(goal, until, room, gap=self.gap)
 
 
 def _is_path(some: Sequence[Form]) -> bool:

@@ -46,14 +46,14 @@ def best_product[Path](
         points = [costs(path) for path in paths]
         best = min(paths, key=lambda path: prod(costs(path)), default=None)
         most = min(top, *map(prod, points), inf)
+        if gap and most < inf and least_product(lines) * (1 + gap) >= most:
+            return best, least_product(lines)
         if most < inf:
-            step = next_weight(lines, points, most)
+            step = next_weight(lines, points, most / (1 + gap))
         else:
             step = energy / cycles if cycles > 0 else 1.0, inf
         if step is None:
-            return best, most
-        if gap and most < inf and least_product(lines) * (1 + gap) >= most:
-            return best, least_product(lines)
+            return best, most / (1 + gap)
         # Between the last two lies the weight of whatever is below, by the least cycles and pJ.
         ends = ((w, inf) for w in (energy**2 / most, most / cycles**2) if 0 < w < inf)
         new = (one for one in (step, *ends) if not _tried(one[0], lines))
