@@ -115,7 +115,7 @@ def of_all_runs(result: Result, objective: Objective, once: float) -> float:
     """The same over all runs, of what one run of the cascade has: cycles, pJ or their product."""
     seconds, runs = result.cycle_seconds, result.repeat
     scale = {"latency": seconds * runs, "energy": runs, "edp": 1e-12 * seconds * runs**2}
-    return once * scale[objective]
+    return float(once * scale[objective])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ from flat_mapper.mapper.group.incumbent import (
     NONE,
     Costs,
     FrontIncumbent,
+    GoalIncumbent,
     beside_weights,
     better_pair,
 )
@@ -108,6 +109,7 @@ class GroupOnTiles:
     stairs: FrontIncumbent[Laid] | None = None  # that is asked for, in place of the best
     crowded: bool = False  # whether what a tile hands over inside left no room for the rest
     _queue: list[_Waiting] = field(default_factory=list)
+    _apart: bool = False  # whether the search of a tile in any way was in vain
     _last: Fullest | None = None  # of the tile that was asked about last
     _reached: dict[int, float] = field(default_factory=dict)  # by tile, bounds of what was searched
     _fronts: dict[int, OuterCosts] = field(default_factory=dict)  # by tile, of all weights
@@ -358,18 +360,31 @@ class GroupOnTiles:
             raise Stopped
         count.in_vain += 1
         self.laid = {}
-        left = self._solve(search, one, fullest, self._shared_pj(one))
         self.size += len(search.roots.staging) and search.space_size()
+        ways, left = self._ways(one, search) if self._apart else [], 0.0
+        if not ways or not all(self._differs(one, way) for way in ways):
+            left = self._solve(search, one, fullest, self._shared_pj(one))
+            ways = self._ways(one)
         if left < self.most * (1 - EQUAL) and not question.budget.stopped:
             # What is best by the least that each input may take in some way may be in none of them.
-            every = (self._in_way(one, fullest, way, left) for way in self._ways(one))
-            left = max(left, min(every, default=left))
+            every = (self._in_way(one, fullest, way, left) for way in ways)
+            least = min(every, default=left)
+            self._apart, left = self._apart or least > left, max(left, least)
         left = max(item.least, min(left, self.below))  # nobody has looked for more than that
         self.searched = min(self.searched, left)
         return min(left, self.most)
 
-    def _ways(self, one: Assignment) -> list[Way]:
-        """All ways to give a tile out; none where no mapping was laid out."""
+    def _ways(self, one: Assignment, search: GroupSearch | None = None) -> list[Way]:
+        """All ways to give a tile out; none where no mapping was laid out.
+
+        search: of a core, to lay out some mapping first.
+        """
+        if search is not None:
+            some = GoalIncumbent(self.question.goal.free)
+            search.prepare()
+            search.warm(some)
+            if some.solution is not None:
+                self._lay_out(one, some.solution)
         where, found = (self.workload, self.question.platform), list[Way]()
         policy, ert = self.question.mapspace.policy, self.question.ert
         priced, known = ert if self.question.goal.has_energy else None, KnownTiles()
@@ -469,15 +484,7 @@ class GroupOnTiles:
         The objective at least of what is not known to be no better.
         """
         question, fullest = self.question, _knowing(fullest, search)
-        incumbent = ChipIncumbent(
-            goal=question.goal,
-            fullest=fullest,
-            beside_pj=beside_pj + self._first_pj(fullest),
-            price=lambda found: self._lay_out(one, found),
-        )
-        if self.most < inf:
-            own = self.best is not None and question.value(*self.best[0]) <= self.below
-            incumbent.best = self.best[0] if self.best and own else question.costs(self.most)
+        incumbent = self._incumbent(one, fullest, beside_pj)
         search.prepare()
         search.solve(incumbent)
         question.count.evaluated += search.counters.evaluated
@@ -487,6 +494,20 @@ class GroupOnTiles:
         if left < inf:
             left = question.value(fullest.cycles(left), self.every.energy)
         return min(left, incumbent.loose)
+
+    def _incumbent(self, one: Assignment, fullest: Fullest, beside_pj: float) -> ChipIncumbent:
+        """What mappings of a core have to be better than."""
+        question = self.question
+        found = ChipIncumbent(
+            goal=question.goal,
+            fullest=fullest,
+            beside_pj=beside_pj + self._first_pj(fullest),
+            price=lambda mapping: self._lay_out(one, mapping),
+        )
+        if self.most < inf:
+            own = self.best is not None and question.value(*self.best[0]) <= self.below
+            found.best = self.best[0] if self.best and own else question.costs(self.most)
+        return found
 
     def _lay_out(self, one: Assignment, found: GroupSolution) -> Costs | None:
         """Price a tile's mapping in every way to give tiles out; the least, None: none fits."""
