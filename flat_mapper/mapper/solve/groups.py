@@ -65,9 +65,8 @@ if TYPE_CHECKING:  # at run time what is of cores or handed over is imported whe
 
 MOST_KEPT = 1_000_000  # chosen: candidates that are kept for other groups, 1 GB or so
 MOST_ROOTS = 1_000_000  # chosen: outer choices that are kept for other goals, 0.3 GB or so
-# Chosen: mappings that are priced before the search of tiles may end: of the groups that are
-# listed, together; of any groups, of each.
-ENOUGH, ENOUGH_EACH = 40_000, 16_000
+# Chosen: mappings of each of any groups that are priced before its search of tiles may end.
+ENOUGH = 16_000
 
 Mapped = tuple[Costs, GroupMapping]  # cycles and dynamic pJ, and what takes them
 
@@ -699,7 +698,7 @@ class Cores(Kind):
         known = self.questions.setdefault(goal, [])
         if self.listed and known:
             return known[0]
-        fusion, enough = self.mapspace.fusion, ENOUGH if self.listed else ENOUGH_EACH
+        fusion = self.mapspace.fusion
         if fusion.cores == "any" and not self.listed:
             cores = tuple(r for r in cascade.rank_sizes if r != cascade.roles.keys)
             fusion = replace(fusion, cores=cores)
@@ -710,7 +709,7 @@ class Cores(Kind):
                 ert=self.ert,
                 goal=goal,
                 budget=self.budget,
-                enough=inf if self.budget.ends and self.listed else enough,
+                enough=inf if self.listed else ENOUGH,
                 most_words=self.buffer_words,
             )
         )

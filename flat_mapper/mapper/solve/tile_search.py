@@ -68,8 +68,8 @@ from flat_mapper.workload.graph import Workload
 if TYPE_CHECKING:  # at run time it is imported where it is asked for
     from flat_mapper.mapper.space.handover import InsideQuestion
 
-# Where no budget is given the search ends after so many tiles that are no better than the best, but
-# not before enough mappings are priced.
+# Of any groups a search ends after so many tiles that are no better than the best, but not before
+# enough mappings are priced.
 PATIENCE = 2
 # A first mapping is looked for under bounds of so many times the least, of the most promising of
 # so few tiles, for so many pieces of work: chosen, a tenth of a second.
