@@ -8,13 +8,14 @@ from importlib import import_module
 from math import prod
 
 import pytest
-from agreement import agree
+from agreement import agree, value
 from execution.test_fill_ports import with_fill_ports
 from oracles.brute_force import Case
 from oracles.chip_cases import (
     chip_question,
     core_ports_question,
     ports_question,
+    prime_question,
     streaming_question,
 )
 from oracles.many_cores import answers
@@ -23,6 +24,8 @@ from flat_mapper.backends.agreement import compare
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.chip.assignments import cascades, every_assignment
+from flat_mapper.mapper.solve.certificate import Solution
+from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space import partitions
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.mask import Mask
@@ -131,6 +134,46 @@ def test_the_best_mapping_of_a_chip_does_what_brute_force_says() -> None:
     truth = answers(case)["latency"]
     assert truth is not None
     does_what_it_says(case, truth)
+
+
+def hold_primes(seed: int) -> tuple[bool, bool]:
+    """No answer is worse than the best whose factors divide, and the best of latency is executed.
+
+    returns: whether some answer is better than that, and whether it is padded.
+    """
+    case, better, padded = prime_question(seed), False, False
+    every = answers(case)
+    for objective, truth in every.items():
+        found = search(case.workload, case.platform, case.mapspace, case.ert, objective=objective)
+        if not isinstance(found, Solution):
+            assert truth is None, f"seed {seed}: {found}"
+            continue
+        if objective == "latency":
+            executed = execute(found.workload, case.platform, found.result.mapping)
+            assert executed.right, seed
+            assert [d for d in compare(executed, found.result) if not d.reason] == [], seed
+        padded |= any("padded" in note for note in found.result.notes)
+        if truth is None:  # parts of longer keys may fit
+            assert not found.certificate.optimal
+            continue
+        best, own = value(truth, objective), value(found.result, objective)
+        assert own <= best * (1 + 1e-9), f"seed {seed}, {objective}"
+        assert found.certificate.proven_bound <= own * (1 + 1e-9), f"seed {seed}, {objective}"
+        if found.certificate.optimal:
+            assert own == pytest.approx(best, rel=1e-9), f"seed {seed}, {objective}"
+        better |= own < best * (1 - 1e-9)
+    return better, padded
+
+
+def test_prime_sizes_take_no_more_than_the_best_whose_factors_divide() -> None:
+    found = [hold_primes(seed) for seed in (1, 3, 5, 9, 11)]
+    assert any(better for better, _ in found)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(300))
+def test_prime_sizes_hundreds_of_times(seed: int) -> None:
+    hold_primes(seed)
 
 
 def test_queries_under_a_mask_are_cut_by_the_cores_or_in_time_with_keys() -> None:

@@ -50,6 +50,17 @@ def chip_question(seed: int) -> Case:
     )
 
 
+def prime_question(seed: int) -> Case:
+    """A chip question with three to seven queries and keys, or rows and columns: mostly primes."""
+    case, rng = chip_question(seed), random.Random(f"prime {seed}")
+    rows, columns = rng.choice((3, 5, 7)), rng.choice((3, 5, 6, 7))
+    pair = ("I", "J") if seed % 4 == 0 else ("P", "M")
+    sizes = dict(zip(pair, (rows, 7 if case.workload.mask else columns), strict=True))
+    if seed % 4:
+        sizes |= {"B": 1, "H": 1}
+    return replace(case, workload=case.workload.with_ranks(sizes))
+
+
 def ports_question(seed: int) -> Case:
     """A chip question whose level outside the cores has ports of one way or of both."""
     case, rng = chip_question(seed), random.Random(seed)

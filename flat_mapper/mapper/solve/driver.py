@@ -3,7 +3,8 @@
 A rank such as 197 has no factor that fills an array. Timeloop's remainders (`P=32,5`) help: a loop
 makes fewer passes in the last pass of the loops above it. Such mappings are found by way of larger
 sizes: the best mapping of 200 = 8 x 25, cut back to 197, is a mapping with remainders, whose counts
-the model takes as timeloop-model does.
+the model takes as timeloop-model does. So are tiles that cores are given, the last one smaller.
+What cannot be cut (parts of the keys, passes under a mask) stays as it is: padded, and said so.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from math import inf, prod
 import numpy as np
 
 from flat_mapper.arch.cores import CoreFacts, core_facts
-from flat_mapper.arch.values import Platform
+from flat_mapper.arch.values import Fanout, Platform
 from flat_mapper.base.budget import Budget, Limits, Progress, part_of
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -50,10 +51,12 @@ from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.softmax import SPLIT
 
-USEFUL = 32  # a rank is awkward if no divisor up to this
-LEAST = 16  # is at least this
+USEFUL = 32  # a rank is awkward if no divisor up to this is at least half of it
 GRANULES = (8, 16, 32)  # larger sizes that are tried are the next multiples of these
+TILES = (*GRANULES, 64)  # of tiles of cores: measured, with these 197 takes less than 256 on h100
+FEWEST = 4  # lanes of a core for which a rank may be awkward too
 # Chosen: cut back, a best mapping loses this power of the share in cycles and in energy each, where
 # both count; measured: in their product at most the power 1.16, not 2.
 SAVED = 0.75
@@ -169,8 +172,7 @@ class Question:
         if larger:
             found.bound_any_size()
         return [
-            self._solution(found, kind, cascade, result, begin, larger=bool(larger))
-            for cascade, result in found.best
+            self._solution(found, kind, cascade, result, begin) for cascade, result in found.best
         ]
 
     def within(self, most: float, progress: Progress | None = None) -> Solution | float:
@@ -180,15 +182,19 @@ class Question:
         found.search(progress, pair_of(goal, most))
         if not found.best:
             return found.bound
-        return self._solution(found, "latency", *found.best[0], begin, larger=False)
+        return self._solution(found, "latency", *found.best[0], begin)
 
     def _larger(self) -> list[dict[str, int]]:
-        """Larger sizes to map as well; tiles that cores are given have no remainders."""
-        if self.mapspace.fusion.on_cores or not larger_sizes(self.workload, self.mapspace):
+        """Larger sizes to map as well."""
+        workload, space, chips, lanes = self.workload, self.mapspace, [self.platform], list[int]()
+        if space.fusion.on_cores:
+            lanes, levels = lanes_of(self.platform), fusion_levels(self.platform, space)
+            chips = [core_platform(self.platform, level) for level in levels]
+        if not larger_sizes(workload, space, (), lanes):
             return []
-        rules = with_arch_rules(self.mapspace, self.platform, self.workload).slots
+        rules = [r for chip in chips for r in with_arch_rules(space, chip, workload).slots]
         fixed = {rank for rule in rules for rank, factor in rule.factors.items() if factor > 1}
-        return larger_sizes(self.workload, self.mapspace, fixed)  # a cut may lessen what is fixed
+        return larger_sizes(workload, space, fixed, lanes)  # a cut may lessen what is fixed
 
     def _solution(
         self,
@@ -197,8 +203,6 @@ class Question:
         cascade: Workload,
         result: Result,
         begin: float,
-        *,
-        larger: bool,
     ) -> Solution:
         """An answer with its certificate."""
         if found.question is not self:  # its one core's
@@ -207,6 +211,8 @@ class Question:
             result = self._result(cascade, replace(result.mapping, groups=groups))
         elif self.mapspace.fusion.on_cores:
             result = self._noted(result)
+        if padded := self._padded(cascade):
+            result = replace(result, notes=(*result.notes, f"padded: {padded}"))
         one = certified(
             self.inputs,
             cascade,
@@ -225,9 +231,16 @@ class Question:
         if found.front:
             known = replace(proof, gap=found.gap, optimal=not found.gap)
             one = replace(one, objective=FRONT, certificate=known)
-        if larger:
-            one = replace(one, certificate=replace(one.certificate, optimal=False))
         return one
+
+    def _padded(self, cascade: Workload) -> str:
+        """Ranks that are mapped longer than asked: `M 8191 -> 8192`."""
+        keys, parts = self.workload.roles.keys, cascade.rank_sizes.get(SPLIT, 1)
+        sizes = {
+            r: (n, cascade.rank_sizes[r] * (parts if r == keys else 1))
+            for r, n in self.workload.rank_sizes.items()
+        }
+        return ", ".join(f"{r} {n} -> {own}" for r, (n, own) in sizes.items() if n != own)
 
     def _noted(self, result: Result) -> Result:
         """The result with a line on levels that were left out."""
@@ -319,14 +332,22 @@ class _Found:
             budget.report = None  # which holds all candidates of this search, and they the budget
 
     def _cut_back(self, path: Path, sizes: Mapping[str, int]) -> tuple[Workload, Result] | None:
-        """A mapping of larger sizes as one of the sizes that are asked; None: it does not fit."""
-        question = self.question
+        """A mapping of larger sizes as one of the sizes that are asked; None: it does not fit.
+
+        Keys in parts are cut to parts of one length. What has no meaning cut stays as it is.
+        """
+        question, cascade = self.question, path.form.workload
         mapping = FusedMapping(groups=path.mappings, policy=question.mapspace.policy)
-        cascade, asked = path.form.workload, question.workload.rank_sizes
-        for rank in sizes:
-            mapping = resized_mapping(mapping, cascade, rank, asked[rank])
-            cascade = cascade.with_ranks({rank: asked[rank]})
-        result = evaluate(cascade, question.platform, mapping, question.ert)
+        own, asked = cascade.rank_sizes, question.workload.rank_sizes
+        cut, less = {r: -(-asked[r] * own[r] // n) for r, n in sizes.items()}, mapping
+        for rank in (r for r, n in cut.items() if n < own[r]):
+            less = resized_mapping(less, cascade, rank, cut[rank])
+        small = cascade.with_ranks(cut)
+        try:
+            result = evaluate(small, question.platform, less, question.ert)
+            cascade = small
+        except MappingError:
+            result = evaluate(cascade, question.platform, mapping, question.ert)
         fits = isinstance(result, Result) and not _is_over(result, question.budget.limits)
         return (cascade, result) if fits and isinstance(result, Result) else None
 
@@ -475,27 +496,51 @@ def _over(result: Result, limits: Limits, objective: Objective) -> Infeasible | 
 
 
 def larger_sizes(
-    workload: Workload, mapspace: Mapspace, fixed: Collection[str] = ()
+    workload: Workload,
+    mapspace: Mapspace,
+    fixed: Collection[str] = (),
+    lanes: Sequence[int] = (),
 ) -> list[dict[str, int]]:
     """Sizes of awkward ranks to map as well, the most promising first; fixed: of which none.
 
     First those that leave no rank as it is, and of these the one with least work.
+
+    lanes: of a chip's cores. There a size takes seconds, and ranks of one size grow together.
     """
-    if workload.mask is not None:
+    if workload.mask is not None and not lanes:
         return []  # its tiles are whole divisors
     ruled = {m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most)}
     ruled |= {*mapspace.fusion.tiles, *fixed}
-    sizes = workload.rank_sizes
-    used = {r for e in workload.einsums for r in e.ranks}
-    awkward = [r for r, n in sizes.items() if r in used and r not in ruled and is_awkward(n)]
-    choices = [[sizes[r], *dict.fromkeys(-(-sizes[r] // g) * g for g in GRANULES)] for r in awkward]
-    found = [dict(zip(awkward, some, strict=True)) for some in product(*choices)]
+    sizes, granules = workload.rank_sizes, (*lanes, *TILES) if lanes else GRANULES
+    used = {r for e in workload.einsums for r in e.ranks} - ruled
+    awkward = [
+        r for r in sizes if r in used and any(is_awkward(sizes[r], n) for n in lanes or (USEFUL,))
+    ]
+    first = {sizes[r]: r for r in awkward[::-1]}
+    as_one = {r: first[sizes[r]] if lanes else r for r in awkward}
+    choices = {
+        r: [n, *dict.fromkeys(-(-n // g) * g for g in granules if g < 2 * n)]
+        for r, n in ((r, sizes[r]) for r in awkward if as_one[r] == r)
+    }
+    every = (dict(zip(choices, some, strict=True)) for some in product(*choices.values()))
+    found = [{r: some[as_one[r]] for r in awkward} for some in every]
     found = [some for some in found if any(n != sizes[r] for r, n in some.items())]
+    if workload.mask and (pair := workload.roles.masked):
+        each = ([some.get(r, sizes[r]) for r in pair] for some in found)
+        most = workload.mask.parts  # a query stands before no key
+        found = [some for some, (p, m) in zip(found, each, strict=True) if p <= m * most]
     return sorted(
         found, key=lambda some: (sum(n == sizes[r] for r, n in some.items()), prod(some.values()))
     )
 
 
-def is_awkward(size: int) -> bool:
+def lanes_of(platform: Platform) -> list[int]:
+    """The lanes for which a rank of a chip with cores may be awkward: of every axis, and USEFUL."""
+    nodes = [node for path in platform.paths for node in path.nodes if isinstance(node, Fanout)]
+    axes = {n for node in nodes for n in (node.fanout_x, node.fanout_y)}
+    return sorted({USEFUL, *(n for n in axes if FEWEST <= n < USEFUL)})
+
+
+def is_awkward(size: int, lanes: int = USEFUL) -> bool:
     """True if a rank of this size has no useful divisor."""
-    return size > LEAST and max(d for d in divisors(size) if d <= USEFUL) < LEAST
+    return size > lanes // 2 and max(d for d in divisors(size) if d <= lanes) < lanes // 2
