@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import fsum, prod
 
 from flat_mapper import __version__
@@ -12,7 +12,7 @@ from flat_mapper.base.table import TextRow, grid
 from flat_mapper.cost_model.residence import STAYS, private_needs
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.certificate import Certificate
-from flat_mapper.mapping.cores import one_core
+from flat_mapper.mapping.cores import CoreUse, one_core
 from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.reports.groups import (
@@ -135,15 +135,7 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
             times(result.offchip_bytes, bound.offchip_bytes),
         ),
         ("bottleneck", result.bottleneck, ""),
-        *(
-            (
-                "tiles",
-                f"{use.tiles} on {use.cores} cores, at most {use.rounds} on one",
-                f"cores idle {units.percent(use.idle_share)}, imbalance {use.imbalance:.3f}",
-            )
-            for group in result.groups
-            if (use := group.cores) is not None
-        ),
+        *tile_rows([use for group in result.groups if (use := group.cores) is not None]),
         *(
             (f"{name} in use", _use(use, capacity.get(name, workload.word_bits)), "")
             for name, use in result.buffers().items()
@@ -167,6 +159,22 @@ def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
     ]
     lines = [grid(rows), *by, sources, *more, *result.notes]
     return "\n".join(line for line in lines if line)
+
+
+def tile_rows(uses: Sequence[CoreUse]) -> list[TextRow]:
+    """The tiles of all groups on cores, in one row; none where there are no such groups."""
+    if not uses:
+        return []
+    counts = [str(n) for n in sorted({use.tiles for use in uses})]
+    tiles = ", ".join(counts) if len(counts) < _FEW else f"{counts[0]} to {counts[-1]}"
+    chips = ", ".join(str(n) for n in sorted({use.cores for use in uses}))
+    most = sum(use.cores * use.longest_cycles for use in uses)
+    idle = 1 - sum(use.busy_cycles for use in uses) / most if most else 0.0
+    one, worst = len(uses) == 1, max(use.imbalance for use in uses)
+    of = "" if one else f" in {len(uses)} groups"
+    said = f"{tiles}{of} on {chips} cores, at most {max(use.rounds for use in uses)} on one"
+    balance = f"imbalance {'' if one else 'at most '}{worst:.3f}"
+    return [("tiles", said, f"cores idle {units.percent(idle)}, {balance}")]
 
 
 def left_out_text(of: Workload) -> str:
@@ -237,6 +245,7 @@ def buffer_text(workload: Workload, platform: Platform, result: Result) -> str:
     return "\n".join(lines)
 
 
+_FEW = 4  # chosen: numbers of tiles that are listed
 _SHARES = 12  # chosen: the largest parts of an energy, that are printed
 _REASONS = 2  # why alternatives do not fit, that are printed
 

@@ -16,6 +16,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Certificate
+from flat_mapper.mapping.cores.view import CoreUse
 from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
@@ -220,6 +221,20 @@ def test_groups_add_up_to_one_run_and_the_table_names_each() -> None:
     assert all(name in table for group in found.result.groups for name in group.names)
     assert table in str(found)
     assert groups_text(small.workload(), result()) == ""  # one group has no table
+
+
+def test_the_tiles_of_all_groups_are_one_line() -> None:
+    uses = [
+        CoreUse(cores=4, tiles=n, rounds=-(-n // 4), busy_cycles=b, longest_cycles=10)
+        for n, b in ((4, 40), (2, 20), (2, 20), (6, 60), (8, 30))
+    ]
+    (one,), (several,) = report.tile_rows(uses[:1]), report.tile_rows(uses)
+    first = "4 on 4 cores, at most 1 on one", "cores idle 0.0%, imbalance 1.000"
+    assert one == ("tiles", *first)
+    whole = "2 to 8 in 5 groups on 4 cores, at most 2 on one"
+    assert several == ("tiles", whole, "cores idle 15.0%, imbalance at most 1.333")
+    assert report.tile_rows(uses[:3])[0][1] == "2, 4 in 3 groups on 4 cores, at most 1 on one"
+    assert report.tile_rows([]) == []
 
 
 def test_long_names_and_many_parts_keep_a_table_as_wide_as_a_screen() -> None:
