@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from mapper.test_on_cores import many, on_cores
+from execution.tiny import many
+from mapper.test_on_cores import on_cores
 from oracles.fused_questions import fused_question
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform

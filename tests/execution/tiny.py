@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
 from flat_mapper.mapping.values import (
     EinsumMapping,
     FusedMapping,
@@ -50,6 +50,26 @@ def chip(rate: float | None = 1.0) -> Platform:
         )
 
     return Platform(name="tiny", matrix=path("tiny"), vector=path("tiny.sfu"))
+
+
+def many(alone: Platform, cores: int) -> Platform:
+    """A chip with so many of another's cores on its DRAM; nothing is multicast."""
+
+    def around(arch: Architecture) -> Architecture:
+        dram, *inside = arch.nodes
+        deaf = {"spatial": {"no_multicast_no_reduction": ["*"]}}
+        own = [
+            replace(n, instances=cores * n.instances) if isinstance(n, MemoryLevel) else n
+            for n in inside
+        ]
+        unit = replace(arch.compute, instances=cores * arch.compute.instances)
+        fanout = Fanout(name="core", fanout_x=cores, constraints=deaf)
+        return replace(arch, nodes=(dram, fanout, *own), compute=unit)
+
+    vector = alone.vector
+    return replace(
+        alone, matrix=around(alone.matrix), vector=around(vector) if vector is not None else None
+    )
 
 
 def products(second: Unit = "matrix") -> Workload:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from execution.tiny import chip
-from mapper.test_on_cores import many, on_cores
+from execution.tiny import chip, many
+from mapper.test_on_cores import on_cores
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform

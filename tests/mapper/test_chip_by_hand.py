@@ -11,8 +11,7 @@ from types import SimpleNamespace as Fake
 from typing import Any
 
 import pytest
-from execution.tiny import chip
-from mapper.test_on_cores import many
+from execution.tiny import chip, many
 from prices import PRICES
 
 from flat_mapper.arch.values import MemoryLevel

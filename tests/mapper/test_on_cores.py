@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from execution.tiny import chip
+from execution.tiny import chip, many
 from oracles.brute_force import Case
 from oracles.fused_questions import fused_question
 from oracles.small_cases import prices
@@ -18,7 +18,7 @@ from oracles.small_cases import prices
 from flat_mapper.api.calls import load_problem
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.arch.values import Platform
 from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -55,26 +55,6 @@ def served(
         return replace(arch, nodes=(own, *inside))
 
     return platform.changed(slower)
-
-
-def many(alone: Platform, cores: int) -> Platform:
-    """A chip with so many of another's cores on its DRAM; nothing is multicast."""
-
-    def around(arch: Architecture) -> Architecture:
-        dram, *inside = arch.nodes
-        deaf = {"spatial": {"no_multicast_no_reduction": ["*"]}}
-        own = [
-            replace(n, instances=cores * n.instances) if isinstance(n, MemoryLevel) else n
-            for n in inside
-        ]
-        unit = replace(arch.compute, instances=cores * arch.compute.instances)
-        fanout = Fanout(name="core", fanout_x=cores, constraints=deaf)
-        return replace(arch, nodes=(dram, fanout, *own), compute=unit)
-
-    vector = alone.vector
-    return replace(
-        alone, matrix=around(alone.matrix), vector=around(vector) if vector is not None else None
-    )
 
 
 def on_cores(space: Mapspace, level: str) -> Mapspace:

@@ -8,20 +8,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import small_platform as small
+from execution.tiny import many
 from oracles import small_cases
 from oracles.brute_force import Case
 from random_mappings import random_mapping
 
+from flat_mapper.arch.values import Architecture, Fanout, Platform
+from flat_mapper.backends.agreement import compare
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.tables import Ert
+from flat_mapper.energy.tables import Ert, unpriced
+from flat_mapper.execution.run import execute
 from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import Question, is_awkward, larger_sizes, search
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Fusion, Mapspace, SlotRule
+from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.mask import Mask
 
 FLAT = Mapspace(name="flat", fusion=Fusion(groups=(("QK", "softmax", "AV"),), optional=True))
 
@@ -137,3 +143,84 @@ def hold_what_is_cut_to_the_bound(seed: int) -> bool:
 
 def test_no_mapping_with_remainders_is_below_the_bound() -> None:
     assert sum(hold_what_is_cut_to_the_bound(seed) for seed in range(60)) > 20
+
+
+def spread(chip: Platform, x: int, y: int, lanes: int) -> Platform:
+    """The chip with so many PEs and vector lanes in each core."""
+
+    def path(arch: Architecture) -> Architecture:
+        axes = {"PE": (x, y), "lane": (lanes, 1)}
+        nodes = (
+            replace(n, fanout_x=axes[n.name][0], fanout_y=axes[n.name][1])
+            if isinstance(n, Fanout)
+            else n
+            for n in arch.nodes
+        )
+        return replace(arch, nodes=tuple(nodes))
+
+    assert chip.vector is not None
+    return replace(chip, matrix=path(chip.matrix), vector=path(chip.vector))
+
+
+CHIPS = (
+    many(small.platform(), 4),
+    many(spread(small.platform(rows="256"), 8, 8, 8), 7),
+    many(spread(small.platform(), 16, 4, 12), 3),
+    many(spread(small.platform(rows="64"), 4, 4, 4), 2),
+)
+
+
+def on_cores(chip: Platform, kind: str, size: int) -> Solution:
+    """The fastest mapping of self-attention, of few keys, of one query, or under a mask."""
+    rows, keys = {"keys": (1, size), "queries": (size, 16)}.get(kind, (size, size))
+    workload = attention(B=1, H=2, P=rows, M=keys, E=8, F=8, softmax="online")
+    workload = replace(workload, mask=Mask(causal=True) if kind == "masked" else None)
+    found = search(workload, chip, load_mapspace("cores"), unpriced(chip), objective="latency")
+    assert isinstance(found, Solution)
+    return found
+
+
+def hold_the_law(number: int, kind: str, size: int, larger: int) -> Solution:
+    """A larger size is not faster, by more than the gaps; its answer is executed."""
+    chip = CHIPS[number]
+    own, other = (on_cores(chip, kind, n) for n in (size, larger))
+    where = f"chip {number}, {kind}, {size} and {larger}"
+    assert own.certificate.proven_bound <= other.result.latency_s * (1 + 1e-9), where
+    assert own.result.cycles <= other.result.cycles * NEARLY, where
+    assert not own.certificate.optimal or own.certificate.gap == 0, where
+    longer = own.workload.rank_sizes["M"] * own.workload.rank_sizes.get("S", 1)
+    keys = 16 if kind == "queries" else size
+    said = [note for note in own.result.notes if note.startswith("padded: ")]
+    assert bool(said) == (longer > keys or own.workload.rank_sizes["P"] > size), where
+    return own
+
+
+NEARLY = 1.05  # chosen: of sizes that were not tried the proof alone says how much is lost
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "size", "larger"),
+    [(0, "both", 61, 64), (1, "keys", 127, 128), (3, "keys", 37, 40), (0, "queries", 37, 48)],
+)
+def test_a_larger_size_is_not_faster_on_cores(
+    number: int, kind: str, size: int, larger: int
+) -> None:
+    own = hold_the_law(number, kind, size, larger)
+    executed = execute(own.workload, CHIPS[number], own.result.mapping)
+    assert executed.right
+    assert [d for d in compare(executed, own.result) if not d.reason] == []
+
+
+def test_a_mask_pads_what_has_no_meaning_cut() -> None:
+    found = hold_the_law(0, "masked", 61, 64)
+    assert "padded: P 61 -> 64, M 61 -> 64" in found.result.notes
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(40))
+def test_larger_sizes_are_not_faster_on_cores(seed: int) -> None:
+    rng = random.Random(seed)
+    size = rng.choice((37, 61, 67, 127, 131, 509))
+    kind = rng.choice(("keys", "queries", "both", "masked") if size < 100 else ("keys", "queries"))
+    larger = size + rng.choice((1, 3, 5, rng.randint(1, size // 2)))
+    hold_the_law(seed % len(CHIPS), kind, size, larger)

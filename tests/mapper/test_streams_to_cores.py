@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mapper.test_on_cores import many, on_cores, served
+from execution.tiny import many
+from mapper.test_on_cores import on_cores, served
 from oracles.brute_force import Case
 from oracles.chip_cases import PRODUCTS, chip_question
 from oracles.fused_questions import fused_question
