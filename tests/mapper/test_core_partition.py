@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from execution.tiny import chip
-from mapper.test_on_cores import many
+from execution.tiny import chip, many
 from prices import PRICES
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Platform
+from flat_mapper.backends.agreement import compare
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
+from flat_mapper.execution.run import execute
 from flat_mapper.mapper.group.incumbent import Costs, Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.certificate import Solution
@@ -28,8 +29,10 @@ from flat_mapper.mapper.solve.product import best_product, least_product
 from flat_mapper.mapping.partitions import FusionGraph, forms, fusion_graph, group_spaces
 from flat_mapper.mapping.space import AnyGroups, GroupSpace, Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
+from flat_mapper.workload.softmax import SPLIT
 
 CHAIN = ("T[p,c] = X[p,d] * W[d,c]", "R[p,c] = relu(T[p,c])", "Y[p,e] = R[p,c] * V[c,e]")
 SHARED = ("T[p,c] = X[p,d] * W[d,c]", "R[p,c] = relu(T[p,c])", "Z[p,c] = R[p,c] * T[p,c]")
@@ -274,3 +277,18 @@ def test_the_least_product_is_found_and_proven() -> None:
 
 def found_leak(platform: Platform) -> float:
     return sum(PRICES.leak_per_cycle(platform).values())
+
+
+def test_any_groups_give_keys_of_one_row_to_several_cores() -> None:
+    work, platform = attention(B=1, H=1, P=1, M=8, E=4, F=4, softmax="online"), many(chip(None), 4)
+    listed, found = (
+        search(work, platform, load_mapspace(name), unpriced(platform), objective="latency")
+        for name in ("cores", "any-cores")
+    )
+    assert isinstance(listed, Solution)
+    assert isinstance(found, Solution)
+    assert found.result.cycles <= listed.result.cycles
+    assert found.workload.rank_sizes[SPLIT] > 1
+    executed = execute(found.workload, platform, found.result.mapping)
+    assert executed.right
+    assert [d for d in compare(executed, found.result) if not d.reason] == []

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import floor, inf
+from math import floor, inf, prod
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -647,10 +647,11 @@ class Cores(Kind):
     ties: ClassVar = 1  # measured: a twentieth less time for a layer
 
     def cascades(self, workload: Workload) -> Sequence[Workload]:
-        """The forms of a workload; of groups that are listed also those with keys in parts."""
-        if not self.listed:
-            return alternatives(workload)
-        return list(cascades(workload, self.platform, self.mapspace))
+        """The forms of a workload, with keys in parts too: of any groups, for cores without a row."""
+        every, roles = list(cascades(workload, self.platform, self.mapspace)), workload.roles
+        rows = prod(workload.rank_sizes[r] for r in roles.declared.values() if r != roles.keys)
+        most = max((one.rank_sizes.get(SPLIT, 0) for one in every), default=0)
+        return every if self.listed or rows < most else alternatives(workload)
 
     def question(self, cascade: Workload, ways: Sequence[GroupSpace]) -> object:
         """All that the best mapping of a group depends on, without names."""
