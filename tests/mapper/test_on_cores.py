@@ -18,7 +18,7 @@ from oracles.small_cases import prices
 from flat_mapper.api.calls import load_problem
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Platform
+from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate

@@ -3,8 +3,9 @@
 A rank such as 197 has no factor that fills an array. Timeloop's remainders (`P=32,5`) help: a loop
 makes fewer passes in the last pass of the loops above it. Such mappings are found by way of larger
 sizes: the best mapping of 200 = 8 x 25, cut back to 197, is a mapping with remainders, whose counts
-the model takes as timeloop-model does. So are tiles that cores are given, the last one smaller.
-What cannot be cut (parts of the keys, passes under a mask) stays as it is: padded, and said so.
+the model takes as timeloop-model does. So are tiles that cores are given, the last one smaller. On
+cores what cannot be cut (parts of the keys, passes under a mask), or is slower cut, as tiles that
+differ share no reads, stays as it is: padded, and the answer says so.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ class Question:
             evaluated=found.evaluated,
             pruned=found.pruned,
             stopped=self.budget.stopped,
-            unproven="tiles" if found.question.mapspace.fusion.on_cores else "",
+            unproven=found.unproven,
             seconds=time.perf_counter() - begin,
             infeasible=found.infeasible,
         )
@@ -235,12 +236,10 @@ class Question:
 
     def _padded(self, cascade: Workload) -> str:
         """Ranks that are mapped longer than asked: `M 8191 -> 8192`."""
-        keys, parts = self.workload.roles.keys, cascade.rank_sizes.get(SPLIT, 1)
-        sizes = {
-            r: (n, cascade.rank_sizes[r] * (parts if r == keys else 1))
-            for r, n in self.workload.rank_sizes.items()
-        }
-        return ", ".join(f"{r} {n} -> {own}" for r, (n, own) in sizes.items() if n != own)
+        asked, own = self.workload.rank_sizes, cascade.rank_sizes
+        parts = {self.workload.roles.keys: own[SPLIT]} if len(own) > len(asked) else {}
+        sizes = {r: (n, own[r] * parts.get(r, 1)) for r, n in asked.items()}
+        return ", ".join(f"{r} {n} -> {more}" for r, (n, more) in sizes.items() if n != more)
 
     def _noted(self, result: Result) -> Result:
         """The result with a line on levels that were left out."""
@@ -271,6 +270,7 @@ class _Found:
     size: int = 0
     evaluated: int = 0
     pruned: dict[str, int] = field(default_factory=dict)
+    unproven: str = ""  # what ended the search where no budget did
 
     @property
     def costs(self) -> list[Costs]:
@@ -280,6 +280,7 @@ class _Found:
     def search(self, progress: Progress | None = None, below: Costs | None = None) -> None:
         """Search the sizes as they are; below: costs that are too much."""
         opened, known = self.question.opened(), [below] if below else self.costs
+        self.unproven = "tiles" if self.question.mapspace.fusion.on_cores else ""
         paths, self.bound, self.gap = self._asked(opened, progress, known)
         self._count(opened)
         self._take([self.question.evaluated(path) for path in paths])
@@ -301,11 +302,12 @@ class _Found:
         opened = replace(self.question, workload=workload.with_ranks(sizes)).opened()
         paths, _, _ = self._asked(opened, progress, known)
         self._count(opened)
-        self._take([one for path in paths if (one := self._cut_back(path, sizes)) is not None])
+        self._take([one for path in paths for one in self._cut_back(path, sizes)])
 
     def bound_any_size(self) -> None:
         """Bound mappings whose factors need not divide, which no search has looked at."""
         opened, least = self.question.opened(), floor(*self.question.inputs)
+        self.unproven = ""  # nothing ended: sizes are left
         self.bound = opened.least_of_any_size(self.goal)
         cycles = opened.least_of_any_size(Goal(kind="latency"))
         energy = opened.least_of_any_size(Goal(kind="energy"))
@@ -331,25 +333,30 @@ class _Found:
         finally:
             budget.report = None  # which holds all candidates of this search, and they the budget
 
-    def _cut_back(self, path: Path, sizes: Mapping[str, int]) -> tuple[Workload, Result] | None:
-        """A mapping of larger sizes as one of the sizes that are asked; None: it does not fit.
+    def _cut_back(self, path: Path, sizes: Mapping[str, int]) -> list[tuple[Workload, Result]]:
+        """A mapping of larger sizes as those of the sizes that are asked which fit.
 
-        Keys in parts are cut to parts of one length. What has no meaning cut stays as it is.
+        Keys in parts are cut to parts of one length. On cores also some ranks alone are cut, or
+        none: equal tiles are read once for several cores, and not everything has a meaning cut.
         """
-        question, cascade = self.question, path.form.workload
+        question, cascade, found = self.question, path.form.workload, []
         mapping = FusedMapping(groups=path.mappings, policy=question.mapspace.policy)
         own, asked = cascade.rank_sizes, question.workload.rank_sizes
-        cut, less = {r: -(-asked[r] * own[r] // n) for r, n in sizes.items()}, mapping
-        for rank in (r for r, n in cut.items() if n < own[r]):
-            less = resized_mapping(less, cascade, rank, cut[rank])
-        small = cascade.with_ranks(cut)
-        try:
-            result = evaluate(small, question.platform, less, question.ert)
-            cascade = small
-        except MappingError:
-            result = evaluate(cascade, question.platform, mapping, question.ert)
-        fits = isinstance(result, Result) and not _is_over(result, question.budget.limits)
-        return (cascade, result) if fits and isinstance(result, Result) else None
+        cut = {r: -(-asked[r] * own[r] // n) for r, n in sizes.items()}
+        cut = {r: n for r, n in cut.items() if n < own[r]}
+        cores = question.mapspace.fusion.on_cores
+        for some in dict.fromkeys([(*cut,), *((r,) for r in cut), ()]) if cores else [(*cut,)]:
+            less = mapping
+            for rank in some:
+                less = resized_mapping(less, cascade, rank, cut[rank])
+            try:
+                small = cascade.with_ranks({r: cut[r] for r in some})
+                result = evaluate(small, question.platform, less, question.ert)
+            except (MappingError, SpecError):  # of a mask, and of few keys for many queries
+                continue
+            if isinstance(result, Result) and not _is_over(result, question.budget.limits):
+                found.append((small, result))
+        return found
 
     def _take(self, every: list[tuple[Workload, Result]]) -> None:
         """Answers, as far as they are better."""
@@ -407,7 +414,7 @@ def search(
 
     Among mappings whose factors divide the ranks it is the best, and the certificate says so. Where
     a rank has no useful divisor, mappings with remainders are looked at as well: the best of each
-    larger size, cut back. That is no proof, and the certificate says so too.
+    larger size, cut back. Then it is proven only where it meets the bound of all sizes.
 
     objective: latency, energy or edp; ties are broken by the other two.
     progress:  called with the part that is proven and what is being searched.

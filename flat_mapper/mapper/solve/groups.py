@@ -647,7 +647,7 @@ class Cores(Kind):
     ties: ClassVar = 1  # measured: a twentieth less time for a layer
 
     def cascades(self, workload: Workload) -> Sequence[Workload]:
-        """The forms of a workload, with keys in parts too: of any groups, for cores without a row."""
+        """The forms of a workload; with keys in parts, of any groups for cores without a row."""
         every, roles = list(cascades(workload, self.platform, self.mapspace)), workload.roles
         rows = prod(workload.rank_sizes[r] for r in roles.declared.values() if r != roles.keys)
         most = max((one.rank_sizes.get(SPLIT, 0) for one in every), default=0)
