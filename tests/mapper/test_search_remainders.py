@@ -211,6 +211,15 @@ def test_a_larger_size_is_not_faster_on_cores(
     assert [d for d in compare(executed, own.result) if not d.reason] == []
 
 
+def test_a_gap_that_sizes_keep_is_kept() -> None:
+    work = attention(B=1, H=2, P=61, M=61, E=8, F=8, softmax="online")
+    what = work, CHIPS[0], load_mapspace("cores"), unpriced(CHIPS[0])
+    found = search(*what, objective="latency", budget=Budget(gap=2.0))
+    assert isinstance(found, Solution)
+    assert found.certificate.gap <= 2.0
+    assert found.certificate.proven_bound <= on_cores(CHIPS[0], "both", 61).result.latency_s
+
+
 def test_a_mask_pads_what_has_no_meaning_cut() -> None:
     found = hold_the_law(0, "masked", 61, 64)
     assert "padded: P 61 -> 64, M 61 -> 64" in found.result.notes

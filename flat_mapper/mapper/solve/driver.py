@@ -153,8 +153,12 @@ class Question:
         # the sizes as they are.
         own: list[tuple[dict[str, int], str]] = [({}, "no larger size")]
         every = own + steps if self.budget.limits else steps + own
+        least = 0.0  # what nothing of any size is below
+        if larger and self.budget.gap and not front:
+            least = asked.opened().least_of_any_size(found.goal)
         for number, (sizes, name) in enumerate(every):
-            if self.budget.stopped and found.best:
+            near = least and found.value <= least * (1 + self.budget.gap)
+            if found.best and (self.budget.stopped or near):
                 break
             step = part_of(progress, number, len(every), name)
             self.budget.at = name if sizes else ""
@@ -276,6 +280,11 @@ class _Found:
     def costs(self) -> list[Costs]:
         """Cycles and dynamic pJ of one run of the best so far."""
         return [_costs(result) for _, result in self.best]
+
+    @property
+    def value(self) -> float:
+        """The objective of the best."""
+        return min((goal_value(self.goal, own) for own in self.costs), default=inf)
 
     def search(self, progress: Progress | None = None, below: Costs | None = None) -> None:
         """Search the sizes as they are; below: costs that are too much."""
