@@ -3,8 +3,9 @@
 
 ARCH      = edge
 PROBLEM   = bert-base
-MAPSPACE  = flat
-MAPSPACES = naive flex-stream flex flat
+MAPSPACE  = default
+# FLAT's baselines are of FLAT's chips.
+MAPSPACES = $(if $(filter edge cloud,$(ARCH)),naive flex-stream flex flat,unfused default)
 SEQ       = 4096
 OBJECTIVE = edp
 OUT       = out

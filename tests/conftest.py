@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.ports import overdrawn
+from flat_mapper.base import budget
 from flat_mapper.cli import map as map_verb
 from flat_mapper.cli import sweep as sweep_verb
 from flat_mapper.cost_model.chip import evaluation
@@ -33,6 +34,19 @@ settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any-machine")
+
+
+# Tests ask for the best, and no clock ends their searches; those of what a user gets ask for
+# `default_ends`.
+ENDS = budget.SECONDS, budget.GAP
+budget.SECONDS, budget.GAP = math.inf, 0.0
+
+
+@pytest.fixture
+def default_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Searches that end where those of a user do who names no end."""
+    monkeypatch.setattr(budget, "SECONDS", ENDS[0])
+    monkeypatch.setattr(budget, "GAP", ENDS[1])
 
 
 BY_DAY = 3  # seeds of one family of cases; the others are asked at night

@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
+from flat_mapper.api.defaults import DEFAULT, UNFUSED, derived_mapspace
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
 from flat_mapper.arch.reader import load_platform, variables_of
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
-from flat_mapper.base.budget import Budget, Limits, Progress, part_of
+from flat_mapper.base.budget import Budget, Progress, Spend, part_of
 from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.formats import TensorWidth
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -45,7 +46,6 @@ from flat_mapper.workload.problem_file import (
 if TYPE_CHECKING:  # at run time both are imported where they are asked for
     from flat_mapper.mapping.record import MappingRecord
 
-MAPSPACES = ("naive", "flex-stream", "flex", "flat")  # what `compare` compares by default
 UNCHANGED: Mapping[str, object] = MappingProxyType({})
 NO_BITS: Mapping[str, TensorWidth] = MappingProxyType({})
 
@@ -143,7 +143,7 @@ def with_bits(workload: Workload, bits: Mapping[str, TensorWidth]) -> Workload:
 def search(
     workload: Workload | Source,
     platform: Platform | Source,
-    mapspace: Mapspace | Name = "flat",
+    mapspace: Mapspace | Name = DEFAULT,
     ert: Ert | Name | None = None,
     *,
     seq: int | None = None,
@@ -151,15 +151,12 @@ def search(
     objective: str = "edp",
     schedule: str = "",
     progress: Progress | None = None,
-    budget: Budget | None = None,
-    time_limit: float | None = None,
-    gap: float | None = None,
-    memory_limit: float | None = None,
-    limits: Limits | None = None,
+    **spend: Unpack[Spend],
 ) -> SearchResult | Infeasible:
     """The best mapping of a workload in a mapspace, or why there is none: `flat-mapper map`.
 
     workload, platform, mapspace: values, shipped names or files; see `load_problem` and its like.
+               Without a mapspace the chip and the problem say which; the answer has it in a line.
     seq:       positions of queries and keys, in place of the problem's.
     scope:     attention, block, layer or model; by default what the problem says.
     ert:       a table, its file, or `accelergy` to run that; by default hwcomponents prices.
@@ -167,18 +164,19 @@ def search(
                says what the chip's components cost, and the answer says so.
     schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
     progress:  called with the share done and what is being searched.
-    budget:    what the search may spend; where it ends, the certificate has the gap that is proven.
-    time_limit, gap, memory_limit, limits: its parts, in seconds, as a share (0.01), in MB.
+    spend:     time_limit in seconds, gap as a share, memory_limit in MB, limits of the answer, or a
+               `budget`. The search ends at a proven gap of 0.1 % or after 60 s, unless they say
+               else: gap=0 and time_limit=inf ask for the rest, and so does a gap alone.
     returns:   an answer, or an `Infeasible`: false, and it says why when its result is asked for.
     """
-    cascade = load_problem(workload, scope, seq=seq)
-    own = budget or Budget.within(time_limit, gap, memory_limit, limits)
     found = compare(
-        *(cascade, platform, (mapspace,), ert),
+        *(workload, platform, (mapspace,), ert),
+        seq=seq,
+        scope=scope,
         objective=objective,
         schedule=schedule,
         progress=progress,
-        budget=own,
+        **spend,
     )
     return next(iter(found.rows.values()))
 
@@ -186,7 +184,7 @@ def search(
 def compare(
     workload: Workload | Source,
     platform: Platform | Source,
-    mapspaces: Sequence[Mapspace | Name] = MAPSPACES,
+    mapspaces: Sequence[Mapspace | Name] = (UNFUSED, DEFAULT),
     ert: Ert | Name | None = None,
     *,
     seq: int | None = None,
@@ -194,15 +192,17 @@ def compare(
     objective: str = "edp",
     schedule: str = "",
     progress: Progress | None = None,
-    budget: Budget | None = None,
+    **spend: Unpack[Spend],
 ) -> Comparison:
     """The best mapping of each mapspace; the first is what the others are held against.
 
+    mapspaces: by default nothing fused, and what `search` takes.
     seq, scope, ert, objective: as for `search`.
     schedule: of the fused Einsums, in place of the mapspaces' own.
-    budget:   what all searches together may spend; each gets its share of the seconds left.
+    spend:    as for `search`, of all searches together; each gets its share of the seconds left.
     """
     cascade = load_problem(workload, scope, seq=seq)
+    budget = Budget.of(**spend)
     fit = fitted(load_platform(platform), cascade.each_kind[0])
     chip = fit.platform
     goal = objective_of(objective)
@@ -215,10 +215,11 @@ def compare(
         raise SpecError(expected("mapspaces", "at least one, each once", got))
     rows: dict[str, SearchResult | Infeasible] = {}
     for i, space in enumerate(spaces):
-        step = part_of(progress, i, len(spaces), space.name)
-        own = budget and budget.part(len(spaces) - i)
         found = best_of_layers(
-            cascade, chip, space, table, objective=goal, progress=step, budget=own
+            *(cascade, chip, space, table),
+            objective=goal,
+            progress=part_of(progress, i, len(spaces), space.name),
+            budget=budget.part(len(spaces) - i),
         )
         if isinstance(found, Infeasible):
             rows[space.name] = found
@@ -234,7 +235,9 @@ def mapspace_of(
     """A mapspace by name, under another schedule if asked, whose rules all apply to something."""
     from flat_mapper.mapping.space_reader import SCHEDULES, load_mapspace
 
-    found = load_mapspace(mapspace)
+    word = str(mapspace) if isinstance(mapspace, str) else ""
+    derived = word in (DEFAULT, UNFUSED)
+    found = derived_mapspace(word, workload, platform) if derived else load_mapspace(mapspace)
     if schedule:
         said = _among("schedule", schedule, SCHEDULES)
         if found.fusion.fuses:

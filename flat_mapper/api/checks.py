@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
+from flat_mapper.api.defaults import DEFAULT
 from flat_mapper.arch.reader import check_architecture, load_architecture, load_platform
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
@@ -32,7 +33,7 @@ from flat_mapper.workload.reader import check_problem
 from flat_mapper.workload.timeloop import problem_workload, read_problem
 
 _PARTS = ("problem", "architecture", "mapspace", "fused_mapping", "mapping", "ERT", "ART")
-_MAPSPACE = "flat"  # that of `map` where none is named
+
 
 _Chip = tuple[Platform, Ert | None, Art | None]  # no prices where nothing that gives them is there
 
@@ -194,7 +195,7 @@ class _Files:
         for arch in (path for path in self.of_kind("architecture") if path in sound):
             chip = self._chip(arch)
             for problem in (p for p in problems if p in sound):
-                for space in self.of_kind("mapspace") or [_MAPSPACE]:
+                for space in self.of_kind("mapspace") or [DEFAULT]:
                     if space in self.kinds and space not in sound:
                         continue
                     lines = Faults()

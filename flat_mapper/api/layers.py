@@ -44,7 +44,8 @@ def best_of_layers(
 
     budget: what all of them together may spend.
     """
-    if budget is not None and budget.limits:
+    budget = budget or Budget()
+    if budget.limits:
         workload.one_kind("--max-latency, --max-energy and --max-buffer")
     kinds = tuple(map(seen, workload.each_kind))
     found: list[Solution] = []
@@ -53,7 +54,7 @@ def best_of_layers(
             *(kind, platform, mapspace, ert),
             objective=objective,
             progress=part_of(progress, number, len(kinds), _words(workload, kind)),
-            budget=budget,
+            budget=budget.part(len(kinds) - number),
         )
         if isinstance(one, Infeasible):
             return one
@@ -76,7 +77,8 @@ def search_results(
     notes: Sequence[str],
 ) -> list[SearchResult]:
     """Found mappings as answers, which say what became of the inputs."""
-    said = (*notes, *absent_parts(space, workload), *binding_notes(chip, workload))
+    taken = (f"mapspace {space.name}: {space.description}",) if space.derived else ()
+    said = (*taken, *notes, *absent_parts(space, workload), *binding_notes(chip, workload))
     return [
         SearchResult(
             workload=one.workload,

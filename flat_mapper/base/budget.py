@@ -8,9 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import TypedDict
+
+from flat_mapper.base.errors import SpecError, expected
 
 REPORT_S = 0.5  # between two reports
 CANDIDATES_PER_MB = 200  # partial mappings that a search keeps at one node
+SECONDS, GAP = 60.0, 1e-3  # chosen: of a question for which nobody names either
 MOST_PARTIAL = 1_000_000  # chosen: some 2 GB; fewer leave a long causal prefill unproven
 
 
@@ -41,6 +45,16 @@ class Pruned:
     count: int
 
 
+class Spend(TypedDict, total=False):
+    """What a question may spend: keywords of every question, one after another or as a budget."""
+
+    budget: Budget | None  # all of it, in place of what follows
+    time_limit: float | None  # s, inf: none; by default 60, or none beside a gap alone
+    gap: float | None  # relative, within which the best is near enough; by default 0.001
+    memory_limit: float | None  # peak MB of the process
+    limits: Limits | None  # of the answer
+
+
 @dataclass(slots=True, kw_only=True)
 class Budget:
     """Time and memory that a search may spend, and has spent.
@@ -54,6 +68,7 @@ class Budget:
     steps: float = inf
     gap: float = 0.0
     limits: Limits = field(default_factory=Limits)  # of the answer
+    asked_s: float = 0.0  # seconds of all searches that share them; 0: its own
     begin: float = field(default_factory=time.monotonic)
     spent: int = 0
     stopped: str = ""  # what ran out
@@ -64,19 +79,34 @@ class Budget:
     holders: list[bool | Callable[[], bool]] = field(default_factory=list)  # see `until_stopped`
 
     @classmethod
-    def within(
+    def of(
         cls,
-        seconds: float | None,
-        gap: float | None,
-        megabytes: float | None,
+        *,
+        budget: Budget | None = None,
+        time_limit: float | None = None,
+        gap: float | None = None,
+        memory_limit: float | None = None,
         limits: Limits | None = None,
     ) -> Budget:
-        """A budget of which parts may be left open."""
+        """The budget of a question; see `Spend`.
+
+        raises: SpecError for a number that is none of these.
+        """
+        if budget is not None:
+            return budget
+        if time_limit is not None:
+            _check("time_limit", "seconds > 0", time_limit, 1e-9)
+        if memory_limit is not None:
+            _check("memory_limit", "MB > 0", memory_limit, 1e-9)
+        if gap is not None:
+            _check("gap", "a share from 0 to 1, such as 0.01", gap, 0.0, 1.0)
+        if time_limit is None:  # who names a gap alone asks for a proof
+            time_limit = SECONDS if gap is None else inf
         return cls(
             limits=limits or Limits(),
-            seconds=inf if seconds is None else seconds,
-            gap=gap or 0.0,
-            megabytes=inf if megabytes is None else megabytes,
+            seconds=time_limit,
+            gap=GAP if gap is None else gap,
+            megabytes=inf if memory_limit is None else memory_limit,
         )
 
     def part(self, count: int) -> Budget:
@@ -84,7 +114,12 @@ class Budget:
         if count == 1:
             return self
         left = max(0.0, self.begin + self.seconds - time.monotonic())
-        return replace(self, seconds=left / count, begin=time.monotonic())
+        return replace(self, seconds=left / count, asked_s=self.limit_s, begin=time.monotonic())
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds that were asked for, of all searches together."""
+        return self.asked_s or self.seconds
 
     def log(self, where: str, rule: str, goal: str, bounds: Sequence[float]) -> None:
         """Write down what is left out, if somebody asked; bounds: of the objective, of each."""
@@ -163,6 +198,12 @@ class Budget:
                 self.stopped = "memory"
         if self.stopped and self.answered:
             raise Stopped
+
+
+def _check(name: str, condition: str, value: object, least: float, most: float = inf) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not least <= value <= most:  # type: ignore[operator]  # NaN is none
+        raise SpecError(expected(name, condition, value))
 
 
 def peak_megabytes() -> float:

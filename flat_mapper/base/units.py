@@ -46,6 +46,13 @@ def si(value: float, unit: str = "", digits: int = 4) -> str:
     return f"{rounded / 1000.0**power:.{digits}g} {prefix}{unit}".rstrip()
 
 
+def of_objective(objective: str, value: float) -> str:
+    """A value of an objective (s, pJ or J s) with its unit."""
+    if objective == "latency":
+        return si(value, "s")
+    return si(joules_of(value), "J") if objective == "energy" else si(value, "J s")
+
+
 def size(count_bytes: float, digits: int = 4) -> str:
     """A number of bytes with a binary prefix: `512 KiB`."""
     power, value = 0, float(count_bytes)

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
+from math import inf
 from typing import Any, NamedTuple, NoReturn
 
 from flat_mapper.base.errors import SpecError, expected
@@ -177,11 +178,13 @@ def _value(kind: str, option: str, text: str) -> Any:
         return checked(scalar(text), number, option, above=above)
     if kind == "counts":
         return [_value("count", option, word.strip()) for word in text.split(",")]
+    if kind == "limit":
+        return inf if text.strip() == "none" else _value("real", option, text)
     if kind == "share":
-        share = _value("real", option, text.strip().removesuffix("%"))
+        share = checked(scalar(text.strip().removesuffix("%")), float, option, above=-1)
         share /= 100 if text.strip().endswith("%") else 1
-        if share > 1:
-            raise SpecError(expected(option, "a share up to 100%, such as 1% or 0.01", text))
+        if not 0 <= share <= 1:
+            raise SpecError(expected(option, "a share up to 100%, such as 0, 1% or 0.01", text))
         return share
     name, equals, value = (part.strip() for part in text.rpartition("="))
     if not (name and equals and value):
@@ -194,8 +197,8 @@ _FLAG = {"action": "store_true"}
 # An option a line: its key, its names and metavar, marks, and its help. Marks: * repeatable, + one
 # or more values (++ again and again), ? may be missing, ! must be given, =V the default, >D where
 # the value goes, {A,B} what it may be, :K the kind of its value (count: int > 0, count0: 0 too,
-# real: > 0, counts, share, and name and value as size, dim or bits). One without a metavar is a
-# flag.
+# real: > 0, limit: or none, counts, share, and name and value as size, dim or bits). One without a
+# metavar is a flag.
 _TABLE = """
 json: --json | print JSON instead of tables
 arch: --arch A ++ ! | a shipped name, or v0.4 files and folders that are read together
@@ -226,8 +229,10 @@ phase: --phase F = | prefill or decode (one position against a cache of --seq); 
 objective: --objective O =edp | edp (default), latency or energy
 fronts: --objective O =edp | edp (default), latency or energy, or latency,energy for the whole
     Pareto front
-mapspace: --mapspace M =flat | a shipped name or a file (default flat)
-mapspaces: --mapspace M ++ >mapspaces | shipped names or files; default naive flex-stream flex flat
+mapspace: --mapspace M =default | a shipped name or a file; default: fused or not, at any level, on
+    the cores of a chip that has them; any partition of a cascade that is written out
+mapspaces: --mapspace M ++ >mapspaces | shipped names or files; default: unfused, and the default of
+    map
 ert: --ert FILE | energies: Accelergy's ERT, or `level: {read: pJ, ...}`, or the word `accelergy`:
     run it (default: hwcomponents)
 same-ert: --ert FILE | energies: as for map
@@ -240,9 +245,10 @@ timeout: --backend-timeout S | seconds of one run of Timeloop's tools (default 1
 folder: -o --output DIR | write the files of the answer there
 needed-folder: -o --output DIR ! | write the files of the answer there
 force: --force | write into a folder that holds other files
-time-limit: --time-limit S :real | seconds from the start; then the best so far, its proven bound
-    and gap
-gap: --gap G :share | stop where the best is proven to be as near, such as 1%% or 0.01
+time-limit: --time-limit S :limit | seconds from the start, after which the best so far is the
+    answer, with its proven gap; none: to the end. Default: 60, or none beside --gap alone
+gap: --gap G :share | stop where the best is proven to be as near, such as 1%% or 0.01; 0 asks for a
+    proof. Default: 0.1%%
 log: --log FILE | write what the search left out there as CSV: where, by which rule, at which bound
 memory-limit: --memory-limit MB :real | peak memory of the process, at which the search stops
 max-latency: --max-latency S :real | seconds that the mapping may take

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
+from flat_mapper.api.defaults import DEFAULT, UNFUSED
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Limits, Pruned
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
@@ -84,7 +85,7 @@ def _front(arguments: argparse.Namespace) -> int:
 def compare_command(arguments: argparse.Namespace) -> int:
     """The best mappings of several mapspaces."""
     objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
-    spaces = arguments.mapspaces or api.MAPSPACES
+    spaces = arguments.mapspaces or (UNFUSED, DEFAULT)
     named = [Path(space).stem for space in spaces]
     _check(arguments, [f"{n}/{f}" for n in named for f in ("", *_folders(workload))])
     with progress_bar() as progress:
@@ -204,11 +205,11 @@ def budget_of(arguments: argparse.Namespace) -> Budget:
     """The budget that the command line gives a search; compare has no limits of the answer."""
     most = {"latency_s": "max_latency", "energy_j": "max_energy", "buffer_bytes": "max_buffer"}
     given = {limit: getattr(arguments, name, None) for limit, name in most.items()}
-    found = Budget.within(
-        arguments.time_limit,
-        arguments.gap,
-        arguments.memory_limit,
-        Limits(**{limit: value for limit, value in given.items() if value is not None}),
+    found = Budget.of(
+        time_limit=arguments.time_limit,
+        gap=arguments.gap,
+        memory_limit=arguments.memory_limit,
+        limits=Limits(**{limit: value for limit, value in given.items() if value is not None}),
     )
     found.begin = getattr(arguments, "begin", found.begin)
     found.cuts = [] if getattr(arguments, "log", None) else None

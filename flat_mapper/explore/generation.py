@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from flat_mapper.api.calls import NO_BITS, UNCHANGED, Name, Source, energies, search, with_bits
+from flat_mapper.api.defaults import DEFAULT
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
@@ -238,7 +239,7 @@ class Generation(Printed):
 def generate(
     problem: str | Path,
     platform: Platform | Source,
-    mapspace: Mapspace | Name = "flat",
+    mapspace: Mapspace | Name = DEFAULT,
     ert: Ert | Name | None = None,
     *,
     scenario: Scenario,

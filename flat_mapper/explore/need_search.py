@@ -26,6 +26,7 @@ from math import ceil, inf, isclose, prod
 from typing import ClassVar, Literal, NoReturn, get_args
 
 from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
+from flat_mapper.api.defaults import DEFAULT
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.arch.words import fitted
@@ -52,7 +53,7 @@ STEP_BYTES_PER_S = 1e9  # of bandwidth, where none is given
 def need(
     workload: Workload | Source,
     platform: Platform | Source,
-    mapspace: Mapspace | Name = "flat",
+    mapspace: Mapspace | Name = DEFAULT,
     ert: Ert | Name | None = None,
     *,
     seq: int | None = None,

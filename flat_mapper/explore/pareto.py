@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from flat_mapper.api import calls as api
 from flat_mapper.api.calls import energies
+from flat_mapper.api.defaults import DEFAULT
 from flat_mapper.api.layers import search_results
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.budget import Budget, Progress
+from flat_mapper.base.budget import Budget, Progress, Spend
 from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.base.units import percent
 from flat_mapper.cost_model.result import Infeasible
@@ -62,7 +63,8 @@ class Front(Printed):
     def _title(self) -> str:
         sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
         where = f"{self.workload.name} on {self.platform.name}, {sizes}"
-        return f"{where}: {len(self.points)} mappings on the front of latency and energy"
+        proof = report.end_text(self.points[0].certificate)
+        return f"{where}: {len(self.points)} mappings on the front of latency and energy, {proof}"
 
     def _table(self) -> tuple[tuple[str, ...], list[TextRow]]:
         first = self.points[0].result
@@ -86,30 +88,31 @@ class Front(Printed):
         proof = best.certificate
         whole = f"the whole front{searched.removeprefix('the best')}"
         if not proof.optimal:
-            ended = f"; stopped: {proof.stopped}" if proof.stopped else ""
             most = percent(proof.gap)
-            whole = f"mappings near the front{searched.removeprefix('the best found, not proven,')}"
-            whole += f"\ngap: none is better than all of them in both by over {most}{ended}"
+            whole = (
+                f"mappings near the front{searched.removeprefix(f'the best found, {proof.end},')}"
+            )
+            whole += f"\ngap: none is better than all of them in both by over {most}; {proof.end}"
         return "\n".join([*lines, whole, *filter(None, said)])
 
 
 def front(
     workload: Workload | api.Source,
     platform: Platform | api.Source,
-    mapspace: Mapspace | api.Name = "flat",
+    mapspace: Mapspace | api.Name = DEFAULT,
     ert: Ert | api.Name | None = None,
     *,
     seq: int | None = None,
     scope: Scope | None = None,
     schedule: str = "",
     progress: Progress | None = None,
-    budget: Budget | None = None,
+    **spend: Unpack[Spend],
 ) -> Front | Infeasible:
     """All mappings of a workload on the front of latency and energy, or why there is none.
 
     seq, scope, ert: as for `search`.
     schedule: of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
-    budget:   what may be spent, and limits of every mapping; where it ends, so does the front, with
+    spend:    as for `search`, with limits of every mapping; where it ends, so does the front, with
               a gap.
     """
     cascade = api.load_problem(workload, scope, seq=seq)
@@ -117,7 +120,7 @@ def front(
     chip = fit.platform
     space = api.mapspace_of(mapspace, cascade, chip, schedule)
     table, art = energies(chip, ert)
-    found = frontier(cascade, chip, space, table, progress=progress, budget=budget)
+    found = frontier(cascade, chip, space, table, progress=progress, budget=Budget.of(**spend))
     if isinstance(found, Infeasible):
         return found
     points = search_results(found, cascade, space, chip, (table, art), fit.notes)

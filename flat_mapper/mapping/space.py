@@ -122,6 +122,7 @@ class Mapspace:
 
     name: str
     description: str = ""
+    derived: bool = False  # from a chip and a problem; then answers print its description
     fusion: Fusion = Fusion()
     policy: Policy = Policy()
     slots: tuple[SlotRule, ...] = ()

@@ -121,10 +121,11 @@ class SearchResult(Evaluation):
 
     def __str__(self) -> str:
         reached = _reached(self.result, self.objective)
-        found = report.certificate_text(self.certificate, self.objective, reached)
-        if self.layers:
-            return f"{self.mapspace}: {self._kinds()}\n\n{found}"
-        return f"{self.mapspace}: {self.priced}\n\n{found}"
+        proof = self.certificate, self.objective, reached
+        whole = self._kinds() if self.layers else str(self.priced)
+        head, _, rest = whole.partition("\n")
+        first = f"{self.mapspace}: {head}, {report.value_text(*proof)}"
+        return f"{first}\n{rest}\n\n{report.certificate_text(*proof)}"
 
     def _kinds(self) -> str:
         """The totals, a row for each kind of layers, then the loops of each."""
@@ -181,6 +182,8 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
             gap=max(0.0, _reached(result, first.objective) / proven - 1),
             stopped=next(filter(None, (c.stopped for c in certificates)), ""),
             seconds=sum(c.seconds for c in certificates),
+            asked_gap=max(c.asked_gap for c in certificates),
+            time_limit_s=min(c.time_limit_s for c in certificates),
             infeasible=dict(item for c in certificates for item in c.infeasible.items()),
         ),
         layers=tuple(parts),
@@ -264,7 +267,11 @@ class Comparison(Framed):
             grid(self._table(), head=report.COMPARISON_COLUMNS, right=range(1, 9)),
             report.policy_text(results),
             *refused,
-            *(f"{n}: not proven, {report.gap_text(c)}" for n, c in proofs.items() if not c.optimal),
+            *(
+                f"{n}: not proven, {report.gap_text(c, self.objective)}"
+                for n, c in proofs.items()
+                if not c.optimal
+            ),
             *(f"energies from {source}" for source in sources),
             *dict.fromkeys(n for r in results.values() for n in r.notes),
             report.left_out_text(self.workload),
@@ -273,7 +280,13 @@ class Comparison(Framed):
 
     def _title(self) -> str:
         sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
-        return f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}"
+        where = f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}"
+        if not self.feasible:
+            return where
+        reached = {n: _reached(row.result, self.objective) for n, row in self.feasible.items()}
+        name = min(reached, key=lambda n: reached[n])
+        proof, value = self.feasible[name].certificate, reached[name]
+        return f"{where}: {name}, {report.value_text(proof, self.objective, value)}"
 
     def _table(self) -> list[TextRow]:
         """A row of words for each mapspace."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import fsum, prod
+from math import fsum, inf, prod
 
 from flat_mapper import __version__
 from flat_mapper.arch.values import Platform
@@ -254,14 +254,14 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
     """The proof that a mapping is the best of its mapspace, and its gap to the lower bound."""
     from decimal import Decimal
 
-    proof = "the best" if certificate.optimal else "the best found, not proven,"
+    proof = "the best" if certificate.optimal else f"the best found, {certificate.end},"
     count, priced = certificate.mapspace_size, units.count(certificate.evaluated)
     size = units.count(count) if count < 10**6 else f"{Decimal(count):.0e}".replace("+", "")
     work = f"{priced} inner mappings priced, {certificate.seconds:.1f} s"
     pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
     kind = "partitions" if "groups: bound" in certificate.pruned else "mappings"
     lines = [f"{proof} of {size} {kind} by {objective}: {work}"]
-    lines += [] if certificate.optimal else [gap_text(certificate)]
+    lines += [] if certificate.optimal else [gap_text(certificate, objective)]
     lines += [f"pruned: {pruned}"] if pruned else []
     refused = [f"not among them: {n}; {why}" for n, why in certificate.infeasible.items()]
     more = len(refused) - _REASONS
@@ -272,11 +272,21 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
     return "\n".join(lines)
 
 
-def gap_text(certificate: Certificate) -> str:
+def value_text(certificate: Certificate, objective: str, reached: float) -> str:
+    """The value of an answer, how much better another may be, and what ended the search."""
+    return f"{objective} {units.of_objective(objective, reached)}, {end_text(certificate)}"
+
+
+def end_text(certificate: Certificate) -> str:
+    """The gap of an answer, and what ended the search."""
+    gap = f"{100 * certificate.gap:.3g} %" if certificate.gap < inf else "unknown"
+    return f"gap {gap}, {certificate.end}"
+
+
+def gap_text(certificate: Certificate, objective: str) -> str:
     """Distance of a mapping that is not proven from what no mapping is below."""
-    ended = f"; stopped: {certificate.stopped}" if certificate.stopped else ""
-    bound = f"no mapping is below {certificate.proven_bound:.4g}"
-    return f"gap: at most {100 * certificate.gap:.2f} % ({bound}{ended})"
+    bound = f"no mapping is below {units.of_objective(objective, certificate.proven_bound)}"
+    return f"{end_text(certificate)}: {bound}"
 
 
 def policy_text(results: Mapping[str, Result]) -> str:

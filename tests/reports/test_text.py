@@ -113,6 +113,8 @@ def test_map_has_the_documented_names() -> None:
         "gap",
         "stopped",
         "seconds",
+        "asked_gap",
+        "time_limit_s",
         "infeasible",
     }
     assert set(document["buffer"]["GLB"]) == {"capacity_words", "live_words", "terms"}

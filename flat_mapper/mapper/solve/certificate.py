@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
+from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.tolerance import EQUAL
+from flat_mapper.base.budget import Budget
+from flat_mapper.base.tolerance import ABOVE, EQUAL
 from flat_mapper.cost_model.chip.evaluation import bound
 from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.energy.tables import Ert
@@ -34,7 +36,7 @@ def certified(
     mapspace_size: int,
     evaluated: int,
     pruned: Mapping[str, int],
-    stopped: str,
+    budget: Budget,
     seconds: float,
     unproven: str = "",
     infeasible: Mapping[str, str] | None = None,
@@ -44,8 +46,7 @@ def certified(
     cascade:  that was mapped: of several, the one that was chosen.
     proven:   the objective (s, pJ or J s, of all runs) that no mapping of the question is below, as
               far as its search knows: 0 where it knows nothing, infinite where nothing is left.
-    stopped:  what ended the search early. unproven: the same where an answer is not proven and
-              nothing ended it.
+    budget:   of the search, which may have ended it. unproven: what is left open where it did not.
     """
     least = floor(*question)
     result, reached = replace(result, bound=least), value_of(result, objective)
@@ -57,6 +58,7 @@ def certified(
     }[objective]
     known = min(max(lowest, proven), reached)
     optimal = known >= reached * (1 - EQUAL)
+    gap = 0.0 if optimal else reached / known - 1 if known > 0 else inf
     return Solution(
         workload=cascade,
         result=result,
@@ -69,12 +71,21 @@ def certified(
             optimal=optimal,
             lower_bound=lowest,
             proven_bound=reached if optimal else known,
-            gap=0.0 if optimal else reached / known - 1 if known > 0 else inf,
-            stopped=stopped or ("" if optimal else unproven),
+            gap=gap,
+            stopped=ended(gap, budget, unproven),
             seconds=seconds,
+            asked_gap=budget.gap,
+            time_limit_s=budget.limit_s,
             infeasible=infeasible or {},
         ),
     )
+
+
+def ended(gap: float, budget: Budget, unproven: str) -> str:
+    """What a search ended at: the gap that was asked, its budget's end, or what it left open."""
+    if 0 < gap <= budget.gap * (1 + ABOVE):
+        return "gap"
+    return budget.stopped or (unproven if gap else "")
 
 
 def floor(workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert) -> Bound:
@@ -111,11 +122,18 @@ def value_of(result: Result, objective: Objective) -> float:
     return values[objective]
 
 
-def of_all_runs(result: Result, objective: Objective, once: float) -> float:
+def of_all_runs(of: Result | Once, objective: Objective, once: float) -> float:
     """The same over all runs, of what one run of the cascade has: cycles, pJ or their product."""
-    seconds, runs = result.cycle_seconds, result.repeat
+    seconds, runs = of.cycle_seconds, of.repeat
     scale = {"latency": seconds * runs, "energy": runs, "edp": 1e-12 * seconds * runs**2}
     return float(once * scale[objective])
+
+
+class Once(NamedTuple):
+    """One run of a cascade, before there is a result."""
+
+    cycle_seconds: float
+    repeat: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +147,26 @@ class Certificate:
     lower_bound: float  # of the objective, of all that the question allows: see `certificate.floor`
     proven_bound: float  # of the objective: no mapping of the mapspace is below
     gap: float  # what was found over `proven_bound`, less one
-    stopped: str  # what ended the search early; empty where nothing did
+    stopped: str  # what ended the search before a proof of optimality, see `end`; empty: nothing
     seconds: float
+    asked_gap: float = 0.0  # that was near enough
+    time_limit_s: float = inf
     infeasible: Mapping[str, str] = field(default_factory=dict)  # why, by alternative, if any is
+
+    @property
+    def end(self) -> str:
+        """What ended the search, in words."""
+        if self.optimal:
+            return "proven"
+        return {
+            "": "the sum is not proven, its parts are",
+            "gap": f"within the {100 * self.asked_gap:g} % asked",
+            "time": f"time limit {self.time_limit_s:g} s",
+            "memory": "memory limit",
+            "steps": "limit of steps",
+            "tiles": "not every tile is searched",
+            "remainders": "not every remainder is searched",
+        }.get(self.stopped, f"stopped by {self.stopped}")
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
@@ -145,6 +180,8 @@ class Certificate:
             "gap": self.gap,
             "stopped": self.stopped,
             "seconds": self.seconds,
+            "asked_gap": self.asked_gap,
+            "time_limit_s": None if self.time_limit_s == inf else self.time_limit_s,
             "infeasible": dict(self.infeasible),
         }
 

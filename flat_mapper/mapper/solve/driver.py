@@ -20,6 +20,7 @@ import numpy as np
 
 from flat_mapper.arch.cores import CoreFacts, core_facts
 from flat_mapper.arch.values import Fanout, Platform
+from flat_mapper.base import units
 from flat_mapper.base.budget import Budget, Limits, Progress, part_of
 from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.cost_model.candidates import Floats
@@ -42,7 +43,14 @@ from flat_mapper.mapper.group.incumbent import (
     goal_value,
     pair_of,
 )
-from flat_mapper.mapper.solve.certificate import Solution, certified, floor, of_all_runs
+from flat_mapper.mapper.solve.certificate import (
+    Once,
+    Solution,
+    certified,
+    ended,
+    floor,
+    of_all_runs,
+)
 from flat_mapper.mapper.solve.groups import Arrays, Cores, front_of
 from flat_mapper.mapper.solve.loop import FormSearch, Path
 from flat_mapper.mapper.space.factors import divisors
@@ -227,16 +235,17 @@ class Question:
             mapspace_size=max(found.size, 1),
             evaluated=found.evaluated,
             pruned=found.pruned,
-            stopped=self.budget.stopped,
+            budget=self.budget,
             unproven=found.unproven,
             seconds=time.perf_counter() - begin,
             infeasible=found.infeasible,
         )
-        proof = one.certificate
+        proof, said = one.certificate, one.objective
         if found.front:
-            known = replace(proof, gap=found.gap, optimal=not found.gap)
-            one = replace(one, objective=FRONT, certificate=known)
-        return one
+            stopped = ended(found.gap, self.budget, found.unproven)
+            proof = replace(proof, gap=found.gap, optimal=not found.gap, stopped=stopped)
+            said = FRONT
+        return replace(one, objective=said, certificate=proof)
 
     def _padded(self, cascade: Workload) -> str:
         """Ranks that are mapped longer than asked: `M 8191 -> 8192`."""
@@ -316,7 +325,7 @@ class _Found:
     def bound_any_size(self) -> None:
         """Bound mappings whose factors need not divide, which no search has looked at."""
         opened, least = self.question.opened(), floor(*self.question.inputs)
-        self.unproven = ""  # nothing ended: sizes are left
+        self.unproven = "remainders"
         self.bound = opened.least_of_any_size(self.goal)
         cycles = opened.least_of_any_size(Goal(kind="latency"))
         energy = opened.least_of_any_size(Goal(kind="energy"))
@@ -330,7 +339,14 @@ class _Found:
         """Paths that are better than what is known, with the bound and the gap of what is left."""
         budget, goal = self.question.budget, self.goal
         if progress:
-            budget.report = lambda: progress(*opened.report())
+            asked = self.question
+            once = Once(asked.platform.matrix.cycle_seconds, asked.workload.repeat)
+
+            def said(value: float) -> str:
+                kind: Objective = goal.kind  # type: ignore[assignment]  # nobody asks for a sum
+                return units.of_objective(kind, of_all_runs(once, kind, value))
+
+            budget.report = lambda: progress(*opened.report(said))
         try:
             if not self.front:
                 path, bound = opened.best(goal, known[0] if known else None)

@@ -501,8 +501,8 @@ class FormSearch:
                 left.append(np.array(every, np.float64).reshape(-1, 2))
         return front_of(found, [path.costs for path in found], goal), np.concatenate(left)
 
-    def report(self) -> tuple[float, str]:
-        """(share that is proven, phase with best, bound and gap), for who waits."""
+    def report(self, said: Callable[[float], str]) -> tuple[float, str]:
+        """(share that is proven, phase with best, bound and gap), for who waits; said: in units."""
         if self.now is None:
             return 0.0, "bounds"
         goal, some, below = self.now
@@ -518,10 +518,10 @@ class FormSearch:
         phase = " | ".join(names) if len(names) <= _FEW else f"{len(names)} groups"
         phase = f"{number} of {len(self.forms)}, {phase}"
         if value == inf:
-            return 0.0, f"{phase}: no mapping yet, bound {bound:.4g}"
+            return 0.0, f"{phase}: no mapping yet, bound {said(bound)}"
         bound = min(bound, value)
         gap = 100 * (value / bound - 1) if bound > 0 else inf
-        return bound / value, f"{phase}: best {value:.4g}, bound {bound:.4g}, gap {gap:.2f} %"
+        return bound / value, f"{phase}: best {said(value)}, bound {said(bound)}, gap {gap:.2f} %"
 
     def least_of_any_size(self, goal: Goal) -> float:
         """Lower bound on a goal over mappings whose factors need not divide; 0: not known."""
