@@ -77,8 +77,7 @@ def search_results(
     notes: Sequence[str],
 ) -> list[SearchResult]:
     """Found mappings as answers, which say what became of the inputs."""
-    taken = (f"mapspace {space.name}: {space.description}",) if space.derived else ()
-    said = (*taken, *notes, *absent_parts(space, workload), *binding_notes(chip, workload))
+    said = (*space.notes, *notes, *absent_parts(space, workload), *binding_notes(chip, workload))
     return [
         SearchResult(
             workload=one.workload,

@@ -113,8 +113,13 @@ class Budget:
         """The budget of the next of so many searches: its share of the seconds that are left."""
         if count == 1:
             return self
-        left = max(0.0, self.begin + self.seconds - time.monotonic())
+        left = max(0.0, self.left_s)
         return replace(self, seconds=left / count, asked_s=self.limit_s, begin=time.monotonic())
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that are left."""
+        return self.begin + self.seconds - time.monotonic()
 
     @property
     def limit_s(self) -> float:
@@ -135,7 +140,7 @@ class Budget:
     @property
     def late(self) -> bool:
         """True once the seconds are over."""
-        return time.monotonic() - self.begin > self.seconds
+        return self.left_s < 0
 
     @contextmanager
     def until_stopped(self, known: bool | Callable[[], bool]) -> Iterator[None]:

@@ -339,11 +339,11 @@ search map map: find the best mapping in a mapspace
 search map compare: compare the best mappings of several mapspaces
     | CASCADE objective mapspaces PRICES EARLY
 search need need: find the least buffer, bandwidth or cores for a target
-    | what CASCADE (utilization latency) busy mapspace step tie-ert
+    | what CASCADE (utilization latency) busy mapspace step tie-ert EARLY
 search need tiles: find the best tile sizes of a kernel, in its words
     | CASCADE kernel count snippet folder force
 search need generate: take in a prompt, then decode against a growing cache
-    | arch data PROBLEM prefill decode new page mapspace objective own-ert
+    | arch data PROBLEM prefill decode new page mapspace objective own-ert EARLY
 many sweep sweep: search every point of a grid, and keep each | sweep database plan yes ENGINE
 many sweep optimize: find the best architectures for a mix of workloads
     | design database method trials seed design-plan yes ENGINE

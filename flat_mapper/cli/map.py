@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from flat_mapper.api import calls as api
 from flat_mapper.api.defaults import DEFAULT, UNFUSED
 from flat_mapper.backends.registry import get_backend
-from flat_mapper.base.budget import Budget, Limits, Pruned
+from flat_mapper.base.budget import Budget, Limits, Pruned, Spend
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.formats import csv_cell, terminal_text
 from flat_mapper.cli.files import chip_of
@@ -201,16 +201,21 @@ def size_arguments(arguments: argparse.Namespace) -> dict[str, object]:
     return heads | dict(arguments.sizes)
 
 
+def spend_of(arguments: argparse.Namespace) -> Spend:
+    """What the command line gives a question to spend."""
+    parts = "time_limit", "gap", "memory_limit"
+    return {name: getattr(arguments, name) for name in parts}  # type: ignore[return-value]
+
+
 def budget_of(arguments: argparse.Namespace) -> Budget:
-    """The budget that the command line gives a search; compare has no limits of the answer."""
+    """The budget of a search, with limits of the answer, from when the command began."""
     most = {"latency_s": "max_latency", "energy_j": "max_energy", "buffer_bytes": "max_buffer"}
     given = {limit: getattr(arguments, name, None) for limit, name in most.items()}
-    found = Budget.of(
-        time_limit=arguments.time_limit,
-        gap=arguments.gap,
-        memory_limit=arguments.memory_limit,
-        limits=Limits(**{limit: value for limit, value in given.items() if value is not None}),
+    spend = spend_of(arguments)
+    spend["limits"] = Limits(
+        **{limit: value for limit, value in given.items() if value is not None}
     )
+    found = Budget.of(**spend)
     found.begin = getattr(arguments, "begin", found.begin)
     found.cuts = [] if getattr(arguments, "log", None) else None
     return found

@@ -8,7 +8,7 @@ from pathlib import Path
 from flat_mapper.api import calls as api
 from flat_mapper.base.errors import NothingFeasible
 from flat_mapper.cli.files import chip_of
-from flat_mapper.cli.map import progress_bar, size_arguments, workload_of
+from flat_mapper.cli.map import progress_bar, size_arguments, spend_of, workload_of
 from flat_mapper.cli.terminal import answer
 from flat_mapper.explore.generation import Scenario, generate
 from flat_mapper.explore.need_search import Unreached, need
@@ -33,6 +33,7 @@ def need_command(arguments: argparse.Namespace) -> int:
             busy=arguments.busy,
             step=arguments.step,
             progress=progress,
+            **spend_of(arguments),
         )
     if isinstance(found, Unreached):
         raise NothingFeasible(found)
@@ -60,6 +61,7 @@ def generate_command(arguments: argparse.Namespace) -> int:
             schedule=arguments.schedule,
             objective=objective,
             progress=progress,
+            **spend_of(arguments),
         )
     answer(arguments, found)
     return 0

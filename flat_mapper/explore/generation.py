@@ -19,25 +19,26 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
 from flat_mapper.api.calls import NO_BITS, UNCHANGED, Name, Source, energies, search, with_bits
 from flat_mapper.api.defaults import DEFAULT
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
-from flat_mapper.base.budget import Progress
+from flat_mapper.base.budget import Budget, Progress, Spend, part_of
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import OFF_CHIP, TensorWidth
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.layers import with_others
-from flat_mapper.reports.text import busy_text, left_out_text
+from flat_mapper.reports.text import busy_text, end_text, left_out_text
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.cascade import Scope
@@ -174,6 +175,12 @@ class Generation(Printed):
         return self._tokens / self.decode.latency_s
 
     @property
+    def loosest(self) -> Certificate:
+        """The certificate with the largest gap of all mappings."""
+        every = [self.prefill.certificate, *(s.mapped.certificate for s in self.segments)]
+        return max(every, key=lambda proof: (proof.gap, not proof.optimal))
+
+    @property
     def _tokens(self) -> int:
         workload = self.prefill.workload
         return self.scenario.decode * workload.rank_sizes.get(workload.roles.batch, 1)
@@ -203,6 +210,7 @@ class Generation(Printed):
                 "total": asdict(self.total),
             },
             "segments": [s.to_dict() for s in self.segments],
+            "search": self.loosest.to_dict(),
         }
 
     def __str__(self) -> str:
@@ -220,7 +228,8 @@ class Generation(Printed):
         ends = ", ".join(str(s.end) for s in self.segments)
         lines = [
             f"{first.workload.name} on {first.platform.name}, {first.mapspace}, {extent}: prefill "
-            f"{scenario.prefill}, then decode {scenario.decode} by {scenario.new}",
+            f"{scenario.prefill}, then decode {scenario.decode} by {scenario.new}, "
+            f"{units.si(self.total.latency_s, 's')}, {end_text(self.loosest)}",
             grid(rows, head=_HEAD, right=range(1, 7)),
             f"counted: {', '.join(e.name for e in first.workload.einsums)}, of {layers}, one after "
             "another",
@@ -252,6 +261,7 @@ def generate(
     schedule: str = "",
     objective: str = "edp",
     progress: Progress | None = None,
+    **spend: Unpack[Spend],
 ) -> Generation | Infeasible:
     """The cost of taking in a prompt and generating positions after it.
 
@@ -261,8 +271,10 @@ def generate(
     mask:    causal, window=N, or both with a comma, in place of the file's.
     layers:  the mask of the kind of layers that is meant, where the problem has several.
     schedule: of fused Einsums, in place of the mapspace's.
+    spend:   as for `search`, of all searches together; each gets its share of the seconds left.
     raises:  SpecError where the scenario or a size cannot be.
     """
+    budget = Budget.of(**spend)
     source = problem if is_text(problem) else catalog.resolve("problems", problem)
     workload = load_workload(source)
     sequence = sequence_ranks(workload.roles, f"{workload.name}: generate")
@@ -281,9 +293,14 @@ def generate(
         if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
             whole = read(source, "model", lengths=cut, phase=phase)
             workload = _as_often(workload, whole)
-        if progress:
-            progress(number / (1 + len(ends)), f"{phase} at {cache}")
-        return search(workload, chip, mapspace, table, objective=objective, schedule=schedule)
+        count = 1 + len(ends)
+        return search(
+            *(workload, chip, mapspace, table),
+            objective=objective,
+            schedule=schedule,
+            progress=part_of(progress, number, count, f"{phase} at {cache}"),
+            budget=budget.part(count - number),
+        )
 
     first = best(scenario.prefill, scenario.prefill, "prefill", 0)
     if isinstance(first, Infeasible):

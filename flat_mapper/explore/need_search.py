@@ -23,7 +23,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil, inf, isclose, prod
-from typing import ClassVar, Literal, NoReturn, get_args
+from typing import ClassVar, Literal, NoReturn, Unpack, get_args
 
 from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
 from flat_mapper.api.defaults import DEFAULT
@@ -31,7 +31,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
-from flat_mapper.base.budget import Progress
+from flat_mapper.base.budget import Budget, Progress, Spend, part_of
 from flat_mapper.base.errors import MissingResult, SpecError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.base.tolerance import EQUAL
@@ -48,6 +48,8 @@ from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 
 STEP_BYTES_PER_S = 1e9  # of bandwidth, where none is given
+# Chosen: of the time that is left a search may take a fourth; when a fiftieth is left, that is all.
+SHARE, LAST = 4, 0.02
 
 
 def need(
@@ -64,6 +66,7 @@ def need(
     busy: str = "",
     step: float = STEP_BYTES_PER_S,
     progress: Progress | None = None,
+    **spend: Unpack[Spend],
 ) -> Need | Unreached:
     """The smallest buffer, bandwidth or number of cores that reaches a target, or what binds.
 
@@ -76,7 +79,12 @@ def need(
     latency_s:   of the fastest mapping, seconds, in the place of a utilization.
     busy:        a compute unit, whose busy share is to reach the utilization instead.
     step:        of bandwidth, bytes per second.
+    spend:       as for `search`, of all searches together, but that each of them goes for a proof
+                 unless a gap is named. Where the budget ends, the answer says what is known.
     """
+    budget = Budget.of(**spend)
+    if spend.get("gap") is None and spend.get("budget") is None:
+        budget.gap = 0.0
     cascade = load_problem(workload, scope, seq=seq)
     chip = fitted(load_platform(platform), cascade).platform
     space = mapspace_of(mapspace, cascade, chip)
@@ -85,7 +93,7 @@ def need(
     _check(quantity, cascade, target)
     _check_unit(cascade, chip, busy)
     knob = Knob.of(chip, quantity, step, space)
-    trials = _Trials(cascade, space, table, knob, target, progress)
+    trials = _Trials(cascade, space, table, knob, target, progress, budget)
     return _counted(trials) if quantity == "cores" else _bisected(trials)
 
 
@@ -96,26 +104,25 @@ def _bisected(trials: _Trials) -> Need | Unreached:
     beside = trials.mapspace.fusion.schedule in ("overlapped", "phases", "any")
     most = unlimited.ceiling(target, overlapped=beside)
     if not trials.reach(None):
-        assert unlimited.found is not None
-        return Unreached(knob.quantity, knob.name, target, unlimited.found, most)
+        return trials.unreached(unlimited, most)
     assert unlimited.result is not None
     low, enough = knob.least(unlimited.result, target), knob.enough(unlimited.result)
     high = enough or max(low + 1, ceil(knob.present) if knob.present < inf else 1)
+    trials.runs_at(enough, unlimited.result)
     while not enough and not trials.reach(high):
+        if trials.over:
+            return trials.unreached(trials.at(high), most)
         low, high = high, 2 * high
     steps = _smallest(trials, low, high)
-    below = [steps - 1] if steps > 1 else []
-    for fewer in below:
-        trials.at(fewer)
-    return trials.answer(steps, most, below)
+    return trials.answer(steps, most, [steps - 1] if steps > 1 else [])
 
 
 def _smallest(trials: _Trials, low: int, high: int) -> int:
     """The least value that reaches the target; `high` does, `low` is taken not to.
 
-    What is returned has been searched, and so has one less.
+    What is returned has been searched, and so has one less, as far as there was time.
     """
-    while high - low > 1:
+    while high - low > 1 and not trials.over:
         middle = (low + high) // 2
         if not trials.reach(middle):
             low = middle
@@ -123,9 +130,11 @@ def _smallest(trials: _Trials, low: int, high: int) -> int:
         result = trials.at(middle).result
         assert result is not None
         # The mapping found runs as well in what it uses.
-        high = min(middle, trials.knob.enough(result) or middle)
+        if (enough := trials.knob.enough(result) or middle) < middle:
+            trials.runs_at(enough, result)
+        high = min(middle, enough)
     assert trials.reach(high), "a mapping that fits stopped reaching the target"
-    if high > 1 and trials.reach(high - 1):
+    if high > 1 and not trials.over and trials.reach(high - 1):
         return _smallest(trials, 0, high - 1)
     return high
 
@@ -153,12 +162,13 @@ def _counted(trials: _Trials) -> Need | Unreached:
         least = 1 + bisect_left(range(1, most), True, key=may_reach)
     cores = least
     while cores <= most and not trials.reach(cores):  # in steps that double
+        if trials.over:
+            return trials.unreached(trials.at(cores), ceiling)
         cores, step = most + 1 if cores == most else min(cores + step, most), 2 * step
     if cores > most:
-        found = trials.fastest(most).found
-        assert found is not None
-        return Unreached("cores", chip.name, target, found, ceiling, most)
-    reached = next(n for n in range(least, cores + 1) if trials.reach(n))
+        return trials.unreached(trials.fastest(most), ceiling, most)
+    untried = range(least, cores)
+    reached = next((n for n in untried if not trials.over and trials.reach(n)), cores)
     return trials.answer(reached, ceiling, range(least, reached))
 
 
@@ -345,38 +355,89 @@ class _Trials:
     knob: Knob
     target: Target
     progress: Progress | None
+    budget: Budget
     known: dict[int | None, Trial] = field(default_factory=dict)
+    runs: dict[int, Result] = field(default_factory=dict)  # mappings of others that run there too
+    stopped: str = ""  # what ended a search other than its own share of the time
+
+    @property
+    def over(self) -> bool:
+        """True once the budget is spent, or hardly any of it is left."""
+        return bool(self.stopped) or self.budget.left_s < LAST * self.budget.limit_s
+
+    @property
+    def end(self) -> str:
+        """What ended the searches early, in words; empty where nothing did."""
+        if self.stopped:
+            return f"stopped by {self.stopped}"
+        return f"time limit {self.budget.limit_s:g} s" if self.over else ""
+
+    def runs_at(self, steps: int | None, result: Result) -> None:
+        """Remember that a mapping runs as it did with so many steps."""
+        if steps is not None:
+            self.runs[steps] = result
 
     def at(self, steps: int | None) -> Trial:
         """The fastest mapping at a value; on cores, as far as it reaches a latency."""
         if steps not in self.known:
-            on_cores = self.knob.quantity == "cores"
-            if self.progress:
-                noun = "cores" if on_cores else "steps"
-                what = "unlimited" if steps is None else f"{steps} {noun}"
-                # About as many searches as a buffer of a million rows takes.
-                self.progress(min(len(self.known) / 24, 0.99), f"{self.knob.name}: {what}")
-            within = on_cores and self.target.latency
-            self.known[steps] = self._within(steps) if within else self.fastest(steps)
+            runs = None if steps is None else self.runs.get(steps)
+            if runs is not None and self.over:
+                self.known[steps] = Trial(steps=steps, found=runs)
+                return self.known[steps]
+            within = self.knob.quantity == "cores" and self.target.latency
+            found = self._within(steps) if within else self.fastest(steps)
+            if runs is not None and found.result and runs.latency_s < found.result.latency_s:
+                found = replace(found, found=runs)
+            self.known[steps] = found
         return self.known[steps]
 
     def fastest(self, steps: int | None) -> Trial:
         """The fastest mapping at a value."""
-        chip = self.knob.at(steps)
-        found = search(self.workload, chip, self.mapspace, self.ert, objective="latency")
+        chip, budget = self.knob.at(steps), self.budget.part(SHARE)
+        found = search(
+            *(self.workload, chip, self.mapspace, self.ert),
+            objective="latency",
+            progress=self._told(steps),
+            budget=budget,
+        )
+        self._ended(budget)
         if isinstance(found, Infeasible):
             return Trial(steps=steps, found=found)
         return Trial(steps=steps, found=found.result, bound_s=found.certificate.proven_bound)
 
     def _within(self, cores: int | None) -> Trial:
-        chip = self.knob.at(cores)
-        within = fastest_within(self.workload, chip, self.mapspace, self.ert, self.target.value)
+        chip, budget = self.knob.at(cores), self.budget.part(SHARE)
+        what = self.workload, chip, self.mapspace, self.ert
+        within = fastest_within(*what, self.target.value, self._told(cores), budget)
+        self._ended(budget)
         result = within.found.result if within.found else None
         return Trial(steps=cores, found=result, bound_s=within.bound_s)
+
+    def _ended(self, budget: Budget) -> None:
+        """Note what ended a search, if that ends all of them."""
+        if budget.stopped in ("Ctrl-C", "memory"):
+            self.stopped = budget.stopped
+
+    def _told(self, steps: int | None) -> Progress | None:
+        """Progress of one search of all."""
+        if not self.progress:
+            return None
+        noun = "cores" if self.knob.quantity == "cores" else "steps"
+        what = "unlimited" if steps is None else f"{steps} {noun}"
+        # About as many searches as a buffer of a million rows takes.
+        known = min(len(self.known), 23)
+        self.progress(known / 24, f"{self.knob.name}: {what}")
+        return part_of(self.progress, known, 24, f"{self.knob.name}: {what}")
 
     def reach(self, steps: int | None) -> bool:
         """True if the fastest mapping at a value reaches the target."""
         return self.target.reached(self.target.of(self.at(steps).result))
+
+    def unreached(self, trial: Trial, ceiling: float, cores: int = 0) -> Unreached:
+        """A target that no trial reaches; the last of them may leave it open."""
+        end = "" if self.target.excluded(trial) else self.end
+        knob = self.knob
+        return Unreached(knob.quantity, knob.name, self.target, trial.found, ceiling, cores, end)
 
     def answer(self, steps: int, ceiling: float, unproven: Iterable[int]) -> Need:
         """The value that reaches the target, beside one less where that was tried.
@@ -396,8 +457,15 @@ class _Trials:
             below=self.known.get(steps - 1),
             trials=len(self.known),
             ceiling=ceiling,
-            unproven=tuple(n for n in unproven if not self.target.excluded(self.known[n])),
+            unproven=tuple(n for n in unproven if not self._misses(n)),
+            misses=max((n for n in self.known if n and n < steps and self._misses(n)), default=0),
+            end=self.end,
+            notes=self.mapspace.notes,
         )
+
+    def _misses(self, steps: int) -> bool:
+        """True if no mapping at a value reaches the target."""
+        return steps in self.known and self.target.excluded(self.known[steps])
 
 
 Quantity = Literal["buffer", "bandwidth", "cores"]
@@ -494,6 +562,9 @@ class Need(Printed):
     trials: int  # searches made
     ceiling: float  # what the problem allows, whatever the chip's memories, or with all cores
     unproven: tuple[int, ...] = ()  # smaller values that no bound excludes
+    misses: int = 0  # the largest smaller value that is proven not to reach it
+    end: str = ""  # what ended the searches early, in words
+    notes: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -529,6 +600,9 @@ class Need(Printed):
             "one_less": None if one_less == inf else one_less,
             "one_less_bound_s": self.below.bound_s if self.below else None,
             "unproven": list(self.unproven),
+            "proven_too_few": self.misses,
+            "stopped": self.end,
+            "notes": list(self.notes),
             "utilization": self.result.utilization,
             "busy": dict(self.result.busy),
             "latency_s": self.result.latency_s,
@@ -572,19 +646,26 @@ class Need(Printed):
         most = "least" if self.target.latency else "most"
         where = "however many cores, " if cores else ""
         has, one = self.amount(self.present), f"one of the {noun} is {self.amount(1)}; "
-        sure = f"proven: with {'fewer' if cores else 'less'} no mapping of the mapspace reaches it"
+        less = "fewer" if cores else "less"
+        sure = f"proven: with {less} no mapping of the mapspace reaches it"
         if self.unproven:
-            open_ = ", ".join(units.count(n) for n in self.unproven)
+            known = f"up to {self.amount(self.misses)} are proven too few" if self.misses else ""
+            open_ = units.count(self.unproven[0])
+            if self.unproven[1:]:
+                open_ += f" to {units.count(self.unproven[-1])}"
             sure = f"none was found for {open_}, which no bound excludes"
+            sure = "; ".join(filter(None, (sure, known, self.end)))
+        value = self.amount(self.steps)
         lines = (
             f"{self.workload.name} on {self.arch}, mapspace {self.mapspace}: the {least} of "
-            f"{self.node} for {self.target}",
+            f"{self.node} for {self.target}: {value}, {self.end or sure.partition(':')[0]}",
             grid(rows, head=head, right=range(1, 7)),
             f"the problem allows a {self.target.name} of at {most} "
             f"{self.target.text(self.ceiling)}: {where}all units at their peak, transfers beside "
             "them",
             f"{'' if cores else one}{self.arch} has {has}; {self.trials} searches for the least "
             f"latency; {sure}",
+            *self.notes,
             left_out_text(self.workload),
         )
         return "\n".join(line for line in lines if line)
@@ -618,9 +699,10 @@ class Unreached:
     quantity: Quantity
     node: str
     target: Target
-    found: Result | Infeasible  # the fastest mapping where the quantity is unlimited
+    found: Result | Infeasible | None  # the fastest mapping where the quantity is unlimited
     ceiling: float = 0.0
     cores: int = 0  # tried at most, where they are asked for
+    end: str = ""  # why that is not known; empty where it is proven
 
     def __bool__(self) -> Literal[False]:
         return False
@@ -632,6 +714,10 @@ class Unreached:
         where = f"need {self.quantity}: {self.node}"
         if isinstance(self.found, Infeasible):
             return f"{where}: nothing fits at any value: {self.found}"
+        if self.found is None or self.end:
+            best = "" if self.found is None else f" ({self._shown(self.target.of(self.found))})"
+            got = f"no mapping found that reaches it{best}, and none excluded: {self.end}"
+            return expected(where, str(self.target), got, "allow more time")
         target, reasons = self.target, "; ".join(_binding(self.found))
         most, change = "most", "lower the target, or widen what binds"
         if target.latency:

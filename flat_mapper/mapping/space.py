@@ -129,6 +129,11 @@ class Mapspace:
     keeps: tuple[KeepRule, ...] = ()
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was derived, a line for who named nothing."""
+        return (f"mapspace {self.name}: {self.description}",) if self.derived else ()
+
+    @property
     def rules(self) -> tuple[SlotRule | KeepRule, ...]:
         """All of them: those on loops, then those on tensors."""
         return (*self.slots, *self.keeps)

@@ -32,9 +32,10 @@ def fastest_within(
     ert: Ert,
     seconds: float,
     progress: Progress | None = None,
+    budget: Budget | None = None,
 ) -> Within:
     """A mapping of at most so many seconds, if any is found: slower ones are not looked for."""
-    question = Question(workload, platform, mapspace, ert, Budget())
+    question = Question(workload, platform, mapspace, ert, budget or Budget())
     cycle = platform.matrix.cycle_seconds * workload.repeat
     most = floor(seconds / cycle * (1 + EQUAL)) + 0.5  # cycles are whole
     found = question.within(most, progress)
