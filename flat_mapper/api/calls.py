@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Unpack
 
-from flat_mapper.api.defaults import DEFAULT, UNFUSED, derived_mapspace
+from flat_mapper.api.defaults import DEFAULT, DERIVED, UNFUSED, derived_mapspace
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
 from flat_mapper.arch.reader import load_platform, variables_of
 from flat_mapper.arch.values import Architecture, Platform
@@ -236,7 +236,7 @@ def mapspace_of(
     from flat_mapper.mapping.space_reader import SCHEDULES, load_mapspace
 
     word = str(mapspace) if isinstance(mapspace, str) else ""
-    derived = word in (DEFAULT, UNFUSED)
+    derived = word in DERIVED
     found = derived_mapspace(word, workload, platform) if derived else load_mapspace(mapspace)
     if schedule:
         said = _among("schedule", schedule, SCHEDULES)

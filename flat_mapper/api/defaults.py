@@ -11,7 +11,8 @@ from flat_mapper.mapping.cores import core_count
 from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace
 from flat_mapper.workload.graph import Workload
 
-DEFAULT, UNFUSED = "default", "unfused"  # words for what is derived, where names of files stand
+# Words for what is derived, where names of files stand.
+DERIVED = DEFAULT, UNFUSED = "default", "unfused"
 _ATTENTION = (("QK", "softmax", "AV"),)  # of the short form
 
 

@@ -77,7 +77,7 @@ def search_results(
     notes: Sequence[str],
 ) -> list[SearchResult]:
     """Found mappings as answers, which say what became of the inputs."""
-    said = (*space.notes, *notes, *absent_parts(space, workload), *binding_notes(chip, workload))
+    said = (*notes, *absent_parts(space, workload), *binding_notes(chip, workload), *space.notes)
     return [
         SearchResult(
             workload=one.workload,

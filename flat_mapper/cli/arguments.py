@@ -247,6 +247,8 @@ needed-folder: -o --output DIR ! | write the files of the answer there
 force: --force | write into a folder that holds other files
 time-limit: --time-limit S :limit | seconds from the start, after which the best so far is the
     answer, with its proven gap; none: to the end. Default: 60, or none beside --gap alone
+point-limit: --time-limit S :limit | seconds of each point; none: to the end. Default: 60, or none
+    beside --gap alone
 gap: --gap G :share | stop where the best is proven to be as near, such as 1%% or 0.01; 0 asks for a
     proof. Default: 0.1%%
 log: --log FILE | write what the search left out there as CSV: where, by which rule, at which bound
@@ -344,9 +346,10 @@ search need tiles: find the best tile sizes of a kernel, in its words
     | CASCADE kernel count snippet folder force
 search need generate: take in a prompt, then decode against a growing cache
     | arch data PROBLEM prefill decode new page mapspace objective own-ert EARLY
-many sweep sweep: search every point of a grid, and keep each | sweep database plan yes ENGINE
+many sweep sweep: search every point of a grid, and keep each
+    | sweep database plan yes point-limit gap ENGINE
 many sweep optimize: find the best architectures for a mix of workloads
-    | design database method trials seed design-plan yes ENGINE
+    | design database method trials seed design-plan yes point-limit gap ENGINE
 many sweep export: write a sweep's rows as CSV, Parquet or JSON Lines
     | database-in format where table
 many files report: make a page of saved answers, for a browser | results html title

@@ -36,7 +36,7 @@ def sweep_command(arguments: argparse.Namespace) -> int:
     if sweep.size > MANY and not arguments.yes:
         condition = f"at most {MANY:,} points without --yes"
         raise SpecError(f"{arguments.sweep}: expected {condition}, got {sweep.size:,}")
-    inputs = Inputs(sweep)
+    inputs = Inputs(sweep, time_limit=arguments.time_limit, gap=arguments.gap)
     with Store(arguments.output) as store, watching(arguments.json) as watch:
         with resumable(store, arguments.output):
             found = run_sweep(inputs, store, lambda: engine_of(arguments, workers), watch)
@@ -192,7 +192,7 @@ def optimize_command(arguments: argparse.Namespace) -> int:
     if method not in METHODS:
         hint = did_you_mean(method, METHODS)
         raise SpecError(expected("--method", f"one of {', '.join(METHODS)}", method, hint))
-    inputs = Inputs(problem.sweep)
+    inputs = Inputs(problem.sweep, time_limit=arguments.time_limit, gap=arguments.gap)
     if arguments.dry_run:
         told = {"designs": problem.choices.size, "points": problem.sweep.size}
         line = f"{problem.choices.size:,} designs, {problem.sweep.size:,} points"

@@ -109,13 +109,15 @@ def sweep(
     *,
     workers: int = 1,
     progress: Watch | None = None,
+    time_limit: float | None = None,
+    gap: float | None = None,
 ) -> SavedResults:
     """Every point of a sweep; what `output` has already is not computed again.
 
-    spec: a file, its YAML text, or what that says.
+    spec: a file, its YAML text, or what that says. time_limit, gap: as for `search`, of each point.
     """
     with Store(Path(output)) as store:
-        inputs = Inputs(load_sweep(spec))
+        inputs = Inputs(load_sweep(spec), time_limit=time_limit, gap=gap)
         run_sweep(inputs, store, lambda: local_workers(workers), progress or (lambda _: None))
     return load_results(output)
 

@@ -105,7 +105,7 @@ def test_b2_widths_that_differ_are_converted_at_the_same_bytes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     examples = Path(__file__).parents[2] / "examples"
-    case = ("--problem", "tiny", "--seq", "8", "--set", "B=1")
+    case = ("--problem", "tiny", "--seq", "8", "--set", "B=1", "--mapspace", "flat")
     plain = answer(capsys, "map", "--arch", str(examples / "my_chip.yaml"), *case)
     for bits, factor in ((8, 2), (32, 0.5)):
         text = {

@@ -49,7 +49,8 @@ def test_b5_what_may_be_absent_is_marked_so_and_said(
     path = file(tmp_path, text)
     assert main(["map", "--arch", "edge", "--problem", "tiny", "--mapspace", path]) == 0
     capsys.readouterr()
-    found = answer(capsys, "map", "--arch", "edge", "--problem", "gemm-gemm", "--set", "I=8")
+    words = ("--problem", "gemm-gemm", "--set", "I=8", "--mapspace", "flat")
+    found = answer(capsys, "map", "--arch", "edge", *words)
     note = "flat: the problem has nothing of the group QK, softmax, AV: not fused"
     assert found["notes"] == [note]
 
@@ -131,7 +132,7 @@ REFUSED_BY_MAP = [
     (
         "- !Component\n    name: GLB",
         "- !Container {name: DIE, spatial: {meshX: 2}}\n  - !Component\n    name: GLB",
-        "",
+        "mapspace: {fusion: {groups: [[QK, softmax, AV]]}}",  # of one array
     ),
     ("width: 16, depth: 32, datawidth: 16", "width: 8, depth: 32, datawidth: 8", "tiny"),
     ("", "", "mapspace: {constraints: [{target: PEE, type: spatial, x: [B]}]}"),

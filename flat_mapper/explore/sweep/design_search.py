@@ -484,15 +484,20 @@ def optimize(
     trials: int = 100,
     seed: int = 0,
     workers: int = 1,
+    time_limit: float | None = None,
+    gap: float | None = None,
 ) -> DesignFront:
     """The Pareto set of architectures for a mix of workloads.
 
     problem: a file, its YAML text, or what that says.
     method: grid (every design in budget), or optuna, which tries so many `trials`.
+    time_limit, gap: as for `search`, of each point.
     """
     read = load_design_problem(problem)
     if method not in METHODS:
         raise SpecError(expected("optimize: method", "grid or optuna", method))
     with Store(Path(output)) as store:
-        search = Search(read, Inputs(read.sweep), store, lambda _: None)
+        search = Search(
+            read, Inputs(read.sweep, time_limit=time_limit, gap=gap), store, lambda _: None
+        )
         return search.answer(lambda: local_workers(workers), method, trials, seed)

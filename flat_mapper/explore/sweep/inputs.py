@@ -11,15 +11,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from flat_mapper import __version__
-from flat_mapper.api.calls import load_problem, objective_of, scope_of
+from flat_mapper.api.calls import load_problem, mapspace_of, objective_of, scope_of
+from flat_mapper.api.defaults import DERIVED
 from flat_mapper.arch.edits import edited_platform, has_path, unknown_path
 from flat_mapper.arch.reader import platform_files
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import BACKENDS, get_backend
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import Faults, FlatMapperError, SpecError
 from flat_mapper.energy import hwcomponents as hwcomponents_prices
 from flat_mapper.energy.tables import ACCELERGY, Ert, load_ert
@@ -63,14 +66,19 @@ class PointTask:
     chip: Chip
     workload: Workload
     mapspace: Mapspace
+    seconds: float = inf  # of its search
+    gap: float = 0.0
 
 
 class Inputs:
     """The files of a sweep, read when the sweep starts."""
 
-    def __init__(self, sweep: Sweep) -> None:
+    def __init__(
+        self, sweep: Sweep, *, time_limit: float | None = None, gap: float | None = None
+    ) -> None:
         """Read and check everything that can be checked before any point is computed.
 
+        time_limit, gap: as for `search`, of each point.
         raises: SpecError where a file cannot be read, or an attribute path leads nowhere.
         """
         self.sweep = sweep
@@ -80,11 +88,15 @@ class Inputs:
             (kind, str(name)): self._path(kind, name)
             for kind in ("problem", "mapspace")
             for name in sweep.values(kind)
+            if kind == "problem" or name not in DERIVED
         }
         self.digests = self._digests()
         self._check()
         energies = "" if self.tables else hwcomponents_prices.versions()  # of what prices the chips
-        self.versions = {**own_versions(), "energies": energies}
+        budget = Budget.of(time_limit=time_limit, gap=gap)
+        self.seconds, self.gap = budget.seconds, budget.gap
+        ends = {"time_limit_s": str(self.seconds), "gap": str(self.gap)}
+        self.versions = {**own_versions(), "energies": energies, **ends}
         self._platform = lru_cache(_REMEMBERED)(self._platform_of)
         self._workload = lru_cache(_REMEMBERED)(self._workload_of)
         self._mapspace = lru_cache(_REMEMBERED)(self._mapspace_of)
@@ -120,15 +132,21 @@ class Inputs:
     def _files(self, coordinates: Coordinates) -> dict[str, str]:
         """The digest of each file of a point."""
         kinds = ("arch", "ert", "problem", "mapspace")
-        return {k: self.digests[k, str(coordinates[k])] for k in kinds if k in coordinates}
+        named = {k: (k, str(coordinates[k])) for k in kinds if k in coordinates}
+        return {k: self.digests[name] for k, name in named.items() if name in self.digests}
 
     def task(self, row: PointRow) -> PointTask:
         """The point as values. Raises SpecError where its inputs contradict each other."""
+        chip, word = self.chip(row.coordinates), str(row.coordinates["mapspace"])
+        workload = self._workload(_only(row.coordinates, _OF_WORKLOAD, ("rank.", "bits.")))
+        named = word if word in DERIVED else self._mapspace(word)
         return PointTask(
             row=row,
-            chip=self.chip(row.coordinates),
-            workload=self._workload(_only(row.coordinates, _OF_WORKLOAD, ("rank.", "bits."))),
-            mapspace=self._mapspace(str(row.coordinates["mapspace"])),
+            chip=chip,
+            workload=workload,
+            mapspace=mapspace_of(named, workload, chip.platform),
+            seconds=self.seconds,
+            gap=self.gap,
         )
 
     def _path(self, kind: str, name: object) -> Path:

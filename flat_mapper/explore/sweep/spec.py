@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from math import log, prod
 from pathlib import Path
 
+from flat_mapper.api.defaults import DEFAULT
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.spec.document import (
@@ -45,7 +46,7 @@ SweepAxis = Mapping[str, Sequence[InputValue]]  # inputs that vary together, eac
 MAX_VALUES = 10**12  # chosen: of one range
 MAX_LISTED = 10**5  # chosen: of one geometric range, whose values are listed
 DEFAULTS: Mapping[str, InputValue] = {
-    "mapspace": "flat",
+    "mapspace": DEFAULT,
     "objective": "edp",
     "backend": "native",
 }

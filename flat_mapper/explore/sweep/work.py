@@ -97,7 +97,12 @@ def _check_versions(task: PointTask, prices: Prices | Exception) -> None:
 def _searched(task: PointTask, ert: Ert, art: Art | None) -> SearchResult | Infeasible:
     """The best mapping of a point, priced by its backend, with the chip's area."""
     objective, backend = (str(task.row.coordinates[k]) for k in ("objective", "backend"))
-    found = api.search(task.workload, task.chip.platform, task.mapspace, ert, objective=objective)
+    found = api.search(
+        *(task.workload, task.chip.platform, task.mapspace, ert),
+        objective=objective,
+        time_limit=task.seconds,
+        gap=task.gap,
+    )
     if isinstance(found, SearchResult):
         found = api.again(found, ert, backend)
     if isinstance(found, Infeasible) or art is None:
