@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from flat_mapper.base import budget
 from flat_mapper.cli.main import main
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,8 +104,13 @@ def printed(page: str, folder: Path) -> list[Printed]:
         for path in ROOT.iterdir():
             if not path.name.startswith(".") and path.name not in ("out", "site"):
                 (folder / path.name).symlink_to(path)
-    with contextlib.chdir(folder):
-        return list(_run((ROOT / page).read_text(encoding="utf-8"), page))
+    kept = budget.SECONDS, budget.GAP
+    budget.SECONDS, budget.GAP = 1e9, 1e-3  # a user's gap; no clock decides what a page says
+    try:
+        with contextlib.chdir(folder):
+            return list(_run((ROOT / page).read_text(encoding="utf-8"), page))
+    finally:
+        budget.SECONDS, budget.GAP = kept
 
 
 def rewritten(text: str, found: list[Printed]) -> str:

@@ -50,7 +50,7 @@ def of_objective(objective: str, value: float) -> str:
     """A value of an objective (s, pJ or J s) with its unit."""
     if objective == "latency":
         return si(value, "s")
-    return si(joules_of(value), "J") if objective == "energy" else si(value, "J s")
+    return si(joules_of(value), "J") if objective == "energy" else si(value, "J*s")
 
 
 def size(count_bytes: float, digits: int = 4) -> str:

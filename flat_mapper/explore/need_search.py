@@ -38,6 +38,7 @@ from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.mapper.chip.assignments import fusion_levels
+from flat_mapper.mapper.solve.certificate import end_words
 from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapper.solve.on_cores import fastest_within, least_seconds, most_tiles
 from flat_mapper.mapping.sharing import shared_level
@@ -368,9 +369,7 @@ class _Trials:
     @property
     def end(self) -> str:
         """What ended the searches early, in words; empty where nothing did."""
-        if self.stopped:
-            return f"stopped by {self.stopped}"
-        return f"time limit {self.budget.limit_s:g} s" if self.over else ""
+        return end_words(self.stopped or "time", self.budget.limit_s) if self.over else ""
 
     def runs_at(self, steps: int | None, result: Result) -> None:
         """Remember that a mapping runs as it did with so many steps."""
@@ -415,7 +414,8 @@ class _Trials:
 
     def _ended(self, budget: Budget) -> None:
         """Note what ended a search, if that ends all of them."""
-        if budget.stopped in ("Ctrl-C", "memory"):
+        self.budget.spent = budget.spent
+        if budget.stopped != "time":
             self.stopped = budget.stopped
 
     def _told(self, steps: int | None) -> Progress | None:

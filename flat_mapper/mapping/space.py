@@ -12,7 +12,7 @@ from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.values import Granularity, Phases, Policy, Schedule
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
-from flat_mapper.workload.softmax import made_again, passes
+from flat_mapper.workload.softmax import SPLIT, made_again, passes
 
 LoopKind = Literal["temporal", "spatial"]
 ANY_SCHEDULE: tuple[Schedule, ...] = ("interleaved", "overlapped")
@@ -195,7 +195,8 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
             groups = _partition(workload, members, wanted, one)
             if all(corrects(workload, g) for g in groups):
                 found.append(tuple(_with_phases(workload, mapspace, g) for g in groups))
-    if mapspace.fusion.optional and mapspace.fusion.groups:
+    # Keys in parts are a shared loop: nothing shares one here.
+    if mapspace.fusion.optional and mapspace.fusion.groups and SPLIT not in workload.rank_sizes:
         found.append(_partition(workload, plain, [], "sequential"))
     return found
 

@@ -138,9 +138,11 @@ def _of_level(
     legal = given_ranks(workload, group.names) if cores > 1 else ()
     wanted = mapspace.fusion.cores
     ranks = [r for r in legal if wanted == "any" or r in wanted or r == SPLIT]
+    pair = workload.roles.masked
+    if workload.mask and pair and not group.fused:  # which keys a tile sees follows from its rows
+        ranks = [r for r in ranks if r != pair[1]]
     fixed, sizes = {**mapspace.fusion.tiles, SPLIT: (1,)}, workload.rank_sizes
     extents = [[n for n in divisors(sizes[r]) if n in fixed.get(r, (n,))] for r in ranks]
-    pair = workload.roles.masked
     cut = {r for n in group.names for r in workload.einsum(n).each}
     in_time = workload.shareable_ranks(group.names) if group.fused else ()
     for chosen in product(*extents):

@@ -88,6 +88,19 @@ def ended(gap: float, budget: Budget, unproven: str) -> str:
     return budget.stopped or (unproven if gap else "")
 
 
+def end_words(stopped: str, seconds: float) -> str:
+    """What ended a search whose answer is not proven; seconds: its limit."""
+    words = {
+        "": "the sum is not proven, its parts are",
+        "time": f"time limit {seconds:g} s",
+        "memory": "memory limit",
+        "steps": "limit of steps",
+        "tiles": "not every tile is searched",
+        "remainders": "not every remainder is searched",
+    }
+    return words.get(stopped, f"stopped by {stopped}")
+
+
 def floor(workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert) -> Bound:
     """Costs that no mapping of a question is below: what goes in and out once, units at peak.
 
@@ -158,15 +171,9 @@ class Certificate:
         """What ended the search, in words."""
         if self.optimal:
             return "proven"
-        return {
-            "": "the sum is not proven, its parts are",
-            "gap": f"within the {100 * self.asked_gap:g} % asked",
-            "time": f"time limit {self.time_limit_s:g} s",
-            "memory": "memory limit",
-            "steps": "limit of steps",
-            "tiles": "not every tile is searched",
-            "remainders": "not every remainder is searched",
-        }.get(self.stopped, f"stopped by {self.stopped}")
+        if self.stopped == "gap":
+            return f"within the {100 * self.asked_gap:g} % asked"
+        return end_words(self.stopped, self.time_limit_s)
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
