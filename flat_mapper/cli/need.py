@@ -73,7 +73,8 @@ def tiles_command(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_folder(Path(arguments.output), force=arguments.force)
     arguments.softmax = arguments.softmax or "online"
-    found = ranked(kernel, chip_of(arguments), workload_of(arguments))
+    with progress_bar() as progress:
+        found = ranked(kernel, chip_of(arguments), workload_of(arguments), progress=progress)
     if arguments.output:
         write_folder(Path(arguments.output), _records(found, count), force=arguments.force)
     snippet = kernel.snippet(found.best.tile.words)

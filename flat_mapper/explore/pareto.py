@@ -63,8 +63,7 @@ class Front(Printed):
     def _title(self) -> str:
         sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
         where = f"{self.workload.name} on {self.platform.name}, {sizes}"
-        proof = report.end_text(self.points[0].certificate)
-        return f"{where}: {len(self.points)} mappings on the front of latency and energy, {proof}"
+        return f"{where}: {len(self.points)} mappings on the front of latency and energy"
 
     def _table(self) -> tuple[tuple[str, ...], list[TextRow]]:
         first = self.points[0].result
@@ -83,7 +82,8 @@ class Front(Printed):
         head, rows = self._table()
         best = self.points[0]
         searched, *_ = report.certificate_text(best.certificate, FRONT, 0.0).splitlines()
-        lines = [self._title(), grid(rows, head=head, right=range(1, 9)), ""]
+        ended = report.end_text(best.certificate)
+        lines = [f"{self._title()}, {ended}", grid(rows, head=head, right=range(1, 9)), ""]
         said = [*best.result.notes, report.left_out_text(self.workload)]
         proof = best.certificate
         whole = f"the whole front{searched.removeprefix('the best')}"

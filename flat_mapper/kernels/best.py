@@ -14,6 +14,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
+from flat_mapper.base.budget import Progress
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -144,7 +145,8 @@ class Ranked(Printed):
         certainty = "estimated, the compiler decides" if kernel.estimated else "the kernel's own"
         return "\n".join(
             (
-                f"{kernel.name} on {self.platform.name}: {self.workload.name}, {self._sizes()}",
+                f"{kernel.name} on {self.platform.name}: {self.workload.name}, {self._sizes()}: "
+                f"{units.si(best.seconds, 's')}, the best of all tiles",
                 "",
                 table,
                 "",
@@ -178,6 +180,7 @@ def ranked(
     tiles: Iterable[Tile] | None = None,
     shape: Shape | None = None,
     known: Prices | None = None,
+    progress: Progress | None = None,
 ) -> Ranked:
     """All tiles of a kernel's lattice that fit, the fastest first.
 
@@ -197,7 +200,10 @@ def ranked(
     shape = shape or shape_of(workload)
     found: list[Priced] = []
     asked, nearest = 0, None
-    for tile in kernel.lattice(shape, platform.name) if tiles is None else tiles:
+    lattice = tuple(kernel.lattice(shape, platform.name) if tiles is None else tiles)
+    for tile in lattice:
+        if progress:
+            progress(asked / len(lattice), f"{asked} of {len(lattice)} tiles")
         asked += 1
         own = kernel.tightest(shape, platform.name, tile)
         what = fit.platform, workload, shape, tile, known
@@ -334,6 +340,7 @@ def tiles(
     seq: int | None = None,
     phase: str = "",
     mask: str = "",
+    progress: Progress | None = None,
 ) -> Ranked:
     """The best tile sizes of a kernel, in its own words; see `Ranked`.
 
@@ -342,7 +349,7 @@ def tiles(
     """
     softmax = "" if isinstance(problem, Workload) else "online"
     found = load_problem(problem, seq=seq, phase=phase, softmax=softmax, mask=mask)
-    return ranked(kernel_named(kernel), load_platform(arch), found)
+    return ranked(kernel_named(kernel), load_platform(arch), found, progress=progress)
 
 
 IDLE, FIRST = "idle cores", "first inputs and fixed costs"

@@ -263,7 +263,7 @@ class Comparison(Framed):
         proofs = {name: row.certificate for name, row in self.feasible.items()}
         sources = dict.fromkeys(r.energy_source for r in results.values())
         lines = [
-            self._title(),
+            f"{self._title()}{self._best()}",
             grid(self._table(), head=report.COMPARISON_COLUMNS, right=range(1, 9)),
             report.policy_text(results),
             *refused,
@@ -280,13 +280,16 @@ class Comparison(Framed):
 
     def _title(self) -> str:
         sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
-        where = f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}"
+        return f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}"
+
+    def _best(self) -> str:
+        """The best row's value, gap, and what ended its search."""
         if not self.feasible:
-            return where
+            return ""
         reached = {n: _reached(row.result, self.objective) for n, row in self.feasible.items()}
         name = min(reached, key=lambda n: reached[n])
-        proof, value = self.feasible[name].certificate, reached[name]
-        return f"{where}: {name}, {report.value_text(proof, self.objective, value)}"
+        proof = self.feasible[name].certificate
+        return f": {name}, {report.value_text(proof, self.objective, reached[name])}"
 
     def _table(self) -> list[TextRow]:
         """A row of words for each mapspace."""
