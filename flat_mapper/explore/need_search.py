@@ -213,7 +213,7 @@ def _check_unit(workload: Workload, platform: Platform, unit: str) -> None:
 def fanout_of_cores(platform: Platform, mapspace: Mapspace) -> Fanout:
     """The one fanout outside a level at which a mapspace may fuse."""
     if not mapspace.fusion.on_cores or mapspace.fusion.anything is not None:
-        condition = "a mapspace with fusion.cores that lists its groups, such as cores"
+        condition = "a mapspace with fusion.cores that lists its groups, or a chip with cores"
         raise SpecError(expected("need cores: --mapspace", condition, mapspace.name))
     arch = platform.matrix
     inmost = arch.level(fusion_levels(platform, mapspace)[-1])

@@ -125,7 +125,9 @@ def fastest_of(
     workload: Workload, platform: Platform, ert: Ert, spaces: list[Mapspace]
 ) -> Result | Infeasible:
     """The best of several mapspaces: by cycles, then by DRAM bytes."""
-    found = [fm.search(workload, platform, space, ert, objective="latency") for space in spaces]
+    found = [
+        fm.search(workload, platform, space, ert, objective="latency", gap=0.0) for space in spaces
+    ]
     results = [one.result for one in found if not isinstance(one, Infeasible)]
     if results:
         return min(results, key=lambda result: (result.cycles, result.offchip_bytes))

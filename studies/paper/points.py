@@ -288,7 +288,9 @@ class FreePoint(Point):
         for name in ("flex-stream", "flat-r"):
             declared = fm.load_mapspace(name)
             space = replace(declared, policy=replace(declared.policy, softmax="free"))
-            best = fm.search(workload, chip, space, chip_prices(self.platform), objective="latency")
+            best = fm.search(
+                workload, chip, space, chip_prices(self.platform), objective="latency", gap=0.0
+            )
             if isinstance(best, Infeasible):
                 return
             found[name] = best.result
