@@ -165,6 +165,10 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
     # A product of two sums is no less than the square of the sum of the parts' roots (Cauchy).
     power = 2 if first.objective == "edp" else 1
     proven = sum(c.proven_bound ** (1 / power) for c in certificates) ** power
+    gap = max(0.0, _reached(result, first.objective) / proven - 1)
+    asked = max(c.asked_gap for c in certificates)
+    # What the parts ended at, unless that is a gap that their sum does not keep.
+    ends = (c.stopped for c in certificates if c.stopped != "gap" or gap <= asked)
     pruned: Counter[str] = Counter()
     for certificate in certificates:
         pruned.update(certificate.pruned)
@@ -179,10 +183,10 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
             optimal=all(c.optimal for c in certificates),
             lower_bound=floors[first.objective],
             proven_bound=proven,
-            gap=max(0.0, _reached(result, first.objective) / proven - 1),
-            stopped=next(filter(None, (c.stopped for c in certificates)), ""),
+            gap=gap,
+            stopped=next(filter(None, ends), ""),
             seconds=sum(c.seconds for c in certificates),
-            asked_gap=max(c.asked_gap for c in certificates),
+            asked_gap=asked,
             time_limit_s=min(c.time_limit_s for c in certificates),
             infeasible=dict(item for c in certificates for item in c.infeasible.items()),
         ),

@@ -91,7 +91,7 @@ def ended(gap: float, budget: Budget, unproven: str) -> str:
 def end_words(stopped: str, seconds: float) -> str:
     """What ended a search whose answer is not proven; seconds: its limit."""
     words = {
-        "": "the sum is not proven, its parts are",
+        "": "each part as near as asked, their sum is not",
         "time": f"time limit {seconds:g} s",
         "memory": "memory limit",
         "steps": "limit of steps",
