@@ -600,9 +600,8 @@ def vectors(
         turn, steady = turn_cycles(case, priced, kinds)
     elif group.fused and case.mapspace.policy.prefetch == "own":
         for i, level in enumerate(priced.nest.arch.levels):
-            words = (priced.reads(i), priced.writes(i), priced.fills(i))
-            ports = port_cycles(level, *(sum(way, np.zeros(1)) for way in words))
-            turn = steady = np.maximum(turn, ports)
+            words = (sum((one[way] for one in priced.moved(i)), np.zeros(1)) for way in range(3))
+            turn = steady = np.maximum(turn, port_cycles(level, *words))
     parts = [turn, steady, held(case, group, priced, roles)]
     parts += [first_words(case, group, priced, roles), last_words(case, group, priced, roles)]
     parts += [priced.energy, *staged_words(priced)]

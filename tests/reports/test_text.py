@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import report_samples as samples
 import small_platform as small
-from flat_mapper.mapping.cores.view import CoreUse
 
 from flat_mapper import load_mapspace, load_problem, search
 from flat_mapper.base.table import grid, wrapped
@@ -17,6 +16,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Certificate
+from flat_mapper.mapping.cores import CoreUse
 from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
