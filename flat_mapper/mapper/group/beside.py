@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -45,16 +45,26 @@ class Beside:
         """Beside some outer choices; every: candidates of each Einsum."""
         at = np.asarray(outers.cycles.min()), np.asarray(outers.energy.min())
         slope = float(incumbent.slope(*at))
-        least = [np.asarray(v.min()) for v in (outers.waits, outers.staged, outers.floors)]
         found = cls(
             incumbent=incumbent,
             adds=problem.cycles_add,
             at=at,
             slope=slope,
-            outside=_terms(slope, *least),
+            outside=_outside(slope, outers),
         )
         found.lows.extend(found.low(i, own) for i, own in enumerate(every))
         return found
+
+    def under(self, outers: Outers) -> Beside:
+        """The same beside some of the outer choices alone."""
+        at = np.asarray(outers.cycles.min()), np.asarray(outers.energy.min())
+        return replace(self, at=at, outside=_outside(self.slope, outers))
+
+    def raised(self, outers: Outers) -> Outers:
+        """Outer choices with at least the pJ of the least of all Einsums under them."""
+        _, priced, _, free, _ = np.sum(self.lows, axis=0)
+        energy = np.maximum(priced + outers.staged, free + outers.floors)
+        return replace(outers, energy=np.maximum(outers.energy, energy))
 
     def low(self, i: int, least: Least) -> Floats:
         """The least of the i-th Einsum's candidates, of each that adds up; of none infinite."""
@@ -77,6 +87,12 @@ class Beside:
         cycles, energy, sums = self._group(i, least)
         good = self.incumbent.can_improve(cycles, energy)
         return good & self.incumbent.sum_can_improve(sums, *self.at)
+
+
+def _outside(slope: float, outers: Outers) -> Floats:
+    """What stands beside each of `_terms` under some outer choices, at least."""
+    least = [np.asarray(v.min()) for v in (outers.waits, outers.staged, outers.floors)]
+    return _terms(slope, *least)
 
 
 def _terms(slope: float, cycles: Floats, *energy: Floats) -> Floats:

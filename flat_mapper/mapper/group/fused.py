@@ -185,7 +185,7 @@ class Fused:
         """
         counted = self.problem.counted
         found, names = [self._priced(part, mask, outer, where.columns)], part.space.tensors
-        every = may_return(part.space, outer) if counted else []
+        every = may_return(part.space, outer) if counted and self.problem.group.fused else []
         free = [i for i in every if outer.roles[i] == "stream" and names[i] in counted]
         some = mask & part.keeps_open([names[i] for i in free]) if free else mask
         for stay in stays_among(outer.stay, free)[1:] if some.any() else ():

@@ -286,23 +286,31 @@ class Beam:
     def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
         beside = Beside.of(self.problem, self.incumbent, self.outers)
-        found, every = [], self._enumerations(least, self.outers)
-        for i, (own, enumeration) in enumerate(zip(whole, every, strict=True)):
+        for i, (own, one) in enumerate(
+            zip(whole, self._enumerations(least, self.outers), strict=True)
+        ):
             low = partial(beside.low, i)
-            if i == 0:
-                beside.lows.append(np.zeros(0))  # others come after it, and beside what is found
-            elif own is None:
-                beside.lows.append(enumeration.least_of_all(low))
-            else:
-                beside.lows.append(low(own.least(None, enumeration.share)))
-        for i, (own, enumeration) in enumerate(zip(whole, every, strict=True)):
+            found = one.least_of_all(low) if own is None else low(own.least(None, one.share))
+            beside.lows.append(found)
+        # Beside the least of all Einsums fewer outer choices can improve, with wider candidates.
+        outers = beside.raised(self.outers)
+        alive = self.incumbent.can_improve(outers.cycles, outers.energy)
+        outers = outers.take(np.flatnonzero(alive))
+        if not len(outers.staging):
+            return [
+                CandidateSet(space=s, blocks=[], roles=r)
+                for s, r in zip(self.problem.spaces, self.roles, strict=True)
+            ]
+        beside, every = beside.under(outers), list[CandidateSet]()
+        wider = narrowest(self.bounds, self.incumbent, outers)
+        for i, (own, one) in enumerate(zip(whole, self._enumerations(wider, outers), strict=True)):
             if own is None:
                 if self.drop is not None:
-                    enumeration = replace(enumeration, crowd=partial(self._least, beside, i))
-                own = enumeration.candidate_set(partial(self._improving, beside, i))
-            beside.lows[i] = beside.low(i, own.least(None, enumeration.share))
-            found.append(own)
-        return found
+                    one = replace(one, crowd=partial(self._least, beside, i))
+                own = one.candidate_set(partial(self._improving, beside, i))
+            beside.lows[i] = beside.low(i, own.least(None, one.share))
+            every.append(own)
+        return every
 
     def _least(self, beside: Beside, i: int, least: Least, most: int) -> Ints:
         """So many candidates of an Einsum of the least bounds; the others are dropped."""
