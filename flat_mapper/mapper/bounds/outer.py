@@ -53,6 +53,7 @@ class Outers:
     turns: Floats  # by Einsum, cycles of these turns; float64[E, n]
     waits: Floats  # cycles of staged tiles at DRAM, beside turns
     visited: Floats  # share of the tiles of queries x keys that a mask leaves
+    sums: Floats | None = None  # weighted sums, see Incumbent.slope
 
     def take(self, index: Ints) -> Outers:
         """Some of the choices."""
@@ -69,6 +70,7 @@ class Outers:
             turns=self.turns.take(index, axis=1),
             waits=self.waits[index],
             visited=self.visited[index],
+            sums=None if self.sums is None else self.sums[index],
         )
 
     def few_tiles(self, ranks: list[int]) -> Ints | None:

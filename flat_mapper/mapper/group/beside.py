@@ -13,6 +13,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import Staging
 
 # Lower bounds on the cycles and on the pJ of an Einsum's candidates, whole or partial; float64[n]
 # each. Of pJ there may be two: with what DRAM takes, and without.
@@ -113,9 +114,14 @@ def improving(
     incumbent: Incumbent[GroupSolution],
     candidate_sets: list[CandidateSet],
     outers: Outers,
+    staging: Staging | None,
 ) -> list[Bools]:
-    """Candidates of each candidate set with which the group can improve under outer choices."""
+    """Candidates of each candidate set with which the group can improve under outer choices.
+
+    staging: that of the outer choices; None: they have several.
+    """
+    roles = [staging.roles[t.space.einsum.name] if staging else None for t in candidate_sets]
     shares = least_shares(bounds.problem, outers)
-    every = [t.least(share=s) for t, s in zip(candidate_sets, shares, strict=True)]
+    every = [t.least(r, s) for t, r, s in zip(candidate_sets, roles, shares, strict=True)]
     beside = Beside.of(bounds.problem, incumbent, outers, every)
     return [beside.improving(i, own) for i, own in enumerate(every)]

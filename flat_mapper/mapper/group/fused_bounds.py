@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
+from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.roles import Role
+from flat_mapper.mapper.bounds.energy import rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles, stays_private
+from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles, busy_cycles, stays_private
 from flat_mapper.mapper.group.beside import Beside, Least
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import distinct
+from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.rules import shared_fits
+
+PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
+SUMS = 1 << 14  # chosen: of these, weighted sums that are made in one go
 
 
 class FusedBounds:
@@ -37,8 +43,60 @@ class FusedBounds:
         self._turns_in: dict[tuple[str, tuple[Role, ...]], TurnBounds] = {}
         self._streamed: dict[tuple[str, tuple[Role, ...]], Floats] = {}
 
+    def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
+        """Outer choices with bounds from candidates whose tiles divide theirs."""
+        energy, cycles = outers.energy.copy(), outers.cycles.copy()
+        weighted = np.zeros(len(energy))
+        stays = may_stay_over(self.problem, self.bounds, outers)
+        for number, own in self._parts(outers):
+            step()
+            some = outers.take(own)
+            extents, _, where = distinct_columns(some.tile)
+            under = self._under(extents)
+            found = self._refined(some, number, [may[own] for may in stays], under, where)
+            energy[own], cycles[own], weighted[own] = found
+        return replace(outers, cycles=cycles, energy=energy, sums=weighted)
+
+    def _refined(
+        self, outers: Outers, number: int, stays: list[Bools], under: UnderTiles, where: Ints
+    ) -> tuple[Floats, Floats, Floats]:
+        """Bounds of outer choices of one staging: pJ, cycles, and a sum; float64[n] each.
+
+        stays: see `may_stay_over`. where: the tile of each in `under`.
+        """
+        staging, adds = self.bounds.stagings[number], self.problem.cycles_add
+        by_tile, without = self._by_tile(under, staging)
+        turns = self._turns(under, staging.roles, by_tile)
+        pairs = zip(stays, by_tile, without, strict=True)
+        low = sum(np.where(may, e.min(axis=1)[where], n.min(axis=1)[where]) for may, e, n in pairs)
+        energy = np.maximum(outers.energy, low + outers.staged)
+        shortest = [
+            np.where(may, *(some.min(axis=1)[where] for some in pair))
+            for may, pair in zip(stays, turns, strict=True)
+        ]
+        busy = busy_cycles(self.problem, shortest, outers.turns) + outers.waits
+        busy = rounded(self.problem.platform.dram, busy * (1 - LOST))
+        cycles = np.maximum(outers.cycles, busy)
+        slope = self.incumbent.slope(cycles, energy)
+        total = outers.staged + slope * outers.waits
+        every = zip(stays, adds, by_tile, without, turns, strict=True)
+        for may, add, e, other, (staying, none) in every:
+            low = high = _least_sums(e, where, add * slope, staying)
+            if other is not e or none is not staying:
+                high = _least_sums(other, where, add * slope, none)
+            total = total + np.where(may, low, high)
+        return energy, cycles, total
+
     def _under(self, extents: Ints) -> UnderTiles:
         return UnderTiles(self.problem, self.tiles, self._turn_bounds, extents)
+
+    def _parts(self, outers: Outers) -> Iterator[tuple[int, Ints]]:
+        """(staging, outer choices with it), so many as go with all tiles at once."""
+        at_once = max(1, PAIRS // max(t.count for t in self.tiles))
+        for number in distinct(outers.staging):
+            own = np.flatnonzero(outers.staging == number)
+            for start in range(0, len(own), at_once):
+                yield int(number), own[start : start + at_once]
 
     def _by_tile(self, under: UnderTiles, staging: Staging) -> tuple[list[Floats], list[Floats]]:
         """By Einsum, least pJ of candidates by tile under outer tiles; float64[n, tiles] each.
@@ -162,6 +220,21 @@ class FusedBounds:
             sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
             good &= ~(tiles.on_both_axes[:, candidates] & (extents < sizes)).any(axis=0)
         return candidates[good]
+
+
+def _least_sums(energy: Floats, where: Ints, weight: Floats, cycles: Floats) -> Floats:
+    """The least of (energy + weight * cycles)[where] over all tiles; float64[n]."""
+    if not weight.any():
+        return energy.min(axis=1)[where]
+    found, step = np.empty(len(where)), max(1, SUMS // energy.shape[1])
+    for start in range(0, len(where), step):
+        at, some = where[start : start + step], weight[start : start + step, None]
+        # Tiles in which nothing fits have cycles without end, which a weight of none leaves out.
+        more = np.multiply(
+            some, cycles[at], where=some != 0, out=np.zeros((len(at), len(cycles[0])))
+        )
+        found[start : start + step] = (energy[at] + more).min(axis=1)
+    return found
 
 
 def _in_passes(

@@ -23,7 +23,7 @@ from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.space.enumerate import TooMany
-from flat_mapper.mapper.space.factors import distinct_columns
+from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.orders import dram_orders
 from flat_mapper.mapper.space.outer import stagings
@@ -249,7 +249,17 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
-        kept = _kept(kept, improving(self.bounds, self.incumbent, kept, outers))
+        where, rule = (self.bounds, self.incumbent), "outer: bound with its candidates"
+        kept = _kept(kept, improving(*where, kept, outers, None))
+        if all(t.count for t in kept):
+            outers = self._cut(rule, self.bounds.bounded(outers, kept, self._step))
+            masks = [np.zeros(t.count, np.bool_) for t in kept]
+            for number in distinct(outers.staging):
+                self._step()
+                chosen = outers.take(np.flatnonzero(outers.staging == number))
+                found = improving(*where, kept, chosen, self.bounds.stagings[int(number)])
+                masks = [m | f for m, f in zip(masks, found, strict=True)]
+            kept = _kept(kept, masks)
         few = self.counters.candidates - sum(t.count for t in kept)
         self.counters.candidates_bounded = few
         self._log_count("candidates: bound", few)
@@ -257,11 +267,11 @@ class GroupSearch:
             self._bound_empty(outers)
             return
         inside = self._fused(kept)
-        outers = self.bounds.bounded(outers, kept, self._step)
+        outers = inside.refined(self.bounds.bounded(outers, kept, self._step), self._step)
         keys = self.incumbent.sort_keys(outers.cycles, outers.energy)
         left = outers.take(np.lexsort((outers.needs, *keys[::-1])))  # of equals what needs least
         while len(left.staging):
-            left = self._cut("outer: bound with its candidates", left)
+            left = self._cut(rule, left)
             self._step()
             done = inside.evaluate(left, self._step)
             left = left.take(np.arange(done, len(left.staging)))
@@ -270,6 +280,9 @@ class GroupSearch:
         """Outer choices that fit and can improve; the others are counted and written down."""
         alive = self.bounds.fits(outers)
         alive &= self.incumbent.can_improve(outers.cycles, outers.energy)
+        if outers.sums is not None:
+            at = outers.cycles, outers.energy
+            alive &= self.incumbent.sum_can_improve(outers.sums, *at)
         self.counters.outer_bounded += int((~alive).sum())
         self._log(rule, outers, ~alive)
         left = outers.take(np.flatnonzero(alive))
