@@ -270,6 +270,10 @@ class Beam:
             if part is not None and part.count:
                 tile = self.outers.tile[self.problem.index(part.space), :1]
                 part = part.keep((tile % part.tile == 0).all(axis=0))
+            if part is not None and part.count > FIRST:
+                few = np.zeros(part.count, np.bool_)
+                few[self._first_few(part.least(), FIRST)] = True
+                part = part.keep(few)
             some.append(part)
         found = self.first(some, widest)
         if not all(t.count for t in found):
