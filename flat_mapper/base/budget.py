@@ -11,6 +11,7 @@ from math import inf
 from typing import TypedDict
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.tolerance import ABOVE
 
 REPORT_S = 0.5  # between two reports
 CANDIDATES_PER_MB = 200  # partial mappings that a search keeps at one node
@@ -78,6 +79,10 @@ class Budget:
     reported: float = 0.0  # when
     holders: list[bool | Callable[[], bool]] = field(default_factory=list)  # see `until_stopped`
 
+    def __post_init__(self) -> None:
+        if self.gap <= ABOVE:
+            self.gap = 0.0  # costs that are so near are equal
+
     @classmethod
     def of(
         cls,
@@ -87,8 +92,10 @@ class Budget:
         gap: float | None = None,
         memory_limit: float | None = None,
         limits: Limits | None = None,
+        near: float | None = None,
     ) -> Budget:
-        """The budget of a question; see `Spend`.
+        """The budget of a question; see `Spend`. near: the gap where nobody names one; by
+        default that of any question.
 
         raises: SpecError for a number that is none of these.
         """
@@ -105,7 +112,7 @@ class Budget:
         return cls(
             limits=limits or Limits(),
             seconds=time_limit,
-            gap=GAP if gap is None else gap,
+            gap=next((g for g in (gap, near) if g is not None), GAP),
             megabytes=inf if memory_limit is None else memory_limit,
         )
 

@@ -250,7 +250,7 @@ time-limit: --time-limit S :limit | seconds from the start, after which the best
 point-limit: --time-limit S :limit | seconds of each point; none: to the end. Default: 60, or none
     beside --gap alone
 gap: --gap G :share | stop where the best is proven to be as near, such as 1%% or 0.01; 0 asks for a
-    proof. Default: 0.1%%
+    proof. Default: 0.1%%, of a front 0
 log: --log FILE | write what the search left out there as CSV: where, by which rule, at which bound
 memory-limit: --memory-limit MB :real | peak memory of the process, at which the search stops
 max-latency: --max-latency S :real | seconds that the mapping may take

@@ -215,7 +215,8 @@ def budget_of(arguments: argparse.Namespace) -> Budget:
     spend["limits"] = Limits(
         **{limit: value for limit, value in given.items() if value is not None}
     )
-    found = Budget.of(**spend)
+    front = getattr(arguments, "objective", "").replace(" ", "") == FRONT
+    found = Budget.of(**spend, near=0.0 if front else None)
     found.begin = getattr(arguments, "begin", found.begin)
     found.cuts = [] if getattr(arguments, "log", None) else None
     return found

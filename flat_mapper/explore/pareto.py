@@ -112,15 +112,16 @@ def front(
 
     seq, scope, ert: as for `search`.
     schedule: of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
-    spend:    as for `search`, with limits of every mapping; where it ends, so does the front, with
-              a gap.
+    spend:    as for `search`, with limits of every mapping; without a gap that is named all of the
+              front is searched. Where it ends, so does the front, with a gap.
     """
     cascade = api.load_problem(workload, scope, seq=seq)
     fit = fitted(load_platform(platform), cascade)
     chip = fit.platform
     space = api.mapspace_of(mapspace, cascade, chip, schedule)
     table, art = energies(chip, ert)
-    found = frontier(cascade, chip, space, table, progress=progress, budget=Budget.of(**spend))
+    budget = Budget.of(**spend, near=0.0)
+    found = frontier(cascade, chip, space, table, progress=progress, budget=budget)
     if isinstance(found, Infeasible):
         return found
     points = search_results(found, cascade, space, chip, (table, art), fit.notes)

@@ -209,3 +209,22 @@ def test_need_says_what_is_known_where_its_budget_ends(arch: str, quantity: str)
 def test_limits_and_parts_are_no_budget_beside_one() -> None:
     limits = Limits(latency_s=1.0)
     assert fm.search("tiny", "edge", limits=limits, gap=0.0).certificate.optimal
+
+
+@pytest.mark.usefixtures("default_ends")
+def test_a_front_is_whole_unless_a_gap_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("map", "--arch", "edge", "--problem", "bert-base", "--mapspace", "flat")
+    words += ("--seq", "64", "--objective", "latency,energy")
+    fronts = [answer(capsys, *words, *gap)["rows"] for gap in ((), ("--gap", "0"), ("--gap", "5%"))]
+    points = [[(row["cycles"], row["energy_pj"]) for row in rows] for rows in fronts]
+    assert points[0] == points[1]
+    assert len(points[2]) < len(points[0])
+
+
+@pytest.mark.parametrize("scope", ["attention", "block"])
+def test_a_gap_within_rounding_is_none(scope: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("map", "--arch", "edge", "--problem", "bert-base", "--mapspace", "flat")
+    words += ("--seq", "64", "--scope", scope)
+    exact, near = (answer(capsys, *words, "--gap", gap) for gap in ("0", "1e-9"))
+    assert (near["cycles"], near["energy_pj"]) == (exact["cycles"], exact["energy_pj"])
+    assert near["search"]["optimal"]
