@@ -95,6 +95,9 @@ BROKEN: dict[str, Nodes] = {
     "a permutation beyond": [node("Transpose", ["x"], "y", perm=[0, 7])],
     "a permutation that wraps": [node("Transpose", ["x"], "y", perm=[2, -3])],
     "nothing to join": [node("Concat", [], "y", axis=0)],
+    "fewer parts than outputs": [
+        onnx.helper.make_node("Split", ["x"], ["y", "z", "w"], name="y", axis=0, num_outputs=2)
+    ],
     "an operator of nobody": [
         onnx.helper.make_node("Foo", ["x"], ["y"], name="y", domain="nobody")
     ],

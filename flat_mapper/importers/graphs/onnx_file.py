@@ -6,8 +6,11 @@ weights is not looked at, and may be missing.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from flat_mapper.base.errors import BackendError, SpecError, expected, relative_name
+from flat_mapper.base.parallel import Died, Worker
 from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.onnx_operators import ONNX, is_small
 from flat_mapper.importers.graphs.operators import MOST_FOLDED, Call, Named, understood
@@ -40,13 +44,41 @@ def import_onnx(
     except Exception as error:  # of protobuf, which the library does not wrap
         raise SpecError(expected(str(path), "an ONNX file", str(error)[:200])) from error
     _set_sizes(model, str(path), sizes or {})
-    try:
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    except Exception as error:  # of the library's own classes, and of what it is written in
-        got = " ".join(str(error).split())[:200]
-        raise SpecError(expected(str(path), "a graph whose shapes follow", got)) from error
+    model = _with_shapes(model, str(path))
     reader = _Model(onnx=onnx, model=model, where=str(path), folder=source.parent)
     return reader.imported(name or source.stem)
+
+
+def _with_shapes(model: Any, where: str) -> Any:
+    """The model with the shapes that the library infers, in a process that a bad graph may end."""
+    worker = _inference()
+    worker.ask(model.SerializeToString())
+    try:
+        found, fault = worker.answer()
+    except Died:
+        worker.end()
+        _inference.cache_clear()
+        found, fault = b"", "a graph that ends the library onnx"
+    if fault:
+        raise SpecError(expected(where, "a graph whose shapes follow", fault))
+    return _library().load_from_string(found)
+
+
+@cache
+def _inference() -> Worker:
+    return Worker(_inferred)
+
+
+def _inferred(data: bytes) -> tuple[bytes, str]:
+    """A model with its shapes, or what is wrong with it."""
+    onnx = _library()
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stderr.fileno())  # what the library says where it aborts
+    try:
+        model = onnx.shape_inference.infer_shapes(onnx.load_from_string(data), data_prop=True)
+    except Exception as error:  # of the library's own classes, and of what it is written in
+        return b"", " ".join(str(error).split())[:200]
+    return model.SerializeToString(), ""
 
 
 def _library() -> Any:
