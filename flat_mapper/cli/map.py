@@ -23,7 +23,7 @@ from flat_mapper.mapper.group.incumbent import FRONT
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.reports.folder import check_folder
 from flat_mapper.spec.answers import answer_json
-from flat_mapper.spec.yamlio import write_text
+from flat_mapper.spec.yamlio import check_target, write_text
 from flat_mapper.workload.cascade import GROUP
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import Lengths, sequence_lengths
@@ -132,11 +132,13 @@ def _folders(workload: Workload) -> list[str]:
 
 
 def _check(arguments: argparse.Namespace, folders: Iterable[str] = ()) -> None:
-    """Refuse what can be refused before the work: the backend's name, the folder and those in it.
+    """Refuse what can be refused before the work: the backend's name, the files to be written.
 
-    folders: that will be made in it.
+    folders: that will be made in the folder of the answer.
     """
     get_backend(arguments.backend)
+    if getattr(arguments, "log", None):
+        check_target(Path(arguments.log))
     if arguments.output:
         check_folder(Path(arguments.output), force=arguments.force, inside=folders)
 

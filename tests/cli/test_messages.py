@@ -43,6 +43,7 @@ CASES = [
     (("map",), "flat-mapper map: expected --arch, --problem, got none"),
     (("map", *EDGE, *TINY, "--sequ", "5"), "got '--sequ'; did you mean '--seq'\\?"),
     (("map", "--arch"), "flat-mapper map: --arch: expected a value, got none"),
+    (("map", *EDGE, *TINY, "--log", "."), "expected the name of a file to write, got a folder"),
     (("map", *EDGE, *TINY, "--seq", "512 KB"), "--seq: expected int > 0, got '512 KB'; write 512"),
     (("map", *EDGE, *TINY, "--seq", "0"), "--seq: expected int > 0, got 0"),
     (("map", *EDGE, *TINY, "--set", "P"), "--set: expected RANK=SIZE, .*, got 'P'"),
