@@ -84,7 +84,7 @@ class IncrementalEnumeration:
             count = sum(b.count for b in blocks)
             if isinstance(node, Fanout) or not rest or count * self._factors(rest[0]) > AT_ONCE:
                 break
-        found = []
+        found = [low((np.zeros(0),) * 3)]  # of none, where a rule leaves none
         for candidates in blocks:
             known = Known()
             for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
