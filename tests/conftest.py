@@ -121,6 +121,7 @@ AT_NIGHT = (
 
 # Of families of seconds a case, how many are asked at night; `pytest -m campaign` asks the others.
 BY_NIGHT = {
+    "test_prime_sizes_hundreds_of_times": 40,
     "test_search_level_widths.py::test_search_finds_what_brute_force_finds_hundreds_of_times": 100,
     "test_networks_carry_words_of_the_level_outside_many_times": 20,
     "test_search_brute_force.py::test_search_finds_what_brute_force_finds_thousands_of_times": 200,
