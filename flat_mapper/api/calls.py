@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Unpack
 
-from flat_mapper.api.defaults import DEFAULT, DERIVED, UNFUSED, derived_mapspace
+from flat_mapper.api.defaults import COMPARED, DEFAULT, DERIVED, derived_mapspace
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
 from flat_mapper.arch.reader import load_platform, variables_of
 from flat_mapper.arch.values import Architecture, Platform
@@ -184,7 +184,7 @@ def search(
 def compare(
     workload: Workload | Source,
     platform: Platform | Source,
-    mapspaces: Sequence[Mapspace | Name] = (UNFUSED, DEFAULT),
+    mapspaces: Sequence[Mapspace | Name] = COMPARED,
     ert: Ert | Name | None = None,
     *,
     seq: int | None = None,

@@ -13,6 +13,7 @@ from flat_mapper.workload.graph import Workload
 
 # Words for what is derived, where names of files stand.
 DERIVED = DEFAULT, UNFUSED = "default", "unfused"
+COMPARED = UNFUSED, DEFAULT  # what `compare` compares where nobody says
 _ATTENTION = (("QK", "softmax", "AV"),)  # of the short form
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, nan
 from typing import TypedDict
 
 from flat_mapper.base.errors import SpecError, expected
@@ -213,8 +213,8 @@ class Budget:
 
 
 def _check(name: str, condition: str, value: object, least: float, most: float = inf) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not least <= value <= most:  # type: ignore[operator]  # NaN is none
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else nan
+    if not least <= number <= most:
         raise SpecError(expected(name, condition, value))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flat_mapper.api import calls as api
-from flat_mapper.api.defaults import DEFAULT, UNFUSED
+from flat_mapper.api.defaults import COMPARED
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Limits, Pruned, Spend
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
@@ -65,11 +65,11 @@ def _front(arguments: argparse.Namespace) -> int:
     if arguments.backend != "native":
         condition = f"native with --objective {FRONT}"
         raise SpecError(expected("--backend", condition, arguments.backend))
-    from flat_mapper.explore.pareto import front
+    from flat_mapper.explore.pareto import WHOLE, front
 
     workload = workload_of(arguments)
     _check(arguments)
-    budget = budget_of(arguments)
+    budget = budget_of(arguments, near=WHOLE)
     with progress_bar() as progress:
         found = front(
             *(workload, chip_of(arguments), arguments.mapspace, arguments.ert),
@@ -85,7 +85,7 @@ def _front(arguments: argparse.Namespace) -> int:
 def compare_command(arguments: argparse.Namespace) -> int:
     """The best mappings of several mapspaces."""
     objective, workload = api.objective_of(arguments.objective), workload_of(arguments)
-    spaces = arguments.mapspaces or (UNFUSED, DEFAULT)
+    spaces = arguments.mapspaces or COMPARED
     named = [Path(space).stem for space in spaces]
     _check(arguments, [f"{n}/{f}" for n in named for f in ("", *_folders(workload))])
     with progress_bar() as progress:
@@ -205,20 +205,23 @@ def size_arguments(arguments: argparse.Namespace) -> dict[str, object]:
 
 def spend_of(arguments: argparse.Namespace) -> Spend:
     """What the command line gives a question to spend."""
-    parts = "time_limit", "gap", "memory_limit"
-    return {name: getattr(arguments, name) for name in parts}  # type: ignore[return-value]
+    return Spend(
+        time_limit=arguments.time_limit, gap=arguments.gap, memory_limit=arguments.memory_limit
+    )
 
 
-def budget_of(arguments: argparse.Namespace) -> Budget:
-    """The budget of a search, with limits of the answer, from when the command began."""
+def budget_of(arguments: argparse.Namespace, near: float | None = None) -> Budget:
+    """The budget of a search, with limits of the answer, from when the command began.
+
+    near: see `Budget.of`.
+    """
     most = {"latency_s": "max_latency", "energy_j": "max_energy", "buffer_bytes": "max_buffer"}
     given = {limit: getattr(arguments, name, None) for limit, name in most.items()}
     spend = spend_of(arguments)
     spend["limits"] = Limits(
         **{limit: value for limit, value in given.items() if value is not None}
     )
-    front = getattr(arguments, "objective", "").replace(" ", "") == FRONT
-    found = Budget.of(**spend, near=0.0 if front else None)
+    found = Budget.of(**spend, near=near)
     found.begin = getattr(arguments, "begin", found.begin)
     found.cuts = [] if getattr(arguments, "log", None) else None
     return found

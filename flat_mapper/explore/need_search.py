@@ -83,9 +83,7 @@ def need(
     spend:       as for `search`, of all searches together, but that each of them goes for a proof
                  unless a gap is named. Where the budget ends, the answer says what is known.
     """
-    budget = Budget.of(**spend)
-    if spend.get("gap") is None and spend.get("budget") is None:
-        budget.gap = 0.0
+    budget = Budget.of(**spend, near=0.0)
     cascade = load_problem(workload, scope, seq=seq)
     chip = fitted(load_platform(platform), cascade).platform
     space = mapspace_of(mapspace, cascade, chip)

@@ -28,6 +28,8 @@ from flat_mapper.reports.folder import RESULT
 from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 
+WHOLE = 0.0  # the gap of a front for which nobody names one
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Front(Printed):
@@ -120,7 +122,7 @@ def front(
     chip = fit.platform
     space = api.mapspace_of(mapspace, cascade, chip, schedule)
     table, art = energies(chip, ert)
-    budget = Budget.of(**spend, near=0.0)
+    budget = Budget.of(**spend, near=WHOLE)
     found = frontier(cascade, chip, space, table, progress=progress, budget=budget)
     if isinstance(found, Infeasible):
         return found

@@ -25,4 +25,4 @@ def test_search_finds_what_brute_force_finds(seed: int) -> None:
     space = case.mapspace
     fusion = replace(space.fusion, schedule="phases", phases=PHASES[seed % 3], optional=False)
     policy = replace(space.policy, buffering=2.0)
-    agree(replace(case, mapspace=replace(space, fusion=fusion, policy=policy)), seed)
+    assert agree(replace(case, mapspace=replace(space, fusion=fusion, policy=policy)), seed)

@@ -1,10 +1,9 @@
 """Lower bounds on the pJ of candidates, whole or partial: some nodes may be still to come.
 
-At most one rank is the innermost real loop outside a
-candidate, and only tensors that lack it may stay in place. What is still open is bounded from
-below: a tensor's next keeper is the one that is cheapest for it, and fanouts to come spare a keeper
-above them as many reads as they have instances; or, where all of them are still to come, as many as
-one split of them spares of every tensor.
+At most one rank is the innermost real loop outside a candidate, and only tensors that lack it may
+stay in place. What is still open is bounded from below: a tensor's next keeper is the one that is
+cheapest for it, and fanouts to come spare a keeper above them as many reads as they have instances;
+or, where all of them are still to come, as many as one split of them spares of every tensor.
 """
 
 from __future__ import annotations

@@ -82,10 +82,6 @@ class Fused:
         self._known: dict[object, PricedCandidates] = {}
         self._known_count = 0  # of all together
 
-    def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
-        """Outer choices with bounds from candidates whose tiles divide theirs."""
-        return self.bounded.refined(outers, step)
-
     def evaluate(self, outers: Outers, step: Callable[[], None]) -> int:
         """Go through outer choices until one improves, a few at a time; returns how many."""
         mark, most = self.incumbent.mark, min(AT_ONCE, len(outers.staging))

@@ -249,10 +249,10 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
-        where, rule = (self.bounds, self.incumbent), "outer: bound with its candidates"
+        where = self.bounds, self.incumbent
         kept = _kept(kept, improving(*where, kept, outers, None))
         if all(t.count for t in kept):
-            outers = self._cut(rule, self.bounds.bounded(outers, kept, self._step))
+            outers = self._cut(self.bounds.bounded(outers, kept, self._step))
             masks = [np.zeros(t.count, np.bool_) for t in kept]
             for number in distinct(outers.staging):
                 self._step()
@@ -267,16 +267,16 @@ class GroupSearch:
             self._bound_empty(outers)
             return
         inside = self._fused(kept)
-        outers = inside.refined(self.bounds.bounded(outers, kept, self._step), self._step)
+        outers = inside.bounded.refined(self.bounds.bounded(outers, kept, self._step), self._step)
         keys = self.incumbent.sort_keys(outers.cycles, outers.energy)
         left = outers.take(np.lexsort((outers.needs, *keys[::-1])))  # of equals what needs least
         while len(left.staging):
-            left = self._cut(rule, left)
+            left = self._cut(left)
             self._step()
             done = inside.evaluate(left, self._step)
             left = left.take(np.arange(done, len(left.staging)))
 
-    def _cut(self, rule: str, outers: Outers) -> Outers:
+    def _cut(self, outers: Outers) -> Outers:
         """Outer choices that fit and can improve; the others are counted and written down."""
         alive = self.bounds.fits(outers)
         alive &= self.incumbent.can_improve(outers.cycles, outers.energy)
@@ -284,7 +284,7 @@ class GroupSearch:
             at = outers.cycles, outers.energy
             alive &= self.incumbent.sum_can_improve(outers.sums, *at)
         self.counters.outer_bounded += int((~alive).sum())
-        self._log(rule, outers, ~alive)
+        self._log("outer: bound with its candidates", outers, ~alive)
         left = outers.take(np.flatnonzero(alive))
         if self._left:
             self._left[-1] = left

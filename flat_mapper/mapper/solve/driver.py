@@ -154,19 +154,19 @@ class Question:
             check_one_array(self.platform, self.mapspace)
         asked, front = core or self, objective == FRONT
         kind: Objective = "edp" if front else objective  # type: ignore[assignment]
-        found = _Found(asked, front, asked.goal(kind))
+        found = _Found(asked, front, kind)
         larger = asked._larger()
         steps = [(sizes, ", ".join(f"{r} as {n}" for r, n in sizes.items())) for sizes in larger]
         # Last, since little of it is left once a larger size has an answer; but limits are about
         # the sizes as they are.
         own: list[tuple[dict[str, int], str]] = [({}, "no larger size")]
         every = own + steps if self.budget.limits else steps + own
-        least = 0.0  # what nothing of any size is below
+        least, enough = None, 0.0  # what nothing of any size is below, and what is near it
         if larger and self.budget.gap and not front:
             least = asked.opened().least_of_any_size(found.goal)
+            enough = least * (1 + self.budget.gap)
         for number, (sizes, name) in enumerate(every):
-            near = least and found.value <= least * (1 + self.budget.gap)
-            if found.best and (self.budget.stopped or near):
+            if found.best and (self.budget.stopped or found.value <= enough):
                 break
             step = part_of(progress, number, len(every), name)
             self.budget.at = name if sizes else ""
@@ -183,16 +183,15 @@ class Question:
                 return last
             found.best, found.bound = [(last.workload, last.result)], 0.0
         if larger:
-            found.bound_any_size()
+            found.bound_any_size(least)
         return [
             self._solution(found, kind, cascade, result, begin) for cascade, result in found.best
         ]
 
     def within(self, most: float, progress: Progress | None = None) -> Solution | float:
         """The fastest mapping of less than so many cycles; or where there is none, the least."""
-        begin, goal = time.perf_counter(), self.goal("latency")
-        found = _Found(self, False, goal)
-        found.search(progress, pair_of(goal, most))
+        begin, found = time.perf_counter(), _Found(self, False, "latency")
+        found.search(progress, pair_of(found.goal, most))
         if not found.best:
             return found.bound
         return self._solution(found, "latency", *found.best[0], begin)
@@ -201,7 +200,7 @@ class Question:
         """Larger sizes to map as well."""
         workload, space, chips, lanes = self.workload, self.mapspace, [self.platform], list[int]()
         if space.fusion.on_cores:
-            lanes, levels = lanes_of(self.platform), fusion_levels(self.platform, space)
+            lanes, levels = _awkward_lanes(self.platform), fusion_levels(self.platform, space)
             chips = [core_platform(self.platform, level) for level in levels]
         if not larger_sizes(workload, space, (), lanes):
             return []
@@ -274,7 +273,8 @@ class _Found:
 
     question: Question
     front: bool  # whether all mappings are asked for that none dominates, or the best
-    goal: Goal
+    kind: Objective  # of the goal
+    goal: Goal = field(init=False)
     best: list[tuple[Workload, Result]] = field(default_factory=list)
     refused: Infeasible | None = None  # why nothing fits at its own sizes
     infeasible: dict[str, str] = field(default_factory=dict)  # by form
@@ -284,6 +284,9 @@ class _Found:
     evaluated: int = 0
     pruned: dict[str, int] = field(default_factory=dict)
     unproven: str = ""  # what ended the search where no budget did
+
+    def __post_init__(self) -> None:
+        self.goal = self.question.goal(self.kind)
 
     @property
     def costs(self) -> list[Costs]:
@@ -322,15 +325,21 @@ class _Found:
         self._count(opened)
         self._take([one for path in paths for one in self._cut_back(path, sizes)])
 
-    def bound_any_size(self) -> None:
-        """Bound mappings whose factors need not divide, which no search has looked at."""
-        opened, least = self.question.opened(), floor(*self.question.inputs)
+    def bound_any_size(self, bound: float | None) -> None:
+        """Bound mappings whose factors need not divide, which no search has looked at.
+
+        bound: on the objective of all of them, where it is known; never of a front.
+        """
         self.unproven = "remainders"
+        if bound is not None:
+            self.bound = bound
+            return
+        opened = self.question.opened()
         self.bound = opened.least_of_any_size(self.goal)
-        cycles = opened.least_of_any_size(Goal(kind="latency"))
-        energy = opened.least_of_any_size(Goal(kind="energy"))
-        corner = max(cycles, least.cycles / self.question.workload.repeat), energy
         if self.front:
+            least = floor(*self.question.inputs).cycles / self.question.workload.repeat
+            cycles = opened.least_of_any_size(Goal(kind="latency"))
+            corner = max(cycles, least), opened.least_of_any_size(Goal(kind="energy"))
             self.gap = max(self.gap, _gap(self.goal, self.costs, np.array([corner])))
 
     def _asked(
@@ -343,8 +352,7 @@ class _Found:
             once = Once(asked.platform.matrix.cycle_seconds, asked.workload.repeat)
 
             def said(value: float) -> str:
-                kind: Objective = goal.kind  # type: ignore[assignment]  # nobody asks for a sum
-                return units.of_objective(kind, of_all_runs(once, kind, value))
+                return units.of_objective(self.kind, of_all_runs(once, self.kind, value))
 
             budget.report = lambda: progress(*opened.report(said))
         try:
@@ -566,7 +574,7 @@ def larger_sizes(
     )
 
 
-def lanes_of(platform: Platform) -> list[int]:
+def _awkward_lanes(platform: Platform) -> list[int]:
     """The lanes for which a rank of a chip with cores may be awkward: of every axis, and USEFUL."""
     nodes = [node for path in platform.paths for node in path.nodes if isinstance(node, Fanout)]
     axes = {n for node in nodes for n in (node.fanout_x, node.fanout_y)}
