@@ -897,8 +897,8 @@ def group_cycles(
     """The latency rule of the schedules, on the summed counts; runs: of each Einsum."""
     platform, policy, passes = case.platform, case.mapspace.policy, max(runs)
     taking_turns = group.fused and policy.prefetch == "held"
-    overlapped = group.schedule == "overlapped"
     phased = group.schedule == "phases"
+    overlapped = group.schedule == "overlapped" or (phased and not taking_turns)
     busy: dict[str, float] = {}
     for unit, row in zip(units, rows, strict=True):
         busy[unit] = busy.get(unit, 0.0) + row[1 if taking_turns and (overlapped or phased) else 0]
@@ -935,7 +935,7 @@ def group_cycles(
         words = dram_cycles(dram, total[LEVELS], total[LEVELS + 1])
         return ceil(max(steady + staged, words) - 1e-9)
     exposed = port_cycles(dram, total[FIRST], 0.0) + port_cycles(dram, 0.0, total[LAST])
-    exposed *= 1 + BEHIND.get(group.phases, 0)
+    exposed *= 1 + BEHIND.get(group.phases, 0) * taking_turns
     for i, level in enumerate(levels.values()):
         if not taking_turns or overlapped or level.name == dram.name:
             reads, writes, fills = total[LEVELS + 3 * i : LEVELS + 3 * i + 3]

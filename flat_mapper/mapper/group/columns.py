@@ -35,7 +35,7 @@ def columns_of(problem: GroupProblem) -> Columns:
         in_turn=turns and not outside.adds_up,
         unequal=turns and bool(dram.unequal),
         waits=problem.loops if overlapped and ahead and turns else (),
-        rounds=problem.rounds if overlapped and ahead else None,
+        rounds=problem.rounds if overlapped and ahead and turns else None,
     )
 
 
