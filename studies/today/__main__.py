@@ -50,7 +50,7 @@ rows more: *elementwise* fuses what is computed element by element and row by ro
 beside it, *any* searches all partitions of the layer into groups. Both have the online softmax.
 
 In decode one position attends to a cache of N. *buffer* is the share of the shared level in use.
-[Row or online](../../docs/row-or-online.md) says what to make of these tables.
+[Row or online](../../docs/softmax.md#row-or-online) says what to make of these tables.
 """
 
 
