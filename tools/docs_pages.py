@@ -39,18 +39,15 @@ def _help(of: object) -> str:
 
 def words() -> str:
     """Every word that the files of an architecture, a problem and a mapspace may use."""
-    refused = ((f"`{name}`", change) for name, (_, change) in attributes.REFUSED.items())
     parts = [
         "# Words of the files",
         "What the code reads, as it has it. Anything else is refused with the nearest name.",
         "## Operations of an Einsum",
-        "Products that reduce a rank run on the matrix path, all else on the vector path, unless "
-        f"`unit:` says otherwise ({_listed(notation.UNITS)}). Cycles and energy of a lane are "
-        "variables of the architecture, or prices in an ERT.",
-        _table(("operation", "takes", "cycles", "energy"), _operations()),
-        "## Units",
-        "Where an Einsum runs (`unit:`), and the file of an architecture that has it.",
-        _table(("unit", "is in", "runs by itself"), _units()),
+        "Products that reduce a rank run on the matrix path (`NAME.yaml`), all else on the vector "
+        f"path (`NAME.sfu.yaml`), unless `unit:` says otherwise ({_listed(notation.UNITS)}). "
+        "Cycles and energy of an operation `X` are variables of the architecture, `X_cycles` and "
+        f"`X_energy`, or prices in an ERT; {_priced_alike()}.",
+        _table(("operation", "takes"), _operations()),
         "## Variables of an architecture",
         "Beside those of the operations above, each also behind the name of a number format "
         f"(`fp8_e4m3_mul_cycles`; {_listed(FORMATS)}). A kernel that was measured has its own, "
@@ -64,7 +61,7 @@ def words() -> str:
         "Read by the model; `technology` by the prices.",
         _table(("attribute", "is"), _meant(attributes.NUMBERS)),
         "Refused, because the model would not follow them:",
-        _table(("attribute", "instead"), refused),
+        _table(("attributes", "instead"), _refused()),
         "## Keys of a problem",
         f"`problem:` {_listed(reader.PROBLEM_KEYS)}; in `attention:` "
         f"{_listed(layers.ATTENTION_KEYS)}; of an Einsum that is a mapping: "
@@ -131,21 +128,30 @@ def _type(of: Mapping[str, Any]) -> str:
 
 
 def _operations() -> Iterable[Sequence[str]]:
+    """The operations that take the same together."""
     signs = {name: sign for sign, name in notation.OPERATORS.items()}
+    together: dict[str, list[str]] = {}
     for name in notation.FUNCTIONS:
-        takes = f"`A {signs[name]} B`" if name in signs else f"`{name}(A)`"
+        takes = f"`A {signs[name]} B`" if name in signs else "`X(A)`"
         if name in notation.REDUCTIONS:
             takes += " over ranks that the output lacks"
         if name in notation.BINARY and name not in signs:
-            takes += f", `{name}(A, B)` point by point"
-        kind = energy_kind(name)
-        yield f"`{name}`", takes, f"`{kind}_cycles`", f"`{kind}_energy`"
+            takes += ", `X(A, B)` point by point"
+        together.setdefault(takes, []).append(name)
+    return ((_listed(names), takes) for takes, names in together.items())
 
 
-def _units() -> Iterable[Sequence[str]]:
-    runs = {"matrix": "products that reduce a rank", "vector": "everything else"}
-    files = {"matrix": "`NAME.yaml`", "vector": "`NAME.sfu.yaml`"}
-    return [(f"`{unit}`", files[unit], runs[unit]) for unit in notation.UNITS]
+def _priced_alike() -> str:
+    other = ((name, energy_kind(name)) for name in notation.FUNCTIONS)
+    return ", ".join(f"`{name}` is priced as `{kind}`" for name, kind in other if kind != name)
+
+
+def _refused() -> Iterable[Sequence[str]]:
+    """The refused attributes, by what to do instead."""
+    together: dict[str, list[str]] = {}
+    for name, (_, change) in attributes.REFUSED.items():
+        together.setdefault(change, []).append(name)
+    return ((_listed(names), change) for change, names in together.items())
 
 
 def _meant(names: Mapping[str, str]) -> Iterable[Sequence[str]]:
