@@ -53,13 +53,10 @@ def words() -> str:
         f"(`fp8_e4m3_mul_cycles`; {_listed(FORMATS)}). A kernel that was measured has its own, "
         f"behind its name: {_listed((*variables.FITTED, *variables.HELD_ASIDE))}. Others are for "
         "expressions.",
-        _table(
-            ("variable", "is"),
-            _meant({**variables.WHOLE_CHIP, **variables.CORE, **variables.CORE_PORTS}),
-        ),
+        _meant({**variables.WHOLE_CHIP, **variables.CORE, **variables.CORE_PORTS}),
         "## Attributes of a storage component",
         "Read by the model; `technology` by the prices.",
-        _table(("attribute", "is"), _meant(attributes.NUMBERS)),
+        _meant(attributes.NUMBERS),
         "Refused, because the model would not follow them:",
         _table(("attributes", "instead"), _refused()),
         "## Keys of a problem",
@@ -154,8 +151,8 @@ def _refused() -> Iterable[Sequence[str]]:
     return ((_listed(names), change) for change, names in together.items())
 
 
-def _meant(names: Mapping[str, str]) -> Iterable[Sequence[str]]:
-    return ((f"`{name}`", what) for name, what in names.items())
+def _meant(names: Mapping[str, str]) -> str:
+    return "\n".join(f"- `{name}`: {what}" for name, what in names.items())
 
 
 def _listed(names: Iterable[str]) -> str:
