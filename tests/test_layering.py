@@ -46,7 +46,7 @@ OWNERS = {
     "pyarrow": ("explore.sweep.export",),
     "optuna": ("explore.sweep.design_search",),
     "multiprocessing": ("base.parallel",),
-    "concurrent": ("base.process",),
+    "concurrent": ("base.*", "explore.sweep.engines", "importers.graphs.onnx_file"),
     "pickle": (),
 }
 HEAVY = (

@@ -98,17 +98,20 @@ def test_workers_listen_to_nobody(tmp_path: Path) -> None:
     psutil = pytest.importorskip("psutil")
     sweep, results = written(tmp_path), tmp_path / "r.db"
     seen: list[str] = []
+    most = 0
     me = psutil.Process()
     before = set(listening({me.pid}))
     with Store(results) as store:
 
         def look(_: object) -> None:
+            nonlocal most
             family = {me.pid, *(child.pid for child in me.children(recursive=True))}
-            assert len(family) > 2
+            most = max(most, len(family))
             seen.extend(set(listening(family)) - before)
 
         workers = local_workers(2, quick)
         run_sweep(Inputs(load_sweep(sweep)), store, lambda: workers, look)
+    assert most > 2
     assert seen == []
     assert rows_in(results) == sum(COUNTS.values())
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, Queue
@@ -20,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from flat_mapper.base.errors import BackendError
-from flat_mapper.base.parallel import Died, Worker, first_done
+from flat_mapper.base.parallel import Processes
 from flat_mapper.base.process import uninterrupted
 from flat_mapper.explore.sweep.inputs import PointTask
 from flat_mapper.explore.sweep.store import PointRow
@@ -33,18 +34,36 @@ ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
 Answer = Callable[[PointTask], PointRow]
 
 
-class Engine:
-    """Computes points, in any order; this one in this process, when a row is asked for.
+class Here(Executor):
+    """This process itself, which answers when it is asked."""
 
-    A worker that dies takes no rows with it: its point is tried again with no other beside it, and
-    one that kills even then is a failed one.
+    def submit[**P, R](self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """The answer, as one that is there already."""
+        future: Future[R] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+class Engine:
+    """Computes points, in any order.
+
+    A worker that dies takes no rows with it: the points that were under way are tried again, in
+    the end with no other beside them, and one that kills even then is a failed one.
     """
 
-    def __init__(self, answer: Answer = answered, count: int = 1) -> None:
-        self.answer, self.count = answer, count
+    company = 2  # chosen: deaths with a point among others, before it is tried alone
+    death: type[Exception] = BrokenExecutor
+
+    def __init__(
+        self, answer: Answer = answered, count: int = 1, opened: Callable[[], Executor] = Here
+    ) -> None:
+        self.answer, self.count, self.opened = answer, count, opened
+        self.executor = opened()
         self.waiting: deque[PointTask] = deque()
-        self.busy: dict[Any, PointTask] = {}  # by who computes it
-        self.suspects: deque[PointTask] = deque()  # with it a worker died
+        self.busy: dict[Future[PointRow], PointTask] = {}
+        self.finished: Queue[Future[PointRow]] = Queue()
+        self.suspects: deque[PointTask] = deque()  # that are tried alone
+        self.deaths = Counter[int]()  # by position
 
     @property
     def workers(self) -> int:
@@ -70,12 +89,27 @@ class Engine:
         alone = not self.busy
         if alone:
             self.give(self.suspects.popleft())
-        task, row = self.next_done()
-        if row is None and alone:
-            return task.row
-        if row is None:
-            self.suspects.append(task)
-        return row
+        future = self.next_done()
+        task = self.busy.pop(future)
+        try:
+            return future.result()
+        except self.death:
+            if alone:
+                return task.row
+        except BackendError:
+            raise
+        except CancelledError as error:
+            raise _lost("a point that is cancelled") from error
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise BackendError(
+                f"worker: expected a row, got: {reason[:300]}; install the same flat-mapper "
+                "there, and run the same command again"
+            ) from error
+        self.deaths[task.row.position] += 1
+        again = self.deaths[task.row.position] < self.company
+        (self.waiting if again else self.suspects).append(task)
+        return None
 
     def _hand_out(self) -> None:
         while self.waiting and len(self.busy) < self.count:
@@ -83,62 +117,28 @@ class Engine:
 
     def give(self, task: PointTask) -> None:
         """Have somebody compute a point."""
-        self.busy[None] = task
-
-    def next_done(self) -> tuple[PointTask, PointRow | None]:
-        """The next point that ended, with its row; without where its worker died."""
-        task = self.busy.pop(None)
-        return task, self.answer(task)
-
-
-class OnProcesses(Engine):
-    """Processes of this machine, a point each at a time."""
-
-    def __init__(self, answer: Answer, count: int) -> None:
-        super().__init__(answer, count)
-        self.free: list[Worker] = []
-
-    def start(self) -> None:
-        """Have as many processes as there are to be.
-
-        raises: BackendError where one cannot start.
-        """
-        with _starting(f"workers: expected {self.count} to start"), uninterrupted():
-            while len(self.free) + len(self.busy) < self.count:
-                self.free.append(Worker(self.answer, memory_share=1 / self.count))
-
-    def end(self) -> None:
-        """End every process, whatever it does."""
-        for worker in (*self.free, *self.busy):
-            worker.end()
-
-    def give(self, task: PointTask) -> None:
-        """Have a free process compute a point."""
-        self.start()
-        worker = self.free.pop()
-        self.busy[worker] = task
-        worker.ask(task)
-
-    def next_done(self) -> tuple[PointTask, PointRow | None]:
-        """The next point that a process answered, or died of."""
-        worker = first_done(list(self.busy))
-        task = self.busy.pop(worker)
-        self.free.append(worker)
         try:
-            return task, worker.answer()
-        except Died:
-            self.free.remove(worker)
-            worker.end()
-            return task, None
+            future = self.executor.submit(self.answer, task)
+        except BrokenExecutor:
+            self.executor = self.opened()
+            future = self.executor.submit(self.answer, task)
+        self.busy[future] = task
+        future.add_done_callback(self.finished.put)
+
+    def next_done(self) -> Future[PointRow]:
+        """The next point that ended."""
+        return self.finished.get()
 
 
 class OnDask(Engine):
     """Dask's workers: of one that dies the points are computed elsewhere by Dask itself."""
 
+    company = 1
+
     def __init__(self, client: Any, answer: Answer) -> None:
-        super().__init__(answer, count=sys.maxsize)  # the scheduler keeps what waits
-        self.client = client
-        self.finished: Queue[Any] = Queue()  # futures, as they end
+        # The scheduler keeps what waits.
+        super().__init__(answer, sys.maxsize, lambda: client.get_executor(pure=False))
+        self.client, self.death = client, _distributed().KilledWorker
 
     @property
     def workers(self) -> int:
@@ -149,38 +149,23 @@ class OnDask(Engine):
     def give(self, task: PointTask) -> None:
         """Send a point to the scheduler."""
         with _answering():
-            future = self.client.submit(self.answer, task, pure=False)
-            self.busy[future.key] = task
-            future.add_done_callback(self.finished.put)
+            super().give(task)
 
-    def next_done(self) -> tuple[PointTask, PointRow | None]:
-        """The next point that ended; without its row where workers died one after another of it."""
-        future = self._next()
-        task = self.busy.pop(future.key)
-        with _answering():
-            if future.status == "finished":
-                return task, future.result()
-            error = future.exception() if future.status == "error" else None
-        if error is None:
-            raise BackendError(_gone(f"a future that is {future.status}"))
-        if isinstance(error, BackendError):
-            raise error
-        if not isinstance(error, _distributed().KilledWorker):
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise BackendError(
-                f"dask: expected rows from a worker, got: {reason[:300]}; install the same "
-                "flat-mapper there, and run the same command again"
-            )
-        return task, None
-
-    def _next(self) -> Any:
-        """The next future that ended; waits for as long as the scheduler is there."""
+    def next_done(self) -> Future[PointRow]:
+        """The next point that ended; waits for as long as the scheduler is there."""
         while True:
             try:
                 return self.finished.get(timeout=ALIVE_S)
             except Empty:
                 if self.client.status not in ("running", "connecting"):
-                    raise BackendError(_gone(f"a client that is {self.client.status}")) from None
+                    raise _lost(f"a client that is {self.client.status}") from None
+
+
+def _lost(got: str) -> BackendError:
+    return BackendError(
+        f"dask: expected the scheduler to answer, got {got}; start it again and run the same "
+        "command again, what is stored is kept"
+    )
 
 
 @contextmanager
@@ -191,14 +176,7 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except (OSError, CancelledError) as error:
-        raise BackendError(_gone(" ".join(str(error).split()) or "a call that ended")) from error
-
-
-def _gone(got: object) -> str:
-    return (
-        f"dask: expected the scheduler to answer, got {got}; start it again and run the same "
-        "command again, what is stored is kept"
-    )
+        raise _lost(" ".join(str(error).split()) or "a call that ended") from error
 
 
 @contextmanager
@@ -207,12 +185,12 @@ def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
     if count == 0:
         yield Engine(answer)
         return
-    engine = OnProcesses(answer, count)
+    engine = Engine(answer, count, lambda: Processes(count))
     try:
-        engine.start()
         yield engine
     finally:
-        engine.end()
+        assert isinstance(engine.executor, Processes)
+        engine.executor.end()
 
 
 @contextmanager
@@ -232,35 +210,22 @@ def cluster_workers(
             raise BackendError(f"{where}: expected {condition}, got none")
         time.sleep(POLL_S)
     options = {"address": address} if address else {"scheduler_file": file}
-    with _quiet(), ExitStack() as opened:
-        with _starting(f"{where}: expected the address of a Dask scheduler that runs"):
-            opened.enter_context(client := _client(distributed, options))
-        yield OnDask(client, answer)
-
-
-def _client(distributed: ModuleType, options: dict[str, str]) -> Any:
-    """A client of the scheduler at `options`.
-
-    Dask leaves one that cannot start half made: collected, it would wait for an answer and print a
-    traceback, or, collected inside the start of another, wait for that one's lock for ever.
-    """
+    # Dask leaves a client that cannot start half made: collected, it would wait for an answer and
+    # print a traceback, or, collected inside the start of another, wait for that one's lock for
+    # ever. So it is closed here, before anybody collects it.
     client = distributed.Client.__new__(distributed.Client)
-    try:
-        client.__init__(timeout=CONNECT_S, set_as_default=False, **options)
-    except BaseException:
-        client.status = "closed"
-        raise
-    return client
-
-
-@contextmanager
-def _starting(condition: str) -> Iterator[None]:
-    """Anything that is raised when something cannot start, as one line."""
-    try:
-        yield
-    except Exception as error:  # of Dask's own classes, asyncio's, and what a bad file makes it do
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BackendError(f"{condition}, got: {reason[:300]}") from error
+    with _quiet():
+        try:
+            client.__init__(timeout=CONNECT_S, set_as_default=False, **options)
+        except BaseException as error:  # Dask's own, asyncio's, and what a bad file makes it do
+            client.status = "closed"
+            if not isinstance(error, Exception):
+                raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            condition = "the address of a Dask scheduler that runs"
+            raise BackendError(f"{where}: expected {condition}, got: {reason[:300]}") from error
+        with client:
+            yield OnDask(client, answer)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from flat_mapper.base.errors import BackendError, SpecError, expected, relative_name
-from flat_mapper.base.parallel import Died, Worker
+from flat_mapper.base.parallel import Processes
 from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.onnx_operators import ONNX, is_small
 from flat_mapper.importers.graphs.operators import MOST_FOLDED, Call, Named, understood
@@ -51,13 +52,13 @@ def import_onnx(
 
 def _with_shapes(model: Any, where: str) -> Any:
     """The model with the shapes that the library infers, in a process that a bad graph may end."""
-    worker = _inference()
-    worker.ask(model.SerializeToString())
     try:
-        found, fault = worker.answer()
-    except Died:
-        worker.end()
+        found, fault = _inference().submit(_inferred, model.SerializeToString()).result()
+    except BaseException as error:
+        _inference().end()
         _inference.cache_clear()
+        if not isinstance(error, BrokenExecutor):
+            raise
         found, fault = b"", "a graph that ends the library onnx"
     if fault:
         raise SpecError(expected(where, "a graph whose shapes follow", fault))
@@ -65,8 +66,8 @@ def _with_shapes(model: Any, where: str) -> Any:
 
 
 @cache
-def _inference() -> Worker:
-    return Worker(_inferred)
+def _inference() -> Processes:
+    return Processes(1)
 
 
 def _inferred(data: bytes) -> tuple[bytes, str]:
