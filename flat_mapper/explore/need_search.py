@@ -13,14 +13,18 @@ Every trial is a search over the real model for the fastest mapping, and the ans
   forms of a softmax differ in what a vector unit does: there a busy share is refused.
 
 So the values that reach a target are all those from one value on. Both sides of that value are
-searched: the answer reaches the target, one row or step less does not. A number of cores is
-another question: see `_counted`.
+searched: the answer reaches the target, one row or step less does not.
+
+Nothing proves that more cores are never slower: with the same tiles each has a smaller share of
+DRAM while it works, and a last round may fill fewer of them. So nothing of them is bisected but a
+bound that more cores only lower (units of all cores at peak); from the least number that it allows,
+every number is searched in turn, for mappings that reach the target and no others, until one does.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf, isclose, prod
 from typing import ClassVar, Literal, NoReturn, Unpack, get_args
@@ -51,6 +55,11 @@ from flat_mapper.workload.graph import Workload
 STEP_BYTES_PER_S = 1e9  # of bandwidth, where none is given
 # Chosen: of the time that is left a search may take a fourth; when a fiftieth is left, that is all.
 SHARE, LAST = 4, 0.02
+
+Quantity = Literal["buffer", "bandwidth", "cores"]
+
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+_NOUNS: Mapping[Quantity, str] = {"buffer": "rows", "bandwidth": "steps", "cores": "cores"}
 
 
 def need(
@@ -88,32 +97,65 @@ def need(
     chip = fitted(load_platform(platform), cascade).platform
     space = mapspace_of(mapspace, cascade, chip)
     table = unpriced(chip) if ert is None else energies(chip, ert)[0]
-    target = _target(utilization, latency_s, busy)
-    _check(quantity, cascade, target)
-    _check_unit(cascade, chip, busy)
+    target = _target(cascade, chip, quantity, utilization, latency_s, busy)
     knob = Knob.of(chip, quantity, step, space)
     trials = _Trials(cascade, space, table, knob, target, progress, budget)
     return _counted(trials) if quantity == "cores" else _bisected(trials)
 
 
+def _target(
+    workload: Workload,
+    platform: Platform,
+    quantity: str,
+    utilization: float | None,
+    latency_s: float | None,
+    busy: str,
+) -> Target:
+    used = dict.fromkeys(e.unit for e in workload.einsums)
+    paths = {"matrix": platform.matrix, "vector": platform.vector}
+    names = [arch.compute.name for unit in used if (arch := paths[unit]) is not None]
+    of_unit = f"a compute unit that {workload.name} uses: {', '.join(names)}"
+    one_form = "one form of softmax where a unit's busy share is asked for: their work differs"
+    no_mask = "no mask: work on masked pairs would count as utilization"
+    both = (utilization is None) == (latency_s is None)
+    got = "neither" if utilization is None else "both"
+    timed = latency_s is not None
+    value = next((v for v in (latency_s, utilization) if v is not None), 0.0)
+    faults = (
+        (both, "", "a utilization or a latency to reach", got, ""),
+        (busy and timed, ": busy", "a utilization beside it", "a latency", ""),
+        (timed and not 0 < value < inf, ": latency", "seconds > 0", latency_s, ""),
+        (workload.mask and not timed, f": {workload.name}", no_mask, str(workload.mask),
+         "take --mask none, or ask for a latency"),
+        (quantity not in QUANTITIES, "", f"one of {', '.join(QUANTITIES)}", quantity, ""),
+        (not timed and not 0 < value <= 1, ": utilization", "a share > 0 and <= 1", value, ""),
+        (busy and busy not in names, ": busy", of_unit, busy, did_you_mean(busy, names)),
+        (busy and workload.softmax == "any", ": busy", one_form, "softmax any",
+         "take row or online"),
+    )  # fmt: skip
+    for wrong, where, condition, found, change in faults:
+        if wrong:
+            raise SpecError(expected(f"need{where}", condition, found, change))
+    return Target(value=value, unit=busy, latency=timed)
+
+
 def _bisected(trials: _Trials) -> Need | Unreached:
     """The smallest value of a knob."""
-    target, knob = trials.target, trials.knob
-    unlimited = trials.at(None)
-    beside = trials.mapspace.fusion.schedule in ("overlapped", "phases", "any")
-    most = unlimited.ceiling(target, overlapped=beside)
+    knob, unlimited = trials.knob, trials.at(None)
+    ceiling = trials.ceiling(unlimited.result)
     if not trials.reach(None):
-        return trials.unreached(unlimited, most)
+        return trials.unreached(unlimited, ceiling)
     assert unlimited.result is not None
-    low, enough = knob.least(unlimited.result, target), knob.enough(unlimited.result)
-    high = enough or max(low + 1, ceil(knob.present) if knob.present < inf else 1)
-    trials.runs_at(enough, unlimited.result)
-    while not enough and not trials.reach(high):
-        if trials.over:
-            return trials.unreached(trials.at(high), most)
-        low, high = high, 2 * high
+    low, high = knob.least(unlimited.result, trials.target), knob.enough(unlimited.result)
+    if high:
+        trials.runs[high] = unlimited.result
+    else:
+        first = max(low + 1, ceil(knob.present) if knob.present < inf else 1)
+        low, high = trials.upward(low, first, first, inf)
+        if not trials.reach(high):
+            return trials.unreached(trials.at(high), ceiling)
     steps = _smallest(trials, low, high)
-    return trials.answer(steps, most, [steps - 1] if steps > 1 else [])
+    return trials.answer(steps, ceiling, [steps - 1] if steps > 1 else [])
 
 
 def _smallest(trials: _Trials, low: int, high: int) -> int:
@@ -130,7 +172,7 @@ def _smallest(trials: _Trials, low: int, high: int) -> int:
         assert result is not None
         # The mapping found runs as well in what it uses.
         if (enough := trials.knob.enough(result) or middle) < middle:
-            trials.runs_at(enough, result)
+            trials.runs[enough] = result
         high = min(middle, enough)
     assert trials.reach(high), "a mapping that fits stopped reaching the target"
     if high > 1 and not trials.over and trials.reach(high - 1):
@@ -139,14 +181,7 @@ def _smallest(trials: _Trials, low: int, high: int) -> int:
 
 
 def _counted(trials: _Trials) -> Need | Unreached:
-    """The least number of cores.
-
-    Nothing proves that more cores are never slower: with the same tiles each has a smaller share
-    of DRAM while it works, and a last round may fill fewer of them. So nothing is bisected but a
-    bound that more cores only lower (units of all cores at peak); from the least number that it
-    allows, every number is searched in turn, for mappings that reach the target and no others,
-    until one does.
-    """
+    """The least number of cores."""
     target, workload, mapspace, chip = trials.target, trials.workload, trials.mapspace, trials.knob
     most = most_tiles(workload, chip.at(prod(workload.rank_sizes.values())), mapspace)
 
@@ -154,61 +189,23 @@ def _counted(trials: _Trials) -> Need | Unreached:
         return least_seconds(workload, chip.at(cores), mapspace) if target.latency else 1.0
 
     def may_reach(cores: int) -> bool:
-        return not target.latency or target.reached(at_peak(cores))
+        return target.reached(at_peak(cores))
 
-    ceiling, least, step = at_peak(most), most + 1, 1
-    if may_reach(most):
-        least = 1 + bisect_left(range(1, most), True, key=may_reach)
-    cores = least
-    while cores <= most and not trials.reach(cores):  # in steps that double
-        if trials.over:
-            return trials.unreached(trials.at(cores), ceiling)
-        cores, step = most + 1 if cores == most else min(cores + step, most), 2 * step
-    if cores > most:
+    ceiling = at_peak(most)
+    if not may_reach(most):
         return trials.unreached(trials.fastest(most), ceiling, most)
-    untried = range(least, cores)
-    reached = next((n for n in untried if not trials.over and trials.reach(n)), cores)
+    least = 1 + bisect_left(range(1, most), True, key=may_reach)
+    _, high = trials.upward(least - 1, least, 1, most)
+    if not trials.reach(high):
+        if trials.over:
+            return trials.unreached(trials.at(high), ceiling)
+        return trials.unreached(trials.fastest(most), ceiling, most)
+    fewer = (n for n in range(least, high) if not trials.over and trials.reach(n))
+    reached = next(fewer, high)
     return trials.answer(reached, ceiling, range(least, reached))
 
 
-def _target(utilization: float | None, latency_s: float | None, busy: str) -> Target:
-    if (utilization is None) == (latency_s is None):
-        got = "neither" if utilization is None else "both"
-        raise SpecError(expected("need", "a utilization or a latency to reach", got))
-    if latency_s is not None:
-        if busy:
-            raise SpecError(expected("need: busy", "a utilization beside it", "a latency"))
-        if not 0 < latency_s < inf:
-            raise SpecError(expected("need: latency", "seconds > 0", latency_s))
-        return Target(value=latency_s, latency=True)
-    assert utilization is not None
-    return Target(value=utilization, unit=busy)
-
-
-def _check(quantity: str, workload: Workload, target: Target) -> None:
-    if workload.mask and not target.latency:
-        condition = "no mask: work on masked pairs would count as utilization"
-        where, change = f"need: {workload.name}", "take --mask none, or ask for a latency"
-        raise SpecError(expected(where, condition, str(workload.mask), change))
-    if quantity not in QUANTITIES:
-        raise SpecError(expected("need", f"one of {', '.join(QUANTITIES)}", quantity))
-    if not target.latency and not 0 < target.value <= 1:
-        raise SpecError(expected("need: utilization", "a share > 0 and <= 1", target.value))
-
-
-def _check_unit(workload: Workload, platform: Platform, unit: str) -> None:
-    own = {"matrix": platform.matrix, "vector": platform.vector}
-    used = dict.fromkeys(e.unit for e in workload.einsums)
-    names = [arch.compute.name for one in used if (arch := own[one]) is not None]
-    if unit and unit not in names:
-        condition = f"a compute unit that {workload.name} uses: {', '.join(names)}"
-        raise SpecError(expected("need: busy", condition, unit, did_you_mean(unit, names)))
-    if unit and workload.softmax == "any":
-        condition = "one form of softmax where a unit's busy share is asked for: their work differs"
-        raise SpecError(expected("need: busy", condition, "softmax any", "take row or online"))
-
-
-def fanout_of_cores(platform: Platform, mapspace: Mapspace) -> Fanout:
+def _fanout_of_cores(platform: Platform, mapspace: Mapspace) -> Fanout:
     """The one fanout outside a level at which a mapspace may fuse."""
     if not mapspace.fusion.on_cores or mapspace.fusion.anything is not None:
         condition = "a mapspace with fusion.cores that lists its groups, or a chip with cores"
@@ -224,32 +221,6 @@ def fanout_of_cores(platform: Platform, mapspace: Mapspace) -> Fanout:
     return found[0]
 
 
-def _turned(platform: Platform, turn: Callable[[Architecture], Architecture]) -> Platform:
-    """A platform with both paths turned."""
-    vector = platform.vector
-    return replace(platform, matrix=turn(platform.matrix), vector=vector and turn(vector))
-
-
-def with_cores(platform: Platform, fanout: str, cores: int) -> Platform:
-    """A platform with another number of cores, in a row; what stands outside them stays."""
-
-    def turn(arch: Architecture) -> Architecture:
-        at = next(i for i, n in enumerate(arch.nodes) if n.name == fanout)
-        old = arch.nodes[at]
-        assert isinstance(old, Fanout)
-        inside = tuple(
-            replace(n, instances=n.instances // old.copies * cores)
-            if isinstance(n, MemoryLevel)
-            else n
-            for n in arch.nodes[at + 1 :]
-        )
-        unit = replace(arch.compute, instances=arch.compute.instances // old.copies * cores)
-        row = replace(old, fanout_x=cores, fanout_y=1)
-        return replace(arch, nodes=(*arch.nodes[:at], row, *inside), compute=unit)
-
-    return _turned(platform, turn)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Knob:
     """The quantity that is turned: capacity in rows, DRAM's bandwidth in steps, or cores."""
@@ -260,17 +231,14 @@ class Knob:
     step: float  # bytes of a row, bytes per second, or one core
 
     @classmethod
-    def of(
-        cls, platform: Platform, quantity: Quantity, step: float, mapspace: Mapspace | None = None
-    ) -> Knob:
+    def of(cls, platform: Platform, quantity: Quantity, step: float, mapspace: Mapspace) -> Knob:
         """The knob of a platform; of its cores, those that a mapspace gives tiles out to."""
         node: MemoryLevel | Fanout
         if quantity == "buffer":
             node = shared_level(platform)
             step = units.bytes_of(node.row_words, node.word_bits)
         elif quantity == "cores":
-            assert mapspace is not None
-            node, step = fanout_of_cores(platform, mapspace), 1.0
+            node, step = _fanout_of_cores(platform, mapspace), 1.0
         else:
             node = platform.dram
             if not 0 < step < inf:
@@ -279,11 +247,6 @@ class Knob:
                 where, got = f"{platform.name}: {node.name}", "read_bandwidth or write_bandwidth"
                 raise SpecError(expected(where, "one shared_bandwidth", got, "sum them into one"))
         return cls(platform=platform, quantity=quantity, node=node, step=float(step))
-
-    @property
-    def name(self) -> str:
-        """The name of the level, or of the fanout."""
-        return self.node.name
 
     @property
     def present(self) -> float:
@@ -303,25 +266,35 @@ class Knob:
 
     def at(self, steps: int | None) -> Platform:
         """The platform with so many steps; None: unlimited, which cores are not."""
-        if isinstance(self.node, Fanout):
+        vector = self.platform.vector
+        return replace(
+            self.platform,
+            matrix=self._turned(self.platform.matrix, steps),
+            vector=vector and self._turned(vector, steps),
+        )
+
+    def _turned(self, arch: Architecture, steps: int | None) -> Architecture:
+        """One path; of its cores, the new ones stand in a row, and all inside them is as often."""
+        at = next((i for i, n in enumerate(arch.nodes) if n.name == self.node.name), None)
+        if at is None:
+            return arch
+        node, inside, unit = arch.nodes[at], arch.nodes[at + 1 :], arch.compute
+        if isinstance(node, Fanout):
             assert steps is not None, "cores have no end"
-            return with_cores(self.platform, self.name, steps)
-
-        def level(node: MemoryLevel) -> MemoryLevel:
-            if self.quantity == "buffer":
-                words = None if steps is None else steps * node.row_words
-                return replace(node, capacity_words=words)
-            rate = None if steps is None else self._rate(node, steps)
-            return replace(node, shared_words_per_cycle=rate)
-
-        def turn(arch: Architecture) -> Architecture:
-            nodes = (
-                level(node) if isinstance(node, MemoryLevel) and node.name == self.name else node
-                for node in arch.nodes
+            inside = tuple(
+                replace(n, instances=n.instances // node.copies * steps)
+                if isinstance(n, MemoryLevel)
+                else n
+                for n in inside
             )
-            return replace(arch, nodes=tuple(nodes))
-
-        return _turned(self.platform, turn)
+            unit = replace(unit, instances=unit.instances // node.copies * steps)
+            node = replace(node, fanout_x=steps, fanout_y=1)
+        elif self.quantity == "buffer":
+            node = replace(node, capacity_words=None if steps is None else steps * node.row_words)
+        else:
+            rate = None if steps is None else self._rate(node, steps)
+            node = replace(node, shared_words_per_cycle=rate)
+        return replace(arch, nodes=(*arch.nodes[:at], node, *inside), compute=unit)
 
     def enough(self, result: Result) -> int | None:
         """Steps with which a mapping is sure to run as it did; None where that is not known."""
@@ -356,7 +329,7 @@ class _Trials:
     progress: Progress | None
     budget: Budget
     known: dict[int | None, Trial] = field(default_factory=dict)
-    runs: dict[int, Result] = field(default_factory=dict)  # mappings of others that run there too
+    runs: dict[int | None, Result] = field(default_factory=dict)  # as another mapping runs there
     stopped: str = ""  # what ended a search other than its own share of the time
 
     @property
@@ -369,107 +342,100 @@ class _Trials:
         """What ended the searches early, in words; empty where nothing did."""
         return end_words(self.stopped or "time", self.budget.limit_s) if self.over else ""
 
-    def runs_at(self, steps: int | None, result: Result) -> None:
-        """Remember that a mapping runs as it did with so many steps."""
-        if steps is not None:
-            self.runs[steps] = result
-
     def at(self, steps: int | None) -> Trial:
         """The fastest mapping at a value; on cores, as far as it reaches a latency."""
         if steps not in self.known:
-            runs = None if steps is None else self.runs.get(steps)
-            if runs is not None and self.over:
-                self.known[steps] = Trial(steps=steps, found=runs)
-                return self.known[steps]
+            runs = self.runs.get(steps)
             within = self.knob.quantity == "cores" and self.target.latency
-            found = self._within(steps) if within else self.fastest(steps)
+            if runs is not None and self.over:
+                found = Trial(steps=steps, found=runs)
+            else:
+                found = self.fastest(steps, self.target.value if within else inf)
             if runs is not None and found.result and runs.latency_s < found.result.latency_s:
                 found = replace(found, found=runs)
             self.known[steps] = found
         return self.known[steps]
 
-    def fastest(self, steps: int | None) -> Trial:
-        """The fastest mapping at a value."""
-        chip, budget = self.knob.at(steps), self.budget.part(SHARE)
-        found = search(
-            *(self.workload, chip, self.mapspace, self.ert),
-            objective="latency",
-            progress=self._told(steps),
-            budget=budget,
-        )
-        self._ended(budget)
-        if isinstance(found, Infeasible):
-            return Trial(steps=steps, found=found)
-        return Trial(steps=steps, found=found.result, bound_s=found.certificate.proven_bound)
-
-    def _within(self, cores: int | None) -> Trial:
-        chip, budget = self.knob.at(cores), self.budget.part(SHARE)
-        what = self.workload, chip, self.mapspace, self.ert
-        within = fastest_within(*what, self.target.value, self._told(cores), budget)
-        self._ended(budget)
-        result = within.found.result if within.found else None
-        return Trial(steps=cores, found=result, bound_s=within.bound_s)
-
-    def _ended(self, budget: Budget) -> None:
-        """Note what ended a search, if that ends all of them."""
+    def fastest(self, steps: int | None, seconds: float = inf) -> Trial:
+        """The fastest mapping at a value; none of more seconds is looked for."""
+        budget, told = self.budget.part(SHARE), self._told(steps)
+        what = self.workload, self.knob.at(steps), self.mapspace, self.ert
+        if seconds < inf:
+            within = fastest_within(*what, seconds, told, budget)
+            found = within.found.result if within.found else None
+            trial = Trial(steps=steps, found=found, bound_s=within.bound_s)
+        else:
+            best = search(*what, objective="latency", progress=told, budget=budget)
+            if isinstance(best, Infeasible):
+                trial = Trial(steps=steps, found=best)
+            else:
+                proof = best.certificate
+                trial = Trial(steps=steps, found=best.result, bound_s=proof.proven_bound)
         self.budget.spent = budget.spent
         if budget.stopped != "time":
             self.stopped = budget.stopped
+        return trial
 
     def _told(self, steps: int | None) -> Progress | None:
         """Progress of one search of all."""
         if not self.progress:
             return None
         noun = "cores" if self.knob.quantity == "cores" else "steps"
-        what = "unlimited" if steps is None else f"{steps} {noun}"
+        text = f"{self.knob.node.name}: " + ("unlimited" if steps is None else f"{steps} {noun}")
         # About as many searches as a buffer of a million rows takes.
         known = min(len(self.known), 23)
-        self.progress(known / 24, f"{self.knob.name}: {what}")
-        return part_of(self.progress, known, 24, f"{self.knob.name}: {what}")
+        self.progress(known / 24, text)
+        return part_of(self.progress, known, 24, text)
 
     def reach(self, steps: int | None) -> bool:
         """True if the fastest mapping at a value reaches the target."""
         return self.target.reached(self.target.of(self.at(steps).result))
 
+    def upward(self, low: int, value: int, step: int, most: float) -> tuple[int, int]:
+        """From a value on, in steps that double: the last one that misses, and one that reaches.
+
+        The latter misses too where there is no time, or none reaches.
+        """
+        while not self.reach(value) and not self.over and value < most:
+            low, value, step = value, int(min(value + step, most)), 2 * step
+        return low, value
+
+    def ceiling(self, result: Result | None) -> float:
+        """The ceiling that the problem sets: all units at their peak, in turn or side by side."""
+        if result is None:
+            return 0.0
+        beside = self.mapspace.fusion.schedule in ("overlapped", "phases", "any")
+        needs = result.busy.values()
+        least = max(needs, default=0.0) if beside else sum(needs)
+        if self.target.latency:
+            return result.latency_s * least
+        return min(1.0, self.target.of(result) / least) if least else 0.0
+
     def unreached(self, trial: Trial, ceiling: float, cores: int = 0) -> Unreached:
         """A target that no trial reaches; the last of them may leave it open."""
         end = "" if self.target.excluded(trial) else self.end
-        knob = self.knob
-        return Unreached(knob.quantity, knob.name, self.target, trial.found, ceiling, cores, end)
+        return Unreached(self.knob, self.target, trial.found, ceiling, cores, end)
 
-    def answer(self, steps: int, ceiling: float, unproven: Iterable[int]) -> Need:
+    def answer(self, steps: int, ceiling: float, fewer: Sequence[int]) -> Need:
         """The value that reaches the target, beside one less where that was tried.
 
-        unproven: smaller values, of which those are told that no bound excludes.
+        fewer: smaller values, of which those are told that no bound excludes.
         """
+        misses = {n for n, one in self.known.items() if n and self.target.excluded(one)}
         return Need(
             workload=self.workload,
-            arch=self.knob.platform.name,
             mapspace=self.mapspace.name,
-            quantity=self.knob.quantity,
-            node=self.knob.name,
+            knob=self.knob,
             target=self.target,
-            step=self.knob.step,
-            present=self.knob.present,
             reached=self.known[steps],
             below=self.known.get(steps - 1),
             trials=len(self.known),
             ceiling=ceiling,
-            unproven=tuple(n for n in unproven if not self._misses(n)),
-            misses=max((n for n in self.known if n and n < steps and self._misses(n)), default=0),
+            unproven=tuple(n for n in fewer if n not in misses),
+            misses=max((n for n in misses if n < steps), default=0),
             end=self.end,
             notes=self.mapspace.notes,
         )
-
-    def _misses(self, steps: int) -> bool:
-        """True if no mapping at a value reaches the target."""
-        return steps in self.known and self.target.excluded(self.known[steps])
-
-
-Quantity = Literal["buffer", "bandwidth", "cores"]
-
-QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
-_NOUNS: Mapping[Quantity, str] = {"buffer": "rows", "bandwidth": "steps", "cores": "cores"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -508,13 +474,12 @@ class Target:
             return True
         return not self.reached(self.of(trial.result) * trial.result.latency_s / trial.bound_s)
 
-    def text(self, value: float) -> str:
-        """A value of it in units."""
-        return units.si(value, "s") if self.latency else f"{value:.6f}"
+    def text(self, value: float, form: str = ".6f") -> str:
+        """A value of it, in seconds or as a share in some form."""
+        return units.si(value, "s") if self.latency else f"{value:{form}}"
 
     def __str__(self) -> str:
-        amount = units.si(self.value, "s") if self.latency else f"{self.value:g}"
-        return f"a {self.name} of {amount}"
+        return f"a {self.name} of {self.text(self.value, 'g')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -530,17 +495,6 @@ class Trial:
         """The fastest mapping, where one was found."""
         return self.found if isinstance(self.found, Result) else None
 
-    def ceiling(self, target: Target, *, overlapped: bool) -> float:
-        """The ceiling that the problem sets here: all units at peak, in turn or side by side.
-
-        overlapped: whether the mapspace lets units work side by side.
-        """
-        needs = list(self.result.busy.values()) if self.result else []
-        least = max(needs, default=0.0) if overlapped else sum(needs)
-        if target.latency:
-            return self.result.latency_s * least if self.result else 0.0
-        return min(1.0, target.of(self.result) / least) if least else 0.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Need(Printed):
@@ -548,13 +502,9 @@ class Need(Printed):
 
     kind: ClassVar = "need"  # of answers as JSON
     workload: Workload
-    arch: str
     mapspace: str
-    quantity: Quantity
-    node: str  # the level that has it
+    knob: Knob
     target: Target
-    step: float  # bytes of a row, bytes per second of a step, or one core
-    present: float  # what the architecture has: steps, not rounded
     reached: Trial
     below: Trial | None  # one step less; None where one step is enough
     trials: int  # searches made
@@ -573,7 +523,7 @@ class Need(Printed):
     @property
     def value(self) -> float:
         """Bytes, bytes per second, or cores."""
-        return self.steps * self.step
+        return self.steps * self.knob.step
 
     @property
     def result(self) -> Result:
@@ -584,16 +534,23 @@ class Need(Printed):
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper need --json`."""
         one_less = self.target.of(self.below.result if self.below else None)
+        knob = self.knob
+        values: dict[str, object] = {"cores": self.steps, "present_cores": int(knob.present)}
+        if knob.quantity != "cores":
+            unit = "bytes" if knob.quantity == "buffer" else "bytes_per_s"
+            noun = _NOUNS[knob.quantity]
+            values = {noun: self.steps, unit: self.value, f"{noun[:-1]}_{unit}": knob.step}
+            values[f"present_{unit}"] = knob.present * knob.step
         return {
-            "quantity": self.quantity,
+            "quantity": knob.quantity,
             "workload": self.workload.name,
-            "arch": self.arch,
+            "arch": knob.platform.name,
             "mapspace": self.mapspace,
-            "level": self.node,
+            "level": knob.node.name,
             "of": self.target.name,
             "target": self.target.value,
             "ceiling": self.ceiling,
-            **self._value(),
+            **values,
             "reached": self.target.of(self.result),
             "one_less": None if one_less == inf else one_less,
             "one_less_bound_s": self.below.bound_s if self.below else None,
@@ -611,57 +568,46 @@ class Need(Printed):
             "other_layers": [kind.to_dict() for kind in self.workload.other_layers],
         }
 
-    def _value(self) -> dict[str, object]:
-        """The value, and what the architecture has."""
-        if self.quantity == "cores":
-            return {"cores": self.steps, "present_cores": int(self.present)}
-        unit = "bytes" if self.quantity == "buffer" else "bytes_per_s"
-        noun = _NOUNS[self.quantity]
-        return {
-            noun: self.steps,
-            unit: self.value,
-            f"{noun[:-1]}_{unit}": self.step,
-            f"present_{unit}": self.present * self.step,
-        }
-
-    def amount(self, steps: float) -> str:
+    def _amount(self, steps: float) -> str:
         """A number of steps in units."""
-        if self.quantity == "cores":
+        if self.knob.quantity == "cores":
             return units.count(int(steps))
-        if self.quantity == "buffer":
-            return units.size(steps * self.step)
-        return units.si(steps * self.step, "B/s")
+        if self.knob.quantity == "buffer":
+            return units.size(steps * self.knob.step)
+        return units.si(steps * self.knob.step, "B/s")
 
     def __str__(self) -> str:
         """The value, one step less, and what the architecture has."""
-        cores, noun = self.quantity == "cores", _NOUNS[self.quantity]
+        quantity, arch = self.knob.quantity, self.knob.platform.name
+        cores, noun = quantity == "cores", _NOUNS[quantity]
         head = (
-            *("", noun, "" if cores else self.quantity),
+            *("", noun, "" if cores else quantity),
             *("util.", "busy", "latency", "off-chip", "granularity", "bottleneck"),
         )
         rows = [self._row(trial) for trial in (self.below, self.reached) if trial]
-        least = "least number of cores" if cores else f"smallest {self.quantity}"
+        least = "least number of cores" if cores else f"smallest {quantity}"
         most = "least" if self.target.latency else "most"
         where = "however many cores, " if cores else ""
-        has, one = self.amount(self.present), f"one of the {noun} is {self.amount(1)}; "
+        has, one = self._amount(self.knob.present), f"one of the {noun} is {self._amount(1)}; "
         less = "fewer" if cores else "less"
         sure = f"proven: with {less} no mapping of the mapspace reaches it"
         if self.unproven:
-            known = f"up to {self.amount(self.misses)} are proven too few" if self.misses else ""
+            known = f"up to {self._amount(self.misses)} are proven too few" if self.misses else ""
             open_ = units.count(self.unproven[0])
             if self.unproven[1:]:
                 open_ += f" to {units.count(self.unproven[-1])}"
             sure = f"none was found for {open_}, which no bound excludes"
             sure = "; ".join(filter(None, (sure, known, self.end)))
-        value = self.amount(self.steps)
+        value = self._amount(self.steps)
         lines = (
-            f"{self.workload.name} on {self.arch}, mapspace {self.mapspace}: the {least} of "
-            f"{self.node} for {self.target}: {value}, {self.end or sure.partition(':')[0]}",
+            f"{self.workload.name} on {arch}, mapspace {self.mapspace}: the {least} of "
+            f"{self.knob.node.name} for {self.target}: {value}, "
+            f"{self.end or sure.partition(':')[0]}",
             grid(rows, head=head, right=range(1, 7)),
             f"the problem allows a {self.target.name} of at {most} "
             f"{self.target.text(self.ceiling)}: {where}all units at their peak, transfers beside "
             "them",
-            f"{'' if cores else one}{self.arch} has {has}; {self.trials} searches for the least "
+            f"{'' if cores else one}{arch} has {has}; {self.trials} searches for the least "
             f"latency; {sure}",
             *self.notes,
             left_out_text(self.workload),
@@ -673,7 +619,7 @@ class Need(Printed):
         start = (
             "reaches" if trial is self.reached else "misses",
             units.count(steps),
-            "" if self.quantity == "cores" else self.amount(steps),
+            "" if self.knob.quantity == "cores" else self._amount(steps),
         )
         if trial.found is None:
             return (*start, "", "", f"> {units.si(trial.bound_s, 's')}", "", "none so fast", "")
@@ -694,8 +640,7 @@ class Need(Printed):
 class Unreached:
     """A target that no value reaches, and what binds then. A value, and false."""
 
-    quantity: Quantity
-    node: str
+    knob: Knob
     target: Target
     found: Result | Infeasible | None  # the fastest mapping where the quantity is unlimited
     ceiling: float = 0.0
@@ -709,30 +654,27 @@ class Unreached:
         raise MissingResult(self, name)
 
     def __str__(self) -> str:
-        where = f"need {self.quantity}: {self.node}"
+        where, target = f"need {self.knob.quantity}: {self.knob.node.name}", self.target
         if isinstance(self.found, Infeasible):
             return f"{where}: nothing fits at any value: {self.found}"
+        reached, ceiling = (target.text(v, ".4f") for v in (target.of(self.found), self.ceiling))
         if self.found is None or self.end:
-            best = "" if self.found is None else f" ({self._shown(self.target.of(self.found))})"
+            best = f" ({reached})" if self.found else ""
             got = f"no mapping found that reaches it{best}, and none excluded: {self.end}"
-            return expected(where, str(self.target), got, "allow more time")
-        target, reasons = self.target, "; ".join(_binding(self.found))
+            return expected(where, str(target), got, "allow more time")
         most, change = "most", "lower the target, or widen what binds"
         if target.latency:
             most, change = "least", "raise the target, or widen what binds"
         elif target.value > self.ceiling:
             change = "lower the target, or choose units of other rates"
-        limit = f"an unlimited {self.quantity}"
+        limit = f"an unlimited {self.knob.quantity}"
         if self.cores:
             limit = f"{self.cores} cores, as many as can have a tile"
+        reasons = "; ".join(_binding(self.found))
         return (
-            f"{where}: expected {target}, got at {most} {self._shown(target.of(self.found))} with "
-            f"{limit} ({reasons}); the problem allows at {most} "
-            f"{self._shown(self.ceiling)}, {busy_text(self.found)} busy now; {change}"
+            f"{where}: expected {target}, got at {most} {reached} with {limit} ({reasons}); the "
+            f"problem allows at {most} {ceiling}, {busy_text(self.found)} busy now; {change}"
         )
-
-    def _shown(self, value: float) -> str:
-        return self.target.text(value) if self.target.latency else f"{value:.4f}"
 
 
 def _binding(result: Result) -> list[str]:

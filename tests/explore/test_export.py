@@ -13,10 +13,9 @@ import pytest
 from sweep_files import COUNTS, POINTS, written
 
 from flat_mapper.api.calls import load_problem
-from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.edits import edit_platform
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import unpriced
-from flat_mapper.explore.need_search import with_cores
 from flat_mapper.explore.sweep.engines import Engine
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import run_sweep
@@ -158,7 +157,7 @@ def test_every_number_of_cores_has_a_row(
     plain = [float(row["latency_s"]) for row in rows if row["mask"] == "none"]
     assert plain[0] > plain[1] >= plain[2] == plain[3]  # more cores than tiles of any use
     (wide,) = exported(capsys, results, "--where", "arch.SM.meshX=7", "--where", "mask=none")
-    alone = with_cores(load_platform("h100"), "SM", 7)
+    alone = edit_platform("h100", {"SM.meshX": 7})
     found = search(load_problem("tiny"), alone, load_mapspace("cores"), unpriced(alone),
                    objective="latency")  # fmt: skip
     assert isinstance(found, Solution)

@@ -16,9 +16,10 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import unpriced
-from flat_mapper.explore.need_search import Need, Unreached, need, with_cores
+from flat_mapper.explore.need_search import Knob, Need, Unreached, need
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
+from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.workload.cascade import attention
 
@@ -27,9 +28,13 @@ CHIP = many(chip(None), 4)
 SPACE = on_cores(load_mapspace("flat"), "GLB")
 
 
+def with_cores(platform: Platform, mapspace: Mapspace, cores: int) -> Platform:
+    return Knob.of(platform, "cores", 1.0, mapspace).at(cores)
+
+
 def seconds(cores: int, platform: Platform = CHIP) -> float:
     """The least latency on so many cores, by an ordinary search."""
-    turned = with_cores(platform, "core", cores)
+    turned = with_cores(platform, SPACE, cores)
     found = search(TINY, turned, SPACE, unpriced(turned), objective="latency")
     assert isinstance(found, Solution)
     assert found.certificate.optimal
@@ -42,7 +47,7 @@ def test_so_many_cores_are_the_file_with_another_mesh(tmp_path: Path) -> None:
         assert "meshX: 132" in text
         (tmp_path / f"h100{suffix}").write_text(text.replace("meshX: 132", "meshX: 7"))
     written = load_platform(tmp_path / "h100.yaml")
-    turned = with_cores(load_platform("h100"), "SM", 7)
+    turned = with_cores(load_platform("h100"), load_mapspace("cores"), 7)
     for path in ("matrix", "vector"):
         mine, theirs = getattr(turned, path), getattr(written, path)
         assert mine.nodes == theirs.nodes
@@ -68,7 +73,7 @@ def test_the_least_number_is_the_first_of_all_that_reaches() -> None:
 
 def test_a_share_is_reached_by_one_core_or_none() -> None:
     """Products of this problem keep one core's unit busiest."""
-    alone = with_cores(CHIP, "core", 1)
+    alone = with_cores(CHIP, SPACE, 1)
     best = search(TINY, alone, SPACE, unpriced(alone), objective="latency")
     assert isinstance(best, Solution)
     share = best.result.utilization

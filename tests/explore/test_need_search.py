@@ -74,10 +74,9 @@ def asked(quantity: Quantity, utilization: float, step: float = 1e9) -> Need | U
 def test_one_less_misses(quantity: Quantity, step: float, utilization: float) -> None:
     found = asked(quantity, utilization, step)
     assert isinstance(found, Need)
-    knob = Knob.of(EDGE, quantity, step)
 
     def reached(steps: int) -> float:
-        best = search(TINY, knob.at(steps), FLAT_R, ERT, objective="latency")
+        best = search(TINY, found.knob.at(steps), FLAT_R, ERT, objective="latency")
         return best.result.utilization if isinstance(best, Solution) else 0.0
 
     assert reached(found.steps) >= utilization
@@ -87,7 +86,7 @@ def test_one_less_misses(quantity: Quantity, step: float, utilization: float) ->
 
 
 def test_the_knob_turns_both_paths() -> None:
-    knob = Knob.of(EDGE, "buffer", 1.0)
+    knob = Knob.of(EDGE, "buffer", 1.0, FLAT_R)
     turned = knob.at(10)
     assert turned.vector is not None
     for arch in (turned.matrix, turned.vector):
