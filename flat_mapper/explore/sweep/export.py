@@ -1,7 +1,7 @@
 """Rows of a results file as CSV, Parquet or JSON Lines, one at a time: no file is too large.
 
-A filter is a column, an operator and a value. They are parsed here and reach SQLite as parameters,
-never as its language.
+A column is one of the results file, an input of the points, or a part of their results. SQLite is
+asked for the rows alone: what they say is read here, so that nothing of theirs is its language.
 """
 
 from __future__ import annotations
@@ -9,48 +9,53 @@ from __future__ import annotations
 import csv
 import io
 import json
+import operator
 import re
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
-from typing import IO, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal
 
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.formats import csv_cell, terminal_text
-from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, read_only
+from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, compact, read_only
 from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.yamlio import note_input, replacing, scalar
 
 Format = Literal["csv", "parquet", "jsonl"]
 _Kind = Literal["integer", "real", "text"]  # of a column's values
 FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
-DOCUMENTS = ("coordinates", "result", "provenance")  # JSON; not in CSV
+INPUTS, RESULT = "coordinates", "result"
+DOCUMENTS = (INPUTS, RESULT, "provenance")  # JSON; not in CSV
 PLAIN_COLUMNS = (  # the columns beside the inputs, in the order of a table
     *(c for c in COLUMNS if c not in DOCUMENTS),
     *("seconds", "finished_at", "worker"),
 )
-COMPARISONS = ("<=", ">=", "!=", "=", "<", ">")
+# Parts of a result that have columns: units' busy shares, components' average power and its limit,
+# the gap, and cores, of the group that takes longest where any point gives tiles out.
+_OF_CORES = ("cores", "tiles", "rounds", "imbalance", "idle_share")
+_PARTS = ("busy", "power_w", "power_limit_w", "gap", *_OF_CORES)
+_WHOLE = (*INTEGERS, "cores", "tiles", "rounds")
+_WORDS = tuple(name for name in PLAIN_COLUMNS if name not in (*INTEGERS, *REALS))
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "=": operator.eq,
+    "==": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
 ROWS_AT_ONCE = 1000  # of one row group of Parquet
 
-Filter = tuple[str, str, str | int | float]  # a column, an operator and a value
-ExportRows = Iterable[tuple[object, ...]]
-Write = Callable[[Sequence["Column"], ExportRows, IO[str]], int]
+Filter = tuple[str, str, object]  # a column, an operator and a value
+ExportRow = dict[str, Any]
+Columns = Mapping[str, _Kind]
 
 _CONDITION = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a table: how SQLite says it, and the type of its values."""
-
-    name: str
-    kind: _Kind
-    sql: str
-    parameters: tuple[str, ...] = ()
 
 
 def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
@@ -59,14 +64,13 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
     for text in texts:
         parts = _CONDITION.fullmatch(text)
         if not parts or not parts[3]:
-            condition = f"a column, one of {' '.join(COMPARISONS)}, and a value"
+            condition = "a column, one of <= >= != = < >, and a value"
             raise SpecError(expected("--where", condition, text))
         word = parts[3].strip("'\"")
-        value = scalar(word)
-        kept = word
-        if isinstance(value, int | float):
-            kept = checked(value, type(value), f"--where {parts[1]}")
-        found.append((parts[1], "=" if parts[2] == "==" else parts[2], kept))
+        kept = scalar(word) if parts[1] not in _WORDS else word
+        if isinstance(kept, int | float):
+            kept = checked(kept, type(kept), f"--where {parts[1]}")
+        found.append((parts[1], parts[2], kept))
     return tuple(found)
 
 
@@ -89,133 +93,117 @@ def export_rows(
     if not path.is_file():
         raise SpecError(f"{path}: expected the results of a sweep, got no such file")
     note_input(path)
-    with read_only(path) as connection:
-        known = _columns(connection)
-        columns = list(known.values())
-        if form == "jsonl":
-            columns = [c for c in columns if c.name in PLAIN_COLUMNS]
-            columns.append(_plain("coordinates"))
-        if form != "csv":
-            columns += [_plain(name) for name in DOCUMENTS[1:]]
-        known = {c.name: c for c in columns} | known
-        with closing(_rows(connection, columns, known, filters)) as rows:  # or it keeps its lock
-            if output is None:
-                assert write is not None
-                return write(columns, rows, sys.stdout)
-            with replacing(Path(output)) as raw:
-                if write is None:
-                    return _parquet(columns, rows, raw)
-                file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
-                count = write(columns, rows, file)
-                file.flush()
-                file.detach()
-                return count
+    with read_only(path) as connection, closing(_rows(connection)) as every:  # it keeps a lock
+        columns = _columns(connection)
+        for name in (name for name, *_ in filters if name not in columns):
+            condition = f"a column among {', '.join(columns)}"
+            raise SpecError(expected("--where", condition, name, did_you_mean(name, columns)))
+        rows = (row for row in every if all(_passes(row, *asked) for asked in filters))
+        if output is None:
+            assert write is not None
+            return write(columns, rows, sys.stdout)
+        with replacing(Path(output)) as raw:
+            if write is None:
+                return _parquet(columns, rows, raw)
+            file = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+            count = write(columns, rows, file)
+            file.flush()
+            file.detach()
+            return count
 
 
-def _plain(name: str) -> Column:
-    """A column of the results as it is."""
-    number: _Kind = "integer" if name in INTEGERS else "real"
-    return Column(name, number if name in (*INTEGERS, *REALS) else "text", name)
+def _rows(connection: sqlite3.Connection) -> Generator[ExportRow, None, None]:
+    """Rows in the order of the sweep: every column by its name, and documents as values."""
+    names = (*PLAIN_COLUMNS, *DOCUMENTS)
+    with closing(connection.execute(f"SELECT {', '.join(names)} FROM results")) as cursor:
+        for said in cursor:
+            row = dict(zip(names, said, strict=True))
+            documents = {name: _read(row[name]) for name in DOCUMENTS}
+            inputs = {n: +v if isinstance(v, bool) else v for n, v in documents[INPUTS].items()}
+            yield {**row, **inputs, **dict(_parts(documents[RESULT])), **documents}
 
 
-def _columns(connection: sqlite3.Connection) -> dict[str, Column]:
-    """Every plain column, one for each input in the place of those that repeat them, and parts."""
-    inputs = {column.name: column for column in _input_columns(connection)}
-    kept = [_plain(name) for name in PLAIN_COLUMNS if name not in inputs]
-    at = next(i for i, column in enumerate(kept) if column.name == "status") + 1
-    columns = (*kept[:at], *inputs.values(), *kept[at:], *_part_columns(connection))
-    return {column.name: column for column in columns}
+def _read(text: object) -> ExportRow:
+    """A document; of a point that has none, an empty one."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"a row: expected JSON, got: {error}; run the sweep again") from error
+    if isinstance(found, dict):
+        return found
+    raise SpecError(expected("a row", "a mapping in JSON", text, "run the sweep again"))
 
 
-def _input_columns(connection: sqlite3.Connection) -> Iterator[Column]:
-    """A column for each input that any point has, typed by the values that it takes."""
-    query = (
-        "SELECT json_each.key, json_each.type FROM results, json_each(results.coordinates) "
-        "GROUP BY 1, 2 ORDER BY min(json_each.id), 1"
-    )
-    types: dict[str, set[str]] = {}
-    for name, kind in connection.execute(query):
-        types.setdefault(name, set()).add(kind)
-    for name, kinds in types.items():
-        number: _Kind = "integer" if kinds == {"integer"} else "real"
-        sql = "(SELECT value FROM json_each(coordinates) WHERE key = ?)"
-        yield Column(name, number if kinds <= {"integer", "real"} else "text", sql, (name,))
+def _parts(result: ExportRow) -> Iterator[tuple[str, object]]:
+    """Parts of a result by the names of their columns."""
 
+    def inside(part: str) -> ExportRow:
+        found = result.get(part)
+        return found if isinstance(found, dict) else {}
 
-def _part_columns(connection: sqlite3.Connection) -> Iterator[Column]:
-    """Columns for units' busy shares, components' average power and its limit, gap, and cores.
-
-    Cores are those of the group that takes longest, where any point gives tiles out.
-    """
-    query = (
-        "SELECT json_each.key FROM results, json_each(results.result, ?) "
-        "GROUP BY 1 ORDER BY min(position), min(json_each.id)"
-    )
-    under = "(SELECT value FROM json_each(result, ?) WHERE key = ?)"  # a path would end at a quote
     for part in ("busy", "power_w"):
-        for (name,) in connection.execute(query, (f"$.{part}",)):
-            yield Column(f"{part}.{name}", "real", under, (f"$.{part}", str(name)))
-    for name, path in (("power_limit_w", "$.power_limit_w"), ("gap", "$.search.gap")):
-        yield Column(name, "real", "json_extract(result, ?)", (path,))
-    given = "json_each(result, '$.groups') WHERE json_extract(value, '$.cores') IS NOT NULL"
-    if connection.execute(f"SELECT 1 FROM results, {given} LIMIT 1").fetchone():
-        longest = "ORDER BY json_extract(value, '$.cycles') DESC LIMIT 1"
-        for name in ("cores", "tiles", "rounds", "imbalance", "idle_share"):
-            sql = f"(SELECT json_extract(value, ?) FROM {given} {longest})"
-            whole = name in ("cores", "tiles", "rounds")
-            yield Column(name, "integer" if whole else "real", sql, (f"$.{name}",))
+        yield from ((f"{part}.{name}", value) for name, value in inside(part).items())
+    yield "power_limit_w", result.get("power_limit_w")
+    yield "gap", inside("search").get("gap")
+    groups = result.get("groups")
+    given = [g for g in groups if "cores" in g] if isinstance(groups, list) else []
+    if given:
+        longest = max(given, key=lambda group: _as("real", group["cycles"]))
+        yield from ((name, longest.get(name)) for name in _OF_CORES)
 
 
-def _rows(
-    connection: sqlite3.Connection,
-    columns: Sequence[Column],
-    known: dict[str, Column],
-    filters: Sequence[Filter],
-) -> sqlite3.Cursor:
-    """The rows that pass the filters, in the order of the sweep."""
-    conditions: list[str] = []
-    values: list[object] = [parameter for column in columns for parameter in column.parameters]
-    for name, operator, value in filters:
-        column = known.get(name)
-        if column is None:
-            condition = f"a column among {', '.join(known)}"
-            raise SpecError(expected("--where", condition, name, did_you_mean(name, known)))
-        assert operator in COMPARISONS
-        conditions.append(f"{column.sql} {operator} ?")
-        values += [*column.parameters, value]
-    chosen = ", ".join(column.sql for column in columns)
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    return connection.execute(f"SELECT {chosen} FROM results{where}", values)
+def _columns(connection: sqlite3.Connection) -> Columns:
+    """Every plain column, one for each input in the place of those that repeat them, and parts."""
+    inputs: dict[str, set[type]] = {}
+    parts = dict.fromkeys(("power_limit_w", "gap"))
+    for row in _rows(connection):
+        for name in row[INPUTS]:
+            inputs.setdefault(name, set()).add(type(row[name]))
+        parts |= dict.fromkeys(n for n in row if n.partition(".")[0] in _PARTS)
+    listed = [name for name in PLAIN_COLUMNS if name not in inputs]
+    at = listed.index("status") + 1
+    listed[at:at] = inputs
+    listed += sorted(parts, key=lambda name: _PARTS.index(name.partition(".")[0]))
+    return {name: _kind(name, inputs.get(name)) for name in listed}
 
 
-def _csv(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
+def _kind(name: str, types: set[type] | None) -> _Kind:
+    """The kind of a column; types: of the values of an input."""
+    if types is not None:
+        return "text" if types - {int, float} else "integer" if types == {int} else "real"
+    if name in _WORDS:
+        return "text"
+    return "integer" if name in _WHOLE else "real"
+
+
+def _passes(row: ExportRow, name: str, comparison: str, other: object) -> bool:
+    """Whether a value passes a filter: nothing does not, and words come after numbers."""
+    value = row.get(name)
+    pair = [(isinstance(one, str), one) for one in (value, other)]
+    return value is not None and COMPARISONS[comparison](*pair)
+
+
+def _csv(columns: Columns, rows: Iterable[ExportRow], file: IO[str]) -> int:
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([csv_cell(column.name) for column in columns])
+    writer.writerow(map(csv_cell, columns))
     count = 0
     for row in rows:
-        writer.writerow([csv_cell(value) for value in row])
+        writer.writerow([csv_cell(row.get(name)) for name in columns])
         count += 1
     return count
 
 
-def _jsonl(columns: Sequence[Column], rows: ExportRows, file: IO[str]) -> int:
+def _jsonl(columns: Columns, rows: Iterable[ExportRow], file: IO[str]) -> int:
+    names = (*(name for name in columns if name in PLAIN_COLUMNS), *DOCUMENTS)
     count = 0
     for row in rows:
-        pairs = zip(columns, row, strict=True)
-        line = {c.name: _read(v) if c.name in DOCUMENTS else v for c, v in pairs}
+        line = {name: row[name] or None if name in DOCUMENTS else row.get(name) for name in names}
         file.write(terminal_text(json.dumps(line, ensure_ascii=False)) + "\n")
         count += 1
     return count
 
 
-def _read(text: object) -> object:
-    try:
-        return json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError) as error:
-        raise SpecError(f"a row: expected JSON, got: {error}; run the sweep again") from error
-
-
-def _parquet(columns: Sequence[Column], rows: ExportRows, file: BinaryIO) -> int:
+def _parquet(columns: Columns, rows: Iterable[ExportRow], file: BinaryIO) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -225,23 +213,23 @@ def _parquet(columns: Sequence[Column], rows: ExportRows, file: BinaryIO) -> int
             "or jsonl"
         ) from error
     types = {"integer": pa.int64(), "real": pa.float64(), "text": pa.string()}
-    schema = pa.schema([(column.name, types[column.kind]) for column in columns])
+    kinds = {**columns, **dict.fromkeys(DOCUMENTS[1:], "text")}
+    schema = pa.schema([(name, types[kind]) for name, kind in kinds.items()])
     count = 0
     with pq.ParquetWriter(file, schema) as writer:
         for some in batched(rows, ROWS_AT_ONCE):
-            values = zip(columns, zip(*some, strict=True), strict=True)
-            held = {c.name: [_as(c.kind, value) for value in listed] for c, listed in values}
+            held = {n: [_as(kind, row.get(n)) for row in some] for n, kind in kinds.items()}
             writer.write_table(pa.Table.from_pydict(held, schema=schema))
             count += len(some)
     return count
 
 
-def _as(kind: str, value: object) -> object:
+def _as(kind: str, value: Any) -> Any:
     """A value in its column's type; SQLite keeps a whole number where a column says real."""
     if value is None or (kind == "integer" and isinstance(value, int)):
         return value
     if kind == "text":
-        return str(value)
+        return (compact(value) if value else None) if isinstance(value, dict) else str(value)
     if isinstance(value, int | float):
         return float(value)
     raise SpecError(expected("a row", "a number", value, "run the sweep again"))
