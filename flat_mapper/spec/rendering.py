@@ -31,7 +31,7 @@ SEARCH_PATH = "FLAT_MAPPER_INCLUDE"  # of the environment: folders to include fr
 # What the layers of a net have in common, in the folder above theirs.
 # Source: timeloop-accelergy-exercises, layer_shapes.
 SHARED_BASE = "problem_base.yaml"
-INCLUDED = "!include_loaded"  # the tag that stands for an included value in a text
+INCLUDED = "*included-"  # the alias, with a number, that stands for an included value in a text
 
 SUFFIXES = (".yaml", ".yml", ".jinja", ".jinja2", ".json")  # of specifications
 _WILD = frozenset("*?[")
@@ -163,10 +163,14 @@ def _functions(
                 f"{path}: include: expected one file for {pattern!r}, got {len(found)}; "
                 "use include_all"
             )
-        return _reference(run, {"keys": keys, "one": texts(found)[0]})
+        return placed(found, keys, one=True)
 
     def include_all(pattern: str, keys: str = "") -> str:
-        return _reference(run, {"keys": keys, "all": texts(find(pattern))})
+        return placed(find(pattern), keys, one=False)
+
+    def placed(found: list[Path], keys: str, *, one: bool) -> str:
+        run.included.append({"texts": texts(found), "keys": keys, "one": one})
+        return f"{INCLUDED}{len(run.included) - 1}"
 
     def include_text(pattern: str) -> str:
         return "\n".join(text for _, text in texts(find(pattern)))
@@ -214,12 +218,6 @@ def _fixed_part(spot: Path) -> Path:
     parts = spot.parts
     wild = next((i for i, part in enumerate(parts) if _WILD & set(part)), len(parts))
     return Path("/") if ".." in parts[wild:] else Path(*parts[:wild])
-
-
-def _reference(run: _Run, value: dict[str, object]) -> str:
-    """The text that stands for an included value until the document is read."""
-    run.included.append(value)
-    return f"{INCLUDED} i{len(run.included) - 1}"
 
 
 def _limit() -> None:

@@ -17,15 +17,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.spec.document import Section, Tagged, did_you_mean, kind_of
+from flat_mapper.spec.document import Section, did_you_mean, kind_of
 from flat_mapper.spec.rendering import CPU_SECONDS, INCLUDED, MEMORY, SEARCH_PATH, is_template
-from flat_mapper.spec.yamlio import MAX_NODES, load_text, note_input, read_text
+from flat_mapper.spec.yamlio import Anchors, load_sized, load_text, note_input, read_text
 
 WAIT_S = 20.0  # chosen: for a renderer that waits for the disk or for a processor
 
@@ -53,10 +52,16 @@ def load_document(path: str | Path, data: Mapping[str, object] | None = None) ->
     if not is_template(text):
         return _plain(text, str(file))
     answer = _rendered(file, data or {})
-    filling = _Filling(where=str(file))
+    anchors: Anchors = {}  # of included values, each of them made of earlier ones only
     for number, part in enumerate(answer["included"]):
-        filling.loaded[f"i{number}"] = _value(part, filling)
-    return filling.filled(load_text(answer["text"], str(file)))
+        found, size = [], 0
+        for name, included in part["texts"]:
+            note_input(Path(name))
+            document, nodes = load_sized(included, name, anchors)
+            found.append(_part(document, part["keys"], Path(name)))
+            size += nodes
+        anchors[f"{INCLUDED}{number}"[1:]] = found[0] if part["one"] else found, size
+    return load_sized(answer["text"], str(file), anchors)[0]
 
 
 @lru_cache(maxsize=32)  # chosen: a search reads four files, and a sweep the same ones every time
@@ -100,50 +105,6 @@ def _rendered(path: Path, data: Mapping[str, object]) -> Any:
         error = str(answer["error"])
         raise SpecError(error.replace(absolute, shown, 1) if error.startswith(absolute) else error)
     return answer
-
-
-@dataclass(slots=True)
-class _Filling:
-    """Puts included values in their places, each of them made of earlier ones only."""
-
-    where: str
-    loaded: dict[str, object] = field(default_factory=dict)  # by the name that stands in the text
-    sizes: dict[int, int] = field(default_factory=dict)  # nodes of an included value, by its id
-    nodes: int = 0
-
-    def filled(self, value: object) -> object:
-        """The document with the included values in their places."""
-        self.nodes += 1
-        if isinstance(value, Tagged):
-            if value.tag == INCLUDED and str(value.body) in self.loaded:
-                return self._included(self.loaded[str(value.body)])
-            return Tagged(value.tag, self.filled(value.body), value.line)
-        if isinstance(value, Section):
-            inside = {key: self.filled(inner) for key, inner in value.items()}
-            return Section(inside, value.source, value.lines)
-        return [self.filled(item) for item in value] if isinstance(value, list) else value
-
-    def _included(self, value: object) -> object:
-        self.nodes += self.sizes.get(id(value), 1)
-        if self.nodes > MAX_NODES:
-            raise SpecError(
-                f"{self.where}: expected at most {MAX_NODES} values, includes expanded, got more"
-            )
-        return value
-
-
-def _value(part: Mapping[str, Any], filling: _Filling) -> object:
-    """One included value: a document or a list of them, or what stands there under a key."""
-    before = filling.nodes
-    texts = [part["one"]] if "one" in part else part["all"]
-    found = []
-    for name, text in texts:
-        note_input(Path(name))
-        document = filling.filled(load_text(text, name))
-        found.append(_part(document, part["keys"], Path(name)))
-    value = found[0] if "one" in part else found
-    filling.sizes[id(value)] = filling.nodes - before
-    return value
 
 
 def _part(document: object, keys: str, path: Path) -> object:

@@ -68,13 +68,21 @@ def is_text(source: str | Path) -> bool:
     return "\n" in source or ": " in source or source[:1] in ("[", "{")
 
 
+Anchors = dict[str, tuple[object, int]]  # the value of each, and its size in nodes
+
+
 def load_text(text: str, name: str) -> object:
     """The document in a text; `name` is what errors call it."""
+    return load_sized(text, name, {})[0]
+
+
+def load_sized(text: str, name: str, anchors: Anchors) -> tuple[object, int]:
+    """The same with its size in nodes, where a text may refer to values that are known already."""
     if len(text) > MAX_BYTES:
         raise SpecError(expected(name, f"at most {MAX_BYTES} bytes of YAML", len(text)))
-    reader = _Reader(name, text)
+    reader = _Reader(name, text, anchors)
     try:
-        return reader.document()
+        return reader.document(), reader.size
     except yaml.MarkedYAMLError as err:
         line = min(err.problem_mark.line, text.count("\n")) + 1 if err.problem_mark else 1
         problem = " ".join(filter(None, (err.context, err.problem)))
@@ -87,10 +95,10 @@ def load_text(text: str, name: str) -> object:
 class _Reader:
     """Builds values from parser events, within the limits."""
 
-    def __init__(self, name: str, text: str) -> None:
-        self.name = name
+    def __init__(self, name: str, text: str, anchors: Anchors) -> None:
+        self.name, self.anchors = name, dict(anchors)
+        self.expands = "includes" if anchors else "aliases"
         self.events: Iterator[Any] = iter(yaml.parse(text, Loader=_LOADER))
-        self.anchors: dict[str, tuple[object, int]] = {}  # the value, and its size in nodes
         self.size = 0
         self.pinned = False  # whether a `!nomerge` is still inside
 
@@ -127,7 +135,7 @@ class _Reader:
     def _count(self, event: Any, size: int) -> None:
         self.size += size
         if self.size > MAX_NODES:
-            self._refuse(event, f"at most {MAX_NODES} values, aliases expanded", "more")
+            self._refuse(event, f"at most {MAX_NODES} values, {self.expands} expanded", "more")
 
     def _tagged(self, event: Any, depth: int) -> object:
         tag: str = event.tag or ""
