@@ -132,37 +132,22 @@ def checked[T](
 
     Every number that enters the package comes through here.
     """
-    if kind in (int, float):
-        return _number(value, kind, where, above, within)
-    if isinstance(value, kind):
-        return value
-    raise SpecError(_refusal(value, kind, where, _NOUNS.get(kind, kind.__name__)))
-
-
-def _number[T](value: object, kind: type[T], where: str, above: float, within: Range) -> T:
-    """A number of the kind: int, or float, which an int is as well."""
-    within = WHOLE if kind is int and within is ANY else within
-    bounded = above > -math.inf
-    condition = _NOUNS[kind] + (f" > {above:g}" if bounded else "")
-    number = isinstance(value, int if kind is int else int | float)
-    if not number or isinstance(value, bool):
-        raise SpecError(_refusal(value, kind, where, condition))
-    assert isinstance(value, int | float)
-    if value <= above:
-        raise SpecError(_refusal(value, kind, where, condition))
-    if not _is_within(value, within):
-        condition += f", {within}" if bounded else f" {within}"
-        raise SpecError(_refusal(value, kind, where, condition))
-    return kind(value)  # type: ignore[call-arg]  # int or float; mypy loses it
-
-
-def _is_within(value: float, within: Range) -> bool:
-    """True where a number is in a range, which nan never is, and not absurdly near to 0."""
-    return within.least <= value <= within.most and not 0 < abs(value) < SMALLEST
-
-
-def _refusal(value: object, kind: type, where: str, condition: str) -> str:
-    return f"{where}: expected {condition}, got {kind_of(value)}{_change(value, kind)}"
+    condition = _NOUNS.get(kind, kind.__name__)
+    if kind not in (int, float):
+        if isinstance(value, kind):
+            return value
+    else:
+        bounded = above > -math.inf
+        condition += f" > {above:g}" if bounded else ""
+        number = isinstance(value, int if kind is int else int | float)
+        if number and not isinstance(value, bool) and not value <= above:  # type: ignore[operator]
+            assert isinstance(value, int | float)
+            within = WHOLE if kind is int and within is ANY else within
+            # nan never is, and nothing is absurdly near to 0
+            if within.least <= value <= within.most and not 0 < abs(value) < SMALLEST:
+                return kind(value)  # type: ignore[call-arg]  # int or float; mypy loses it
+            condition += f", {within}" if bounded else f" {within}"
+    raise SpecError(f"{where}: expected {condition}, got {kind_of(value)}{_change(value, kind)}")
 
 
 def take_choice[C: str](
