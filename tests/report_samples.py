@@ -138,7 +138,7 @@ def sweep(path: Path, count: int = 1000) -> Path:
             )
     with Store(path) as store:
         store.begin("sample", {"points": str(count), "sweep": "sample.yaml"})
-        store.write(rows)
+        store.write(*rows)
     return path
 
 

@@ -32,7 +32,7 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base import units
 from flat_mapper.base.errors import BackendError, FlatMapperError, SpecError, expected
 from flat_mapper.base.table import Printed, grid
-from flat_mapper.explore.sweep.engines import Engine, local_workers
+from flat_mapper.explore.sweep.engines import local_workers
 from flat_mapper.explore.sweep.inputs import Chip, Inputs
 from flat_mapper.explore.sweep.run import Open, Watch, run_sweep
 from flat_mapper.explore.sweep.spec import Coordinates, Sweep, Written, spec_text, sweep_of
@@ -328,7 +328,16 @@ class Search:
         else:
             self._compute(engine, designs)
         for design in designs:
-            self._judge(design, found)
+            found.seen += 1
+            if (over := self._over(design)) is None:
+                found.invalid += 1
+            elif over:
+                found.over.update(over)
+            elif (judged := self._design(design)) is None:
+                found.without += 1
+            else:
+                found.feasible += 1
+                found.front = with_design(found.front, judged, self.problem.objectives)
         first = self.problem.objectives[0]
         ordered = sorted(found.front, key=lambda d: (d.scores[first], d.number))
         found.front = tuple(replace(d, binds=tuple(self._binds(d))) for d in ordered)
@@ -349,29 +358,29 @@ class Search:
         """
         with engine() as workers:
             study, optuna = self._study(seed)
-            complete = (optuna.trial.TrialState.COMPLETE,)
-            while (done := len(study.get_trials(deepcopy=False, states=complete))) < trials:
-                if len(study.get_trials(deepcopy=False)) >= ASKED * trials:
-                    break
-                count = min(max(2, workers.workers), trials - done)
-                self._generation(study, optuna, count, workers)
-        chosen = [t.params for t in study.trials if len(t.params) == len(self.choices)]
-        return sorted({self.problem.choices.position([p[c] for c in self.choices]) for p in chosen})
-
-    def _generation(self, study: Any, optuna: Any, count: int, workers: Engine) -> None:
-        """Ask for some designs, compute what is affordable of them, and tell their scores."""
-        asked = []
-        for trial in [study.ask() for _ in range(count)]:
+            state, ranks = optuna.trial.TrialState, optuna.distributions.IntDistribution
             sizes = zip(self.choices, self.problem.choices.sizes, strict=True)
-            indices = [trial.suggest_int(name, 0, size - 1) for name, size in sizes]
-            asked.append((trial, self.problem.choices.position(indices)))
-        self._compute(lambda: nullcontext(workers), sorted({design for _, design in asked}))
-        for trial, design in asked:
-            judged = self._design(design)
-            if judged is None:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            else:
-                study.tell(trial, [judged.scores[n] for n in self.problem.objectives])
+            axes = {name: ranks(0, size - 1) for name, size in sizes}
+
+            def tried(*states: Any) -> int:
+                return len(study.get_trials(deepcopy=False, states=states or None))
+
+            while (left := trials - tried(state.COMPLETE)) > 0 and tried() < ASKED * trials:
+                asked = [study.ask(axes) for _ in range(min(max(2, workers.workers), left))]
+                designs = sorted({self._number(trial) for trial in asked})
+                self._compute(lambda: nullcontext(workers), designs)
+                for trial in asked:
+                    judged = self._design(self._number(trial))
+                    if judged is None:
+                        study.tell(trial, state=state.FAIL)
+                    else:
+                        study.tell(trial, [judged.scores[n] for n in self.problem.objectives])
+        chosen = (trial for trial in study.trials if len(trial.params) == len(self.choices))
+        return sorted({self._number(trial) for trial in chosen})
+
+    def _number(self, trial: Any) -> int:
+        """The design that a trial of Optuna is."""
+        return self.problem.choices.position([trial.params[name] for name in self.choices])
 
     def _study(self, seed: int) -> tuple[Any, Any]:
         try:
@@ -413,31 +422,17 @@ class Search:
             return None
         return tuple(name for name, limit in self.problem.budgets.items() if used[name] > limit)
 
-    def _judge(self, design: int, found: DesignFront) -> None:
-        """Count a design, and put it on the front where it belongs there."""
-        found.seen += 1
-        over = self._over(design)
-        if over is None:
-            found.invalid += 1
-        elif over:
-            found.over.update(over)
-        elif (judged := self._design(design)) is None:
-            found.without += 1
-        else:
-            found.feasible += 1
-            found.front = with_design(found.front, judged, self.problem.objectives)
-
     def _design(self, design: int) -> Design | None:
         """A design with the answers that are stored; None where one of them is missing."""
         used, positions = self._uses(design), self.problem.positions(design)
         rows = self.store.answers(positions.start, positions.stop)
         if used is None or self._over(design) or len(rows) < len(positions):
             return None
-        labels = (named(self.problem.sweep.point(position)) for position in positions)
-        answers = tuple(DesignAnswer(name, *row) for name, row in zip(labels, rows, strict=True))
-        pairs = list(zip(answers, self.problem.weights, strict=True))
-        latency = sum(weight * answer.latency_s for answer, weight in pairs)
-        energy = sum(weight * answer.energy_pj for answer, weight in pairs)
+        points = map(self.problem.sweep.point, positions)
+        answers = tuple(DesignAnswer(named(p), *row) for p, row in zip(points, rows, strict=True))
+        pairs = list(zip(self.problem.weights, answers, strict=True))
+        latency = sum(weight * answer.latency_s for weight, answer in pairs)
+        energy = sum(weight * answer.energy_pj for weight, answer in pairs)
         totals = {"latency": latency, "energy": energy, "edp": latency * energy * 1e-12}
         return Design(
             number=design,

@@ -174,22 +174,26 @@ class Inputs:
         if path.resolve().is_relative_to(self.sweep.folder.resolve()):
             return
         document = Faults().attempt(load_document, path)
-        known = isinstance(document, Mapping) and (head in document or _is_short(document, head))
+        known = isinstance(document, Mapping) and (
+            head in document
+            or (
+                head == "ERT"
+                and document
+                and all(isinstance(v, Mapping) for v in document.values())
+            )
+        )  # energies in the short form are mappings alone
         if not known:
             condition = f"a file with the key {head!r}"
             raise SpecError(f"{path}: expected {condition}, got another one; see flat-mapper check")
 
     def _digests(self) -> dict[tuple[str, str], str]:
         """The digest of every file, by kind and name."""
-        found: dict[tuple[str, str], str] = {}
-        for name, files in self.chips.items():
-            found["arch", name] = _said(files.matrix, files.vector)
+        found = {("arch", name): _said(f.matrix, f.vector) for name, f in self.chips.items()}
         for name, table in self.tables.items():
-            found["ert", name] = _digest(
-                table
-                if isinstance(table, str)
-                else {level: dict(actions) for level, actions in table.levels.items()}
+            said = (
+                {k: dict(v) for k, v in table.levels.items()} if isinstance(table, Ert) else table
             )
+            found["ert", name] = _digest(said)
         return found | {named: _said(load_document(path)) for named, path in self.paths.items()}
 
     def _check(self) -> None:
@@ -223,9 +227,10 @@ class Inputs:
             tensor: checked(width, int, f"bits.{tensor}", above=0, within=BITS)
             for tensor, width in _under("bits.", coordinates).items()
         }
-        asked: dict[str, Any] = {"seq": coordinates["seq"]} if "seq" in coordinates else {}
-        for name in ("phase", "softmax", "mask"):
-            asked[name] = str(coordinates.get(name, ""))
+        asked: dict[str, Any] = {
+            n: str(coordinates.get(n, "")) for n in ("phase", "softmax", "mask")
+        }
+        asked["seq"] = coordinates.get("seq")
         return load_problem(
             self._unchanged("problem", str(coordinates["problem"])),
             scope_of(str(coordinates.get("scope", ""))),
@@ -276,13 +281,6 @@ def _only(coordinates: Coordinates, names: tuple[str, ...], prefixes: tuple[str,
 def _under[V](prefix: str, inputs: Mapping[str, V]) -> dict[str, V]:
     """The inputs whose names begin so, without that beginning."""
     return {n.removeprefix(prefix): v for n, v in inputs.items() if n.startswith(prefix)}
-
-
-def _is_short(document: Mapping[str, object], head: str) -> bool:
-    """True where a document is energies in the short form: mappings alone."""
-    return (
-        head == "ERT" and bool(document) and all(isinstance(v, Mapping) for v in document.values())
-    )
 
 
 def _said(*documents: object) -> str:

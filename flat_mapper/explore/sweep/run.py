@@ -63,54 +63,42 @@ def run_sweep(
     raises: SpecError where the results cannot be written, BackendError where the workers are lost;
             either way what is stored stays.
     """
-    sweep = inputs.sweep
+    sweep, started = inputs.sweep, time.perf_counter()
+    progress = SweepProgress(total=sweep.size)
     store.begin(inputs.fingerprint(), {"sweep": sweep.name, "text": sweep.text})
-    run = _Run(inputs, store, watch)
-    missing = run.missing(range(sweep.size) if positions is None else positions)
-    first = next(missing, None)
-    if first is not None:
-        with engine() as workers:
-            run.compute(chain([first], missing), workers)
-    return run.progress
 
-
-class _Run:
-    """The state of one run."""
-
-    def __init__(self, inputs: Inputs, store: Store, watch: Watch) -> None:
-        self.inputs, self.store, self.watch = inputs, store, watch
-        self.progress = SweepProgress(total=inputs.sweep.size)
-        self.started = 0.0
-
-    def missing(self, positions: Iterable[int]) -> Iterator[PointRow]:
+    def missing() -> Iterator[PointRow]:
         """Every wanted point without an answer, a window at a time."""
-        for window in batched(map(self.inputs.row, positions), WINDOW):
-            settled = self.store.settled({row.key: row.position for row in window})
-            self.progress.seen += len(settled)
+        wanted = range(sweep.size) if positions is None else positions
+        for window in batched(map(inputs.row, wanted), WINDOW):
+            settled = store.settled({row.key: row.position for row in window})
+            progress.seen += len(settled)
             yield from (row for row in window if row.key not in settled)
 
-    def compute(self, missing: Iterator[PointRow], engine: Engine) -> None:
-        """Hand out the points, and store the rows as they come."""
-        self.started, self.progress.workers = time.perf_counter(), engine.workers
-        for row in missing:
-            try:
-                task = self.inputs.task(row)
-            except (SpecError, MappingError) as error:
-                self._keep(faulty(row, error))
-                continue
-            self.progress.workers = engine.workers
-            while engine.pending >= max(1, AHEAD * self.progress.workers):
-                self._keep(engine.row())
-            engine.submit(task)
-        while engine.pending:
-            self._keep(engine.row())
-
-    def _keep(self, row: PointRow | None) -> None:
+    def keep(row: PointRow | None) -> None:
         """Store a row; when this returns, nothing can lose it."""
-        progress = self.progress
         if row is not None:
-            self.store.write([row])
+            store.write(row)
             progress.counts[row.status] = progress.counts.get(row.status, 0) + 1
             progress.seen += 1
-        progress.seconds = time.perf_counter() - self.started
-        self.watch(progress)
+        progress.seconds = time.perf_counter() - started
+        watch(progress)
+
+    rows = missing()
+    if (first := next(rows, None)) is None:
+        return progress
+    with engine() as workers:
+        started = time.perf_counter()
+        for row in chain([first], rows):
+            progress.workers = workers.workers
+            try:
+                task = inputs.task(row)
+            except (SpecError, MappingError) as error:
+                keep(faulty(row, error))
+                continue
+            while workers.pending >= max(1, AHEAD * progress.workers):
+                keep(workers.row())
+            workers.submit(task)
+        while workers.pending:
+            keep(workers.row())
+    return progress

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, Self
+from typing import Any, BinaryIO, Literal, Self
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.spec import Coordinates
@@ -77,13 +77,13 @@ class PointRow:
 
     def values(self) -> tuple[object, ...]:
         """The row of `points`, in the order of COLUMNS."""
-        result = self.result or {}
-        headlines = [result.get(n) if self.status == "done" else None for n in HEADLINES]
+        said = self.result if self.result and self.status == "done" else {}
+        headlines = (said.get(name) for name in HEADLINES)
         return (
             *(self.key, self.position, self.status),
             *(str(self.coordinates.get(name, "")) for name in INPUTS),
             compact(self.coordinates),
-            *(_fitting(value) for value in headlines),
+            *(float(v) if isinstance(v, int) and v > _LARGEST else v for v in headlines),
             self.reason or None,
             compact(self.result) if self.result is not None else None,
             compact(self.provenance),
@@ -101,18 +101,18 @@ class Store:
         self.path = Path(path)
         self.claim = _claimed(self.path)
         self.made = not self.path.stat().st_size
-        with guarded(self.path):
+        with _guarded(self.path):
             self.connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
             _distrust(self.connection)
             if self._has_tables():
-                check_schema(self.connection, self.path)
+                _check_schema(self.connection, self.path)
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("PRAGMA synchronous=FULL")
             with self._transaction():
                 if not self._has_tables():  # new, or left so by one that was killed
                     for statement in _OWN.values():
                         self.connection.execute(statement)
-                    self._note({"schema": SCHEMA})
+                    self._put("meta", ("schema", SCHEMA))
 
     def _has_tables(self) -> bool:
         return self.connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None
@@ -137,7 +137,8 @@ class Store:
             query = "SELECT value FROM meta WHERE name = 'fingerprint'"
             if self.connection.execute(query).fetchone() != (fingerprint,):
                 self.connection.execute("UPDATE points SET position = NULL")
-            self._note({**about, "fingerprint": fingerprint})
+            for entry in (*about.items(), ("fingerprint", fingerprint)):
+                self._put("meta", entry)
 
     def settled(self, keys: Mapping[str, int]) -> set[str]:
         """The points that are answered; they take their positions.
@@ -149,37 +150,30 @@ class Store:
             f"SELECT {', '.join(f'points.{c}' for c in COLUMNS)}, digest FROM points "
             f"JOIN timings USING (key) WHERE status != 'failed' AND points.key IN ({marks})"
         )
-        with guarded(self.path):
-            rows = self.connection.execute(query, tuple(keys)).fetchall()
-            found = {row[0]: row[1] for *row, digest in rows if digest == row_digest(row)}
-            moved = [(keys[k], k) for k, position in found.items() if position != keys[k]]
-            if moved:
-                with self._transaction():
-                    self.connection.executemany(
-                        "UPDATE points SET position = ? WHERE key = ?", moved
-                    )
+        rows = self._asked(query, *keys)
+        found = {row[0]: row[1] for *row, digest in rows if digest == _row_digest(row)}
+        moved = [(keys[k], k) for k, position in found.items() if position != keys[k]]
+        if moved:
+            with self._transaction():
+                self.connection.executemany("UPDATE points SET position = ? WHERE key = ?", moved)
         return set(found)
 
-    def write(self, rows: Sequence[PointRow]) -> None:
+    def write(self, *rows: PointRow) -> None:
         """Keep the rows; all of them are on disk when this returns, or none is.
 
         raises: SpecError where they cannot be written, such as on a full disk.
         """
-        points = f"INSERT OR REPLACE INTO points VALUES ({', '.join('?' * len(COLUMNS))})"
-        values = [row.values() for row in rows]
         with self._transaction():
-            self.connection.executemany(points, values)
-            timed = (
-                (row.key, row.seconds, row.finished_at, row.worker, row_digest(said))
-                for row, said in zip(rows, values, strict=True)
-            )
-            self.connection.executemany("INSERT OR REPLACE INTO timings VALUES (?,?,?,?,?)", timed)
+            for row in rows:
+                said = row.values()
+                timing = row.key, row.seconds, row.finished_at, row.worker, _row_digest(said)
+                self._put("points", said)
+                self._put("timings", timing)
 
     def counts(self) -> dict[Status, int]:
         """The number of points of the sweep by status."""
         query = "SELECT status, count(*) FROM points WHERE position IS NOT NULL GROUP BY status"
-        with guarded(self.path):
-            found = dict(self.connection.execute(query).fetchall())
+        found = dict(self._asked(query))
         return {status: int(found.get(status, 0)) for status in STATUSES}
 
     def digest(self) -> str:
@@ -187,7 +181,7 @@ class Store:
         columns = ", ".join(COLUMNS)
         query = f"SELECT {columns} FROM points WHERE position IS NOT NULL ORDER BY position"
         found = hashlib.sha256()
-        with guarded(self.path):
+        with _guarded(self.path):
             for row in self.connection.execute(query):
                 found.update(compact(row).encode())
         return found.hexdigest()
@@ -195,7 +189,7 @@ class Store:
     def note(self, name: str, value: str) -> None:
         """Keep something beside the rows."""
         with self._transaction():
-            self._note({name: value})
+            self._put("meta", (name, value))
 
     def answers(self, first: int, last: int) -> list[tuple[float, float, str]]:
         """Latency in s, energy in pJ and bottleneck of the points from first up to last."""
@@ -203,17 +197,19 @@ class Store:
             "SELECT latency_s, energy_pj, bottleneck FROM points "
             "WHERE position >= ? AND position < ? AND status = 'done' ORDER BY position"
         )
-        with guarded(self.path):
-            return self.connection.execute(query, (first, last)).fetchall()
+        return self._asked(query, first, last)
 
-    def _note(self, entries: Mapping[str, str]) -> None:
-        self.connection.executemany(
-            "INSERT OR REPLACE INTO meta VALUES (?, ?)", list(entries.items())
-        )
+    def _asked(self, query: str, *values: object) -> list[Any]:
+        with _guarded(self.path):
+            return self.connection.execute(query, values).fetchall()
+
+    def _put(self, table: str, row: Sequence[object]) -> None:
+        marks = ", ".join("?" * len(row))
+        self.connection.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", row)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with guarded(self.path):
+        with _guarded(self.path):
             self.connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -251,13 +247,27 @@ def _claimed(path: Path) -> BinaryIO:
     return file
 
 
+_REFUSALS = {  # words of SQLite: what was expected, and what to do
+    ("unable to open", "readonly"): ("a file that can be written", ""),
+    ("locked", "busy"): ("a file that nobody else writes", "; wait for the other"),
+    ("full", "disk I/O"): (
+        "room for the results",
+        "; what was stored before is kept, free some room and run the same command again",
+    ),
+    ("",): ("the results of a sweep", "; choose another file"),
+}
+
+
 @contextmanager
-def guarded(path: Path) -> Iterator[None]:
+def _guarded(path: Path) -> Iterator[None]:
     """SQLite's errors in the house form."""
     try:
         yield
     except (sqlite3.Error, UnicodeError) as error:  # text that is not UTF-8 is either
-        raise SpecError(_refusal(path, error)) from error
+        text = " ".join(str(error).split())[:200]
+        found = (said for words, said in _REFUSALS.items() if any(word in text for word in words))
+        condition, change = next(found)
+        raise SpecError(f"{path}: expected {condition}, got: {text}{change}") from error
 
 
 @contextmanager
@@ -267,9 +277,9 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
     raises: SpecError where it is none.
     """
     uri = f"{path.absolute().as_uri()}?mode=ro"
-    with guarded(path), closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S)) as connection:
+    with _guarded(path), closing(sqlite3.connect(uri, uri=True, timeout=BUSY_S)) as connection:
         _distrust(connection)
-        check_schema(connection, path)
+        _check_schema(connection, path)
         yield connection
 
 
@@ -279,7 +289,7 @@ def _distrust(connection: sqlite3.Connection) -> None:
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_BYTES)
 
 
-def check_schema(connection: sqlite3.Connection, path: Path) -> None:
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     """Raise SpecError unless the database is a results file of this version, word for word.
 
     A view may compute for ever and a trigger write: the only one is ours. Other tables, such as
@@ -296,33 +306,18 @@ def check_schema(connection: sqlite3.Connection, path: Path) -> None:
         for kind, name, table, sql in found
         if name not in _OWN and (kind not in ("table", "index") or (table in _OWN and sql))
     ]
+    if "meta" not in other:
+        row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        version = row[0] if row else "none"
+        if version != SCHEMA:  # of another version the other tables differ as well
+            change = "run the sweep again, into a new file"
+            raise SpecError(expected(str(path), f"results in schema {SCHEMA}", version, change))
     if other:
         condition = "the tables and the view of a sweep, and nothing else that computes"
         raise SpecError(expected(str(path), condition, ", ".join(other)[:200]))
-    row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
-    if row is None or row[0] != SCHEMA:
-        version = row[0] if row else "none"
-        raise SpecError(expected(str(path), f"results in schema {SCHEMA}", version))
 
 
-_REFUSALS = {  # words of SQLite: what was expected, and what to do
-    ("unable to open", "readonly"): ("a file that can be written", ""),
-    ("locked", "busy"): ("a file that nobody else writes", "; wait for the other"),
-    ("full", "disk I/O"): (
-        "room for the results",
-        "; what was stored before is kept, free some room and run the same command again",
-    ),
-}
-
-
-def _refusal(path: Path, error: Exception) -> str:
-    text = " ".join(str(error).split())[:200]
-    found = (said for words, said in _REFUSALS.items() if any(word in text for word in words))
-    condition, change = next(found, ("the results of a sweep", "; choose another file"))
-    return f"{path}: expected {condition}, got: {text}{change}"
-
-
-def row_digest(values: Sequence[object]) -> str:
+def _row_digest(values: Sequence[object]) -> str:
     """The SHA-256 of a row of `points`, wherever it stands in the sweep."""
     said = [
         float(value) if isinstance(value, int | float) else value  # as SQLite may keep it
@@ -335,9 +330,3 @@ def row_digest(values: Sequence[object]) -> str:
 def compact(document: object) -> str:
     """JSON in one line, its keys in their order."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
-def _fitting(value: object) -> object:
-    """A value that SQLite can keep."""
-    large = isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST
-    return float(value) if large else value  # type: ignore[arg-type]  # an int

@@ -16,11 +16,9 @@ from functools import lru_cache
 from flat_mapper.api import calls as api
 from flat_mapper.api.calls import energies
 from flat_mapper.base.errors import BackendError, FlatMapperError
-from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.explore.sweep.inputs import Chip, PointTask, own_versions
 from flat_mapper.explore.sweep.store import PointRow, Status, compact
-from flat_mapper.reports.answers import SearchResult
 
 LONGEST_REASON = 2000  # chosen: characters of an unexpected error
 PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a chip
@@ -39,14 +37,28 @@ def answered(task: PointTask) -> PointRow:
 
     raises: BackendError where this worker is not what the key of the point stands for.
     """
-    prices: Prices | Exception
+    own, row = own_versions(), task.row
+    prices: Prices | None = None
     try:
         prices = priced(task.chip)
+        if task.chip.ert is None:
+            own["energies"] = prices[0].source
     except Exception as error:  # whatever goes wrong is the answer of every point on this chip
-        prices = error
-    _check_versions(task, prices)
+        row = faulty(row, error)
+    for name, version in own.items():
+        if (wanted := row.provenance[name]) != version:
+            raise BackendError(
+                f"worker {machine.node()}: expected {name} {wanted!r} as where the sweep was "
+                f"started, got {version!r}; install the same and start it again"
+            )
     started = time.perf_counter()
-    row = _row(task, prices)
+    source = prices[0].source if prices else ""
+    row = replace(row, provenance={**row.provenance, "energy_source": source})
+    if prices:
+        try:
+            row = _searched(task, row, *prices)
+        except Exception as error:  # a broken point is that point's answer; the others go on
+            row = faulty(row, error)
     return replace(
         row,
         seconds=time.perf_counter() - started,
@@ -64,51 +76,26 @@ def faulty(row: PointRow, error: Exception) -> PointRow:
     return replace(row, status="failed", reason=f"unexpected {text}"[:LONGEST_REASON])
 
 
-def _row(task: PointTask, prices: Prices | Exception) -> PointRow:
-    source = "" if isinstance(prices, Exception) else prices[0].source
-    row = replace(task.row, provenance={**task.row.provenance, "energy_source": source})
-    if isinstance(prices, Exception):
-        return faulty(row, prices)
-    try:
-        found = _searched(task, *prices)
-        document = found.to_dict()
-        if isinstance(found, Infeasible):
-            return replace(row, status="infeasible", reason=str(found), result=document)
-        result = _timeless(document)
-        compact(result)  # what JSON cannot hold is found here, at its point
-        return replace(row, status="done", reason="", result=result)
-    except Exception as error:  # a broken point is that point's answer; the others go on
-        return faulty(row, error)
-
-
-def _check_versions(task: PointTask, prices: Prices | Exception) -> None:
-    """Raise BackendError where a worker has other versions than those the keys stand for."""
-    own = own_versions()
-    if task.chip.ert is None and not isinstance(prices, Exception):
-        own["energies"] = prices[0].source
-    for name, version in own.items():
-        if (wanted := task.row.provenance[name]) != version:
-            raise BackendError(
-                f"worker {machine.node()}: expected {name} {wanted!r} as where the sweep was "
-                f"started, got {version!r}; install the same and start it again"
-            )
-
-
-def _searched(task: PointTask, ert: Ert, art: Art | None) -> SearchResult | Infeasible:
+def _searched(task: PointTask, row: PointRow, ert: Ert, art: Art | None) -> PointRow:
     """The best mapping of a point, priced by its backend, with the chip's area."""
-    objective, backend = (str(task.row.coordinates[k]) for k in ("objective", "backend"))
+    objective, backend = (str(row.coordinates[k]) for k in ("objective", "backend"))
+    chip = task.chip.platform
     found = api.search(
-        *(task.workload, task.chip.platform, task.mapspace, ert),
+        *(task.workload, chip, task.mapspace, ert),
         objective=objective,
         time_limit=task.seconds,
         gap=task.gap,
     )
-    if isinstance(found, SearchResult):
+    if found:
         found = api.again(found, ert, backend)
-    if isinstance(found, Infeasible) or art is None:
-        return found
-    area = art.total_mm2(task.chip.platform)
-    return found.each(lambda part: replace(part, result=replace(part.result, area_mm2=area)))
+    if not found:
+        return replace(row, status="infeasible", reason=str(found), result=found.to_dict())
+    if art is not None:
+        area = art.total_mm2(chip)
+        found = found.each(lambda part: replace(part, result=replace(part.result, area_mm2=area)))
+    result = _timeless(found.to_dict())
+    compact(result)  # what JSON cannot hold is found here, at its point
+    return replace(row, status="done", reason="", result=result)
 
 
 def _timeless(document: dict[str, object]) -> dict[str, object]:
