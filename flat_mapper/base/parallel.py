@@ -27,8 +27,8 @@ class Processes(ProcessPoolExecutor):
     """
 
     def __init__(self, count: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        with _starting():
+        self.count, context = count, multiprocessing.get_context("spawn")
+        with _starting(count):
             super().__init__(count, context, _begin, (os.getpid(), 1 / count))
 
     def submit[**P, R](self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
@@ -36,7 +36,7 @@ class Processes(ProcessPoolExecutor):
 
         raises: BackendError where it cannot.
         """
-        with _starting():
+        with _starting(self.count):
             return super().submit(fn, *args, **kwargs)
 
     def end(self) -> None:
@@ -47,7 +47,7 @@ class Processes(ProcessPoolExecutor):
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
+def _starting(count: int) -> Iterator[None]:
     """Inside it no new Python looks for modules in the working folder, or hears Ctrl-C."""
     before = os.environ.get(SAFE_PATH)
     os.environ[SAFE_PATH] = "1"
@@ -55,7 +55,7 @@ def _starting() -> Iterator[None]:
         with uninterrupted():
             yield
     except OSError as error:
-        raise BackendError(f"workers: expected them to start, got: {error}") from error
+        raise BackendError(f"workers: expected {count} to start, got: {error}") from error
     finally:
         if before is None:
             del os.environ[SAFE_PATH]

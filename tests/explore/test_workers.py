@@ -67,7 +67,8 @@ def test_modules_of_the_working_folder_run_nowhere(tmp_path: Path) -> None:
     )
     for number, start in enumerate(([str(command)], ["-m", "flat_mapper"])):
         results = f"{number}.db"
-        done = called(folder, *start, "sweep", "sweep.yaml", "-o", results, "--workers", "2")
+        words = ("sweep", "sweep.yaml", "-o", results, "--workers", "2", "--json")
+        done = called(folder, *start, *words)
         assert (done.returncode, done.stderr) == (0, "")
         assert not ran.exists(), ran.read_text()
     assert digest(folder / "0.db") == digest(folder / "1.db")

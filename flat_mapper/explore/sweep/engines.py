@@ -8,7 +8,6 @@ only where somebody names a cluster of his own.
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -45,12 +44,13 @@ class Here(Executor):
 
 
 class Engine:
-    """Computes points, in any order.
+    """Computes points, in any order; `opened` makes who does, and again where that is broken.
 
     A worker that dies takes no rows with it: the points that were under way are tried again, in
     the end with no other beside them, and one that kills even then is a failed one.
     """
 
+    ahead = 1  # points per worker that are given out
     company = 2  # chosen: deaths with a point among others, before it is tried alone
     death: type[Exception] = BrokenExecutor
 
@@ -59,9 +59,9 @@ class Engine:
     ) -> None:
         self.answer, self.count, self.opened = answer, count, opened
         self.executor = opened()
-        self.waiting: deque[PointTask] = deque()
         self.busy: dict[Future[PointRow], PointTask] = {}
         self.finished: Queue[Future[PointRow]] = Queue()
+        self.again: deque[PointTask] = deque()  # that a worker died with
         self.suspects: deque[PointTask] = deque()  # that are tried alone
         self.deaths = Counter[int]()  # by position
 
@@ -70,32 +70,38 @@ class Engine:
         """The number of points computed at once; 0 where no worker has come yet."""
         return self.count
 
-    @property
-    def pending(self) -> int:
-        """Points that were given and not yet taken back."""
-        return len(self.waiting) + len(self.busy) + len(self.suspects)
-
-    def submit(self, task: PointTask) -> None:
-        """Give a point to a worker that is free, or to the next one that is."""
-        self.waiting.append(task)
-        self._hand_out()
-
-    def row(self) -> PointRow | None:
-        """The row of the next point that is done; none where its worker died.
+    def rows(self, tasks: Iterator[PointTask]) -> Iterator[PointRow]:
+        """The rows of points, as they are done; the next task is taken when there is room for it.
 
         raises: BackendError where the workers are of no use, or lost.
         """
-        self._hand_out()
-        alone = not self.busy
-        if alone:
-            self.give(self.suspects.popleft())
-        future = self.next_done()
-        task = self.busy.pop(future)
+        while True:
+            room = max(1, self.ahead * self.workers)
+            while len(self.busy) + len(self.suspects) < room:
+                if (task := self.again.popleft() if self.again else next(tasks, None)) is None:
+                    break
+                self.give(task)
+            if alone := not self.busy:
+                if not self.suspects:
+                    return
+                self.give(self.suspects.popleft())
+            future = self.next_done()
+            task = self.busy.pop(future)
+            if row := self._row(future):
+                yield row
+            elif alone:
+                yield task.row
+            else:
+                self.deaths[task.row.position] += 1
+                often = self.deaths[task.row.position] >= self.company
+                (self.suspects if often else self.again).append(task)
+
+    def _row(self, future: Future[PointRow]) -> PointRow | None:
+        """The row of a point that ended; none where its worker died."""
         try:
             return future.result()
         except self.death:
-            if alone:
-                return task.row
+            return None
         except BackendError:
             raise
         except CancelledError as error:
@@ -106,14 +112,6 @@ class Engine:
                 f"worker: expected a row, got: {reason[:300]}; install the same flat-mapper "
                 "there, and run the same command again"
             ) from error
-        self.deaths[task.row.position] += 1
-        again = self.deaths[task.row.position] < self.company
-        (self.waiting if again else self.suspects).append(task)
-        return None
-
-    def _hand_out(self) -> None:
-        while self.waiting and len(self.busy) < self.count:
-            self.give(self.waiting.popleft())
 
     def give(self, task: PointTask) -> None:
         """Have somebody compute a point."""
@@ -133,11 +131,10 @@ class Engine:
 class OnDask(Engine):
     """Dask's workers: of one that dies the points are computed elsewhere by Dask itself."""
 
-    company = 1
+    ahead, company = 2, 1  # so that none idles while a row travels
 
     def __init__(self, client: Any, answer: Answer) -> None:
-        # The scheduler keeps what waits.
-        super().__init__(answer, sys.maxsize, lambda: client.get_executor(pure=False))
+        super().__init__(answer, 0, lambda: client.get_executor(pure=False))
         self.client, self.death = client, _distributed().KilledWorker
 
     @property

@@ -10,12 +10,11 @@ from itertools import batched, chain
 
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.explore.sweep.engines import Engine
-from flat_mapper.explore.sweep.inputs import Inputs
+from flat_mapper.explore.sweep.inputs import Inputs, PointTask
 from flat_mapper.explore.sweep.store import PointRow, Status, Store
 from flat_mapper.explore.sweep.work import faulty
 
 WINDOW = 500  # points whose keys are looked up at once; below SQLite's limit of 32766 variables
-AHEAD = 2  # points per worker that wait at the engine, so that none idles
 
 Open = Callable[[], AbstractContextManager[Engine]]
 
@@ -75,30 +74,28 @@ def run_sweep(
             progress.seen += len(settled)
             yield from (row for row in window if row.key not in settled)
 
-    def keep(row: PointRow | None) -> None:
+    def keep(row: PointRow) -> None:
         """Store a row; when this returns, nothing can lose it."""
-        if row is not None:
-            store.write(row)
-            progress.counts[row.status] = progress.counts.get(row.status, 0) + 1
-            progress.seen += 1
+        store.write(row)
+        progress.counts[row.status] = progress.counts.get(row.status, 0) + 1
+        progress.seen += 1
         progress.seconds = time.perf_counter() - started
         watch(progress)
 
-    rows = missing()
-    if (first := next(rows, None)) is None:
-        return progress
-    with engine() as workers:
-        started = time.perf_counter()
-        for row in chain([first], rows):
+    def tasks(rows: Iterable[PointRow], workers: Engine) -> Iterator[PointTask]:
+        for row in rows:
             progress.workers = workers.workers
             try:
                 task = inputs.task(row)
             except (SpecError, MappingError) as error:
                 keep(faulty(row, error))
                 continue
-            while workers.pending >= max(1, AHEAD * progress.workers):
-                keep(workers.row())
-            workers.submit(task)
-        while workers.pending:
-            keep(workers.row())
+            yield task
+
+    rows = missing()
+    if (first := next(rows, None)) is not None:
+        with engine() as workers:
+            started = time.perf_counter()
+            for row in workers.rows(tasks(chain([first], rows), workers)):
+                keep(row)
     return progress
