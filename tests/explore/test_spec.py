@@ -14,15 +14,13 @@ from sweep_files import written
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.explore.sweep.spec import Sweep, sweep_of
-from flat_mapper.spec.yamlio import load_text
+from flat_mapper.explore.sweep.spec import Sweep, load_sweep
 
 FIXED = "  fixed: {arch: edge, problem: tiny}\n"
 
 
 def sweep(text: str) -> Sweep:
-    whole = f"sweep:\n{text}"
-    return sweep_of(load_text(whole, "s.yaml"), "s.yaml", whole, Path())
+    return load_sweep(f"sweep:\n{text}")
 
 
 def test_grid_zip_and_list_multiply() -> None:
@@ -53,7 +51,10 @@ def test_every_combination_has_one_number(sizes: list[int]) -> None:
 
 
 CASES = [
-    ("  grid: {seq: [8]}\n", "s.yaml: sweep: expected the input 'arch', got seq; add it to fixed"),
+    (
+        "  grid: {seq: [8]}\n",
+        "specification: sweep: expected the input 'arch', got seq; add it to fixed",
+    ),
     (FIXED, "expected at least one of grid, zip and list, got fixed"),
     (FIXED + "  grid: {}\n", "grid: expected at least one input, got none"),
     (FIXED + "  grid: {seq: []}\n", "grid.seq: expected at least one value, got an empty list"),

@@ -35,18 +35,17 @@ from flat_mapper.base.table import Printed, grid
 from flat_mapper.explore.sweep.engines import local_workers
 from flat_mapper.explore.sweep.inputs import Chip, Inputs
 from flat_mapper.explore.sweep.run import Open, Watch, run_sweep
-from flat_mapper.explore.sweep.spec import Coordinates, Sweep, Written, spec_text, sweep_of
+from flat_mapper.explore.sweep.spec import Coordinates, Sweep, Written, spec_body, sweep_of
 from flat_mapper.explore.sweep.store import Store, compact
 from flat_mapper.explore.sweep.work import priced
 from flat_mapper.spec.document import (
     Section,
     did_you_mean,
     refuse_unknown,
-    section_of,
     take,
     take_list,
+    take_section,
 )
-from flat_mapper.spec.yamlio import load_text
 
 BUDGETS: Mapping[str, str] = {  # what may be limited, and its unit
     "area": "mm2",
@@ -124,11 +123,8 @@ def load_design_problem(source: Written) -> Problem:
 
     raises: SpecError where something in it is unknown, missing or contradicts itself.
     """
-    text, path, folder = spec_text(source)
-    top = section_of(load_text(text, path), path)
-    refuse_unknown(top, ("optimize",), path)
-    body = section_of(take(top, "optimize", dict, path), path)
-    where = f"{path}: optimize"
+    body, text, folder = spec_body(source, "optimize")
+    where = f"{body.source}: optimize"
     refuse_unknown(body, _KEYS, where)
     rows = take_list(body, "workloads", dict, where)
     if not rows:
@@ -141,11 +137,10 @@ def load_design_problem(source: Written) -> Problem:
     own = {key: body[key] for key in _PARTS if key in body}
     if not {"grid", "zip"} & set(own):
         raise SpecError(f"{where}: expected the key grid or zip, got {', '.join(body)}")
-    document = {"sweep": Section({**own, "list": mix}, body.source, body.lines)}
-    sweep = sweep_of(document, path, text, folder)
+    sweep = sweep_of(Section({**own, "list": mix}, body.source, body.lines), text, folder)
     _check_choices(sweep, where)
     spot = f"{where}.budgets"
-    budgets = section_of(take(body, "budgets", dict, where, Section()), spot)
+    budgets = take_section(body, "budgets", where)
     refuse_unknown(budgets, BUDGETS, spot)
     return Problem(
         sweep=sweep,
@@ -276,25 +271,22 @@ class DesignFront(Printed):
         budgets, choices = self.problem.budgets, list(self.front[0].coordinates)
         rows, binds = [], []
         for number, design in enumerate(self.front, start=1):
+            chosen = (design.coordinates[name] for name in choices)
+            shares = {name: design.uses[name] / limit for name, limit in budgets.items()}
             rows.append(
                 (
-                    *(str(number), *(_chosen(design.coordinates[c]) for c in choices)),
+                    *(str(number), *(f"{v:g}" if isinstance(v, float) else str(v) for v in chosen)),
                     *(_quantity(name, design.scores[name]) for name in self.problem.objectives),
-                    *(_share(name, design.uses[name], limit) for name, limit in budgets.items()),
+                    *(
+                        f"{_quantity(name, design.uses[name])} ({units.percent(share, 0)})"
+                        for name, share in shares.items()
+                    ),
                 )
             )
             binds.append(f"{number}: {'; '.join(design.binds)}")
         head = ("", *choices, *self.problem.objectives, *budgets)
         table = grid(rows, head=head, right=range(len(choices) + 1, len(head)))
         return "\n".join([counts, table, "", "what binds", *binds])
-
-
-def _chosen(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _share(name: str, value: float, limit: float) -> str:
-    return f"{_quantity(name, value)} ({units.percent(value / limit, 0)})"
 
 
 def _quantity(name: str, value: float) -> str:

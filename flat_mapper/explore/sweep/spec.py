@@ -35,6 +35,7 @@ from flat_mapper.spec.document import (
     refuse_unknown,
     section_of,
     take,
+    take_section,
 )
 from flat_mapper.spec.timeloopfe import IN_MEMORY
 from flat_mapper.spec.yamlio import dump, is_text, load_text, read_text
@@ -120,13 +121,16 @@ class Sweep:
 Written = str | Path | Mapping[str, object]  # a file, its YAML text, or what that says
 
 
-def spec_text(source: Written) -> tuple[str, str, Path]:
-    """The text of a question, what to call it, and the folder that its paths are relative to."""
+def spec_body(source: Written, head: str) -> tuple[Section, str, Path]:
+    """What stands under a question's key, its text, and the folder its paths are relative to."""
+    text, where, folder = str(source), IN_MEMORY, Path()
     if isinstance(source, Mapping):
-        return dump(source), IN_MEMORY, Path()
-    if is_text(source):
-        return str(source), IN_MEMORY, Path()
-    return read_text(Path(source)), str(source), Path(source).parent
+        text = dump(source)
+    elif not is_text(source):
+        text, where, folder = read_text(Path(source)), str(source), Path(source).parent
+    top = section_of(load_text(text, where), where)
+    refuse_unknown(top, (head,), where)
+    return section_of(take(top, head, dict, where), where), text, folder
 
 
 def load_sweep(source: Written) -> Sweep:
@@ -134,15 +138,12 @@ def load_sweep(source: Written) -> Sweep:
 
     raises: SpecError where it is none, where an input is unknown or set twice, or an axis is empty.
     """
-    text, where, folder = spec_text(source)
-    return sweep_of(load_text(text, where), where, text, folder)
+    return sweep_of(*spec_body(source, "sweep"))
 
 
-def sweep_of(document: object, where: str, text: str, folder: Path) -> Sweep:
-    """The sweep that a document says."""
-    top = section_of(document, where)
-    refuse_unknown(top, ("sweep",), where)
-    body = section_of(take(top, "sweep", dict, where), where)
+def sweep_of(body: Section, text: str, folder: Path) -> Sweep:
+    """The sweep that a body of a text says."""
+    where = body.source
     inside = f"{where}: sweep"
     refuse_unknown(body, _KEYS, inside)
     fixed = {name: _value(value, spot) for name, value, spot in _inputs(body, "fixed", inside)}
@@ -192,7 +193,7 @@ def _check_inputs(names: Sequence[str], where: str) -> None:
 
 def _inputs(body: Section, part: str, where: str) -> Iterator[tuple[str, object, str]]:
     """The inputs of one part of the file, what is written of each, and where."""
-    section = section_of(take(body, part, dict, where, Section()), place(where, body, part))
+    section = take_section(body, part, where)
     for name, value in section.items():
         yield name, value, place(f"{where}.{part}", section, name)
 
