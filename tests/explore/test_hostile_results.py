@@ -88,6 +88,33 @@ def test_a_column_is_found_whatever_its_name(results: Path) -> None:
     assert all(",0,1,2,3,4," in line for line in rows[1:])
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("result", '{"groups": [1, "cores", {"cores": 2, "cycles": "x"}], "busy": 3}'),
+        ("result", '{"groups": {"cores": 2}, "busy": {"MAC": [1]}, "search": [], "gap": {}}'),
+        ("result", "[" * 99999),
+        ("result", "[1]"),
+        ("coordinates", '{"seq": [4], "coordinates": 1, "result": 2, "a": true, "b": 1e999}'),
+        ("coordinates", f'{{"seq": {"9" * 30}, "c": {{"d": "\\ud800"}}}}'),
+        ("coordinates", "null"),
+    ],
+)
+def test_whatever_a_row_says_export_ends_well(
+    results: Path, column: str, text: str, form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    connection = sqlite3.connect(results)
+    with connection:
+        connection.execute(f"UPDATE points SET {column} = ?", (text,))
+    connection.close()
+    target = results.with_name(f"r.{form}")
+    words = ["export", str(results), "--format", form, "-o", str(target)]
+    for where in ([], ["--where", "seq>3"]):
+        assert main([*words, *where]) in (0, 2)
+        assert capsys.readouterr().err.count("\n") <= 1
+
+
 @pytest.mark.parametrize(
     "word", ["=1", "+1", "-1", "@a", "\n=1", "\t=1", " =1", "\uff1d1", "\uff0b1"]
 )

@@ -21,7 +21,7 @@ from typing import IO, Any, BinaryIO, Literal
 
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.formats import csv_cell, terminal_text
-from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, compact, read_only
+from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, read_only
 from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.yamlio import note_input, replacing, scalar
 
@@ -119,8 +119,17 @@ def _rows(connection: sqlite3.Connection) -> Generator[ExportRow, None, None]:
         for said in cursor:
             row = dict(zip(names, said, strict=True))
             documents = {name: _read(row[name]) for name in DOCUMENTS}
-            inputs = {n: +v if isinstance(v, bool) else v for n, v in documents[INPUTS].items()}
-            yield {**row, **inputs, **dict(_parts(documents[RESULT])), **documents}
+            told = {**documents[INPUTS], **dict(_parts(documents[RESULT]))}
+            yield {**row, **{name: _cell(value) for name, value in told.items()}, **documents}
+
+
+def _cell(value: Any) -> Any:
+    """A value as SQLite would say it: true is 1, and a list or a mapping is its text."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, list | dict):
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False) if value else None
+    return value
 
 
 def _read(text: object) -> ExportRow:
@@ -146,9 +155,9 @@ def _parts(result: ExportRow) -> Iterator[tuple[str, object]]:
     yield "power_limit_w", result.get("power_limit_w")
     yield "gap", inside("search").get("gap")
     groups = result.get("groups")
-    given = [g for g in groups if "cores" in g] if isinstance(groups, list) else []
-    if given:
-        longest = max(given, key=lambda group: _as("real", group["cycles"]))
+    every = (g for g in groups if isinstance(g, dict)) if isinstance(groups, list) else ()
+    if given := [group for group in every if group.get("cores") is not None]:
+        longest = max(given, key=lambda group: _as("real", group.get("cycles") or 0))
         yield from ((name, longest.get(name)) for name in _OF_CORES)
 
 
@@ -226,10 +235,13 @@ def _parquet(columns: Columns, rows: Iterable[ExportRow], file: BinaryIO) -> int
 
 def _as(kind: str, value: Any) -> Any:
     """A value in its column's type; SQLite keeps a whole number where a column says real."""
-    if value is None or (kind == "integer" and isinstance(value, int)):
-        return value
+    if value is None:
+        return None
     if kind == "text":
-        return (compact(value) if value else None) if isinstance(value, dict) else str(value)
-    if isinstance(value, int | float):
+        return _cell(value) if isinstance(value, dict) else str(value)
+    whole = isinstance(value, int) and abs(value) < 2**63
+    if whole and kind == "integer":
+        return value
+    if whole or (isinstance(value, float) and kind == "real"):
         return float(value)
     raise SpecError(expected("a row", "a number", value, "run the sweep again"))
