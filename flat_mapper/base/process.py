@@ -47,20 +47,17 @@ def run_logged(words: list[str], log: Path, limit_s: float) -> str | None:
             )
     except OSError as error:
         return f"got: {error.strerror or error}"
-    ended = False
     _RUNNING.add(process.pid)
     if _STOP.is_set():  # it started while the others were ended
-        _signal(process.pid, signal.SIGKILL)
+        _kill(process.pid)
     try:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(limit_s)
-            ended = True
+        process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        return f"got nothing within {limit_s:g} s"
     finally:
         _RUNNING.discard(process.pid)
-        _signal(process.pid, signal.SIGKILL)  # whatever its wrapper left behind, too
+        _kill(process.pid)  # whatever its wrapper left behind, too
         process.wait()
-    if not ended:
-        return f"got nothing within {limit_s:g} s"
     return f"got exit code {process.returncode}" if process.returncode else None
 
 
@@ -73,18 +70,11 @@ def die_with_parent() -> None:
         _PRCTL(1, signal.SIGKILL, 0, 0, 0)
 
 
-def _prctl() -> Callable[..., int] | None:
+_PRCTL: Callable[..., int] | None = None
+with suppress(ImportError, OSError, AttributeError, TypeError):
     import ctypes
 
-    try:
-        found: Callable[..., int] = ctypes.CDLL(None).prctl
-    except (OSError, AttributeError, TypeError):
-        return None
-    return found
-
-
-_PRCTL = _prctl()
-
+    _PRCTL = ctypes.CDLL(None).prctl
 
 _RUNNING: set[int] = set()  # process groups of tools that run now
 _STOP = Event()  # set while all of them are to end
@@ -110,15 +100,15 @@ def _stopping() -> Iterator[None]:
     _STOP.set()
     try:
         for group in tuple(_RUNNING):
-            _signal(group, signal.SIGKILL)
+            _kill(group)
         yield
     finally:
         _STOP.clear()
 
 
-def _signal(group: int, number: signal.Signals) -> None:
+def _kill(group: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
+        os.killpg(group, signal.SIGKILL)
 
 
 def last_words(log: str) -> str:

@@ -30,11 +30,6 @@ def joules_of(energy_pj: float) -> float:
     return energy_pj / PJ_PER_J
 
 
-def edp_js(energy_pj: float, latency_s: float) -> float:
-    """Energy-delay product in J*s. Timeloop's `EDP(J*cycle)` is not this."""
-    return joules_of(energy_pj) * latency_s
-
-
 def si(value: float, unit: str = "", digits: int = 4) -> str:
     """A quantity with a decimal prefix: `1.61 s`, `48.8 mJ`, `403 G`."""
     if value == 0 or not math.isfinite(value):

@@ -15,6 +15,7 @@ import operator
 import warnings
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Any
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import Quoted, did_you_mean
@@ -33,7 +34,7 @@ _FUNCTIONS: Mapping[str, Callable[..., object]] = {
     **{name: getattr(math, name) for name in _MATH},
 }
 _CONSTANTS: Mapping[str, float] = {"pi": math.pi, "e": math.e, "inf": math.inf}
-_BINARY: Mapping[type[ast.operator], Callable[..., object]] = {
+_OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
@@ -41,13 +42,9 @@ _BINARY: Mapping[type[ast.operator], Callable[..., object]] = {
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
     ast.Pow: operator.pow,
-}
-_UNARY: Mapping[type[ast.unaryop], Callable[..., object]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
     ast.Not: operator.not_,
-}
-_COMPARISONS: Mapping[type[ast.cmpop], Callable[..., bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Lt: operator.lt,
@@ -118,10 +115,12 @@ class _Evaluator:
                 return Quoted(word)
             case ast.Name(id=name):
                 return self._name(name)
-            case ast.UnaryOp(op=op, operand=operand) if type(op) in _UNARY:
+            case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
                 inner = self.value(operand)
-                return _UNARY[type(op)](inner if isinstance(op, ast.Not) else self._number(inner))
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
+                return _OPERATORS[type(op)](
+                    inner if isinstance(op, ast.Not) else self._number(inner)
+                )
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
                 return self._binary(self.value(left), op, self.value(right))
             case ast.Compare():
                 return self._comparison(node)
@@ -166,7 +165,7 @@ class _Evaluator:
         a, b = self._number(left), self._number(right)
         if isinstance(op, ast.Pow) and abs(a) > 1 and b * math.log2(abs(a)) > MAX_BITS:
             raise self.error(f"a power below 2**{MAX_BITS}", f"{a} ** {b}")
-        result = _BINARY[type(op)](a, b)
+        result = _OPERATORS[type(op)](a, b)
         if isinstance(result, complex):
             raise self.error("a real number", f"{a} ** {b}")
         return result
@@ -182,9 +181,9 @@ class _Evaluator:
         left = self.value(node.left)
         for op, following in zip(node.ops, node.comparators, strict=True):
             right = self.value(following)
-            if type(op) not in _COMPARISONS:
+            if type(op) not in _OPERATORS:
                 raise self.error("a comparison such as <, <= or ==", type(op).__name__)
-            if not _COMPARISONS[type(op)](left, right):
+            if not _OPERATORS[type(op)](left, right):
                 return False
             left = right
         return True

@@ -13,7 +13,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -41,9 +42,7 @@ _WILD = frozenset("*?[")
 class _Run:
     """State that the files of one document share."""
 
-    roots: tuple[
-        Path, ...
-    ]  # the first file's folder, and the search path: nothing else is included
+    roots: tuple[Path, ...]  # the first file's folder, and the search path: no other is read
     data: Mapping[str, object]
     included: list[dict[str, object]] = field(default_factory=list)  # by number
     files: int = 0
@@ -60,18 +59,6 @@ class _Run:
             return True
         named = (Path(v).resolve() for v in self.data.values() if isinstance(v, str) and v)
         return any(real.is_relative_to(root) for root in self.roots) or real in named
-
-
-def rendered(
-    path: Path, data: Mapping[str, object], search: Sequence[str] = ()
-) -> dict[str, object]:
-    """The text of a template, and the texts and keys of what it includes, by number.
-
-    search: folders beside that of the file from which it may include.
-    """
-    roots = (path.parent.resolve(), *(Path(folder).resolve() for folder in search))
-    run = _Run(roots=roots, data=data)
-    return {"text": _rendered(path, run, [], 0), "included": run.included}
 
 
 def is_template(text: str) -> bool:
@@ -102,13 +89,12 @@ def _rendered(path: Path, run: _Run, folders: list[Path], depth: int) -> str:
             f"{path}: expected a value for every name of the template, got: {err.message}; "
             "give it as template data"
         ) from err
-    except jinja2.TemplateSyntaxError as err:
-        raise SpecError(
-            f"{path}:{err.lineno}: expected a Jinja2 template, got an error: {err.message}"
-        ) from err
     except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as err:
-        reason = " ".join(str(err).split())
-        raise SpecError(f"{path}: expected a Jinja2 template, got an error: {reason}") from err
+        where, reason = str(path), str(err)
+        if isinstance(err, jinja2.TemplateSyntaxError):
+            where, reason = f"{path}:{err.lineno}", str(err.message)
+        condition = f"a Jinja2 template, got an error: {' '.join(reason.split())}"
+        raise SpecError(f"{where}: expected {condition}") from err
 
 
 def _bounded(path: Path, pieces: Iterable[str], run: _Run) -> str:
@@ -220,27 +206,23 @@ def _fixed_part(spot: Path) -> Path:
     return Path("/") if ".." in parts[wild:] else Path(*parts[:wild])
 
 
-def _limit() -> None:
-    """Limit this process from now on; what it took to start does not count."""
-    try:
-        import resource
-    except ImportError:  # no such limits on this system; the caller's clock is all there is
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
-
-
 def serve() -> None:
     """One request from stdin, one answer to stdout."""
     import jinja2.sandbox  # noqa: F401  (before the limits)
 
     request = json.loads(sys.stdin.read())
-    _limit()
-    answer: dict[str, object]
+    with suppress(ImportError):  # no such limits on this system; the caller's clock is all there is
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+    path, answer = Path(request["path"]), dict[str, object]()
+    roots = (path.parent.resolve(), *(Path(folder).resolve() for folder in request["search"]))
+    run = _Run(roots=roots, data=request["data"])
     try:
-        answer = rendered(Path(request["path"]), request["data"], request["search"])
+        answer = {"text": _rendered(path, run, [], 0), "included": run.included}
     except SpecError as error:
         answer = {"error": str(error)}
     sys.stdout.write(json.dumps(answer))

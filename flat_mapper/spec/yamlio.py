@@ -49,16 +49,15 @@ _WORDS: dict[str, object] = {
 }
 
 
-def load(source: str | Path, name: str = "") -> object:
+def load(source: str | Path) -> object:
     """The document in a file, or in a text: a string with a line break or a colon and a space.
 
     returns: None, bool, int, float, str, list, Section and Tagged, nested.
     raises:  SpecError with the path and the line.
     """
     if is_text(source):
-        return load_text(str(source), name or "text")
-    path = Path(source)
-    return load_text(read_text(path), name or str(path))
+        return load_text(str(source), "text")
+    return load_text(read_text(Path(source)), str(source))
 
 
 def is_text(source: str | Path) -> bool:
@@ -424,9 +423,14 @@ def created(path: Path) -> BinaryIO:
     return _opened(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, "wb")
 
 
-def appended(path: Path) -> BinaryIO:
-    """A file to go on with, new where there is none; a link is not followed."""
-    return _opened(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, "ab")
+def appended(target: Path) -> BinaryIO:
+    """A file to go on with, new where there is none, its folder too; a link is not followed."""
+    check_target(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return _opened(target, os.O_CREAT | os.O_APPEND | os.O_WRONLY, "ab")
+    except OSError as err:
+        raise _unwritable(target, err) from err
 
 
 def _opened(path: Path, flags: int, mode: Literal["wb", "ab"]) -> BinaryIO:

@@ -13,7 +13,6 @@ def test_conversions() -> None:
     assert units.bytes_of(262144, 16) == 512 * 1024
     assert units.words_of(512 * 1024, 16) == 262144
     assert units.joules_of(2e12) == 2
-    assert units.edp_js(2e12, 3) == 6
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
-from flat_mapper.spec.yamlio import load
+from flat_mapper.spec.yamlio import load_text
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import load_workload
@@ -97,7 +97,7 @@ REGISTERS = """
 
 
 def workload(text: str = PROBLEM) -> Workload:
-    return read_problem(load(text, "layer.yaml"), "layer.yaml")
+    return read_problem(load_text(text, "layer.yaml"), "layer.yaml")
 
 
 def platform(

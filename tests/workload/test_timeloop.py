@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flat_mapper.base.errors import Faults, SpecError
-from flat_mapper.spec.yamlio import load
+from flat_mapper.spec.yamlio import load_text
 from flat_mapper.workload.timeloop import problem_workload, read_problem
 
 CASES = Path(__file__).parents[1] / "data" / "timeloop_cases.jsonl"
@@ -43,12 +43,12 @@ problem:
 
 
 def workload(text: str):
-    return read_problem(load(text, "p.yaml"), "p.yaml")
+    return read_problem(load_text(text, "p.yaml"), "p.yaml")
 
 
 def faults(text: str) -> list[str]:
     faults = Faults()
-    problem_workload(load(text, "p.yaml"), "p.yaml", {}, faults)
+    problem_workload(load_text(text, "p.yaml"), "p.yaml", {}, faults)
     return faults
 
 
@@ -256,7 +256,7 @@ def test_every_fault_is_listed():
 def test_sizes_may_be_worked_out_from_variables():
     text = GEMM.replace("K: 64", "K: WIDTH / 2").replace("N: 256", "N: 256 * COUNT")
     variables = {"WIDTH": 128, "COUNT": 1}
-    assert read_problem(load(text, "p.yaml"), "p.yaml", variables).rank_sizes["K"] == 64
+    assert read_problem(load_text(text, "p.yaml"), "p.yaml", variables).rank_sizes["K"] == 64
     with pytest.raises(SpecError, match=r"p.yaml:10: problem.instance.K: expected a name among"):
         workload(text)
     assert len(faults(text)) == 2

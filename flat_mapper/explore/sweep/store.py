@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Literal, Self
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.spec import Coordinates
-from flat_mapper.spec.yamlio import appended, check_target
+from flat_mapper.spec.yamlio import appended
 
 Status = Literal["done", "infeasible", "invalid", "failed"]
 STATUSES: tuple[Status, ...] = ("done", "infeasible", "invalid", "failed")
@@ -104,18 +104,15 @@ class Store:
         with _guarded(self.path):
             self.connection = sqlite3.connect(self.path, timeout=BUSY_S, isolation_level=None)
             _distrust(self.connection)
-            if self._has_tables():
+            if has_tables := self._asked("SELECT 1 FROM sqlite_schema LIMIT 1"):
                 _check_schema(self.connection, self.path)
             self.connection.execute("PRAGMA journal_mode=WAL")
             self.connection.execute("PRAGMA synchronous=FULL")
-            with self._transaction():
-                if not self._has_tables():  # new, or left so by one that was killed
+            if not has_tables:  # new, or left so by one that was killed
+                with self._transaction():
                     for statement in _OWN.values():
                         self.connection.execute(statement)
                     self._put("meta", ("schema", SCHEMA))
-
-    def _has_tables(self) -> bool:
-        return self.connection.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None
 
     def __enter__(self) -> Self:
         return self
@@ -225,13 +222,7 @@ def _claimed(path: Path) -> BinaryIO:
 
     raises: SpecError where another process writes it, or it cannot be opened.
     """
-    check_target(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = appended(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SpecError(f"{path}: expected a file that can be written, got: {reason}") from error
+    file = appended(path)
     try:
         import fcntl
 
