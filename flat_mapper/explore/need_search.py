@@ -229,16 +229,21 @@ class Knob:
     quantity: Quantity
     node: MemoryLevel | Fanout
     step: float  # bytes of a row, bytes per second, or one core
+    present: float  # the platform's own value, in steps; infinite where that is unlimited
 
     @classmethod
     def of(cls, platform: Platform, quantity: Quantity, step: float, mapspace: Mapspace) -> Knob:
         """The knob of a platform; of its cores, those that a mapspace gives tiles out to."""
         node: MemoryLevel | Fanout
-        if quantity == "buffer":
+        has: float | None  # in units of the model, of which a step has `each`
+        each: float = 1
+        if quantity == "cores":
+            node, step = _fanout_of_cores(platform, mapspace), 1.0
+            has = node.copies
+        elif quantity == "buffer":
             node = shared_level(platform)
             step = units.bytes_of(node.row_words, node.word_bits)
-        elif quantity == "cores":
-            node, step = _fanout_of_cores(platform, mapspace), 1.0
+            has, each = node.capacity_words, node.row_words
         else:
             node = platform.dram
             if not 0 < step < inf:
@@ -246,18 +251,12 @@ class Knob:
             if node.read_words_per_cycle or node.write_words_per_cycle:
                 where, got = f"{platform.name}: {node.name}", "read_bandwidth or write_bandwidth"
                 raise SpecError(expected(where, "one shared_bandwidth", got, "sum them into one"))
-        return cls(platform=platform, quantity=quantity, node=node, step=float(step))
-
-    @property
-    def present(self) -> float:
-        """The platform's own value, in steps; infinite where that is unlimited."""
-        if isinstance(self.node, Fanout):
-            return self.node.copies
-        if self.quantity == "buffer":
-            words = self.node.capacity_words
-            return inf if words is None else words / self.node.row_words
-        rate = self.node.shared_words_per_cycle
-        return inf if rate is None else rate / self._rate(self.node, 1)
+            has = node.shared_words_per_cycle
+            each = units.words_of(step, node.word_bits) * platform.matrix.cycle_seconds
+        present = inf if has is None else has / each
+        return cls(
+            platform=platform, quantity=quantity, node=node, step=float(step), present=present
+        )
 
     def _rate(self, level: MemoryLevel, steps: int) -> float:
         """Words per cycle of so many steps of bandwidth."""
