@@ -14,7 +14,9 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.yamlio import appended, created, replacing, write_text
 
 
-def test_what_has_the_name_already_is_left_alone(tmp_path: Path) -> None:
+def test_what_has_the_name_already_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (tmp_path / "link").symlink_to(victim)
@@ -23,7 +25,11 @@ def test_what_has_the_name_already_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(FileExistsError):
             created(tmp_path / name)
     for name in ("link", "dangling"):
-        with pytest.raises(OSError, match="symbolic"):
+        with pytest.raises(SpecError, match="got a link; choose another"):
+            appended(tmp_path / name)
+    monkeypatch.setattr("flat_mapper.spec.yamlio.check_target", lambda _: None)  # it came after
+    for name in ("link", "dangling"):
+        with pytest.raises(SpecError, match=r"got: .* symbolic"):
             appended(tmp_path / name)
     assert victim.read_text() == "mine"
     assert not (tmp_path / "new").exists()
