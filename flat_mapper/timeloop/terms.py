@@ -5,16 +5,15 @@ Timeloop reads permutations letter by letter, so a rank with a longer name gets 
 
 from __future__ import annotations
 
-import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.base.formats import words
 from flat_mapper.energy.tables import operation_cycles
-from flat_mapper.mapping.values import EinsumMapping, Loop, Slot
+from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, rank_extent
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload
 
@@ -34,16 +33,19 @@ def node_entries(
     """
     einsum = workload.einsum(mapping.einsum)
     innermost, found = arch.nodes.index(arch.levels[-1]), list[dict[str, object]]()
+    tensors = [a.tensor for a in einsum.accesses]
     for place, node in enumerate(arch.nodes):
         if isinstance(node, MemoryLevel):
             loops = _written(einsum, node.name, mapping.at(Slot(node.name, "temporal")), raw)
-            keep, bypass = kept_and_bypassed(einsum, mapping, node.name)
+            kept = mapping.kept_at(node.name)
+            keep = [t for t in tensors if t in kept]
+            bypass = [t for t in tensors if t not in kept]
             kind = "bypass" if raw else "dataspace"
             found.append({"target": node.name, "type": "temporal", **loops})
             found.append({"target": node.name, "type": kind, "keep": keep, "bypass": bypass})
         elif node.fanout_x * node.fanout_y > 1:
             found += _spatial(einsum, node, mapping, bare=place > innermost, raw=raw)
-    _check_holds(workload, einsum, found)
+    _check_holds(workload, einsum, mapping)
     return found
 
 
@@ -99,14 +101,6 @@ def empty_level(name: str) -> str:
     return f"inter_{name}_spatial"
 
 
-def kept_and_bypassed(
-    einsum: Einsum, mapping: EinsumMapping, level: str
-) -> tuple[list[str], list[str]]:
-    """The tensors kept at a level, and the rest, in the Einsum's order."""
-    tensors, kept = [a.tensor for a in einsum.accesses], mapping.kept_at(level)
-    return [t for t in tensors if t in kept], [t for t in tensors if t not in kept]
-
-
 def has_remainders(mapping: EinsumMapping) -> bool:
     """True where some loop's last pass is shorter than the others."""
     return any(loop.final != loop.factor for _, loops in mapping.loops for loop in loops)
@@ -126,31 +120,18 @@ def rank_letters(einsum: Einsum) -> dict[str, str]:
     return letters
 
 
-_WRITTEN = re.compile(r"([A-Za-z])=([0-9]+)(?:,([0-9]+))?")
-
-
-def _check_holds(
-    workload: Workload, einsum: Einsum, entries: Sequence[Mapping[str, object]]
-) -> None:
-    """Refuse a mapping whose loops, as they are written, are not over the whole problem.
+def _check_holds(workload: Workload, einsum: Einsum, mapping: EinsumMapping) -> None:
+    """Refuse a mapping whose loops are not over the whole problem.
 
     So whatever writes a mapping cannot write one that holds no problem.
     """
-    texts = [e["factors"] for e in entries if "factors" in e]
-    written = [t if isinstance(t, str) else " ".join(map(str, _list(t))) for t in texts]
-    for rank, letter in rank_letters(einsum).items():
-        extent = 1
-        for name, factor, last in (m for text in written for m in _WRITTEN.findall(text)):
-            if name == letter:
-                extent = (extent - 1) * int(factor) + int(last or factor)
-        if extent != workload.rank_sizes[rank]:
-            where = f"{einsum.name}: {rank}"
-            condition = f"loops over {workload.rank_sizes[rank]}, as a Timeloop file has them"
-            raise MappingError(expected(where, condition, f"loops over {extent}"))
-
-
-def _list(value: object) -> list[object]:
-    return value if isinstance(value, list) else []
+    for rank in einsum.ranks:
+        extent, size = rank_extent(mapping, rank), workload.rank_sizes[rank]
+        if extent != size:
+            condition = f"loops over {size}, as a Timeloop file has them"
+            raise MappingError(
+                expected(f"{einsum.name}: {rank}", condition, f"loops over {extent}")
+            )
 
 
 def problem_document(workload: Workload, einsum: Einsum) -> dict[str, object]:

@@ -11,11 +11,9 @@ from collections.abc import Mapping
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
-from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot, sized_workload
 from flat_mapper.timeloop.terms import (
     TIMELOOP_VERSION,
-    kept_and_bypassed,
     node_entries,
     problem_comment,
     problem_document,
@@ -30,21 +28,29 @@ from flat_mapper.timeloop.write_processed import (
 )
 from flat_mapper.workload.graph import Workload
 
-_METRICS: dict[Objective, list[str]] = {
-    "latency": ["delay", "energy"],
-    "energy": ["energy", "delay"],
-    "edp": ["edp"],
+# A seeded random search that stops by itself. chosen: a timeout long enough for mapspaces where few
+# samples fit, and a victory condition short enough to end in about a minute.
+SETTINGS: Mapping[str, object] = {
+    "mapper": {
+        "version": TIMELOOP_VERSION,
+        "optimization_metrics": ["edp"],
+        "algorithm": "random_pruned",
+        "num_threads": 2,
+        "timeout": 20000,
+        "victory_condition": 2000,
+        "live_status": False,
+        "log_stats": False,
+        "diagnostics": False,
+    }
 }
 
 
 def lower_for_mapper(
-    workload: Workload,
-    platform: Platform,
-    fused: FusedMapping,
-    held_words: Mapping[str, int],
-    objective: Objective = "edp",
+    workload: Workload, platform: Platform, fused: FusedMapping, held_words: Mapping[str, int]
 ) -> dict[str, Lowered]:
     """The files of timeloop-mapper for every Einsum, by path relative to the output folder.
+
+    Each has arch.yaml, problem.yaml, constraints.yaml and mapper.yaml.
 
     held_words: by Einsum, the words of the shared level that its own single-buffered tiles may not
                 take: what the other Einsums of its group hold, second copies, streamed tiles
@@ -54,118 +60,78 @@ def lower_for_mapper(
     for group in fused.groups:
         for mapping in group.einsums:
             arch = platform.path(workload.einsum(mapping.einsum).unit)
-            held = held_words.get(mapping.einsum, 0)
-            lowered = mapper_files(workload, arch, mapping, held, objective)
+            own = _files(workload, arch, mapping, held_words.get(mapping.einsum, 0))
             if len(group.einsums) == 1 and not group.shared:  # an operator alone: nothing is fixed
-                lowered["constraints.yaml"] = Lowered(document=_targets([]))
-            files |= {f"{mapping.einsum}/{name}": file for name, file in lowered.items()}
+                own["constraints.yaml"] = Lowered(document=_constraints([]))
+            files |= {f"{mapping.einsum}/{name}": file for name, file in own.items()}
     return files
 
 
-def mapper_files(
-    workload: Workload,
-    arch: Architecture,
-    mapping: EinsumMapping,
-    held_words: int,
-    objective: Objective = "edp",
+def _files(
+    workload: Workload, arch: Architecture, mapping: EinsumMapping, held_words: int
 ) -> dict[str, Lowered]:
-    """arch.yaml, problem.yaml, constraints.yaml and mapper.yaml of one Einsum."""
+    """The files of one Einsum."""
     workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
     arch, mapping, _ = unfolded(arch, mapping)
-    document = constrained_architecture(arch, held_words)
-    shared = shared_arch_level(arch).name
+    document = _constrained_architecture(arch, held_words)
     change = f"reduced by the {held_words} words that {einsum.name} may not take."
     if held_words < 0:
         change = (
             f"enlarged by {-held_words} words: tensors of {einsum.name} that share a buffer "
             "count in full here."
         )
-    comment = [
-        f"{arch.name} with {shared} {change}",
+    comment = (
+        f"{arch.name} with {arch.levels[1].name} {change}",
         "Price it with the ERT of the full size: a smaller memory has cheaper accesses.",
-    ]
+    )
     return {
-        "arch.yaml": Lowered(document=document, comment=tuple(comment)),
+        "arch.yaml": Lowered(document=document, comment=comment),
         "problem.yaml": Lowered(
             document=problem_document(workload, einsum),
             comment=problem_comment(workload, arch, einsum),
         ),
         "constraints.yaml": Lowered(
-            document=constraints_document(workload, arch, mapping),
+            document=_constraints(_fixed(workload, arch, mapping)),
             comment=("The fusion, as far as this Einsum goes; all else is free.",),
         ),
-        "mapper.yaml": Lowered(document=mapper_document(objective)),
+        "mapper.yaml": Lowered(document=SETTINGS),
     }
 
 
-def constraints_document(
+def _fixed(
     workload: Workload, arch: Architecture, mapping: EinsumMapping
-) -> dict[str, object]:
-    """Constraints that the fusion puts on one Einsum's mapspace.
+) -> list[dict[str, object]]:
+    """What the fusion fixes of one Einsum's mapspace.
 
     DRAM's loops are the shared loops, in their order. DRAM and the shared level keep and bypass
     what the mapping says, because that is what staging and fusion are.
     raises: MappingError where a shared loop has a remainder: constraints hold whole factors only.
     """
-    einsum = workload.einsum(mapping.einsum)
-    name = arch.levels[0].name
-    loops = mapping.at(Slot(name, "temporal"))
+    dram, shared = (level.name for level in arch.levels[:2])
+    loops = mapping.at(Slot(dram, "temporal"))
     if cut := next((loop for loop in loops if loop.final != loop.factor), None):
         raise MappingError(
-            f"{einsum.name}: {name}: expected shared loops without a remainder for "
+            f"{mapping.einsum}: {dram}: expected shared loops without a remainder for "
             f"timeloop-mapper, got {cut.rank}={cut.factor},{cut.final}; choose a tile that divides "
             f"{cut.rank} ({workload.rank_sizes[cut.rank]})"
         )
-    targets = node_entries(workload, arch, mapping)[:1]
-    for level in (name, shared_arch_level(arch).name):
-        keep, bypass = kept_and_bypassed(einsum, mapping, level)
-        targets.append({"target": level, "type": "dataspace", "keep": keep, "bypass": bypass})
-    return _targets(targets)
+    fixed = {(dram, "temporal"), (dram, "dataspace"), (shared, "dataspace")}
+    entries = node_entries(workload, arch, mapping)
+    return [entry for entry in entries if (entry["target"], entry["type"]) in fixed]
 
 
-def _targets(targets: list[dict[str, object]]) -> dict[str, object]:
+def _constraints(targets: list[dict[str, object]]) -> dict[str, object]:
     return {"constraints": {"version": TIMELOOP_VERSION, "targets": targets}}
 
 
-def mapper_document(objective: Objective = "edp") -> dict[str, object]:
-    """The settings of timeloop-mapper: a seeded random search that stops by itself.
-
-    chosen: a timeout long enough for mapspaces where few samples fit, and a victory condition
-    short enough to end in about a minute.
-    """
-    return {
-        "mapper": {
-            "version": TIMELOOP_VERSION,
-            "optimization_metrics": _METRICS[objective],
-            "algorithm": "random_pruned",
-            "num_threads": 2,
-            "timeout": 20000,
-            "victory_condition": 2000,
-            "live_status": False,
-            "log_stats": False,
-            "diagnostics": False,
-        }
-    }
-
-
-def shared_arch_level(arch: Architecture) -> MemoryLevel:
-    """The level that the Einsums of a group share: the outermost on chip."""
-    if len(arch.levels) < 2:
-        raise MappingError(
-            f"{arch.path or arch.name}: expected a storage level inside {arch.levels[0].name} to "
-            "share, got none; add a buffer"
-        )
-    return arch.levels[1]
-
-
-def constrained_architecture(arch: Architecture, held_words: int) -> dict[str, object]:
+def _constrained_architecture(arch: Architecture, held_words: int) -> dict[str, object]:
     """The architecture with the shared level's depth reduced by the words held there.
 
-    Constraints stay, also those from beside the nodes, but for what `constraints_document` says.
+    Constraints stay, also those from beside the nodes, but for what the fusion fixes.
     """
-    shared = shared_arch_level(arch)
-    replaced = {arch.levels[0].name: ("temporal", "dataspace"), shared.name: ("dataspace",)}
+    dram, shared = arch.levels[:2]
+    replaced = {dram.name: ("temporal", "dataspace"), shared.name: ("dataspace",)}
     constraints: dict[str, dict[str, object]] = {}
     for node in arch.nodes:
         kept = {k: c for k, c in node.constraints.items() if k not in replaced.get(node.name, ())}

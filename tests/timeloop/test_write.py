@@ -34,12 +34,7 @@ from flat_mapper.timeloop.write import (
     mapping_document,
     write_lowered,
 )
-from flat_mapper.timeloop.write_mapper import (
-    constrained_architecture,
-    constraints_document,
-    lower_for_mapper,
-    remaining_depth,
-)
+from flat_mapper.timeloop.write_mapper import lower_for_mapper, remaining_depth
 from flat_mapper.timeloop.write_processed import architecture_document, processed_document
 from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Workload
@@ -234,7 +229,7 @@ def test_files_with_a_remainder(golden: Callable[[str, str], None]) -> None:
 
 def test_files_for_the_mapper(golden: Callable[[str, str], None]) -> None:
     workload, platform, fused = small.workload(), small.platform(), small.fused()
-    files = lower_for_mapper(workload, platform, fused, {"QK": 69632}, "latency")
+    files = lower_for_mapper(workload, platform, fused, {"QK": 69632})
     parts = ["arch.yaml", "problem.yaml", "constraints.yaml", "mapper.yaml"]
     assert list(files)[:4] == [f"QK/{part}" for part in parts]
     for part in parts:
@@ -245,19 +240,22 @@ def test_files_for_the_mapper(golden: Callable[[str, str], None]) -> None:
 # --- the rest ------------------------------------------------------------------------------------
 
 
+def alone(nest: EinsumMapping) -> FusedMapping:
+    return FusedMapping(groups=(GroupMapping(einsums=(nest,)),), policy=Policy(softmax="free"))
+
+
 def test_an_operator_alone_is_not_constrained() -> None:
-    qk = small.fused().einsum_mappings["QK"]
-    fused = FusedMapping(groups=(GroupMapping(einsums=(qk,)),), policy=Policy(softmax="free"))
+    fused = alone(small.fused().einsum_mappings["QK"])
     files = lower_for_mapper(small.workload(), small.platform(), fused, {})
     assert files["QK/constraints.yaml"].document == {"constraints": {"version": 0.4, "targets": []}}
 
 
 def test_the_mapper_takes_no_remainder_in_shared_loops() -> None:
-    workload, arch, mapping = small.workload(P=500), small.platform().matrix, remainder()[2]
-    constraints_document(workload, arch, mapping)
+    workload, platform, mapping = small.workload(P=500), small.platform(), remainder()[2]
+    lower_for_mapper(workload, platform, alone(mapping), {})
     cut = small.nest("QK", {"DRAM": ["Q", "K"], "GLB": ["Q", "K", "QK"]}, DRAM="H12 P9,8")
     with pytest.raises(MappingError, match=r"QK: DRAM: expected shared loops without a rem.*P=9,8"):
-        constraints_document(workload, arch, cut)
+        lower_for_mapper(workload, platform, alone(cut), {})
 
 
 def test_a_full_buffer_leaves_the_mapper_nothing() -> None:
@@ -276,7 +274,9 @@ def test_node_constraints_stay_for_the_mapper_but_not_those_it_replaces() -> Non
     assert "constraints:\n      temporal:\n        permutation: [P]\n" in files["QK/arch.yaml"].text
     assert "dataspace" not in files["QK/arch.yaml"].text
     outside = replace(platform.matrix, document=small.platform().matrix.document)
-    document: Any = constrained_architecture(outside, 0)["architecture"]
+    chip = replace(platform, matrix=outside)
+    files = lower_for_mapper(small.workload(), chip, small.fused(), {})
+    document: Any = files["QK/arch.yaml"].document["architecture"]
     glb = next(n.body for n in document["nodes"] if n.body["name"] == "GLB")
     assert glb["constraints"] == {"temporal": {"permutation": ["P"]}}
 
