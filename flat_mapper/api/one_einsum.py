@@ -19,8 +19,8 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import dump, write_text
 from flat_mapper.timeloop.backend import INPUT_FILES
-from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_alone, read_mapping
-from flat_mapper.timeloop.run import answer_text, command_of, einsum_stats, run_folder, run_model
+from flat_mapper.timeloop.mapping_reader import read_chip, read_mapping
+from flat_mapper.timeloop.run import Rejection, command_of, model_stats, run_folder
 from flat_mapper.timeloop.write_processed import art_document, ert_document, processed_document
 from flat_mapper.workload.timeloop import read_problem
 
@@ -66,8 +66,7 @@ def model(
     if ert is None:
         ert = next((ert_of(said, file) for file, said in documents if "ERT" in said), None)
     table, _ = energies(arch, ert)
-    apart = hands_nothing_on(document, arch, einsum, where)
-    chip = read_alone(document, arch, einsum, where)
+    chip, apart = read_chip(document, arch, einsum, where)
     costs = einsum_costs(workload, chip, [mapping], table, handed_on=not apart)
     if (refused := costs.infeasible(0)) is not None:
         return refused
@@ -92,13 +91,11 @@ def _by_timeloop(found: ModelResult, table: Ert) -> ModelResult:
     with run_folder(None, "model") as folder:
         for name, document in zip(INPUT_FILES, documents, strict=True):
             write_text(folder / name, dump(document))
-        answer = run_model(command_of(), folder, INPUT_FILES)
-        if not isinstance(answer, Path):
-            raise BackendError(f"timeloop-model: expected a mapping that fits, got {answer}")
-        text = answer_text(answer)
-    (einsum,) = found.workload.einsums
-    stats = einsum_stats(text, einsum, found.arch, found.mapping, str(answer))
-    return replace(found, stats=stats)
+        read = found.workload.einsums[0], found.arch, found.mapping
+        answer = model_stats(command_of(), folder, INPUT_FILES, *read)
+    if isinstance(answer, Rejection):
+        raise BackendError(f"timeloop-model: expected a mapping that fits, got {answer}")
+    return replace(found, stats=answer)
 
 
 def _holder(documents: Sequence[tuple[str, Section]], key: str) -> tuple[str, Section]:

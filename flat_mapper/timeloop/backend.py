@@ -32,10 +32,8 @@ from flat_mapper.timeloop.run import (
     Command,
     FrontEnd,
     Rejection,
-    answer_text,
-    einsum_stats,
+    model_stats,
     run_folder,
-    run_model,
 )
 from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import FRONT_END_FILES, lower_einsum, write_lowered
@@ -154,18 +152,18 @@ class TimeloopBackend:
 
     def _answer(self, job: _Job) -> EinsumStats | Infeasible:
         """The answer of timeloop-model on the files in a folder."""
-        answer = run_model(self.command, job.folder, INPUT_FILES)
-        if isinstance(answer, Rejection):
-            return Infeasible(
-                level=answer.level,
-                needs=answer.needs,
-                has=answer.has,
-                terms=(),
-                where=job.einsum.name,
-                hint=f"cut the tiles at {answer.level} or let a tensor bypass it",
-            )
-        read = (job.einsum, job.arch, job.mapping, str(answer))
-        return einsum_stats(answer_text(answer), *read)
+        read = job.einsum, job.arch, job.mapping
+        answer = model_stats(self.command, job.folder, INPUT_FILES, *read)
+        if not isinstance(answer, Rejection):
+            return answer
+        return Infeasible(
+            level=answer.level,
+            needs=answer.needs,
+            has=answer.has,
+            terms=(),
+            where=job.einsum.name,
+            hint=f"cut the tiles at {answer.level} or let a tensor bypass it",
+        )
 
 
 def _alone(

@@ -117,12 +117,10 @@ def _apart(section: Section, names: tuple[str, ...], alone: tuple[str, ...], whe
     Words that each instance reads for itself are not handed on anyhow.
     """
     listed = _listed(section, "no_link_transfer", names, where)
-    if set(listed) <= set(alone) and len(listed) < len(names):
-        return False
-    if listed and len(listed) < len(names):
+    if len(listed) < len(names) and not set(listed) <= set(alone):
         condition = f"all of the tensors {', '.join(names)}, or none"
         raise SpecError(expected(f"{where}.no_link_transfer", condition, ", ".join(listed)))
-    return bool(listed)
+    return len(listed) == len(names)
 
 
 def _factors(value: object, einsum: Einsum, where: str) -> dict[str, Loop]:
@@ -251,32 +249,25 @@ def read_mapping(
     )
 
 
-def hands_nothing_on(
+def read_chip(
     document: object, arch: Architecture, einsum: Einsum, where: str = "mapping"
-) -> bool:
-    """True if a mapping says `no_link_transfer` at the innermost fanout."""
+) -> tuple[Architecture, bool]:
+    """The architecture with the tensors that a mapping has each instance of a fanout read alone.
+
+    Beside it: True if the mapping says `no_link_transfer` at the innermost fanout.
+    """
+    entries, _ = _entries(document, arch, einsum, where)
+    nodes: list[MemoryLevel | Fanout] = []
+    for node in arch.nodes:
+        own = [e for e in entries if e.kind == "spatial" and e.node == node.name]
+        alone = sorted({tensor for entry in own for tensor in entry.alone})
+        if isinstance(node, Fanout) and alone:
+            said = node.constraints.get("spatial")
+            rule = {**(said if isinstance(said, Mapping) else {}), "no_reuse": alone}
+            node = replace(node, constraints={**node.constraints, "spatial": rule})
+        nodes.append(node)
     last = arch.fanouts[-1].name if arch.fanouts else ""
-    entries, _ = _entries(document, arch, einsum, where)
-    return any(e.apart for e in entries if e.node == last)
-
-
-def read_alone(
-    document: object, arch: Architecture, einsum: Einsum, where: str = "mapping"
-) -> Architecture:
-    """The architecture with the tensors that a mapping has each instance of a fanout read alone."""
-    entries, _ = _entries(document, arch, einsum, where)
-    alone: dict[str, set[str]] = {}
-    for entry in entries:
-        if entry.kind == "spatial" and entry.alone:
-            alone.setdefault(entry.node, set()).update(entry.alone)
-    nodes = list(arch.nodes)
-    for i, node in enumerate(nodes):
-        if isinstance(node, Fanout) and node.name in alone:
-            spatial = node.constraints.get("spatial")
-            own = spatial if isinstance(spatial, Mapping) else {}
-            rule = {**own, "no_reuse": sorted(alone[node.name])}
-            nodes[i] = replace(node, constraints={**node.constraints, "spatial": rule})
-    return replace(arch, nodes=tuple(nodes))
+    return replace(arch, nodes=tuple(nodes)), any(e.apart for e in entries if e.node == last)
 
 
 def _entries(
@@ -402,17 +393,16 @@ def _ordered(
                 orders = [" ".join(r for r in e.permutation if r in real) for e in (first, second)]
                 _conflict(first, second, f"the order {orders[0]}", orders[1])
             placed = other if other.permutation else replace(other, permutation=one.permutation)
-            along = {r for r in _along_x(placed, ranks) if r in real}
-            if other.split is not None and along != {r for r in _along_x(one, ranks) if r in real}:
+            sides = [{*_order(e, ranks)[: e.split]}.intersection(real) for e in (placed, one)]
+            if other.split is not None and sides[0] != sides[1]:
                 _conflict(first, second, f"the split {first.split}", str(second.split))
         found[key] = one
     return found
 
 
-def _along_x(entry: NodeEntry, ranks: tuple[str, ...]) -> tuple[str, ...]:
-    """The ranks of a spatial entry that lie along X, innermost first."""
-    order = (*entry.permutation, *(r for r in ranks if r not in entry.permutation))
-    return order if entry.split is None else order[: entry.split]
+def _order(entry: NodeEntry, ranks: tuple[str, ...]) -> tuple[str, ...]:
+    """All ranks, innermost first; of a spatial entry those before its split lie along X."""
+    return (*entry.permutation, *(r for r in ranks if r not in entry.permutation))
 
 
 def _conflict(first: NodeEntry, second: NodeEntry, said: str, got: str) -> None:
@@ -452,8 +442,8 @@ def _loops(
     entry = merged.get((slot.node, "temporal" if slot.axis == "temporal" else "spatial"))
     if entry is None:
         return ()
-    order = (*entry.permutation, *(r for r in ranks if r not in entry.permutation))
-    along = _along_x(entry, ranks)
+    order = _order(entry, ranks)
+    along = order[: entry.split]  # X
     part = {"temporal": order, "x": along, "y": order[len(along) :]}[slot.axis]
     found = (entry.factors.get(rank) for rank in reversed(part))
     return tuple(loop for loop in found if loop and loop.factor > 1)
@@ -467,38 +457,22 @@ def _kept(
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """For every level, the tensors that have a tile there, in the Einsum's order."""
     said = {name: entry for (name, kind), entry in merged.items() if kind == "dataspace"}
-    bypass = {name: set(entry.bypass) for name, entry in said.items()}
+    bypass = {level.name: set[str]() for level in arch.levels}
+    bypass |= {name: set(entry.bypass) for name, entry in said.items()}
     tensors = [a.tensor for a in einsum.accesses]
     for branches, tensor in product(_parallel_branches(arch), tensors):
         keep = {name for name, entry in said.items() if tensor in entry.keep}
-        free = {level for level in chain(*branches) if tensor not in bypass.get(level, ())}
-        for level in _left_out(branches, keep, free, (where, tensor)):
-            bypass.setdefault(level, set()).add(tensor)
+        keepers = [branch for branch in branches if keep.intersection(branch)]
+        able = [b for b in branches if any(tensor not in bypass[level] for level in b)]
+        if len(able) > 1 and not keepers:
+            names = ", ".join(chain(*able))
+            raise SpecError(expected(where, f"the one of {names} that keeps {tensor}", "no keep"))
+        for level in chain(*(b for b in branches if keepers and b not in keepers)):
+            bypass[level].add(tensor)
     return tuple(
-        (level.name, tuple(t for t in tensors if t not in bypass.get(level.name, ())))
+        (level.name, tuple(t for t in tensors if t not in bypass[level.name]))
         for level in arch.levels
     )
-
-
-def _left_out(
-    branches: list[tuple[str, ...]], keep: set[str], free: set[str], asked: tuple[str, str]
-) -> list[str]:
-    """Levels of the branches that lack a tensor because another branch keeps it.
-
-    keep:   levels that say so.
-    free:   levels that do not bypass it.
-    asked:  the place and the tensor, for errors.
-    raises: SpecError where no branch says so and several could.
-    """
-    keepers = [b for b in branches if keep.intersection(b)]
-    if keepers:
-        return [level for b in branches if b not in keepers for level in b]
-    able = [b for b in branches if free.intersection(b)]
-    if len(able) > 1:
-        where, tensor = asked
-        names = ", ".join(chain(*able))
-        raise SpecError(expected(where, f"the one of {names} that keeps {tensor}", "no keep"))
-    return []
 
 
 def _parallel_branches(arch: Architecture) -> list[list[tuple[str, ...]]]:

@@ -213,27 +213,28 @@ def call(command: Command, folder: Path, inputs: Sequence[str]) -> Run:
     return Run(tool=command.tool, said=said, problem=problem, place=place)
 
 
-def run_model(command: Command, folder: Path, inputs: Sequence[str]) -> Path | Rejection:
-    """The stats file of one run in a fresh folder, or Timeloop's rejection of the mapping.
+def model_stats(
+    command: Command,
+    folder: Path,
+    inputs: Sequence[str],
+    einsum: Einsum,
+    arch: Architecture,
+    mapping: EinsumMapping,
+) -> EinsumStats | Rejection:
+    """One Einsum's figures of one run in a fresh folder, or Timeloop's rejection of the mapping.
 
-    raises: BackendError with the log and the command to run again.
+    raises: BackendError with the log and the command to run again, or naming what the answer lacks.
     """
     run = call(command, folder, inputs)
     rejection = _REJECTION.search(run.said)
     if rejection:
         return Rejection(level=rejection[1], needs=int(rejection[2]), has=int(rejection[3]))
-    return run.written(folder / "out" / STATS)
-
-
-def answer_text(path: Path) -> str:
-    """The text of a file that a tool wrote.
-
-    raises: BackendError where it is none.
-    """
+    path = run.written(folder / "out" / STATS)
     try:
-        return read_text(path, is_input=False)
+        text = read_text(path, is_input=False)
     except SpecError as error:
         raise BackendError(str(error)) from error
+    return einsum_stats(text, einsum, arch, mapping, str(path))
 
 
 NAMES = ("timeloopfe", "pytimeloop.timeloopfe")  # by itself, and inside Timeloop's Python bindings
@@ -325,7 +326,10 @@ def einsum_stats(
     """
     if _SUMMARY not in text:
         raise BackendError(expected(where, "Timeloop's statistics to their end", "less"))
-    blocks = dict(_blocks(text.partition(_NETWORKS)[0], where))
+    parts = _BLOCK.split(text.partition(_NETWORKS)[0])
+    blocks = dict(zip(parts[1::2], parts[2::2], strict=True))
+    if not blocks:
+        raise BackendError(expected(where, "Timeloop's blocks of levels", "none"))
     unit = arch.compute
     own, _ = _block(blocks, unit.name, where)
     busy = own.count("Cycles")
@@ -376,27 +380,15 @@ def _tensor(name: str, fields: _Fields) -> TensorStats:
     )
 
 
-def _blocks(text: str, where: str) -> Iterator[tuple[str, str]]:
-    """Every `=== NAME ===` block's name and text."""
-    marks = list(_BLOCK.finditer(text))
-    if not marks:
-        raise BackendError(expected(where, "Timeloop's blocks of levels", "none"))
-    for mark, after in zip(marks, [*marks[1:], None], strict=True):
-        yield mark[1], text[mark.end() : after.start() if after else len(text)]
-
-
 def _block(blocks: dict[str, str], name: str, where: str) -> tuple[_Fields, dict[str, _Fields]]:
     """A level's own fields, and those of its tensors."""
     if name not in blocks:
         raise BackendError(expected(where, f"a block of the level {name!r}", ", ".join(blocks)))
     specs, _, stats = blocks[name].partition("\n    STATS\n")
-    marks = list(_TENSOR.finditer(stats))
+    own, *parts = _TENSOR.split(stats)
     spot = f"{where}: {name}"
-    own = stats[: marks[0].start()] if marks else stats
-    tensors = {}
-    for mark, after in zip(marks, [*marks[1:], None], strict=False):
-        part = stats[mark.end() : after.start() if after else len(stats)]
-        tensors[mark[1]] = _Fields(f"{spot}: {mark[1]}", _values(part))
+    named = zip(parts[::2], parts[1::2], strict=True)
+    tensors = {tensor: _Fields(f"{spot}: {tensor}", _values(part)) for tensor, part in named}
     return _Fields(spot, {**_values(specs), **_values(own)}), tensors
 
 

@@ -12,7 +12,7 @@ from flat_mapper.arch.values import Architecture, Fanout
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.mapping.check import check_mapping
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, rank_extent
-from flat_mapper.timeloop.mapping_reader import hands_nothing_on, read_mapping
+from flat_mapper.timeloop.mapping_reader import read_chip, read_mapping
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -341,6 +341,6 @@ def test_words_are_handed_on_unless_a_spatial_entry_says_no_link_transfer() -> N
     names = [access.tensor for access in EINSUM.accesses]
     for listed, apart in ((None, False), (names, True), (["*"], True)):
         said = entry if listed is None else {**entry, "no_link_transfer": listed}
-        assert hands_nothing_on([said], arch, EINSUM) is apart
+        assert read_chip([said], arch, EINSUM)[1] is apart
     with pytest.raises(SpecError, match="no_link_transfer: expected all of the tensors Q, K, QK"):
-        hands_nothing_on([{**entry, "no_link_transfer": names[:1]}], arch, EINSUM)
+        read_chip([{**entry, "no_link_transfer": names[:1]}], arch, EINSUM)
