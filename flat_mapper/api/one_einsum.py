@@ -17,11 +17,10 @@ from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Section, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
-from flat_mapper.spec.yamlio import dump, write_text
-from flat_mapper.timeloop.backend import INPUT_FILES
+from flat_mapper.spec.yamlio import write_text
+from flat_mapper.timeloop.backend import INPUT_FILES, run_files
 from flat_mapper.timeloop.mapping_reader import read_chip, read_mapping
 from flat_mapper.timeloop.run import Rejection, command_of, model_stats, run_folder
-from flat_mapper.timeloop.write_processed import art_document, ert_document, processed_document
 from flat_mapper.workload.timeloop import read_problem
 
 
@@ -83,14 +82,10 @@ def model(
 
 def _by_timeloop(found: ModelResult, table: Ert) -> ModelResult:
     """The same with what timeloop-model itself counts."""
-    documents = (
-        processed_document(found.workload, found.arch, found.mapping, handed_on=True),
-        ert_document(found.arch, table),
-        art_document(found.arch),
-    )
+    files = run_files(found.workload, found.arch, found.mapping, table, handed_on=True)
     with run_folder(None, "model") as folder:
-        for name, document in zip(INPUT_FILES, documents, strict=True):
-            write_text(folder / name, dump(document))
+        for name, text in files.items():
+            write_text(folder / name, text)
         read = found.workload.einsums[0], found.arch, found.mapping
         answer = model_stats(command_of(), folder, INPUT_FILES, *read)
     if isinstance(answer, Rejection):

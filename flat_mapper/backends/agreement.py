@@ -38,7 +38,7 @@ from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.result import Executed, ExecutedGroup
 from flat_mapper.mapping.check import all_handed_inside
-from flat_mapper.mapping.cores import CoreQuestion, CoreView
+from flat_mapper.mapping.cores import CoreView
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level, whole_group
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop
 from flat_mapper.timeloop.backend import TimeloopBackend
@@ -337,9 +337,7 @@ class _Question:
 
     def _of_turns(self, group: GroupMapping) -> set[tuple[str, str, str]]:
         """Einsum, level and tensor of each tile that returns with every turn, on one core."""
-        core = CoreQuestion(workload=self.workload, platform=self.platform, group=group)
-        if group.on_cores:
-            core = CoreView(workload=self.workload, platform=self.platform, group=group).question()
+        core = CoreView(workload=self.workload, platform=self.platform, group=group).question()
         mapping = FusedMapping(groups=(core.group,))
         alone = stats_alone(core.workload, core.platform, mapping, self.ert)
         tile = tile_cost(core, self.mapping.policy, self.ert)

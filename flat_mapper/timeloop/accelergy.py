@@ -55,8 +55,7 @@ class Accelergy:
         missing = self.missing()
         if missing:
             raise BackendError(missing)
-        paths = (platform,) if isinstance(platform, Architecture) else platform.paths
-        tables = list(waited_for(self._path, paths, len(paths)))
+        tables = list(waited_for(self._path, platform.paths, len(platform.paths)))
         ert, art = tables[0]
         for other, area in tables[1:]:
             ert = ert.with_others(other)

@@ -10,7 +10,7 @@ front end is there and nothing has a remainder, that file is the front end's own
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,20 +44,12 @@ from flat_mapper.timeloop.write_processed import (
     unfolded,
     with_depth,
 )
-from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 INPUT_FILES = ("processed.yaml", "ERT.yaml", "ART.yaml")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """One run that is ready: its folder holds its files."""
-
-    folder: Path
-    einsum: Einsum
-    arch: Architecture
-    mapping: EinsumMapping
+Asking = Callable[[], EinsumStats | Infeasible]  # runs timeloop-model on files that are there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +94,15 @@ class TimeloopBackend:
 
         stats: dict[str, EinsumStats] = {}
         with ExitStack() as folders:
-            jobs = []  # made one after another: the front end is not made for threads
+            jobs: list[Asking] = []  # made one after another: the front end is not made for threads
             for nest in mapping.einsum_mappings.values():
                 arch = platform.path(workload.einsum(nest.einsum).unit)
                 if nest.einsum in overfull:
                     arch = with_depth(arch, shared.name, depth_for(shared, overfull[nest.einsum]))
                 folder = folders.enter_context(run_folder(self.folder, nest.einsum))
                 jobs.append(self._job(folder, workload, arch, nest, ert))
-            for found in waited_for(self._answer, jobs, self.jobs or os.cpu_count() or 1):
+            at_once = self.jobs or os.cpu_count() or 1
+            for found in waited_for(lambda ask: ask(), jobs, at_once):
                 if isinstance(found, Infeasible):
                     return found
                 stats[found.einsum] = found
@@ -127,7 +120,7 @@ class TimeloopBackend:
     ) -> EinsumStats | Infeasible:
         """One run of timeloop-model: one Einsum on its path."""
         with run_folder(self.folder, mapping.einsum) as folder:
-            return self._answer(self._job(folder, workload, arch, mapping, ert))
+            return self._job(folder, workload, arch, mapping, ert)()
 
     def _job(
         self,
@@ -136,11 +129,12 @@ class TimeloopBackend:
         arch: Architecture,
         mapping: EinsumMapping,
         ert: Ert,
-    ) -> _Job:
-        """The files of one run in a folder of their own."""
+    ) -> Asking:
+        """The question of one run, whose files are in a folder of their own."""
         einsum = workload.einsum(mapping.einsum)
         arch, mapping, _ = unfolded(arch, mapping)
-        files = run_files(workload, arch, mapping, ert)
+        table = priced_for(arch, ert, einsum, workload.widths)
+        files = run_files(workload, arch, mapping, table)
         if self.front_end and not has_remainders(mapping):
             lowered = lower_einsum(workload, arch, mapping)
             write_lowered(folder, {name: lowered[name] for name in FRONT_END_FILES})
@@ -148,22 +142,21 @@ class TimeloopBackend:
             files[INPUT_FILES[0]] = self.front_end.processed(paths)
         for name, text in files.items():
             write_text(folder / name, text)
-        return _Job(folder=folder, einsum=einsum, arch=arch, mapping=mapping)
 
-    def _answer(self, job: _Job) -> EinsumStats | Infeasible:
-        """The answer of timeloop-model on the files in a folder."""
-        read = job.einsum, job.arch, job.mapping
-        answer = model_stats(self.command, job.folder, INPUT_FILES, *read)
-        if not isinstance(answer, Rejection):
-            return answer
-        return Infeasible(
-            level=answer.level,
-            needs=answer.needs,
-            has=answer.has,
-            terms=(),
-            where=job.einsum.name,
-            hint=f"cut the tiles at {answer.level} or let a tensor bypass it",
-        )
+        def answer() -> EinsumStats | Infeasible:
+            found = model_stats(self.command, folder, INPUT_FILES, einsum, arch, mapping)
+            if not isinstance(found, Rejection):
+                return found
+            return Infeasible(
+                level=found.level,
+                needs=found.needs,
+                has=found.has,
+                terms=(),
+                where=einsum.name,
+                hint=f"cut the tiles at {found.level} or let a tensor bypass it",
+            )
+
+        return answer
 
 
 def _alone(
@@ -195,13 +188,21 @@ def _deepened(shared: MemoryLevel, overfull: Mapping[str, int]) -> str:
 
 
 def run_files(
-    workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
+    workload: Workload,
+    arch: Architecture,
+    mapping: EinsumMapping,
+    ert: Ert,
+    *,
+    handed_on: bool = False,
 ) -> dict[str, str]:
-    """The input files of timeloop-model for one Einsum, by name."""
-    table = priced_for(arch, ert, workload.einsum(mapping.einsum), workload.widths)
+    """The input files of timeloop-model for one Einsum, by name.
+
+    ert:       what a compute costs there is what the Einsum's operation costs.
+    handed_on: see `processed_document`.
+    """
     documents = (
-        processed_document(workload, arch, mapping),
-        ert_document(arch, table),
+        processed_document(workload, arch, mapping, handed_on=handed_on),
+        ert_document(arch, ert),
         art_document(arch),
     )
     return {name: dump(document) for name, document in zip(INPUT_FILES, documents, strict=True)}

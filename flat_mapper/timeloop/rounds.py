@@ -11,7 +11,6 @@ multicasts what several cores need unless it is told not to.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -105,21 +104,6 @@ class Asked:
     notes: tuple[str, ...] = ()  # on how `arch` differs from the chip's file
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
-    """Tiles that cores take at one time.
-
-    nests: with a spatial loop over the cores in each.
-    """
-
-    workload: Workload  # the tiles of all cores together
-    platform: Platform  # with one fanout of cores
-    nests: tuple[EinsumMapping, ...]
-    alone: CoreQuestion  # one core's part
-    cores: int = 1  # at work
-    rounds: int = 1
-
-
 def asked_of(
     workload: Workload, platform: Platform, fused: FusedMapping
 ) -> tuple[tuple[Asked, ...], dict[str, str]]:
@@ -132,35 +116,56 @@ def asked_of(
     refused: dict[str, str] = {}
     for group in fused.groups:
         try:
-            one = round_of(workload, platform, group)
+            found += _of_group(workload, platform, fused, group)
         except MappingError as error:
             refused[" + ".join(group.names)] = str(error)
-        else:
-            found += _of_round(one, fused)
     return tuple(found), refused
 
 
-def _of_round(one: Round, fused: FusedMapping) -> Iterator[Asked]:
-    core = one.alone
+def _of_group(
+    workload: Workload, platform: Platform, fused: FusedMapping, group: GroupMapping
+) -> list[Asked]:
+    """A round of a group's tiles, with a loop over the cores in each nest; one array has one tile.
+
+    raises: MappingError where the tiles do not go in rounds.
+    """
+    level = fusion_level(platform, group)
+    cores, rounds = _in_rounds(workload, platform, group)
+    core = CoreView(workload=workload, platform=platform, group=group).question()
+    spatial = _innermost(group.given_out, cores, f"{' + '.join(group.names)}: cores")
+    sizes = dict(core.workload.rank_sizes)
+    sizes |= {loop.rank: sizes[loop.rank] * loop.factor for loop in spatial}
+    whole, chip = replace(core.workload, rank_sizes=sizes), platform
+    if group.on_cores:
+        chip = platform.changed(lambda arch: in_one_row(arch, level.name))
     overfull = overfull_words(core.workload, core.platform, replace(fused, groups=(core.group,)))
-    level = shared_level(core.platform)
     # What nothing runs is accounted as costing nothing, and not asked for.
-    free = one.platform.vector is None and fused.policy.softmax == "free"
-    for nest in one.nests:
-        unit = one.workload.einsum(nest.einsum).unit
-        if unit == "matrix" or not free:
-            arch, notes = one.platform.path(unit), tuple[str, ...]()
-            if words := overfull.get(nest.einsum, 0):
-                arch, notes = _with_room(arch, level, words)
-            yield Asked(
-                workload=one.workload,
+    free = platform.vector is None and fused.policy.softmax == "free"
+    found = []
+    for nest in group.einsums:
+        einsum = workload.einsum(nest.einsum)
+        if free and einsum.unit != "matrix":
+            continue
+        arch, notes = chip.path(einsum.unit), tuple[str, ...]()
+        own = tuple(p for p in spatial if p.rank in einsum.ranks and p.factor > 1)
+        if own:
+            fanout = next(n for n in reversed(arch.outside(level.name)) if isinstance(n, Fanout))
+            loops = dict(nest.loops) | {Slot(fanout.name, "x"): own}
+            nest = replace(nest, loops=tuple((s, loops[s]) for s in slots_of(arch) if s in loops))
+        if words := overfull.get(nest.einsum, 0):
+            arch, notes = _with_room(arch, level, words)
+        found.append(
+            Asked(
+                workload=whole,
                 arch=arch,
                 nest=nest,
                 level=level.name,
-                rounds=one.rounds,
-                cores=one.cores,
+                rounds=rounds,
+                cores=cores,
                 notes=notes,
             )
+        )
+    return found
 
 
 def _with_room(
@@ -177,21 +182,15 @@ def _with_room(
     return with_depth(arch, level.name, rows), (note,)
 
 
-def round_of(workload: Workload, platform: Platform, group: GroupMapping) -> Round:
-    """The round of a group: all of it where it runs on one array.
+def _in_rounds(workload: Workload, platform: Platform, group: GroupMapping) -> tuple[int, int]:
+    """Cores at work in each round of a group's tiles, and the rounds.
 
     raises: MappingError where tiles differ, leave cores without one in the last round, or are kept
             at a level between of which there are several.
     """
-    if not group.on_cores:
-        whole = CoreQuestion(workload=workload, platform=platform, group=group)
-        return Round(workload=workload, platform=platform, nests=group.einsums, alone=whole)
-    where, level = f"{' + '.join(group.names)}: cores", fusion_level(platform, group).name
-    if workload.mask:
-        condition = "no mask: Timeloop's loops are as long for every query"
-        raise MappingError(expected(where, condition, str(workload.mask)))
-    tiles, cores = given_tiles(workload, platform, group), core_count(platform.matrix, level)
-    at_work = min(cores, tiles.count)
+    level = fusion_level(platform, group).name
+    tiles = given_tiles(workload, platform, group)
+    at_work = min(core_count(platform.matrix, level), tiles.count)
     between = [
         node
         for arch in platform.paths
@@ -207,32 +206,8 @@ def round_of(workload: Workload, platform: Platform, group: GroupMapping) -> Rou
         condition = "nothing kept at a level outside the cores of which there are several"
         got = f"{between[0].name}, {between[0].instances} times"
     if condition:
-        raise MappingError(expected(where, condition, got))
-    alone = CoreView(workload=workload, platform=platform, group=group).question()
-    spatial = _innermost(group.given_out, at_work, where)
-    more = {p.rank: p.factor for p in spatial}
-    own = alone.workload
-    together = {r: n * more.get(r, 1) for r, n in own.rank_sizes.items()}
-    matrix, vector = platform.matrix, platform.vector
-    around = replace(
-        platform,
-        matrix=in_one_row(matrix, level),
-        vector=None if vector is None else in_one_row(vector, level),
-    )
-    return Round(
-        workload=replace(own, rank_sizes=together),
-        platform=around,
-        nests=tuple(_spread(own, around, nest, level, spatial) for nest in group.einsums),
-        cores=at_work,
-        rounds=tiles.count // at_work,
-        alone=alone,
-    )
-
-
-def _cores_of(arch: Architecture, level: str) -> Fanout:
-    """The innermost fanout outside a level."""
-    outside = arch.nodes[: arch.nodes.index(arch.level(level))]
-    return next(node for node in reversed(outside) if isinstance(node, Fanout))
+        raise MappingError(expected(f"{' + '.join(group.names)}: cores", condition, got))
+    return at_work, tiles.count // at_work
 
 
 def _innermost(loops: tuple[Loop, ...], cores: int, where: str) -> list[Loop]:
@@ -250,24 +225,6 @@ def _innermost(loops: tuple[Loop, ...], cores: int, where: str) -> list[Loop]:
         left //= part
         found.insert(0, Loop(loop.rank, part))
     return found
-
-
-def _spread(
-    workload: Workload,
-    platform: Platform,
-    nest: EinsumMapping,
-    level: str,
-    spatial: Sequence[Loop],
-) -> EinsumMapping:
-    """A tile's nest with the loops over the cores in it."""
-    einsum = workload.einsum(nest.einsum)
-    own = tuple(p for p in spatial if p.rank in einsum.ranks and p.factor > 1)
-    if not own:
-        return nest
-    arch = platform.path(einsum.unit)
-    order = slots_of(arch)
-    loops = [*nest.loops, (Slot(_cores_of(arch, level).name, "x"), own)]
-    return replace(nest, loops=tuple(sorted(loops, key=lambda one: order.index(one[0]))))
 
 
 def timeloop_stats(asked: Asked, ert: Ert, prices: Workload) -> EinsumStats:

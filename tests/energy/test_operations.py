@@ -26,7 +26,7 @@ from flat_mapper.energy.tables import (
     operation_cycles,
     operation_energy,
 )
-from flat_mapper.timeloop.backend import run_files
+from flat_mapper.timeloop.write import lower_einsum
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.notation import FUNCTIONS
 
@@ -127,5 +127,5 @@ def test_other_tools_have_one_compute_for_all() -> None:
     vector = chip(exp_energy=4).vector
     assert vector is not None
     nest = fused().einsum_mappings["QK_exp"]
-    ert = run_files(workload(), vector, nest, PRICES)["ERT.yaml"]
+    ert = lower_einsum(workload(), vector, nest, PRICES)["ERT.yaml"].text
     assert "energy: 4.0" in ert.partition("VALU")[2]  # of an exponential, as of Timeloop's compute

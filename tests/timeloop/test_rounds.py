@@ -19,10 +19,9 @@ from oracles.small_cases import prices
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, Platform
 from flat_mapper.backends.agreement import Crosscheck, compare_backends
-from flat_mapper.base.errors import MappingError
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.timeloop.backend import TimeloopBackend
-from flat_mapper.timeloop.rounds import round_of
+from flat_mapper.timeloop.rounds import asked_of
 from flat_mapper.timeloop.run import command_of
 from flat_mapper.workload.graph import Workload
 
@@ -34,11 +33,8 @@ def several_cores(seed: int) -> tuple[Workload, Platform, FusedMapping] | None:
     """A random mapping on cores of which several work, without a mask; None: not that one."""
     workload, platform, mapping = random_cores_case(seed)
     workload, platform = replace(workload, mask=None), for_timeloop(platform)
-    try:
-        one = round_of(workload, platform, mapping.groups[0])
-    except MappingError:
-        return None
-    return (workload, platform, mapping) if one.cores > 1 else None
+    asked, _ = asked_of(workload, platform, mapping)
+    return (workload, platform, mapping) if asked and asked[0].cores > 1 else None
 
 
 def multicasts(platform: Platform) -> bool:
@@ -86,8 +82,10 @@ def test_operations_of_other_cycles_are_no_difference(name: str) -> None:
 def test_tiles_that_differ_have_no_rounds() -> None:
     """Five rows on two cores leave one of them without a tile in the third round."""
     workload, mapping = over_rows(5)
-    with pytest.raises(MappingError, match="whole rounds of 2 cores, got '5 tiles'"):
-        round_of(workload, many(2), mapping.groups[0])
+    asked, refused = asked_of(workload, many(2), mapping)
+    assert asked == ()
+    (reason,) = refused.values()
+    assert "whole rounds of 2 cores, got '5 tiles'" in reason
 
 
 @pytest.mark.needs_timeloop
