@@ -21,7 +21,7 @@ from typing import NamedTuple
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge import DEFINITION, expected_actions
 from flat_mapper.backends.accelforge_lowering import NotExpressibleError
-from flat_mapper.base.errors import BackendError, MappingError, expected
+from flat_mapper.base.errors import MappingError
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.base.tolerance import ABOVE, whole_cycles
 from flat_mapper.cost_model.backend import Backend
@@ -190,14 +190,12 @@ def compare_backends(
     pairs: list[Difference] = []
     for backend in backends:
         try:
-            if on_cores:
-                answers[backend.name], told = asked.in_rounds(backend)
-            else:
-                answers[backend.name], told = asked.whole(backend, apart)
+            told = asked.in_rounds(backend) if on_cores else asked.whole(backend, apart)
         except (NotExpressibleError, MappingError) as error:
             absent[backend.name] = str(error)
         else:
-            pairs += told
+            answers[backend.name] = told[0]
+            pairs += told[1]
     passes = {p.of for p in pairs if p.reason == ONE_PASS}
     return Crosscheck(
         native=native,
@@ -225,9 +223,10 @@ class _Question:
 
     def whole(self, backend: Backend, apart: Mapping[Quantity, None]) -> _Told:
         """Every Einsum at its full size; what is apart is one pass's, times the passes."""
-        asked = self.workload, self.platform, self.mapping, self.ert
-        answer = _present(backend).evaluate(*asked)
-        turns: dict[Quantity, int] = {}
+        if missing := backend.missing():
+            raise NotExpressibleError(missing)
+        answer = backend.evaluate(self.workload, self.platform, self.mapping, self.ert)
+        turns: dict[Quantity, float] = {}
         if apart and isinstance(answer, Result):
             copies = self._copied()
             told = self._one_pass(backend, answer)
@@ -246,7 +245,7 @@ class _Question:
         if isinstance(self.native, Infeasible):
             return {}
         alone = stats_alone(self.workload, self.platform, self.mapping, self.ert)
-        found = _differing(self.native.einsums, alone)
+        found = _differing(self.native.einsums, alone.values())
         if any(q.level == self.platform.dram.name and q.quantity in COUNTS for q in found):
             found.append(Quantity("all", "", "", "offchip_words"))  # the sum of these
         if found:
@@ -266,13 +265,13 @@ class _Question:
                 found.add(Quantity(name, level, einsum.output.tensor, "scalar_updates"))
         return found
 
-    def _one_pass(self, backend: Backend, alone: Result) -> dict[Quantity, int]:
+    def _one_pass(self, backend: Backend, alone: Result) -> dict[Quantity, float]:
         """Counts of a backend where nothing stays in private levels from one pass to another.
 
         alone: its answer for the whole mapping.
         Groups with remainders are left out: their passes are not alike.
         """
-        found: dict[Quantity, int] = {}
+        found: dict[Quantity, float] = {}
         for group in self.mapping.groups:
             ragged = any(p.last for nest in group.einsums for _, at in nest.loops for p in at)
             if len(group.einsums) < 2 or not group.shared or ragged:
@@ -280,29 +279,44 @@ class _Question:
             tile, inside = single_pass(self.workload, self.platform, self.mapping, group)
             answer = backend.evaluate(tile, self.platform, inside, self.ert)
             if not isinstance(answer, Infeasible):
+                numbers = numbers_of(alone.einsums), numbers_of(answer.einsums)
                 for nest in group.einsums:
-                    found |= self._one_pass_of(group, nest, alone, answer)
+                    found |= dict(self._times(group, nest, *numbers))
         return found
 
-    def _one_pass_of(
-        self, group: GroupMapping, nest: EinsumMapping, alone: Result, one: Result
-    ) -> dict[Quantity, int]:
+    def _times(
+        self,
+        group: GroupMapping,
+        nest: EinsumMapping,
+        whole: Mapping[Quantity, float],
+        one: Mapping[Quantity, float],
+    ) -> Iterator[tuple[Quantity, float]]:
+        """What an Einsum moves in all passes, if each moves what one does.
+
+        An output's first words need no old ones, once over all passes: that many the whole mapping
+        has more updates than reads, whatever stays.
+        """
         einsum = self.workload.einsum(nest.einsum)
         levels = [lv.name for lv in self.platform.path(einsum.unit).levels]
         passes = passes_of(group, einsum.ranks)
-        found: dict[Quantity, int] = {}
         for tensor in (a.tensor for a in einsum.accesses):
             chain = [i for i, level in enumerate(levels) if tensor in nest.kept_at(level)]
             for i, inner in zip(chain, [*chain[1:], len(levels)], strict=True):
                 if inner <= SHARED:
                     continue  # whole tiles stay in the shared level by Timeloop's rule
-                place = (levels[i], tensor)
-                whole, row = (_tensor_of(_stats_of(r, nest.einsum), *place) for r in (alone, one))
-                counts = _moves(whole, row, passes, output=tensor == einsum.output.tensor)
-                if i <= max(SHARED, chain[0]):
-                    counts.pop("scalar_fills")
-                found |= {Quantity(nest.einsum, *place, what): n for what, n in counts.items()}
-        return found
+                reads, fills, updates, old = (
+                    Quantity(nest.einsum, levels[i], tensor, what) for what in COUNTS[:4]
+                )
+                filled, read = passes * one[fills], passes * one[reads]
+                if tensor == einsum.output.tensor:
+                    first = whole[updates] - whole[reads]
+                    filled += passes * (one[updates] - one[reads]) - first
+                    read = passes * one[updates] - first
+                    yield updates, passes * one[updates]
+                    yield old, read
+                yield reads, read
+                if i > max(SHARED, chain[0]):
+                    yield fills, filled
 
     def in_rounds(self, backend: Backend) -> _Told:
         """The counts of all groups on cores, beside those of Timeloop's rounds.
@@ -314,7 +328,8 @@ class _Question:
         native = self.native
         if not isinstance(backend, TimeloopBackend) or isinstance(native, Infeasible):
             raise NotExpressibleError("it has no spatial loops outside the shared level")
-        _present(backend)
+        if missing := backend.missing():
+            raise NotExpressibleError(missing)
         pairs: list[Difference] = []
         asked, refused = asked_of(self.workload, self.platform, self.mapping)
         for group in self.mapping.groups:
@@ -329,7 +344,7 @@ class _Question:
                 said = timeloop_stats(one, self.ert, self.workload)
                 others = [self.workload.einsum(n) for n in group.names if n != name]
                 there = {a.tensor for e in others for a in e.accesses} | set(group.resident)
-                stats = _stats_of(native, name)
+                stats = next(e for e in native.einsums if e.einsum == name)
                 pairs += _round_of(backend.name, one, said, stats, answer, turns, there)
         if refused and not pairs:
             raise NotExpressibleError("; ".join(refused.values()))
@@ -341,21 +356,14 @@ class _Question:
         mapping = FusedMapping(groups=(core.group,))
         alone = stats_alone(core.workload, core.platform, mapping, self.ert)
         tile = tile_cost(core, self.mapping.policy, self.ert)
-        differ = [] if isinstance(tile, Infeasible) else _differing(tile.stats, alone)
+        differ = [] if isinstance(tile, Infeasible) else _differing(tile.stats, alone.values())
         return {(q.einsum, q.level, q.tensor) for q in differ if q.quantity in COUNTS[:4]}
 
 
-def _present(backend: Backend) -> Backend:
-    """The backend. raises: NotExpressibleError where it is not there."""
-    if missing := backend.missing():
-        raise NotExpressibleError(missing)
-    return backend
-
-
-def _differing(stats: Iterable[EinsumStats], alone: Mapping[str, EinsumStats]) -> list[Quantity]:
+def _differing(stats: Iterable[EinsumStats], alone: Iterable[EinsumStats]) -> list[Quantity]:
     """What is otherwise than for every Einsum alone."""
-    others = {q: n for one in alone.values() for q, n in numbers_of(one).items()}
-    return [q for own in stats for q, n in numbers_of(own).items() if n != others[q]]
+    others = numbers_of(alone)
+    return [q for q, n in numbers_of(stats).items() if n != others[q]]
 
 
 def comparisons(
@@ -368,55 +376,41 @@ def comparisons(
 ) -> Iterator[Difference]:
     """Every quantity of two answers, side by side."""
     if isinstance(native, Infeasible) or isinstance(other, Infeasible):
-        yield from _refusals(native, other, backend)
+        refused = native if isinstance(native, Infeasible) else other
+        assert isinstance(refused, Infeasible)
+        own, theirs = (x.needs if isinstance(x, Infeasible) else 0 for x in (native, other))
+        yield Difference(backend, refused.where, refused.level, "", "words needed", own, theirs)
         return
-    if len(native.einsums) != len(other.einsums):
-        raise BackendError(f"{backend}: expected {len(native.einsums)} Einsums, got fewer")
-    for own, theirs in zip(native.einsums, other.einsums, strict=True):
-        if backend == "accelforge":
-            own = _drained(workload, platform, own, ert)
-        yield from _einsum(own, theirs, backend)
+    reason, stats = "printed with two decimals", native.einsums
+    if backend == "accelforge":
+        reason = DEFINITION
+        stats = tuple(_drained(workload, platform, one, ert) for one in stats)
+    others = numbers_of(other.einsums)
+    for q, said in numbers_of(stats).items():
+        if q.quantity == "energy_pj":
+            allowed = PRINTED_PJ + ENERGY_TOLERANCE * abs(said)
+            yield Difference(backend, *q, said, others[q], allowed, reason)
+        else:
+            yield Difference(backend, *q, said, others[q])
     for quantity in ("cycles", "offchip_words"):
         pair = getattr(native, quantity), getattr(other, quantity)
         yield Difference(backend, "all", "", "", quantity, *pair)
 
 
-def _refusals(
-    native: Result | Infeasible, other: Result | Infeasible, backend: str
-) -> Iterator[Difference]:
-    sides = [x if isinstance(x, Infeasible) else None for x in (native, other)]
-    levels = [x.level if x is not None else "" for x in sides]
-    needs = [x.needs if x is not None else 0 for x in sides]
-    level = levels[0] or levels[1]
-    where = next((x.where for x in sides if x is not None), "")
-    yield Difference(backend, where, level, "", "words needed", needs[0], needs[1])
-
-
-def numbers_of(stats: EinsumStats) -> dict[Quantity, float]:
-    """Every quantity of an Einsum."""
-    name, found = stats.einsum, dict[Quantity, float]()
-    for what in ("computes", "compute_cycles", "lanes", "lanes_total", "cycles"):
-        found[Quantity(name, "", "", what)] = getattr(stats, what)
-    found[Quantity(name, stats.unit, "", "energy_pj")] = stats.compute_energy_pj
-    for level in stats.levels:
-        found[Quantity(name, level.level, "", "cycles")] = level.cycles
-        for t in level.tensors:
-            place = name, level.level, t.tensor
-            found |= {Quantity(*place, what): getattr(t, what) for what in (*COUNTS, "energy_pj")}
+def numbers_of(einsums: Iterable[EinsumStats]) -> dict[Quantity, float]:
+    """Every quantity of some Einsums."""
+    found: dict[Quantity, float] = {}
+    for stats in einsums:
+        name = stats.einsum
+        for what in ("computes", "compute_cycles", "lanes", "lanes_total", "cycles"):
+            found[Quantity(name, "", "", what)] = getattr(stats, what)
+        found[Quantity(name, stats.unit, "", "energy_pj")] = stats.compute_energy_pj
+        for level in stats.levels:
+            found[Quantity(name, level.level, "", "cycles")] = level.cycles
+            for t in level.tensors:
+                for what in (*COUNTS, "energy_pj"):
+                    found[Quantity(name, level.level, t.tensor, what)] = getattr(t, what)
     return found
-
-
-def _einsum(own: EinsumStats, theirs: EinsumStats, backend: str) -> Iterator[Difference]:
-    others = numbers_of(theirs)
-    for q, native in numbers_of(own).items():
-        if q not in others:
-            place = ": ".join(filter(None, (backend, q.einsum, q.level, q.tensor)))
-            raise BackendError(expected(place, q.quantity, "none"))
-        allowed, reason = 0.0, ""
-        if q.quantity == "energy_pj":
-            allowed = PRINTED_PJ + ENERGY_TOLERANCE * abs(native)
-            reason = DEFINITION if backend == "accelforge" else "printed with two decimals"
-        yield Difference(backend, *q, native, others[q], allowed, reason)
 
 
 def _drained(workload: Workload, platform: Platform, stats: EinsumStats, ert: Ert) -> EinsumStats:
@@ -488,40 +482,6 @@ def _without(
     return replace(nest, loops=loops, keep=keep)
 
 
-def _stats_of(result: Result, einsum: str) -> EinsumStats:
-    return next(e for e in result.einsums if e.einsum == einsum)
-
-
-def _tensor_of(stats: EinsumStats, level: str, tensor: str) -> TensorStats:
-    found = stats.level(level)
-    assert found is not None
-    return next(t for t in found.tensors if t.tensor == tensor)
-
-
-def _moves(alone: TensorStats, one: TensorStats, passes: int, *, output: bool) -> dict[str, int]:
-    """A tensor's counts at one level, of those of the whole mapping and those of one pass.
-
-    An output's first words need no old ones, once over all passes: that many the whole mapping
-    has more updates than reads, whatever stays.
-    """
-    if not output:
-        read, filled = passes * one.scalar_reads, passes * one.scalar_fills
-        return {"scalar_reads": read, "scalar_fills": filled}
-    updates = passes * one.scalar_updates
-    old = updates - _first(alone)
-    return {
-        "scalar_updates": updates,
-        "scalar_reads": old,
-        "temporal_reductions": old,
-        "scalar_fills": passes * (one.scalar_fills + _first(one)) - _first(alone),
-    }
-
-
-def _first(output: TensorStats) -> int:
-    """Words of an output that a level ever holds: updated without an old value, each once."""
-    return output.scalar_updates - output.scalar_reads
-
-
 def _round_of(
     backend: str,
     one: Asked,
@@ -550,8 +510,8 @@ def _round_of(
     outside = names[: names.index(one.level)]
     kept = {t for level in outside[1:] for t in one.nest.kept_at(level)}
     already = kept if rounds > 1 else kept.intersection(others)
-    whole, theirs = numbers_of(chip), numbers_of(answer)
-    for q, said in numbers_of(model).items():
+    whole, theirs = numbers_of([chip]), numbers_of([answer])
+    for q, said in numbers_of([model]).items():
         place = outside[0] if q.level in outside else q.level  # as one core has it
         between = q.tensor in already and q.level in outside
         if q.quantity in COUNTS[:4]:
@@ -594,7 +554,11 @@ def compare(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
     ragged = {name for name, m in nests.items() if any(p.last for _, at in m.loops for p in at)}
     cut = [g.names for g in result.groups if g.cores is not None and not g.cores.divides]
     ragged |= {name for names in cut for name in names}
-    found = [*_numbers(executed)]
+    found = [
+        Disagreement("output", "", error.tensor, "relative error", error.relative, 0.0)
+        for error in executed.errors
+        if not error.right
+    ]
     for einsum in result.einsums:
         found += _with_reason(_counts(executed, einsum), einsum.einsum in ragged)
     for group, stats in zip(executed.groups, result.groups, strict=True):
@@ -608,24 +572,14 @@ def _with_reason(found: Iterator[Disagreement], ragged: bool) -> Iterator[Disagr
         yield replace(d, reason=UPPER) if above else d
 
 
-def _numbers(executed: Executed) -> Iterator[Disagreement]:
-    for error in executed.errors:
-        if not error.right:
-            yield Disagreement("output", "", error.tensor, "relative error", error.relative, 0.0)
-
-
 def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:
     modelled = {(lv.level, t.tensor): t for lv in stats.levels for t in lv.tensors}
     moved = {(m.level, m.tensor): m for m in executed.counts if m.einsum == stats.einsum}
     for level, tensor in dict.fromkeys((*modelled, *moved)):
         t, m = modelled.get((level, tensor)), moved.get((level, tensor))
-        pairs = (
-            ("reads", m.reads if m else 0, t.scalar_reads if t else 0),
-            ("fills", m.fills if m else 0, t.scalar_fills if t else 0),
-            ("updates", m.updates if m else 0, t.scalar_updates if t else 0),
-        )
         instances = t.utilized_instances if t else m.instances if m else 1
-        for quantity, got, said in pairs:
+        for quantity in ("reads", "fills", "updates"):
+            got, said = getattr(m, quantity, 0), getattr(t, f"scalar_{quantity}", 0)
             if got != said * instances:
                 yield Disagreement(stats.einsum, level, tensor, quantity, got / instances, said)
     cycles = executed.compute_cycles[stats.einsum]
