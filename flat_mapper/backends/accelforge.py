@@ -20,7 +20,7 @@ latency added up over Einsums without overlap, drains take read bandwidth, no re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
@@ -36,7 +36,6 @@ from flat_mapper.backends.accelforge_lowering import (
     NotExpressibleError,
     accelforge_documents,
     component_name,
-    einsum_documents,
 )
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.backend import refuse_operations
@@ -72,8 +71,7 @@ class AccelforgeEvaluation:
     counts: Mapping[ActionKey, int]  # words or operations, all instances together
     energy_pj: Mapping[ActionKey, float]
     latency_s: Mapping[tuple[str, str], float]  # (einsum, component); single precision inside
-    together: bool  # evaluated as one tree; otherwise each Einsum on its own
-    note: str = ""  # why not together
+    note: str = ""  # why each Einsum was evaluated on its own, not all as one tree
 
     @property
     def total_latency_s(self) -> float:
@@ -164,7 +162,7 @@ class AccelforgeBackend:
         extra = {
             "accelforge_latency_s": answer.total_latency_s * workload.repeat,
             "accelforge_energy_pj": answer.total_energy_pj * workload.repeat,
-            "accelforge_tree": "one for all Einsums" if answer.together else answer.note,
+            "accelforge_tree": answer.note or "one for all Einsums",
         }
         notes = (*result.notes, *GAPS)
         return replace(result, notes=notes, extra={**result.extra, **extra})
@@ -198,15 +196,13 @@ def _told(
     tensors: dict[tuple[str, str], TensorStats] = {}
     for access in einsum.accesses:
         rows = {lv.level: t for lv in frame.levels for t in lv.tensors if t.tensor == access.tensor}
-        keys = {
-            level: ActionKey(
-                einsum.name, component_name(platform, einsum, level), access.tensor, "read"
-            )
-            for level in rows
-        }
+        keys: dict[str, list[ActionKey]] = {}
+        for level in rows:
+            place = einsum.name, component_name(platform, einsum, level), access.tensor
+            keys[level] = [ActionKey(*place, action) for action in ("read", "write")]
         words = timeloop_counts(workload, arch, nest, access, answer.counts, keys)
         for level, row in rows.items():
-            pj = sum(answer.energy_pj.get(key, 0.0) for key in _both(keys[level]))
+            pj = sum(answer.energy_pj.get(key, 0.0) for key in keys[level])
             where = f"accelforge: {einsum.name}: {level}: {access.tensor}"
             tensors[level, access.tensor] = _row(row, words[level], pj, access, where)
     unit = ActionKey(
@@ -223,10 +219,6 @@ def _told(
             for lv in frame.levels
         ),
     )
-
-
-def _both(key: ActionKey) -> tuple[ActionKey, ActionKey]:
-    return key, key._replace(action="write")
 
 
 def _row(
@@ -263,20 +255,20 @@ def timeloop_counts(
     nest: EinsumMapping,
     access: TensorAccess,
     counts: Mapping[ActionKey, int],
-    keys: Mapping[str, ActionKey],
+    keys: Mapping[str, Sequence[ActionKey]],
 ) -> dict[str, tuple[int, int, int]]:
     """Reads, fills and updates of one tensor at its levels, all instances, in Timeloop's terms.
 
     AccelForge's writes of an output are updates and fills together. Going inwards, a level's fills
     are the updates of the level outside it, less the first visit of every word, which has nothing
     to fetch; times the copies of the tensor that spatial loops make between the two.
-    keys:   the read action of each level that keeps the tensor, outermost first.
+    keys:   the read and the write of each level that keeps the tensor, outermost first.
     raises: BackendError where AccelForge's reads are not what its writes imply.
     """
     found: dict[str, tuple[int, int, int]] = {}
     outer_updates = outer_copies = 0
-    for level, key in keys.items():
-        read, write = (counts.get(k, 0) for k in _both(key))
+    for level, actions in keys.items():
+        read, write = (counts.get(action, 0) for action in actions)
         if not access.is_output:
             found[level] = (read, write, 0)
             continue
@@ -313,28 +305,21 @@ def evaluation(
     Counts are the same either way: AccelForge counts every path from the root on its own.
     Raises NotExpressibleError where an Einsum has no counterpart even alone.
     """
+    nests = [*mapping.einsum_mappings.values()]
     try:
-        return _answer(accelforge_documents(workload, platform, mapping, ert), together=True)
+        return _answer(accelforge_documents(workload, platform, nests, ert), together=True)
     except NotExpressibleError as error:
         reason = str(error)
     alone = [
-        _answer(einsum_documents(workload, platform, nest, ert), together=False)
-        for nest in mapping.einsum_mappings.values()
+        _answer(accelforge_documents(workload, platform, [nest], ert), together=False)
+        for nest in nests
     ]
     return AccelforgeEvaluation(
         counts={k: v for part in alone for k, v in part.counts.items()},
         energy_pj={k: v for part in alone for k, v in part.energy_pj.items()},
         latency_s={k: v for part in alone for k, v in part.latency_s.items()},
-        together=False,
         note=reason,
     )
-
-
-def expected_actions(stats: TensorStats, *, output: bool, outermost: bool) -> dict[str, int]:
-    """Reads and writes that AccelForge counts where Timeloop counts `stats`."""
-    written = stats.scalar_fills + stats.scalar_updates
-    read = written if output and not outermost else stats.scalar_reads
-    return {"read": read * stats.utilized_instances, "write": written * stats.utilized_instances}
 
 
 def _answer(documents: Documents, *, together: bool) -> AccelforgeEvaluation:
@@ -357,7 +342,7 @@ def _answer(documents: Documents, *, together: bool) -> AccelforgeEvaluation:
                 f"accelforge: expected Einsums that it can join, got {line}"
             ) from error
         raise BackendError(f"accelforge: expected an answer, got {line}") from error
-    return _parsed(columns, together=together)
+    return _parsed(columns)
 
 
 def _fields(module: object, document: Mapping[str, object]) -> dict[str, object]:
@@ -375,7 +360,7 @@ def _instance(module: object, value: object) -> object:
     return made
 
 
-def _parsed(columns: Mapping[str, object], *, together: bool) -> AccelforgeEvaluation:
+def _parsed(columns: Mapping[str, object]) -> AccelforgeEvaluation:
     counts: dict[ActionKey, int] = {}
     energy: dict[ActionKey, float] = {}
     latency: dict[tuple[str, str], float] = {}
@@ -389,9 +374,7 @@ def _parsed(columns: Mapping[str, object], *, together: bool) -> AccelforgeEvalu
                 energy[key] = _number(value) / JOULES
             case [einsum, "latency", component]:
                 latency[einsum, component] = _number(value)
-    return AccelforgeEvaluation(
-        counts=counts, energy_pj=energy, latency_s=latency, together=together
-    )
+    return AccelforgeEvaluation(counts=counts, energy_pj=energy, latency_s=latency)
 
 
 def _number(value: object) -> float:

@@ -16,20 +16,14 @@ frontend/mapping/mapping.py (_get_single_tensor_mapping).
 from __future__ import annotations
 
 import keyword
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import inf
+from types import MappingProxyType
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapping.values import (
-    Axis,
-    EinsumMapping,
-    FusedMapping,
-    Loop,
-    Slot,
-    slots_of,
-)
+from flat_mapper.mapping.values import Axis, EinsumMapping, Loop, Slot, slots_of
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -76,15 +70,10 @@ def trunk_length(platform: Platform) -> int:
     return length
 
 
-def einsum_nodes(workload: Workload, platform: Platform, mapping: EinsumMapping) -> list[Document]:
-    """One Einsum's nest from the root to its compute unit. Raises NotExpressibleError."""
-    return _Nest(workload, platform, mapping).nodes()
-
-
 class _Nest:
     """Places of Storage nodes and spatial loops of one Einsum among its temporal loops.
 
-    A place is the number of temporal loops outside it.
+    A place is the number of temporal loops outside it. Raises NotExpressibleError where one lacks.
     """
 
     def __init__(self, workload: Workload, platform: Platform, mapping: EinsumMapping) -> None:
@@ -204,40 +193,27 @@ def _tiled(node: Document, left: dict[str, int]) -> Document:
 
 Documents = tuple[Document, Document, Document]  # arch, workload, mapping
 
-UNBOUNDED_BITS = (
-    2**80
-)  # a power of two, because AccelForge reports occupancy as a share of the size
+# A power of two, because AccelForge reports occupancy as a share of the size.
+UNBOUNDED_BITS = 2**80
 JOULES = 1e-12  # per pJ
 
 
 def accelforge_documents(
-    workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+    workload: Workload, platform: Platform, nests: Sequence[EinsumMapping], ert: Ert
 ) -> Documents:
-    """The documents of the whole fused mapping, as one tree with a branch for each Einsum.
+    """The documents of some Einsums' nests, as one tree with a branch for each Einsum.
 
     A branch has the shared loops too: AccelForge evaluates every path from the root on its own.
-    Raises NotExpressibleError; `einsum_documents` may then still do for each Einsum alone.
+    Raises NotExpressibleError; those of each Einsum alone may then still do.
     """
-    _check_backing(workload, platform, mapping)
-    nests = mapping.einsum_mappings
-    branches = [
-        {"type": "Nested", "nodes": einsum_nodes(workload, platform, nest)}
-        for nest in nests.values()
-    ]
-    root = branches[0]["nodes"] if len(nests) == 1 else [{"type": "Sequential", "nodes": branches}]
-    return arch_document(platform, ert), workload_document(workload, [*nests]), {"nodes": root}
-
-
-def einsum_documents(
-    workload: Workload, platform: Platform, mapping: EinsumMapping, ert: Ert
-) -> Documents:
-    """The documents of one Einsum on its own."""
-    nodes = einsum_nodes(workload, platform, mapping)
-    return (
-        arch_document(platform, ert),
-        workload_document(workload, [mapping.einsum]),
-        {"nodes": nodes},
-    )
+    _check_backing(workload, platform, nests)
+    branches = [_Nest(workload, platform, nest).nodes() for nest in nests]
+    root = branches[0]
+    if len(branches) > 1:
+        nested = [{"type": "Nested", "nodes": nodes} for nodes in branches]
+        root = [{"type": "Sequential", "nodes": nested}]
+    names = [nest.einsum for nest in nests]
+    return arch_document(platform, ert), workload_document(workload, names), {"nodes": root}
 
 
 def arch_document(platform: Platform, ert: Ert) -> Document:
@@ -247,52 +223,56 @@ def arch_document(platform: Platform, ert: Ert) -> Document:
     verdict on capacity would be about another machine than ours.
     """
     matrix, vector = platform.matrix, platform.vector
-    own = [_component(matrix, n, n.name, ert) for n in matrix.nodes]
-    tail = _compute(matrix, matrix.compute.name, ert)
-    trunk, fork = 0, []
+    trunk, fork = 0, list[Document]()
     if vector is not None:
         trunk, names = trunk_length(platform), component_names(platform)
-        side = [_component(vector, n, names[n.name], ert) for n in vector.nodes[trunk:]]
-        branch = [*_present(side), _compute(vector, names[vector.compute.name], ert)]
+        side = _components(vector, vector.nodes[trunk:], ert, names)
+        branch = [*side, _compute(vector, names[vector.compute.name], ert)]
         fork = [{"type": "Fork", "nodes": branch}]
-    return {"nodes": [*_present(own[:trunk]), *fork, *_present(own[trunk:]), tail]}
+    top = _components(matrix, matrix.nodes[:trunk], ert)
+    own = _components(matrix, matrix.nodes[trunk:], ert)
+    return {"nodes": [*top, *fork, *own, _compute(matrix, matrix.compute.name, ert)]}
 
 
-def _present(nodes: Sequence[Document | None]) -> list[Document]:
-    return [n for n in nodes if n is not None]
-
-
-def _component(
-    arch: Architecture, node: MemoryLevel | Fanout, name: str, ert: Ert
-) -> Document | None:
-    if isinstance(node, Fanout):
-        sizes = {"y": node.fanout_y, "x": node.fanout_x}
-        spatial = [{"name": axis, "fanout": n} for axis, n in sizes.items() if n > 1]
-        return {"type": "Container", "name": name, "spatial": spatial} if spatial else None
-    read_pj, write_pj, _ = ert.actions(node.name)
-    shared = node.shared_words_per_cycle
-    ports = {
-        "read": (read_pj, shared or node.read_words_per_cycle),
-        "write": (write_pj, shared or node.write_words_per_cycle),
-    }
-    return {
-        "type": "Memory",
-        "name": name,
-        "size": UNBOUNDED_BITS,
-        "leak_power": 0,
-        "area": 0,
-        "values_per_action": {"All": 1},
-        "actions": [
-            {
-                "name": action,
-                "energy": row_pj / node.row_words * JOULES,
-                "throughput": inf if rate is None else rate / arch.cycle_seconds,
-            }
-            for action, (row_pj, rate) in ports.items()
-        ],
-        # One shared port serves reads and writes in turn; two ports work side by side.
-        "total_latency": f"{'sum' if shared else 'max'}(a.n_calls / a.throughput for a in actions)",
-    }
+def _components(
+    arch: Architecture,
+    nodes: Sequence[MemoryLevel | Fanout],
+    ert: Ert,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Document]:
+    """Levels and fanouts of more than one instance. names: of those that have another one here."""
+    for node in nodes:
+        name = names.get(node.name, node.name)
+        if isinstance(node, Fanout):
+            sizes = {"y": node.fanout_y, "x": node.fanout_x}
+            if spatial := [{"name": axis, "fanout": n} for axis, n in sizes.items() if n > 1]:
+                yield {"type": "Container", "name": name, "spatial": spatial}
+            continue
+        read_pj, write_pj, _ = ert.actions(node.name)
+        shared = node.shared_words_per_cycle
+        ports = {
+            "read": (read_pj, shared or node.read_words_per_cycle),
+            "write": (write_pj, shared or node.write_words_per_cycle),
+        }
+        each = "(a.n_calls / a.throughput for a in actions)"
+        yield {
+            "type": "Memory",
+            "name": name,
+            "size": UNBOUNDED_BITS,
+            "leak_power": 0,
+            "area": 0,
+            "values_per_action": {"All": 1},
+            "actions": [
+                {
+                    "name": action,
+                    "energy": row_pj / node.row_words * JOULES,
+                    "throughput": inf if rate is None else rate / arch.cycle_seconds,
+                }
+                for action, (row_pj, rate) in ports.items()
+            ],
+            # One shared port serves reads and writes in turn; two ports work side by side.
+            "total_latency": ("sum" if shared else "max") + each,
+        }
 
 
 def _compute(arch: Architecture, name: str, ert: Ert) -> Document:
@@ -323,10 +303,10 @@ def workload_document(workload: Workload, names: Sequence[str]) -> Document:
     }
 
 
-def _check_backing(workload: Workload, platform: Platform, mapping: FusedMapping) -> None:
+def _check_backing(workload: Workload, platform: Platform, nests: Sequence[EinsumMapping]) -> None:
     """A tensor has one outermost keeper for all Einsums, or AccelForge cannot join them."""
     found: dict[str, str] = {}
-    for nest in mapping.einsum_mappings.values():
+    for nest in nests:
         einsum = workload.einsum(nest.einsum)
         for access in einsum.accesses:
             chain = [lv.name for lv in platform.path(einsum.unit).levels]

@@ -19,7 +19,7 @@ from math import ceil, isclose, prod
 from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.accelforge import DEFINITION, expected_actions
+from flat_mapper.backends.accelforge import DEFINITION
 from flat_mapper.backends.accelforge_lowering import NotExpressibleError
 from flat_mapper.base.errors import MappingError
 from flat_mapper.base.table import Printed, grid
@@ -421,10 +421,13 @@ def _drained(workload: Workload, platform: Platform, stats: EinsumStats, ert: Er
         read, write, _ = (pj / arch.level(level.level).row_words for pj in ert.actions(level.level))
         tensors: list[TensorStats] = []
         for t in level.tensors:
-            output, first = t.tensor == einsum.output.tensor, t.tensor not in seen
+            written = t.scalar_fills + t.scalar_updates
+            drained = t.tensor == einsum.output.tensor and t.tensor in seen
             seen.add(t.tensor)
-            words = expected_actions(t, output=output, outermost=first)
-            pj = words["read"] * read + words["write"] * write
+            words = (written if drained else t.scalar_reads, written)
+            pj = sum(
+                t.utilized_instances * n * e for n, e in zip(words, (read, write), strict=True)
+            )
             tensors.append(replace(t, energy_pj=pj))
         levels.append(replace(level, tensors=tuple(tensors)))
     return replace(stats, levels=tuple(levels))

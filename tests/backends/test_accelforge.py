@@ -17,7 +17,6 @@ from flat_mapper.backends.accelforge import AccelforgeBackend
 from flat_mapper.backends.accelforge_lowering import (
     NotExpressibleError,
     accelforge_documents,
-    einsum_documents,
 )
 from flat_mapper.backends.agreement import compare_backends
 from flat_mapper.base.errors import SpecError
@@ -42,7 +41,7 @@ def accelforge() -> AccelforgeBackend:
 
 def test_the_fused_mapping_is_one_tree() -> None:
     arch, workload, mapping = accelforge_documents(
-        small.workload(), small.platform(), small.fused(), cases.ERT
+        small.workload(), small.platform(), small.fused().groups[0].einsums, cases.ERT
     )
     names = [e["name"] for e in workload["einsums"]]  # type: ignore[attr-defined]
     assert names == list(small.fused().einsum_mappings)
@@ -62,7 +61,7 @@ def test_remainders_have_no_counterpart() -> None:
     workload, nest = cases.remainder()
     message = r"QK: GLB\.P: expected factors that divide the rank, got 2,1; AccelForge averages"
     with pytest.raises(NotExpressibleError, match=message):
-        einsum_documents(workload, small.platform(), nest, cases.ERT)
+        accelforge_documents(workload, small.platform(), [nest], cases.ERT)
 
 
 def test_an_absent_accelforge_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
