@@ -12,52 +12,66 @@ leave, the earliest deadline first. A request waits until there is room for it:
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from math import inf
-from typing import get_args
+from typing import Literal, get_args
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.execution.group import GroupRun, Passed, TurnLog, Words, levels_of, more
 from flat_mapper.execution.result import TurnTime
-from flat_mapper.execution.shared import FIXED, Order, hold_phases, in_order
-from flat_mapper.execution.turn import DRAM, StagedTile
+from flat_mapper.execution.shared import Turn
+from flat_mapper.execution.turn import DRAM
 from flat_mapper.workload.einsum import Einsum
 
 EPSILON = 1e-9  # cycles; rounding of float64
 
 
-@dataclass(slots=True)
-class Request:
-    """A tile on its way from or to DRAM.
+# By what a unit takes its next turn. pass: of those ready that of the earliest pass. On the matrix
+# path also ready: that of the group's first Einsum; and none but the one whose turn it is, in turn:
+# pass by pass; program: the first Einsum's of the next pass before the others' of this one, as in a
+# software pipeline.
+Order = Literal["pass", "ready", "in turn", "program"]
+FIXED: tuple[Order, ...] = ("in turn", "program")
 
-    after:    turns that end, and requests that are done, before it may begin.
-    deadline: number of the turn that waits for it.
-    """
+
+@dataclass(slots=True, kw_only=True)
+class _Waiting:
+    """What may begin when some turns have ended and some requests are done."""
+
+    after_turns: set[int] = field(default_factory=set)
+    after_requests: list[Request] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class Request(_Waiting):
+    """A tile on its way from or to DRAM. deadline: number of the turn that waits for it."""
 
     tensor: str
     words: float
     reads: bool
     deadline: float
-    after_turns: set[int] = field(default_factory=set)
-    after_requests: list[Request] = field(default_factory=list)
     done: bool = False
 
 
-@dataclass(slots=True)
-class Job:
-    """A turn: its time on its unit, and what it waits for."""
+@dataclass(slots=True, kw_only=True)
+class Job(_Waiting):
+    """A turn: its time on its unit."""
 
     log: TurnLog
     unit: str
     cycles: float
     rates: tuple[Passed, ...]  # of each port outside, words per cycle that its streams take
-    after_turns: set[int] = field(default_factory=set)
-    after_requests: list[Request] = field(default_factory=list)
     start: float = -1.0
     end: float = inf
+
+    @property
+    def turn(self) -> Turn:
+        """The turn."""
+        return self.log.turn
 
 
 def timeline(run: GroupRun) -> tuple[float, tuple[TurnTime, ...]]:
@@ -82,11 +96,9 @@ def _in_order(run: GroupRun, order: Order) -> tuple[float, tuple[TurnTime, ...]]
     if run.facts.apart:
         end = max(end, *level_cycles(run).values())  # whose ports all units share
     turns = (
-        TurnTime(
-            einsum=j.log.turn.einsum, pass_number=j.log.turn.pass_number, start=j.start, end=j.end
-        )
+        TurnTime(einsum=j.turn.einsum, pass_number=j.turn.pass_number, start=j.start, end=j.end)
         for j in jobs
-        if j.log.turn.einsum not in run.facts.free
+        if j.turn.einsum not in run.facts.free
     )
     return end, tuple(turns)
 
@@ -140,138 +152,163 @@ def _job(run: GroupRun, log: TurnLog) -> Job:
 def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
     """The moves of staged tiles, and who waits for them."""
     copies = 2 if run.policy.buffering >= 2 else 1
+    number = [job.turn.pass_number for job in jobs]
     found: list[Request] = []
-    touching: dict[str, list[int]] = {}
-    for number, job in enumerate(jobs):
-        for tensor in {a.tensor for a in run.facts.nests[job.log.turn.einsum].einsum.accesses}:
-            touching.setdefault(tensor, []).append(number)
     for one in run.runs.values():
-        shares = partial(run.facts.workload.share, level=run.platform.dram.name)
-        streams: dict[str, list[StagedTile]] = {}
-        for tile in one.tiles:
-            streams.setdefault(tile.tensor, []).append(tile)
-        for tensor, tiles in streams.items():
+        for tensor in dict.fromkeys(tile.tensor for tile in one.tiles):
+            tiles = [tile for tile in one.tiles if tile.tensor == tensor]
+            share = run.facts.workload.share(tensor, run.platform.dram.name)
+            users = {e.name for e in run.facts.einsums if e.touches(tensor)}
+            touching = [n for n, job in enumerate(jobs) if job.turn.einsum in users]
+            passes = [number[n] for n in touching]
+            # By all its Einsums, from the first pass to the last.
+            used = [
+                touching[
+                    bisect_left(passes, number[t.first]) : bisect_right(passes, number[t.last])
+                ]
+                for t in tiles
+            ]
             drains: list[Request] = []
-            used = [_users(jobs, touching[tensor], tile) for tile in tiles]
             for n, tile in enumerate(tiles):
                 fetch = Request(
-                    tensor=tensor,
-                    words=tile.fetched * shares(tensor),
-                    reads=True,
-                    deadline=tile.first,
+                    tensor=tensor, words=tile.fetched * share, reads=True, deadline=tile.first
                 )
+                heir = tiles[n + copies].first if n + copies < len(tiles) else inf
+                drain = Request(
+                    tensor=tensor, words=tile.drained * share, reads=False, deadline=heir
+                )
+                drain.after_turns.update(used[n])
+                drains.append(drain)
                 if n >= copies:
                     fetch.after_turns.update(used[n - copies])
                     fetch.after_requests.append(drains[n - copies])
                     jobs[tile.first].after_requests.append(drains[n - copies])
-                heir = tiles[n + copies].first if n + copies < len(tiles) else inf
-                drain = Request(
-                    tensor=tensor,
-                    words=tile.drained * shares(tensor),
-                    reads=False,
-                    deadline=heir,
-                )
-                drain.after_turns.update(used[n])
-                drains.append(drain)
                 for user in used[n]:
                     jobs[user].after_requests.append(fetch)
                 found += [fetch, drain]
     if copies == 1:
-        _hold_passes(jobs, found)
+        _hold_passes(jobs, number, found)
     return found
 
 
-def _users(jobs: Sequence[Job], touching: Sequence[int], tile: StagedTile) -> Sequence[int]:
-    """The turns that touch a tile: those of all its Einsums, from the first pass to the last."""
-
-    def pass_of(job: int) -> int:
-        return jobs[job].log.turn.pass_number
-
-    low = bisect_left(touching, pass_of(tile.first), key=pass_of)
-    return touching[low : bisect_right(touching, pass_of(tile.last), key=pass_of)]
-
-
-def _hold_passes(jobs: list[Job], requests: list[Request]) -> None:
+def _hold_passes(jobs: list[Job], number: Sequence[int], requests: list[Request]) -> None:
     """Nothing runs ahead: the tiles of a pass come when the one before is over, results gone.
 
     Where units overlap, the last turn of a pass may end before others of it.
+    number: of the pass of each job.
     """
-    number = [job.log.turn.pass_number for job in jobs]
-    within: dict[int, set[int]] = {}
+    within = defaultdict[int, set[int]](set)
+    drains, fetches = defaultdict[int, list[Request]](list), defaultdict[int, list[Request]](list)
     for n, p in enumerate(number):
-        within.setdefault(p, set()).add(n)
-    drains: dict[int, list[Request]] = {}
-    fetches: dict[int, list[Request]] = {}
+        within[p].add(n)
     for request in requests:
         if request.reads:
-            fetches.setdefault(number[int(request.deadline)], []).append(request)
+            fetches[number[int(request.deadline)]].append(request)
         else:
             p = max(number[n] for n in request.after_turns)
             request.after_turns = within[p]
-            drains.setdefault(p, []).append(request)
-    for n, job in enumerate(jobs):
-        job.after_requests += fetches.get(number[n], []) + drains.get(number[n] - 1, [])
+            drains[p].append(request)
+    for p, job in zip(number, jobs, strict=True):
+        job.after_requests += fetches[p] + drains[p - 1]
     for p, wanted in fetches.items():
         for request in wanted:
-            if p:
-                request.after_turns |= within[p - 1]
-                request.after_requests += drains.get(p - 1, [])
+            request.after_turns |= within[p - 1]
+            request.after_requests += drains[p - 1]
 
 
 def _order(run: GroupRun, jobs: list[Job]) -> None:
     """Who waits for whom: in turn, each for the one before; else each for what it uses."""
-    if not run.facts.apart:
+    facts = run.facts
+    if not facts.apart:
         for n in range(1, len(jobs)):
             jobs[n].after_turns.add(n - 1)
         return
-    at = {(j.log.turn.einsum, j.log.turn.pass_number): n for n, j in enumerate(jobs)}
+    waits = {einsum.name: [*_waits(run, einsum)] for einsum in facts.einsums}
+    at = {(job.turn.einsum, job.turn.pass_number): n for n, job in enumerate(jobs)}
+    before: dict[str, int] = {}  # each Einsum's last turn so far
     for n, job in enumerate(jobs):
-        _order_overlapped(run, job, at)
+        name, number = job.turn.einsum, job.turn.pass_number
+        others = ((other, number - passes) for other, passes in waits[name])
+        job.after_turns.update(at[one] for one in others if one in at)
         job.after_turns.discard(n)
+        if name in before:
+            job.after_turns.add(before[name])
+        before[name] = n
     # Where nothing runs ahead, a pass is over before the next begins, whatever the phases.
-    if run.facts.group.schedule == "phases" and run.policy.buffering >= 2:
-        names, units = [j.log.turn.einsum for j in jobs], [j.unit for j in jobs]
-        hold_phases(run.facts.group.phases, names, units, [j.after_turns for j in jobs])
+    if facts.group.schedule == "phases" and run.policy.buffering >= 2:
+        _hold_phases(facts.group.phases, jobs)
 
 
-def _order_overlapped(run: GroupRun, job: Job, at: dict[tuple[str, int], int]) -> None:
-    """A turn waits for the makers of its inputs, for room, and for its unit's earlier Einsums."""
-    facts, number = run.facts, job.log.turn.pass_number
-    einsum = facts.nests[job.log.turn.einsum].einsum
+def _waits(run: GroupRun, einsum: Einsum) -> Iterator[tuple[str, int]]:
+    """The Einsums for whose turns one waits, and how many passes before its own these are.
+
+    It waits for the makers of its inputs, for room, and for its unit's earlier Einsums.
+    """
+    facts = run.facts
     before = facts.einsums[: facts.einsums.index(einsum)]
     for other in before:
         if other.unit == einsum.unit:
-            _wait(job, at, other, number)
-    earlier = [at[name, n] for name, n in at if name == einsum.name and n < number]
-    job.after_turns.update(earlier[-1:])
+            yield other.name, 0
     for tensor in (a.tensor for a in einsum.accesses if facts.passed_on(a.tensor)):
         makes = einsum.output.tensor == tensor
         for other in before:
             if other.output.tensor == tensor or (makes and other.touches(tensor)):
-                _wait(job, at, other, number)
-        if makes:
-            _room(run, job, at, tensor)
-        if makes and facts.carried(tensor):
-            for maker in facts.makers(tensor):
-                _wait(job, at, maker, number - 1)
+                yield other.name, 0
+        if not makes:
+            continue
+        # Until the copy that it writes is no longer read.
+        inside = run.places[tensor].tensors if tensor in run.places else [tensor]
+        users = [e for e in facts.einsums if any(e.touches(t) for t in inside)]
+        copies = 2 if len({e.unit for e in users}) > 1 or facts.carried(tensor) else 1
+        for user in users:
+            yield user.name, copies
+        for maker in facts.makers(tensor) if facts.carried(tensor) else ():
+            yield maker.name, 1
     for maker in facts.makers(run.copied.get(einsum.name, "")):
-        _wait(job, at, maker, number - 1)
+        yield maker.name, 1
 
 
-def _wait(job: Job, at: dict[tuple[str, int], int], einsum: Einsum, number: int) -> None:
-    found = at.get((einsum.name, number))
-    if found is not None:
-        job.after_turns.add(found)
+def _hold_phases(phases: Sequence[Sequence[str]], jobs: Sequence[Job]) -> None:
+    """Let turns wait as the schedule `phases` has it, round after round.
+
+    A phase waits for the phase before. In each an Einsum has its next turn if that is ready.
+    """
+    left: dict[str, list[int]] = {}
+    for n, job in enumerate(jobs):
+        left.setdefault(job.turn.einsum, []).append(n)
+    over, before = set[int](), set[int]()
+    while any(left.values()):
+        progress = len(over)
+        for phase in phases:
+            now: set[int] = set()
+            for name, n in [(name, own[0]) for name, own in left.items() if own and name in phase]:
+                beside = {m for m in now if jobs[m].unit == jobs[n].unit}
+                if jobs[n].after_turns <= over | beside:
+                    left[name].pop(0)
+                    now.add(n)
+            for n in now:
+                jobs[n].after_turns.update(before)
+            over |= now
+            before = now or before
+        if len(over) == progress:
+            condition = "phases in which some Einsum can have its turn"
+            raise MappingError(expected("phases", condition, "Einsums that wait in a circle"))
 
 
-def _room(run: GroupRun, job: Job, at: dict[tuple[str, int], int], tensor: str) -> None:
-    """A maker waits until the copy that it writes is no longer read."""
-    facts, number = run.facts, job.log.turn.pass_number
-    inside = run.places[tensor].tensors if tensor in run.places else [tensor]
-    users = [e for e in facts.einsums if any(e.touches(t) for t in inside)]
-    copies = 2 if len({e.unit for e in users}) > 1 or facts.carried(tensor) else 1
-    for user in users:
-        _wait(job, at, user, number - copies)
+def _queue(jobs: Sequence[Job], order: Order) -> list[int]:
+    """The numbers of turns in the order in which their units look at them."""
+    place = {name: i for i, name in enumerate(dict.fromkeys(job.turn.einsum for job in jobs))}
+
+    def rank(n: int) -> tuple[int, ...]:
+        turn = jobs[n].turn
+        if order in ("pass", "in turn") or jobs[n].unit != "matrix":
+            return (n,)
+        if order == "ready":
+            return (place[turn.einsum], n)
+        first = place[turn.einsum] == 0
+        return (turn.pass_number - first, not first, n)
+
+    return sorted(range(len(jobs)), key=rank)
 
 
 class _Clock:
@@ -285,7 +322,7 @@ class _Clock:
         self.ended: set[int] = set()
         self.now = 0.0
         self.waiting: dict[str, list[int]] = {}
-        for n in in_order([(job.log.turn, job.unit) for job in jobs], order):
+        for n in _queue(jobs, order):
             self.waiting.setdefault(jobs[n].unit, []).append(n)
         self.fixed = {"matrix"} if order in FIXED else set[str]()
         self.running: dict[str, int] = {}
@@ -319,7 +356,7 @@ class _Clock:
             self.requests = [r for r in self.requests if not r.done]
         return bool(over or done)
 
-    def _free(self, waits: Job | Request) -> bool:
+    def _free(self, waits: _Waiting) -> bool:
         turns = all(n in self.ended for n in waits.after_turns)
         return turns and all(r.done for r in waits.after_requests)
 

@@ -7,13 +7,11 @@ It is the shared level, or one inside it that hands an intermediate over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
-from typing import Literal
 
-from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.link import FlatNest, Place, new_place
 from flat_mapper.execution.turn import DRAM, SHARED
 from flat_mapper.mapping.values import GroupMapping, Policy
@@ -197,14 +195,6 @@ def _copies(facts: GroupFacts, tensor: str, policy: Policy) -> float:
     return 2.0 if passed or finished else 1.0
 
 
-# By what a unit takes its next turn. pass: of those ready that of the earliest pass. On the matrix
-# path also ready: that of the group's first Einsum; and none but the one whose turn it is, in turn:
-# pass by pass; program: the first Einsum's of the next pass before the others' of this one, as in a
-# software pipeline.
-Order = Literal["pass", "ready", "in turn", "program"]
-FIXED: tuple[Order, ...] = ("in turn", "program")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One Einsum in one pass: the indices of its own DRAM loops there."""
@@ -256,53 +246,3 @@ def _visited(facts: GroupFacts) -> Iterator[tuple[int, ...]]:
             if high <= first or low >= first + columns:
                 continue
         yield index
-
-
-def in_order(turns: Sequence[tuple[Turn, str]], order: Order) -> list[int]:
-    """The positions of turns in the order in which their units look at them; each with its unit."""
-    place = {name: i for i, name in enumerate(dict.fromkeys(turn.einsum for turn, _ in turns))}
-
-    def rank(n: int) -> tuple[int, ...]:
-        turn, unit = turns[n]
-        if order in ("pass", "in turn") or unit != "matrix":
-            return (n,)
-        if order == "ready":
-            return (place[turn.einsum], n)
-        first = place[turn.einsum] == 0
-        return (turn.pass_number - first, not first, n)
-
-    return sorted(range(len(turns)), key=rank)
-
-
-def hold_phases(
-    phases: Sequence[Sequence[str]],
-    names: Sequence[str],
-    units: Sequence[str],
-    after: Sequence[set[int]],
-) -> None:
-    """Let turns wait as the schedule `phases` has it, round after round.
-
-    A phase waits for the phase before. In each an Einsum has its next turn if that is ready.
-    names, units: of the turns' Einsums. after: the turns that each waits for; the phase before is
-    added to it.
-    """
-    left: dict[str, list[int]] = {}
-    for n, name in enumerate(names):
-        left.setdefault(name, []).append(n)
-    over: set[int] = set()
-    before: set[int] = set()
-    while any(left.values()):
-        progress = len(over)
-        for phase in phases:
-            now: set[int] = set()
-            for n in [turns[0] for name, turns in left.items() if turns and name in phase]:
-                if after[n] <= over | {m for m in now if units[m] == units[n]}:
-                    left[names[n]].pop(0)
-                    now.add(n)
-            for n in now:
-                after[n].update(before)
-            over |= now
-            before = now or before
-        if len(over) == progress:
-            condition = "phases in which some Einsum can have its turn"
-            raise MappingError(expected("phases", condition, "Einsums that wait in a circle"))
