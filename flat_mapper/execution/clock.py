@@ -22,9 +22,9 @@ from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.execution.group import GroupRun, Passed, TurnLog, Words, levels_of, more
+from flat_mapper.execution.link import DRAM
 from flat_mapper.execution.result import TurnTime
 from flat_mapper.execution.shared import Turn
-from flat_mapper.execution.turn import DRAM
 from flat_mapper.workload.einsum import Einsum
 
 EPSILON = 1e-9  # cycles; rounding of float64

@@ -26,10 +26,10 @@ from flat_mapper.execution.group import (
     chained,
     more,
 )
-from flat_mapper.execution.link import Place, flat_nest
+from flat_mapper.execution.link import DRAM, Place, flat_nest
 from flat_mapper.execution.result import Alive, ExecutedGroup, Moved, TurnTime
 from flat_mapper.execution.shared import GroupFacts
-from flat_mapper.execution.turn import DRAM, may_see
+from flat_mapper.execution.turn import may_see
 from flat_mapper.mapping.resize import resized_group
 from flat_mapper.mapping.values import (
     EinsumMapping,

@@ -9,10 +9,10 @@ from itertools import groupby
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.execution.link import Counter, Place
+from flat_mapper.execution.link import DRAM, SHARED, Counter, Place
 from flat_mapper.execution.result import Alive
 from flat_mapper.execution.shared import GroupFacts, Turn, held_words, shared_places, turns_of
-from flat_mapper.execution.turn import DRAM, SHARED, EinsumRun
+from flat_mapper.execution.turn import EinsumRun
 from flat_mapper.mapping.values import EinsumMapping, Policy
 from flat_mapper.workload.einsum import Einsum
 
@@ -125,7 +125,7 @@ class GroupRun:
         run, source = self.runs[turn.einsum], self.copied.get(turn.einsum)
         if source is None or tuple(turn.dram[i] for i in run.kept_dram) not in run.seen:
             return False
-        self.places[tensor_of(run)].data[:] = self.places[source].data
+        self.places[run.nest.einsum.output.tensor].data[:] = self.places[source].data
         return True
 
     def _turn(self, turn: Turn, after: tuple[int, ...] | None, *, copies: bool) -> None:
@@ -143,11 +143,11 @@ class GroupRun:
         home, slot = self.facts.at(nest, source), nest.level_slots[SHARED]
         at = {s.rank: turn.dram[i] for i, s in enumerate(nest.temporal[: nest.dram_loops])}
         words = 1
-        for r in run.output.access.ranks:
+        for r in run.nest.einsum.output.ranks:
             extent = nest.extent(r, slot)
             words *= min(extent, nest.sizes[r] - at.get(r, 0) * extent)
         run.counters.setdefault((home, source), Counter()).reads += words
-        run.counters[home, tensor_of(run)].updates += words
+        run.counters[home, run.nest.einsum.output.tensor].updates += words
 
     def _log(self, turn: Turn, run: EinsumRun, steps: int) -> TurnLog:
         ports: dict[str, Passed] = {}
@@ -212,11 +212,6 @@ def more(some: Passed, others: Passed, times: float = 1.0) -> Passed:
     """Words, and others so often."""
     read, updated, filled = (a + times * b for a, b in zip(some, others, strict=True))
     return read, updated, filled
-
-
-def tensor_of(run: EinsumRun) -> str:
-    """The tensor that an Einsum makes."""
-    return run.output.access.tensor
 
 
 def levels_of(platform: Platform) -> dict[str, MemoryLevel]:

@@ -19,6 +19,7 @@ from flat_mapper.mapping.values import EinsumMapping, slots_of
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 
 IntArray = npt.NDArray[np.int64]
+DRAM, SHARED, LANES = 0, 1, -1  # level indices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,14 +112,6 @@ def flat_nest(
     )
 
 
-def spatial_indices(steps: Sequence[Step]) -> list[IntArray]:
-    """Of each loop in space, its index in every instance; instances in the order of the loops."""
-    if not steps:
-        return []
-    grid = np.indices([s.factor for s in steps], dtype=np.int64)
-    return [part.reshape(-1) for part in grid]
-
-
 def numbered(placed: Iterable[tuple[Step, IntArray]], count: int) -> IntArray:
     """The number of the instance that each combination of indices of some loops belongs to."""
     number = np.zeros(count, np.int64)
@@ -187,11 +180,12 @@ class Counter:
         return now[0] - read, now[1] - updated, now[2] - filled
 
 
-class Window:
-    """Part of one tensor that the instances at a slot see inside its outer keeper's tile.
+class Link:
+    """Tiles of one tensor that the instances at a slot have of the tile of its keeper further out.
 
-    The instances of the last slot are the lanes of the compute unit, which see a word each.
+    The instances of the last slot are the lanes of the compute unit, which have a word each.
 
+    level: index of the level at the slot. staged: from DRAM to the shared level.
     index: int64[n, words], where each word of each instance's tile lies in the keeper's place, up
            to an offset of the loops in time between the two.
     reps:  of the instances that see the same words of the same parent, the first: one access of the
@@ -199,53 +193,70 @@ class Window:
     peers: int64[len(reps), g], each of those with its equals.
     heads: the instances whose access the parent counts: the first of those that one access serves,
            or all that see the same words, over a fanout that serves each of them for itself.
+    held:  the key of the tile that is there. most: words of the largest in any instance.
     """
 
-    def __init__(self, nest: FlatNest, access: TensorAccess, outer: int, cut: int) -> None:
+    def __init__(
+        self,
+        nest: FlatNest,
+        access: TensorAccess,
+        levels: tuple[int, int],
+        places: tuple[Place, Place],
+        counters: tuple[Counter, Counter],
+    ) -> None:
         self.nest, self.access = nest, access
-        self.top, self.cut = nest.level_slots[outer], cut
-        time = nest.temporal
-        self.key_at = tuple(
-            i for i, s in enumerate(time) if s.slot < cut and s.rank in access.ranks
-        )
-        self.reduced_at = tuple(
-            i for i, s in enumerate(time) if s.slot < cut and s.rank not in access.ranks
-        )
-        self.between = [
-            (i, s)
-            for i, s in enumerate(time)
-            if self.top <= s.slot < cut and s.rank in access.ranks
+        outer, self.level = levels
+        self.staged = levels == (DRAM, SHARED)
+        self.parent, self.child = places
+        self.outer, self.inner = counters
+        self.held: tuple[int, ...] | None = None
+        self.offset = self.most = 0
+        self._valid: BoolArray | None = None
+        self.top = nest.level_slots[outer]
+        self.cut = nest.slot_count if self.level == LANES else nest.level_slots[self.level]
+        time = [(i, s) for i, s in enumerate(nest.temporal) if s.slot < self.cut]
+        self.key_at = tuple(i for i, s in time if s.rank in access.ranks)
+        self.reduced_at = tuple(i for i, s in time if s.rank not in access.ranks)
+        self.weights = [
+            (i, s.stride * self.parent.strides[s.rank])
+            for i, s in time
+            if s.slot >= self.top and s.rank in access.ranks
         ]
-        self.spatial = [s for s in nest.spatial if s.slot < cut]
-        self.count = nest.instances(cut)
-        self.indices = spatial_indices(self.spatial)
-        self.placed = list(zip(self.spatial, self.indices, strict=True))
+        spatial = [s for s in nest.spatial if s.slot < self.cut]
+        self.count = nest.instances(self.cut)
+        grid = np.indices([s.factor for s in spatial], dtype=np.int64)
+        self.placed = [(s, part.reshape(-1)) for s, part in zip(spatial, grid, strict=True)]
         own = [(s, i) for s, i in self.placed if s.slot < self.top or s.rank in access.ranks]
         apart = [(s, i) for s, i in self.placed if s.slot > self.top and self._apart(s)]
         words = numbered(own, self.count)
         self.peers: IntArray = np.argsort(words, kind="stable").reshape(len(np.unique(words)), -1)
         self.reps: IntArray = self.peers[:, 0]
         self.heads: IntArray = np.unique(numbered([*own, *apart], self.count), return_index=True)[1]
-        self.extents = {r: nest.extent(r, cut) for r in access.ranks}
-        self.words = int(np.prod(list(self.extents.values()), dtype=np.int64))
-        self._ragged(nest)
-
-    def _ragged(self, nest: FlatNest) -> None:
-        """Coordinates of the instances in ranks that end within a pass."""
-        self.limits: list[tuple[int, IntArray, IntArray, list[tuple[int, int]]]] = []
-        grid = np.indices(list(self.extents.values()), dtype=np.int64).reshape(
-            len(self.extents), -1
+        extents = [nest.extent(r, self.cut) for r in access.ranks]
+        inside = np.indices(extents, dtype=np.int64).reshape(len(extents), -1)
+        self.words = inside.shape[1]
+        within = dict(zip(access.ranks, inside, strict=True))  # of each word of a tile
+        nothing = np.zeros(self.words, np.int64)
+        # Of ranks that end within a pass: the size, and the coordinates of the instances' words.
+        self.limits = [
+            (
+                nest.sizes[rank],
+                self.coordinate(rank)[:, None] + within.get(rank, nothing),
+                [(i, s.stride) for i, s in time if s.rank == rank],
+            )
+            for rank in nest.ragged
+        ]
+        outside = [(s, i) for s, i in self.placed if s.slot < self.top]
+        base = numbered(outside, self.count) * self.parent.size
+        for step, index in self.placed:
+            if step.slot > self.top and step.rank in access.ranks:
+                base = base + index * (step.stride * self.parent.strides[step.rank])
+        # A place that Einsums share is as large as the largest of their tiles.
+        self.every: IntArray = np.arange(self.count, dtype=np.int64)
+        self.index, self.inside = (
+            at[:, None] + sum((n * place.strides[r] for r, n in within.items()), nothing)
+            for at, place in ((base, self.parent), (self.every * self.child.size, self.child))
         )
-        inner = dict(zip(self.extents, grid, strict=True))
-        for rank in nest.ragged:
-            first = self.coordinate(rank)
-            at = [
-                (i, s.stride)
-                for i, s in enumerate(nest.temporal)
-                if s.slot < self.cut and s.rank == rank
-            ]
-            element = inner.get(rank, np.zeros(self.words, np.int64))
-            self.limits.append((nest.sizes[rank], first, element, at))
 
     def coordinate(self, rank: str) -> IntArray:
         """The first coordinate of a rank in each instance, as far as loops in space set it."""
@@ -255,43 +266,11 @@ class Window:
                 found = found + index * step.stride
         return found
 
-    def settle(self, parent: Place) -> None:
-        """Places of the words, once it is known in which place."""
-        self.parent = parent
-        outside = [(s, i) for s, i in self.placed if s.slot < self.top]
-        number = numbered(outside, self.count)
-        base = number * parent.size
-        for step, index in self.placed:
-            if step.slot > self.top and step.rank in self.access.ranks:
-                base = base + index * (step.stride * parent.strides[step.rank])
-        self.index: IntArray = base[:, None] + self.elements(parent)
-        self.weights = [(i, s.stride * parent.strides[s.rank]) for i, s in self.between]
-
     def _apart(self, step: Step) -> bool:
         """True if a loop in space stands at a fanout whose instances each read for themselves."""
         name = slots_of(self.nest.arch)[step.slot].node
         fanout = next(f for f in self.nest.arch.fanouts if f.name == name)
         return reads_apart(fanout, self.access.tensor)
-
-    def served(self, valid: BoolArray | None) -> int:
-        """Words of all accesses of the parent."""
-        return len(self.heads) * self.words if valid is None else int(valid[self.heads].sum())
-
-    def seen(self, valid: BoolArray | None) -> int:
-        """Words that the instances see, each of them once."""
-        return len(self.reps) * self.words if valid is None else int(valid[self.reps].sum())
-
-    def added(self, valid: BoolArray | None) -> int:
-        """Words of results that arrive on their own where those of an equal are already."""
-        return self.served(valid) - self.seen(valid)
-
-    def elements(self, place: Place) -> IntArray:
-        """Positions of a tile's words in a place, from the tile's first."""
-        found = np.zeros(self.words, np.int64)
-        grid = np.indices(list(self.extents.values()), dtype=np.int64)
-        for part, rank in zip(grid, self.extents, strict=True):
-            found += part.reshape(-1) * place.strides[rank]
-        return found
 
     def key(self, index: Index) -> tuple[int, ...]:
         """Key of the tile that the instances see."""
@@ -309,86 +288,70 @@ class Window:
         if not self.limits:
             return None
         found = np.ones((self.count, self.words), np.bool_)
-        for size, first, element, at in self.limits:
-            found &= first[:, None] + (element + weighted(at, index)) < size
+        for size, first, at in self.limits:
+            found &= first + weighted(at, index) < size
         return found
 
+    def fetch(self, index: Index) -> int:
+        """Bring a tile in: words read outside."""
+        self._enter(index)
+        self.child.data[self.inside] = self._outside(self.index)
+        return self._counted(self.heads)
 
-class Link:
-    """A level's tile of one tensor, filled from the next level out."""
-
-    def __init__(self, window: Window, child: Place, outer: Counter, inner: Counter) -> None:
-        self.window, self.child = window, child
-        # A place that Einsums share is as large as the largest of their tiles.
-        numbers = np.arange(window.count, dtype=np.int64)
-        self.inside: IntArray = numbers[:, None] * child.size + window.elements(child)
-        self.outer, self.inner = outer, inner
-        self.held: tuple[int, ...] | None = None
-        self.offset = 0
-        self.most = 0  # words of a tile, in the instance that held most
-        self._valid: BoolArray | None = None
-
-    def fetch(self, index: Index) -> tuple[int, int]:
-        """Bring a tile in: (words read outside, words filled inside)."""
-        valid = self._enter(index)
-        window = self.window
-        self.child.data[self.inside] = self._outside(window.index)
-        return self._count(valid, window.served(valid))
-
-    def open(
-        self, index: Index, how: Arithmetic, *, fresh: bool, updates: bool = False
-    ) -> tuple[int, int]:
+    def open(self, index: Index, how: Arithmetic, *, fresh: bool, updates: bool = False) -> int:
         """Make room for a tile of results; what was so far comes in, unless this is their start.
 
         Where a reduction runs in space, the first of the instances gets the old words, the others
         start from nothing: the sum over them is what goes back. All get what they update.
         """
-        valid = self._enter(index)
-        window, data = self.window, self.child.data
-        if updates or window.peers.shape[1] > 1:
+        self._enter(index)
+        data = self.child.data
+        if updates or self.peers.shape[1] > 1:
             data.fill(how.old if updates else how.neutral)
         if fresh:
-            return 0, 0
-        reps = slice(None) if updates else window.reps
-        data[self.inside[reps]] = self._outside(window.index[reps])
-        return self._count(valid, window.seen(valid))
+            return 0
+        reps = slice(None) if updates else self.reps
+        data[self.inside[reps]] = self._outside(self.index[reps])
+        return self._counted(self.reps)
 
     def _outside(self, index: IntArray) -> Values:
         """Words of the parent. One that does not exist is any other: it is computed on in vain."""
-        return self.window.parent.data.take(index + self.offset, mode="clip")
+        return self.parent.data.take(index + self.offset, mode="clip")
 
     def write_back(self, how: Arithmetic) -> int:
         """Take the results out again: words updated outside."""
-        window = self.window
-        data = self.child.data[self.inside]
-        peers = window.peers
+        data, peers = self.child.data[self.inside], self.peers
         whole = (
             data[peers[:, 0]] if peers.shape[1] == 1 else how.combine.reduce(data[peers], axis=1)
         )
-        at = window.index[window.reps] + self.offset
-        valid = None if self._valid is None else self._valid[window.reps]
-        if valid is None:
-            window.parent.data[at] = whole
+        at = self.index[self.reps] + self.offset
+        if self._valid is None:
+            self.parent.data[at] = whole
         else:
-            window.parent.data[at[valid]] = whole[valid]
-        words = window.served(self._valid)
+            valid = self._valid[self.reps]
+            self.parent.data[at[valid]] = whole[valid]
+        words = self._words(self.heads)
         self.outer.updates += words
-        self.outer.reads += window.added(self._valid)
+        # Results that arrive on their own where those of an equal are already.
+        self.outer.reads += words - self._words(self.reps)
         self.held = None
         return words
 
-    def _enter(self, index: Index) -> BoolArray | None:
-        window = self.window
-        self.held = window.key(index)
-        self.offset = weighted(window.weights, index)
-        self._valid = window.valid(index)
-        most = window.words if self._valid is None else int(self._valid.sum(axis=1).max())
+    def _enter(self, index: Index) -> None:
+        self.held = self.key(index)
+        self.offset = weighted(self.weights, index)
+        self._valid = self.valid(index)
+        most = self.words if self._valid is None else int(self._valid.sum(axis=1).max())
         self.most = max(self.most, most)
-        return self._valid
 
-    def _count(self, valid: BoolArray | None, read: int) -> tuple[int, int]:
-        window = self.window
-        filled = window.count * window.words if valid is None else int(valid.sum())
+    def _words(self, instances: IntArray) -> int:
+        """Words that some instances have now."""
+        valid = self._valid
+        return len(instances) * self.words if valid is None else int(valid[instances].sum())
+
+    def _counted(self, instances: IntArray) -> int:
+        """Words read outside for some instances; all of them are filled."""
+        read = self._words(instances)
         self.outer.reads += read
-        self.inner.fills += filled
-        return read, filled
+        self.inner.fills += self._words(self.every)
+        return read

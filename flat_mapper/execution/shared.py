@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
 
-from flat_mapper.execution.link import FlatNest, Place, new_place
-from flat_mapper.execution.turn import DRAM, SHARED
+from flat_mapper.execution.link import DRAM, SHARED, FlatNest, Place, new_place
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload

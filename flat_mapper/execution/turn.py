@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
 from flat_mapper.execution.link import (
+    LANES,
+    SHARED,
     BoolArray,
     Counter,
     FlatNest,
@@ -16,7 +18,6 @@ from flat_mapper.execution.link import (
     IntArray,
     Link,
     Place,
-    Window,
     new_place,
     weighted,
 )
@@ -24,8 +25,6 @@ from flat_mapper.execution.real_numbers import Arithmetic, Values, arithmetic
 from flat_mapper.workload.einsum import TensorAccess
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
-
-DRAM, SHARED, LANES = 0, 1, -1  # level indices
 
 
 @dataclass(slots=True)
@@ -41,16 +40,6 @@ class StagedTile:
     last: int
     fetched: int = 0
     drained: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
-    """A tensor's links, outermost first, and the one that serves the lanes of the compute unit."""
-
-    access: TensorAccess
-    levels: tuple[int, ...]
-    links: tuple[Link, ...]
-    lanes: Link
 
 
 @dataclass
@@ -77,30 +66,28 @@ class EinsumRun:
     def __post_init__(self) -> None:
         einsum = self.nest.einsum
         self.how: Arithmetic = arithmetic(einsum)
-        self.chains = {a.tensor: self._chain(a) for a in einsum.accesses}
-        self.output = self.chains[einsum.output.tensor]
-        self.inputs = [self.chains[a.tensor] for a in einsum.inputs]
+        # Of each tensor its links, outermost first; the last serves the lanes.
+        self.links = {a.tensor: self._chain(a) for a in einsum.accesses}
+        self.output = self.links[einsum.output.tensor]
+        self.inputs = [self.links[a.tensor] for a in einsum.inputs]
         self.seen: set[tuple[int, ...]] = set()
         self.open_tiles: dict[str, StagedTile] = {}
         self.masked = self._masked()
-        out = self.output.access.ranks
+        out = einsum.output.ranks
         self.kept_dram = [i for i in range(self.fixed) if self.nest.temporal[i].rank in out]
 
-    def _chain(self, access: TensorAccess) -> Chain:
-        levels = self.nest.keepers(access.tensor)
-        counters = [self.counters.setdefault((i, access.tensor), Counter()) for i in levels]
+    def _chain(self, access: TensorAccess) -> list[Link]:
+        tensor, nest = access.tensor, self.nest
+        levels = nest.keepers(tensor)
+        counters = [self.counters.setdefault((i, tensor), Counter()) for i in levels]
         counters.append(Counter())  # of the lanes: nobody asks
-        slots = [*(self.nest.level_slots[i] for i in levels), self.nest.slot_count]
+        slots = [*(nest.level_slots[i] for i in levels), nest.slot_count]
         places = [
-            self.places.get((i, access.tensor)) or self._tile(slot, access)
+            self.places.get((i, tensor)) or self._tile(slot, access)
             for i, slot in zip([*levels, LANES], slots, strict=True)
         ]
-        links = []
-        for n, outer in enumerate(levels):
-            window = Window(self.nest, access, outer, slots[n + 1])
-            window.settle(places[n])
-            links.append(Link(window, places[n + 1], *counters[n : n + 2]))
-        return Chain(access=access, levels=levels, links=tuple(links[:-1]), lanes=links[-1])
+        pairs = zip(pairwise([*levels, LANES]), pairwise(places), pairwise(counters), strict=True)
+        return [Link(nest, access, *pair) for pair in pairs]
 
     def _tile(self, slot: int, access: TensorAccess) -> Place:
         extents = {r: self.nest.extent(r, slot) for r in access.ranks}
@@ -115,8 +102,7 @@ class EinsumRun:
         if any(set(pairs) <= set(a.ranks) for a in einsum.inputs):
             return None  # made of scores, which are masked already
         nothing = masked_value(workload, einsum.output.tensor)
-        window = self.output.lanes.window
-        first = {r: window.coordinate(r) for r in pairs}
+        first = {r: self.output[-1].coordinate(r) for r in pairs}
         at = {
             r: [(i, s.stride) for i, s in enumerate(self.nest.temporal) if s.rank == r]
             for r in pairs
@@ -149,27 +135,26 @@ class EinsumRun:
         return self.steps - before
 
     def _step(self, index: Index, *, fresh: bool) -> None:
-        lanes, updates = self.output.lanes, self.nest.einsum.updates
-        valid = lanes.window.valid(index)
+        einsum, lanes = self.nest.einsum, self.output[-1]
+        valid = lanes.valid(index)
         if valid is not None and not valid.any():
             return
         self.steps += 1
-        for chain in self.inputs:
-            for link in chain.links:
-                if link.held != link.window.key(index):
-                    read, _ = link.fetch(index)
-                    self._staged(chain, link, read)
-            chain.lanes.fetch(index)
+        for links in self.inputs:
+            for link in links[:-1]:
+                if link.held != link.key(index):
+                    self._staged(link, link.fetch(index))
+            links[-1].fetch(index)
         self._turn_over(index, fresh=fresh)
-        start = fresh and lanes.window.first(self._own(index))
-        lanes.open(index, self.how, fresh=start, updates=updates)
+        start = fresh and lanes.first(self._own(index))
+        lanes.open(index, self.how, fresh=start, updates=einsum.updates)
         so_far = lanes.child.data
-        made = self.how.point([self.chains[t].lanes.child.data for t in self.how.operands])
+        made = self.how.point([self.links[t][-1].child.data for t in self.how.operands])
         if self.masked is not None:
             made = self.masked(index, made)
         if valid is not None:
             made = np.where(valid[:, 0], made, self.how.neutral)
-        so_far[:] = made if start or updates else self.how.combine(so_far, made)
+        so_far[:] = made if start or einsum.updates else self.how.combine(so_far, made)
         lanes.write_back(self.how)
 
     def _own(self, index: Index) -> tuple[int, ...]:
@@ -178,29 +163,25 @@ class EinsumRun:
 
     def _turn_over(self, index: Index, *, fresh: bool) -> None:
         """Put the output's old tiles back, innermost first, and make room for new ones."""
-        links = self.output.links
-        stale = [link for link in links if link.held != link.window.key(index)]
+        stale = [link for link in self.output[:-1] if link.held != link.key(index)]
         for link in reversed(stale):
             if link.held is not None:
                 self._put_back(link)
-        own = self._own(index)
         for link in stale:
-            start = fresh and link.window.first(own)
-            read, _ = link.open(index, self.how, fresh=start)
-            self._staged(self.output, link, read)
+            start = fresh and link.first(self._own(index))
+            self._staged(link, link.open(index, self.how, fresh=start))
 
-    def _staged(self, chain: Chain, link: Link, read: int) -> None:
+    def _staged(self, link: Link, read: int) -> None:
         """Note a tile that came to the shared level from DRAM."""
-        if chain.links[0] is link and chain.levels[:2] == (DRAM, SHARED):
-            tensor = chain.access.tensor
-            tile = StagedTile(tensor, self.turn, self.turn, read)
+        if link.staged:
+            tensor = link.access.tensor
+            self.open_tiles[tensor] = tile = StagedTile(tensor, self.turn, self.turn, read)
             self.tiles.append(tile)
-            self.open_tiles[tensor] = tile
 
     def _put_back(self, link: Link) -> None:
-        chain, words = self.output, link.write_back(self.how)
-        if chain.links[0] is link and chain.levels[:2] == (DRAM, SHARED):
-            tile = self.open_tiles.pop(chain.access.tensor)
+        words = link.write_back(self.how)
+        if link.staged:
+            tile = self.open_tiles.pop(link.access.tensor)
             tile.drained, tile.last = words, self.turn
 
     def _leave(self, dram: tuple[int, ...], after: tuple[int, ...] | None) -> None:
@@ -208,13 +189,17 @@ class EinsumRun:
 
         A staged output drains after the last turn that touches it.
         """
-        for chain in self.chains.values():
-            for n in reversed(range(len(chain.links))):
-                link = chain.links[n]
-                stays = chain.access.tensor in self.resident or chain.levels[n + 1] == SHARED
+        for links in self.links.values():
+            for link in reversed(links[:-1]):
+                stays = link.access.tensor in self.resident or link.level == SHARED
                 following = stays and after is not None and self._next(link, dram, after)
-                if link.held is not None and not following:
-                    self._drop(chain, link)
+                if link.held is None or following:
+                    continue
+                if links is self.output:
+                    self._put_back(link)
+                link.held = None
+                if link.level > SHARED:
+                    link.child.clear()
 
     def _next(self, link: Link, dram: tuple[int, ...], after: tuple[int, ...]) -> bool:
         """True if the next turn begins with the tile that is there.
@@ -222,19 +207,11 @@ class EinsumRun:
         A mask may leave of a row of passes those with one tile of keys only. That tile comes anew
         with the next row all the same: the loop over keys begins again.
         """
-        own = link.window.access.ranks
-        at = [i for i in range(self.fixed) if self.nest.temporal[i].rank in own]
+        at = [i for i in link.key_at if i < self.fixed]
         outside = at[-1] + 1 if at else 0
         zeros = (0,) * (len(self.nest.temporal) - len(after))
-        same = link.held == link.window.key((*after, *zeros))
+        same = link.held == link.key((*after, *zeros))
         return same and dram[:outside] == after[:outside]
-
-    def _drop(self, chain: Chain, link: Link) -> None:
-        if chain is self.output:
-            self._put_back(link)
-        link.held = None
-        if chain.levels[chain.links.index(link) + 1] > SHARED:
-            link.child.clear()
 
     def tile_words(self, *, held: bool) -> dict[tuple[int, str], int]:
         """(level, tensor) -> words of the largest tile that an instance ever held.
@@ -242,9 +219,9 @@ class EinsumRun:
         held: only of tiles that are still there between turns.
         """
         return {
-            (chain.levels[n + 1], chain.access.tensor): link.most
-            for chain in self.chains.values()
-            for n, link in enumerate(chain.links)
+            (link.level, tensor): link.most
+            for tensor, links in self.links.items()
+            for link in links[:-1]
             if link.held is not None or not held
         }
 

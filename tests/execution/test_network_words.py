@@ -15,7 +15,7 @@ from flat_mapper.arch.values import Architecture, Fanout, Platform
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
-from flat_mapper.execution.link import Link, Window
+from flat_mapper.execution.link import Link
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.values import Slot, slots_of
 
@@ -34,16 +34,16 @@ def priced(platform: Platform) -> Platform:
     return replace(platform, matrix=path(platform.matrix), vector=vector and path(vector))
 
 
-def spread(window: Window, slot: int) -> int:
-    """Words of one move of a window that are apart from each other outside of a slot.
+def spread(link: Link, slot: int) -> int:
+    """Words of one move of a link that are apart from each other outside of a slot.
 
     Instances at one place that see the same words of one parent are one.
     """
-    number = np.zeros(window.count, np.int64)
-    for step, index in zip(window.spatial, window.indices, strict=True):
+    number = np.zeros(link.count, np.int64)
+    for step, index in link.placed:
         if step.slot < slot:
             number = number * step.factor + index
-    return len(set(zip(number.tolist(), window.index[:, 0].tolist(), strict=True))) * window.words
+    return len(set(zip(number.tolist(), link.index[:, 0].tolist(), strict=True))) * link.words
 
 
 @pytest.fixture
@@ -51,20 +51,19 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> Crossed:
     """What crosses every fanout in executions, move by move."""
     found: Crossed = defaultdict(lambda: [0.0, 0.0])
 
-    def note(part: Link, *, times: int = 1) -> None:
-        window = part.window
-        if window.limits:
+    def note(link: Link, *, times: int = 1) -> None:
+        if link.limits:
             pytest.skip("a remainder")
-        nest, slots = window.nest, slots_of(window.nest.arch)
-        if window.top == 0:  # what a core moves
-            cores = found[nest.einsum.name, CORES, window.access.tensor]
-            cores[1] += times * spread(window, 1)
+        nest, slots = link.nest, slots_of(link.nest.arch)
+        if link.top == 0:  # what a core moves
+            cores = found[nest.einsum.name, CORES, link.access.tensor]
+            cores[1] += times * spread(link, 1)
         for fanout in nest.arch.fanouts:
             first = slots.index(Slot(fanout.name, "y"))
-            if window.top < first < window.cut:
-                own = found[nest.einsum.name, fanout.name, window.access.tensor]
-                own[0] += times * spread(window, first)
-                own[1] += times * spread(window, first + 2)
+            if link.top < first < link.cut:
+                own = found[nest.einsum.name, fanout.name, link.access.tensor]
+                own[0] += times * spread(link, first)
+                own[1] += times * spread(link, first + 2)
 
     def watched(name: str) -> None:
         whole = getattr(Link, name)
