@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
@@ -43,15 +43,35 @@ from flat_mapper.workload.graph import Workload
 Tile = Mapping[str, tuple[int, int]]  # what one core does at a time: by rank (first, extent)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoreTiles:
-    """The tiles of a group. outside: levels outside the cores."""
+@dataclass
+class CoresRun:
+    """A group on the cores of a chip.
+
+    order: its Einsums in execution order, with those that a free softmax leaves out of it.
+    """
 
     workload: Workload
+    platform: Platform
     group: GroupMapping
-    outside: frozenset[str]
+    policy: Policy
+    dram: Mapping[str, Place]
+    order: Sequence[str]
 
-    def tiles(self) -> Iterator[Tile]:
+    def __post_init__(self) -> None:
+        group, arch = self.group, self.platform.matrix
+        self.level = arch.level(group.level or arch.levels[1].name)
+        outside = arch.outside(self.level.name)
+        self.outside = [n for n in outside if isinstance(n, MemoryLevel)]
+        self.core, self.nests, self.cores = self.platform, group.einsums, 1
+        if group.on_cores:
+            self.core = self.platform.changed(self._core)
+            self.nests = tuple(map(self._core_nest, group.einsums))
+            self.cores = prod(n.fanout_x * n.fanout_y for n in outside if isinstance(n, Fanout))
+        self.tiles = list(self._in_order())
+        self.at_work = min(self.cores, len(self.tiles))
+        self.runs = [self._run(tile) for tile in self.tiles]
+
+    def _in_order(self) -> Iterator[Tile]:
         """The tiles in the order in which they are given out."""
         sizes, loops = self.workload.rank_sizes, self.group.given_out
         axes = []
@@ -82,11 +102,11 @@ class CoreTiles:
         queries, keys = pair
         return loops[-1].rank == queries and keys in cut and loops[-1].factor % 2 == 0
 
-    def lists(self, cores: int) -> list[range]:
+    def lists(self) -> list[range]:
         """The numbers of the tiles of every core at work, where each has its own from the start."""
         twos = 1 + self._pairs()
         units = prod(p.factor for p in self.group.given_out) // twos
-        lists = min(cores, units)
+        lists = min(self.cores, units)
         found, first = [], 0
         for core in range(lists):
             many = twos * (units // lists + (core < units % lists))
@@ -111,53 +131,18 @@ class CoreTiles:
 
     def passed(self, rank: str) -> int:
         """The extent of a rank in one pass of the shared loops in time."""
+        outside = [level.name for level in self.outside]
         return max(
             prod(
                 p.factor
                 for s, at in nest.loops
-                if s.node not in self.outside
+                if s.node not in outside
                 for p in at
                 if p.rank == rank
             )
             for nest in self.group.einsums
             if rank not in self.workload.einsum(nest.einsum).each
         )
-
-
-@dataclass
-class CoresRun:
-    """A group on the cores of a chip.
-
-    order: its Einsums in execution order, with those that a free softmax leaves out of it.
-    """
-
-    workload: Workload
-    platform: Platform
-    group: GroupMapping
-    policy: Policy
-    dram: Mapping[str, Place]
-    order: Sequence[str]
-    runs: list[GroupRun] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        group, arch = self.group, self.platform.matrix
-        self.level = arch.level(group.level or arch.levels[1].name)
-        outside = arch.outside(self.level.name)
-        self.outside = [n for n in outside if isinstance(n, MemoryLevel)]
-        self.core, self.nests, self.cores = self.platform, group.einsums, 1
-        if group.on_cores:
-            self.core = self.platform.changed(self._core)
-            self.nests = tuple(map(self._core_nest, group.einsums))
-            self.cores = prod(n.fanout_x * n.fanout_y for n in outside if isinstance(n, Fanout))
-        names = frozenset(level.name for level in self.outside)
-        self.given = CoreTiles(workload=self.workload, group=group, outside=names)
-        self.tiles = list(self.given.tiles())
-        self.at_work = min(self.cores, len(self.tiles))
-
-    def run(self) -> None:
-        """Every tile."""
-        for tile in self.tiles:
-            self.runs.append(self._run(tile))
 
     def _run(self, tile: Tile) -> GroupRun:
         workload, given = self.workload, {p.rank for p in self.group.given_out}
@@ -167,7 +152,7 @@ class CoresRun:
         sizes = {rank: extent for rank, (_, extent) in tile.items()}
         for rank, extent in sizes.items():
             if extent < full.rank_sizes[rank]:
-                group = resized_group(group, full, rank, extent, self.given.passed(rank))
+                group = resized_group(group, full, rank, extent, self.passed(rank))
         mask, hidden, pair = workload.mask, None, workload.roles.masked
         if mask is not None and pair is not None:
             before = workload.rank_sizes[pair[1]] * mask.parts - workload.rank_sizes[pair[0]]
@@ -185,9 +170,7 @@ class CoresRun:
             )
         facts = GroupFacts(workload=small, group=group, nests=nests, hidden=hidden)
         places = {tensor: place.beginning(tile) for tensor, place in self.dram.items()}
-        run = GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places)
-        run.run()
-        return run
+        return GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places).run()
 
     def _core(self, arch: Architecture) -> Architecture:
         at = arch.nodes.index(arch.level(self.level.name))
@@ -219,7 +202,7 @@ class CoresRun:
     def _round(self, number: int) -> Sequence[int]:
         """The tiles that run at the same time as one, as far as it is known, in their order."""
         if self.group.order == "lists":
-            lists = self.given.lists(self.cores)
+            lists = self.lists()
             place = next(number - own[0] for own in lists if number in own)
             return [own[place] for own in lists if place < len(own)]
         first = number // self.cores * self.cores
@@ -361,7 +344,7 @@ class CoresRun:
             run.outside = self._ports(number)
         jobs = [(run, 1) for run in self.runs]
         if self.group.order == "lists":
-            lists = self.given.lists(self.cores)
+            lists = self.lists()
             first = [self.runs[n].outside for n in lists[0]]
             least = max(first, key=lambda at: sum(sum(p.weights.values()) for p in at))
             jobs = [(chained([self.runs[n] for n in own], least), len(own)) for own in lists]

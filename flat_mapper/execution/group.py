@@ -13,7 +13,7 @@ from flat_mapper.execution.link import DRAM, SHARED, Counter, Place
 from flat_mapper.execution.result import Alive
 from flat_mapper.execution.shared import GroupFacts, Turn, held_words, shared_places, turns_of
 from flat_mapper.execution.turn import EinsumRun
-from flat_mapper.mapping.values import EinsumMapping, Policy
+from flat_mapper.mapping.values import Policy
 from flat_mapper.workload.einsum import Einsum
 
 Words = tuple[float, float]  # read, written
@@ -70,7 +70,9 @@ class GroupRun:
         self.places = shared_places(facts, self.policy)
         self.alone = len(facts.group.einsums) == 1
         for name, nest in facts.nests.items():
-            self._check_stay(nest.mapping)
+            for tensor in filter(facts.passed_on, nest.mapping.stay):
+                condition = "tensors that no other Einsum of the group makes, reads or writes"
+                raise MappingError(expected(f"{name}: stay", condition, tensor))
             tensors = [a.tensor for a in nest.einsum.accesses]
             found = {(facts.at(nest, t), t): self.places[t] for t in tensors if t in self.places}
             self.runs[name] = EinsumRun(
@@ -91,30 +93,27 @@ class GroupRun:
         """The Einsums that cost something."""
         return {n: one for n, one in self.runs.items() if n not in self.facts.free}
 
-    def _check_stay(self, mapping: EinsumMapping) -> None:
-        for tensor in mapping.stay:
-            if self.facts.passed_on(tensor):
-                where = f"{mapping.einsum}: stay"
-                condition = "tensors that no other Einsum of the group makes, reads or writes"
-                raise MappingError(expected(where, condition, tensor))
-
-    def run(self) -> None:
-        """All turns."""
-        following = self._following()
+    def run(self) -> GroupRun:
+        """All turns; the same run, when they are over."""
+        following: dict[int, tuple[int, ...]] = {}  # of a turn, the loops' indices at its next one
+        before: dict[str, int] = {}
+        for turn in self.turns:
+            if turn.einsum in before:
+                following[before[turn.einsum]] = turn.dram
+            before[turn.einsum] = turn.number
         for _, turns in groupby(self.turns, key=lambda turn: turn.pass_number):
             of_pass = list(turns)
             asked = {turn.number for turn in of_pass if self._copy(turn)}
             for turn in of_pass:
-                self._turn(turn, following[turn.number], copies=turn.number in asked)
-
-    def _following(self) -> dict[int, tuple[int, ...] | None]:
-        """Of every turn, the DRAM loops' indices at the same Einsum's next one."""
-        found: dict[int, tuple[int, ...] | None] = {}
-        later: dict[str, tuple[int, ...]] = {}
-        for turn in reversed(self.turns):
-            found[turn.number] = later.get(turn.einsum)
-            later[turn.einsum] = turn.dram
-        return found
+                run = self.runs[turn.einsum]
+                run.turn = turn.number
+                if turn.number in asked:
+                    self._count_copy(turn, run)
+                steps = run.take_turn(turn.dram[: run.fixed], following.get(turn.number))
+                if turn.einsum not in self.facts.free:
+                    self._note_alive(run)
+                self.logs.append(self._log(turn, run, steps))
+        return self
 
     def _copy(self, turn: Turn) -> bool:
         """Give what corrects partial results the old value of what it corrects by; False: nothing.
@@ -127,16 +126,6 @@ class GroupRun:
             return False
         self.places[run.nest.einsum.output.tensor].data[:] = self.places[source].data
         return True
-
-    def _turn(self, turn: Turn, after: tuple[int, ...] | None, *, copies: bool) -> None:
-        run = self.runs[turn.einsum]
-        run.turn = turn.number
-        if copies:
-            self._count_copy(turn, run)
-        steps = run.take_turn(turn.dram[: run.fixed], after)
-        if turn.einsum not in self.facts.free:
-            self._note_alive(run)
-        self.logs.append(self._log(turn, run, steps))
 
     def _count_copy(self, turn: Turn, run: EinsumRun) -> None:
         source, nest = self.copied[turn.einsum], run.nest
@@ -190,22 +179,19 @@ class GroupRun:
 
     def alive(self) -> tuple[Alive, ...]:
         """The most words alive at once in one instance of every on-chip level."""
-        level = self.platform.matrix.levels[SHARED]
-        shared = held_words(self.facts, self.places, self.policy, level.name)
-        found = [Alive(level=level.name, capacity=level.usable_words, terms=shared)]
-        private: dict[str, dict[str, int]] = {}
-        for name in (self.facts.home(e.output.tensor) for e in self.facts.einsums):
-            if name != level.name:
-                private[name] = {}
+        found: dict[str, dict[str, int]] = {self.facts.shared: {}}
+        for einsum in self.facts.einsums:
+            found.setdefault(self.facts.home(einsum.output.tensor), {})
         for pool in self.peaks.values():
             for name, terms in pool.items():
-                private.setdefault(name, {}).update(terms)
+                found.setdefault(name, {}).update(terms)
         levels = levels_of(self.platform)
-        for name, terms in private.items():
-            has = levels[name].usable_words
-            terms |= dict(held_words(self.facts, self.places, self.policy, name))
-            found.append(Alive(level=name, capacity=has, terms=tuple(terms.items())))
-        return tuple(found)
+        for name, terms in found.items():
+            terms.update(held_words(self.facts, self.places, self.policy, name))
+        return tuple(
+            Alive(level=name, capacity=levels[name].usable_words, terms=tuple(terms.items()))
+            for name, terms in found.items()
+        )
 
 
 def more(some: Passed, others: Passed, times: float = 1.0) -> Passed:

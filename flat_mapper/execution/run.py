@@ -56,16 +56,16 @@ def execute(
                     dram[einsum.output.tensor][...] = whole_of(workload, einsum, dram)
                     done.add(einsum.name)
             done.update(own)
-            run = CoresRun(
-                workload=workload,
-                platform=platform,
-                group=group,
-                policy=mapping.policy,
-                dram=places,
-                order=with_free(workload, group, own),
+            runs.append(
+                CoresRun(
+                    workload=workload,
+                    platform=platform,
+                    group=group,
+                    policy=mapping.policy,
+                    dram=places,
+                    order=with_free(workload, group, own),
+                )
             )
-            run.run()
-            runs.append(run)
     ran = {name: run for run in runs for name in run.group.names}
     kept = {
         tensor

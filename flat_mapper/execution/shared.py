@@ -220,7 +220,7 @@ def turns_of(facts: GroupFacts) -> tuple[Turn, ...]:
     for n, index in enumerate(passes):
         for name, at in own.items():
             dram = tuple(index[i] for i in at)
-            if len(at) == len(loops) or last[name, dram] == n:
+            if last[name, dram] == n:
                 found.append(Turn(number=len(found), pass_number=n, einsum=name, dram=dram))
     return tuple(found)
 
