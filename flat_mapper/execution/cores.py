@@ -19,25 +19,13 @@ from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.execution.clock import level_cycles, port_cycles, timeline
 from flat_mapper.execution.free import free_nest
-from flat_mapper.execution.group import (
-    GroupRun,
-    Passed,
-    Port,
-    chained,
-    more,
-)
+from flat_mapper.execution.group import GroupRun, Passed, Port, chained, more
 from flat_mapper.execution.link import DRAM, Place, flat_nest
 from flat_mapper.execution.result import Alive, ExecutedGroup, Moved, TurnTime
 from flat_mapper.execution.shared import GroupFacts
 from flat_mapper.execution.turn import may_see
 from flat_mapper.mapping.resize import resized_group
-from flat_mapper.mapping.values import (
-    EinsumMapping,
-    GroupMapping,
-    Policy,
-    Slot,
-    largest_extent,
-)
+from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, Slot, largest_extent
 from flat_mapper.workload.graph import Workload
 
 Tile = Mapping[str, tuple[int, int]]  # what one core does at a time: by rank (first, extent)
@@ -67,8 +55,18 @@ class CoresRun:
             self.core = self.platform.changed(self._core)
             self.nests = tuple(map(self._core_nest, group.einsums))
             self.cores = prod(n.fanout_x * n.fanout_y for n in outside if isinstance(n, Fanout))
+        # The ranks of queries and keys under a mask, where the keys are cut: tiles see not all.
+        pair = self.workload.roles.masked if self.workload.mask else None
+        cut = {p.rank for p in group.shared if p.factor > 1}
+        self.masked = pair if pair and pair[1] in cut else None
         self.tiles = list(self._in_order())
         self.at_work = min(self.cores, len(self.tiles))
+        # Tiles at the head of the order that cores take in rounds: all equal.
+        sizes = [[extent for _, extent in tile.values()] for tile in self.tiles]
+        equal = next((n for n, own in enumerate(sizes) if own != sizes[0]), len(sizes))
+        if equal < len(sizes):
+            equal = 0 if group.order == "lists" else equal // self.cores * self.cores
+        self.in_rounds = equal
         self.runs = [self._run(tile) for tile in self.tiles]
 
     def _in_order(self) -> Iterator[Tile]:
@@ -95,12 +93,10 @@ class CoresRun:
 
     def _pairs(self) -> bool:
         """True if tiles of queries go to cores by twos, from the front and from the back."""
-        loops, pair = self.group.given_out, self.workload.roles.masked
-        if self.group.order != "lists" or self.workload.mask is None or pair is None:
+        if self.group.order != "lists" or not self.masked:
             return False
-        cut = {p.rank for p in self.group.shared if p.factor > 1}
-        queries, keys = pair
-        return loops[-1].rank == queries and keys in cut and loops[-1].factor % 2 == 0
+        last = self.group.given_out[-1]
+        return last.rank == self.masked[0] and last.factor % 2 == 0
 
     def lists(self) -> list[range]:
         """The numbers of the tiles of every core at work, where each has its own from the start."""
@@ -116,18 +112,17 @@ class CoresRun:
 
     def _parts(self, rank: str, first: int, extent: int) -> dict[str, tuple[int, int]]:
         """A tile's part of a rank, and of the keys that it sees where these are cut."""
-        found = {rank: (first, extent)}
-        mask, pair = self.workload.mask, self.workload.roles.masked
-        cut = {p.rank for p in self.group.shared if p.factor > 1}
-        if mask is None or pair is None or rank != pair[0] or pair[1] not in cut:
+        found, mask = {rank: (first, extent)}, self.workload.mask
+        if mask is None or not self.masked or rank != self.masked[0]:
             return found
-        keys, tile = self.workload.rank_sizes[pair[1]], self.passed(pair[1])
+        name = self.masked[1]
+        keys, tile = self.workload.rank_sizes[name], self.passed(name)
         position = keys * mask.parts - self.workload.rank_sizes[rank] + first
         queries = np.arange(position, position + extent)[:, None]
         visible = may_see(mask, queries, np.arange(keys)).any(axis=0)
         seen = [start for start in range(0, keys, tile) if visible[start : start + tile].any()]
         last = min(seen[-1] + tile, keys)
-        return found | {pair[1]: (seen[0], last - seen[0])}
+        return found | {name: (seen[0], last - seen[0])}
 
     def passed(self, rank: str) -> int:
         """The extent of a rank in one pass of the shared loops in time."""
@@ -189,15 +184,6 @@ class CoresRun:
             ),
             keep=((names[0], tuple(kept)), *((n, at) for n, at in nest.keep if n not in names)),
         )
-
-    @property
-    def in_rounds(self) -> int:
-        """Tiles at the head of the order that cores take in rounds: all equal."""
-        sizes = [[extent for _, extent in tile.values()] for tile in self.tiles]
-        equal = next((n for n, own in enumerate(sizes) if own != sizes[0]), len(sizes))
-        if self.group.order == "lists":
-            return equal if equal == len(self.tiles) else 0
-        return equal if equal == len(self.tiles) else equal // self.cores * self.cores
 
     def _round(self, number: int) -> Sequence[int]:
         """The tiles that run at the same time as one, as far as it is known, in their order."""
@@ -303,14 +289,11 @@ class CoresRun:
             if kept:
                 come = {t: dram[t] for t in kept}
                 ports.append(Port(level=level, weights=kept, other=0.0, fills=come))
-        return (*ports, *self._own_ports(sent))
-
-    def _own_ports(self, tensors: Iterable[str]) -> Iterator[Port]:
-        """The ports at the boundary of the core, past which all goes that comes or leaves."""
+        # At the boundary of the core, past which all goes that comes or leaves.
         arch, bits = self.platform.matrix, self.workload.word_bits
-        ports = boundary(arch, self.level.name, bits) if self.group.on_cores else None
-        if ports is not None:
-            yield Port(level=ports, weights=self._stream_weights(tensors))
+        if self.group.on_cores and (own := boundary(arch, self.level.name, bits)):
+            ports.append(Port(level=own, weights=self._stream_weights(sent)))
+        return tuple(ports)
 
     def _stream_weights(self, tensors: Iterable[str]) -> dict[str, float]:
         """Words that take a core's stream as long as a word and its share of a value."""

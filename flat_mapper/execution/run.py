@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-
 import numpy as np
 
 from flat_mapper.arch.values import Platform
@@ -68,17 +66,16 @@ def execute(
             )
     ran = {name: run for run in runs for name in run.group.names}
     kept = {
-        tensor
+        workload.einsum(nest.einsum).output.tensor
         for nest in mapping.einsum_mappings.values()
-        if (tensor := workload.einsum(nest.einsum).output.tensor)
-        in nest.kept_at(platform.dram.name)
+        if workload.einsum(nest.einsum).output.tensor in nest.kept_at(platform.dram.name)
     }
     return Executed(
         workload=workload.name,
         arch=platform.name,
         seed=seed,
         steps=sum(int(run.steps(name)) for name, run in ran.items()),
-        errors=_errors(kept, dram, whole),
+        errors=tuple(_error(t, dram[t], right) for t, right in whole.items() if t in kept),
         counts=tuple(m for r in runs for m in r.counts()),
         groups=tuple(r.executed() for r in runs),
         compute_cycles={
@@ -102,14 +99,8 @@ def _lacking(workload: Workload, mapping: FusedMapping) -> tuple[str, ...]:
     return lacking
 
 
-def _errors(
-    kept: Collection[str], dram: Mapping[str, Values], whole: Mapping[str, Values]
-) -> tuple[Error, ...]:
-    """Every tensor that an Einsum leaves at DRAM against its plain value."""
-    return tuple(_error(t, dram[t], right) for t, right in whole.items() if t in kept)
-
-
 def _error(tensor: str, got: Values, right: Values) -> Error:
+    """A tensor that an Einsum leaves at DRAM against its plain value."""
     same = got == right  # infinities of masked scores too
     gap = np.where(same, 0.0, np.abs(np.where(same, 0.0, got) - np.where(same, 0.0, right)))
     absolute = float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0.0))
