@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flat_mapper.execution.real_numbers import NEEDS_POSITIVE, Values, arithmetic
-from flat_mapper.execution.turn import masked_value, may_see
+from flat_mapper.execution.turn import masked_value, may_see, scores_of
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -51,12 +51,15 @@ def whole_of(workload: Workload, einsum: Einsum, values: Mapping[str, Values]) -
         points = np.broadcast_to(how.point(spread), sizes)
         axes = tuple(i for i, r in enumerate(ranks) if r not in einsum.output.ranks)
         made = how.combine.reduce(points, axis=axes) if axes else np.array(points)
-    pair = workload.roles.masked
-    scores = pair is not None and set(pair) <= set(einsum.output.ranks)
-    if workload.mask and pair and scores:
-        again = any(set(pair) <= set(a.ranks) for a in einsum.inputs)  # masked already
-        made = made if again else _masked(workload, einsum, made, pair)
-    return made
+    pair = scores_of(workload, einsum)
+    if workload.mask is None or pair is None:
+        return made
+    queries, keys = (workload.rank_sizes[r] for r in pair)
+    query = np.arange(queries, dtype=np.int64) + keys * workload.mask.parts - queries
+    key = np.arange(keys, dtype=np.int64)
+    own = einsum.output.ranks
+    seen = may_see(workload.mask, _spread(query, pair[:1], own), _spread(key, pair[1:], own))
+    return np.where(seen, made, masked_value(workload, einsum.output.tensor))
 
 
 def _product(einsum: Einsum, operands: list[Values]) -> Values:
@@ -74,13 +77,3 @@ def _spread[T: np.generic](
     order = [own.index(r) for r in ranks if r in own]
     shape = [values.shape[own.index(r)] if r in own else 1 for r in ranks]
     return values.transpose(order).reshape(shape)
-
-
-def _masked(workload: Workload, einsum: Einsum, made: Values, pair: tuple[str, str]) -> Values:
-    assert workload.mask is not None
-    ranks = einsum.output.ranks
-    queries, keys = (workload.rank_sizes[r] for r in pair)
-    query = np.arange(queries, dtype=np.int64) + keys * workload.mask.parts - queries
-    key = np.arange(keys, dtype=np.int64)
-    seen = may_see(workload.mask, _spread(query, pair[:1], ranks), _spread(key, pair[1:], ranks))
-    return np.where(seen, made, masked_value(workload, einsum.output.tensor))

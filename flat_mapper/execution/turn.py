@@ -22,7 +22,7 @@ from flat_mapper.execution.link import (
     weighted,
 )
 from flat_mapper.execution.real_numbers import Arithmetic, Values, arithmetic
-from flat_mapper.workload.einsum import TensorAccess
+from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
@@ -95,19 +95,17 @@ class EinsumRun:
 
     def _masked(self) -> Callable[[Index, Values], Values] | None:
         """Mask that takes pairs out of the scores that this Einsum makes."""
-        einsum, workload = self.nest.einsum, self.workload
-        pairs = workload.roles.masked
-        if self.hidden is None or pairs is None or not set(pairs) <= set(einsum.output.ranks):
+        workload = self.workload
+        pair = scores_of(workload, self.nest.einsum)
+        if self.hidden is None or pair is None:
             return None
-        if any(set(pairs) <= set(a.ranks) for a in einsum.inputs):
-            return None  # made of scores, which are masked already
-        nothing = masked_value(workload, einsum.output.tensor)
-        first = {r: self.output[-1].coordinate(r) for r in pairs}
+        nothing = masked_value(workload, self.nest.einsum.output.tensor)
+        first = {r: self.output[-1].coordinate(r) for r in pair}
         at = {
             r: [(i, s.stride) for i, s in enumerate(self.nest.temporal) if s.rank == r]
-            for r in pairs
+            for r in pair
         }
-        queries, keys = pairs
+        queries, keys = pair
         mask, before = self.hidden
 
         def hide(index: Index, values: Values) -> Values:
@@ -224,6 +222,14 @@ class EinsumRun:
             for link in links[:-1]
             if link.held is not None or not held
         }
+
+
+def scores_of(workload: Workload, einsum: Einsum) -> tuple[str, str] | None:
+    """The ranks of queries and keys if an Einsum makes scores of what are none yet."""
+    pair = workload.roles.masked
+    if pair is None or not set(pair) <= set(einsum.output.ranks):
+        return None
+    return None if any(set(pair) <= set(a.ranks) for a in einsum.inputs) else pair
 
 
 def masked_value(workload: Workload, tensor: str) -> float:
