@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
@@ -32,6 +32,7 @@ from flat_mapper.timeloop.write_processed import (
     holding,
     processed_document,
     unfolded,
+    without_constraints,
 )
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
@@ -153,40 +154,27 @@ def lower_einsum(
     filled = [level.name for level in arch.levels if level.fill_words_per_cycle is not None]
     if filled:
         notes += (f"{', '.join(filled)}: Timeloop has no fill_bandwidth: fills pass write ports.",)
+    about = (title, *about, *problem_comment(workload, prices, einsum))
+    read: tuple[str, ...] = (title, "Permutations are innermost first.")
+    if has_remainders(mapping):
+        read += (
+            "P=32,5 is 32 passes, and 5 in the last pass of the loops above. Timeloop's Python "
+            "front end cannot read it: run `timeloop-model processed.yaml` instead.",
+        )
+    how = "For `timeloop-model processed.yaml ERT.yaml ART.yaml -o .`, without a front end."
+    left_out = f"{arch.name}: the constraints of its nodes are left out; the mapping obeys them."
     files = {
         "arch.yaml": Lowered(
-            document=architecture_document(arch),
-            comment=(
-                f"{arch.name}: the constraints of its nodes are left out; the mapping obeys them.",
-                *notes,
-            ),
+            document=architecture_document(arch, without_constraints), comment=(left_out, *notes)
         ),
-        "problem.yaml": Lowered(
-            document=problem_document(workload, einsum),
-            comment=(title, *about, *problem_comment(workload, prices, einsum)),
-        ),
+        "problem.yaml": Lowered(document=problem_document(workload, einsum), comment=about),
         "mapping.yaml": Lowered(
-            document=mapping_document(workload, arch, mapping),
-            comment=(title, "Permutations are innermost first."),
+            document={"mapping": node_entries(workload, arch, mapping)}, comment=read
         ),
         "processed.yaml": Lowered(
-            document=processed_document(workload, arch, mapping),
-            comment=(
-                title,
-                *about,
-                *problem_comment(workload, prices, einsum),
-                *notes,
-                "For `timeloop-model processed.yaml ERT.yaml ART.yaml -o .`, without a front end.",
-            ),
+            document=processed_document(workload, arch, mapping), comment=(*about, *notes, how)
         ),
     }
-    if has_remainders(mapping):
-        note = (
-            "P=32,5 is 32 passes, and 5 in the last pass of the loops above. Timeloop's Python "
-            "front end cannot read it: run `timeloop-model processed.yaml` instead."
-        )
-        mapped = files["mapping.yaml"]
-        files["mapping.yaml"] = replace(mapped, comment=(*mapped.comment, note))
     if ert is not None:
         table = priced_for(prices, ert, einsum, widths)
         what = "of one operation here" if einsum.states_operation else "of one compute"
@@ -202,13 +190,6 @@ def lower_einsum(
             comment=("Areas are left at 0: Timeloop wants the table, and no energy hangs on it.",),
         )
     return files
-
-
-def mapping_document(
-    workload: Workload, arch: Architecture, mapping: EinsumMapping
-) -> dict[str, object]:
-    """The Timeloop mapping of one Einsum: loops and data spaces of every node, outermost first."""
-    return {"mapping": node_entries(workload, arch, mapping)}
 
 
 def write_lowered(folder: Path, files: Mapping[str, Lowered]) -> None:

@@ -53,21 +53,40 @@ def processed_document(
     entries = node_entries(workload, arch, mapping, raw=True)
     for entry in entries if handed_on else ():
         entry.pop("no_link_transfer", None)
-    document = processed_architecture(arch)
-    tree = document.pop("architecture")
     problem = problem_document(workload, workload.einsum(mapping.einsum))
-    return {"architecture": tree, **problem, "mapping": entries, **document}
+    return {**_architecture(arch), **problem, "mapping": entries, **_compound(arch)}
 
 
-def processed_architecture(arch: Architecture) -> dict[str, object]:
-    """The architecture in the raw reader's form, and the compound components where it has any."""
-    document: dict[str, object] = {
-        "architecture": {"version": _VERSION, "subtree": [_subtree(arch)]}
-    }
-    components = arch.document.get("components")
-    if components:
-        document["compound_components"] = {"version": _VERSION, "classes": components}
-    return document
+def _architecture(arch: Architecture, *, filled_in: bool = False) -> dict[str, object]:
+    """Every component with the number of its instances, and the fanouts as empty levels.
+
+    filled_in: without the empty levels, and with what the front end fills in.
+    """
+    local: list[dict[str, object]] = []
+    mesh_x = mesh_y = 1
+    for node in arch.nodes:
+        if isinstance(node, MemoryLevel):
+            local.append(_component(node, mesh_x, mesh_y, filled_in=filled_in))
+        elif node.fanout_x * node.fanout_y > 1:
+            empty = {"width": 1, "depth": 1, "datawidth": 1, "meshX": mesh_x, "meshY": mesh_y}
+            name = f"{empty_level(node.name)}[1..{mesh_x * mesh_y}]"
+            local += [{"name": name, "class": _EMPTY, "attributes": empty}] * (not filled_in)
+            mesh_x, mesh_y = mesh_x * node.fanout_x, mesh_y * node.fanout_y
+    local.append(_component(arch.compute, mesh_x, mesh_y, filled_in=filled_in))
+    attributes: dict[str, object] = {"global_cycle_seconds": arch.cycle_seconds}
+    if filled_in:
+        # Components inherit them; the first that is of a technology speaks for all.
+        own = [n.attributes for n in _components(arch).values() if "technology" in n.attributes]
+        technology = {"technology": own[0]["technology"]} if own else {}
+        attributes = {**_literals({**technology, **arch.variables}), **attributes}
+    tree = {"name": "system", "attributes": attributes, "local": local}
+    return {"architecture": {"version": _VERSION, "subtree": [tree]}}
+
+
+def _compound(arch: Architecture) -> dict[str, object]:
+    """The compound components where an architecture has any."""
+    classes = arch.document.get("components")
+    return {"compound_components": {"version": _VERSION, "classes": classes}} if classes else {}
 
 
 def accelergy_document(arch: Architecture) -> dict[str, object]:
@@ -76,54 +95,24 @@ def accelergy_document(arch: Architecture) -> dict[str, object]:
     Words stay in quotes, or Accelergy takes "22nm" for an expression; it asks every subtree for a
     technology as well.
     """
-    document = processed_architecture(arch)
-    tree = _subtree(arch)
-    listed, attributes = tree["local"], tree["attributes"]
-    assert isinstance(listed, list)
-    assert isinstance(attributes, dict)
-    local = [node for node in listed if node["class"] != _EMPTY]
-    found = [
-        node["attributes"]["technology"] for node in local if "technology" in node["attributes"]
-    ]
-    technology = {"technology": found[0]} if found else {}
-    named = {**technology, **_literals(arch.variables), **attributes}  # components inherit them
-    whole = {**tree, "attributes": named, "local": [_filled_in(node) for node in local]}
-    return {**document, "architecture": {"version": _VERSION, "subtree": [whole]}}
+    return {**_architecture(arch, filled_in=True), **_compound(arch)}
 
 
-def _filled_in(node: Mapping[str, object]) -> dict[str, object]:
-    """A component as the front end gives it to Accelergy."""
-    own = node["attributes"]
-    assert isinstance(own, Mapping)
-    stores = any(word in str(node["class"]) for word in _STORAGE)
-    return {**node, "attributes": {**(_FILLED_IN_STORAGE if stores else _FILLED_IN), **own}}
-
-
-def _subtree(arch: Architecture) -> dict[str, object]:
-    local: list[dict[str, object]] = []
-    mesh_x = mesh_y = 1
-    for node in arch.nodes:
-        if isinstance(node, MemoryLevel):
-            local.append(_component(node, mesh_x, mesh_y))
-        elif node.fanout_x * node.fanout_y > 1:
-            empty = {"width": 1, "depth": 1, "datawidth": 1, "meshX": mesh_x, "meshY": mesh_y}
-            name = f"{empty_level(node.name)}[1..{mesh_x * mesh_y}]"
-            local.append({"name": name, "class": _EMPTY, "attributes": empty})
-            mesh_x, mesh_y = mesh_x * node.fanout_x, mesh_y * node.fanout_y
-    local.append(_component(arch.compute, mesh_x, mesh_y))
-    attributes = {"global_cycle_seconds": arch.cycle_seconds}
-    return {"name": "system", "attributes": attributes, "local": local}
-
-
-def _component(node: MemoryLevel | ComputeUnit, mesh_x: int, mesh_y: int) -> dict[str, object]:
+def _component(
+    node: MemoryLevel | ComputeUnit, mesh_x: int, mesh_y: int, *, filled_in: bool
+) -> dict[str, object]:
     stores = isinstance(node, MemoryLevel)
     known, default = (_STORAGE, "storage") if stores else (_COMPUTE, "compute")
     own = node.component_class
     named = {"class": own} if any(k in own for k in known) else {"class": default, "subclass": own}
+    attributes = {**_literals(node.attributes), "meshX": mesh_x, "meshY": mesh_y}
+    if filled_in:
+        buffer = any(word in named["class"] for word in _STORAGE)
+        attributes = {**(_FILLED_IN_STORAGE if buffer else _FILLED_IN), **attributes}
     return {
         "name": f"{node.name}[1..{mesh_x * mesh_y}]",
         **named,
-        "attributes": {**_literals(node.attributes), "meshX": mesh_x, "meshY": mesh_y},
+        "attributes": attributes,
         "required_actions": ["read", "write", "update", "leak"] if stores else ["compute"],
     }
 
@@ -178,17 +167,13 @@ Edit = Callable[[Mapping[str, object]], Bodies]  # of a named node's body: what 
 DEPTH_KEYS = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
 
 
-def architecture_document(arch: Architecture, edit: Edit | None = None) -> dict[str, object]:
-    """The architecture as it was loaded, every named node edited.
-
-    edit: by default the nodes lose their constraints: Timeloop's front end joins those with the
-          mapping's entries, and refuses a pair that says different things.
-    """
+def architecture_document(arch: Architecture, edit: Edit) -> dict[str, object]:
+    """The architecture as it was loaded, every named node edited."""
     if "architecture" not in arch.document:
         condition = "an architecture loaded from v0.4 YAML, to write it again"
         raise SpecError(expected(arch.path or arch.name, condition, "one without a document"))
     document = dict(arch.document)
-    document["architecture"] = _edited(document["architecture"], edit or _without_constraints)[0]
+    document["architecture"] = _edited(document["architecture"], edit)[0]
     if document.get("components"):
         document["components"] = {"version": TIMELOOP_VERSION, "classes": document["components"]}
     else:
@@ -196,18 +181,18 @@ def architecture_document(arch: Architecture, edit: Edit | None = None) -> dict[
     return document
 
 
-def without_constraints(body: Mapping[str, object]) -> dict[str, object]:
-    """A node without its constraints."""
-    return {key: value for key, value in body.items() if key != "constraints"}
+def without_constraints(body: Mapping[str, object]) -> Bodies:
+    """A node without its constraints.
+
+    Timeloop's front end joins those with the mapping's entries, and refuses a pair that says
+    different things.
+    """
+    return ({key: value for key, value in body.items() if key != "constraints"},)
 
 
 def as_loaded(body: Mapping[str, object]) -> Bodies:
     """A node as it is."""
     return (dict(body),)
-
-
-def _without_constraints(body: Mapping[str, object]) -> Bodies:
-    return (without_constraints(body),)
 
 
 def with_depth(arch: Architecture, name: str, depth: int) -> Architecture:
@@ -283,7 +268,9 @@ def unfolded(
     axis each, which counts the same: seen on random mappings with the two ways of writing it. Only
     containers with nothing of their own can be divided; `directives` refuses the others.
     """
-    containers = _containers(arch.document.get("architecture"))
+    tagged = (n for n in walk(arch.document.get("architecture")) if isinstance(n, Tagged))
+    bodies = (node.body for node in tagged if node.tag == "!Container")
+    containers = {body.get("name") for body in bodies if isinstance(body, Mapping)}
     twice = [
         node
         for node in arch.fanouts
@@ -293,13 +280,13 @@ def unfolded(
         and node.name in containers
     ]
     for node in twice:
-        arch, mapping = _divided(arch, node), _renamed(mapping, node.name)
-    return arch, mapping, tuple(node.name for node in twice)
-
-
-def _containers(tree: object) -> set[object]:
-    tagged = (n for n in walk(tree) if isinstance(n, Tagged) and n.tag == "!Container")
-    return {node.body.get("name") for node in tagged if isinstance(node.body, Mapping)}
+        arch = _divided(arch, node)
+    names = tuple(node.name for node in twice)
+    loops = tuple(
+        (Slot(f"{slot.node}_{slot.axis}", slot.axis) if slot.node in names else slot, at)
+        for slot, at in mapping.loops
+    )
+    return arch, replace(mapping, loops=loops), names
 
 
 def _divided(arch: Architecture, fanout: Fanout) -> Architecture:
@@ -320,15 +307,6 @@ def _divided(arch: Architecture, fanout: Fanout) -> Architecture:
 
     nodes = [new for node in arch.nodes for new in (halves if node is fanout else (node,))]
     return _with_nodes(arch, nodes, edit)
-
-
-def _renamed(mapping: EinsumMapping, name: str) -> EinsumMapping:
-    """The mapping with the loops of a fanout at the two that take its place."""
-    loops = tuple(
-        (Slot(f"{name}_{slot.axis}", slot.axis) if slot.node == name else slot, at)
-        for slot, at in mapping.loops
-    )
-    return replace(mapping, loops=loops)
 
 
 def _with_nodes(

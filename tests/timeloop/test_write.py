@@ -27,15 +27,14 @@ from flat_mapper.reports.tree import loop_nest_text
 from flat_mapper.spec.document import Quoted, Tagged
 from flat_mapper.spec.yamlio import load, load_text
 from flat_mapper.timeloop.mapping_reader import read_mapping
-from flat_mapper.timeloop.terms import problem_document, rank_letters
-from flat_mapper.timeloop.write import (
-    lower_einsum,
-    lowered,
-    mapping_document,
-    write_lowered,
-)
+from flat_mapper.timeloop.terms import node_entries, problem_document, rank_letters
+from flat_mapper.timeloop.write import lower_einsum, lowered, write_lowered
 from flat_mapper.timeloop.write_mapper import lower_for_mapper, remaining_depth
-from flat_mapper.timeloop.write_processed import architecture_document, processed_document
+from flat_mapper.timeloop.write_processed import (
+    architecture_document,
+    as_loaded,
+    processed_document,
+)
 from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Workload
 
@@ -50,7 +49,7 @@ def test_every_recorded_mapping_lowers_to_what_it_was() -> None:
         workload, arch = workload_of(case), architecture_of(case)
         einsum = workload.einsums[0]
         mapping = read_mapping(with_remainders(case), arch, einsum)
-        lowered = mapping_document(workload, arch, mapping)
+        lowered = node_entries(workload, arch, mapping)
         assert read_mapping(lowered, arch, einsum) == mapping, case["id"]
         processed = processed_document(workload, arch, mapping)
         assert read_mapping(processed["mapping"], arch, einsum) == mapping, case["id"]
@@ -61,7 +60,7 @@ def test_nothing_is_left_to_timeloops_defaults() -> None:
         workload, arch = workload_of(case), architecture_of(case)
         einsum = workload.einsums[0]
         mapping = read_mapping(with_remainders(case), arch, einsum)
-        entries: Any = mapping_document(workload, arch, mapping)["mapping"]
+        entries: Any = node_entries(workload, arch, mapping)
         ranks, tensors = sorted(einsum.ranks), sorted(a.tensor for a in einsum.accesses)
         for entry in entries:
             if entry["type"] == "dataspace":
@@ -295,7 +294,7 @@ def test_an_architecture_keeps_its_own_sections_and_its_branches() -> None:
         "components": [{"name": "mine"}],
         **arch.document,
     }
-    lowered: Any = architecture_document(replace(arch, document=document))
+    lowered: Any = architecture_document(replace(arch, document=document), as_loaded)
     assert list(lowered) == ["variables", "components", "architecture"]
     assert lowered["components"] == {"version": 0.4, "classes": [{"name": "mine"}]}
     inner = next(n for n in lowered["architecture"]["nodes"] if n.tag == "!Parallel")
@@ -344,7 +343,7 @@ def test_two_loops_of_a_rank_at_one_node_are_refused() -> None:
     workload, arch = small.workload(), small.platform().matrix
     both = small.nest("QK", {}, PE_y="P4", PE_x="P8 M4")
     with pytest.raises(MappingError, match=r"QK: PE: expected one loop over P .*, got two; join"):
-        mapping_document(workload, arch, both)
+        node_entries(workload, arch, both)
 
 
 def test_a_rank_on_both_axes_gets_a_container_for_each() -> None:
