@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from math import prod
 from typing import NamedTuple
 
@@ -87,15 +88,6 @@ class AccelforgeEvaluation:
         return sum(self.energy_pj.values())
 
 
-def missing_accelforge() -> str | None:
-    """Advice where AccelForge cannot be used; None where it can."""
-    from importlib.util import find_spec
-
-    if find_spec("accelforge") is None:
-        return "accelforge is not installed: pip install 'flat-mapper[accelforge]'"
-    return None
-
-
 DEFINITION = (
     "AccelForge also prices the reads that drain an output tile, prices an update as a write and "
     "does not round up to whole rows"
@@ -119,7 +111,9 @@ class AccelforgeBackend:
 
     def missing(self) -> str | None:
         """The missing package and how to get it, in one line; None where it can run."""
-        return missing_accelforge()
+        if find_spec("accelforge") is None:
+            return "accelforge is not installed: pip install 'flat-mapper[accelforge]'"
+        return None
 
     def evaluate(
         self, workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert

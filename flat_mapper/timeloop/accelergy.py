@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
@@ -55,9 +55,10 @@ class Accelergy:
         missing = self.missing()
         if missing:
             raise BackendError(missing)
-        tables = list(waited_for(self._path, platform.paths, len(platform.paths)))
-        ert, art = tables[0]
-        for other, area in tables[1:]:
+        inputs = [dump(accelergy_document(arch)) for arch in platform.paths]
+        asked = partial(_asked, self.command, self.folder)
+        (ert, art), *others = waited_for(asked, inputs, len(inputs))
+        for other, area in others:
             ert = ert.with_others(other)
             art = replace(
                 art,
@@ -66,9 +67,6 @@ class Accelergy:
             )
         source = ACCELERGY.capitalize() + _warning(ert.placeholders)
         return replace(ert, source=source).covering(platform), replace(art, source=source)
-
-    def _path(self, arch: Architecture) -> tuple[Ert, Art]:
-        return _asked(self.command, self.folder, dump(accelergy_document(arch)))
 
 
 def _warning(placeholders: tuple[str, ...]) -> str:

@@ -58,7 +58,6 @@ class TimeloopBackend:
 
     command: Command
     folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
-    jobs: int = 0  # runs at once; 0: one per processor
     front_end: FrontEnd | None = None  # None: the processed file is written here
 
     @property
@@ -101,8 +100,7 @@ class TimeloopBackend:
                     arch = with_depth(arch, shared.name, depth_for(shared, overfull[nest.einsum]))
                 folder = folders.enter_context(run_folder(self.folder, nest.einsum))
                 jobs.append(self._job(folder, workload, arch, nest, ert))
-            at_once = self.jobs or os.cpu_count() or 1
-            for found in waited_for(lambda ask: ask(), jobs, at_once):
+            for found in waited_for(lambda ask: ask(), jobs, os.cpu_count() or 1):
                 if isinstance(found, Infeasible):
                     return found
                 stats[found.einsum] = found

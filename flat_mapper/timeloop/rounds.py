@@ -235,12 +235,9 @@ def timeloop_stats(asked: Asked, ert: Ert, prices: Workload) -> EinsumStats:
     """
     einsum = prices.einsum(asked.nest.einsum)
     plain = replace(asked.workload, tensor_bits={}, mask=None)
-    arch = replace(asked.arch, variables={}, nodes=tuple(map(_unpriced, asked.arch.nodes)))
+    nodes = (replace(n, hop_pj=None) if isinstance(n, Fanout) else n for n in asked.arch.nodes)
+    arch = replace(asked.arch, variables={}, nodes=tuple(nodes))
     stats = einsum_costs(plain, arch, [asked.nest], ert).stats(0)
     name = asked.arch.compute.name
     each = priced_for(asked.arch, ert, einsum, prices.widths).energy(name, "compute")
     return replace(stats, compute_energy_pj=stats.computes * each, network=())
-
-
-def _unpriced(node: MemoryLevel | Fanout) -> MemoryLevel | Fanout:
-    return replace(node, hop_pj=None) if isinstance(node, Fanout) else node

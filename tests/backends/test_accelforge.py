@@ -65,7 +65,7 @@ def test_remainders_have_no_counterpart() -> None:
 
 
 def test_an_absent_accelforge_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("flat_mapper.backends.accelforge.find_spec", lambda name: None)
     line = "accelforge is not installed: pip install 'flat-mapper[accelforge]'"
     assert AccelforgeBackend().missing() == line
 

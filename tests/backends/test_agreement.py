@@ -24,9 +24,8 @@ ABSENT = ("--timeloop-cmd", "no-such-program {}")
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """No AccelForge, whatever is installed, and no wrapper in the environment."""
-    monkeypatch.setattr(
-        "flat_mapper.backends.accelforge.missing_accelforge", lambda: "accelforge: not here"
-    )
+    lacking = "flat_mapper.backends.accelforge.AccelforgeBackend.missing"
+    monkeypatch.setattr(lacking, lambda _: "accelforge: not here")
     monkeypatch.delenv("FLAT_MAPPER_TIMELOOP", raising=False)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from accelforge_cases import drawn, ours, theirs
 
-from flat_mapper.backends.accelforge import missing_accelforge
+from flat_mapper.backends.accelforge import AccelforgeBackend
 
 SAME = 1e-5  # AccelForge's latencies are in single precision
 
@@ -24,7 +24,7 @@ WORSE = {2: OWN_LOOPS, 13: OWN_LOOPS, 17: UNEXPLAINED}  # by 0.3 %, 2 % and 0.06
 @pytest.mark.needs_accelforge
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=WORSE.get(n, ())) for n in range(20)])
 def test_none_is_worse(seed: int) -> None:
-    if missing := missing_accelforge():
+    if missing := AccelforgeBackend().missing():
         pytest.skip(missing)
     question = drawn(seed)
     found, best = ours(question), theirs(question)
