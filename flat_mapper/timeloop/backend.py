@@ -10,12 +10,12 @@ front end is there and nothing has a remainder, that file is the front end's own
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import BackendError, expected
 from flat_mapper.base.process import waited_for
 from flat_mapper.cost_model.backend import refuse_operations
@@ -27,7 +27,7 @@ from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.yamlio import dump, write_text
-from flat_mapper.timeloop.rounds import depth_for, overfull_words
+from flat_mapper.timeloop.rounds import asked_of, overfull_words
 from flat_mapper.timeloop.run import (
     Command,
     FrontEnd,
@@ -42,7 +42,6 @@ from flat_mapper.timeloop.write_processed import (
     ert_document,
     processed_document,
     unfolded,
-    with_depth,
 )
 from flat_mapper.workload.graph import Workload
 
@@ -88,18 +87,12 @@ class TimeloopBackend:
         missing = self.missing()
         if missing:
             raise BackendError(missing)
-        shared = shared_level(platform)
-        overfull = overfull_words(workload, platform, mapping)
-
         stats: dict[str, EinsumStats] = {}
         with ExitStack() as folders:
             jobs: list[Asking] = []  # made one after another: the front end is not made for threads
-            for nest in mapping.einsum_mappings.values():
-                arch = platform.path(workload.einsum(nest.einsum).unit)
-                if nest.einsum in overfull:
-                    arch = with_depth(arch, shared.name, depth_for(shared, overfull[nest.einsum]))
-                folder = folders.enter_context(run_folder(self.folder, nest.einsum))
-                jobs.append(self._job(folder, workload, arch, nest, ert))
+            for one in asked_of(workload, platform, mapping)[0]:
+                folder = folders.enter_context(run_folder(self.folder, one.nest.einsum))
+                jobs.append(self._job(folder, one.workload, one.arch, one.nest, ert))
             for found in waited_for(lambda ask: ask(), jobs, os.cpu_count() or 1):
                 if isinstance(found, Infeasible):
                     return found
@@ -107,8 +100,7 @@ class TimeloopBackend:
         result = combine(workload, platform, mapping, ert, stats, backend=self.name)
         if isinstance(result, Infeasible):
             return result
-        deepened = (_deepened(shared, overfull),) if overfull else ()
-        notes = deepened + _alone(workload, platform, mapping, ert)
+        notes = _deepened(workload, platform, mapping) + _alone(workload, platform, mapping, ert)
         reader = self.front_end.name if self.front_end else "none"
         extra = {**result.extra, "timeloop_front_end": reader}
         return replace(result, notes=(*result.notes, *notes), extra=extra)
@@ -174,14 +166,17 @@ def _alone(
     )
 
 
-def _deepened(shared: MemoryLevel, overfull: Mapping[str, int]) -> str:
+def _deepened(workload: Workload, platform: Platform, mapping: FusedMapping) -> tuple[str, ...]:
     """The note on Einsums that timeloop-model alone would refuse."""
+    overfull = overfull_words(workload, platform, mapping)
+    if not overfull:
+        return ()
+    shared = shared_level(platform)
     each = ", ".join(f"{name} {words}" for name, words in overfull.items())
     return (
         f"timeloop-model alone refuses {', '.join(overfull)}: it counts every tensor's tile in "
-        "full "
-        f"({each} words) and {shared.name} has {shared.usable_words}; it was given a deeper one, "
-        "because tensors that share a buffer count once over the group"
+        f"full ({each} words) and {shared.name} has {shared.usable_words}; it was given a deeper "
+        "one, because tensors that share a buffer count once over the group",
     )
 
 

@@ -86,11 +86,6 @@ def _kept_words(workload: Workload, platform: Platform, mapping: EinsumMapping) 
     return sum(shared_tile(workload, arch, mapping, t, level) for t in mapping.kept_at(level))
 
 
-def depth_for(level: MemoryLevel, words: int) -> int:
-    """The depth at which a level has room for so many words."""
-    return ceil(words * level.multiple_buffering / level.row_words)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """One Einsum as Timeloop is asked for it, and how often that is what the chip does."""
@@ -172,7 +167,10 @@ def _with_room(
     arch: Architecture, level: MemoryLevel, words: int
 ) -> tuple[Architecture, tuple[str, ...]]:
     """The architecture with room for so many words at a level, and a note on that."""
-    rows, has = depth_for(level, words), depth_for(level, level.usable_words or 0)
+    rows, has = (
+        ceil(n * level.multiple_buffering / level.row_words)
+        for n in (words, level.usable_words or 0)
+    )
     note = (
         f"{level.name} is {rows} rows deep here, and {has} in {arch.name}: Timeloop counts the "
         f"tile of every tensor in full, {words} words. The fused group is judged as a whole: "
