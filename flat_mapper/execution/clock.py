@@ -145,7 +145,7 @@ def _job(run: GroupRun, log: TurnLog) -> Job:
     ports += [port_cycles(p.level, words) for p, words in zip(run.outside, streams, strict=True)]
     cycles = max(_compute(run, log), *ports)
     rates = tuple(more((0.0, 0.0, 0.0), s, 1 / cycles if cycles else 0.0) for s in streams)
-    unit = log.unit if run.facts.apart else ""
+    unit = run.facts.nests[log.turn.einsum].einsum.unit if run.facts.apart else ""
     return Job(log=log, unit=unit, cycles=cycles, rates=rates)
 
 

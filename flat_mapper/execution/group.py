@@ -25,7 +25,6 @@ class TurnLog:
     """Cost of one turn: steps of the compute unit, and words of one instance of each level."""
 
     turn: Turn
-    unit: str
     steps: int
     ports: Mapping[str, Passed]  # of the shared level and those below it
     streamed: Mapping[str, Words]  # by tensor, words from outside that pass the shared level by
@@ -66,7 +65,7 @@ class GroupRun:
     logs: list[TurnLog] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        facts, self.group = self.facts, self.facts.group
+        facts = self.facts
         self.places = shared_places(facts, self.policy)
         self.alone = len(facts.group.einsums) == 1
         for name, nest in facts.nests.items():
@@ -153,8 +152,7 @@ class GroupRun:
             name = run.nest.arch.levels[level].name
             old = ports.get(name, (0.0, 0.0, 0.0))
             ports[name] = more(old, (read, updated, filled), share / n)
-        steps, unit = 0 if free else steps, run.nest.einsum.unit
-        return TurnLog(turn=turn, unit=unit, steps=steps, ports=ports, streamed=streamed)
+        return TurnLog(turn=turn, steps=0 if free else steps, ports=ports, streamed=streamed)
 
     def _note_alive(self, run: EinsumRun) -> None:
         """Keep the worst moment of every private level: own tiles, and what others left there."""

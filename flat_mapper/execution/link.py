@@ -148,10 +148,6 @@ class Place:
         first = sum(parts[rank][0] * stride for rank, stride in self.strides.items())
         return replace(self, data=self.data[first:])
 
-    def clear(self) -> None:
-        """Forget the contents."""
-        self.data.fill(np.nan)
-
 
 def new_place(tensor: str, extents: Mapping[str, int], instances: int) -> Place:
     """Room for a tile of the given extents in every instance."""

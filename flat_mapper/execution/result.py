@@ -114,11 +114,6 @@ class Executed:
         numbers = bool(self.errors) and all(e.right for e in self.errors)
         return numbers and not any(a.over for g in self.groups for a in g.alive)
 
-    def moved(self, einsum: str, level: str, tensor: str) -> Moved:
-        """The counts of one tensor at one level under one Einsum."""
-        place = (einsum, level, tensor)
-        return next(m for m in self.counts if (m.einsum, m.level, m.tensor) == place)
-
     def to_dict(self, *, turns: int = 200) -> dict[str, object]:
         """The fields by name; a timeline of more than `turns` turns is left out."""
         einsums: dict[str, dict[str, dict[str, dict[str, dict[str, object]]]]] = {}

@@ -197,7 +197,7 @@ class EinsumRun:
                     self._put_back(link)
                 link.held = None
                 if link.level > SHARED:
-                    link.child.clear()
+                    link.child.data.fill(np.nan)
 
     def _next(self, link: Link, dram: tuple[int, ...], after: tuple[int, ...]) -> bool:
         """True if the next turn begins with the tile that is there.

@@ -7,6 +7,7 @@ from math import prod
 
 import pytest
 from execution.random_fused import random_case
+from execution.tiny import moved
 from oracles.loop_walk import walk
 
 from flat_mapper.arch.values import Architecture
@@ -77,7 +78,7 @@ def copies(workload: Workload, group: GroupMapping, nest: EinsumMapping, name: s
 
 
 def per_instance(done: Executed, einsum: str, level: str, tensor: str) -> Counts:
-    m = done.moved(einsum, level, tensor)
+    m = moved(done, einsum, level, tensor)
     assert not any(v % m.instances for v in (m.reads, m.fills, m.updates))
     return m.reads // m.instances, m.fills // m.instances, m.updates // m.instances
 

@@ -9,7 +9,7 @@ import pytest
 from execution.random_inside import random_inside_case, random_inside_cores_case
 from execution.test_level_widths import agree as agree_with_widths
 from execution.test_phases import in_phases
-from execution.tiny import chip, fused, products, two_rows, with_group
+from execution.tiny import chip, fused, moved, products, two_rows, with_group
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.agreement import compare
@@ -113,7 +113,7 @@ def test_a_row_in_the_registers() -> None:
     assert handed_inside(products(), chip(), mapping.groups[0]) == {"Y": "RF"}
     done = execute(products(), chip(), mapping)
     assert done.right
-    made, read = done.moved("Y", "RF", "Y"), done.moved("Z", "RF", "Y")
+    made, read = moved(done, "Y", "RF", "Y"), moved(done, "Z", "RF", "Y")
     assert (made.reads, made.fills, made.updates) == (4, 0, 8)
     assert (read.reads, read.fills) == (8, 0)
     assert not [m for m in done.counts if (m.level, m.tensor) == ("GLB", "Y")]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from execution.random_fused import random_group
-from execution.tiny import chip, fused, products, two_rows, with_group
+from execution.tiny import chip, fused, moved, products, two_rows, with_group
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import MemoryLevel
@@ -23,24 +23,24 @@ def test_what_may_not_stay_is_fetched_in_every_turn() -> None:
     """B is four words. It comes to the buffer once, and to the registers with each of two rows."""
     done = execute(products(), chip(), fused())
     assert done.right
-    b = [done.moved("Y", level, "B") for level in ("DRAM", "GLB", "RF")]
+    b = [moved(done, "Y", level, "B") for level in ("DRAM", "GLB", "RF")]
     assert [(m.reads, m.fills) for m in b] == [(4, 0), (8, 4), (8, 8)]
 
 
 def test_what_stays_is_fetched_once() -> None:
     done = execute(products(), chip(), fused(stay=("B",)))
     assert done.right
-    b = [done.moved("Y", level, "B") for level in ("DRAM", "GLB", "RF")]
+    b = [moved(done, "Y", level, "B") for level in ("DRAM", "GLB", "RF")]
     assert [(m.reads, m.fills) for m in b] == [(4, 0), (4, 4), (8, 4)]
 
 
 def test_a_sum_reads_its_old_words_but_for_the_first_term() -> None:
     """Y has four words of two terms each: eight updates, four of them on old words."""
     done = execute(products(), chip(), fused())
-    y = done.moved("Y", "GLB", "Y")
+    y = moved(done, "Y", "GLB", "Y")
     assert (y.reads, y.fills, y.updates) == (4, 0, 8)
-    assert done.moved("Z", "GLB", "Y").reads == 8  # a word for each of 2 x 2 x 2 points
-    z = done.moved("Z", "DRAM", "Z")
+    assert moved(done, "Z", "GLB", "Y").reads == 8  # a word for each of 2 x 2 x 2 points
+    z = moved(done, "Z", "DRAM", "Z")
     assert (z.reads, z.updates) == (0, 4)
 
 
