@@ -81,8 +81,8 @@ class NodeEntry:
     alone: tuple[str, ...] = ()  # tensors that each instance reads for itself
 
 
-def parsed_entry(section: Section, kind: EntryKind, einsum: Einsum, where: str) -> NodeEntry:
-    """An entry without its node. A key with an empty value says nothing, as in dumped files."""
+def _parsed(section: Section, node: str, kind: EntryKind, einsum: Einsum, where: str) -> NodeEntry:
+    """An entry. A key with an empty value says nothing, as in dumped files."""
     said = {key: value for key, value in section.items() if value not in (None, [], "")}
     stated = Section(said, section.source, section.lines)
     refuse_unknown(stated, ("target", "type", *_KEYS[kind]), where)
@@ -99,7 +99,7 @@ def parsed_entry(section: Section, kind: EntryKind, einsum: Einsum, where: str) 
     alone = tuple(t for t in names if t in listed)
     return NodeEntry(
         where=where,
-        node="",
+        node=node,
         kind=kind,
         factors=factors,
         permutation=_permutation(stated.get("permutation", []), einsum, f"{where}.permutation"),
@@ -291,12 +291,12 @@ def _entry(item: object, arch: Architecture, einsum: Einsum, where: str) -> Node
         raise SpecError(expected(f"{where}.type", f"one of {', '.join(KINDS)}", str(word)))
     kind = KINDS[word]
     target = take(section, "target", str, where)
-    entry = parsed_entry(section, kind, einsum, where)
+    entry = _parsed(section, target, kind, einsum, where)
     if kind == "spatial":
         return replace(entry, node=_fanout(arch, target, where))
     if target not in (level.name for level in arch.levels):
-        _check_empty(arch, target, entry)
-    return replace(entry, node=target)
+        _check_empty(arch, entry)
+    return entry
 
 
 def _node_constraints(arch: Architecture, einsum: Einsum) -> list[NodeEntry]:
@@ -311,7 +311,7 @@ def _node_constraints(arch: Architecture, einsum: Einsum) -> list[NodeEntry]:
                 known = "spatial" if isinstance(node, Fanout) else "temporal, dataspace"
                 raise SpecError(expected(where, f"constraints on {known}", word))
             section = section_of(body, where)
-            entries.append(replace(parsed_entry(section, kind, einsum, where), node=node.name))
+            entries.append(_parsed(section, node.name, kind, einsum, where))
     return entries
 
 
@@ -333,8 +333,9 @@ def _fanout(arch: Architecture, target: str, where: str) -> str:
     raise SpecError(expected(f"{where}.target", condition, str(target)))
 
 
-def _check_empty(arch: Architecture, target: str, entry: NodeEntry) -> None:
+def _check_empty(arch: Architecture, entry: NodeEntry) -> None:
     """Refuse temporal loops and tensors at a node that stores nothing."""
+    target = entry.node
     if not any(target in (f.name, empty_level(f.name)) for f in arch.fanouts):
         levels = ", ".join(level.name for level in arch.levels)
         raise SpecError(expected(f"{entry.where}.target", f"one of the levels {levels}", target))

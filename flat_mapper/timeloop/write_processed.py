@@ -224,7 +224,7 @@ def in_one_row(arch: Architecture, level: str) -> Architecture:
 
     Of several fanouts outside it, or of one with two axes, the innermost has all copies on x: a
     round of tiles is of any number, which need not be a product that fits two axes. Levels between
-    that would have fewer instances so keep nothing (`round_of`).
+    that would have fewer instances so keep nothing (`timeloop.rounds`).
     """
     at = arch.nodes.index(arch.level(level))
     fanouts = [node for node in arch.nodes[:at] if isinstance(node, Fanout)]
@@ -266,7 +266,7 @@ def unfolded(
 
     Timeloop writes one factor per rank and node. A container NAME becomes NAME_y around NAME_x, one
     axis each, which counts the same: seen on random mappings with the two ways of writing it. Only
-    containers with nothing of their own can be divided; `directives` refuses the others.
+    containers with nothing of their own can be divided; `node_entries` refuses the others.
     """
     tagged = (n for n in walk(arch.document.get("architecture")) if isinstance(n, Tagged))
     bodies = (node.body for node in tagged if node.tag == "!Container")
