@@ -33,6 +33,7 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.expressions import resolved
 
+PART = "part_of"  # of a memory: the one right outside it, of which it is a part
 HOP = "hop_energy_pj"  # of a fanout: from a copy to its neighbour
 # The attributes that the model reads, and what each counts.
 SIZES = {
@@ -52,7 +53,7 @@ NUMBERS: Mapping[str, str] = {
     "global_cycle_seconds": "s",
     HOP: "pJ of one word from a copy of what stands spatially to its neighbour",
 }
-MODELLED = (*NUMBERS, "technology")
+MODELLED = (*NUMBERS, "technology", PART)
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "datawidth": ("word_bits", "word_width", "datawidth"),
     "width": ("width", "memory_width", "data_storage_width"),

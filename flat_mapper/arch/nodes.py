@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 
 from flat_mapper.arch.attributes import (
     HOP,
+    PART,
     check_attributes,
     hop_energy,
     mesh,
@@ -221,8 +222,21 @@ class NodeReader:
                 constraints=constraints,
                 keeps_only=branch.keeps if branch else None,
             )
-            self.nodes.append(sized_level(level, given, inside, off_chip="DRAM" in written))
+            level = sized_level(level, given, inside, off_chip="DRAM" in written)
+            self.nodes.append(self._part(level, given, inside) if PART in given else level)
         self.names[name] = {"attributes": attributes}
+
+    def _part(self, level: MemoryLevel, given: Section, where: str) -> MemoryLevel:
+        """A level that is a part of the one right outside it, and says the same of itself."""
+        outer, spot = self.nodes[-1] if self.nodes else None, place(where, given, PART)
+        name = take(given, PART, str, where)
+        if not isinstance(outer, MemoryLevel) or outer.name != name or outer.part_of:
+            raise SpecError(expected(spot, "the memory right outside it", name))
+        part = replace(level, attributes=outer.attributes)
+        if replace(part, name=name, constraints=outer.constraints) != outer:
+            condition = f"the sizes and bandwidths of {name}, of which it is a part"
+            raise SpecError(expected(where, condition, "others"))
+        return replace(part, capacity_words=None, part_of=name)
 
     def _named(self, body: Section, where: str, kind: str) -> str:
         """The place of a node by its name, which is noted as seen."""

@@ -60,6 +60,7 @@ class MemoryLevel:
     attributes: Mapping[str, object] = field(default_factory=dict)  # resolved, for pricing
     constraints: Mapping[str, object] = field(default_factory=dict)  # Timeloop's, as written
     keeps_only: tuple[str, ...] | None = None  # under !Parallel: the tensors of its branch
+    part_of: str = ""  # the memory right outside whose words and ports it has
     # Of what serves many cores at a time, as one of them sees it:
     weights: Mapping[str, float] = field(default_factory=dict)  # words moved for one of a tensor's
     totals: Mapping[str, float] = field(default_factory=dict)  # words moved, however often read
@@ -71,6 +72,11 @@ class MemoryLevel:
     step_cycles: float = 0.0  # of each pass of the shared loops
     whole_cycles: bool = True  # whether what a group takes is rounded up to whole ones
     whole_rows: bool = True  # whether what a tile moves is rounded up to whole rows
+
+    @property
+    def memory(self) -> str:
+        """The level whose words and ports it has: itself, or the one that it is a part of."""
+        return self.part_of or self.name
 
     @property
     def rates(self) -> tuple[float | None, float | None, float | None, float | None]:

@@ -106,11 +106,11 @@ def _of_group(
     """
     own = [one for one in counts if one[0] in group.names]
     levels = {lv.name: lv for path in platform.paths for lv in path.levels}
-    for level in levels.values():
+    for level in (lv for lv in levels.values() if not lv.part_of):
         most = _in_use(group, level, platform)
         read = written = filled = 0.0
         for _, name, _, out, back, fills, instances in own:
-            if name == level.name:
+            if levels[name].memory == level.name:
                 part = instances / max(instances, most)
                 read, written = read + part * out, written + part * back
                 filled += part * fills

@@ -52,7 +52,7 @@ class Costs:
     def add(self, level: MemoryLevel, traffic: Traffic) -> None:
         """Account for the ports of a level on chip."""
         for port, rate, words in port_loads(level, *traffic.moved):
-            key = level.name, port
+            key = level.memory, port
             self.ports[key] = self.ports.get(key, 0.0) + words / rate
 
 

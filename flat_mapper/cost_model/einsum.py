@@ -84,8 +84,10 @@ class EinsumCosts:
     @cached_property
     def slowdown(self) -> tuple[FloatArray, ...]:
         """Timeloop's bandwidth throttling of each level."""
-        compute, levels = self.accesses.compute, enumerate(self.nest.arch.levels)
-        return tuple(throttling(level, compute, self.moved(i)) for i, level in levels)
+        compute, levels = self.accesses.compute, self.nest.arch.levels
+        same = [[i for i, lv in enumerate(levels) if lv.memory == one.memory] for one in levels]
+        every = ([words for i in own for words in self.moved(i)] for own in same)
+        return tuple(throttling(lv, compute, own) for lv, own in zip(levels, every, strict=True))
 
     @cached_property
     def cycles(self) -> IntArray:

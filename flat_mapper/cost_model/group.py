@@ -275,11 +275,11 @@ def _moved(members: list[EinsumStats], *, staged: bool = False) -> dict[str, tup
 
 def port_cycles(levels: Iterable[MemoryLevel], members: Sequence[EinsumStats]) -> dict[str, float]:
     """Cycles of the transfers of each level, over the Einsums that use its ports."""
-    cycles: dict[str, float] = {}
+    moved: dict[str, list[Moved]] = {level.memory: [] for level in levels}
     for level in levels:
-        here = Moved.total(lv.moved for m in members if (lv := m.level(level.name)))
-        cycles[level.name] = float(transfer_cycles(level, *here))
-    return cycles
+        moved[level.memory] += [lv.moved for m in members if (lv := m.level(level.name))]
+    own = (level for level in levels if not level.part_of)
+    return {lv.name: float(transfer_cycles(lv, *Moved.total(moved[lv.name]))) for lv in own}
 
 
 def _exposed_words(core: CoreQuestion, *, turns: bool) -> dict[str, tuple[float, float]]:

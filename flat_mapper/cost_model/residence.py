@@ -124,16 +124,19 @@ class TilePlaces:
             shared=in_place_classes(workload, whole, level, inside) if policy.in_place else {},
         )
 
-    def takes(self, tensor: str, words: Amount, *, kept: bool = True) -> TileOccupancy:
+    def takes(
+        self, tensor: str, words: Amount, *, kept: bool = True, part: bool = False
+    ) -> TileOccupancy:
         """The place of a tile of so many words; not kept: it is streamed.
 
-        What is streamed goes by in tiles of its own, or takes no room where what passes by is free.
+        What is streamed goes by in tiles of its own, or takes no room where what passes by is free,
+        unless a part of the level keeps it.
         What a mapping fetches from DRAM overwrites nothing, though its maker is left out.
         """
         place = self.shared.get(tensor, tensor)
         if tensor not in self.off_chip:
             return TileOccupancy(place, words, 2.0 if self._in_flight(tensor) else 1.0)
-        if not kept and self.policy.passing == "free":
+        if not (kept or part) and self.policy.passing == "free":
             return TileOccupancy(tensor, words, 0.0)
         made = self.workload.producers.get(tensor) in self.names
         return TileOccupancy(place if kept and made else tensor, words, self.policy.buffering)
@@ -177,7 +180,8 @@ def tile_occupancies(core: CoreQuestion, policy: Policy) -> tuple[TileOccupancy,
             home = inside.get(tensor, level)
             values = shared_tile(workload, arch, mapping, tensor, home)
             words, kept = values * workload.share(tensor, home), tensor in mapping.kept_at(home)
-            one = places.takes(tensor, words, kept=kept)
+            part = any(tensor in mapping.kept_at(lv.name) for lv in arch.levels if lv.part_of)
+            one = places.takes(tensor, words, kept=kept, part=part)
             held.append(one._replace(level=home, first=einsum.name, last=einsum.name))
     cut = {loop.rank: loop.factor for loop in group.shared}
     extents = {r: n // cut.get(r, 1) for r, n in workload.rank_sizes.items()}

@@ -137,7 +137,7 @@ def kind_parts(
     by_level: dict[str, list[Passing]] = {}
     for one in passing:
         if limited(one.level):
-            by_level.setdefault(one.level.name, []).append(one)
+            by_level.setdefault(one.level.memory, []).append(one)
     found = []
     for kind in kinds:
         local = {COMPUTE: compute}

@@ -97,7 +97,7 @@ class Ert:
         """
         found: dict[str, float] = {}
         for arch in platform.paths:
-            rows = {level.name: level.clusters for level in arch.levels}
+            rows = {level.memory: level.clusters for level in arch.levels}
             for name, count in (rows | {arch.compute.name: arch.compute.instances}).items():
                 pj = count * self.leak(name) if name in self.levels else 0.0
                 found |= {name: pj} if pj else {}
@@ -156,7 +156,9 @@ class Art:
 
         Off-chip memory is left out, and so is a component that the table lacks.
         """
-        nodes = [node for arch in platform.paths for node in arch.components]
+        parts = {level.name for arch in platform.paths for level in arch.levels if level.part_of}
+        components = [node for arch in platform.paths for node in arch.components]
+        nodes = [node for node in components if node.name not in parts]
         return {
             node.name: self.areas_um2[node.name] * node.instances / UM2_PER_MM2
             for node in nodes

@@ -149,7 +149,7 @@ class GroupRun:
                     streamed[tensor] = read * share, updated * share
                 continue
             n = run.nest.instances(run.nest.level_slots[level])
-            name = run.nest.arch.levels[level].name
+            name = run.nest.arch.levels[level].memory  # whose ports they pass
             old = ports.get(name, (0.0, 0.0, 0.0))
             ports[name] = more(old, (read, updated, filled), share / n)
         return TurnLog(turn=turn, steps=0 if free else steps, ports=ports, streamed=streamed)

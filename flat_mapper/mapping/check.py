@@ -153,6 +153,7 @@ def _group_faults(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> Iterator[str]:
     where = " + ".join(group.names)
+    yield from _part_faults(platform, group)
     if len(group.einsums) == 1:
         if workload.einsum(group.names[0]).each:
             yield expected(where, "a group with the loop in each of whose passes it runs", "none")
@@ -171,6 +172,22 @@ def _group_faults(
         if loops != tuple(loop for loop in group.shared if loop.rank in ranks):
             yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
     yield from _kept_faults(workload, platform, group, carried)
+
+
+def _part_faults(platform: Platform, group: GroupMapping) -> Iterator[str]:
+    """Faults of what a part of a memory keeps: tiles of what streams past it, and no others."""
+    shared = shared_level(platform).name
+    levels = {level.name: level for arch in platform.paths for level in arch.levels}
+    for part in (level for level in levels.values() if level.part_of):
+        if part.part_of != shared or group.given_out:
+            condition = f"a group fused at {part.part_of}, a part of which is {part.name}"
+            got = f"at {shared}" + " of several cores" * bool(group.given_out)
+            yield expected(" + ".join(group.names), condition, got)
+        for nest in group.einsums:
+            for tensor in {*nest.kept_at(part.name)} & {*nest.kept_at(shared)}:
+                change = f"keep it at {shared} or at {part.name}, a part of it"
+                where = f"{nest.einsum}: {tensor}"
+                yield expected(where, "one level of a memory that keeps it", "both", change)
 
 
 def _kept_faults(

@@ -20,6 +20,7 @@ from flat_mapper.arch.reader import (
 )
 from flat_mapper.arch.values import Architecture, MemoryLevel
 from flat_mapper.base.errors import SpecError
+from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.spec.document import Quoted, Tagged
 from flat_mapper.spec.yamlio import dump, load_text
 
@@ -623,3 +624,40 @@ def test_words_per_cycle_of_reads_and_writes_together(
     rates = {"shared": shared, "read": read, "write": write, "fill": fill}
     said = "".join(f", {kind}_bandwidth: {rate}" for kind, rate in rates.items() if rate)
     assert level(f"depth: 4, width: 16, datawidth: 16{said}").words_per_cycle == together
+
+
+GLB = "class: SRAM, attributes: {width: 16, depth: 8, datawidth: 16, read_bandwidth: 2"
+
+
+def test_a_part_has_the_words_and_ports_of_the_memory_right_outside() -> None:
+    nodes = (
+        f"  - !Component {{name: B, {GLB}}}}}\n  - !Component {{name: P, {GLB}, part_of: B}}}}\n"
+    )
+    found = arch(DRAM + nodes + MAC)
+    outer, part = found.level("B"), found.level("P")
+    assert (part.part_of, part.memory, part.capacity_words) == ("B", "B", None)
+    assert (part.rates, part.word_bits, part.attributes) == (outer.rates, 16, outer.attributes)
+    prices = Ert(levels={name: {"leak": 1.0} for name in ("DRAM", "B", "P", "MAC")}, source="own")
+    assert prices.leak_per_cycle(found) == {"DRAM": 1, "B": 1, "MAC": 1}
+    areas = Art(areas_um2=dict.fromkeys(("B", "P", "MAC"), 1e6), source="own")
+    assert areas.component_mm2(found) == {"B": 1, "MAC": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            "part_of: DRAM",
+            r"P\.attributes\.part_of: expected the memory right outside it, got 'DRAM'",
+        ),
+        ("part_of: 3", r"P\.attributes\.part_of: expected a word, got 3"),
+        (
+            "part_of: B, write_bandwidth: 2",
+            r"P\.attributes: expected the sizes and bandwidths of B",
+        ),
+    ],
+)
+def test_a_part_of_no_memory_right_outside_or_unlike_it_is_refused(said: str, message: str) -> None:
+    nodes = f"  - !Component {{name: B, {GLB}}}}}\n  - !Component {{name: P, {GLB}, {said}}}}}\n"
+    with pytest.raises(SpecError, match=message):
+        arch(DRAM + nodes + MAC)
