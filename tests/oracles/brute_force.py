@@ -191,7 +191,8 @@ def total_energy(case: Case, points: tuple[Point, ...]) -> float:
     """Every action, and what every instance of every component leaks in every cycle."""
     chip = case.platform
     paths = [chip.matrix, *([chip.vector] if chip.vector else [])]
-    instances = {node.name: node.instances for a in paths for node in (*a.levels, a.compute)}
+    levels = [level for a in paths for level in a.levels if not level.part_of]
+    instances = {node.name: node.instances for node in (*levels, *(a.compute for a in paths))}
     leak = sum(n * case.ert.levels[name].get("leak", 0) for name, n in instances.items())
     return sum(p.energy for p in points) + leak * total_cycles(case, points)
 
@@ -410,6 +411,7 @@ def turn_cycles(
     parts: list[np.ndarray] = []
     for (fresh, first), count in kinds.items():
         longest = compute.astype(np.float64)
+        passed: dict[str, tuple[np.ndarray, ...]] = {}  # by memory
         for i, level in enumerate(arch.levels):
             reads = writes = fills = np.zeros(factors.shape[2])
             for tensor in (a.tensor for a in nest.einsum.accesses):
@@ -429,7 +431,10 @@ def turn_cycles(
                     words = share * inside.traffic[i, tensor].held
                     reads = reads + words * (tensor == copied)
                     writes = writes + words * (tensor == output)
-            longest = np.maximum(longest, port_cycles(level, reads, writes, fills))
+            own = passed.get(level.memory, (0.0, 0.0, 0.0))
+            both = zip(own, (reads, writes, fills), strict=True)
+            passed[level.memory] = tuple(a + b for a, b in both)
+            longest = np.maximum(longest, port_cycles(level, *passed[level.memory]))
         total = total + count * longest
         parts.append(longest)
     return total, np.minimum.reduce(parts) * sum(kinds.values())
@@ -508,7 +513,7 @@ def structures(
         elif level.name == shared_name:
             keeps.append([frozenset(t for t, role in roles.items() if role != "stream")])
         else:
-            every = list(roles)
+            every = [t for t, role in roles.items() if role == "stream" or not level.part_of]
             keeps.append(
                 [
                     frozenset(t for t, yes in zip(every, bits, strict=True) if yes)
@@ -606,7 +611,7 @@ def vectors(
     parts += [first_words(case, group, priced, roles), last_words(case, group, priced, roles)]
     parts += [priced.energy, *staged_words(priced)]
     for name in level_names(case.platform):
-        mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.name == name]
+        mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.memory == name]
         for way in range(3):  # read, written, and of that filled
             parts.append(sum((one[way] for i in mine for one in priced.moved(i)), np.zeros(1)))
     for name in level_names(case.platform)[2:]:
@@ -672,13 +677,15 @@ def extent_words(
 def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
     """Words that this nest alone decides: all of them without shared loops, else the streamed."""
     policy = case.mapspace.policy
-    copies, passing = policy.buffering, policy.passing == "held"
+    every = zip(priced.nest.arch.levels, priced.nest.keep, strict=True)
+    free = set(roles) if policy.passing == "free" else set[str]()
+    free -= {t for level, kept in every if level.part_of for t in kept}
     words = (
         extent_words(case, priced, tensor, whole=role != "stream")
         for tensor, role in roles.items()
-        if (passing or role != "stream") and (not group.fused or role == "stream")
+        if (tensor not in free or role != "stream") and (not group.fused or role == "stream")
     )
-    return sum((np.ceil(n * copies) for n in words), np.zeros(1))
+    return sum((np.ceil(n * policy.buffering) for n in words), np.zeros(1))
 
 
 def first_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:

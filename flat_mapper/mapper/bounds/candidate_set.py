@@ -248,6 +248,12 @@ class CandidateSet:
         found[some] = True
         return found
 
+    def parts_stream(self, roles: tuple[Role, ...]) -> Bools:
+        """Candidates that keep in parts of the shared level nothing but what streams; bool[n]."""
+        streams = {t for t, role in zip(self.space.tensors, roles, strict=True) if role == "stream"}
+        good = [self.space.kept_in_part(block.keep) <= streams for block in self.blocks]
+        return np.repeat(good, [block.count for block in self.blocks])
+
     def keeps_open(self, tensors: Sequence[str]) -> Bools:
         """Candidates whose inner levels may hold on to a tile of some tensors; bool[n]."""
         found = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,7 @@ class SharedOccupancy:
         tile: Ints,
         roles: tuple[Role, ...],
         outside: Outside | None = None,
+        part: Collection[str] = (),
     ) -> tuple[Floats, Floats]:
         """Occupancy that depends on the candidates, and cycles of first inputs and last outputs.
 
@@ -60,8 +61,10 @@ class SharedOccupancy:
         inner: int64[R, n], tiles of the candidates. tile: int64[R, n or 1], below the DRAM loops.
         outside: DRAM, and what is beside it; None: as if it moved nothing where it is not told how
         much. One tensor comes after another, from the slowest source.
+        part: tensors that a part of the level keeps.
         """
-        total, shared = self.streamed(space, inner, roles), np.where(tile == FOLLOW, inner, tile)
+        total = self.streamed(space, inner, roles, part)
+        shared = np.where(tile == FOLLOW, inner, tile)
         if (tile == FOLLOW).any():
             for tensor, role in zip(space.tensors, roles, strict=True):
                 if role != "stream":
@@ -99,13 +102,16 @@ class SharedOccupancy:
         exposed: Floats = none + dram.waits * outside.each_way(words)
         return exposed
 
-    def streamed(self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...]) -> Floats:
+    def streamed(
+        self, space: EinsumSpace, inner: Ints, roles: tuple[Role, ...], part: Collection[str] = ()
+    ) -> Floats:
         """Words of streamed tensors in tiles int64[R, n] of the candidates."""
         total = np.zeros(inner.shape[1])
         for tensor, role in zip(space.tensors, roles, strict=True):
             if role == "stream":
                 words = tile_words(space, tensor, inner, self.level)
-                total = total + self.rule.takes(tensor, words, kept=False).total_words
+                own = self.rule.takes(tensor, words, kept=False, part=tensor in part)
+                total = total + own.total_words
         return total
 
     def room(self, staging: Staging, tile: Ints) -> Floats:

@@ -200,7 +200,8 @@ def _common_levels(platform: Platform) -> list[str]:
     return [
         level.name
         for level in platform.matrix.levels[1:]
-        if all(any(lv.name == level.name for lv in path.levels[1:]) for path in platform.paths)
+        if not level.part_of
+        and all(any(lv.name == level.name for lv in path.levels[1:]) for path in platform.paths)
     ]
 
 

@@ -23,7 +23,7 @@ def columns_of(problem: GroupProblem) -> Columns:
     overlapped, dram = overlaps(problem.group.schedule), problem.platform.dram
     outside = around(dram, {})
     chip = {
-        (level.name, load.port): None
+        (level.memory, load.port): None
         for level in on_chip(problem)
         for load in port_loads(level, 0, 0)
         if not turns or (overlapped and ahead)

@@ -278,7 +278,8 @@ class Fused:
             turn = Turn(space.einsum.name, space.einsum.unit, 1.0, compute, compute, compute)
         tile = np.array(outer.tile, dtype=np.int64)[:, None]
         words, exposed = self.bounds.occupancy.candidate_words(
-            space, candidates.tile, tile, outer.roles, costs.outside
+            *(space, candidates.tile, tile, outer.roles, costs.outside),
+            part=space.kept_in_part(candidates.keep),
         )
         return columns.vectors(
             space.einsum.name, turn, costs, exposed, words, masked=bool(outer.masked)

@@ -174,7 +174,8 @@ class FusedBounds:
         for i, tiles in enumerate(self.tiles):
             some = fits[i][beside.improving(i, least[i])]
             extents = one.tile[self.problem.index(tiles.space)]
-            chosen = self._whole(tiles, extents, some)
+            roles = staging.roles[tiles.space.einsum.name]
+            chosen = self._whole(tiles, extents, some, roles)
             own = self._least(i, chosen, one, staging, float(under.passes[i][0]), stay[i])
             good = np.flatnonzero(beside.improving(i, own))
             if most is not None and len(good) > most:
@@ -207,7 +208,9 @@ class FusedBounds:
         turns = self._turn_bounds(tiles, roles).by_candidate(extents, candidates, passes, stay)
         return np.maximum(turns, one.turns[i]), energy
 
-    def _whole(self, tiles: CandidateTiles, extents: Ints, some: Ints) -> Ints:
+    def _whole(
+        self, tiles: CandidateTiles, extents: Ints, some: Ints, roles: tuple[Role, ...]
+    ) -> Ints:
         """Candidates of some tiles under outer tile int64[R, 1] that rules allow.
 
         But for those with a rank on both axes that the shared loops cut: all Einsums of a group
@@ -219,6 +222,8 @@ class FusedBounds:
         if tiles.on_both_axes is not None:
             sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
             good &= ~(tiles.on_both_axes[:, candidates] & (extents < sizes)).any(axis=0)
+        if any(level.part_of for level in tiles.space.arch.levels):
+            good &= tiles.candidate_set.parts_stream(roles)[candidates]
         return candidates[good]
 
 

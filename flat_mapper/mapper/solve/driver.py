@@ -57,6 +57,7 @@ from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.cores import core_count, core_platform
 from flat_mapper.mapping.resize import resized_mapping
+from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
@@ -107,6 +108,12 @@ class Question:
             condition = "a softmax that is charged: free Einsums belong to no group of their own"
             raise SpecError(expected(f"{mapspace.name}: groups: any", condition, "softmax: free"))
         check_widths(workload, platform)
+        for level in (lv for arch in platform.paths for lv in arch.levels if lv.part_of):
+            if fusion.on_cores or level.part_of != shared_level(platform).name:
+                condition = f"{level.part_of}, the outermost level on chip, on one array"
+                where, got = f"{mapspace.name}: fusion.level", fusion.level or "of several cores"
+                change = f"or leave out {level.name}, a part of {level.part_of}"
+                raise SpecError(expected(where, condition, got, change))
         if fusion.intermediates:
             from flat_mapper.mapper.space.handover import check_inside
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import factorial, prod
@@ -61,6 +61,11 @@ class EinsumSpace(EinsumFacts):
             has = np.inf if level.usable_words is None else level.usable_words * level.instances
             total += has if own == other else has * (other / own) * (1 + EQUAL)
         return total
+
+    def kept_in_part(self, keep: Mapping[str, frozenset[str]]) -> set[str]:
+        """Tensors that a part of the shared level keeps; keep: by level."""
+        parts = (level.name for level in self.arch.levels if level.part_of)
+        return {tensor for name in parts for tensor in keep.get(name, ())}
 
     @property
     def first_visits_masked(self) -> bool:
