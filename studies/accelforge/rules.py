@@ -69,8 +69,8 @@ def counted(workload: Workload, platform: Platform, result: Result, ert: Ert) ->
 
 def _cycles(moved: list[_Moved]) -> Iterator[float]:
     """Cycles of each level for what an Einsum moves there."""
-    for level in {one.level.name: one.level for one in moved}.values():
-        here = [one for one in moved if one.level.name == level.name]
+    for level in {one.level.memory: one.level for one in moved}.values():
+        here = [one for one in moved if one.level.memory == level.memory]
         read, write = (sum(getattr(one, way) for one in here) for way in ("read", "write"))
         rates = (
             (read, level.read_words_per_cycle),
@@ -103,13 +103,14 @@ def with_drains(platform: Platform, prices: Ert) -> list[Ert]:
     One table if what drains to the outermost level comes from the next one, and one if it comes
     from that inside it.
     """
-    levels = [level.name for level in platform.matrix.levels if _keeps_outputs(level)]
-    tables = []
+    every = [level for level in platform.matrix.levels if _keeps_outputs(level)]
+    levels, tables = [level.name for level in every if not level.part_of], []
     for first in levels[1:2] + levels[2:3]:
         inner = dict(zip(levels, (first, *levels[2:]), strict=False))
         table = {name: dict(prices.levels[name]) for name in prices.levels}
         for name, drained in inner.items():
             table[name]["update"] = prices.energy(name, "write") + prices.energy(drained, "read")
+        table |= {level.name: table[level.part_of] for level in every if level.part_of}
         tables.append(replace(prices, levels=table))
     return tables or [prices]
 

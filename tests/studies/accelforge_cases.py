@@ -2,7 +2,8 @@
 
 A chain of products or attention's two, on a chip of two or three levels: of one array, of cells
 that keep whatever they like, or of arrays that keep inputs and outputs. Some fanouts multicast,
-some serve each instance for itself. A second has 1 cycle, prices are pJ of a word.
+some serve each instance for itself. A second has 1 cycle, prices are pJ of a word. Our chips name
+a part of the shared level, as AccelForge brings pieces of what streams past its intermediates.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from studies.accelforge.choice import Objective, Question, cost_to_lower
 
 WORD_BITS = 8
 CHIP = Chip(mapspace="cells")
+SHARED, PART = "GLB", "GLB part"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,7 @@ def drawn(seed: int) -> Drawn:
         )
     dram = Level(name="DRAM", words=0, read=64, write=64, rate=rng.choice((1.0, 2.0, 8.0)))
     room, rate = rng.choice((32, 64, 128, 1024)), rng.choice((0.0, 4.0, 16.0))
-    glb = Level(name="GLB", words=room, read=8, write=9, rate=rate)
+    glb = Level(name=SHARED, words=room, read=8, write=9, rate=rate)
     alone, cells = rng.random() < 0.6, rng.choice((2, 4))
     array, inner = ((2, 2), ()) if kind == "array" else ((1, 1), ())
     if kind == "cells":
@@ -186,8 +188,10 @@ def _chip(one: Drawn) -> str:
             level.keeps
         )
         kind = "SRAM" if level.words else "DRAM"
-        name, told = f"name: {level.name}, class: {kind}", ", ".join(has)
-        lines.append(f"  - !Component {{{name}, attributes: {{{told}}}{rule}}}")
+        for name in (level.name, *[PART] * (level.name == SHARED)):
+            told = ", ".join([*has, *[f"part_of: {SHARED}"] * (name == PART)])
+            who = f"name: {name}, class: {kind}"
+            lines.append(f"  - !Component {{{who}, attributes: {{{told}}}{rule}}}")
     for mesh, name, count, operand in zip(
         ("meshX", "meshY"), ("column", "row"), one.array, ("Inputs", "Outputs"), strict=True
     ):
@@ -204,7 +208,8 @@ def _chip(one: Drawn) -> str:
 
 def _prices(one: Drawn) -> str:
     """The energies as a file of ours."""
-    levels = [f"{lv.name}: {{read: {lv.read}, write: {lv.write}}}" for lv in one.levels]
+    said = {lv.name: f"{{read: {lv.read}, write: {lv.write}}}" for lv in one.levels}
+    levels = [f"{name}: {told}" for name, told in {**said, PART: said[SHARED]}.items()]
     return "\n".join([*levels, "MAC: {compute: 1}", ""])
 
 
