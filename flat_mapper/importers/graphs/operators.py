@@ -1,7 +1,8 @@
 """Operators of a model's graph, each said with what a cascade has.
 
-After PyTorch's ATen operators (docs.pytorch.org, "Core ATen IR"): a front end calls them by their
-names there, with their arguments in their order. What is missing here is a cut.
+After PyTorch's ATen operators (docs.pytorch.org, "Core ATen IR"): a reader of files calls them by
+their names there, with their arguments in their order. What is missing here is a cut. Where ONNX
+has operands of another kind, its operator has a name of its own here: take, slices, gemm.
 """
 
 from __future__ import annotations
@@ -38,22 +39,13 @@ MOST_FOLDED = 2**24  # chosen: words of a constant that is worked out, and of wh
 Made = Any  # a Value, a list of them, or NotImplemented: a cut
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """An argument that is a tensor of the graph."""
-
-    name: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One operator of the graph.
+    """One operator of the graph, with what its arguments are.
 
-    kind:    as ATen has it; said: as the file does; node: the file's own record of it.
-    values:  its arguments by position, and named: by name. A tensor is `Named` in the file; its
-             handler is given a Value, an array of constant numbers, or None: numbers that only
-             point at words. Others are as Python has them.
-    outputs: names of the tensors that it makes; shapes: of these.
+    kind, said, name, values, named: as an `Operator` has them, but for tensors: each is a Value, an
+             array of constant numbers, or None: numbers that only point at words.
+    where:   its place, as errors name it. shapes: of what it makes.
     numbers: of an argument by position: the array that a parameter holds too, None if not known.
     """
 
@@ -64,16 +56,21 @@ class Call:
     where: str
     values: Sequence[Any]
     named: Mapping[str, Any]
-    outputs: Sequence[str]
-    node: Any = None
-    shapes: Callable[[], Sequence[tuple[int, ...]]] = lambda: ()
-    numbers: Callable[[int], Any] = lambda _: None
+    shapes: Callable[[], Sequence[tuple[int, ...]]]
+    numbers: Callable[[int], Any]
 
     def get(self, position: int, name: str, default: Any = None) -> Any:
         """An argument by position or name."""
-        if position < len(self.values):
-            return self.values[position]
-        return self.named.get(name, default)
+        if name in self.named or position >= len(self.values):
+            return self.named.get(name, default)
+        return self.values[position]
+
+    def integers(self, position: int, name: str) -> list[int] | None:
+        """Integers by position, or by the name that older versions have; None if not known."""
+        found = self.get(position, name)
+        if isinstance(found, Value):
+            raise SpecError(expected(f"{self.where}: {name}", "constant numbers", self.said))
+        return None if found is None else [int(n) for n in np.ravel(found)]
 
     def tensor(self, position: int) -> Value:
         """An argument as a tensor."""
@@ -226,13 +223,15 @@ def _product(call: Call, left: Value, right: Value) -> Value:
 
 def _linear(call: Call) -> Made:
     """A product with a weight, over the last dimension, and a bias; turned: it is (out, in)."""
-    graph, turned = call.graph, bool(call.get(3, "turned", call.kind == "linear"))
+    graph, turned = call.graph, call.named.get("transB", call.kind == "linear")
     bias: Value | None
     if call.kind == "addmm":
         bias, value, weight = (call.words(v) for v in call.values[:3])
     else:
         value, weight = (call.words(v) for v in call.values[:2])
         bias = call.given(2, "bias")
+    if call.named.get("transA"):
+        value = value.with_dims(value.dims[::-1])
     rows: list[object] = list(range(len(value.dims) - 1))
     sides = ["out", "in"] if turned else ["in", "out"]
     named = call.name if bias is None else f"{call.name}_dot"
@@ -288,18 +287,18 @@ def _grouped(call: Call) -> Made:
 
 
 def _norm(call: Call) -> Made:
-    if len(call.values[1]) != 1:
+    value = call.tensor(0)
+    if len(call.values[1] or value.shape[call.named["dim"] :]) != 1:
         return NotImplemented
     kind = "layer" if call.kind == "layer_norm" else "rms"
     shift = call.given(3, "bias") if kind == "layer" else None
-    value = call.tensor(0)
     return call.graph.norm(call.name, kind, value, call.given(2, "weight"), shift)
 
 
 def _reduced(call: Call) -> Made:
-    value = call.tensor(0)
-    rank, over = len(value.dims), call.get(1, "dim")
-    axes = list(range(rank)) if over is None or over == [] else np.ravel(over).tolist()
+    value, over = call.tensor(0), call.integers(1, "dim")
+    rank = len(value.dims)
+    axes = over or range(rank)
     keep = bool(call.get(2, "keepdim", False))
     operation = REDUCED[call.kind]
     return call.graph.reduce(call.name, operation, value, [a % rank for a in axes], keep=keep)
@@ -309,7 +308,7 @@ def _transposed(call: Call) -> Made:
     value = call.tensor(0)
     order = list(range(len(value.dims)))
     if call.kind == "permute":
-        order = [order[i] for i in call.values[1]]
+        order = [order[i] for i in call.get(1, "dims") or order[::-1]]
     else:
         one, other = call.values[1:3] if call.kind == "transpose" else (0, 1)
         order[one], order[other] = order[other], order[one]
@@ -317,17 +316,26 @@ def _transposed(call: Call) -> Made:
 
 
 def _slice(call: Call) -> Made:
+    ends = call.get(2, "start"), call.get(3, "end"), call.get(4, "step", 1)
+    return _sliced(call, [call.get(1, "dim", 0)], *([end] for end in ends))
+
+
+def _slices(call: Call) -> Made:
+    """Of several dimensions; which they are is said behind where they begin and end."""
+    starts, stops = call.integers(1, "starts"), call.integers(2, "ends")
+    if starts is None or stops is None:
+        return NotImplemented
+    axes = call.integers(3, "dim") or range(len(starts))
+    return _sliced(call, axes, starts, stops, call.integers(4, "steps") or [])
+
+
+def _sliced(
+    call: Call, axes: Sequence[Any], starts: list[Any], stops: list[Any], steps: list[Any]
+) -> Made:
     value = call.tensor(0)
-    given = [
-        call.get(1, "dim", 0),
-        call.get(2, "start"),
-        call.get(3, "end"),
-        call.get(4, "step", 1),
-    ]
-    dims, starts, stops, steps = (one if isinstance(one, list) else [one] for one in given)
     if any(step != 1 for step in steps):
         return NotImplemented
-    for one, start, stop in zip(dims, starts, stops, strict=True):
+    for one, start, stop in zip(axes, starts, stops, strict=True):
         axis = one % len(value.dims)
         low, high, _ = slice(start, stop).indices(value.shape[axis])
         value = call.graph.part(value, axis, low, high)
@@ -360,6 +368,33 @@ def _embedding(call: Call) -> Made:
     tensor = call.tensor(0).tensor
     call.graph.tables[tensor.name] = tensor.parameters
     return call.graph.source(call.name, call.shapes()[0])
+
+
+def _take(call: Call) -> Made:
+    """Rows of a table, or what stands at one place of a dimension."""
+    table, at = call.tensor(0), call.values[1]
+    axis = call.named["dim"] % len(table.dims)
+    if table.tensor.parameters and axis == 0 and len(table.dims) == 2:
+        return _embedding(call)
+    if not isinstance(at, np.ndarray) or at.size != 1:
+        return NotImplemented
+    start = int(at.reshape(())) % table.shape[axis]
+    part = call.graph.part(table, axis, start, start + 1)
+    return part if at.ndim else call.graph.without(part, axis)
+
+
+def _reshape(call: Call) -> Made:
+    """By the shape that it makes; where constants say that, the file's may be open."""
+    value, given = call.tensor(0), call.get(1, "shape")
+    shape = (
+        call.shapes()[0]
+        if not isinstance(given, np.ndarray)
+        else [
+            value.shape[i] if n == 0 and not call.named.get("allowzero") else n
+            for i, n in enumerate(given.ravel().tolist())
+        ]
+    )
+    return call.graph.reshape(call.name, value, shape)
 
 
 def _attention(call: Call) -> Made:
@@ -404,6 +439,7 @@ HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(REDUCED, _reduced),
     **dict.fromkeys(SHAPES, lambda c: c.graph.reshape(c.name, c.tensor(0), c.shapes()[0])),
+    "reshape": _reshape,
     **dict.fromkeys(("matmul", "mm", "bmm"), _matmul),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), _convolution),
     **dict.fromkeys(
@@ -416,16 +452,17 @@ HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
     "where": _where,
     "masked_fill": _masked_fill,
-    **dict.fromkeys(("linear", "addmm"), _linear),
+    **dict.fromkeys(("linear", "addmm", "gemm"), _linear),
     **dict.fromkeys(SAME, lambda call: [call.values[0]]),
     "isnan": lambda c: [np.broadcast_to(False, c.graph.done(c.tensor(0)).shape)],  # none is
     "shape": lambda c: [np.array(c.tensor(0).shape, dtype=np.int64)],
     "einsum": _einsum,
     "pow": _power,
     "expand": lambda c: c.graph.expand(c.tensor(0), c.shapes()[0]),
-    "slice": _slice,
+    **{"slice": _slice, "slices": _slices},
     "select": _select,
     "cat": _concat,
     "embedding": _embedding,
+    "take": _take,
     "scaled_dot_product_attention": _attention,
 }
