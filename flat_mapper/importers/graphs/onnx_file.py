@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -23,7 +23,7 @@ from flat_mapper.base.errors import BackendError, SpecError, expected, relative_
 from flat_mapper.base.parallel import Processes
 from flat_mapper.importers.graphs.graph import Graph, Named, Operator, Source
 from flat_mapper.importers.graphs.imported import Imported
-from flat_mapper.importers.graphs.operators import MOST_FOLDED, understood
+from flat_mapper.importers.graphs.operators import BINARY, MOST_FOLDED, understood
 from flat_mapper.importers.graphs.reading import read_graph
 from flat_mapper.spec.yamlio import note_input
 
@@ -50,6 +50,7 @@ _KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     **{"Concat": ("cat", {}), "Slice": ("slices", {}), "Gather": ("take", {"dim": 0})},
     **{"Identity": ("alias", {}), "Cast": ("to", {})},
 }
+_FLOATS = (1, 10, 11, 16)  # TensorProto.FLOAT, FLOAT16, DOUBLE and BFLOAT16
 _NAMES = {  # of attributes
     **{"axis": "dim", "axes": "dim", "keepdims": "keepdim", "perm": "dims", "group": "groups"},
     **{"strides": "stride", "pads": "padding", "dilations": "dilation"},
@@ -95,8 +96,8 @@ def import_onnx(
     except Exception as error:  # of protobuf, which the library does not wrap
         raise SpecError(expected(str(path), "an ONNX file", str(error)[:200])) from error
     _set_sizes(model, str(path), sizes or {})
-    file = _File(onnx=onnx, model=_with_shapes(model, str(path)), path=source, where=str(path))
-    return read_graph(file.graph(), name or source.stem)
+    graph = _graph(_with_shapes(model, str(path)), source, str(path))
+    return read_graph(graph, name or source.stem)
 
 
 def _with_shapes(model: Any, where: str) -> Any:
@@ -162,79 +163,50 @@ def _set_sizes(model: Any, where: str, sizes: Mapping[str, int]) -> None:
         del model.graph.value_info[:]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    """A file whose shapes are inferred."""
+def _graph(model: Any, path: Path, where: str) -> Graph:
+    """The graph of a file whose shapes are inferred, with weights and inputs as the sources."""
+    graph = model.graph
+    weights = {w.name: w for w in graph.initializer}
+    kinds = {i.name: i.type.tensor_type for i in (*graph.value_info, *graph.input, *graph.output)}
+    shapes: dict[str, Sequence[int | None]] = {
+        name: [d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim]
+        for name, kind in kinds.items()
+        if kind.HasField("shape")
+    }
+    shapes |= {name: weight.dims for name, weight in weights.items()}
+    sources = {i.name: Source(words=kinds[i.name].elem_type in _FLOATS) for i in graph.input}
+    for name, weight in weights.items():
+        numbers = partial(_numbers, weight, path.parent, f"{where}: {name}: location")
+        words = weight.data_type in _FLOATS
+        sources[name] = Source(words=words, parameter=name, numbers=numbers)
+    return Graph(
+        where=where,
+        inputs=[i.name for i in graph.input if i.name not in weights],
+        outputs=[info.name for info in graph.output],
+        operators=(_operator(node, where) for node in graph.node),
+        sources=sources,
+        shapes=shapes,
+        folded=partial(
+            _folded,
+            {o.domain: o.version for o in model.opset_import},
+            {n for n, w in weights.items() if w.data_type in _FLOATS and len(w.dims) == 2},
+        ),
+    )
 
-    onnx: Any
-    model: Any
-    path: Path
-    where: str
 
-    def graph(self) -> Graph:
-        """Its graph, with weights and inputs as the sources."""
-        graph = self.model.graph
-        kinds = {i.name: i.type.tensor_type for i in (*graph.value_info, *graph.input)}
-        kinds |= {i.name: i.type.tensor_type for i in graph.output}
-        shapes: dict[str, Sequence[int | None]] = {
-            name: [d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim]
-            for name, kind in kinds.items()
-            if kind.HasField("shape")
-        }
-        sources = {
-            i.name: Source(words=self._is_float(kinds[i.name].elem_type)) for i in graph.input
-        }
-        weights = {w.name: w for w in graph.initializer}
-        tables = {
-            name
-            for name, weight in weights.items()
-            if self._is_float(weight.data_type) and len(weight.dims) == 2
-        }
-        for name, weight in weights.items():
-            shapes[name] = weight.dims
-            sources[name] = Source(
-                words=self._is_float(weight.data_type),
-                parameter=name,
-                numbers=partial(self._numbers, weight),
-            )
-        return Graph(
-            where=self.where,
-            inputs=[i.name for i in graph.input if i.name not in weights],
-            outputs=[info.name for info in graph.output],
-            operators=self._operators(),
-            sources=sources,
-            shapes=shapes,
-            folded=partial(self._folded, tables),
-        )
-
-    def _operators(self) -> Iterator[Operator]:
-        for node in self.model.graph.node:
-            name = str(node.name or next(iter(node.output), "") or node.op_type)
-            name = name.removeprefix("node_")
-            at = f"{self.where}: {name}"
-            if any(a.HasField("g") for a in node.attribute):
-                condition = "operators without graphs inside them"
-                raise SpecError(expected(at, condition, node.op_type))
-            values: list[Any] = [Named(n) if n else None for n in node.input]
-            with understood(at, str(node.op_type)):
-                kind, values, named = self._said(node, values)
-            yield Operator(
-                kind=kind,
-                said=node.op_type,
-                name=name,
-                values=values,
-                named=named,
-                outputs=node.output,
-                own=node,
-            )
-
-    def _said(self, node: Any, values: list[Any]) -> tuple[str, list[Any], dict[str, Any]]:
-        """A node as ATen has it: its kind, and its arguments by position and by name."""
-        kind, named = _KINDS.get(node.op_type, ("", {}))
-        named = dict(named)
-        for one in node.attribute:
-            named[_NAMES.get(one.name, one.name)] = self.onnx.helper.get_attribute_value(one)
-        if kind in ("add", "sub", "mul", "div", "maximum", "minimum") and len(values) != 2:
+def _operator(node: Any, where: str) -> Operator:
+    """A node as ATen has it: its kind, and its arguments by position and by name."""
+    name = str(node.name or next(iter(node.output), "") or node.op_type).removeprefix("node_")
+    at = f"{where}: {name}"
+    if any(a.HasField("g") for a in node.attribute):
+        condition = "operators without graphs inside them"
+        raise SpecError(expected(at, condition, node.op_type))
+    kind, named = _KINDS.get(node.op_type, ("", {}))
+    values: list[Any] = [Named(n) if n else None for n in node.input]
+    with understood(at, str(node.op_type)):
+        value_of = _library().helper.get_attribute_value
+        named = {**named, **{_NAMES.get(a.name, a.name): value_of(a) for a in node.attribute}}
+        if kind in BINARY and len(values) != 2:
             kind = ""
         elif kind == "cat":
             values = [values, named["dim"]]
@@ -244,49 +216,59 @@ class _File:
             values = [values[0], None, *values[1:]]
         elif kind == "conv2d" and named.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
             named["padding"] = [1]
-        return kind, values, named
+    return Operator(
+        kind=kind,
+        said=node.op_type,
+        name=name,
+        values=values,
+        named=named,
+        outputs=node.output,
+        own=node,
+    )
 
-    def _numbers(self, weight: Any) -> Any:
-        """The numbers of a small weight, some in a file beside; None where they are not there."""
-        if prod(weight.dims) > MOST_FOLDED:
-            return None
-        if not self._is_outside(weight):
-            return self.onnx.numpy_helper.to_array(weight)
-        said = {str(e.key): str(e.value) for e in weight.external_data}
-        name = relative_name(said.get("location", ""), f"{self.where}: {weight.name}: location")
-        path = self.path.parent / name
-        if not path.is_file():
-            return None
-        kind = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(weight.data_type))
-        with path.open("rb") as file:
-            file.seek(int(said.get("offset", "0")))
-            data = file.read(prod(weight.dims) * kind.itemsize)
-        return np.frombuffer(data, dtype=kind).reshape(tuple(weight.dims))
 
-    def _folded(
-        self, tables: set[str], one: Operator, values: list[Any], named: dict[str, Any]
-    ) -> Sequence[Any] | None:
-        """Output of a node of constants, by the library's own reference; a table stays one."""
-        node, arrays = one.own, values[0] if one.kind == "cat" else values
-        is_table = node.op_type == "Gather" and node.input[0] in tables
-        if is_table or node.domain or not _is_small(node.op_type, arrays):
-            return None
-        if any(a.HasField("sparse_tensor") or self._is_outside(a.t) for a in node.attribute):
-            return None
-        opsets = {o.domain: o.version for o in self.model.opset_import}
-        given = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
-        try:
-            run = self.onnx.reference.ReferenceEvaluator(node, opsets=opsets)
-            return list(run.run(None, given))
-        except Exception:  # an operator that the library has no reference for
-            return None
+def _numbers(weight: Any, folder: Path, where: str) -> Any:
+    """The numbers of a small weight, some in a file beside; None where they are not there."""
+    onnx = _library()
+    if prod(weight.dims) > MOST_FOLDED:
+        return None
+    if not _is_outside(weight):
+        return onnx.numpy_helper.to_array(weight)
+    said = {str(e.key): str(e.value) for e in weight.external_data}
+    path = folder / relative_name(said.get("location", ""), where)
+    if not path.is_file():
+        return None
+    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(weight.data_type))
+    with path.open("rb") as file:
+        file.seek(int(said.get("offset", "0")))
+        data = file.read(prod(weight.dims) * kind.itemsize)
+    return np.frombuffer(data, dtype=kind).reshape(tuple(weight.dims))
 
-    def _is_float(self, kind: int) -> bool:
-        kinds = self.onnx.TensorProto
-        return kind in (kinds.FLOAT, kinds.FLOAT16, kinds.DOUBLE, kinds.BFLOAT16)
 
-    def _is_outside(self, weight: Any) -> bool:
-        return bool(weight.data_location == self.onnx.TensorProto.EXTERNAL)
+def _is_outside(weight: Any) -> bool:
+    return bool(weight.data_location == weight.EXTERNAL)
+
+
+def _folded(
+    opsets: Mapping[str, int],
+    tables: Set[str],
+    one: Operator,
+    values: list[Any],
+    named: dict[str, Any],
+) -> Sequence[Any] | None:
+    """Output of a node of constants, by the library's own reference; a table stays one."""
+    node, arrays = one.own, values[0] if one.kind == "cat" else values
+    is_table = one.kind == "take" and node.input[0] in tables
+    if is_table or node.domain or not _is_small(node.op_type, arrays):
+        return None
+    if any(a.HasField("sparse_tensor") or _is_outside(a.t) for a in node.attribute):
+        return None
+    given = {n: a for n, a in zip(node.input, arrays, strict=True) if n}
+    try:
+        run = _library().reference.ReferenceEvaluator(node, opsets=opsets)
+        return list(run.run(None, given))
+    except Exception:  # an operator that the library has no reference for
+        return None
 
 
 def _is_small(kind: str, arrays: Sequence[Any]) -> bool:

@@ -90,12 +90,29 @@ class Call:
         found = self.get(position, name)
         return None if found is None else self.words(found)
 
-    def masked(self, value: Value, seen: Any) -> Made:
-        """Scores with what hides some of them; a cut where it is no mask."""
-        mask = added_mask(seen)
-        if isinstance(mask, Mask):
-            return self.graph.mask(value, mask)
-        return value if mask else NotImplemented
+    def masked(self, scores: Value, array: Any) -> Made:
+        """Scores with what hides some of them; a cut where that is no mask of ours.
+
+        array: (..., queries, keys), what is added to them; or booleans, true where a key is seen.
+        """
+        plain = array.dtype == bool or bool(np.all((array == 0) | (array <= HIDDEN)))
+        seen = array if array.dtype == bool else array == 0
+        if plain and bool(np.all(seen)):
+            return scores
+        if not plain or seen.shape[-2:] != scores.shape[-2:] or seen.ndim < 2:
+            return NotImplemented
+        rows = seen.reshape(-1, *seen.shape[-2:])
+        queries, keys = rows[0].shape
+        away = np.arange(keys) - (np.arange(queries) + keys - queries)[:, None]
+        window = max(int(rows[0][-1].sum()), 1)
+        for mask, wanted in (
+            (Mask(causal=True), away <= 0),
+            (Mask(causal=True, window=window), (away <= 0) & (away > -window)),
+            (Mask(window=window), abs(away) < window),
+        ):
+            if bool(np.all(rows == wanted)):
+                return self.graph.mask(scores, mask)
+        return NotImplemented
 
     def unmasked(self, value: Value) -> Value:
         """Scores whose mask is computed from the model's input."""
@@ -119,37 +136,6 @@ def understood(where: str, kind: str) -> Iterator[None]:
     except _NO_SENSE as error:
         got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise SpecError(expected(where, f"the arguments of {kind}", got)) from error
-
-
-def added_mask(values: Any) -> Mask | bool | None:
-    """The mask that some numbers are, which are added to scores.
-
-    values: (..., queries, keys); or booleans, true where a key is seen.
-    returns: the mask, True where nothing is hidden, False where it is none of ours.
-    """
-    if values.dtype == bool:
-        seen = values
-    elif bool(np.all((values == 0) | (values <= HIDDEN))):
-        seen = values == 0
-    else:
-        return False
-    if bool(np.all(seen)):
-        return True
-    rows = seen.reshape(-1, *seen.shape[-2:]) if seen.ndim >= 2 else None
-    if rows is None or not bool(np.all(rows == rows[0])):
-        return False
-    queries, keys = rows[0].shape
-    away = np.arange(keys) - (np.arange(queries) + keys - queries)[:, None]
-    last = rows[0][-1]
-    window = int(last.sum())
-    for mask, wanted in (
-        (Mask(causal=True), away <= 0),
-        (Mask(causal=True, window=max(window, 1)), (away <= 0) & (away > -window)),
-        (Mask(window=max(window, 1)), abs(away) < window),
-    ):
-        if bool(np.array_equal(rows[0], wanted)):
-            return mask
-    return False
 
 
 def _power(call: Call) -> Made:
@@ -178,13 +164,11 @@ def _binary(call: Call) -> Made:
         scores, array = pair[1 - i], call.numbers(i)
         if array is None or not isinstance(scores, Value):
             continue
-        own = isinstance(pair[i], Value)  # a parameter: its zeros are words, too, elsewhere
-        fits = np.shape(array)[-2:] == scores.shape[-2:] and (len(scores.shape) > 2 or not own)
-        mask = added_mask(array) if fits or not own else False
-        if isinstance(mask, Mask) and fits:
-            return call.graph.mask(scores, mask)
-        if mask is True:
-            return scores
+        # The zeros of a parameter are words where they are added to something else than scores.
+        fits = len(scores.shape) > 2 and np.shape(array)[-2:] == scores.shape[-2:]
+        made = call.masked(scores, array) if fits or not isinstance(pair[i], Value) else None
+        if isinstance(made, Value):
+            return made
     return call.graph.pointwise(call.name, operation, *map(call.words, pair))
 
 
@@ -205,12 +189,7 @@ def _where(call: Call) -> Made:
     return call.unmasked(value)
 
 
-def _matmul(call: Call) -> Made:
-    left, right = map(call.words, call.values[:2])
-    return _product(call, left, right)
-
-
-def _product(call: Call, left: Value, right: Value) -> Value:
+def _product(call: Call, name: str, left: Value, right: Value) -> Value:
     """A product of matrices, over the dimensions before the last two, as numpy has it."""
     sides: list[list[object]] = []
     for value, own in ((left, ("row", "in")), (right, ("in", "column"))):
@@ -218,7 +197,7 @@ def _product(call: Call, left: Value, right: Value) -> Value:
         sides.append([*range(-len(value.dims), -2), *inner])
     batch = sorted({x for side in sides for x in side if isinstance(x, int)})
     rest = [x for side in sides for x in side if x in ("row", "column")]
-    return call.graph.joined(call.name, [(left, sides[0]), (right, sides[1])], [*batch, *rest])
+    return call.graph.joined(name, [(left, sides[0]), (right, sides[1])], [*batch, *rest])
 
 
 def _linear(call: Call) -> Made:
@@ -384,16 +363,12 @@ def _take(call: Call) -> Made:
 
 
 def _reshape(call: Call) -> Made:
-    """By the shape that it makes; where constants say that, the file's may be open."""
-    value, given = call.tensor(0), call.get(1, "shape")
-    shape = (
-        call.shapes()[0]
-        if not isinstance(given, np.ndarray)
-        else [
-            value.shape[i] if n == 0 and not call.named.get("allowzero") else n
-            for i, n in enumerate(given.ravel().tolist())
-        ]
-    )
+    """By the shape that it makes; by constants that say that, where there are some."""
+    value, given = call.tensor(0), call.get(1, "shape") if call.kind == "reshape" else None
+    if not isinstance(given, np.ndarray):
+        return call.graph.reshape(call.name, value, call.shapes()[0])
+    zeros = bool(call.named.get("allowzero"))
+    shape = [n if n or zeros else value.shape[i] for i, n in enumerate(given.ravel().tolist())]
     return call.graph.reshape(call.name, value, shape)
 
 
@@ -403,27 +378,22 @@ def _attention(call: Call) -> Made:
     Where there are fewer heads of keys and values, each serves as many query heads.
     """
     graph, name = call.graph, call.name
-    queries, keys, weighed = (call.words(v) for v in call.values[:3])
-    hidden, causal = call.get(3, "attn_mask"), call.get(5, "is_causal", False)
-    mask = Mask(causal=True) if causal else None
-    added = hidden if isinstance(hidden, Value) else None
-    if hidden is not None and added is None:
-        found = added_mask(np.asarray(hidden))
-        if isinstance(found, Mask):
-            mask = found
-        elif not found:
-            added = call.words(hidden)
+    queries, keys, weighed = (call.tensor(i) for i in range(3))
     heads, own = queries.shape[1], keys.shape[1]
     if own != heads:
         keys, weighed = (_repeated(call, v, heads // own) for v in (keys, weighed))
-    left, right = (["b", "h", "p", "e"], ["b", "h", "m", "e"])
-    sides = [(queries, left), (keys, right)]
-    scores = graph.joined(f"{name}_scores", sides, ["b", "h", "p", "m"])
-    if added is not None:
-        scores = graph.pointwise(f"{name}_masked", "add", scores, added)
-    elif mask is not None:
-        scores = graph.mask(scores, mask)
-    return _product(call, graph.softmax(f"{name}_softmax", scores, -1), weighed)
+    scores = _product(call, f"{name}_scores", queries, graph.transposed(keys, (0, 1, 3, 2)))
+    hidden = call.get(3, "attn_mask")
+    if hidden is not None:
+        made: Made = NotImplemented
+        if not isinstance(hidden, Value):
+            made = call.masked(scores, np.asarray(hidden))
+        if made is NotImplemented:
+            made = graph.pointwise(f"{name}_masked", "add", scores, call.words(hidden))
+        scores = made
+    elif call.get(5, "is_causal", False):
+        scores = graph.mask(scores, Mask(causal=True))
+    return _product(call, name, graph.softmax(f"{name}_softmax", scores, -1), weighed)
 
 
 def _repeated(call: Call, value: Value, times: int) -> Value:
@@ -438,9 +408,10 @@ HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(UNARY, lambda c: c.graph.function(c.kind, c.tensor(0))),
     **dict.fromkeys(BINARY, _binary),
     **dict.fromkeys(REDUCED, _reduced),
-    **dict.fromkeys(SHAPES, lambda c: c.graph.reshape(c.name, c.tensor(0), c.shapes()[0])),
-    "reshape": _reshape,
-    **dict.fromkeys(("matmul", "mm", "bmm"), _matmul),
+    **dict.fromkeys(SHAPES, _reshape),
+    **dict.fromkeys(
+        ("matmul", "mm", "bmm"), lambda c: _product(c, c.name, c.tensor(0), c.tensor(1))
+    ),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "convolution"), _convolution),
     **dict.fromkeys(
         ("softmax", "_softmax", "_safe_softmax"),
