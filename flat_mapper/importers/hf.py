@@ -9,6 +9,7 @@ window where a file has it; older files go by rules of their own.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -383,28 +384,23 @@ _KNOWN = """
     relative_attention_num_buckets relative_attention_max_distance attention_chunk_size
 
     architectures auto_map transformers_version _name_or_path name_or_path use_cache
-    cache_implementation return_dict output_attentions pruned_heads output_hidden_states
-    torchscript problem_type finetuning_task id2label label2id task_specific_params pad_token_id
-    bos_token_id eos_token_id sep_token_id decoder_start_token_id forced_bos_token_id
-    forced_eos_token_id begin_suppress_tokens suppress_tokens boi_token_index eoi_token_index
-    image_token_index image_token_id eot_token_id mm_tokens_per_image vocab_type
-    initializer_range initializer_factor init_std classifier_dropout dropout attention_dropout
-    hidden_dropout hidden_dropout_prob attn_pdrop embd_pdrop attention_probs_dropout_prob
-    resid_pdrop activation_dropout dropout_rate embedding_dropout qa_dropout seq_classif_dropout
-    layerdrop decoder_layerdrop encoder_layerdrop residual_dropout pretraining_tp
-    output_router_logits router_aux_loss_coef aux_loss_alpha seq_aux router_jitter_noise ep_size
-    gradient_checkpointing rms_norm_eps layer_norm_eps layer_norm_epsilon hidden_size_ratio
-    rope_theta rope_scaling rope_parameters rope_local_base_freq rope_interleave rope_type
-    rotary_emb_base for_llm_compressor original_max_position_embeddings initial_context_length
-    max_length n_ctx query_pre_attn_scalar routed_scaling_factor norm_topk_prob n_group
-    topk_group topk_method moe_layer_freq attn_scale floor_scale attn_temperature_tuning
-    scale_attn_weights scale_attn_by_inverse_layer_idx scale_embedding is_encoder_decoder
-    type_vocab_size position_embedding_type num_channels num_mel_bins encoder_stride
-    num_hidden_layers gradient_checkpointing_kwargs reorder_and_upcast_attn summary_type
-    summary_use_proj summary_activation summary_first_dropout summary_proj_to_labels
-    unk_token_id tokenizer_class attn_implementation _attn_implementation num_return_sequences
-    apply_spec_augment use_weighted_layer_sum
+    cache_implementation return_dict pruned_heads torchscript problem_type finetuning_task
+    id2label label2id task_specific_params begin_suppress_tokens suppress_tokens
+    mm_tokens_per_image vocab_type init_std pretraining_tp router_aux_loss_coef aux_loss_alpha
+    seq_aux router_jitter_noise ep_size hidden_size_ratio rotary_emb_base for_llm_compressor
+    original_max_position_embeddings initial_context_length max_length n_ctx
+    query_pre_attn_scalar routed_scaling_factor norm_topk_prob n_group topk_group topk_method
+    moe_layer_freq attn_scale floor_scale attn_temperature_tuning scale_attn_weights
+    scale_attn_by_inverse_layer_idx scale_embedding is_encoder_decoder type_vocab_size
+    position_embedding_type num_channels num_mel_bins encoder_stride num_hidden_layers
+    reorder_and_upcast_attn tokenizer_class attn_implementation _attn_implementation
+    num_return_sequences apply_spec_augment use_weighted_layer_sum
 """
+_IDLE = re.compile(  # of these, as they are formed
+    r"\w+_token_(id|index)|(\w+_)?(dropout|layerdrop)(_\w+)?|\w+_pdrop|\w+_norm_eps(ilon)?"
+    r"|(rope|summary|initializer|gradient_checkpointing)(_\w+)?"
+    r"|output_(attentions|hidden_states|router_logits)"
+)
 _KEYS: Mapping[str, str] = {
     **CAPS,
     "swiglu_limit": "the clamp of the gated activation",
@@ -430,12 +426,13 @@ def dropped_parts(outer: Section, config: Section, family: Family, stack: Stack)
 
     outer: the whole file; config: the section of the part, which may be the same.
     """
-    known = {*_KNOWN.split(), *(key for key, _ in stack.values())}
-    found = list(family.always(config))
+    known = {*_KNOWN.split()} | {key for key, _ in stack.values()}
+    lacking = (one(config) if callable(one) else one for one in family.lacks)
+    found = [line for line in lacking if line]
     for section in (config,) if outer is config else (outer, config):
         for key, value in section.items():
             off = value is None or value is False or value in (0, "", [], {}, _PLAIN.get(key))
-            if not off and key not in known and value is not config:
+            if not (off or key in known or _IDLE.fullmatch(str(key)) or value is config):
                 found.append(_words(key, value))
     return tuple(dict.fromkeys(found))
 

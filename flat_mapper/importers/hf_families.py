@@ -7,7 +7,7 @@ default stands here. A form is a section of a problem file (`flat_mapper.workloa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -36,7 +36,8 @@ class Family:
     activation: where a file names none.
     inside:   sections of a file that hold its stacks, where some do.
     windowed: whether a layer has the window, where they are not listed.
-    always:   parts that a problem does not have, whatever the keys.
+    lacks:    parts that a problem does not have, whatever the keys: lines, or functions of the
+              configuration that give one, or an empty one.
     """
 
     stacks: Mapping[StackPart, Stack]
@@ -47,7 +48,7 @@ class Family:
     inside: Mapping[StackPart, str] = field(default_factory=dict)
     windowed: Callable[[Section, int, str], bool] | None = None
     window: int = 4096  # where a file leaves it out
-    always: Callable[[Section], Iterator[str]] = lambda _: iter(())
+    lacks: tuple[str | Callable[[Section], str], ...] = ()
 
 
 def _wide(config: Section, where: str, known: Sizes) -> int:
@@ -99,75 +100,61 @@ def _whisper(side: str, **positions: tuple[str, Default]) -> Stack:
     return _stack(keys, **positions)
 
 
+Entry = object | Callable[[Section], object]
+
+
+def _form(**entries: Entry) -> Callable[[Section], Form]:
+    """A section by its keys: each a value, or one of the configuration; None leaves it out."""
+
+    def form(config: Section) -> Form:
+        found = {key: one(config) if callable(one) else one for key, one in entries.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    return form
+
+
 def _flag(config: Section, key: str, default: bool) -> bool:
     value = config.get(key)
     return default if value is None else bool(value)
 
 
-def _form(**form: object) -> Callable[[Section], Form]:
-    return lambda _: dict(form)
+def _is(key: str, default: bool) -> Callable[[Section], bool]:
+    return lambda config: _flag(config, key, default)
 
 
-def _llama(config: Section) -> Form:
-    bias = _flag(config, "attention_bias", False) or _flag(config, "qkv_bias", False)
-    return {"norm": "rms", "positions": "rotary"} | ({"qkv_bias": True} if bias else {})
+def _if(*keys: str, default: bool = False) -> Callable[[Section], bool | None]:
+    """True where one of the keys says so; an entry that is left out otherwise."""
+    return lambda config: any(_flag(config, key, default) for key in keys) or None
 
 
-def _llama_with(**other: object) -> Callable[[Section], Form]:
-    return lambda config: _llama(config) | other
+def _llama(**others: Entry) -> Callable[[Section], Form]:
+    bias = _if("attention_bias", "qkv_bias")
+    return _form(**{"norm": "rms", "positions": "rotary", "qkv_bias": bias, **others})
 
 
-def _gpt_oss(config: Section) -> Form:
-    return {"norm": "rms", "positions": "rotary", "bias": _flag(config, "attention_bias", True)}
-
-
-def _opt(config: Section) -> Form:
-    before = _flag(config, "do_layer_norm_before", True)
-    form: Form = {"norm": "layer", "bias": _flag(config, "enable_bias", True)}
-    return form if before else {**form, "norm_at": "after"}
-
-
-def _neox(config: Section) -> Form:
-    form: Form = {"norm": "layer", "positions": "rotary", "bias": True}
-    if _flag(config, "use_parallel_residual", True):
-        form |= {"parallel": True, "two_norms": True}
-    return form
-
-
-def _falcon(config: Section) -> Form:
+def _falcon_norms(config: Section) -> bool | None:
     new = _flag(config, "new_decoder_architecture", False)
-    form: Form = {"norm": "layer", "bias": _flag(config, "bias", False)}
-    if not _flag(config, "alibi", False):
-        form["positions"] = "rotary"
-    if new or _flag(config, "parallel_attn", True):
-        two = new and config.get("num_ln_in_parallel_attn") != 1
-        form |= {"parallel": True} | ({"two_norms": True} if two else {})
-    return form
+    return (new and config.get("num_ln_in_parallel_attn") != 1) or None
 
 
-def _deepseek(config: Section) -> Form:
-    latent = {
-        "rank": config.get("kv_lora_rank", 512),
-        "rotary": config.get("qk_rope_head_dim", 64),
-    }
-    if config.get("q_lora_rank"):
-        latent["queries"] = config["q_lora_rank"]
-    return {"norm": "rms", "positions": "rotary", "latent": latent}
+def _latent(config: Section) -> Form:
+    found = {"rank": config.get("kv_lora_rank", 512), "rotary": config.get("qk_rope_head_dim", 64)}
+    queries = config.get("q_lora_rank")
+    return {**found, "queries": queries} if queries else found
 
 
 def _tied(default: bool) -> Callable[[Section], Form]:
-    key = "tie_word_embeddings"
-    return lambda config: {"tied": True} if _flag(config, key, default) else {}
+    return _form(tied=_if("tie_word_embeddings", default=default))
 
 
-def _rows(key: str, default: int, more: int = 0, **extra: object) -> Callable[[Section], Form]:
+def _rows(key: str, default: int, more: int = 0, **others: Entry) -> Callable[[Section], Form]:
     """A table of positions; more: rows of it that stand for none (OPT's offset)."""
 
-    def form(config: Section) -> Form:
-        rows = config.get(key) or default
-        return {"positions": rows + more if isinstance(rows, int) else default, **extra}
+    def rows(config: Section) -> int:
+        found = config.get(key) or default
+        return found + more if isinstance(found, int) else default
 
-    return form
+    return _form(positions=rows, **others)
 
 
 def _but_one(config: Section, layer: int, where: str) -> bool:
@@ -189,36 +176,27 @@ def _where_stated(config: Section, layer: int, where: str) -> bool:
     return config.get(WINDOW) is not None
 
 
-def _said(*lines: str) -> Callable[[Section], Iterator[str]]:
-    return lambda _: iter(lines)
-
-
-def _deepseek_lacks(config: Section) -> Iterator[str]:
-    yield "the router's bias of each expert"
+def _narrow_values(config: Section) -> str:
     value, key = config.get("v_head_dim", 128), config.get("qk_nope_head_dim", 128)
-    if value != key:
-        yield f"v_head_dim: values of {value} words; they have {key} here, as the keys"
+    said = f"v_head_dim: values of {value} words; they have {key} here, as the keys"
+    return said if value != key else ""
 
 
-def _llama4_lacks(config: Section) -> Iterator[str]:
+def _chunks(config: Section) -> str:
     size = config.get("attention_chunk_size", 8192)
-    if size:
-        chunks = "which attention does not leave in most layers: longer sequences are refused"
-        yield f"attention_chunk_size: chunks of {size} positions, {chunks}"
-    if "use_qk_norm" not in config:
-        yield "use_qk_norm: the norm of queries and keys"
-    if not config.get("no_rope_layers"):
-        yield "no_rope_layers: every fourth layer has no rotary positions; all have them here"
+    chunks = "which attention does not leave in most layers: longer sequences are refused"
+    return f"attention_chunk_size: chunks of {size} positions, {chunks}" if size else ""
+
+
+def _unless(key: str, line: str) -> Callable[[Section], str]:
+    """What is lacking where a file leaves out the key that says whether it is there."""
+    return lambda config: "" if key in config else f"{key}: {line}"
 
 
 CAPS = {
     "attn_logit_softcapping": "the cap of the scores by a tanh",
     "final_logit_softcapping": "the cap of the vocabulary's scores by a tanh",
 }
-
-
-def _gemma2_lacks(config: Section) -> Iterator[str]:
-    return (f"{key}: {said}" for key, said in CAPS.items() if key not in config)
 
 
 def _decoder(
@@ -229,12 +207,12 @@ def _decoder(
 
 _TEXT, _SOUND = ("max_target_positions", 448), ("max_source_positions", 1500)
 _VIT: Stack = {**_like_bert(None), "positions": ("", _patches)}
-_LLAMA = Family(stacks=_decoder(2048), layer=_llama, ends=_tied(False), gated=True)
+_LLAMA = Family(stacks=_decoder(2048), layer=_llama(), ends=_tied(False), gated=True)
 _GEMMA = replace(_LLAMA, stacks=_decoder(8192, "heads", 256), ends=_tied(True), activation="gelu")
 _GEMMA3 = replace(
     _GEMMA,
     stacks={"decoder": {**_like_llama(131072, 4, 256), "heads": ("num_attention_heads", 8)}},
-    layer=_llama_with(norm_at="around", qk_norm=True),
+    layer=_llama(norm_at="around", qk_norm=True),
     windowed=_but_one,
 )
 _BERT = Family(
@@ -244,7 +222,9 @@ _BERT = Family(
     activation="gelu",
 )
 _PLAIN = replace(_BERT, layer=_form(norm="layer", bias=True), ends=None)
-_PATCHES = _said("the projection of the patches, and what stands behind the last layer")
+_PATCHES = ("the projection of the patches, and what stands behind the last layer",)
+_TURNED = "no_rope_layers: every fourth layer has no rotary positions; all have them here"
+_CAPPED = tuple(_unless(key, line) for key, line in CAPS.items())
 _GPT2: Stack = {
     **_stack("n_head n_embd n_layer n_inner", positions=("n_positions", 1024)),
     "feed_forward": ("n_inner", _wide),
@@ -253,25 +233,23 @@ _GPT2: Stack = {
 ARCHITECTURES: Mapping[str, Family] = {
     "bert": _BERT,
     "roberta": _BERT,
-    "vit": replace(_PLAIN, stacks={"encoder": _VIT}, always=_PATCHES),
+    "vit": replace(_PLAIN, stacks={"encoder": _VIT}, lacks=_PATCHES),
     "gpt2": replace(
         _PLAIN,
         stacks={"decoder": _GPT2},
         ends=_rows("n_positions", 1024, tied=True),
     ),
     "llama": _LLAMA,
-    "qwen2": replace(_LLAMA, layer=_llama_with(qkv_bias=True), windowed=_later),
+    "qwen2": replace(_LLAMA, layer=_llama(qkv_bias=True), windowed=_later),
     "mistral": replace(_LLAMA, stacks=_decoder(131072, 8), windowed=lambda *_: True),
     "qwen3": replace(
         _LLAMA,
         stacks=_decoder(32768, "heads", 128),
-        layer=_llama_with(qk_norm=True),
+        layer=_llama(qk_norm=True),
         windowed=_later,
     ),
     "gemma": _GEMMA,
-    "gemma2": replace(
-        _GEMMA, layer=_llama_with(norm_at="around"), windowed=_each_other, always=_gemma2_lacks
-    ),
+    "gemma2": replace(_GEMMA, layer=_llama(norm_at="around"), windowed=_each_other, lacks=_CAPPED),
     "gemma3_text": _GEMMA3,
     "gemma3": replace(_GEMMA3, inside={"decoder": "text_config"}),
     "mixtral": replace(_LLAMA, stacks=_decoder(131072, 8), windowed=_where_stated),
@@ -279,10 +257,10 @@ ARCHITECTURES: Mapping[str, Family] = {
     "gpt_oss": replace(
         _LLAMA,
         stacks=_decoder(131072, 8, 64),
-        layer=_gpt_oss,
+        layer=_form(norm="rms", positions="rotary", bias=_is("attention_bias", True)),
         windowed=_each_other,
         window=128,
-        always=_said("attention sinks: a learned score of each head in every row's softmax"),
+        lacks=("attention sinks: a learned score of each head in every row's softmax",),
     ),
     "deepseek_v3": replace(
         _LLAMA,
@@ -293,17 +271,30 @@ ARCHITECTURES: Mapping[str, Family] = {
                 feed_forward=("moe_intermediate_size", None),
             )
         },
-        layer=_deepseek,
-        always=_deepseek_lacks,
+        layer=_form(norm="rms", positions="rotary", latent=_latent),
+        lacks=("the router's bias of each expert", _narrow_values),
     ),
     "llama4": replace(
         _LLAMA,
         stacks=_decoder(131072, 8, 128),
         inside={"decoder": "text_config"},
-        always=_llama4_lacks,
+        lacks=(
+            _chunks,
+            _unless("use_qk_norm", "the norm of queries and keys"),
+            lambda c: "" if c.get("no_rope_layers") else _TURNED,
+        ),
     ),
     "gpt_neox": replace(
-        _PLAIN, stacks={"decoder": _like_bert(2048)}, layer=_neox, ends=_tied(False)
+        _PLAIN,
+        stacks={"decoder": _like_bert(2048)},
+        layer=_form(
+            norm="layer",
+            positions="rotary",
+            bias=True,
+            parallel=_if("use_parallel_residual", default=True),
+            two_norms=_if("use_parallel_residual", default=True),
+        ),
+        ends=_tied(False),
     ),
     "falcon": replace(
         _PLAIN,
@@ -314,13 +305,27 @@ ARCHITECTURES: Mapping[str, Family] = {
                 feed_forward=("ffn_hidden_size", _wide),
             )
         },
-        layer=_falcon,
+        layer=_form(
+            norm="layer",
+            bias=_is("bias", False),
+            positions=lambda c: None if c.get("alibi") else "rotary",
+            parallel=lambda c: (
+                _flag(c, "new_decoder_architecture", False)
+                or _flag(c, "parallel_attn", True)
+                or None
+            ),
+            two_norms=_falcon_norms,
+        ),
         ends=_tied(True),
     ),
     "opt": replace(
         _PLAIN,
         stacks={"decoder": _like_bert(2048, feed_forward=("ffn_dim", None))},
-        layer=_opt,
+        layer=_form(
+            norm="layer",
+            bias=_is("enable_bias", True),
+            norm_at=lambda c: None if _flag(c, "do_layer_norm_before", True) else "after",
+        ),
         ends=_rows(_POSITIONS, 2048, 2, tied=True),
         activation="relu",
     ),
@@ -333,7 +338,7 @@ ARCHITECTURES: Mapping[str, Family] = {
         _PLAIN,
         stacks={"encoder": _VIT, "decoder": _like_bert(77)},
         inside={"encoder": "vision_config", "decoder": "text_config"},
-        always=_PATCHES,
+        lacks=_PATCHES,
     ),
     "t5": Family(
         stacks={
@@ -343,7 +348,7 @@ ARCHITECTURES: Mapping[str, Family] = {
         },
         layer=_form(norm="rms"),
         activation="relu",
-        always=_said("relative positions: the bias that is added to the scores"),
+        lacks=("relative positions: the bias that is added to the scores",),
     ),
     "whisper": replace(
         _PLAIN,
@@ -352,6 +357,6 @@ ARCHITECTURES: Mapping[str, Family] = {
             "decoder": _whisper("decoder", positions=_TEXT),
             "cross": _whisper("decoder", positions=_TEXT, keys=_SOUND),
         },
-        always=_said("the convolutions before the encoder"),
+        lacks=("the convolutions before the encoder",),
     ),
 }

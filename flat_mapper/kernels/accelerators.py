@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import count, takewhile
 from math import ceil
 
@@ -99,32 +99,12 @@ def _ttnn_fit(shape: Shape, chip: str, tile: Tile) -> tuple[Fit, ...]:
     return (Fit(what="bytes of L1", needs=needs, has=L1_BYTES),)
 
 
-def _splash_snippet(words: Mapping[str, object]) -> str:
-    return f"splash_attention_kernel.BlockSizes({_arguments(words)})"
-
-
-def _rpa_snippet(words: Mapping[str, object]) -> str:
-    pages, queries = words["bkv_pages"], words["bq"]
-    blocks = f"num_kv_pages_per_block={pages}, num_queries_per_block={queries}"
-    return f"ragged_paged_attention(..., {blocks})"
-
-
-def _ttnn_snippet(words: Mapping[str, object]) -> str:
-    named = {k: v for k, v in words.items() if k != "grid"}
-    grid = f"compute_with_storage_grid_size={words['grid']}"
-    return f"ttnn.SDPAProgramConfig({grid}, {_arguments(named)})"
-
-
-def _arguments(words: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in words.items())
-
-
 SPLASH = Kernel(
     name="splash",
     chips=tuple(VMEM_MIB),
     lattice=_splash_lattice,
     fit=_splash_fit,
-    snippet=_splash_snippet,
+    written="splash_attention_kernel.BlockSizes({others})",
     rule="jax pallas ops/tpu/splash_attention: block specs twice, scratch in fp32; "
     "block_kv_compute in 128 lanes, a divisor of block_kv",
     estimated=True,
@@ -135,7 +115,8 @@ RPA3 = Kernel(
     chips=tuple(VMEM_MIB),
     lattice=lambda shape, _: rpa_tiles(shape, DEFAULT_PAGE),
     fit=_rpa_fit,
-    snippet=_rpa_snippet,
+    written="ragged_paged_attention(..., num_kv_pages_per_block={bkv_pages}, "
+    "num_queries_per_block={bq})",
     rule="tpu-inference kernels/ragged_paged_attention/v3: buffers of K and V, Q and the output, "
     "sums; 100 MiB",
     estimated=True,
@@ -146,7 +127,7 @@ TTNN = Kernel(
     chips=("blackhole-p100a",),
     lattice=_ttnn_lattice,
     fit=_ttnn_fit,
-    snippet=_ttnn_snippet,
+    written="ttnn.SDPAProgramConfig(compute_with_storage_grid_size={grid}, {others})",
     rule="tt-metal sdpa_program_factory.cpp: its circular buffers in the 1499136 bytes of L1",
     estimated=False,
     order="lists",

@@ -368,6 +368,7 @@ class Kernel:
 
     lattice: tiles that may be asked for, of a shape on a chip of that name.
     fit:     everything that a tile needs, each with what there is; the scarcest one is shown.
+    written: how a tile is written down, its words in braces; {others}: those that are not there.
     rule:    where the rule stands. estimated: the compiler decides, and may need more.
     order:   in which cores take tiles: a value of `GroupMapping.order`.
     fitted:  names of kernels whose measured costs a chip's file may have, the first that is there.
@@ -377,11 +378,16 @@ class Kernel:
     chips: tuple[str, ...]
     lattice: Callable[[Shape, str], Iterable[Tile]]
     fit: Callable[[Shape, str, Tile], tuple[Fit, ...]]
-    snippet: Callable[[Mapping[str, object]], str]
+    written: str
     rule: str
     estimated: bool
     order: TileOrder = "largest"
     fitted: tuple[str, ...] = ()
+
+    def snippet(self, words: Mapping[str, object]) -> str:
+        """A tile as a user writes it down."""
+        rest = (f"{k}={v}" for k, v in words.items() if f"{{{k}}}" not in self.written)
+        return self.written.format(**words, others=", ".join(rest))
 
     def tightest(self, shape: Shape, chip: str, tile: Tile) -> Fit:
         """Resource that a tile has least of."""

@@ -8,7 +8,7 @@ estimate: accumulators, what is kept beside them, and so many for addresses and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from itertools import product
 from math import ceil
@@ -126,37 +126,14 @@ def _triton_lattice(shape: Shape, chip: str, *, most: int) -> Iterator[Tile]:
         yield from (next(fitting, tile) for tile in tiles[:1])
 
 
-def _fa3_snippet(words: Mapping[str, object]) -> str:
-    rows, keys = words["kBlockM"], words["kBlockN"]
-    splits, packed = words["num_splits"], words["pack_gqa"]
-    return (
-        f"// hopper/tile_size.h\nreturn {{{rows}, {keys}, MmaPV_is_RS, IntraWGOverlap}};\n"
-        f"# Python\nflash_attn_func(q, k, v, num_splits={splits}, pack_gqa={packed})"
-    )
-
-
-def _fa2_snippet(words: Mapping[str, object]) -> str:
-    rows, keys = words["kBlockM"], words["kBlockN"]
-    return f"Flash_fwd_kernel_traits<Headdim, {rows}, {keys}, kNWarps, false, false, T>"
-
-
-def _triton_snippet(words: Mapping[str, object]) -> str:
-    sizes = f'"BLOCK_M": {words["BLOCK_M"]}, "BLOCK_N": {words["BLOCK_N"]}'
-    launch = f"num_warps={words['num_warps']}, num_stages={words['num_stages']}"
-    return f"triton.Config({{{sizes}}}, {launch})"
-
-
-def _flex_snippet(words: Mapping[str, object]) -> str:
-    options = ", ".join(f'"{name}": {value}' for name, value in words.items())
-    return f"flex_attention(q, k, v, block_mask=block_mask, kernel_options={{{options}}})"
-
-
 FA3 = Kernel(
     name="fa3",
     chips=ALL,
     lattice=_fa3_lattice,
     fit=partial(_fa_fit, sm90=True),
-    snippet=_fa3_snippet,
+    written="// hopper/tile_size.h\n"
+    "return {{{kBlockM}, {kBlockN}, MmaPV_is_RS, IntraWGOverlap}};\n"
+    "# Python\nflash_attn_func(q, k, v, num_splits={num_splits}, pack_gqa={pack_gqa})",
     rule="hopper/tile_size.h and mainloop_fwd_sm90_tma_gmma_ws.hpp of Dao-AILab/flash-attention: "
     "Q, two stages of K and V, P; registers of a warpgroup",
     estimated=True,
@@ -167,7 +144,7 @@ FA2 = Kernel(
     chips=ALL,
     lattice=_fa2_lattice,
     fit=partial(_fa_fit, sm90=False),
-    snippet=_fa2_snippet,
+    written="Flash_fwd_kernel_traits<Headdim, {kBlockM}, {kBlockN}, kNWarps, false, false, T>",
     rule="csrc/flash_attn/src/kernel_traits.h of Dao-AILab/flash-attention: Q, K and V once",
     estimated=True,
     order="loop",
@@ -178,7 +155,8 @@ TRITON = Kernel(
     chips=ALL,
     lattice=partial(_triton_lattice, most=256),
     fit=_triton_fit,
-    snippet=_triton_snippet,
+    written='triton.Config({{"BLOCK_M": {BLOCK_M}, "BLOCK_N": {BLOCK_N}}}, '
+    "num_warps={num_warps}, num_stages={num_stages})",
     rule="Triton's software pipeline: Q, and K and V in num_stages; accumulators over the threads",
     estimated=True,
     order="loop",
@@ -189,7 +167,9 @@ FLEX = Kernel(
     chips=ALL,
     lattice=partial(_triton_lattice, most=128),  # they divide the blocks of a BlockMask
     fit=_triton_fit,
-    snippet=_flex_snippet,
+    written="flex_attention(q, k, v, block_mask=block_mask, kernel_options={{"
+    '"BLOCK_M": {BLOCK_M}, "BLOCK_N": {BLOCK_N}, '
+    '"num_warps": {num_warps}, "num_stages": {num_stages}}})',
     rule="torch/_inductor/kernel/flex: BLOCK_M and BLOCK_N divide the BlockMask's blocks; Triton's "
     "pipeline",
     estimated=True,
