@@ -40,7 +40,7 @@ SHOWN = 5  # tiles of an answer that are printed, where nobody says how many
 KERNELS: Mapping[str, Kernel] = {k.name: k for k in (FA3, FA2, TRITON, FLEX, SPLASH, RPA3, TTNN)}
 
 
-def longest_group(result: Result) -> GroupStats:
+def _longest(result: Result) -> GroupStats:
     """The group that takes most cycles."""
     return max(result.groups, key=lambda group: group.cycles)
 
@@ -62,7 +62,7 @@ class Priced:
     @property
     def bottleneck(self) -> str:
         """Of the group that takes longest."""
-        return longest_group(self.result).bottleneck
+        return _longest(self.result).bottleneck
 
     def to_dict(self) -> dict[str, object]:
         """For machines."""
@@ -76,7 +76,7 @@ class Priced:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Ranked(Printed):
-    """Tiles of a kernel, the fastest first; `unfit` did not fit by its own rule or the model's."""
+    """Tiles of a kernel that fit, the fastest first, and how many were asked."""
 
     kind: ClassVar = "tiles"  # of answers as JSON
     kernel: Kernel
@@ -84,8 +84,12 @@ class Ranked(Printed):
     workload: Workload
     tiles: tuple[Priced, ...]
     asked: int
-    unfit: int
     notes: tuple[str, ...]
+
+    @property
+    def unfit(self) -> int:
+        """Tiles that did not fit, by the kernel's own rule or the model's."""
+        return self.asked - len(self.tiles)
 
     @property
     def best(self) -> Priced:
@@ -120,7 +124,8 @@ class Ranked(Printed):
 
     def text(self, count: int = SHOWN) -> str:
         """The best tiles as a table, with what their times and their fit rest on."""
-        best, kernel = self.best, self.kernel
+        best, kernel, workload = self.best, self.kernel, self.workload
+        sizes = " ".join(f"{rank}={size}" for rank, size in workload.rank_sizes.items())
         rows = [
             (
                 *(str(value) for value in one.tile.words.values()),
@@ -145,8 +150,9 @@ class Ranked(Printed):
         certainty = "estimated, the compiler decides" if kernel.estimated else "the kernel's own"
         return "\n".join(
             (
-                f"{kernel.name} on {self.platform.name}: {self.workload.name}, {self._sizes()}: "
-                f"{units.si(best.seconds, 's')}, the best of all tiles",
+                f"{kernel.name} on {self.platform.name}: {workload.name}, {sizes}, "
+                f"{workload.mask or 'no mask'}: {units.si(best.seconds, 's')}, "
+                "the best of all tiles",
                 "",
                 table,
                 "",
@@ -156,10 +162,6 @@ class Ranked(Printed):
                 *self.notes,
             )
         )
-
-    def _sizes(self) -> str:
-        sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
-        return f"{sizes}, {self.workload.mask or 'no mask'}"
 
     def __str__(self) -> str:
         return self.text()
@@ -198,13 +200,11 @@ def ranked(
         raise SpecError(expected("--arch", condition, platform.name))
     fit = fitted(platform, workload)
     shape = shape or shape_of(workload)
-    found: list[Priced] = []
-    asked, nearest = 0, None
+    found, nearest = list[Priced](), None
     lattice = tuple(kernel.lattice(shape, platform.name) if tiles is None else tiles)
-    for tile in lattice:
+    for asked, tile in enumerate(lattice):
         if progress:
             progress(asked / len(lattice), f"{asked} of {len(lattice)} tiles")
-        asked += 1
         own = kernel.tightest(shape, platform.name, tile)
         what = fit.platform, workload, shape, tile, known
         answer = priced(kernel, *what) if own.fits else own
@@ -226,13 +226,12 @@ def ranked(
         platform=streaming(fit.platform, shape),
         workload=workload,
         tiles=tuple(found),
-        asked=asked,
-        unfit=asked - len(found),
+        asked=len(lattice),
         notes=fit.notes,
     )
 
 
-Prices = dict[tuple[int, int, int, bool], "Priced | Infeasible"]  # by rows, keys, parts, packed
+Prices = dict[tuple[int, int, int, bool], "Result | Infeasible"]  # by rows, keys, parts, packed
 
 
 def priced(
@@ -247,28 +246,29 @@ def priced(
 
     known: as `ranked` has it.
     """
-    key, prices = (tile.rows, tile.keys, tile.parts, tile.packed), {} if known is None else known
+    problem, prices = worked_on(workload, tile), {} if known is None else known
+    key = tile.rows, tile.keys, tile.parts, tile.packed
     if key not in prices:
-        prices[key] = _priced(kernel, platform, workload, shape, tile)
-    found = prices[key]
-    if isinstance(found, Priced):  # the rule may be about another shape
-        return replace(found, tile=tile, fit=kernel.tightest(shape, platform.name, tile))
-    return found
+        prices[key] = _result(kernel, platform, problem, shape, tile)
+    result = prices[key]
+    if isinstance(result, Infeasible):
+        return result
+    fit = kernel.tightest(shape, platform.name, tile)
+    return Priced(tile=tile, fit=fit, workload=problem, result=result)
 
 
-def _priced(
-    kernel: Kernel, platform: Platform, workload: Workload, shape: Shape, tile: Tile
-) -> Priced | Infeasible:
+def _result(
+    kernel: Kernel, platform: Platform, problem: Workload, shape: Shape, tile: Tile
+) -> Result | Infeasible:
     """The mapping is that of the measured kernels: keys tile by tile in tiles of queries on cores.
 
     The level between DRAM and the cores keeps the K and V of a head where it has the room.
     """
-    problem, prices = worked_on(workload, tile), unpriced(platform)
-    result: Result | Infeasible | None = None
+    prices, merge = unpriced(platform), problem.operators.get(MERGE, ())
     platform = streaming(platform, shape)
-    merge = problem.operators.get(MERGE, ())
-    levels = levels_of(platform.matrix.nodes)
-    for kept in (True, False) if levels.between != platform.dram.name else (False,):
+    between = levels_of(platform.matrix.nodes).between
+
+    def held(cached: tuple[str, ...]) -> Result | Infeasible:
         groups = flash_groups(
             problem,
             platform,
@@ -276,16 +276,14 @@ def _priced(
             tile.rows,
             tile.keys,
             shape.together if tile.packed else 1,
-            cached=("K", "V") if kept else (),
+            cached=cached,
             order=kernel.order,
             kernel=_fitted(platform, kernel, shape),
         )
-        result = evaluate(problem, platform, FusedMapping(groups=tuple(groups)), prices)
-        if isinstance(result, Result):
-            scarce = kernel.tightest(shape, platform.name, tile)
-            return Priced(tile=tile, fit=scarce, workload=problem, result=result)
-    assert isinstance(result, Infeasible)
-    return result
+        return evaluate(problem, platform, FusedMapping(groups=tuple(groups)), prices)
+
+    found = held(("K", "V")) if between != platform.dram.name else None
+    return found if isinstance(found, Result) else held(())
 
 
 def worked_on(workload: Workload, tile: Tile) -> Workload:
@@ -293,11 +291,11 @@ def worked_on(workload: Workload, tile: Tile) -> Workload:
 
     Under one the last tile is as long as the keys are.
     """
+    if workload.mask is not None:
+        return workload
     keys = workload.rank_sizes["M"]
     step = min(tile.keys, keys)
     blocks = ceil(keys / step)
-    if workload.mask is not None:
-        return workload
     each = ceil(blocks / tile.parts)
     parts = ceil(blocks / each)
     whole = workload.with_ranks({"M": parts * each * step})
@@ -363,12 +361,12 @@ def difference(slower: Priced, faster: Priced) -> str:
     """
     if slower.seconds <= faster.seconds:
         return ""
-    mine, theirs = _terms(longest_group(slower.result)), _terms(longest_group(faster.result))
+    mine, theirs = _terms(_longest(slower.result)), _terms(_longest(faster.result))
     more = {name: mine[name] - theirs.get(name, 0.0) for name in mine}
     name = max(more, key=lambda n: more[n])
     if more[name] <= 0:
         return "turns: no unit or level has more to do, their turns are uneven"
-    cycles = longest_group(faster.result).cycles
+    cycles = _longest(faster.result).cycles
     return f"{name}: {more[name]:,.0f} cycles more, {100 * more[name] / cycles:.1f} % of the best"
 
 

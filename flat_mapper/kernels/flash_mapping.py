@@ -150,12 +150,13 @@ def flash_group(
     there = tile.get("H", 1) * workload.rank_sizes["P"]
     idle = rows * (there < rows)
     nests = tuple(_nest(workload, platform, n, names, tile, passes, cached, idle) for n in names)
-    outer, inner = tuple(cores[:split]), tuple(cores[split:])
+    given_at = {platform.dram.name: tuple(cores[:split])}
+    given_at[levels.between] = given_at.get(levels.between, ()) + tuple(cores[split:])
     return GroupMapping(
         einsums=nests,
         shared=passes if passes[0].factor > 1 else (),
         level=levels.core,
-        cores=_stands(platform, levels, outer, inner),
+        cores=tuple(at for at in given_at.items() if at[1]),
         schedule="interleaved",
         order=order,
         kernel=kernel,
@@ -176,16 +177,6 @@ def spread_group(
         cores=((platform.dram.name, tuple(cores)),) if cores else (),
         schedule="interleaved" if len(names) > 1 else "sequential",
     )
-
-
-def _stands(
-    platform: Platform, levels: Levels, outer: tuple[Loop, ...], inner: tuple[Loop, ...]
-) -> tuple[tuple[str, tuple[Loop, ...]], ...]:
-    """The loops that are given out, by the level at which they stand."""
-    dram = platform.dram.name
-    if levels.between == dram:
-        return ((dram, (*outer, *inner)),) if outer or inner else ()
-    return tuple((lv, at) for lv, at in ((dram, outer), (levels.between, inner)) if at)
 
 
 def _cores(

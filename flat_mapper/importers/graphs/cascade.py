@@ -53,26 +53,12 @@ MOST_DIMENSIONS = 64  # numpy's own bound
 TURNED = "turned"  # the second half of a row in front of the first, one of them negated
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """An operator that is no Einsum of the cascade."""
-
-    operator: str
-    result: Tensor
-    macs: int  # multiply-accumulates that are left out with it
-
-    def __str__(self) -> str:
-        """The operator, and what it does where that is counted."""
-        left = f", {self.macs:,} multiply-accumulates" if self.macs else ""
-        return f"{self.operator} {self.result.name}{left}"
-
-
 @dataclass(slots=True)
 class GraphCascade:
     """Einsums so far."""
 
     lines: list[Line] = field(default_factory=list)
-    cuts: list[Cut] = field(default_factory=list)
+    cuts: list[tuple[str, Tensor, int]] = field(default_factory=list)  # operator, result, MACs
     slices: list[Slice] = field(default_factory=list)
     outputs: set[Tensor] = field(default_factory=set)
     hints: list[tuple[Dim, str]] = field(default_factory=list)  # what axes are called
@@ -105,7 +91,7 @@ class GraphCascade:
         roots = [root for t in made if (root := t.root)]
         if roots:
             found.tensor.view_of = roots[-1]
-            self.cuts.append(Cut(operator, found.tensor, macs))
+            self.cuts.append((operator, found.tensor, macs))
         return found
 
     def joined(

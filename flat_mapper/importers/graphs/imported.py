@@ -113,14 +113,16 @@ def finished(graph: GraphCascade, name: str) -> Imported:
         views=views,
     )
     macs = sum(workload.iterations(e) for e in einsums if e.unit == "matrix")
-    read = {t for line in lines for t in line.inputs}
-    between = [c for c in graph.cuts if c.result in read or c.macs]
+    cuts = [cut for cut in graph.cuts if cut[1] in tensors or cut[2]]
     found = Imported(
         workload=workload,
-        cuts=tuple(map(str, between)),
+        cuts=tuple(
+            f"{operator} {result.name}" + (f", {macs:,} multiply-accumulates" if macs else "")
+            for operator, result, macs in cuts
+        ),
         notes=tuple(dict.fromkeys(graph.notes)),
         macs=macs,
-        cut_macs=sum(c.macs for c in between),
+        cut_macs=sum(macs for *_, macs in cuts),
         weight_words=sum((graph.tables | {t.name: t.parameters for t in tensors}).values()),
     )
     if found.macs == 0 or found.share < LEAST_SHARE:

@@ -34,7 +34,7 @@ _KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         for kind in (
             *("Tanh", "Sigmoid", "Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Neg", "Relu", "Abs"),
             *("Gelu", "Where", "MatMul", "Pow", "Shape", "IsNaN", "Dropout", "Einsum", "Add"),
-            *("Sub", "Mul", "Div", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand", "Gemm"),
+            *("Sub", "Mul", "Div", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand"),
         )
     },
     **{"Max": ("maximum", {}), "Min": ("minimum", {}), "Transpose": ("permute", {"dims": None})},
@@ -47,8 +47,8 @@ _KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         ("RMSNormalization", "SimplifiedLayerNormalization"), ("rms_norm", {"dim": -1})
     ),
     **{"Conv": ("conv2d", {}), "Softmax": ("softmax", {"dim": -1}), "Split": ("split", {})},
-    **{"Concat": ("cat", {}), "Slice": ("slices", {}), "Gather": ("take", {"dim": 0})},
-    **{"Identity": ("alias", {}), "Cast": ("to", {})},
+    **{"Concat": ("cat", {}), "Slice": ("Slice", {}), "Gather": ("Gather", {"dim": 0})},
+    **{"Identity": ("alias", {}), "Cast": ("to", {}), "Gemm": ("Gemm", {})},
 }
 _FLOATS = (1, 10, 11, 16)  # TensorProto.FLOAT, FLOAT16, DOUBLE and BFLOAT16
 _NAMES = {  # of attributes
@@ -258,7 +258,7 @@ def _folded(
 ) -> Sequence[Any] | None:
     """Output of a node of constants, by the library's own reference; a table stays one."""
     node, arrays = one.own, values[0] if one.kind == "cat" else values
-    is_table = one.kind == "take" and node.input[0] in tables
+    is_table = one.kind == "Gather" and node.input[0] in tables
     if is_table or node.domain or not _is_small(node.op_type, arrays):
         return None
     if any(a.HasField("sparse_tensor") or _is_outside(a.t) for a in node.attribute):

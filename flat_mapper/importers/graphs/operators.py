@@ -1,8 +1,8 @@
 """Operators of a model's graph, each said with what a cascade has.
 
 After PyTorch's ATen operators (docs.pytorch.org, "Core ATen IR"): a reader of files calls them by
-their names there, with their arguments in their order. What is missing here is a cut. Where ONNX
-has operands of another kind, its operator has a name of its own here: take, slices, gemm.
+their names there, with their arguments in their order. What is missing here is a cut. Gather, Gemm
+and Slice are ONNX's, whose operands are others than ATen's.
 """
 
 from __future__ import annotations
@@ -349,7 +349,7 @@ def _embedding(call: Call) -> Made:
     return call.graph.source(call.name, call.shapes()[0])
 
 
-def _take(call: Call) -> Made:
+def _gather(call: Call) -> Made:
     """Rows of a table, or what stands at one place of a dimension."""
     table, at = call.tensor(0), call.values[1]
     axis = call.named["dim"] % len(table.dims)
@@ -423,17 +423,17 @@ HANDLERS: Mapping[str, Handler] = {
     **dict.fromkeys(("split", "split_with_sizes", "chunk"), _split),
     "where": _where,
     "masked_fill": _masked_fill,
-    **dict.fromkeys(("linear", "addmm", "gemm"), _linear),
+    **dict.fromkeys(("linear", "addmm", "Gemm"), _linear),
     **dict.fromkeys(SAME, lambda call: [call.values[0]]),
     "isnan": lambda c: [np.broadcast_to(False, c.graph.done(c.tensor(0)).shape)],  # none is
     "shape": lambda c: [np.array(c.tensor(0).shape, dtype=np.int64)],
     "einsum": _einsum,
     "pow": _power,
     "expand": lambda c: c.graph.expand(c.tensor(0), c.shapes()[0]),
-    **{"slice": _slice, "slices": _slices},
+    **{"slice": _slice, "Slice": _slices},
     "select": _select,
     "cat": _concat,
     "embedding": _embedding,
-    "take": _take,
+    "Gather": _gather,
     "scaled_dot_product_attention": _attention,
 }

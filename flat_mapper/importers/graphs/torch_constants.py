@@ -12,46 +12,51 @@ from typing import Any
 
 import numpy as np
 
+from flat_mapper.importers.graphs.graph import Operator
 from flat_mapper.importers.graphs.operators import MOST_FOLDED, SHAPES
 
 _KINDS: Mapping[int, str] = {
     **{1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f4", 7: "f4", 8: "f8", 12: "?", 13: "f4"}
 }
-
 _ABOUT = ("dtype", "device", "layout", "pin_memory", "memory_format", "non_blocking", "copy")
-
 Shape = tuple[int, ...]
-Fold = Callable[..., Any]
 
 
 def folded(
-    kind: str, values: Sequence[Any], named: Mapping[str, Any], shape: Sequence[int], dtype: int
-) -> Any:
+    kinds: Mapping[str, tuple[int, Sequence[int | None]]],
+    one: Operator,
+    values: list[Any],
+    named: dict[str, Any],
+) -> Sequence[Any] | None:
     """The array that a function makes; None where it is not worked out.
 
-    values, named: arguments, tensors as arrays. shape, dtype: of the result, as the graph says.
+    kinds: type and shape of the graph's tensors. values, named: arguments, tensors as arrays.
     """
-    fold = FOLDS.get(kind)
+    (name, *more) = one.outputs or ("",)
+    dtype, sizes = kinds.get("" if more else name, (0, (None,)))
+    shape = tuple(size for size in sizes if size is not None)
     arrays = [a for v in values for a in (v if isinstance(v, list) else [v]) if np.ndim(a)]
-    if fold is None or prod(shape) > MOST_FOLDED or sum(np.size(a) for a in arrays) > MOST_FOLDED:
+    if len(shape) < len(sizes) or max(prod(shape), sum(map(np.size, arrays))) > MOST_FOLDED:
         return None
     given = {key: value for key, value in named.items() if key not in _ABOUT}
     try:
         with np.errstate(all="ignore"):
-            made = fold(tuple(shape), *values, **given)
-            if made is None or np.shape(made) != tuple(shape):
+            made = _made(one.kind, shape, values, given)
+            if made is None or np.shape(made) != shape:
                 return None
-            return np.asarray(made).astype(_KINDS.get(dtype, "f8"), copy=False)
+            return [np.asarray(made).astype(_KINDS.get(dtype, "f8"), copy=False)]
     except (TypeError, ValueError, IndexError, OverflowError):  # arguments that make no sense
         return None
 
 
-def _elementwise(function: Callable[..., Any]) -> Fold:
-    def fold(shape: Shape, *values: Any) -> Any:
-        arrays = [np.asarray(v) for v in values]
-        return function(*arrays) if np.broadcast_shapes(*map(np.shape, arrays)) == shape else None
-
-    return fold
+def _made(kind: str, shape: Shape, values: Sequence[Any], named: Mapping[str, Any]) -> Any:
+    """The result, where what is made on the way is no larger than the graph says."""
+    if kind in _POINTWISE:
+        fits = np.broadcast_shapes(*map(np.shape, values)) == shape
+        return _POINTWISE[kind](*map(np.asarray, values), **named) if fits else None
+    if kind in _LIKE:
+        return _LIKE[kind](*values, **named) if np.shape(values[0]) == shape else None
+    return _OTHERS[kind](shape, *values, **named) if kind in _OTHERS else None
 
 
 def _arange(shape: Shape, *ends: Any, **_: Any) -> Any:
@@ -60,33 +65,22 @@ def _arange(shape: Shape, *ends: Any, **_: Any) -> Any:
     return start + step * np.arange(shape[0])
 
 
-def _triangle(keep: Callable[[Any, Any], Any]) -> Fold:
-    def fold(shape: Shape, value: Any, diagonal: int = 0) -> Any:
-        rows, columns = np.ogrid[: shape[-2], : shape[-1]]
-        return np.where(
-            keep(columns - rows, diagonal), value, np.zeros((), np.asarray(value).dtype)
-        )
-
-    return fold
-
-
 def _slice(
-    shape: Shape, value: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+    _: Shape, value: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Any:
     return np.asarray(value)[(slice(None),) * (dim % np.ndim(value)) + (slice(start, end, step),)]
 
 
 def _index(shape: Shape, value: Any, indices: Sequence[Any]) -> Any:
-    if np.broadcast_shapes(*(np.shape(i) for i in indices if i is not None)) != shape:
-        return None
-    return value[tuple(indices)] if all(i is not None for i in indices) else None
+    known = all(i is not None for i in indices)
+    return (
+        value[tuple(indices)]
+        if known and np.broadcast_shapes(*map(np.shape, indices)) == shape
+        else None
+    )
 
 
-def _masked(shape: Shape, value: Any, mask: Any, fill: Any) -> Any:
-    return np.where(mask, fill, value) if np.shape(value) == shape else None
-
-
-def _difference(shape: Shape, value: Any, n: int = 1, dim: int = -1, *ends: Any) -> Any:
+def _difference(_: Shape, value: Any, n: int = 1, dim: int = -1, *ends: Any) -> Any:
     given = [end for end in ends if end is not None]
     behind = {"prepend": given[0]} if len(given) == 1 else {}
     return np.diff(value, 1, dim, **behind) if n == 1 and len(given) < 2 else None
@@ -96,37 +90,37 @@ def _product(shape: Shape, left: Any, right: Any) -> Any:
     return left @ right if prod(shape) * np.shape(left)[-1] <= MOST_FOLDED else None
 
 
-FOLDS: Mapping[str, Fold] = {
+_POINTWISE: Mapping[str, Callable[..., Any]] = {
+    **{n: getattr(operator, n) for n in ("add", "sub", "mul", "eq", "ne", "lt", "le", "gt", "ge")},
+    **{n: getattr(np, f"logical_{n[8:]}") for n in ("logical_and", "logical_or", "logical_not")},
+    **{"where": np.where, "cos": np.cos, "sin": np.sin, "exp": np.exp, "neg": operator.neg},
+    **{"rsub": lambda a, b: b - a, "div": operator.truediv, "reciprocal": lambda a: 1 / a},
+    "pow": lambda a, b: np.power(a.astype(float), b),
+    **dict.fromkeys(("__and__", "bitwise_and"), operator.and_),
+    **dict.fromkeys(("__or__", "bitwise_or"), operator.or_),
+    **{
+        "bitwise_not": operator.invert,
+        "masked_fill": lambda a, mask, fill: np.where(mask, fill, a),
+    },
+}
+_LIKE: Mapping[str, Callable[..., Any]] = {  # of a first operand that has the result's shape
+    **{"tril": lambda value, diagonal=0: np.tril(value, diagonal)},
+    **{"triu": lambda value, diagonal=0: np.triu(value, diagonal)},
+    "cumsum": lambda value, dim: np.cumsum(value, axis=dim),
+    **dict.fromkeys(
+        (*("to", "_to_copy", "clone", "alias", "contiguous", "detach", "lift_fresh_copy"), "float"),
+        lambda value, *_, **__: value,
+    ),
+}
+_OTHERS: Mapping[str, Callable[..., Any]] = {
     "arange": _arange,
     **dict.fromkeys(("full", "full_like"), lambda s, _, fill, **__: np.full(s, fill)),
     **dict.fromkeys(("zeros", "zeros_like", "new_zeros"), lambda s, *_, **__: np.zeros(s)),
     **dict.fromkeys(("ones", "ones_like", "new_ones"), lambda s, *_, **__: np.ones(s)),
     "scalar_tensor": lambda shape, value, **_: np.full(shape, value),
-    "tril": _triangle(lambda offset, diagonal: offset <= diagonal),
-    "triu": _triangle(lambda offset, diagonal: offset >= diagonal),
-    **{
-        name: _elementwise(getattr(operator, name))
-        for name in ("add", "sub", "mul", "eq", "ne", "lt", "le", "gt", "ge", "neg")
-    },
-    **{
-        name: _elementwise(getattr(np, name))
-        for name in ("logical_and", "logical_or", "logical_not", "where", "cos", "sin", "exp")
-    },
-    "rsub": _elementwise(lambda a, b: b - a),
-    "div": _elementwise(operator.truediv),
-    "pow": _elementwise(lambda a, b: np.power(a.astype(float), b)),
-    **dict.fromkeys(("__and__", "bitwise_and"), _elementwise(operator.and_)),
-    **dict.fromkeys(("__or__", "bitwise_or"), _elementwise(operator.or_)),
-    "bitwise_not": _elementwise(operator.invert),
-    "reciprocal": _elementwise(lambda a: 1 / a),
-    "masked_fill": _masked,
     **dict.fromkeys(SHAPES, lambda shape, value, *_, **__: np.reshape(value, shape)),
     **dict.fromkeys(
         ("expand", "expand_as"), lambda shape, value, *_, **__: np.broadcast_to(value, shape)
-    ),
-    **dict.fromkeys(
-        (*("to", "_to_copy", "clone", "alias", "contiguous", "detach", "lift_fresh_copy"), "float"),
-        lambda _, value, *__, **___: value,
     ),
     "transpose": lambda _, value, one, other: np.swapaxes(value, one, other),
     "permute": lambda _, value, order: np.transpose(value, order),
@@ -136,8 +130,9 @@ FOLDS: Mapping[str, Fold] = {
     "cat": lambda _, values, dim=0: np.concatenate(values, axis=dim),
     "stack": lambda _, values, dim=0: np.stack(values, axis=dim),
     **dict.fromkeys(("matmul", "mm", "bmm"), _product),
-    "cumsum": lambda _, value, dim: np.cumsum(value, axis=dim),
     "diff": _difference,
     "index": _index,
-    "gather": lambda _, value, dim, at: np.take_along_axis(value, at, axis=dim),
+    "gather": lambda shape, value, dim, at: (
+        np.take_along_axis(value, at, axis=dim) if np.shape(at) == shape else None
+    ),
 }

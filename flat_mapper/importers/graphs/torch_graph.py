@@ -11,10 +11,11 @@ Source: torch/_export/serde/schema.py and torch/export/pt2_archive/constants.py.
 from __future__ import annotations
 
 import json
+import operator
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from io import BytesIO
 from math import prod
@@ -142,7 +143,7 @@ def _graph(archive: _Archive, where: str) -> Graph:
         operators=[_operator(node, where) for node in graph["nodes"]],
         sources=sources,
         shapes={name: shape for name, (_, shape) in kinds.items()},
-        folded=partial(_folded, kinds),
+        folded=partial(folded, kinds),
     )
 
 
@@ -161,23 +162,6 @@ def _kind(meta: Json) -> tuple[int, tuple[int | None, ...]]:
     if any(s is not None and (type(s) is not int or s < 0) for s in sizes):
         raise ValueError(f"sizes {sizes}")
     return int(meta["dtype"]), sizes
-
-
-def _folded(
-    kinds: Mapping[str, tuple[int, Sequence[int | None]]],
-    one: Operator,
-    values: list[Any],
-    named: dict[str, Any],
-) -> Sequence[Any] | None:
-    """Output of a call of constants, by numpy."""
-    dtype, shape = (
-        kinds.get(one.outputs[0], (0, (None,))) if len(one.outputs) == 1 else (0, (None,))
-    )
-    fixed = tuple(size for size in shape if size is not None)
-    if len(fixed) < len(shape):
-        return None
-    array = folded(one.kind, values, named, fixed, dtype)
-    return None if array is None else [array]
 
 
 def _operator(node: Json, where: str) -> Operator:
@@ -220,12 +204,6 @@ def _tensor(held: Json) -> Named | None:
     return Named(str(held["name"])) if "name" in held else None
 
 
-def _integer(held: object) -> int:
-    if not isinstance(held, int):
-        raise ValueError(f"{held!r} for a number")
-    return held
-
-
 def _symbol(held: Json) -> Any:
     """A number, where the graph knows it."""
     found = next(iter(held.values()))
@@ -234,7 +212,7 @@ def _symbol(held: Json) -> Any:
 
 _FORMS: Mapping[str, Callable[[Any], Any]] = {
     "as_tensor": _tensor,
-    **dict.fromkeys(("as_int", "as_bool", "as_scalar_type"), _integer),
+    **dict.fromkeys(("as_int", "as_bool", "as_scalar_type"), operator.index),
     "as_float": float,  # JSON has no infinity: it is a word there
     **dict.fromkeys(("as_sym_int", "as_sym_bool", "as_sym_float"), _symbol),
     **dict.fromkeys(("as_string", "as_operator"), str),
@@ -245,14 +223,11 @@ def _constants(archive: _Archive, wanted: set[str]) -> dict[str, Any]:
     """The arrays of buffers and constants that are stored as plain bytes."""
     found: dict[str, Any] = {}
     for path in CONFIGS:
-        if path not in archive.infos:
-            continue
-        for name, entry in archive.document(path)["config"].items():
-            if name not in wanted or entry.get("use_pickle"):
-                continue
-            array = _array(archive, f"{path.rpartition('/')[0]}/{entry['path_name']}", entry)
-            if array is not None:
-                found[name] = array
+        entries = archive.document(path)["config"] if path in archive.infos else {}
+        for name, entry in entries.items():
+            if name in wanted and not entry.get("use_pickle"):
+                folder = path.rpartition("/")[0]
+                found[name] = _array(archive, f"{folder}/{entry['path_name']}", entry)
     return found
 
 
