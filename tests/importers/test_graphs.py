@@ -17,7 +17,6 @@ import pytest
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.importers.graphs.imported import Imported
-from flat_mapper.importers.graphs.values import Axis, flat, keep_apart, reshaped, unify
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.layers import LayerForm, layer
 from flat_mapper.workload.mask import Mask
@@ -142,25 +141,6 @@ def test_a_part_of_a_part_is_a_view_of_what_an_einsum_makes(tmp_path: Path) -> N
     found = import_onnx(tmp_path / "g.onnx")
     assert found.cuts == ("Concat joined",)
     assert found.workload.views["joined"] in {e.name for e in found.workload.einsums}
-
-
-def test_an_axis_is_split_by_what_reads_it() -> None:
-    wide, rows = Axis(12), Axis(5)
-    (left, inner) = reshaped(((rows,), (wide,)), (5, 12)) or ((), ())
-    assert (left, inner) == ((rows,), (wide,))
-    heads = reshaped(((wide,),), (3, 4))
-    assert heads
-    assert [a.size for a in flat((wide,))] == [3, 4]
-    assert reshaped(((Axis(6),),), (4, 3)) is None
-    assert reshaped(((Axis(3),), (Axis(3),), (Axis(7),)), (15, 4)) is None  # and it comes to an end
-
-
-def test_axes_of_one_einsum_never_become_one() -> None:
-    one, other, third = Axis(4), Axis(4), Axis(4)
-    keep_apart((one, other))
-    assert not unify((one,), (other,))
-    assert unify((one,), (third,))
-    assert not unify((third,), (other,))
 
 
 def test_a_graph_with_open_sizes_asks_for_them(tmp_path: Path) -> None:

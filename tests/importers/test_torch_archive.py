@@ -53,6 +53,49 @@ def test_products_of_experts_are_left_out_and_counted(
     assert "left out are _grouped_mm y, 512 multiply-accumulates" in capsys.readouterr().err
 
 
+def of_nodes(path: Path, nodes: list[dict[str, Any]], **shapes: tuple[int, ...]) -> Path:
+    """A program of one input, x, that gives out y; shapes of all its tensors."""
+    model = exported.attention()
+    graph = model["graph_module"]["graph"]
+    graph |= {"nodes": nodes, "tensor_values": {n: tensor(*s) for n, s in shapes.items()}}
+    model["graph_module"]["signature"]["input_specs"] = [{"user_input": {"arg": t("x")}}]
+    return saved(path, model)
+
+
+def test_a_square_tensor_times_itself_has_three_ranks(tmp_path: Path) -> None:
+    nodes = [call("matmul.default", "y", t("x"), t("x"))]
+    found = import_torch(of_nodes(tmp_path / "m.pt2", nodes, x=(4, 4), y=(4, 4)))
+    assert (found.macs, list(found.workload.rank_sizes.values())) == (64, [4, 4, 4])
+
+
+def test_an_axis_is_split_by_what_reads_it(tmp_path: Path) -> None:
+    """Heads cut out of a width are ranks of whoever reads it; what crosses them is a view."""
+    nodes = [
+        call("relu.default", "a", t("x")),
+        call("view.default", "heads", t("a"), {"as_ints": [5, 3, 4]}),
+        call("view.default", "across", t("a"), {"as_ints": [4, 15]}),
+        call("sum.dim_IntList", "h", t("heads"), {"as_ints": [2]}),
+        call("matmul.default", "y", t("across"), t("across2")),
+    ]
+    nodes.insert(3, call("transpose.int", "across2", t("across"), {"as_int": 0}, {"as_int": 1}))
+    shapes = {"x": (5, 12), "a": (5, 12), "heads": (5, 3, 4), "across": (4, 15), "h": (5, 3)}
+    path = of_nodes(tmp_path / "m.pt2", nodes, **shapes, across2=(15, 4), y=(4, 4))
+    found = import_torch(path)
+    ranks = {e.name: len(e.output.ranks) for e in found.workload.einsums}
+    assert ranks["x_relu"] == 3
+    assert found.cuts == ("Reshape across",)
+    assert found.workload.views["across"] == "x_relu"
+
+
+def test_a_reshape_to_other_sizes_comes_to_an_end(tmp_path: Path) -> None:
+    nodes = [
+        call("view.default", "a", t("x"), {"as_ints": [15, 4]}),
+        call("relu.default", "y", t("a")),
+    ]
+    path = of_nodes(tmp_path / "m.pt2", nodes, x=(3, 3, 7), a=(15, 4), y=(15, 4))
+    assert main(["import-torch", str(path)]) in (0, 2)
+
+
 def with_stored_mask(path: Path, *, pickled: bool, data: bytes) -> Path:
     """The same where the mask is a buffer that the archive stores."""
     model = exported.attention()

@@ -11,7 +11,7 @@ comes from DRAM too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from math import prod
@@ -59,7 +59,7 @@ class GraphCascade:
 
     lines: list[Line] = field(default_factory=list)
     cuts: list[tuple[str, Tensor, int]] = field(default_factory=list)  # operator, result, MACs
-    slices: list[Slice] = field(default_factory=list)
+    parts: dict[tuple[Tensor, Axis, tuple[int, int]], Slice] = field(default_factory=dict)
     outputs: set[Tensor] = field(default_factory=set)
     hints: list[tuple[Dim, str]] = field(default_factory=list)  # what axes are called
     attentions: list[tuple[Dim, Dim, Dim]] = field(default_factory=list)  # batch, queries, keys
@@ -68,7 +68,6 @@ class GraphCascade:
     tables: dict[str, int] = field(default_factory=dict)  # parameters that no Einsum reads
     _names: set[str] = field(default_factory=set)
     _counts: dict[str, int] = field(default_factory=dict)  # of tensors that would have a name
-    _parts: dict[tuple[Tensor, Axis, tuple[int, int]], Slice] = field(default_factory=dict)
     _rows: dict[Tensor, Rows] = field(default_factory=dict)
     _done: dict[tuple[Tensor, tuple[str, ...]], Tensor] = field(default_factory=dict)
     _views: dict[tuple[Tensor, Dim], Tensor] = field(default_factory=dict)
@@ -78,7 +77,9 @@ class GraphCascade:
     def source(self, name: str, shape: Sequence[int], *, parameters: int = 0) -> Value:
         """A tensor from outside: an input of the model, a parameter, a constant."""
         dims = tuple(dim(size) for size in _few(name, shape))
-        tensor = Tensor(self._named(name), flat(a for d in dims for a in d), parameters=parameters)
+        axes = flat(a for d in dims for a in d)
+        keep_apart(axes)
+        tensor = Tensor(self._named(name), axes, parameters=parameters)
         return Value(tensor=tensor, dims=dims)
 
     def cut(
@@ -191,8 +192,7 @@ class GraphCascade:
 
     def reshape(self, name: str, value: Value, shape: Sequence[int]) -> Value:
         """The same words in another shape."""
-        if value.part is not None:
-            value = self.done(value)
+        value = self._whole(value)
         known = prod(size for size in shape if size != -1)
         shape = [prod(value.shape) // known if size == -1 else size for size in shape]
         dims = reshaped(value.dims, _few(name, shape))
@@ -200,8 +200,7 @@ class GraphCascade:
 
     def transposed(self, value: Value, order: Sequence[int]) -> Value:
         """The same words with their dimensions in another order."""
-        if value.part is not None:
-            value = self.done(value)
+        value = self._whole(value)
         return value.with_dims(tuple(value.dims[i] for i in order))
 
     def expand(self, value: Value, shape: Sequence[int]) -> Value:
@@ -220,8 +219,7 @@ class GraphCascade:
         """Positions start to stop of a dimension."""
         if (start, stop) == (0, value.shape[dimension]):
             return value
-        if value.part is not None:
-            value = self.done(value)
+        value = self._whole(value)
         dims = (*value.dims[:dimension], dim(stop - start), *value.dims[dimension + 1 :])
         whole = replace(value, steps=())
         part = Part(whole=whole, dimension=dimension, start=start, stop=stop)
@@ -255,6 +253,10 @@ class GraphCascade:
                 self._done[key] = self._emit(name, f"{step}({{0}})", value.dims, [value]).tensor
             value = replace(value, tensor=self._done[key], steps=())
         return value if angles is None else self.pointwise("turned", "mul", value, angles)
+
+    def _whole(self, value: Value) -> Value:
+        """The value as no part of another."""
+        return value if value.part is None else self.done(value)
 
     def _one_word(self, operation: str, left: Value, right: Value) -> Value | None:
         """Both sides are functions of one word: so is what they make."""
@@ -325,23 +327,16 @@ class GraphCascade:
         if len(old) != 1 or old[0] not in whole.tensor.leaves:
             name = f"{whole.tensor.name}_part"
             return replace(self.cut("Slice", name, [whole], value.shape), steps=value.steps)
-        span = (part.start, part.stop)
-        key = (whole.tensor, old[0], span)
-        known = self._parts.get(key)
-        if known is not None:
-            tensor, new = known.tensor, known.part
-        else:
+        key = (whole.tensor, old[0], (part.start, part.stop))
+        if key not in self.parts:
             new = value.dims[part.dimension]
-            axes = tuple(
-                a for leaf in whole.tensor.leaves for a in (new if leaf is old[0] else (leaf,))
-            )
+            axes = whole.tensor.with_axis(old[0], new)
             tensor = Tensor(self._named(f"{whole.tensor.name}_part"), axes, made=True)
-            made = Slice(tensor=tensor, whole=whole.tensor, axis=old[0], part=new, span=span)
-            self._parts[key] = made
-            self.slices.append(made)
-            bounded(self.slices, MOST_SLICES, "parts of tensors")
-        dims = (*whole.dims[: part.dimension], new, *whole.dims[part.dimension + 1 :])
-        return Value(tensor=tensor, dims=dims, steps=value.steps)
+            self.parts[key] = Slice(tensor=tensor, whole=key[0], axis=key[1], part=new, span=key[2])
+            bounded(self.parts, MOST_SLICES, "parts of tensors")
+        one = self.parts[key]
+        dims = (*whole.dims[: part.dimension], one.part, *whole.dims[part.dimension + 1 :])
+        return Value(tensor=one.tensor, dims=dims, steps=value.steps)
 
     def _emit(self, name: str, form: str, dims: tuple[Dim, ...], inputs: Sequence[Value]) -> Value:
         """An Einsum over the axes that its inputs have."""
@@ -395,7 +390,7 @@ class GraphCascade:
         return found
 
 
-def bounded(made: Sequence[object], most: int, what: str) -> None:
+def bounded(made: Sized, most: int, what: str) -> None:
     """Raise SpecError once more is made of a graph than a problem may have."""
     if len(made) > most:
         change = "export fewer layers: they are alike, and a problem has a number of them"

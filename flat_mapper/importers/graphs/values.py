@@ -27,6 +27,10 @@ class Tensor:
         """Its ranks."""
         return flat(self.axes)
 
+    def with_axis(self, axis: Axis, part: Dim) -> Dim:
+        """Its ranks with a part in place of one of them."""
+        return tuple(a for leaf in self.leaves for a in (part if leaf is axis else (leaf,)))
+
     @property
     def root(self) -> Tensor | None:
         """The tensor of an Einsum that this one is, rearranged; a view of a view is of its root."""
@@ -101,7 +105,7 @@ class Slice:
     span: tuple[int, int]
 
 
-def parted(lines: list[Line], slices: list[Slice], outputs: set[Tensor]) -> list[Line]:
+def parted(lines: list[Line], slices: Iterable[Slice], outputs: set[Tensor]) -> list[Line]:
     """The Einsums with those of parts in place of those of wholes, where all parts are read.
 
     A slice that stays one becomes a view of its whole.
@@ -144,9 +148,7 @@ def _narrow(chain: list[Line], one: Slice) -> list[Line]:
     for line in chain:
         for tensor in (line.output, *line.inputs):
             if tensor not in new and one.axis in tensor.leaves:
-                axes = tuple(
-                    a for leaf in tensor.leaves for a in (one.part if leaf is one.axis else (leaf,))
-                )
+                axes = tensor.with_axis(one.axis, one.part)
                 words = tensor.parameters * (one.span[1] - one.span[0]) // one.axis.size
                 name = f"{tensor.name}_{one.tensor.name}"
                 new[tensor] = replace(tensor, name=name, axes=axes, parameters=words)
