@@ -83,10 +83,12 @@ def _like_bert(positions: int | None, **others: tuple[str, Default]) -> Stack:
     return _stack(keys, positions=(_POSITIONS, positions), **others)
 
 
-def _like_llama(positions: int | None, kv_heads: Default, head_width: int | None) -> Stack:
+def _decoder(
+    positions: int | None, kv_heads: Default = "heads", head_width: int | None = None
+) -> Mapping[StackPart, Stack]:
     """The names that Llama's configuration has, and with it most decoders since."""
     kv, width = ("num_key_value_heads", kv_heads), ("head_dim", head_width)
-    return _like_bert(positions, kv_heads=kv, head_width=width)
+    return {"decoder": _like_bert(positions, kv_heads=kv, head_width=width)}
 
 
 def _t5(layers: tuple[str, Default]) -> Stack:
@@ -199,19 +201,15 @@ CAPS = {
 }
 
 
-def _decoder(
-    positions: int | None, kv_heads: Default = "heads", head_width: int | None = None
-) -> Mapping[StackPart, Stack]:
-    return {"decoder": _like_llama(positions, kv_heads, head_width)}
-
-
 _TEXT, _SOUND = ("max_target_positions", 448), ("max_source_positions", 1500)
 _VIT: Stack = {**_like_bert(None), "positions": ("", _patches)}
 _LLAMA = Family(stacks=_decoder(2048), layer=_llama(), ends=_tied(False), gated=True)
 _GEMMA = replace(_LLAMA, stacks=_decoder(8192, "heads", 256), ends=_tied(True), activation="gelu")
 _GEMMA3 = replace(
     _GEMMA,
-    stacks={"decoder": {**_like_llama(131072, 4, 256), "heads": ("num_attention_heads", 8)}},
+    stacks={
+        "decoder": {**_decoder(131072, 4, 256)["decoder"], "heads": ("num_attention_heads", 8)}
+    },
     layer=_llama(norm_at="around", qk_norm=True),
     windowed=_but_one,
 )

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import BrokenExecutor
-from dataclasses import dataclass
 from functools import cache, partial
 from math import inf, prod
 from pathlib import Path
