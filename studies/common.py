@@ -170,7 +170,7 @@ class Answer:
 
     def json(self, **more: object) -> str:
         """The document with its schema before it."""
-        whole = {"schema": f"flat-mapper/{self.kind}/1", **self.document, **more}
+        whole = {"schema": f"flat-mapper/{self.kind}/2", **self.document, **more}
         return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
 
     def files(self) -> dict[str, bytes]:

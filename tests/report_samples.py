@@ -151,14 +151,16 @@ def _scaled(base: dict[str, object], depth: int, seq: int) -> dict[str, object]:
     power = found["power_w"]
     assert isinstance(power, dict)
     found["power_w"] = {name: w * (depth / 65536) ** 0.3 for name, w in power.items()}
-    parts = found["energy_by"]
+    parts = found["energy_by_pj"]
     assert isinstance(parts, dict)
     share = float(str(found["energy_pj"])) / float(str(base["energy_pj"]))
-    found["energy_by"] = {k: {n: pj * share for n, pj in v.items()} for k, v in parts.items()}
+    found["energy_by_pj"] = {k: {n: pj * share for n, pj in v.items()} for k, v in parts.items()}
     found["edp_js"] = float(str(found["latency_s"])) * float(str(found["energy_pj"])) * 1e-12
     found["utilization"] = float(str(found["utilization"])) / (1 + 65536 / depth)
     groups = found["groups"]
     assert isinstance(groups, list)
-    for group in groups:
-        group["buffer"]["capacity_words"] = depth * 32
+    uses = found["buffer"]
+    assert isinstance(uses, dict)
+    for use in (uses["GLB"], *(group["buffer"] for group in groups)):
+        use["capacity_words"] = depth * 32
     return found

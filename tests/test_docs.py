@@ -48,8 +48,6 @@ MADE = tuple(ROOT / f"docs/reference/{name}.md" for name in docs_pages.BUILT)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_runs_and_prints_what_the_page_says(page: str, tmp_path: Path) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    if "flat-mapper report" in text:
-        pytest.importorskip("vl_convert", reason="needs the extra `report`")
     if "to_frame" in text:
         pytest.importorskip("pandas", reason="needs the extra `frames`")
         pytest.importorskip("polars", reason="needs the extra `frames`")

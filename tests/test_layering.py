@@ -29,11 +29,10 @@ SAME_NAME = {"cli.main", "mapper.solve.driver"}
 # Who alone may import these packages.
 OWNERS = {
     "yaml": ("spec.yamlio",),
-    "vl_convert": ("page.assembly",),
     "onnx": ("importers.graphs.onnx_file",),
     "torch": ("importers.graphs.torch_graph",),
-    "pandas": ("reports.*", "page.saved"),
-    "polars": ("reports.*", "page.saved"),
+    "pandas": ("base.frame",),
+    "polars": ("base.frame",),
     "matplotlib": ("reports.plots",),
     "accelforge": ("backends.accelforge*",),
     "hwcomponents": ("energy.hwcomponents",),

@@ -40,7 +40,7 @@ def test_there_are_three_notebooks() -> None:
 def test_a_notebook_runs_and_shows_what_it_holds(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for package in ("matplotlib", "pandas", "vl_convert"):
+    for package in ("matplotlib", "pandas"):
         pytest.importorskip(package)
     path = notebooks.EXAMPLES / f"{name}.ipynb"
     monkeypatch.chdir(tmp_path)

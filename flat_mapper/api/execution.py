@@ -37,6 +37,7 @@ class Execution(Printed):
     """A mapping executed, and what the model says otherwise where it was asked."""
 
     kind: ClassVar = "execute"  # of answers as JSON
+    rows_at: ClassVar = ("einsums", "levels", "tensors")
     executed: Executed
     checked: bool = False
     differences: tuple[Disagreement, ...] = ()

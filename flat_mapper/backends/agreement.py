@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from math import ceil, isclose, prod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.accelforge import DEFINITION
@@ -101,6 +101,7 @@ class Difference:
 class Crosscheck(Printed):
     """Answers of all backends on one mapping."""
 
+    rows_at: ClassVar = ("differences",)
     native: Result | Infeasible
     answers: dict[str, Result | Infeasible]
     absent: dict[str, str] = field(default_factory=dict)  # backend: why it did not answer

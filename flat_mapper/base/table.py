@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from unicodedata import combining, east_asian_width
 
+from flat_mapper.base.formats import html_text
+from flat_mapper.base.frame import Framed
+
 TextRow = tuple[str, ...]
 
 
-class Printed:
+class Printed(Framed):
     """An answer of several lines when printed, and of one where a console echoes it."""
 
     __slots__ = ()
@@ -17,6 +20,12 @@ class Printed:
     def __repr__(self) -> str:
         first, *more = str(self).strip().splitlines()
         return f"<{type(self).__name__}: {first}{'; print() for all' if more else ''}>"
+
+    def _repr_html_(self) -> str:
+        """The tables of the terminal, for a notebook: a heading, and what stands under it."""
+        head, _, rest = str(self).strip().partition("\n")
+        block = f'<pre style="line-height:1.25">{html_text(rest.strip())}</pre>' if rest else ""
+        return f"<div><strong>{html_text(head)}</strong>{block}</div>"
 
 
 def grid(rows: Sequence[TextRow], *, head: TextRow = (), right: Iterable[int] = ()) -> str:

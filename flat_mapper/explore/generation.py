@@ -37,8 +37,9 @@ from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.answers import SearchResult
+from flat_mapper.reports.fields import busy_text
 from flat_mapper.reports.layers import with_others
-from flat_mapper.reports.text import busy_text, end_text, left_out_text
+from flat_mapper.reports.text import end_text, left_out_text
 from flat_mapper.spec import catalog
 from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.cascade import Scope
@@ -116,7 +117,7 @@ class StepCost:
         told = ("", "", "", "")
         if result is not None:
             use, grain = units.percent(result.utilization), result.fused.granularity
-            told = (use, busy_text(result), result.bottleneck, grain)
+            told = (use, busy_text(result.busy), result.bottleneck, grain)
         return (
             *(name, units.count(self.steps), units.count(length)),
             units.si(self.latency_s, "s"),
@@ -154,6 +155,7 @@ class Generation(Printed):
     """The cost of a text."""
 
     kind: ClassVar = "generate"  # of answers as JSON
+    rows_at: ClassVar = ("segments",)
     scenario: Scenario
     prefill: SearchResult
     segments: tuple[StepSegment, ...]

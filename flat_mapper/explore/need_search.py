@@ -47,7 +47,8 @@ from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapper.solve.on_cores import fastest_within, least_seconds, most_tiles
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.reports.text import busy_text, left_out_text
+from flat_mapper.reports.fields import busy_text
+from flat_mapper.reports.text import left_out_text
 from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
@@ -627,7 +628,7 @@ class Need(Printed):
         return (
             *start,
             f"{result.utilization:.6f}",
-            busy_text(result),
+            busy_text(result.busy),
             units.si(result.latency_s, "s"),
             units.size(result.offchip_bytes),
             result.fused.granularity,
@@ -672,7 +673,7 @@ class Unreached:
         reasons = "; ".join(_binding(self.found))
         return (
             f"{where}: expected {target}, got at {most} {reached} with {limit} ({reasons}); the "
-            f"problem allows at {most} {ceiling}, {busy_text(self.found)} busy now; {change}"
+            f"problem allows at {most} {ceiling}, {busy_text(self.found.busy)} busy now; {change}"
         )
 
 

@@ -13,6 +13,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base.budget import Budget, Progress, Spend
+from flat_mapper.base.frame import Cell
 from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.base.units import percent
 from flat_mapper.cost_model.result import Infeasible
@@ -23,6 +24,7 @@ from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
+from flat_mapper.reports.fields import answer_record, gains
 from flat_mapper.reports.files import record_files, result_file, saved_document
 from flat_mapper.reports.folder import RESULT
 from flat_mapper.workload.cascade import Scope
@@ -53,6 +55,9 @@ class Front(Printed):
             "rows": [point.to_dict() for point in self.points],
         }
 
+    def _records(self) -> list[dict[str, Cell]]:
+        return [answer_record(point.to_dict()) for point in self.points]
+
     def files(self) -> dict[str, bytes]:
         """The table as JSON, and a folder for each point, numbered from the fastest."""
         found: dict[str, bytes] = {}
@@ -68,10 +73,10 @@ class Front(Printed):
         return f"{where}: {len(self.points)} mappings on the front of latency and energy"
 
     def _table(self) -> tuple[tuple[str, ...], list[TextRow]]:
-        first = self.points[0].result
+        found = [point.to_dict() for point in self.points]
         rows = [
-            report.comparison_row(str(number), first, point.result)
-            for number, point in enumerate(self.points, 1)
+            report.comparison_row(str(number), one | gains(found[0], one))
+            for number, one in enumerate(found, 1)
         ]
         return ("point", *report.COMPARISON_COLUMNS[1:]), rows
 

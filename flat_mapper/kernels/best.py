@@ -79,6 +79,7 @@ class Ranked(Printed):
     """Tiles of a kernel that fit, the fastest first, and how many were asked."""
 
     kind: ClassVar = "tiles"  # of answers as JSON
+    rows_at: ClassVar = ("tiles",)
     kernel: Kernel
     platform: Platform
     workload: Workload

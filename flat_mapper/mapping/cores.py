@@ -201,6 +201,7 @@ class CoreUse:
             "rounds": self.rounds,
             "imbalance": self.imbalance,
             "idle_share": self.idle_share,
+            "longest_cycles": self.longest_cycles,
             "launch_cycles": self.launch_cycles,
         }
 

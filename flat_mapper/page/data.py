@@ -6,40 +6,43 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.store import read_only
-from flat_mapper.page.facts import EACH, Facts, buffer_of, facts_of, read
+from flat_mapper.page.facts import EACH, Facts, facts_of, read, renewed
 from flat_mapper.page.tile import BusySpan, occupancy, run_occupancy, run_timeline, timeline
+from flat_mapper.reports.fields import FIELDS, GAINS, Document, answer_totals, buffer_of, gains
 from flat_mapper.spec.document import Section, checked, section_of, take, take_list
 from flat_mapper.spec.yamlio import note_input, read_text
 
 DETAILS = 150  # chosen: rows with a loop tree and a timeline, about 6 kB each
 DIGITS = 6  # significant digits: more than a picture can show
 
-Json = dict[str, object]
 
-
-def page_data(rows: ReportRows) -> Json:
-    """Rows in their order, and the details by row.
+def page_data(rows: ReportRows) -> Document:
+    """The description of the fields, the rows in their order, and the details by row.
 
     raises: SpecError where an answer speaks of a level or an Einsum that it has not.
     """
-    kept = _detailed(rows)
-    roofs: list[Json] = []  # each chip's once; a row says which is its own
+    kept, roofs = _detailed(rows), list[Document]()  # each chip's roofs once; a row says which
     try:
         return {
+            "fields": {key: asdict(field) for key, field in FIELDS.items()},
+            "columns": _columns(rows),
+            "costs": _COSTS,
             "varying": list(rows.varying),
-            "against": rows.against,
             "questions": list(rows.questions),
             "components": _components(rows),
-            "rows": [_row(i, row, roofs) for i, row in enumerate(rows.rows)],
-            "roofs": roofs,
+            "tensors": _tensors(rows),
+            "buffer_inputs": buffer_inputs(rows),
+            "rows": [_rounded(_row(i, row, roofs)) for i, row in enumerate(rows.rows)],
+            "roofs": _rounded(roofs),
             "details": {
-                str(i): _detail(row.facts)
+                str(i): _rounded(_detail(row.facts))
                 for i, row in enumerate(rows.rows)
                 if row.facts is not None and i in kept
             },
@@ -49,14 +52,43 @@ def page_data(rows: ReportRows) -> Json:
         raise SpecError(expected("results", condition, str(error), "map again")) from error
 
 
+# What a front may be of, in the order in which it is offered.
+_COSTS = (
+    *("latency_s", "energy_pj", "edp_js", "offchip_bytes", "buffer_capacity_bytes"),
+    *("buffer_bytes", "area_mm2"),
+)
+
+
+def _columns(rows: ReportRows) -> list[str]:
+    """The fields of the table: the buffer beside its capacity, an area where there are several."""
+    left = {"buffer_capacity_bytes"}
+    if len({facts["area_mm2"] for _, facts in rows.done}) < 2:
+        left.add("area_mm2")
+    return [key for key in FIELDS if key not in left]
+
+
 def _components(rows: ReportRows) -> list[str]:
     """Levels from the outermost in, then units, then what else takes energy."""
-    found: dict[str, None] = {}
-    for _, facts in rows.done:
-        found |= dict.fromkeys(facts["platform"]["levels"])
-    for _, facts in rows.done:
-        found |= dict.fromkeys((*facts["platform"]["units"], *facts["energy_by"]["component"]))
-    return list(found)
+    levels = (name for _, facts in rows.done for name in facts["platform"]["levels"])
+    others = (
+        name
+        for _, facts in rows.done
+        for name in (*facts["platform"]["units"], *facts["energy_by_pj"]["component"])
+    )
+    return list(dict.fromkeys((*levels, *others)))
+
+
+def _tensors(rows: ReportRows) -> list[str]:
+    """Tensors, then Einsums that make none, of the first answer first."""
+    parts = (facts["energy_by_pj"] for _, facts in rows.done)
+    return list(dict.fromkeys(n for by in parts for n in (*by["tensor"], *by["einsum"])))
+
+
+def buffer_inputs(rows: ReportRows) -> list[str]:
+    """The varying inputs that set the size of the shared buffer."""
+    levels = {buffer_of(facts)[0] for _, facts in rows.done}
+    own = [p for p in rows.varying if any(p.startswith(f"arch.{level}.") for level in levels)]
+    return own or [path for path in rows.varying if path == "arch"]
 
 
 def _detailed(rows: ReportRows) -> set[int]:
@@ -73,130 +105,50 @@ def _detailed(rows: ReportRows) -> set[int]:
     return set(list(dict.fromkeys([*best, *rest]))[:DETAILS])
 
 
-def _row(index: int, row: ReportRow, roofs: list[Json]) -> Json:
-    told: Json = {"i": index, "name": row.name, "status": row.entry.status}
-    told |= {"inputs": dict(row.entry.inputs), "question": row.question}
-    facts = row.facts
-    if facts is None:
-        return told | {"reason": row.entry.reason}
-    roof = _roofs(facts["platform"])
+def _row(index: int, row: ReportRow, roofs: list[Document]) -> Document:
+    said: Document = {"i": index, "name": row.name, "status": row.entry.status}
+    said |= {"inputs": dict(row.entry.inputs), "question": row.question}
+    if row.facts is None:
+        return said | {"reason": row.entry.reason}
+    roof = _roofs(row.facts["platform"])
     if roof not in roofs:
         roofs.append(roof)
-    _, live, capacity = buffer_of(facts)
-    macs, moved, bound = facts["macs"], facts["offchip_bytes"], facts["bound"]
-    return told | {
-        "latency": _rounded(facts["latency_s"]),
-        "energy": _rounded(facts["energy_pj"] * 1e-12),
-        "edp": _rounded(facts["edp_js"]),
-        "speedup": _rounded(row.speedup),
-        "saving": _rounded(row.energy_saving),
-        "util": _rounded(facts["utilization"]),
-        "busiest": _rounded(max(facts["busy"].values(), default=None)),
-        "busy": _rounded(facts["busy"]),
-        "power": _rounded(facts["total_power_w"]),
-        "power_limit": _rounded(facts["power_limit_w"]),
-        "power_by": _rounded(facts["power_w"]),
-        "offchip": moved,
-        "area": _rounded(facts["area_mm2"]),
-        "live": live,
-        "capacity": capacity,
-        "granularity": facts["granularity"],
-        "tile": " ".join(f"{rank}={size}" for rank, size in facts["flat_tile"].items()),
-        "bottleneck": facts["bottleneck"],
-        "bound": _rounded(bound["cycles"] * facts["platform"]["cycle_seconds"]),
-        "bound_energy": _rounded(bound["energy_pj"] * 1e-12),
-        "rate": _rounded(macs / facts["latency_s"]),
-        "intensity": _rounded(macs / moved) if moved else None,
-        "by": {
-            kind: {name: _rounded(pj * 1e-12) for name, pj in parts.items()}
-            for kind, parts in facts["energy_by"].items()
-        },
-        "roof": roofs.index(roof),
-    }
+    gained = {name: getattr(row, name) for name in GAINS}
+    return said | answer_totals(row.facts) | gained | {"roof": roofs.index(roof)}
 
 
-def _roofs(peaks: Facts) -> Json:
+def _roofs(peaks: Facts) -> Document:
     """Computes per second of each unit, and off-chip bytes per second."""
     rate, cycle, units = peaks["offchip_bytes_per_cycle"], peaks["cycle_seconds"], peaks["units"]
     return {
         "offchip": peaks["offchip"],
-        "bytes": None if rate is None else _rounded(rate / cycle),
-        "units": {name: _rounded(u["computes_per_cycle"] / cycle) for name, u in units.items()},
+        "bytes_per_s": rate and rate / cycle,
+        "units": {name: unit["computes_per_cycle"] / cycle for name, unit in units.items()},
     }
 
 
-def _detail(facts: Facts) -> Json:
-    peaks, groups = facts["platform"], facts["groups"]
-    return {
-        **{name: facts[name] for name in ("workload", "arch", "ranks", "repeat", "schedule")},
-        "cycle": peaks["cycle_seconds"],
-        "offchip": peaks["offchip"],
-        "units": {name: unit["path"] for name, unit in peaks["units"].items()},
-        "nodes": {name: unit["nodes"] for name, unit in peaks["units"].items()},
-        "bits": {name: level["word_bits"] for name, level in peaks["levels"].items()},
-        "notes": facts["notes"],
-        "groups": [_group(group) for group in groups],
-        "run": _segments(run_timeline(groups)),
-        "run_alive": _rounded(run_occupancy(groups)),
-        "run_cycles": sum(group["cycles"] for group in groups),
-        "einsums": {name: _einsum(e, peaks) for name, e in facts["einsums"].items()},
+def _detail(facts: Facts) -> Document:
+    """Parts of which the mapping of a row is drawn; lanes in the order in which they are drawn."""
+    names = ("ranks", "repeat", "platform", "notes", "einsums")
+    groups, platform = facts["groups"], facts["platform"]
+    place = {lane: k for k, lane in enumerate((*platform["units"], platform["offchip"]))}
+
+    def busy(spans: Sequence[BusySpan]) -> list[BusySpan]:
+        return sorted((s for s in spans if s.end > s.start), key=lambda s: place[s.lane])
+
+    return {name: facts[name] for name in names} | {
+        "groups": [
+            {name: part for name, part in group.items() if name not in ("works", "offchip")}
+            | {"busy": busy(timeline(group)), "alive": occupancy(group)}
+            for group in groups
+        ],
+        "busy": busy(run_timeline(groups)),
+        "alive": run_occupancy(groups),
+        "cycles": sum(group["cycles"] for group in groups),
     }
 
 
-def _group(group: Facts) -> Json:
-    buffer, cost = group["buffer"], group["cost"]
-    return {
-        **{
-            name: group[name] for name in ("einsums", "schedule", "granularity", "shared", "staged")
-        },
-        "tiles": group["tiles"],
-        "tile_cycles": _rounded(group["tile_cycles"]),
-        "cold": _rounded(group["cold_start_cycles"]),
-        "cycles": group["cycles"],
-        "bottleneck": group["bottleneck"],
-        "on_cores": _renamed(group["on_cores"], {"idle_share": "idle"}),
-        "cost": _renamed(cost and cost | {"energy_pj": cost["energy_pj"] * 1e-12}, _COST),
-        "level": buffer["level"],
-        "capacity": buffer["capacity_words"],
-        "live": group["live_words"],
-        "held": {tensor: one["total_words"] for tensor, one in buffer["held"].items()},
-        "segments": _segments(timeline(group)),
-        "alive": _rounded(occupancy(group)),
-    }
-
-
-_COST = {"energy_pj": "energy", "offchip_bytes": "offchip", "saved_offchip_bytes": "saved"}
-
-
-def _renamed(part: Facts | None, names: Mapping[str, str]) -> object:
-    return part and _rounded({names.get(name, name): value for name, value in part.items()})
-
-
-def _segments(segments: Sequence[BusySpan]) -> object:
-    """lane, name, kind, tile, start and end of each that takes any time."""
-    return _rounded([s for s in segments if s.end > s.start])
-
-
-def _einsum(einsum: Facts, peaks: Facts) -> Json:
-    word_bytes = peaks["levels"][peaks["offchip"]]["word_bits"] / 8
-    words, seconds = einsum["offchip_words"], einsum["cycles"] * peaks["cycle_seconds"]
-    moved = sum(words.values()) * word_bytes
-    return {
-        "notation": einsum["notation"],
-        "unit": einsum["unit"],
-        "computes": einsum["computes"],
-        "seconds": _rounded(seconds),
-        "energy": _rounded(einsum["energy_pj"] * 1e-12),
-        "util": _rounded(einsum["utilization"]),
-        "offchip": {tensor: n * word_bytes for tensor, n in words.items()},
-        "rate": _rounded(einsum["computes"] / seconds),
-        "intensity": _rounded(einsum["computes"] / moved) if moved else None,
-        "loops": einsum["mapping"]["loops"],
-        "tiles": einsum["tiles"],
-    }
-
-
-def _rounded(value: object) -> object:
+def _rounded(value: Any) -> Any:
     """A value whose numbers, wherever in it, have as many digits as a picture can show."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}")
@@ -257,18 +209,8 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
         key = tuple(entry.inputs.get(path) for path in apart)
         if fact is not None:
             first.setdefault(key, fact)
-        base = first.get(key)
-        spent = base["energy_pj"] if base else 0.0  # 0 where nothing says the energies
-        rows.append(
-            ReportRow(
-                name=name,
-                entry=entry,
-                question=question,
-                facts=fact,
-                speedup=base["latency_s"] / fact["latency_s"] if fact and base else None,
-                energy_saving=1 - fact["energy_pj"] / spent if fact and spent else None,
-            )
-        )
+        gained = gains(first.get(key), fact) if fact else dict.fromkeys(GAINS)
+        rows.append(ReportRow(name=name, entry=entry, question=question, facts=fact, **gained))
     return ReportRows(rows=tuple(rows), varying=varying, against=against)
 
 
@@ -439,7 +381,7 @@ def _answer(document: Section, where: str) -> SavedEntry:
     for rank, size in take(document, "ranks", dict, where).items():
         inputs[rank] = checked(size, int, f"{where}: ranks.{rank}")
     inputs["backend"] = take(document, "backend", str, where)
-    return SavedEntry(where=where, inputs=inputs, document=document)
+    return SavedEntry(where=where, inputs=inputs, document=renewed(document))
 
 
 def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[SavedEntry]:
@@ -453,7 +395,7 @@ def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[SavedEntry]:
             inputs={path: input_of(value) for path, value in given.items()},
             status=str(status),
             reason=str(reason or ""),
-            document=section_of(json_of(str(result), where), where)
+            document=renewed(section_of(json_of(str(result), where), where))
             if status == DONE
             else Section(),
         )

@@ -5,12 +5,13 @@ They keep the names that the answer's JSON has; what a report works out of them 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.units import bytes_of, percent
-from flat_mapper.energy.tables import UNPRICED
+from flat_mapper.reports.fields import sizes_text
 from flat_mapper.spec.document import Section, checked, section_of, take, take_choice
 
 Facts = dict[str, Any]  # by the keys of a form below
@@ -22,7 +23,7 @@ EACH = ...
 _EINSUM = {  # one run of one Einsum on its own
     **{"notation": str, "unit": str, "cycles": _COUNT, "compute_cycles": float, "computes": int},
     **{"energy_pj": float, "utilization": float, "offchip_words": {EACH: int}},
-    **{"mapping": {"loops": {EACH: [str]}}, "tiles": {EACH: {EACH: int}}},
+    **{"mapping": {"loops": {EACH: [str]}}, "tile_words": {EACH: {EACH: int}}},
 }
 _UNIT = {"computes_per_cycle": _COUNT, "path": str, "nodes": [str]}
 _PLATFORM = {  # peaks of the chip in one cycle
@@ -50,10 +51,10 @@ _ANSWER = {  # totals over all runs of the cascade; first what answers of old do
     **{"workload": str, "arch": str, "ranks": {EACH: int}, "repeat?": int},
     **{"latency_s": (float, 0), "cycles": _COUNT, "energy_pj": float, "edp_js": float},
     **{"utilization": float, "busy?": _NUMBERS, "power_w?": _NUMBERS, "power_limit_w?": float},
-    **{"macs": int, "offchip_bytes": float, "area_mm2?": float, "bottleneck": str},
-    **{"granularity": str, "schedule": str, "flat_tile": {EACH: int}},
-    "energy_by": {"component": _NUMBERS, "tensor": _NUMBERS, "einsum": _NUMBERS},
-    **{"bound": {"cycles": float, "energy_pj": float}, "policy": {EACH: object}},
+    **{"macs": int, "offchip_bytes": float, "macs_per_offchip_byte?": float, "area_mm2?": float},
+    **{"granularity": str, "schedule": str, "flat_tile": {EACH: int}, "bottleneck": str},
+    "energy_by_pj": {"component": _NUMBERS, "tensor": _NUMBERS, "einsum": _NUMBERS},
+    **{"buffer": {EACH: {"live_words": int, "capacity_words?": int}}, "policy": {EACH: object}},
     **{"energy_source": str, "backend": str, "notes?": [str]},
     "provenance?": {"energies?": {EACH: object}},
 }
@@ -68,25 +69,42 @@ def facts_of(document: Section, where: str) -> Facts:
     peaks, einsums = found["platform"], found["einsums"]
     groups = [
         {"offchip": peaks["offchip"]}
-        | _group(section_of(part, where), f"{where}: groups.{i}", einsums)
+        | _group(section_of(part, where), f"{where}: groups.{i}", einsums, found["ranks"])
         for i, part in enumerate(found["groups"])
     ]
     if not groups:
         raise SpecError(f"{where}: groups: expected at least one group, got none")
-    power = {} if found["energy_source"] == UNPRICED else found["power_w"] or {}
-    busy = found["busy"] or {}
-    return found | {
-        "repeat": found["repeat"] or 1,
-        "busy": busy,
-        "busy_text": ", ".join(f"{unit} {percent(share)}" for unit, share in busy.items()),
-        "power_w": power,  # on average, by component; empty where nothing says the energies
-        "total_power_w": sum(power.values()) if power else None,
-        "notes": found["notes"] or [],
-        "groups": groups,
-    }
+    runs, notes, busy = found["repeat"] or 1, found["notes"] or [], found["busy"] or {}
+    return found | {"repeat": runs, "notes": notes, "busy": busy, "groups": groups}
 
 
-def _group(part: Section, where: str, einsums: Facts) -> Facts:
+def _extents(loops: Sequence[str], ranks: Facts) -> dict[str, int]:
+    """What of each rank stands in one pass of some loops, `P=8` or with a last part `P=8,4`."""
+    cuts: dict[str, int] = {}
+    for loop in loops:
+        rank, _, factor = loop.partition("=")
+        cuts[rank] = cuts.get(rank, 1) * int(factor.partition(",")[0])
+    return {rank: ceil(ranks[rank] / cut) for rank, cut in cuts.items()}
+
+
+_OLD_NAMES = {"energy_by": "energy_by_pj"}  # of an answer, in schemas up to version 1
+
+
+def renewed(document: Section) -> Section:
+    """An answer under the names of this version, whichever version wrote it."""
+    found = Section({_OLD_NAMES.get(key, key): value for key, value in document.items()})
+    einsums = found.get("einsums")
+    if isinstance(einsums, Mapping):
+        found["einsums"] = {
+            name: {"tile_words" if key == "tiles" else key: value for key, value in one.items()}
+            if isinstance(one, Mapping)
+            else one
+            for name, one in einsums.items()
+        }
+    return found
+
+
+def _group(part: Section, where: str, einsums: Facts, ranks: Facts) -> Facts:
     """One group; its `tiles` are, on many cores, those of the one that was given most."""
     found: Facts = read(_GROUP, part, where)
     names = tuple(found["einsums"])
@@ -100,7 +118,13 @@ def _group(part: Section, where: str, einsums: Facts) -> Facts:
         one["total_words"] = ceil(one["words"] * one["copies"])
     on_cores = read(_ON_CORES, part, where) if "rounds" in part else None
     tiles = found["flat_tiles"] * (on_cores["rounds"] if on_cores else 1)
+    loops = [*(on_cores["given_out"] if on_cores else ()), *found["shared"]]
+    crossing: Counter[str] = Counter()  # words that cross the off-chip memory's ports
+    for name in names:
+        crossing.update(einsums[name]["offchip_words"])
     return found | {
+        "extents": sizes_text(_extents(loops, ranks)),
+        "crossing": dict(crossing),
         "works": [einsums[name] for name in names],
         "tiles": tiles,
         "tile_cycles": (found["cycles"] - found["cold_start_cycles"]) / tiles,
@@ -108,15 +132,6 @@ def _group(part: Section, where: str, einsums: Facts) -> Facts:
         "on_cores": on_cores,  # None: one core runs the group
         "cost": read(_COST, part, where) if "kept" in part else None,  # None: not said
     }
-
-
-def buffer_of(facts: Facts) -> tuple[str, float, float | None]:
-    """The shared buffer of the group that holds most in it: its name, bytes held, and of all."""
-    fullest = max(facts["groups"], key=lambda group: int(group["live_words"]))
-    level, words = fullest["buffer"]["level"], fullest["buffer"]["capacity_words"]
-    bits = facts["platform"]["levels"][level]["word_bits"]
-    held = bytes_of(fullest["live_words"], bits)
-    return level, held, None if words is None else bytes_of(words, bits)
 
 
 def read(form: Any, value: object, where: str) -> Any:

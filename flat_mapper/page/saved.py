@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flat_mapper.base import units
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.frame import Cell, FrameRecord
 from flat_mapper.base.table import Printed
 from flat_mapper.explore.pareto import Front
 from flat_mapper.explore.sweep.engines import local_workers
@@ -19,7 +19,7 @@ from flat_mapper.page.data import DONE, SavedEntry, json_entries, nothing, read_
 from flat_mapper.page.facts import Facts
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports.answers import Comparison, Evaluation
-from flat_mapper.reports.frame import Cell, Framed, FrameRecord, answer_record
+from flat_mapper.reports.fields import answer_record, busy_text, shown
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.yamlio import write_text
 
@@ -29,7 +29,7 @@ _SHOWN = 20  # rows that a notebook shows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class SavedResults(Framed, Printed):
+class SavedResults(Printed):
     """Configurations that were computed before, from one file or several."""
 
     entries: tuple[SavedEntry, ...]
@@ -38,6 +38,16 @@ class SavedResults(Framed, Printed):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    def to_dict(self) -> dict[str, object]:
+        """Of each configuration what went in, and its answer or why there is none."""
+        return {
+            "rows": [
+                {"inputs": dict(one.inputs), "status": one.status, "reason": one.reason}
+                | dict(one.document)
+                for one in self.entries
+            ]
+        }
 
     def _records(self) -> Sequence[FrameRecord]:
         return [self._record(entry) for entry in self.entries]
@@ -50,13 +60,10 @@ class SavedResults(Framed, Printed):
     def write_report(self, path: str | Path, title: str = "") -> SavedResults:
         """The page of `flat-mapper report`, written; the same results, with its path.
 
-        raises: SpecError where it cannot be made or written.
+        raises: SpecError where it cannot be written.
         """
-        try:
-            from flat_mapper.page.assembly import page
-        except ImportError as error:
-            package, change = "vl-convert-python", "pip install 'flat-mapper[report]'"
-            raise SpecError(expected("report", f"the package {package}", None, change)) from error
+        from flat_mapper.page.assembly import page
+
         write_text(path, page(self.entries, title, self.designs))
         return replace(self, page=str(path))
 
@@ -71,10 +78,10 @@ class SavedResults(Framed, Printed):
         rows = []
         for row in report_rows(self.entries[:_SHOWN]).rows:
             cost = ("-",) * 4 if row.facts is None else (
-                units.si(row.facts["latency_s"], "s"),
-                units.si(units.joules_of(row.facts["energy_pj"]), "J"),
-                units.percent(row.facts["utilization"]),
-                row.facts["busy_text"] or "-",
+                shown(row.facts["latency_s"], "s"),
+                shown(row.facts["energy_pj"], "pJ"),
+                shown(row.facts["utilization"], "share"),
+                busy_text(row.facts["busy"]) or "-",
             )  # fmt: skip
             rows.append((row.name, *cost, row.entry.reason))
         head = ("configuration", "latency", "energy", "utilization", "busy", "reason")

@@ -39,37 +39,31 @@ class Alive(NamedTuple):
     words: int
 
 
-def timeline(group: Facts, tiles: int = 2) -> list[BusySpan]:
-    """The cold start and the first tiles of a group."""
+def timeline(group: Facts, tiles: int = 2, start: float = 0.0) -> list[BusySpan]:
+    """The cold start and the first tiles of a group, which begins at some cycle."""
     found, cold = [], group["cold_start_cycles"]
     if cold:
-        found.append(BusySpan(group["offchip"], "first inputs", "cold start", 0, 0.0, cold))
+        first = start + cold
+        found.append(BusySpan(group["offchip"], "first inputs", "cold start", 0, start, first))
     for tile in range(min(tiles, group["tiles"])):
-        found += _tile(group, group["tiles"], cold + tile * group["tile_cycles"], tile + 1)
+        found += _tile(group, start + cold + tile * group["tile_cycles"], tile + 1)
     return found
 
 
 def run_timeline(groups: Sequence[Facts]) -> list[BusySpan]:
     """Groups one after another, the work of all their tiles drawn as one."""
-    found: list[BusySpan] = []
-    for start, group in _in_turn(groups):
-        cold = group["cold_start_cycles"]
-        if cold:
-            end = start + cold
-            found.append(BusySpan(group["offchip"], "first inputs", "cold start", 0, start, end))
-        found += _tile(group, 1, start + cold, 1)
-    return found
+    turns = _in_turn(groups)
+    return [span for start, group in turns for span in timeline(group | {"tiles": 1}, 1, start)]
 
 
 def run_occupancy(groups: Sequence[Facts]) -> list[Alive]:
     """Charges on the shared buffer during each group, one group after another."""
     found: list[Alive] = []
     for start, group in _in_turn(groups):
-        below = 0
+        end, below = start + group["cycles"], 0
         for tensor, held in group["buffer"]["held"].items():
-            words = held["total_words"]
-            found.append(Alive(tensor, False, start, start + group["cycles"], below, words))
-            below += words
+            found.append(Alive(tensor, False, start, end, below, held["total_words"]))
+            below += held["total_words"]
     return found
 
 
@@ -78,32 +72,29 @@ def _in_turn(groups: Sequence[Facts]) -> Iterator[tuple[float, Facts]]:
     return zip(accumulate((g["cycles"] for g in groups), initial=0.0), groups, strict=False)
 
 
-def _tile(group: Facts, tiles: int, start: float, tile: int) -> Iterator[BusySpan]:
-    """The computes and the transfers of one of so many tiles."""
-    for name, unit, begin, end in _computes(group, tiles):
+def _tile(group: Facts, start: float, tile: int) -> Iterator[BusySpan]:
+    """The computes and the transfers of one of a group's tiles."""
+    for name, unit, begin, end in _computes(group):
         yield BusySpan(unit, name, "compute", tile, start + begin, start + end)
-    for tensor, cycles in _transfers(group, tiles):
+    for tensor, cycles in _transfers(group):
         yield BusySpan(group["offchip"], tensor, "transfer", tile, start, start + cycles)
         start += cycles
 
 
-def _computes(group: Facts, tiles: int) -> Iterator[tuple[str, str, float, float]]:
+def _computes(group: Facts) -> Iterator[tuple[str, str, float, float]]:
     """Each Einsum of a tile, its unit, start and end; units that overlap have a clock each."""
     clocks: dict[str, float] = {}
     for name, work in zip(group["einsums"], group["works"], strict=True):
         clock = work["unit"] if overlaps(group["schedule"]) else ""
         begin = clocks.get(clock, 0.0)
-        clocks[clock] = begin + work["compute_cycles"] / tiles
+        clocks[clock] = begin + work["compute_cycles"] / group["tiles"]
         yield name, work["unit"], begin, clocks[clock]
 
 
-def _transfers(group: Facts, tiles: int) -> Iterator[tuple[str, float]]:
+def _transfers(group: Facts) -> Iterator[tuple[str, float]]:
     """A tile's off-chip cycles by tensor: shared out by words."""
-    words: dict[str, int] = {}
-    for work in group["works"]:
-        for tensor, moved in work["offchip_words"].items():
-            words[tensor] = words.get(tensor, 0) + moved
-    cycles = group["transfer_cycles"].get(group["offchip"], 0.0) / tiles
+    words = group["crossing"]
+    cycles = group["transfer_cycles"].get(group["offchip"], 0.0) / group["tiles"]
     total = sum(words.values())
     for tensor, moved in words.items():
         if moved and cycles:
@@ -147,7 +138,7 @@ def _joined(pieces: list[Alive]) -> Iterator[Alive]:
 
 def _spans(group: Facts) -> Iterator[tuple[str, Facts, bool, float, float]]:
     """Of each holding, the copy in use and the one in transit, with start and end."""
-    runs = {name: (begin, end) for name, _, begin, end in _computes(group, group["tiles"])}
+    runs = {name: (begin, end) for name, _, begin, end in _computes(group)}
     whole = (0.0, group["tile_cycles"])
     for tensor, held in group["buffer"]["held"].items():
         used = (

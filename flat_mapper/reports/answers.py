@@ -9,15 +9,22 @@ from math import prod
 from typing import ClassVar
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.base import units
-from flat_mapper.base.table import Printed, TextRow, grid
+from flat_mapper.base.frame import FrameRecord
+from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
-from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
-from flat_mapper.reports.frame import Framed, FrameRecord, answer_record, einsum_records
-from flat_mapper.reports.groups import groups_text
+from flat_mapper.reports.document import result_document
+from flat_mapper.reports.fields import (
+    Document,
+    answer_record,
+    einsum_records,
+    gains,
+    shown,
+    sizes_text,
+)
+from flat_mapper.reports.html import html_table
 from flat_mapper.reports.layers import (
     kind_of,
     kinds_text,
@@ -27,12 +34,13 @@ from flat_mapper.reports.layers import (
     with_others,
 )
 from flat_mapper.reports.plots import pictures
-from flat_mapper.reports.tree import fused_tree_text, loop_nest_text, mask_text
+from flat_mapper.reports.text import buffer_text, groups_text, summary_text
+from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
 from flat_mapper.workload.graph import Workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Evaluation(Framed):
+class Evaluation(Printed):
     """A fused mapping with its cost."""
 
     kind: ClassVar = "evaluate"  # of answers as JSON
@@ -46,36 +54,31 @@ class Evaluation(Framed):
         return self.result.mapping
 
     def _records(self) -> Sequence[FrameRecord]:
-        return einsum_records(self.result.einsums, self.result.dram)
+        """A row for each Einsum: what it costs by itself, once."""
+        return einsum_records(self.to_dict())
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> Document:
         """The names of `flat-mapper evaluate --json`."""
-        return report.result_dict(self.workload, self.platform, self.result)
-
-    def _repr_html_(self) -> str:
-        """The tables of the terminal, for a notebook."""
-        head, _, rest = str(self).partition("\n\n")
-        return answers_html.text(head, rest)
+        return result_document(self.workload, self.platform, self.result)
 
     def __repr__(self) -> str:
         """An answer in a line; `print` has its tables."""
-        result, latency = self.result, units.si(self.result.latency_s, "s")
-        cost = f"{latency}, {units.si(result.energy_pj * 1e-12, 'J')}"
-        where = f"{result.workload} on {result.arch}"
-        return f"<{self._called()}: {where}, {cost}; print() for all>"
+        result = self.result
+        cost = f"{shown(result.latency_s, 's')}, {shown(result.energy_pj, 'pJ')}"
+        return f"<{self._called()}: {self._title()}, {cost}; print() for all>"
 
     def _called(self) -> str:
         return type(self).__name__
 
+    def _title(self) -> str:
+        return f"{self.result.workload} on {self.result.arch}"
+
     def __str__(self) -> str:
-        asked, result = (self.workload, self.platform), self.result
-        parts = (
-            f"{result.workload} on {result.arch}",
-            report.summary_text(*asked, result),
-            groups_text(self.workload, result),
-            fused_tree_text(*asked, result.mapping).rstrip(),
-            report.buffer_text(*asked, result),
-        )
+        return f"{self._title()}\n\n{self._tables(self.to_dict())}"
+
+    def _tables(self, found: Document) -> str:
+        tree = fused_tree_text(self.workload, self.platform, self.mapping).rstrip()
+        parts = summary_text(found, self.workload), groups_text(found), tree, buffer_text(found)
         return "\n\n".join(filter(None, parts))
 
 
@@ -100,13 +103,13 @@ class SearchResult(Evaluation):
             return change(self)
         return joined(self.workload, [change(part) for part in self.layers])
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> Document:
         """The names of `flat-mapper map --json`.
 
         Of layers of several kinds the totals are those of all, loops and counts of the first kind;
         `layers` has each kind's own answer.
         """
-        found: dict[str, object] = {"mapspace": self.mapspace, "objective": self.objective}
+        found: Document = {"mapspace": self.mapspace, "objective": self.objective}
         found |= self.priced.to_dict() | {"search": self.certificate.to_dict()}
         if self.layers:
             ragged = bool(self.workload.sequences)
@@ -120,27 +123,23 @@ class SearchResult(Evaluation):
         return f"SearchResult in {self.mapspace}"
 
     def __str__(self) -> str:
-        reached = _reached(self.result, self.objective)
-        proof = self.certificate, self.objective, reached
-        whole = self._kinds() if self.layers else str(self.priced)
-        head, _, rest = whole.partition("\n")
-        first = f"{self.mapspace}: {head}, {report.value_text(*proof)}"
-        return f"{first}\n{rest}\n\n{report.certificate_text(*proof)}"
+        proof = self.certificate, self.objective, _reached(self.result, self.objective)
+        several = kinds_title(self.workload, len(self.layers)) if self.layers else ""
+        title = ", ".join(filter(None, (self._title(), several)))
+        first = f"{self.mapspace}: {title}, {report.value_text(*proof)}"
+        return f"{first}\n\n{self._tables(self.to_dict())}\n\n{report.certificate_text(*proof)}"
 
-    def _kinds(self) -> str:
-        """The totals, a row for each kind of layers, then the loops of each."""
-        result, workload = self.result, self.workload
-        parts = [
-            f"{result.workload} on {result.arch}, {kinds_title(workload, len(self.layers))}",
-            report.summary_text(workload, self.platform, result),
-            kinds_text(workload, [(part.workload, part.result) for part in self.layers], result),
-        ]
-        for part in self.layers:
+    def _tables(self, found: Document) -> str:
+        """Of several kinds of layers the totals, a row for each kind, then the loops of each."""
+        if not self.layers:
+            return Evaluation._tables(self, found)
+        workload, kinds = self.workload, [part.workload for part in self.layers]
+        parts = [summary_text(found, workload), kinds_text(workload, kinds, found)]
+        for part, document in zip(self.layers, found["layers"], strict=True):
             tree = fused_tree_text(part.workload, self.platform, part.mapping).rstrip()
-            head = sequences_text(part.workload) if workload.sequences else ""
-            kind = f"{head}{', ' * bool(head)}{kind_of(part.workload)}"
-            lines = [kind, tree, mask_text(part.workload, part.result)]
-            lines.append(report.buffer_text(part.workload, self.platform, part.result))
+            head = f"{sequences_text(part.workload)}, " if workload.sequences else ""
+            mask = report.mask_text(document, part.workload)
+            lines = f"{head}{kind_of(part.workload)}", tree, mask, buffer_text(document)
             parts.append("\n".join(filter(None, lines)))
         return "\n\n".join(parts)
 
@@ -194,8 +193,8 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison(Framed):
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Comparison(Printed):
     """The best mappings of several mapspaces; the first one is what the others are held against."""
 
     kind: ClassVar = "compare"  # of answers as JSON
@@ -210,9 +209,14 @@ class Comparison(Framed):
         return {name: row for name, row in self.rows.items() if isinstance(row, SearchResult)}
 
     @property
+    def refused(self) -> dict[str, Infeasible]:
+        """Those that have none, with the reason."""
+        return {name: row for name, row in self.rows.items() if isinstance(row, Infeasible)}
+
+    @property
     def refusal(self) -> str:
         """The reason why no mapspace has a mapping, of the nearest one; empty if one has."""
-        refused = {n: row for n, row in self.rows.items() if isinstance(row, Infeasible)}
+        refused = self.refused
         if self.feasible or not refused:
             return ""
         name = min(refused, key=lambda n: refused[n].needs / max(refused[n].has, 1))
@@ -222,12 +226,6 @@ class Comparison(Framed):
     def __bool__(self) -> bool:
         return bool(self.feasible)
 
-    @property
-    def first(self) -> Result | None:
-        """The first row's result, where it has one."""
-        row = next(iter(self.rows.values()), None)
-        return row.result if isinstance(row, SearchResult) else None
-
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper compare --json`."""
         return {
@@ -236,54 +234,56 @@ class Comparison(Framed):
             "objective": self.objective,
             "left_out": list(self.workload.left_out),
             "other_layers": [kind.to_dict() for kind in self.workload.other_layers],
-            "rows": [self._row_dict(name, row) for name, row in self.rows.items()],
+            "rows": list(self._documents().values()),
         }
 
-    def _row_dict(self, name: str, row: SearchResult | Infeasible) -> dict[str, object]:
-        if isinstance(row, Infeasible):
-            return {"mapspace": name, **row.to_dict()}
-        gains = {
-            "speedup": report.speedup(self.first, row.result),
-            "energy_saving": report.energy_saving(self.first, row.result),
+    def _documents(self) -> dict[str, Document]:
+        """The row of each mapspace; without a first one that fits, nothing is gained over it."""
+        found: dict[str, Document] = {
+            n: {"mapspace": n} | r.to_dict() for n, r in self.rows.items()
         }
-        return row.to_dict() | gains
+        first = next(iter(found.values()), {"infeasible": ""})
+        base = None if "infeasible" in first else first
+        for row in found.values():
+            row |= {} if "infeasible" in row else gains(base, row)
+        return found
 
     def _records(self) -> Sequence[FrameRecord]:
-        return [answer_record(self._row_dict(name, row)) for name, row in self.rows.items()]
+        return [answer_record(row) for row in self._documents().values()]
 
     def _repr_html_(self) -> str:
         """The table of the terminal and the figures of `-o`, for a notebook."""
-        table = answers_html.html_table(report.COMPARISON_COLUMNS, self._table(), self._title())
-        return table + pictures({name: row.result for name, row in self.feasible.items()})
+        found = self._documents()
+        rows = [report.comparison_row(name, row) for name, row in found.items()]
+        table = html_table(report.COMPARISON_COLUMNS, rows, self._title())
+        return table + pictures({name: found[name] for name in self.feasible})
 
     def __repr__(self) -> str:
         return f"<Comparison of {', '.join(self.rows)}: {self._title()}; print() for all>"
 
     def __str__(self) -> str:
-        refused = [
-            f"{name}: {row}" for name, row in self.rows.items() if isinstance(row, Infeasible)
-        ]
-        results = {name: row.result for name, row in self.feasible.items()}
+        every = self._documents()
+        found = {name: every[name] for name in self.feasible}
+        rows = [report.comparison_row(name, row) for name, row in every.items()]
         proofs = {name: row.certificate for name, row in self.feasible.items()}
-        sources = dict.fromkeys(r.energy_source for r in results.values())
         lines = [
             f"{self._title()}{self._best()}",
-            grid(self._table(), head=report.COMPARISON_COLUMNS, right=range(1, 9)),
-            report.policy_text(results),
-            *refused,
+            grid(rows, head=report.COMPARISON_COLUMNS, right=range(1, 9)),
+            report.policy_text(found),
+            *(f"{name}: {why}" for name, why in self.refused.items()),
             *(
                 f"{n}: not proven, {report.gap_text(c, self.objective)}"
                 for n, c in proofs.items()
                 if not c.optimal
             ),
-            *(f"energies from {source}" for source in sources),
-            *dict.fromkeys(n for r in results.values() for n in r.notes),
+            *dict.fromkeys(f"energies from {row['energy_source']}" for row in found.values()),
+            *dict.fromkeys(note for row in found.values() for note in row["notes"]),
             report.left_out_text(self.workload),
         ]
         return "\n".join(line for line in lines if line)
 
     def _title(self) -> str:
-        sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
+        sizes = sizes_text(self.workload.rank_sizes)
         return f"{self.workload.name} on {self.platform.name}, {sizes}, least {self.objective}"
 
     def _best(self) -> str:
@@ -295,21 +295,13 @@ class Comparison(Framed):
         proof = self.feasible[name].certificate
         return f": {name}, {report.value_text(proof, self.objective, reached[name])}"
 
-    def _table(self) -> list[TextRow]:
-        """A row of words for each mapspace."""
-        return [
-            report.comparison_row(
-                name, self.first, row if isinstance(row, Infeasible) else row.result
-            )
-            for name, row in self.rows.items()
-        ]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ModelResult(Printed):
     """One Einsum under one Timeloop mapping: what timeloop-model says of it."""
 
     kind: ClassVar = "model"  # of answers as JSON
+    rows_at: ClassVar = ("levels", "tensors")
     workload: Workload
     arch: Architecture
     mapping: EinsumMapping

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
+from flat_mapper.reports.fields import Document
 from flat_mapper.reports.folder import RESULT
 from flat_mapper.reports.plots import figures
 from flat_mapper.reports.timeloop_files import TimeloopFiles, told_of
@@ -20,18 +21,20 @@ def mapping_files(answer: Evaluation) -> dict[str, bytes]:
     """The result, the record, Timeloop's files per Einsum, and the plots."""
     files = record_files(answer)
     name = answer.mapspace if isinstance(answer, SearchResult) else "mapping"
-    files |= figures({name: answer.result})
-    return files | {RESULT: result_file(answer.kind, saved_document(answer), files)}
+    document = saved_document(answer)
+    files |= figures({name: document})
+    return files | {RESULT: result_file(answer.kind, document, files)}
 
 
 def comparison_files(comparison: Comparison) -> dict[str, bytes]:
     """The table as JSON, the plots, and a folder of files per mapspace."""
     files: dict[str, bytes] = {}
+    documents = {name: saved_document(row) for name, row in comparison.feasible.items()}
     for name, row in comparison.feasible.items():
         inside = record_files(row)
-        inside[RESULT] = result_file(row.kind, saved_document(row), inside)
+        inside[RESULT] = result_file(row.kind, documents[name], inside)
         files |= {f"{name}/{path}": data for path, data in inside.items()}
-    files |= figures({name: row.result for name, row in comparison.feasible.items()})
+    files |= figures(documents)
     return files | {RESULT: result_file(comparison.kind, comparison.to_dict(), files)}
 
 
@@ -65,12 +68,12 @@ def told_text(answer: Evaluation, where: str = "") -> str:
     return "\n".join(lines)
 
 
-def saved_document(answer: Evaluation) -> dict[str, object]:
+def saved_document(answer: Evaluation) -> Document:
     """An answer's JSON where its files are saved: with what Timeloop will say of them."""
     document, said = answer.to_dict(), [files.to_dict() for files in told(answer).values()]
     if not isinstance(answer, SearchResult) or not answer.layers:
         return document | {KEY: said[0]}
-    rows = zip(document["layers"], said, strict=True)  # type: ignore[call-overload]  # a list, in JSON
+    rows = zip(document["layers"], said, strict=True)
     return document | {"layers": [row | {KEY: files} for row, files in rows]}
 
 

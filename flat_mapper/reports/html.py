@@ -20,12 +20,6 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str 
     return f"<table>{title}<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def text(title: str, body: str) -> str:
-    """A heading, and a text of the terminal under it."""
-    block = f'<pre style="line-height:1.25">{html_text(body)}</pre>'
-    return f"<div><strong>{html_text(title)}</strong>{block}</div>"
-
-
 def framed(path: str, caption: str) -> str:
     """A page that lies beside the notebook, as a browser shows it."""
     from urllib.parse import quote

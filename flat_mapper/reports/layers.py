@@ -8,12 +8,12 @@ from dataclasses import replace
 from flat_mapper.base import units
 from flat_mapper.base.table import grid
 from flat_mapper.cost_model.result import Bound, Result
-from flat_mapper.reports import text as report
+from flat_mapper.reports.fields import Document
+from flat_mapper.reports.text import COMPARISON_COLUMNS, comparison_row
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import NONE, LayerKind
 
-_LENGTHS = ("sequences", "length")
-_HEAD = ("layers", "mask", "latency", "of all", "energy", "of all", *report.COMPARISON_COLUMNS[5:])
+_HEAD = ("layers", "mask", "latency", "of all", "energy", "of all", *COMPARISON_COLUMNS[5:])
 
 
 def kind_of(workload: Workload) -> LayerKind:
@@ -30,12 +30,9 @@ def sequences_of(workload: Workload) -> dict[str, int]:
 
 def sequences_text(workload: Workload) -> str:
     """The same in words."""
-    own = sequences_of(workload)
-    number, queries, keys = own.values()
-    many = f"{number} sequence{'s' if number > 1 else ''}"
-    if queries == keys:
-        return f"{many} of {keys}"
-    return f"{many} of {queries} against {keys}"
+    number, queries, keys = sequences_of(workload).values()
+    many = f"{number} sequence{'s' if number > 1 else ''} of {queries}"
+    return many if queries == keys else f"{many} against {keys}"
 
 
 def kinds_title(whole: Workload, kinds: int) -> str:
@@ -69,19 +66,15 @@ def with_others(first: Result, others: Sequence[Result]) -> Result:
     return replace(first, others=tuple(others), bound=bound, notes=notes)
 
 
-def kinds_text(whole: Workload, parts: Sequence[tuple[Workload, Result]], total: Result) -> str:
+def kinds_text(whole: Workload, kinds: Sequence[Workload], total: Document) -> str:
     """A table of the kinds: what all layers of each cost, and all of them together."""
     rows, ragged = [], bool(whole.sequences)
-    for workload, result in parts:
-        own = sequences_of(workload) if ragged else {}
-        length = (f"{own['sequences']}", f"{own['keys']}") if ragged else ()
-        mask = workload.mask or NONE
-        _, latency, _, energy, _, *rest = report.comparison_row("", None, result)
-        share = units.percent(result.latency_s / total.latency_s)
-        saved = units.percent(result.energy_pj / total.energy_pj)
-        rows.append(
-            (*length, f"{workload.repeat}", str(mask), latency, share, energy, saved, *rest)
-        )
-    head, shift = (*(_LENGTHS if ragged else ()), *_HEAD), 2 * ragged
-    right = [*range(shift + 1), *range(shift + 2, shift + 9)]
-    return grid(rows, head=head, right=right)
+    for workload, found in zip(kinds, total["layers"], strict=True):
+        length = (f"{found['sequences']}", f"{found['keys']}") if ragged else ()
+        _, latency, _, energy, _, *rest = comparison_row("", found)
+        share = units.percent(found["latency_s"] / total["latency_s"])
+        spent = units.percent(found["energy_pj"] / (total["energy_pj"] or 1.0))
+        mask = str(workload.mask or NONE)
+        rows.append((*length, f"{found['repeat']}", mask, latency, share, energy, spent, *rest))
+    head, shift = (*(("sequences", "length") if ragged else ()), *_HEAD), 2 * ragged
+    return grid(rows, head=head, right=[*range(shift + 1), *range(shift + 2, shift + 9)])

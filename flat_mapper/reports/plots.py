@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from flat_mapper.cost_model.result import Result
+from flat_mapper.reports.fields import Document
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ _STYLE: dict[str, object] = {
 }
 
 
-def figures(results: Mapping[str, Result], kinds: Sequence[str] = ()) -> dict[str, bytes]:
+def figures(results: Mapping[str, Document], kinds: Sequence[str] = ()) -> dict[str, bytes]:
     """The figures `energy` and `latency` of results by configuration; as PNG, SVG and PDF.
 
     kinds: those formats alone.
@@ -61,17 +61,17 @@ def figures(results: Mapping[str, Result], kinds: Sequence[str] = ()) -> dict[st
         }
 
 
-def pictures(results: Mapping[str, Result]) -> str:
+def pictures(results: Mapping[str, Document]) -> str:
     """The same figures in a page, for a notebook; nothing without matplotlib."""
     texts = (data.decode() for data in figures(results, ("svg",)).values())
     return "".join(text[text.index("<svg") :] for text in texts)
 
 
-def energy_figure(results: Mapping[str, Result]) -> Figure:
+def energy_figure(results: Mapping[str, Document]) -> Figure:
     """Energy per configuration, stacked by component above and by tensor below."""
     figure, axes = _figure(rows=2, height_in=0.75 + 0.24 * len(results) + 0.95)
-    unit, scale = _prefix(max(r.energy_pj * 1e-12 for r in results.values()), "J")
-    parts = {name: result.energy_by() for name, result in results.items()}
+    unit, scale = _prefix(max(r["energy_pj"] * 1e-12 for r in results.values()), "J")
+    parts = {name: result["energy_by_pj"] for name, result in results.items()}
     for axis, kind in zip(axes, ("component", "tensor"), strict=True):
         stacks = {n: {k: pj * 1e-12 * scale for k, pj in p[kind].items()} for n, p in parts.items()}
         _stack(axis, stacks)
@@ -80,19 +80,16 @@ def energy_figure(results: Mapping[str, Result]) -> Figure:
     return figure
 
 
-def latency_figure(results: Mapping[str, Result]) -> Figure:
+def latency_figure(results: Mapping[str, Document]) -> Figure:
     """Latency per configuration, coloured by the unit or level that sets it."""
     figure, axes = _figure(rows=1, height_in=0.7 + 0.2 * len(results))
     axis = axes[0]
-    unit, scale = _prefix(max(r.latency_s for r in results.values()), "s")
-    spans = {
-        name: _by_bottleneck(result, result.cycle_seconds * scale)
-        for name, result in results.items()
-    }
+    unit, scale = _prefix(max(r["latency_s"] for r in results.values()), "s")
+    spans = {name: _by_bottleneck(result, scale) for name, result in results.items()}
     _stack(axis, spans, label="bottleneck")
     labels = [BOUND, *("_" for _ in results)]  # matplotlib leaves `_` out of a legend
     for i, result in enumerate(results.values()):
-        bound = result.bound.cycles * result.cycle_seconds * scale
+        bound = result["bound"]["cycles"] * result["platform"]["cycle_seconds"] * scale
         axis.plot(
             [bound, bound], [i - 0.42, i + 0.42], color="black", lw=1, ls=":", label=labels[i]
         )
@@ -101,12 +98,12 @@ def latency_figure(results: Mapping[str, Result]) -> Figure:
     return figure
 
 
-def _by_bottleneck(result: Result, unit_per_cycle: float) -> dict[str, float]:
+def _by_bottleneck(found: Document, scale: float) -> dict[str, float]:
     spans: dict[str, float] = {}
-    for part in (result, *result.others):
-        for group in part.groups:
-            took = part.repeat * group.cycles * unit_per_cycle
-            spans[group.bottleneck] = spans.get(group.bottleneck, 0.0) + took
+    for part in found.get("layers") or [found]:
+        for group in part["groups"]:
+            seconds = part["repeat"] * group["cycles"] * part["platform"]["cycle_seconds"]
+            spans[group["bottleneck"]] = spans.get(group["bottleneck"], 0.0) + seconds * scale
     return spans
 
 

@@ -1,180 +1,174 @@
-"""Results as documents for machines and as tables for people. Everything here is pure."""
+"""Answers as tables for people, made of their JSON. Everything here is pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import fsum, inf, prod
+from math import fsum, inf
 
-from flat_mapper import __version__
-from flat_mapper.arch.values import Platform
+from flat_mapper.arch.cores import ErrorBand
 from flat_mapper.base import units
-from flat_mapper.base.table import TextRow, grid
-from flat_mapper.cost_model.residence import STAYS, private_needs
-from flat_mapper.cost_model.result import BufferUse, EinsumStats, Infeasible, Result
+from flat_mapper.base.table import TextRow, grid, wrapped
+from flat_mapper.cost_model.residence import STAYS
+from flat_mapper.cost_model.result import EinsumStats
+from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.mapper.solve.certificate import Certificate
-from flat_mapper.mapping.cores import CoreUse, one_core
-from flat_mapper.mapping.sharing import whole_group
-from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
-from flat_mapper.reports.groups import (
-    bands,
-    einsum_dict,
-    energy_rows,
-    energy_text,
-    group_dicts,
-    platform_dict,
-    power_w,
-    power_warning,
-    times,
-    zero_energies,
-)
-from flat_mapper.reports.tree import mask_dict, mask_text
+from flat_mapper.reports.fields import FIELDS, Document, answer_totals, busy_text, power_of, shown
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import NONE
 from flat_mapper.workload.softmax import WORDS
 
-
-def result_dict(workload: Workload, platform: Platform, result: Result) -> dict[str, object]:
-    """A result under the names of `flat-mapper map --json`."""
-    group = result.fused
-    nests = nest_documents(workload, result.mapping)
-    policy = result.mapping.policy
-    return {
-        "workload": result.workload,
-        "softmax": workload.softmax,
-        "latent": None if workload.latent == "none" else workload.latent,
-        "ranks": dict(workload.rank_sizes),
-        "repeat": result.repeat,
-        "left_out": list(workload.left_out),
-        "dropped": list(workload.dropped),
-        "other_layers": [kind.to_dict() for kind in workload.other_layers],
-        "arch": result.arch,
-        "backend": result.backend,
-        "energy_source": result.energy_source,
-        "latency_s": result.latency_s,
-        "error_bands": [band.to_dict() for band in bands(workload, platform, result)],
-        "cycles": result.cycles,
-        "energy_pj": result.energy_pj,
-        "edp_js": result.edp_js,
-        "power_w": power_w(result),
-        "power_limit_w": result.power_limit_w,
-        "zero_energies": zero_energies(result),
-        "utilization": result.utilization,
-        "busy": dict(result.busy),
-        "macs": result.macs,
-        "offchip_bytes": result.offchip_bytes,
-        "macs_per_offchip_byte": result.intensity if result.offchip_bytes else None,
-        "area_mm2": result.area_mm2,
-        "bottleneck": result.bottleneck,
-        "granularity": group.granularity,
-        "schedule": group.schedule,
-        "flat_tile": flat_tile(workload, group, result.mapping.policy, result.dram),
-        "staged": list(group.staged),
-        "policy": {
-            "softmax": policy.softmax,
-            "in_place": policy.in_place,
-            "buffering": policy.buffering,
-            **({} if policy.passing == "held" else {"passing": policy.passing}),
-        },
-        "buffer": {name: use.to_dict() for name, use in result.buffers().items()},
-        "energy_by": result.energy_by(),
-        "einsums": {
-            e.einsum: einsum_dict(workload, platform, result, e, nests[e.einsum])
-            for e in result.einsums
-        },
-        "groups": group_dicts(workload, platform, result),
-        "platform": platform_dict(platform, result),
-        "bound": {
-            "cycles": result.bound.cycles,
-            "energy_pj": result.bound.energy_pj,
-            "offchip_bytes": result.bound.offchip_bytes,
-        },
-        "mask": mask_dict(workload, result),
-        "notes": list(result.notes),
-        "provenance": {"flat_mapper": __version__, **result.extra},
-    }
+_WIDE = 48  # chosen: characters of a line of names; a table with two such columns fits a screen
+_FEW = 4  # chosen: numbers of tiles that are listed
+_SHARES = 12  # chosen: the largest parts of an energy, that are printed
+_REASONS = 2  # why alternatives do not fit, that are printed
 
 
-def nest_documents(workload: Workload, mapping: FusedMapping) -> dict[str, object]:
-    """Every Einsum's loops and kept tensors, as fused-mapping.yaml writes them."""
-    from flat_mapper.mapping.record import record_document
-
-    record = record_document(workload, mapping, ())["fused_mapping"]
-    found: dict[str, object] = {}
-    if isinstance(record, Mapping):
-        for group in record["groups"]:
-            found.update(group["nests"])
-    return found
-
-
-def flat_tile(workload: Workload, group: GroupMapping, policy: Policy, dram: str) -> dict[str, int]:
-    """Extents of one pass of the shared loops, over the ranks that they may cut.
-
-    Empty where nothing is shared.
-    """
-    if len(group.einsums) < 2:
-        return {}
-    inside = [loop for slot, at in group.einsums[0].loops if slot.node != dram for loop in at]
-    return {
-        rank: prod(loop.factor for loop in inside if loop.rank == rank)
-        for rank in workload.shareable_ranks(whole_group(workload, group.names, policy))
-    }
-
-
-def summary_text(workload: Workload, platform: Platform, result: Result) -> str:
+def summary_text(found: Document, workload: Workload) -> str:
     """Costs of a mapping, the distance to the lower bound, and the shares of energy."""
-    bound = result.bound
-    capacity = {lv.name: lv.word_bits for lv in platform.matrix.levels}
-    rows = [
-        ("latency", units.si(result.latency_s, "s"), times(result.cycles, bound.cycles)),
-        ("cycles", units.count(result.cycles), ""),
-        *energy_rows(result),
-        ("utilization", units.percent(result.utilization), f"busy: {busy_text(result)}"),
+    bound = found["bound"]
+    rows: list[TextRow] = [
+        ("latency", shown(found["latency_s"], "s"), _times(found["cycles"], bound["cycles"])),
+        ("cycles", units.count(found["cycles"]), ""),
+        *_energy_rows(found),
+        ("utilization", units.percent(found["utilization"]), f"busy: {busy_text(found['busy'])}"),
         (
             "off-chip traffic",
-            units.size(result.offchip_bytes),
-            times(result.offchip_bytes, bound.offchip_bytes),
+            units.size(found["offchip_bytes"]),
+            _times(found["offchip_bytes"], bound["offchip_bytes"]),
         ),
-        ("bottleneck", result.bottleneck, ""),
-        *tile_rows([use for group in result.groups if (use := group.cores) is not None]),
-        *(
-            (f"{name} in use", _use(use, capacity.get(name, workload.word_bits)), "")
-            for name, use in result.buffers().items()
-        ),
+        ("bottleneck", found["bottleneck"], ""),
+        *tile_rows([group for group in found["groups"] if "rounds" in group]),
+        *((f"{name} in use", _use(found, name), "") for name in found["buffer"]),
     ]
-    if result.area_mm2 is not None:
-        rows.append(("area", f"{result.area_mm2:.3g} mm2", "on chip"))
-    sources = f"energies from {result.energy_source}; counts from backend {result.backend}"
-    by = [f"energy by {k}: {_parts(p)}" for k, p in result.energy_by().items() if any(p.values())]
-    masked = "" if workload.layers or workload.sequences else mask_text(workload, result)
-    zero = zero_energies(result)
-    more = [
-        *map(str, bands(workload, platform, result)),
+    if found["area_mm2"] is not None:
+        rows.append(("area", f"{found['area_mm2']:.3g} mm2", "on chip"))
+    by = found["energy_by_pj"].items()
+    zero, latent = found["zero_energies"], WORDS.get(found["latent"], "")
+    one_mask = not workload.layers and not workload.sequences
+    lines = [
+        grid(rows),
+        *(f"energy by {kind}: {_shares(parts)}" for kind, parts in by if any(parts.values())),
+        f"energies from {found['energy_source']}; counts from backend {found['backend']}",
+        *map(_band_text, found["error_bands"]),
         f"counted as zero: {'; '.join(zero)}" if zero else "",
-        power_warning(result),
-        sources_text(result),
-        masked,
-        f"latent: {WORDS[workload.latent]}" if workload.latent in WORDS else "",
+        _power_warning(found),
+        _sources_text(found),
+        mask_text(found, workload) if one_mask else "",
+        f"latent: {latent}" if latent else "",
         f"not in the problem: {'; '.join(workload.dropped)}" if workload.dropped else "",
         left_out_text(workload),
+        *found["notes"],
     ]
-    lines = [grid(rows), *by, sources, *more, *result.notes]
     return "\n".join(line for line in lines if line)
 
 
-def tile_rows(uses: Sequence[CoreUse]) -> list[TextRow]:
+def _times(value: float, bound: float) -> str:
+    """A value over its lower bound."""
+    return f"{value / bound:.3f} x the lower bound" if bound > 0 else ""
+
+
+def _energy_rows(found: Document) -> list[TextRow]:
+    """Energy, its product with latency, and average power."""
+    if found["energy_source"] == UNPRICED:
+        return [("energy", "unknown", "")]
+    power = power_of(found)
+    by = sorted(power.items(), key=lambda part: -part[1])
+    parts = ", ".join(f"{name} {units.si(watts, 'W')}" for name, watts in by if watts)
+    above = _times(found["energy_pj"], found["bound"]["energy_pj"])
+    return [
+        ("energy", shown(found["energy_pj"], "pJ"), above),
+        ("energy-delay product", shown(found["edp_js"], "J*s"), ""),
+        ("average power", shown(sum(power.values()), "W"), parts),
+    ]
+
+
+def _power_warning(found: Document) -> str:
+    """A line where the chip would draw more than it may; empty where it would not."""
+    drawn, limit = sum(found["power_w"].values()), found["power_limit_w"]
+    if limit is None or drawn <= limit:
+        return ""
+    return (
+        f"warning: {units.si(drawn, 'W')} on average exceed power_limit_w {limit:g} of "
+        f"{found['arch']}: the chip would be slowed down, or these energies are too high for it"
+    )
+
+
+def tile_rows(uses: Sequence[Document]) -> list[TextRow]:
     """The tiles of all groups on cores, in one row; none where there are no such groups."""
     if not uses:
         return []
-    counts = [str(n) for n in sorted({use.tiles for use in uses})]
+    counts = [str(n) for n in sorted({use["tiles"] for use in uses})]
     tiles = ", ".join(counts) if len(counts) < _FEW else f"{counts[0]} to {counts[-1]}"
-    chips = ", ".join(str(n) for n in sorted({use.cores for use in uses}))
-    most = sum(use.cores * use.longest_cycles for use in uses)
-    idle = 1 - sum(use.busy_cycles for use in uses) / most if most else 0.0
-    one, worst = len(uses) == 1, max(use.imbalance for use in uses)
+    chips = ", ".join(str(n) for n in sorted({use["cores"] for use in uses}))
+    all_cores = [use["cores"] * use["longest_cycles"] for use in uses]
+    idle = sum(n * use["idle_share"] for n, use in zip(all_cores, uses, strict=True))
+    one, worst = len(uses) == 1, max(use["imbalance"] for use in uses)
     of = "" if one else f" in {len(uses)} groups"
-    said = f"{tiles}{of} on {chips} cores, at most {max(use.rounds for use in uses)} on one"
+    said = f"{tiles}{of} on {chips} cores, at most {max(use['rounds'] for use in uses)} on one"
     balance = f"imbalance {'' if one else 'at most '}{worst:.3f}"
-    return [("tiles", said, f"cores idle {units.percent(idle)}, {balance}")]
+    return [("tiles", said, f"cores idle {units.percent(idle / (sum(all_cores) or 1))}, {balance}")]
+
+
+def _use(found: Document, level: str) -> str:
+    use, bits = found["buffer"][level], found["platform"]["levels"][level]["word_bits"]
+    live, capacity = units.size(units.bytes_of(use["live_words"], bits)), use["capacity_words"]
+    return live if capacity is None else f"{live} of {units.size(units.bytes_of(capacity, bits))}"
+
+
+def _shares(parts: Mapping[str, float]) -> str:
+    total = sum(parts.values()) or 1.0
+    listed = sorted(parts.items(), key=lambda part: -part[1])
+    count = len(listed) if len(listed) <= _SHARES + 1 else _SHARES
+    said = [f"{name} {units.percent(pj / total)}" for name, pj in listed[:count]]
+    if others := listed[count:]:
+        rest = units.percent(fsum(pj for _, pj in others) / total)
+        said.append(f"{len(others)} others {rest}")
+    return ", ".join(said)
+
+
+def _band_text(band: Document) -> str:
+    shares = {"median": band["median_percent"] / 100, "p90": band["p90_percent"] / 100}
+    counted, chip = band["costs_counted"], band["measured_on"]
+    return str(ErrorBand(kernel=band["kernel"], chip=chip, counted=counted, **shares))
+
+
+def _sources_text(found: Document) -> str:
+    """The estimator behind each component, where that is more than the table's name."""
+    listed = dict(found["provenance"].get("energies") or {})
+    if all(source == found["energy_source"] for source in listed.values()):
+        return ""
+    return grid([(f"  {name}", str(source)) for name, source in listed.items()])
+
+
+def mask_text(found: Document, workload: Workload) -> str:
+    """MACs and tiles that a mask leaves, in two lines; empty without one."""
+    mask = found["mask"]
+    if mask is None:
+        return ""
+    done, left, dense = (units.count(mask[k]) for k in ("macs", "effective_macs", "dense_macs"))
+    text = (
+        f"mask {mask['mask']}{unseen_text(workload)}: {done} MACs done, "
+        f"{left} unmasked, {dense} dense"
+    )
+    tiles = mask.get("tiles")
+    if tiles is None:
+        text += "\n  no tile is skipped: the shared loops do not cut both queries and keys"
+        if found["softmax"] != "row":
+            return text
+        return f"{text}; a row softmax computes\n  masked scores too, --softmax online skips them"
+    return (
+        f"{text}\n  tiles of {tiles['queries']} queries x {tiles['keys']} keys, per head: "
+        f"{tiles['whole']} whole, {tiles['partial']} in part (done whole), "
+        f"{tiles['skipped']} skipped"
+    )
+
+
+def unseen_text(workload: Workload) -> str:
+    """Number of keys that no query sees; empty where there are none."""
+    if not workload.unseen:
+        return ""
+    keys = workload.rank_sizes[str(workload.roles.keys)] + workload.unseen
+    return f" (the first {workload.unseen:,} of {keys:,} keys, which no query sees, are left out)"
 
 
 def left_out_text(of: Workload) -> str:
@@ -194,60 +188,51 @@ def left_out_text(of: Workload) -> str:
     return "\n".join(lines)
 
 
-def sources_text(result: Result) -> str:
-    """The estimator behind each component, where that is more than the table's name."""
-    priced = result.extra.get("energies")
-    listed = dict(priced) if isinstance(priced, Mapping) else {}
-    if all(source == result.energy_source for source in listed.values()):
+def groups_text(found: Document) -> str:
+    """A row for each group, in execution order; empty where there is one group alone."""
+    if len(found["groups"]) < 2:
         return ""
-    return grid([(f"  {name}", str(source)) for name, source in listed.items()])
+    repeat, rows = found["repeat"], []
+    for group in found["groups"]:
+        seconds = group["cycles"] * found["platform"]["cycle_seconds"]
+        kept = (
+            wrapped([*held[:-1], f"{held[-1]} in {level}"], ", ", _WIDE)
+            for level, held in group["kept"].items()
+        )
+        cells = (
+            wrapped(group["einsums"], "+", _WIDE),
+            shown(seconds, "s"),
+            units.percent(repeat * seconds / found["latency_s"]),
+            _energy_text(found, group["energy_pj"]),
+            units.percent(repeat * group["energy_pj"] / (found["energy_pj"] or 1.0)),
+            units.size(group["offchip_bytes"]),
+            shown(group["saved_offchip_bytes"] or None, "B"),
+            "\n".join(kept) or "-",
+        )
+        rows.append(cells)
+    head = ("group", "latency", "of all", "energy", "of all", "off-chip", "saved", "kept on chip")
+    return grid(rows, head=head, right=range(1, 7))
 
 
-def busy_text(result: Result) -> str:
-    """The share of the cycles that each unit's computes need at its peak."""
-    return ", ".join(f"{u} {units.percent(s)}" for u, s in result.busy.items())
+def _energy_text(found: Document, pj: float) -> str:
+    """Energy, or that nothing says it."""
+    return "unknown" if found["energy_source"] == UNPRICED else shown(pj, "pJ")
 
 
-def _use(use: BufferUse, word_bits: int) -> str:
-    live = units.size(units.bytes_of(use.live_words, word_bits))
-    if use.capacity_words is None:
-        return live
-    return f"{live} of {units.size(units.bytes_of(use.capacity_words, word_bits))}"
-
-
-def _parts(parts: Mapping[str, float]) -> str:
-    total = sum(parts.values()) or 1.0
-    listed = sorted(parts.items(), key=lambda part: -part[1])
-    shown = listed if len(listed) <= _SHARES + 1 else listed[:_SHARES]
-    said = [f"{name} {units.percent(pj / total)}" for name, pj in shown]
-    if others := listed[len(shown) :]:
-        rest = units.percent(fsum(pj for _, pj in others) / total)
-        said.append(f"{len(others)} others {rest}")
-    return ", ".join(said)
-
-
-def buffer_text(workload: Workload, platform: Platform, result: Result) -> str:
+def buffer_text(found: Document) -> str:
     """Contents of the shared buffer at the worst moment of a tile, term by term.
 
     Where tiles stay at a private level over the turns of other Einsums, that level's too.
     """
-    policy, uses = result.mapping.policy, list(result.buffers().values())
-    for group in result.mapping.groups:
-        core = one_core(workload, platform, group)
-        private = private_needs(core, policy)
-        uses += [use for use in private if any(STAYS in term for term, _ in use.terms)]
+    private = (use for group in found["groups"] for use in group["private"].items())
+    staying = [(lv, use) for lv, use in private if any(STAYS in term for term in use["terms"])]
     lines = []
-    for use in uses:
-        has = "unbounded" if use.capacity_words is None else units.count(use.capacity_words)
-        lines.append(f"{use.level}: {units.count(use.live_words)} words live, capacity {has}")
-        rows = [(f"  {term}", units.count(words)) for term, words in use.terms if words]
+    for level, use in (*found["buffer"].items(), *staying):
+        has = "unbounded" if use["capacity_words"] is None else units.count(use["capacity_words"])
+        lines.append(f"{level}: {units.count(use['live_words'])} words live, capacity {has}")
+        rows = [(f"  {term}", units.count(words)) for term, words in use["terms"].items() if words]
         lines.append(grid(rows, right=(1,)))
     return "\n".join(lines)
-
-
-_FEW = 4  # chosen: numbers of tiles that are listed
-_SHARES = 12  # chosen: the largest parts of an energy, that are printed
-_REASONS = 2  # why alternatives do not fit, that are printed
 
 
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
@@ -289,81 +274,54 @@ def gap_text(certificate: Certificate, objective: str) -> str:
     return f"{end_text(certificate)}: {bound}"
 
 
-def policy_text(results: Mapping[str, Result]) -> str:
-    """The accounting rules that results are held to, one line for those that agree."""
+def policy_text(found: Mapping[str, Document]) -> str:
+    """The accounting rules that answers are held to, one line for those that agree."""
     by_rule: dict[str, list[str]] = {}
-    for name, result in results.items():
-        policy = result.mapping.policy
-        schedules = " then ".join(dict.fromkeys(g.schedule for g in result.mapping.groups))
-        placed = "in place" if policy.in_place else "not in place"
-        passing = "" if policy.passing == "held" else f"; passing {policy.passing}"
-        rule = f"softmax {policy.softmax}, {placed}; schedule {schedules}; "
-        rule += f"buffering {policy.buffering:g}{passing}"
+    for name, one in found.items():
+        policy = one["policy"]
+        schedules = " then ".join(dict.fromkeys(group["schedule"] for group in one["groups"]))
+        placed = "in place" if policy["in_place"] else "not in place"
+        passing = f"; passing {policy['passing']}" if "passing" in policy else ""
+        rule = f"softmax {policy['softmax']}, {placed}; schedule {schedules}; "
+        rule += f"buffering {policy['buffering']:g}{passing}"
         by_rule.setdefault(rule, []).append(name)
     return "\n".join(f"{', '.join(names)}: {rule}" for rule, names in by_rule.items())
 
 
+_COSTS = ("latency_s", "speedup", "energy_pj", "energy_saving", "utilization")
 COMPARISON_COLUMNS = (
-    "mapspace",
-    "latency",
-    "speed-up",
-    "energy",
-    "saving",
-    "util.",
-    "busy",
-    "off-chip",
-    "buffer",
-    "granularity",
-    "bottleneck",
+    *("mapspace", "latency", "speed-up", "energy", "saving", "util.", "busy", "off-chip"),
+    *("buffer", "granularity", "bottleneck"),
 )
 
 
-def comparison_row(name: str, first: Result | None, result: Result | Infeasible) -> TextRow:
-    """One configuration as words, in the order of COMPARED."""
-    if isinstance(result, Infeasible):
+def comparison_row(name: str, found: Document) -> TextRow:
+    """One configuration as words, in the order of COMPARISON_COLUMNS."""
+    if "infeasible" in found:
         return (name, "nothing fits", *("-" * (len(COMPARISON_COLUMNS) - 2)))
-    use = next(iter(result.buffers().values()))
-    share = units.percent(use.live_words / use.capacity_words) if use.capacity_words else "-"
-    gain, saved = speedup(first, result), energy_saving(first, result)
+    row = answer_totals(found)
+    capacity = row["buffer_capacity_bytes"]
+    cells = {key: shown(row[key], FIELDS[key].unit) for key in _COSTS}
     return (
         name,
-        units.si(result.latency_s, "s"),
-        "-" if gain is None else f"{gain:.2f}x",
-        energy_text(result.energy_pj, result.energy_source),
-        "-" if saved is None else units.percent(saved),
-        units.percent(result.utilization),
-        busy_text(result),
-        units.size(result.offchip_bytes),
-        share,
-        result.fused.granularity,
-        result.bottleneck,
+        *(cells | {"energy_pj": _energy_text(found, row["energy_pj"])}).values(),
+        busy_text(row["busy"]),
+        units.size(row["offchip_bytes"]),
+        units.percent(row["buffer_bytes"] / capacity) if capacity else "-",
+        row["granularity"],
+        row["bottleneck"],
     )
-
-
-def speedup(first: Result | None, result: Result) -> float | None:
-    """The speed-up of a result over the first one."""
-    return first.latency_s / result.latency_s if first else None
-
-
-def energy_saving(first: Result | None, result: Result) -> float | None:
-    """The share of the first one's energy that is saved, at most 1; negative where more is used."""
-    if first is None or not first.energy_pj:
-        return None
-    return 1 - result.energy_pj / first.energy_pj
 
 
 def model_text(stats: EinsumStats) -> str:
     """One Einsum's totals, and its counts per level and tensor, as timeloop-model reports them."""
     rows = [
         ("cycles", units.count(stats.cycles)),
-        ("energy", units.si(units.joules_of(stats.energy_pj), "J")),
+        ("energy", shown(stats.energy_pj, "pJ")),
         ("utilization", units.percent(stats.utilization, 2)),
         ("computes", units.count(stats.computes)),
-        ("compute energy", units.si(units.joules_of(stats.compute_energy_pj), "J")),
-        *(
-            (f"{n.component}, {n.tensor}", units.si(units.joules_of(n.energy_pj), "J"))
-            for n in stats.network
-        ),
+        ("compute energy", shown(stats.compute_energy_pj, "pJ")),
+        *((f"{n.component}, {n.tensor}", shown(n.energy_pj, "pJ")) for n in stats.network),
     ]
     counts = [
         (
@@ -372,7 +330,7 @@ def model_text(stats: EinsumStats) -> str:
             *(units.count(n) for n in (t.scalar_reads, t.scalar_fills, t.scalar_updates)),
             units.count(t.utilized_capacity),
             units.count(t.utilized_instances),
-            units.si(units.joules_of(t.energy_pj), "J"),
+            shown(t.energy_pj, "pJ"),
             units.count(level.cycles),
         )
         for level in stats.levels

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.base import units
 from flat_mapper.cost_model.nest import extents, factors_of, nest_of, tile_words
 from flat_mapper.cost_model.residence import private_uses
-from flat_mapper.cost_model.result import Result
 from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.cores import (
     CoreQuestion,
@@ -20,7 +17,7 @@ from flat_mapper.mapping.cores import (
     levels_between,
     one_core,
 )
-from flat_mapper.mapping.sharing import visited_tiles, whole_group
+from flat_mapper.mapping.sharing import whole_group
 from flat_mapper.mapping.values import (
     EinsumMapping,
     FusedMapping,
@@ -254,62 +251,3 @@ def _drawn(branch: _Branch, first: str, rest: str) -> Iterator[str]:
         yield from _drawn(
             child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")
         )
-
-
-def mask_dict(workload: Workload, result: Result) -> dict[str, Any] | None:
-    """Tiles by what the mask leaves of them, and MACs done, unmasked and dense; None without one.
-
-    Tiles are counted for one head of one batch element; of several kinds of layers, the first.
-    """
-    if workload.mask is None:
-        return None
-    result = replace(result, others=())
-    matrix = [e for e in workload.einsums if e.unit == "matrix"]
-    keys = str(workload.roles.keys)
-    whole = workload.with_ranks({keys: workload.rank_sizes[keys] + workload.unseen})
-    found: dict[str, Any] = {
-        "mask": str(workload.mask),
-        "unseen_keys": workload.unseen,
-        "macs": result.macs,
-        "effective_macs": result.repeat * sum(workload.unmasked_iterations(e) for e in matrix),
-        "dense_macs": result.repeat * sum(whole.iterations(e) for e in matrix),
-    }
-    for group in result.mapping.groups:
-        tiles = visited_tiles(workload, group)
-        if tiles is not None:
-            found["tiles"] = {
-                **{"queries": tiles.rows, "keys": tiles.keys, "whole": tiles.whole},
-                **{"partial": tiles.partial, "skipped": tiles.skipped},
-            }
-    return found
-
-
-def unseen_text(workload: Workload) -> str:
-    """Number of keys that no query sees; empty where there are none."""
-    if not workload.unseen:
-        return ""
-    keys = workload.rank_sizes[str(workload.roles.keys)] + workload.unseen
-    return f" (the first {workload.unseen:,} of {keys:,} keys, which no query sees, are left out)"
-
-
-def mask_text(workload: Workload, result: Result) -> str:
-    """The same in two lines."""
-    found = mask_dict(workload, result)
-    if found is None:
-        return ""
-    done, left, dense = (found[k] for k in ("macs", "effective_macs", "dense_macs"))
-    text = (
-        f"mask {found['mask']}{unseen_text(workload)}: {units.count(done)} MACs done, "
-        f"{units.count(left)} unmasked, {units.count(dense)} dense"
-    )
-    tiles = found.get("tiles")
-    if tiles is None:
-        text += "\n  no tile is skipped: the shared loops do not cut both queries and keys"
-        if workload.softmax != "row":
-            return text
-        return f"{text}; a row softmax computes\n  masked scores too, --softmax online skips them"
-    return (
-        f"{text}\n  tiles of {tiles['queries']} queries x {tiles['keys']} keys, per head: "
-        f"{tiles['whole']} whole, {tiles['partial']} in part (done whole), "
-        f"{tiles['skipped']} skipped"
-    )

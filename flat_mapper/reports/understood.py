@@ -12,7 +12,7 @@ from flat_mapper.base.table import grid
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapping.space import AnyGroups, Mapspace
 from flat_mapper.reports.layers import sequences_of, sequences_text
-from flat_mapper.reports.tree import unseen_text
+from flat_mapper.reports.text import unseen_text
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import WORDS

@@ -89,7 +89,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "tiles": {"kernel": "flex", "problem": "gqa.yaml", "arch": "a100", "seq": 512},
     "why_not": {"einsums": ("QK", "softmax", "AV"), "problem": "attend.yaml"},
 }
-NEEDS = {"import_onnx": "onnx", "import_torch": "torch", "report": "vl_convert"}
+NEEDS = {"import_onnx": "onnx", "import_torch": "torch"}
 # What gives the answer of a question, and can be saved; the others give inputs, files or texts.
 ANSWERS = (
     *("compare", "crosscheck", "evaluate", "execute", "front", "generate", "load", "model"),
@@ -262,6 +262,16 @@ def test_an_answer_prints_as_one_screen_and_echoes_as_one_line(folder: Path, nam
         assert not str(one).startswith(f"{type(one).__name__}(")
         assert len(repr(one)) < ECHO, repr(one)
         assert "\n" not in repr(one)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_is_a_frame_with_units_in_the_names_of_its_columns(
+    folder: Path, name: str
+) -> None:
+    pytest.importorskip("pandas", reason="needs the extra `frames`")
+    table = _answer(name).to_frame()
+    assert len(table) > 0 or name == "crosscheck"  # which has a row for each difference
+    assert "object" not in {str(kind) for kind in table.dtypes}
 
 
 @pytest.mark.parametrize("name", ANSWERS)

@@ -17,7 +17,7 @@ from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.cores import core_platform
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.reports.groups import zero_energies
+from flat_mapper.reports.document import result_document
 from flat_mapper.workload.cascade import attention
 
 MESHES = [(2, 1), (1, 2), (1, 3), (3, 1), (4, 4), (3, 5), (1, 128), (32, 32)]
@@ -110,9 +110,13 @@ def test_every_cut_has_the_networks_and_adds_up_to_the_last_digit() -> None:
 
 
 def test_an_answer_says_which_networks_cost_nothing() -> None:
-    assert zero_energies(answered(platform()))[0] == "networks between levels"
-    assert zero_energies(answered(chip("PE")))[0] == "network of lane"
-    assert not any("network" in line for line in zero_energies(answered(chip("PE", "lane"))))
+    def zero(on: Platform) -> list[str]:
+        document = result_document(attention(B=2, H=1, P=4, M=4, E=2, F=2), on, answered(on))
+        return list(document["zero_energies"])
+
+    assert zero(platform())[0] == "networks between levels"
+    assert zero(chip("PE"))[0] == "network of lane"
+    assert not any("network" in line for line in zero(chip("PE", "lane")))
 
 
 def test_a_core_pays_for_the_networks_between_it_and_dram() -> None:

@@ -51,7 +51,7 @@ def test_a_row_is_the_answer_of_map(whole: Path, capsys: pytest.CaptureFixture[s
     assert main(["map", *words, "--objective", "latency"]) == 0
     answer = json.loads(capsys.readouterr().out)
     answer["search"].pop("seconds")
-    assert answer.pop("schema") == "flat-mapper/map/1"
+    assert answer.pop("schema") == "flat-mapper/map/2"
     assert json.loads(rows[0]["result"]) == answer
     assert rows[0]["latency_s"] == answer["latency_s"]
     assert set(json.loads(rows[0]["provenance"])["inputs"]) == {"arch", *files, "mapspace"}

@@ -11,9 +11,10 @@ import report_samples as samples
 
 from flat_mapper import load_results
 from flat_mapper.base.errors import SpecError
+from flat_mapper.base.frame import data_frame
+from flat_mapper.base.table import Printed
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.reports.answers import Comparison, SearchResult
-from flat_mapper.reports.frame import data_frame
 
 LIBRARIES = ("pandas", "polars")
 
@@ -88,6 +89,28 @@ def test_a_sweep_is_a_row_for_each_point(library: str, tmp_path: Path) -> None:
     assert table["reason"][49] is not None
 
 
+def test_columns_have_types_where_cells_are_missing() -> None:
+    pandas = pytest.importorskip("pandas", reason="needs the extra `frames`")
+    rows = [{"n": 1, "share": 0.5, "name": "a", "right": True}, {"n": None, "share": None}]
+    table = data_frame(rows, "pandas")
+    assert isinstance(table, pandas.DataFrame)
+    assert [str(kind) for kind in table.dtypes] == ["Int64", "float64", "string", "boolean"]
+
+
+def test_an_answer_of_any_kind_is_a_frame() -> None:
+    pytest.importorskip("pandas", reason="needs the extra `frames`")
+
+    class Tiles(Printed):
+        rows_at = ("tiles", "cores")
+
+        def to_dict(self) -> dict[str, object]:
+            each = [{"tile": {"M": 8}, "names": ["a", "b"], "parts": [{"left": "out"}]}]
+            return {"chip": "edge", "tiles": {"first": {"cores": each}}}
+
+    table = columns(Tiles().to_frame())
+    assert table == {"tile": ["first"], "tile.M": [8], "names": ["a b"]}
+
+
 def test_numbers_beyond_a_frames_integers_become_floats() -> None:
     pytest.importorskip("pandas", reason="needs the extra `frames`")
     found = columns(data_frame([{"n": 2**70}, {"n": 1}], "pandas"))
@@ -122,7 +145,6 @@ def test_a_notebook_shows_tables_and_escapes_names(tmp_path: Path) -> None:
 
 
 def test_a_report_is_written_from_python(tmp_path: Path) -> None:
-    pytest.importorskip("vl_convert", reason="needs the extra `report`")
     (tmp_path / "saved.json").write_text(json.dumps(samples.compared()))
     page = tmp_path / "a page.html"
     shown = load_results(tmp_path / "saved.json").write_report(page, "Mine")._repr_html_()

@@ -20,7 +20,8 @@ from flat_mapper.mapping.cores import CoreUse
 from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
-from flat_mapper.reports.groups import group_costs, groups_text
+from flat_mapper.reports.document import result_document
+from flat_mapper.reports.fields import gains
 from flat_mapper.reports.understood import mapspace_text
 from flat_mapper.spec.yamlio import dump_json
 from flat_mapper.workload.layers import LayerForm, layer
@@ -51,7 +52,7 @@ NAMES = {
     "flat_tile",
     "staged",
     "buffer",
-    "energy_by",
+    "energy_by_pj",
     "einsums",
     "search",
 }
@@ -124,7 +125,7 @@ def test_map_has_the_documented_names() -> None:
 def test_parts_of_the_energy_sum_to_the_whole() -> None:
     found = json.loads(dump_json(mapped().to_dict()))
     for kind in ("component", "tensor", "einsum"):
-        assert sum(found["energy_by"][kind].values()) == pytest.approx(found["energy_pj"])
+        assert sum(found["energy_by_pj"][kind].values()) == pytest.approx(found["energy_pj"])
     use = found["buffer"]["GLB"]
     assert sum(use["terms"].values()) == use["live_words"]
 
@@ -178,8 +179,9 @@ def test_a_comparison_is_held_against_its_first_row() -> None:
 
 
 def test_without_a_first_result_there_is_no_gain() -> None:
-    assert report.speedup(None, result()) is None
-    assert report.comparison_row("flat", None, result())[2] == "-"
+    found = mapped().to_dict()
+    assert gains(None, found) == {"speedup": None, "energy_saving": None}
+    assert report.comparison_row("flat", found)[2] == "-"
 
 
 def test_columns_line_up() -> None:
@@ -201,7 +203,7 @@ def test_priced_has_no_search() -> None:
 def test_a_group_says_what_it_keeps_on_chip_and_what_that_saves() -> None:
     """Each intermediate would go to DRAM once, and come back for each Einsum that reads it."""
     found = result()
-    (cost,) = group_costs(small.workload(), found)
+    (cost,) = result_document(small.workload(), small.platform(), found)["groups"]
     scores, rows = 12 * 512 * 512, 12 * 512
     uses = {"QK": 3, "QK_exp": 3, "A": 2}  # QK_max and QK_exp read QK; QK_sum and A read QK_exp
     words = sum(uses.values()) * scores + 2 * 2 * rows  # and QK_max, QK_sum: written, read once
@@ -214,15 +216,16 @@ def test_a_group_says_what_it_keeps_on_chip_and_what_that_saves() -> None:
 def test_groups_add_up_to_one_run_and_the_table_names_each() -> None:
     found = search(load_problem("tiny"), small.platform(), load_mapspace("flex"), ERT)
     assert isinstance(found, SearchResult)
-    costs = group_costs(found.workload, found.result)
+    document = found.to_dict()
+    costs = document["groups"]
     assert len(costs) > 1
     runs = found.result.repeat
     assert runs * sum(c["energy_pj"] for c in costs) == pytest.approx(found.result.energy_pj)
     assert runs * sum(c["offchip_bytes"] for c in costs) == found.result.offchip_bytes
-    table = groups_text(found.workload, found.result)
+    table = report.groups_text(document)
     assert all(name in table for group in found.result.groups for name in group.names)
     assert table in str(found)
-    assert groups_text(small.workload(), result()) == ""  # one group has no table
+    assert report.groups_text(mapped().to_dict()) == ""  # one group has no table
 
 
 def test_the_tiles_of_all_groups_are_one_line() -> None:
@@ -230,6 +233,7 @@ def test_the_tiles_of_all_groups_are_one_line() -> None:
         CoreUse(cores=4, tiles=n, rounds=-(-n // 4), busy_cycles=b, longest_cycles=10)
         for n, b in ((4, 40), (2, 20), (2, 20), (6, 60), (8, 30))
     ]
+    uses = [use.to_dict() for use in uses]
     (one,), (several,) = report.tile_rows(uses[:1]), report.tile_rows(uses)
     first = "4 on 4 cores, at most 1 on one", "cores idle 0.0%, imbalance 1.000"
     assert one == ("tiles", *first)

@@ -19,8 +19,9 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.mapping.check import read_checked_record
+from flat_mapper.reports.document import result_document
 from flat_mapper.reports.folder import write_folder
-from flat_mapper.reports.text import result_dict, summary_text
+from flat_mapper.reports.text import summary_text
 from studies.silicon.__main__ import main
 from studies.silicon.accuracy import summary
 from studies.silicon.families import cases, measured, row_files
@@ -146,9 +147,9 @@ def test_answers_carry_the_errors_of_the_kernel_that_they_are_of(rows: Path) -> 
     (band,) = error_bands(platform.matrix, [found.case.kernel, "", found.case.kernel])
     assert (band.kernel, band.chip) == ("fa3_prefill", "h100")
     assert 0 < band.median < band.p90 < 1
-    said = result_dict(found.case.workload, platform, result)
+    said = result_document(found.case.workload, platform, result)
     assert said["error_bands"] == [band.to_dict()]
-    assert str(band) in summary_text(found.case.workload, platform, result)
+    assert str(band) in summary_text(said, found.case.workload)
     (elsewhere,) = error_bands(load_platform("h200").matrix, [found.case.kernel])
     assert elsewhere == band
     groups = tuple(replace(group, kernel="") for group in result.mapping.groups)
@@ -156,11 +157,11 @@ def test_answers_carry_the_errors_of_the_kernel_that_they_are_of(rows: Path) -> 
         found.case.workload, platform, replace(result.mapping, groups=groups), unpriced(platform)
     )
     assert isinstance(plain, Result)
-    said = result_dict(found.case.workload, platform, plain)["error_bands"]
-    assert isinstance(said, list)
+    said = result_document(found.case.workload, platform, plain)
     near = {"fa3_prefill", "vllm_flash_attn_fa3_prefill"}  # of its phase, as it is no kernel's
-    assert {one["kernel"]: one["costs_counted"] for one in said} == dict.fromkeys(near, False)
-    assert "the mapping is no kernel's" in summary_text(found.case.workload, platform, plain)
+    counted = {one["kernel"]: one["costs_counted"] for one in said["error_bands"]}
+    assert counted == dict.fromkeys(near, False)
+    assert "the mapping is no kernel's" in summary_text(said, found.case.workload)
     small = load_platform("edge")
     assert error_bands(small.matrix, [found.case.kernel]) == ()
 

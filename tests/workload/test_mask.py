@@ -25,7 +25,8 @@ from flat_mapper.mapper.solve.driver import frontier, search
 from flat_mapper.mapping.check import _shared_faults
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace
-from flat_mapper.reports.tree import mask_dict, mask_text
+from flat_mapper.reports.document import masked_work
+from flat_mapper.reports.text import mask_text
 from flat_mapper.timeloop.write import lowered
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
@@ -114,14 +115,15 @@ def test_every_count_follows_the_tiles() -> None:
 
 
 def test_the_result_says_what_was_done() -> None:
-    found = mask_dict(masked(CAUSAL), cost(mapping(), masked(CAUSAL)))
+    found = masked_work(masked(CAUSAL), cost(mapping(), masked(CAUSAL)))
     assert found is not None
     assert found["tiles"] == {"queries": 64, "keys": 128, "whole": 12, "partial": 8, "skipped": 12}
     assert found["dense_macs"] == 2 * 12 * 512 * 512 * 64
     assert found["effective_macs"] == 12 * 512 * 513 * 64
     assert found["macs"] == 2 * 12 * 512 * 512 * 64 * 20 // 32
     uncut = cost(mapping("H12 P8", corrected=False), masked(CAUSAL))
-    assert "no tile is skipped" in mask_text(masked(CAUSAL), uncut)
+    said = {"mask": masked_work(masked(CAUSAL), uncut), "softmax": "online"}
+    assert "no tile is skipped" in mask_text(said, masked(CAUSAL))
 
 
 def test_files_and_words() -> None:

@@ -240,6 +240,7 @@ class DesignFront(Printed):
     """The state of a search: the front, and why other designs are not on it."""
 
     kind: ClassVar = "optimize"  # of answers as JSON
+    rows_at: ClassVar = ("front",)
     problem: Problem
     front: tuple[Design, ...] = ()
     seen: int = 0

@@ -1,349 +1,226 @@
 // The charts over all configurations.
 
 const ROOFS = 4; // chips whose roofs are drawn at once
+const ROW_KEYS = [
+  ...["latency_s", "energy_pj", "utilization", "busy_share", "total_power_w", "buffer_bytes"],
+  ...["offchip_bytes", "bottleneck"],
+];
 
-// Names by what differs among the rows shown; a row's number before | sets equal names apart.
+// Names by what differs among the rows shown.
 function barNames(rows) {
+  if (DATA.rows.length <= SHOWN) return rows.map((row) => row.name);
   const paths = DATA.varying.filter((path) => new Set(rows.map((row) => row.inputs[path])).size > 1);
-  const told = (row, path) =>
-    numeric(path) ? `${short(path)}=${inputText(row.inputs[path])}` : inputText(row.inputs[path]);
-  const name = (row) => paths.map((path) => told(row, path)).join(" · ") || row.name;
-  return rows.map((row) => `${row.i}|${shortened(DATA.rows.length > SHOWN ? name(row) : row.name)}`);
+  const said = (row, path) => (numbers.has(path) ? `${short(path)}=${cell(row, path)}` : cell(row, path));
+  return rows.map((row) => paths.map((path) => said(row, path)).join(" · ") || row.name);
 }
 
-// A long name without its middle: what sets names apart stands at their ends.
-const shortened = (name, most = 44) =>
-  name.length <= most ? name : `${name.slice(0, most / 2 - 1)}…${name.slice(1 - most / 2)}`;
+const legendOfHues = (id, rows) =>
+  legend(
+    id,
+    rows.map((row) => [cell(row, state.hue), hueOf(row)]),
+  );
 
 function drawCosts(rows) {
-  const shown = rows.filter((row) => row.status === "done").slice(0, SHOWN);
-  const done = rows.filter((row) => row.status === "done").length;
-  at("costs-note").textContent =
-    done > shown.length ? `The first ${SHOWN} rows of the table, in its order.` : "";
+  const every = rows.filter(isDone);
+  const shown = every.slice(0, SHOWN);
+  at("costs-note").textContent = every.length > SHOWN ? `The first ${SHOWN} rows of the table, in its order.` : "";
+  const bands = { bands: barNames(shown), step: 27 };
+  const axis = (key) => ({ domain: [0, 1.2 * Math.max(...shown.map((row) => row[key] ?? 0))], key });
+  const beside = (key) =>
+    shown.map((row, y) => ({ x: row[key], y, text: cell(row, key), anchor: "start", dx: 5, color: "var(--ink)" }));
+  const bars = shown.map((row, y) => ({
+    ...row,
+    ...{ x: 0, x2: row.speedup, y, thick: 16, color: colour("component", row.bottleneck) },
+  }));
   legend(
     "speedup-legend",
-    [...new Set(shown.map((r) => r.bottleneck))].map((name) => [
-      `limited by ${name}`,
-      colour("component", name),
-    ]),
+    bars.map(({ bottleneck, color }) => [`limited by ${bottleneck}`, color]),
   );
-  const names = barNames(shown);
-  const bars = shown.map((r, k) => ({ ...r, bar: names[k], color: colour("component", r.bottleneck) }));
-  const kind = state.part === "component" ? "component" : "tensor";
-  const parts = shown.flatMap((row, k) => {
-    let start = 0;
-    const listed = Object.entries(row.by[state.part]).sort(
-      (a, b) => known[kind].indexOf(a[0]) - known[kind].indexOf(b[0]),
-    );
-    return listed.map(([part, joules]) => {
-      const share = percent(joules / row.energy);
-      const piece = {
-        i: row.i,
-        bar: names[k],
-        name: row.name,
-        part,
-        start,
-        end: start + joules,
-        color: colour(kind, part),
-        value_t: si(joules, "J"),
-        share_t: share,
-        say: `${row.name}, ${part}: ${si(joules, "J")}, ${share} of its energy`,
-      };
-      start += joules;
-      return piece;
-    });
+  chart("speedup", "Speed-up of each configuration", {
+    x: { ...axis("speedup"), key: "", title: "times the speed" },
+    y: bands,
+    keys: ["latency_s", "speedup", "bottleneck"],
+    bar: bars,
+    over: [["text", beside("speedup")]],
   });
-  const listed = known[kind].filter((name) => parts.some((p) => p.part === name));
+  const kind = state.part === "component" ? "component" : "tensor";
+  const parts = shown.flatMap((row, y) => {
+    const by = row.energy_by_pj[state.part];
+    let end = 0;
+    return known[kind]
+      .filter((part) => part in by)
+      .map((part) => ({
+        ...{ i: row.i, name: row.name, part, energy_pj: by[part], share: by[part] / row.energy_pj },
+        ...{ x: end, x2: (end += by[part]), y, thick: 16, color: colour(kind, part) },
+      }));
+  });
   legend(
     "energy-legend",
-    listed.map((name) => [name, colour(kind, name)]),
+    known[kind].filter((name) => parts.some(({ part }) => part === name)).map((name) => [name, colour(kind, name)]),
   );
-  const totals = shown.map((r, k) => ({ bar: names[k], energy: r.energy, energy_t: r.energy_t }));
-  return [
-    draw("speedup", "speedup", { shown: bars }, {}, shown.length || 1),
-    draw("energy", "energy", { parts, shown: totals }, {}, shown.length || 1),
-  ];
+  chart("energy", "Energy of each configuration by part", {
+    x: axis("energy_pj"),
+    y: bands,
+    keys: ["part", "energy_pj", "share"],
+    bar: parts,
+    over: [["text", beside("energy_pj")]],
+  });
 }
 
-// Marks of whole configurations, and of the Einsums of those that have details.
-function roofMarks(rows) {
-  const done = rows.filter((row) => row.status === "done" && row.intensity);
-  const marks = done.map((row) =>
-    mark(
-      row,
-      row.name,
-      "whole configuration",
-      row.rate,
-      row.intensity,
-      Object.values(row.roofs.units)[0],
-      "circle",
-      row.i === state.picked ? 190 : 110,
-      done.length <= 8 ? row.name : "",
-    ),
-  );
-  for (const row of done.slice(0, SHOWN)) {
-    const detail = DATA.details[row.i];
-    if (!detail) continue;
-    for (const [name, einsum] of Object.entries(detail.einsums)) {
-      const vector = detail.units[einsum.unit] === "vector";
-      const what =
-        einsum.intensity === null ? `Einsum on ${einsum.unit}, nothing off chip` : `Einsum on ${einsum.unit}`;
-      marks.push(
-        mark(
-          row,
-          `${name} of ${row.name}`,
-          what,
-          einsum.rate,
-          einsum.intensity,
-          row.roofs.units[einsum.unit],
-          vector ? "triangle-up" : "diamond",
-          row.i === state.picked ? 62 : 40,
-          row.i === state.picked ? name : "",
-        ),
-      );
-    }
-  }
-  return marks;
-}
-
-function mark(row, name, what, rate, intensity, peak, shape, size, label) {
-  const told = intensity === null ? "no off-chip words" : si(intensity, "", 4);
+// A point under the roofs; an intensity of null stands for no word off chip.
+function roofPoint(row, name, what, [computes, seconds, moved], peak, radius, text, shape) {
+  const rate = computes / seconds;
   return {
-    i: row.i,
-    name,
-    what,
-    rate,
-    intensity,
-    shape,
-    size,
-    label,
-    color: hueOf(row),
-    rate_t: si(rate, "/s"),
-    intensity_t: told,
-    share_t: percent(rate / peak),
-    say: `${name}: ${si(rate, " computes per second")}, ${told} computes per off-chip byte`,
+    ...{ i: row.i, name, what, computes_per_s: rate, peak_share: rate / peak },
+    ...{ computes_per_offchip_byte: moved ? computes / moved : null, color: hueOf(row), opacity: 0.9 },
+    ...{ radius, text, shape },
   };
 }
 
-// The lines of the first few different chips among the rows.
-function roofLines(roofs, x, y) {
-  const lines = [];
-  const names = [];
-  const seen = new Map(); // a roof that several chips share is drawn once, from its leftmost end
-  roofs.forEach((roof, k) => {
-    const most = Math.max(...Object.values(roof.units));
-    const knee = roof.bytes ? most / roof.bytes : x[0];
-    const line = (name, solid, ...ends) =>
-      ends.forEach(([intensity, rate], order) =>
-        lines.push({
-          roof: `${name} ${k}`,
-          color: faint(),
-          dash: solid ? [1, 0] : [4, 3],
-          intensity,
-          rate,
-          order,
-        }),
-      );
-    for (const [unit, peak] of Object.entries(roof.units)) {
-      const start = roof.bytes ? Math.max(x[0], peak / roof.bytes) : x[0];
-      const text = `${unit} ${si(peak, "/s")}`;
-      const before = seen.get(text);
-      if (before) {
-        before.intensity = Math.min(before.intensity, start);
-        continue;
-      }
-      line(unit, peak === most, [start, peak], [x[1], peak]);
-      seen.set(text, lines.at(-2));
-      names.push({ intensity: x[1], rate: peak, text });
-    }
-    if (!roof.bytes) return;
-    const start = Math.max(x[0], y[0] / roof.bytes);
-    line(roof.offchip, true, [start, start * roof.bytes], [knee, most]);
-    names.push({ intensity: knee, rate: most, text: `${roof.offchip} ${si(roof.bytes, "B/s")}` });
+// Marks of whole configurations, and of the Einsums of those that have details.
+function roofPoints(rows) {
+  const moving = rows.filter((row) => row.offchip_bytes);
+  return moving.flatMap((row, k) => {
+    const { units } = DATA.roofs[row.roof];
+    const large = row.i === state.picked;
+    const counts = [row.macs, row.latency_s, row.offchip_bytes];
+    const peak = Object.values(units)[0];
+    const text = moving.length <= 8 ? row.name : "";
+    const own = roofPoint(row, row.name, "whole configuration", counts, peak, large ? 7.8 : 5.9, text);
+    const found = k < SHOWN && DATA.details[row.i];
+    if (!found) return [own];
+    const { platform, einsums } = found;
+    const inside = Object.entries(einsums).map(([name, { unit, computes, cycles, offchip_words: words }]) => {
+      const moved = bytesOf(found, sum(Object.values(words)), platform.offchip);
+      const what = `Einsum on ${unit}${moved ? "" : ", nothing off chip"}`;
+      const each = [computes, cycles * platform.cycle_seconds, moved];
+      const shape = platform.units[unit].path === "vector" ? "triangle" : "diamond";
+      return roofPoint(row, `${name} of ${row.name}`, what, each, units[unit], large ? 4.5 : 3.6, large && name, shape);
+    });
+    return [own, ...inside];
   });
-  return [lines, names];
+}
+
+// The lines of some chips, and what is said of each. A line that several share is drawn once, from
+// its leftmost end.
+function roofLines(roofs, [x0, x1], [y0]) {
+  const found = new Map();
+  const add = (text, line) => found.set(text, { text, color: "var(--muted)", ...line });
+  for (const { offchip, bytes_per_s: drains, units } of roofs) {
+    const most = Math.max(...Object.values(units));
+    for (const [unit, peak] of Object.entries(units)) {
+      const text = `${unit} ${si(peak, "/s")}`;
+      const start = drains ? Math.max(x0, peak / drains) : x0;
+      const x = Math.min(start, found.get(text)?.x ?? start);
+      add(text, { x, y: peak, x2: x1, y2: peak, dashed: peak !== most });
+    }
+    const start = Math.max(x0, y0 / drains);
+    if (drains) add(`${offchip} ${si(drains, "B/s")}`, { x: start, y: start * drains, x2: most / drains, y2: most });
+  }
+  return [...found.values()];
 }
 
 function drawRoofline(rows) {
-  const marks = roofMarks(rows);
-  const everything = DATA.rows.filter((row) => row.status === "done");
-  if (!everything.length) return [];
-  const roofs = DATA.roofs;
-  const peaks = roofs.map((r) => Math.max(...Object.values(r.units)));
-  const xs = everything
-    .map((row) => row.intensity)
-    .concat(marks.map((m) => m.intensity))
-    .filter(Boolean);
-  const knees = roofs.filter((r) => r.bytes).map((r) => Math.max(...Object.values(r.units)) / r.bytes);
-  const x = [Math.min(...xs, ...knees) / 2.5, Math.max(...xs, ...knees) * 4];
-  const y = [
-    Math.min(...everything.map((row) => row.rate), ...marks.map((m) => m.rate), ...peaks) / 2.5,
-    Math.max(...peaks) * 2,
-  ];
-  for (const m of marks) if (m.intensity === null) m.intensity = x[1] / 1.25;
-  const chips = [...new Set(rows.filter((row) => row.status === "done").map((row) => row.roofs))];
-  const [lines, names] = roofLines(chips.slice(0, ROOFS), x, y);
-  const [width, height] = [Math.max(200, at("roofline-chart").clientWidth - 70), 330];
-  const px = (v) => (width * Math.log(v / x[0])) / Math.log(x[1] / x[0]);
-  const py = (v) => height - (height * Math.log(v / y[0])) / Math.log(y[1] / y[0]);
-  const labels = [
-    ...marks.map((m) => ({
-      text: m.label,
-      px: px(m.intensity),
-      py: py(m.rate),
-      radius: Math.sqrt(m.size) / 2,
-      color: m.color,
-    })),
-    ...names.map((n) => ({
-      text: n.text,
-      px: px(n.intensity),
-      py: py(n.rate),
-      color: faint(),
-      spots: [
-        [-6, -9],
-        [-6, 10],
-        [-40, -14],
-        [-80, -34],
-        [-6, -24],
-      ].map(([dx, dy]) => [dx - n.text.length * 3.2, dy]),
-    })),
-  ];
-  const back = ({ text, x: left, y: top, color }) => ({
-    text,
-    color,
-    intensity: x[0] * (x[1] / x[0]) ** (left / width),
-    rate: y[0] * (y[1] / y[0]) ** ((height - top) / height),
-  });
-  const along = (a, b) =>
-    Array.from({ length: 160 }, (_, k) => [
-      px(a.intensity) + ((px(b.intensity) - px(a.intensity)) * k) / 159,
-      py(a.rate) + ((py(b.rate) - py(a.rate)) * k) / 159,
-    ]);
-  const drawn = lines
-    .filter((line) => line.order)
-    .flatMap((line) => along(lines[lines.indexOf(line) - 1], line));
-  const texts = placed(labels, width, height, drawn).map(back);
-  legend(
-    "roofline-legend",
-    rows.filter((r) => r.status === "done").map((row) => [tells(row), hueOf(row)]),
+  if (!done.length) return;
+  const shown = rows.filter(isDone);
+  const points = roofPoints(shown);
+  const peaks = DATA.roofs.map(({ units }) => Math.max(...Object.values(units)));
+  const knees = DATA.roofs.flatMap((roof, k) => (roof.bytes_per_s ? peaks[k] / roof.bytes_per_s : []));
+  const xs = [...done.map((row) => row.macs_per_offchip_byte), ...points.map((p) => p.computes_per_offchip_byte)];
+  const ys = [...done.map((row) => row.macs / row.latency_s), ...points.map((p) => p.computes_per_s), ...peaks];
+  const ends = [...xs.filter(Boolean), ...knees];
+  const x = { domain: [Math.min(...ends) / 2.5, Math.max(...ends) * 4], log: true };
+  const y = { domain: [Math.min(...ys) / 2.5, Math.max(...peaks) * 2], log: true, height: 330 };
+  for (const p of points)
+    Object.assign(p, { x: p.computes_per_offchip_byte ?? x.domain[1] / 1.25, y: p.computes_per_s });
+  const chips = [...new Set(shown.map((row) => row.roof))];
+  const roofs = roofLines(
+    chips.slice(0, ROOFS).map((k) => DATA.roofs[k]),
+    x.domain,
+    y.domain,
   );
+  legendOfHues("roofline-legend", shown);
   if (chips.length > ROOFS)
     at("roofline-legend").append(
       node("span", {}, `roofs of the first ${ROOFS} of ${whole(chips.length)} chips in the table`),
     );
-  const tokens = { "@xdomain": x, "@ydomain": y, "@xticks": logTicks(x), "@yticks": logTicks(y) };
-  return [draw("roofline-chart", "roofline", { points: marks, roofs: lines, texts }, tokens)];
+  chart("roofline-chart", "Roofline", {
+    x: { ...x, title: "computes per off-chip byte" },
+    y: { ...y, key: "computes_per_s", title: "computes per second" },
+    keys: ["what", "computes_per_s", "computes_per_offchip_byte", "peak_share"],
+    under: [["line", roofs]],
+    point: points,
+    labels: [...points, ...roofs.map((roof) => ({ ...roof, x: roof.x2, y: roof.y2, leftwards: true }))],
+    avoid: roofs,
+  });
 }
+
+// The lines from each point to the next.
+const joined = (points, color) =>
+  points.slice(1).map(({ x: x2, y: y2 }, k) => ({ x: points[k].x, y: points[k].y, x2, y2, color }));
+
+const groupedBy = (items, key) => Object.values(Object.groupBy(items, key));
 
 function drawCurves(rows) {
-  if (!at("curves-chart")) return [];
-  const done = rows.filter((row) => row.status === "done" && row.capacity);
-  const curves = done.map((row) => ({
-    ...row,
-    series: DATA.varying
-      .filter((p) => !DATA.buffer_inputs.includes(p))
-      .map((p) => row.inputs[p])
-      .join(" "),
-    color: hueOf(row),
-  }));
-  curves.sort((a, b) => a.capacity - b.capacity);
-  legend(
-    "curves-legend",
-    done.map((row) => [tells(row), hueOf(row)]),
+  if (!at("curves-chart")) return;
+  const rest = DATA.varying.filter((path) => !DATA.buffer_inputs.includes(path));
+  const points = rows
+    .filter((row) => row.buffer_capacity_bytes)
+    .map((row) => ({ ...row, x: row.buffer_capacity_bytes, y: row.utilization, radius: 3.6, color: hueOf(row) }))
+    .sort((a, b) => a.x - b.x);
+  const ends = around(
+    points.map(({ x }) => x),
+    true,
   );
-  return [draw("curves-chart", "curves", { curves })];
+  const series = groupedBy(points, (row) => rest.map((path) => row.inputs[path]).join(" "));
+  legendOfHues("curves-legend", points);
+  chart("curves-chart", "Utilization over buffer size", {
+    x: { domain: ends, log: true, key: "buffer_capacity_bytes" },
+    y: { domain: [0, 1], key: "utilization", height: 270 },
+    keys: ["buffer_capacity_bytes", ...ROW_KEYS],
+    under: [["line", series.flatMap((line) => joined(line, line[0].color))]],
+    point: points,
+  });
 }
-
-const COSTS = {
-  latency: { title: "latency", unit: "si(datum.value, 's')", shown: (v) => si(v, "s") },
-  energy: { title: "energy", unit: "si(datum.value, 'J')", shown: (v) => si(v, "J") },
-  edp: { title: "energy-delay product", unit: "si(datum.value, 'J·s')", shown: (v) => si(v, "J·s") },
-  offchip: { title: "off-chip traffic", unit: "bytes(datum.value)", shown: (v) => bytes(v) },
-  capacity: { title: "capacity of the shared buffer", unit: "bytes(datum.value)", shown: (v) => bytes(v) },
-  live: { title: "buffer in use", unit: "bytes(datum.value)", shown: (v) => bytes(v) },
-  area: { title: "area (mm²)", unit: "plain(datum.value)", shown: (v) => `${digits(v, 3)} mm²` },
-};
 
 // Of points with two costs, those that no other beats in both.
 function frontOf(points) {
   let best = Infinity;
-  return [...points]
-    .sort((a, b) => a.x - b.x || a.y - b.y)
-    .filter((p) => {
-      const better = p.y < best;
-      if (better) best = p.y;
-      return better;
-    });
+  const ordered = [...points].sort((a, b) => a.x - b.x || a.y - b.y);
+  return ordered.filter(({ y }) => y < best && ((best = y), true));
 }
 
+// A point of a front after the corner of the step that leads to it.
+const stepTo = (point, k, line) => (k ? [{ x: point.x, y: line[k - 1].y }, point] : [point]);
+
 function drawPareto(rows) {
-  if (!at("pareto-chart")) return [];
+  if (!at("pareto-chart")) return;
   const { across, up } = state;
-  const done = rows.filter((row) => row.status === "done" && row[across] && row[up]);
-  const points = done.map((row) => ({ ...row, x: row[across], y: row[up], color: hueOf(row) }));
-  const fronts = DATA.questions.map((asked) => frontOf(points.filter((p) => p.question === asked)));
-  const front = fronts.flat();
-  const first = new Set(front.map((p) => p.i));
-  for (const p of points)
-    Object.assign(p, {
-      opacity: first.has(p.i) ? 1 : 0.4,
-      size: p.i === state.picked ? 190 : first.has(p.i) ? 90 : 38,
-    });
-  const plain = (key) => COSTS[key].title.replace(" (mm²)", "");
+  const points = rows
+    .filter((row) => row[across] && row[up])
+    .map((row) => ({ ...row, x: row[across], y: row[up], color: hueOf(row) }));
+  const fronts = groupedBy(points, (point) => point.question).map(frontOf);
+  const front = new Set(fronts.flat());
+  for (const point of points) {
+    point.opacity = front.has(point) ? 1 : 0.4;
+    point.radius = point.i === state.picked ? 7.8 : front.has(point) ? 5.3 : 3.5;
+    point.text = points.length <= 12 ? point.name : "";
+  }
+  const several = DATA.questions.length > 1;
   at("pareto-note").textContent =
-    `On ${DATA.questions.length > 1 ? "the front of its workload and sizes" : "the front"}: ${whole(front.length)} of ${whole(points.length)} configurations. No other${DATA.questions.length > 1 ? " with the same workload and sizes" : ""} has both less ${plain(across)} and less ${plain(up)}.`;
-  legend(
-    "pareto-legend",
-    done.map((row) => [tells(row), hueOf(row)]),
-  );
-  const wide = [points.map((p) => p.x), points.map((p) => p.y)].some(
-    (vs) => Math.max(...vs) > 15 * Math.min(...vs),
-  );
-  const line = front.map((p) => ({ x: p.x, y: p.y, question: p.question, ink: faint() }));
-  const ticks = (key, values) => {
-    const ends = [Math.min(...values) / 1.1, Math.max(...values) * 1.1];
-    return COSTS[key].unit.startsWith("bytes") ? binaryTicks(ends) : logTicks(ends);
-  };
-  const tokens = {
-    "@xticks": ticks(
-      across,
-      points.map((p) => p.x),
-    ),
-    "@yticks": ticks(
-      up,
-      points.map((p) => p.y),
-    ),
-    "@xtitle": COSTS[across].title,
-    "@ytitle": COSTS[up].title,
-    "@xlabel": COSTS[across].unit,
-    "@ylabel": COSTS[up].unit,
-  };
-  if (!points.length) return [draw("pareto-chart", "pareto", { costs: [] })];
-  const [width, height] = [Math.max(200, at("pareto-chart").clientWidth - 70), 320];
-  const x = axisOf(
-    points.map((p) => p.x),
-    wide,
-    width,
-  );
-  const y = axisOf(
-    points.map((p) => p.y),
-    wide,
-    height,
-  );
-  const labels = points.map((p) => ({
-    text: points.length <= 12 ? p.name : "",
-    px: x.to(p.x),
-    py: height - y.to(p.y),
-    radius: Math.sqrt(p.size) / 2,
-    color: p.color,
-  }));
-  const texts = placed(labels, width, height).map((t) => ({ ...t, x: x.back(t.x), y: y.back(height - t.y) }));
-  return [
-    draw(
-      "pareto-chart",
-      wide ? "pareto_log" : "pareto",
-      { costs: points, front: line, texts },
-      { ...tokens, "@xdomain": x.domain, "@ydomain": y.domain },
-    ),
-  ];
+    `On the front${several ? " of its workload and sizes" : ""}: ${whole(front.size)} of ${whole(points.length)} ` +
+    `configurations. No other${several ? " with the same workload and sizes" : ""} has both less ${title(across)} ` +
+    `and less ${title(up)}.`;
+  legendOfHues("pareto-legend", points);
+  const values = { [across]: points.map(({ x }) => x), [up]: points.map(({ y }) => y) };
+  const log = Object.values(values).some((each) => Math.max(...each) > 15 * Math.min(...each));
+  const axis = (key) => ({ domain: around(values[key], log), log, key });
+  chart("pareto-chart", "Pareto front", {
+    x: axis(across),
+    y: { ...axis(up), height: 320 },
+    keys: [...new Set([across, up, ...ROW_KEYS])],
+    under: [["line", fronts.flatMap((line) => joined(line.flatMap(stepTo), "var(--muted)"))]],
+    point: points,
+    labels: points,
+  });
 }

@@ -1,388 +1,198 @@
-// One mapping: its loop tree, its timeline and what its buffer holds.
+// One mapping: its loop tree, its timeline, what its buffer holds, and what differs from another.
 
 const detail = () => DATA.details[state.picked];
-const words = (found, count, level) => bytes((count * (found.bits[level] ?? 16)) / 8);
-
-function chip(tensor, text, staged = false) {
-  return node(
-    "span",
-    { class: `chip${staged ? " staged" : ""}`, hue: colour("tensor", tensor) },
-    node("b", {}, tensor),
-    text,
-  );
-}
-
-const looped = (text) => {
-  const [rank, factor] = text.split("=");
-  return `for ${rank} in [0:${factor})`;
-};
-
-const treeOf = (found) =>
-  node("div", { class: "tree" }, groupTable(found), ...found.groups.map((group, k) => groupBox(found, group, k)));
+const sum = (counts) => counts.reduce((total, count) => total + count, 0);
+const bytesOf = (found, words, level) => (words * found.platform.levels[level].word_bits) / 8;
 
 function drawTree() {
   const other = DATA.details[state.beside];
-  const titled = (index, found) =>
-    node("div", {}, node("p", { class: "note" }, DATA.rows[index].name), treeOf(found));
+  const tree = (index) => {
+    const made = node("div", {}, other && node("p", { class: "note" }, DATA.rows[index].name));
+    made.insertAdjacentHTML("beforeend", DATA.details[index].tree); // escaped where it was made
+    return made;
+  };
   at("tree").className = other ? "pair even" : "";
-  at("tree").replaceChildren(
-    ...(other ? [titled(state.picked, detail()), titled(state.beside, other)] : [treeOf(detail())]),
-  );
+  at("tree").replaceChildren(...(other ? [state.picked, state.beside] : [state.picked]).map(tree));
   offerFiles("tree");
 }
 
-function groupBox(found, group, k) {
-  const crossing = new Map();
-  for (const name of group.einsums)
-    for (const [tensor, moved] of Object.entries(found.einsums[name].offchip))
-      crossing.set(tensor, (crossing.get(tensor) ?? 0) + moved);
-  const chips = [...crossing].map(([tensor, moved]) => chip(tensor, bytes(moved)));
-  const heading = found.groups.length > 1 ? `Group ${k + 1}` : "One group";
-  const title =
-    group.granularity === "none" ? group.schedule : `${group.schedule}, granularity ${group.granularity}`;
-  const box = node(
-    "div",
-    { class: group.einsums.length > 1 ? "box wide" : "box" },
-    node(
-      "div",
-      { class: "head" },
-      node("b", {}, heading),
-      title,
-      node("span", { class: "unit" }, `limited by ${group.bottleneck}`),
-    ),
-    node(
-      "div",
-      { class: "head" },
-      node("b", {}, found.offchip),
-      "moves",
-      node("span", { class: "chips" }, ...chips),
-    ),
+// The stretches of time that may be shown: two tiles of a group that has several, and the whole run.
+function windows({ groups }) {
+  const several = groups.length > 1;
+  const tiles = groups.flatMap((group, k) =>
+    group.tiles > 1 ? [[String(k), several ? `group ${k + 1}: two tiles` : "two FLAT-tiles"]] : [],
   );
-  const inner = [
-    holdBar(found, group),
-    node(
-      "ol",
-      { class: "einsums", style: "margin-top:.6rem" },
-      ...group.einsums.map((name) => einsumCard(found, group, name)),
-    ),
-  ];
-  box.append(...nested(found, group, inner));
-  return box;
-}
-
-// The shared loops around what runs in each of their passes.
-function nested(found, group, inner) {
-  if (!group.shared.length) return givenOut(group, inner);
-  const detailText = [...tileOf(found, group)].join(" ");
-  const head = node(
-    "div",
-    { class: "head" },
-    node("b", {}, "FLAT-tile"),
-    detailText,
-    node(
-      "span",
-      { class: "note" },
-      `${whole(group.tiles)} of them${group.on_cores ? " on the fullest core" : ""}, ${si(group.tile_cycles * found.cycle, "s")} each`,
-    ),
-  );
-  let now = node("div", { class: "box tile" }, head, ...inner);
-  for (const loop of [...group.shared].reverse())
-    now = node("div", { class: "loop" }, node("div", { class: "head" }, looped(loop)), now);
-  return givenOut(group, [now]);
-}
-
-function* tileOf(found, group) {
-  const cut = new Map();
-  for (const loop of [...(group.on_cores?.given_out ?? []), ...group.shared]) {
-    const [rank, factor] = loop.split("=");
-    cut.set(rank, (cut.get(rank) ?? 1) * Number(factor.split(",")[0]));
-  }
-  for (const [rank, factor] of cut) yield `${rank}=${Math.ceil(found.ranks[rank] / factor)}`;
-}
-
-function holdBar(found, group) {
-  const capacity = group.capacity ?? group.live;
-  const parts = Object.entries(group.held).filter(([, count]) => count > 0);
-  const stack = parts.map(([tensor, count]) => {
-    const part = node("i", {
-      hue: colour("tensor", tensor),
-      title: `${tensor} ${words(found, count, group.level)}`,
-    });
-    part.style.width = `${(100 * count) / capacity}%`;
-    return part;
-  });
-  const said = `${group.level} holds ${parts.map(([t, n]) => `${t} ${words(found, n, group.level)}`).join(", ")}`;
-  const used = group.capacity
-    ? `${words(found, group.live, group.level)} of ${words(found, group.capacity, group.level)} (${percent(group.live / group.capacity)})`
-    : words(found, group.live, group.level);
-  return node(
-    "div",
-    { class: "hold" },
-    node("div", { class: "head" }, node("b", {}, `${group.level} keeps`), node("span", {}, used)),
-    node("div", { class: "stack", role: "img", "aria-label": said }, ...stack),
-    node(
-      "div",
-      { class: "chips", style: "margin-top:.35rem" },
-      ...parts.map(([tensor, count]) =>
-        chip(tensor, words(found, count, group.level), group.staged.includes(tensor)),
-      ),
-      group.staged.length ? node("span", { class: "note" }, "● a whole FLAT-tile stays") : "",
-    ),
-  );
-}
-
-function einsumCard(found, group, name) {
-  const einsum = found.einsums[name];
-  const vector = found.units[einsum.unit] === "vector";
-  const card = node(
-    "li",
-    { class: "einsum", hue: colour("tensor", name) },
-    node(
-      "h4",
-      {},
-      node("span", {}, name),
-      node("span", { class: "unit" }, vector ? `SFU · ${einsum.unit}` : `PE array · ${einsum.unit}`),
-    ),
-    node("code", {}, einsum.notation),
-  );
-  const slots = Object.entries(einsum.loops);
-  for (const level of found.nodes[einsum.unit]) {
-    const kept = level === found.offchip ? [] : Object.entries(einsum.tiles[level] ?? {});
-    const loops = slots.filter(([slot]) => slot === level || slot.startsWith(`${level}.`));
-    const texts = loops.flatMap(([slot, list]) => {
-      if (slot === found.offchip && group.shared.length) return [];
-      const axis = /\.([xy])$/.exec(slot);
-      return list.map((loop) => (axis ? `${loop.replace("=", " × ")} along ${axis[1]}` : looped(loop)));
-    });
-    if (!kept.length && !texts.length) continue;
-    card.append(
-      node(
-        "div",
-        { class: "level" },
-        node("b", {}, level),
-        node(
-          "div",
-          {},
-          kept.length
-            ? node(
-                "div",
-                { class: "chips" },
-                ...kept.map(([tensor, count]) => chip(tensor, words(found, count, level))),
-              )
-            : "",
-          ...texts.map((text) => node("div", { class: "for" }, text)),
-        ),
-      ),
-    );
-  }
-  card.append(
-    node(
-      "div",
-      { class: "level" },
-      node("b", {}, "busy"),
-      node("div", {}, `${percent(einsum.util)} of its unit, alone ${si(einsum.seconds, "s")}`),
-    ),
-  );
-  return card;
-}
-
-const windows = () => {
-  const found = detail();
-  const fused = found.groups.map((group, k) => [group, k]).filter(([group]) => group.tiles > 1);
-  const listed = fused.map(([group, k]) => [
-    String(k),
-    found.groups.length > 1 ? `group ${k + 1}: two tiles` : "two FLAT-tiles",
-  ]);
-  return found.groups.length > 1 || !fused.length ? [...listed, ["run", "the whole run"]] : listed;
-};
-
-function laneName(found, lane) {
-  if (!(lane in found.units)) return lane;
-  return `${found.units[lane] === "vector" ? "SFU" : "PE array"} (${lane})`;
-}
-
-// Each component's share of the average power, the largest first.
-function powerParts(row) {
-  const parts = Object.entries(row.power_by).filter(([, watts]) => watts > 0);
-  const texts = parts.sort((a, b) => b[1] - a[1]).map(([part, watts]) => `${part} ${si(watts, "W")}`);
-  return texts.length ? `: ${texts.join(", ")}` : "";
+  return several || !tiles.length ? [...tiles, ["run", "the whole run"]] : tiles;
 }
 
 function drawMapping() {
   const found = detail();
-  if (!found) return [];
-  const options = windows();
-  const fused = found.groups.findIndex((group) => group.shared.length);
+  if (!found) return;
+  const options = windows(found);
+  const fused = String(found.groups.findIndex((group) => group.shared.length));
   if (!options.some(([key]) => key === state.window))
-    state.window = options.find(([key]) => key === String(fused))?.[0] ?? options.at(-1)[0];
-  at("window").replaceChildren(
-    ...options.map(([key, text]) => node("option", { value: key, selected: key === state.window }, text)),
-  );
+    state.window = options.find(([key]) => key === fused)?.[0] ?? options.at(-1)[0];
+  at("window").replaceChildren(...options.map(([key, text]) => option(key, text, key === state.window)));
   const row = DATA.rows[state.picked];
+  const [time, energy, share, busy, power] = ROW_KEYS.map((key) => cell(row, key));
+  const watts = Object.entries(row.power_w).filter(([, each]) => each > 0);
+  const parts = watts.sort((a, b) => b[1] - a[1]).map(([part, each]) => `${part} ${si(each, "W")}`);
   at("mapping-note").textContent = [
-    `${row.name}: ${row.latency_t}, ${row.energy_t}, ${row.util_t} utilization (busy: ${row.busy_t}), limited by ${row.bottleneck}.`,
-    `Average power ${row.power_t}${powerParts(row)}.`,
+    `${row.name}: ${time}, ${energy}, ${share} utilization (busy: ${busy}), limited by ${row.bottleneck}.`,
+    `Average power ${power}${parts.length ? ": " : ""}${parts.join(", ")}.`,
     found.repeat > 1 ? `One of ${whole(found.repeat)} runs of the cascade is shown.` : "",
     ...found.notes,
   ].join(" ");
   drawTree();
   drawDifference();
-  return [drawTimeline(found), drawOccupancy(found)];
-}
-
-function drawTimeline(found) {
-  const run = state.window === "run";
-  const group = run ? null : found.groups[Number(state.window)];
-  const raw = run ? found.run : group.segments;
-  const lanes = [...Object.keys(found.units), found.offchip];
-  const total = (run ? found.run_cycles : group.cold + 2 * group.tile_cycles) * found.cycle;
-  const room = Math.max(200, at("timeline").clientWidth - 120);
-  const segments = raw
-    .filter(([lane]) => lanes.includes(lane))
-    .sort((a, b) => lanes.indexOf(a[0]) - lanes.indexOf(b[0]))
-    .map(([lane, name, kind, tile, from, to]) =>
-      segment(found, { lane, name, kind, tile, from, to, total, room, run }),
-    );
-  legend("timeline-legend", byOrder(segments));
-  const starts = run
-    ? runStarts(found)
-    : [1, 2]
-        .filter((n) => n <= group.tiles)
-        .map((n) => ({
-          at: (group.cold + (n - 1) * group.tile_cycles) * found.cycle,
-          text: `tile ${n}`,
-          color: faint(),
-        }));
-  at("timeline-note").textContent = run
-    ? `Each group as a block: the model adds its cycles up, and transfers overlap its computes.${ofCores(found.groups.find((g) => g.on_cores))}`
-    : `Two of ${whole(group.tiles)} tiles, after the first inputs have arrived. Amounts are the model's totals over all tiles, shared out evenly; transfers overlap the computes, and are drawn in the order of their Einsums because the model counts them without placing them.${ofCores(group)}`;
-  const head = node(
-    "tr",
-    {},
-    ...["on", "what", "from", "takes"].map((text) => node("th", { scope: "col", class: "text" }, text)),
-  );
-  at("timeline-table").replaceChildren(
-    node(
-      "table",
-      {},
-      node("thead", {}, head),
-      node(
-        "tbody",
-        {},
-        ...segments.map((s) =>
-          node(
-            "tr",
-            {},
-            ...[s.lane, `${s.name}${run ? "" : `, ${s.what}`}`, s.from_t, s.took_t].map((text) =>
-              node("td", { class: "text" }, text),
-            ),
-          ),
-        ),
-      ),
-    ),
-  );
-  return draw(
-    "timeline",
-    "timeline",
-    { segments, starts },
-    { "@xdomain": [0, total] },
-    new Set(segments.map((s) => s.lane)).size,
-  );
+  const group = found.groups[state.window];
+  drawTimeline(found, group);
+  drawOccupancy(found, group);
 }
 
 // Names with their colours, in the order of the cascade.
-const byOrder = (things) =>
-  things
-    .map((t) => [t.name, t.color])
-    .sort((a, b) => known.tensor.indexOf(a[0]) - known.tensor.indexOf(b[0]));
+const legendOfTensors = (id, names) =>
+  legend(
+    id,
+    known.tensor.filter((name) => names.includes(name)).map((name) => [name, colour("tensor", name)]),
+  );
+const noteOf = (id, group) => {
+  for (const [kind, shown] of [
+    ["tile", group],
+    ["run", !group],
+  ])
+    at(`${id}-note-${kind}`).hidden = !shown;
+};
 
-function segment(found, { lane, name, kind, tile, from, to, total, room, run }) {
-  const [start, end] = [from * found.cycle, to * found.cycle];
-  const color = kind === "cold start" ? faint() : colour("tensor", name);
-  const fits = ((end - start) / total) * room > 7.5 * name.length + 6;
-  const what = kind === "cold start" ? "cold start" : run ? kind : `${kind}, tile ${tile}`;
-  return {
-    i: state.picked,
-    lane: laneName(found, lane),
-    name,
-    what,
-    start,
-    end,
-    middle: (start + end) / 2,
-    color,
-    ink: readable(color),
-    label: fits ? name : "",
-    took_t: si(end - start, "s"),
-    from_t: si(start, "s"),
-    say: `${laneName(found, lane)}: ${name}, ${what}, from ${si(start, "s")} for ${si(end - start, "s")}`,
-  };
-}
-
-function runStarts(found) {
-  let cycles = 0;
-  return found.groups.map((group, k) => {
-    const start = {
-      at: cycles * found.cycle,
-      text: found.groups.length <= 6 ? `group ${k + 1}` : "",
-      color: faint(),
-    };
-    cycles += group.cycles;
-    return start;
+// The work of units and DRAM over two tiles of a group, or over the whole run where there is none.
+function drawTimeline(found, group) {
+  const { units, cycle_seconds: cycle } = found.platform;
+  const laneOf = (lane) => (lane in units ? `${units[lane].path === "vector" ? "SFU" : "PE array"} (${lane})` : lane);
+  const total = (group ? group.cold_start_cycles + 2 * group.tile_cycles : found.cycles) * cycle;
+  const spans = (group ?? found).busy;
+  const bands = [...new Set(spans.map(([lane]) => laneOf(lane)))];
+  const bars = spans.map(([lane, name, kind, tile, from, to]) => ({
+    ...{ i: state.picked, name, lane: laneOf(lane), what: group && tile ? `${kind}, tile ${tile}` : kind },
+    ...{ start_s: from * cycle, takes_s: (to - from) * cycle },
+    ...{ x: from * cycle, x2: to * cycle, y: bands.indexOf(laneOf(lane)), thick: 32 },
+    color: kind === "cold start" ? "var(--bar)" : colour("tensor", name),
+  }));
+  const room = (at("timeline").clientWidth - 120) / total;
+  const inside = bars
+    .filter(({ x, x2, name }) => (x2 - x) * room > widthOf(name) + 6)
+    .map(({ x, x2, y, name }) => ({ x: (x + x2) / 2, y, text: name, color: "#000", size: 11 }));
+  let begun = 0;
+  const starts = group
+    ? [1, 2]
+        .filter((n) => n <= group.tiles)
+        .map((n) => [group.cold_start_cycles + (n - 1) * group.tile_cycles, `tile ${n}`])
+    : found.groups.map(({ cycles }, k) => [
+        (begun += cycles) - cycles,
+        found.groups.length <= 6 ? `group ${k + 1}` : "",
+      ]);
+  const rules = starts.map(([cycles, text]) => ({
+    ...{ x: cycles * cycle, x2: cycles * cycle, y: -0.5, y2: bands.length - 0.5, dashed: true },
+    ...{ text, anchor: "start", dx: 4, dy: -7, color: "var(--muted)" },
+  }));
+  legendOfTensors(
+    "timeline-legend",
+    bars.map(({ name }) => name),
+  );
+  noteOf("timeline", group);
+  at("tiles").textContent = whole(group?.tiles ?? 0);
+  const use = (group ?? found.groups.find((one) => one.on_cores))?.on_cores;
+  at("cores-note").hidden = !use;
+  at("cores").textContent = whole(use?.cores ?? 0);
+  const keys = ["lane", "what", "start_s", "takes_s"];
+  const listed = bars.map((bar) => [bar.name, ...keys.map((key) => cell(bar, key))]);
+  at("timeline-table").replaceChildren(table(["", ...keys.map(title)], listed));
+  chart("timeline", "Timeline of the units and DRAM", {
+    x: { domain: [0, total], key: "start_s", title: "time" },
+    y: { bands, step: 52, top: 20 },
+    keys,
+    bar: bars,
+    over: [
+      ["text", inside],
+      ["line", rules],
+      ["text", rules],
+    ],
   });
 }
 
-function drawOccupancy(found) {
-  const run = state.window === "run";
-  const group = run
-    ? found.groups.reduce((a, b) => (b.live > a.live ? b : a))
-    : found.groups[Number(state.window)];
-  const total = (run ? found.run_cycles : group.tile_cycles) * found.cycle;
-  const size = (found.bits[group.level] ?? 16) / 8;
-  const alive = (run ? found.run_alive : group.alive).map(([tensor, transit, from, to, below, count]) => {
-    const what = run
-      ? "reserved during its group"
-      : transit
-        ? "the copy on its way to or from DRAM"
-        : "in use";
-    return {
-      i: state.picked,
-      name: tensor,
-      what,
-      start: from * found.cycle,
-      end: to * found.cycle,
-      below: below * size,
-      above: (below + count) * size,
-      color: colour("tensor", tensor),
-      opacity: transit ? 0.5 : 0.95,
-      bytes_t: bytes(count * size),
-      from_t: si(from * found.cycle, "s"),
-      until_t: si(to * found.cycle, "s"),
-      say: `${tensor}, ${what}: ${bytes(count * size)} from ${si(from * found.cycle, "s")} to ${si(to * found.cycle, "s")}`,
-    };
+// The contents of the shared buffer over a tile, or over the run, where the group that holds most counts.
+function drawOccupancy(found, tile) {
+  const cycle = found.platform.cycle_seconds;
+  const group = tile ?? found.groups.reduce((a, b) => (b.live_words > a.live_words ? b : a));
+  const { level, capacity_words: capacity } = group.buffer;
+  const [live, all] = [group.live_words, capacity ?? 0].map((words) => bytesOf(found, words, level));
+  const total = (tile ? tile.tile_cycles : found.cycles) * cycle;
+  const use = (transit) => (transit ? "the copy on its way to or from DRAM" : "in use");
+  const bars = (tile ?? found).alive.map(([name, transit, from, to, below, words]) => ({
+    ...{ i: state.picked, name, what: tile ? use(transit) : "reserved during its group" },
+    ...{ takes_bytes: bytesOf(found, words, level), start_s: from * cycle, end_s: to * cycle },
+    ...{ x: from * cycle, x2: to * cycle, y: bytesOf(found, below, level), y2: bytesOf(found, below + words, level) },
+    ...{ color: colour("tensor", name), opacity: transit ? 0.5 : 0.95 },
+  }));
+  const line = (y, what, color, dashed) => ({ x: 0, x2: total, y, y2: y, text: `${what} ${bytes(y)}`, color, dashed });
+  const rules = [line(live, "charged", "var(--muted)", true)];
+  if (all && all <= 4 * live) rules.push(line(all, "capacity", "var(--ink)"));
+  legendOfTensors(
+    "occupancy-legend",
+    bars.map(({ name }) => name),
+  );
+  noteOf("occupancy", tile);
+  at("occupancy-title").textContent = `${level} over ${tile ? "one FLAT-tile" : "the run"}`;
+  for (const place of document.querySelectorAll(".charged"))
+    place.textContent = bytes(live) + (all ? ` of ${bytes(all)}` : "");
+  chart("occupancy", "Buffer occupancy", {
+    x: { domain: [0, total], key: "start_s", title: tile ? "time in the tile" : "time" },
+    y: { domain: [0, 1.12 * rules.at(-1).y], key: "takes_bytes", height: 250, title: level },
+    keys: ["what", "takes_bytes", "start_s", "end_s"],
+    bar: bars,
+    over: [
+      ["line", rules],
+      ["text", rules.map((rule) => ({ ...rule, x: total, anchor: "end", dx: -4, dy: -8 }))],
+    ],
   });
-  const lines = [
-    { at: group.live * size, text: `charged ${bytes(group.live * size)}`, color: faint(), dash: [4, 3] },
-  ];
-  if (group.capacity && group.capacity <= 4 * group.live)
-    lines.push({
-      at: group.capacity * size,
-      text: `capacity ${bytes(group.capacity * size)}`,
-      color: ink(),
-      dash: [1, 0],
-    });
-  legend("occupancy-legend", byOrder(alive));
-  const capacity = group.capacity ? ` of ${words(found, group.capacity, group.level)}` : "";
-  at("occupancy-title").textContent = run
-    ? `${group.level} over the run`
-    : `${group.level} over one FLAT-tile`;
-  at("occupancy-note").textContent = run
-    ? `Each group is charged with all that it holds; the most is ${words(found, group.live, group.level)}${capacity}.`
-    : `The model charges ${words(found, group.live, group.level)}${capacity}: the sum of everything held, for the whole tile. Solid: in use from the first Einsum that touches it to the last. Pale: a second copy that travels while the first is used.`;
-  const top = Math.max(...lines.map((line) => line.at)) * 1.12;
-  return draw(
-    "occupancy",
-    "occupancy",
-    { alive, lines },
-    { "@xdomain": [0, total], "@ydomain": [0, top], "@buffer": group.level, "@yticks": byteTicks(top) },
+}
+
+// Two results beside each other: what, of the first, of the second, and their ratio, where they differ.
+function differences(a, b) {
+  const [one, two] = [flat(a), flat(b)];
+  const ratio = (key) => (typeof one[key] === "number" && one[key] && two[key] ? times(two[key] / one[key]) : "");
+  const costs = Object.keys({ ...one, ...two })
+    .filter((key) => key !== "name" && (key in a.inputs || (fieldOf(key) && key !== "busy_share")))
+    .map((key) => [title(key), cell({ ...a, ...one }, key), cell({ ...b, ...two }, key), ratio(key)]);
+  const loops = [a, b].map((row) => loopTexts(DATA.details[row.i]));
+  const shared = loops.every((texts) => texts["shared loops"]); // then those at DRAM are told
+  const slots = Object.keys({ ...loops[0], ...loops[1] })
+    .filter((slot) => !shared || !slot.endsWith(` at ${DATA.details[a.i].platform.offchip}`))
+    .map((slot) => [slot, loops[0][slot] || "–", loops[1][slot] || "–", ""]);
+  return [...costs, ...slots].filter(([, first, second]) => first !== second);
+}
+
+// The groups and the loops of a mapping, by what they are.
+function loopTexts({ groups, einsums }) {
+  const listed = (key, between = " ") =>
+    groups
+      .map((group) => group[key].join(between))
+      .filter(Boolean)
+      .join("; ");
+  const found = { groups: listed("einsums", " + "), "shared loops": listed("shared"), staged: listed("staged") };
+  for (const [name, { mapping }] of Object.entries(einsums))
+    for (const [slot, loops] of Object.entries(mapping.loops)) found[`${name} at ${slot}`] = loops.join(" ");
+  return found;
+}
+
+function drawDifference() {
+  const place = at("difference");
+  place.hidden = !(state.beside in DATA.details) || state.beside === state.picked;
+  if (place.hidden) return;
+  const [a, b] = [DATA.rows[state.picked], DATA.rows[state.beside]];
+  const rows = differences(a, b);
+  at("difference-table").replaceChildren(
+    rows.length
+      ? table(["", a.name, b.name, "second / first"], rows)
+      : node("p", { class: "note" }, "Nothing differs."),
   );
 }
