@@ -15,7 +15,15 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.store import read_only
 from flat_mapper.page.facts import EACH, Facts, facts_of, read, renewed
 from flat_mapper.page.tile import BusySpan, occupancy, run_occupancy, run_timeline, timeline
-from flat_mapper.reports.fields import FIELDS, GAINS, Document, answer_totals, buffer_of, gains
+from flat_mapper.reports.fields import (
+    FIELDS,
+    GAINS,
+    PARTS,
+    Document,
+    answer_totals,
+    buffer_of,
+    gains,
+)
 from flat_mapper.spec.document import Section, checked, section_of, take, take_list
 from flat_mapper.spec.yamlio import note_input, read_text
 
@@ -31,7 +39,7 @@ def page_data(rows: ReportRows) -> Document:
     kept, roofs = _detailed(rows), list[Document]()  # each chip's roofs once; a row says which
     try:
         return {
-            "fields": {key: asdict(field) for key, field in FIELDS.items()},
+            "fields": {key: asdict(field) for key, field in (FIELDS | PARTS).items()},
             "columns": _columns(rows),
             "costs": _COSTS,
             "varying": list(rows.varying),

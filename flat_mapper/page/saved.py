@@ -16,7 +16,7 @@ from flat_mapper.explore.sweep.run import Watch, run_sweep
 from flat_mapper.explore.sweep.spec import Written, load_sweep
 from flat_mapper.explore.sweep.store import Store
 from flat_mapper.page.data import DONE, SavedEntry, json_entries, nothing, read_file, report_rows
-from flat_mapper.page.facts import Facts
+from flat_mapper.page.facts import Facts, facts_of
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports.answers import Comparison, Evaluation
 from flat_mapper.reports.fields import answer_record, busy_text, shown
@@ -54,7 +54,8 @@ class SavedResults(Printed):
 
     def _record(self, entry: SavedEntry) -> dict[str, Cell]:
         outcome = {"status": entry.status, "reason": entry.reason or None}
-        totals = answer_record(entry.document) if entry.status == DONE else {}
+        done = entry.status == DONE
+        totals = answer_record(facts_of(entry.document, entry.where)) if done else {}
         return {**entry.inputs, **outcome, **totals, **entry.inputs}
 
     def write_report(self, path: str | Path, title: str = "") -> SavedResults:

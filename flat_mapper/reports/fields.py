@@ -14,12 +14,13 @@ from flat_mapper.base.frame import Cell, flat_row
 from flat_mapper.energy.tables import UNPRICED
 
 Document = dict[str, Any]  # as JSON has it
-FieldUnit = Literal["text", "", "s", "pJ", "J*s", "W", "B", "B/s", "share", "times", "mm2"]
+FieldUnit = Literal["text", "", "s", "/s", "pJ", "J*s", "W", "B", "B/s", "share", "times", "mm2"]
 
 _SHOWN: dict[FieldUnit, Callable[[Any], str]] = {
     "text": str,
     "": lambda v: units.count(round(v)),
     "s": lambda v: units.si(v, "s"),
+    "/s": lambda v: units.si(v, "/s"),
     "pJ": lambda v: units.si(units.joules_of(v), "J"),
     "J*s": lambda v: units.si(v, "J*s"),
     "W": lambda v: units.si(v, "W"),
@@ -63,6 +64,23 @@ FIELDS: dict[str, Field] = {
     "area_mm2": Field("area", "mm2", "least", "area"),
     "granularity": Field("granularity", "text"),
     "flat_tile": Field("FLAT-tile", "text"),
+}
+# Numbers of parts: of a unit, a component or a tensor, of an Einsum, of a stretch of time.
+PARTS: dict[str, Field] = {
+    "busy": Field("busy", "share"),
+    "power_w": Field("power of", "W"),
+    "energy_by_pj": Field("energy of", "pJ"),
+    "part": Field("part", "text"),
+    "share": Field("share of its energy", "share"),
+    "what": Field("what", "text"),
+    "lane": Field("on", "text"),
+    "start_s": Field("from", "s"),
+    "end_s": Field("until", "s"),
+    "takes_s": Field("takes", "s"),
+    "takes_bytes": Field("takes", "B"),
+    "computes_per_s": Field("reached", "/s"),
+    "computes_per_offchip_byte": Field("per off-chip byte", ""),
+    "peak_share": Field("of its unit's peak", "share"),
 }
 
 

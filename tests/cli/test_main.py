@@ -84,7 +84,7 @@ def test_evaluate_prices_the_record_identically(
     record = str(written / "out" / "fused-mapping.yaml")
     assert main(["evaluate", record, "--ert", str(written / "ert.yaml"), "--json"]) == 0
     again, before = json.loads(capsys.readouterr().out), result_in(written / "out")
-    for name in ("cycles", "energy_pj", "energy_by", "buffer", "flat_tile", "granularity"):
+    for name in ("cycles", "energy_pj", "energy_by_pj", "buffer", "flat_tile", "granularity"):
         assert again[name] == before[name]
 
 

@@ -81,7 +81,7 @@ def test_a4_what_is_alike_is_not_so_under_rules() -> None:
 
 def energy(capsys: pytest.CaptureFixture[str], path: str) -> dict[str, float]:
     found = answer(capsys, "map", "--arch", path, "--problem", "tiny", "--mapspace", "flat-r")
-    parts = found["energy_by"]["component"]
+    parts = found["energy_by_pj"]["component"]
     assert math.fsum(parts.values()) == found["energy_pj"]
     assert found["zero_energies"] == ["networks between levels", "leakage of DRAM"]
     assert sum(found["power_w"].values()) == pytest.approx(

@@ -142,6 +142,7 @@ def test_a_name_in_the_results_stays_text(folder: Path) -> None:
     document = json.loads(json.dumps(samples.compared()))
     document["rows"][0]["mapspace"] = evil
     document["rows"][2]["infeasible"] = evil
+    document["rows"][1]["einsums"]["QK"]["notation"] = evil
     (folder / "evil.json").write_text(json.dumps(document))
     page = folder / "evil.html"
     assert main(["report", str(folder / "evil.json"), "-o", str(page), "--title", evil]) == 0
@@ -150,6 +151,10 @@ def test_a_name_in_the_results_stays_text(folder: Path) -> None:
     rows = data(text)["rows"]
     assert isinstance(rows, list)
     assert rows[0]["name"].endswith('onerror="alert(1)">')
+    details = data(text)["details"]
+    assert isinstance(details, dict)
+    assert "&lt;img src=x" in details["1"]["tree"]
+    assert "<img" not in details["1"]["tree"]
 
 
 def test_a_sweep_is_read_from_its_database(tmp_path: Path) -> None:

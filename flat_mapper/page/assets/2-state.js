@@ -4,24 +4,7 @@ const DATA = JSON.parse(at("data").textContent);
 const SHOWN = 24; // bars in a bar chart: the first rows of the table
 const HUES = 10; // colours, of the page's style
 
-// By its key in a row: title and unit, which is best, the word for it in a filter.
-const FIELDS = {
-  ...DATA.fields,
-  busy: { title: "busy", unit: "share" },
-  power_w: { title: "power of", unit: "W" },
-  energy_by_pj: { title: "energy of", unit: "pJ" },
-  part: { title: "part", unit: "text" },
-  share: { title: "share of its energy", unit: "share" },
-  what: { title: "what", unit: "text" },
-  lane: { title: "on", unit: "text" },
-  start_s: { title: "from", unit: "s" },
-  end_s: { title: "until", unit: "s" },
-  takes_s: { title: "takes", unit: "s" },
-  takes_bytes: { title: "takes", unit: "B" },
-  computes_per_s: { title: "reached", unit: "/s" },
-  computes_per_offchip_byte: { title: "per off-chip byte", unit: "" },
-  peak_share: { title: "of its unit's peak", unit: "share" },
-};
+const FIELDS = DATA.fields; // by its key in a row: title and unit, which is best, the word for it in a filter
 
 const state = {
   text: "",
@@ -61,13 +44,12 @@ const worded = (key) => (fieldOf(key) ? fieldOf(key).unit === "text" : !numbers.
 const value = (row, key) => row.inputs?.[key] ?? (key === "name" ? row.i : row[key]);
 
 const inputText = (input) => (typeof input === "number" && Math.abs(input) >= 1e7 ? si(input) : String(input ?? "–"));
-const sharesText = (shares) =>
-  Object.entries(shares)
-    .map(([unit, share]) => `${unit} ${percent(share)}`)
-    .join(", ") || "–";
 // Where a number is told with what the chip has of it, or with its parts.
 const ASIDE = {
-  busy_share: ({ busy }) => sharesText(busy),
+  busy_share: ({ busy }) =>
+    Object.entries(busy)
+      .map(([unit, share]) => `${unit} ${percent(share)}`)
+      .join(", ") || "–",
   total_power_w: ({ total_power_w: power, power_limit_w: limit }) =>
     si(power, "W") + (unknown(power) || unknown(limit) ? "" : ` ${power > limit ? "exceeds" : "of"} ${si(limit, "W")}`),
   buffer_bytes: ({ buffer_bytes: live, buffer_capacity_bytes: all }) =>
@@ -80,14 +62,14 @@ function cell(row, key, count) {
 }
 
 // A row with its parts as keys of their own, `busy.MAC`, and without what is the page's alone.
-function flat({ i, question, search, roof, ...row }) {
-  const parts = { ...row.inputs, ...row, energy_by_pj: row.energy_by_pj?.component, inputs: null };
+function flat({ i, question, search, roof, name, inputs, energy_by_pj: by, ...row }) {
+  const parts = { name, ...inputs, ...row, energy_by_pj: by?.component };
   const listed = Object.entries(parts).flatMap(([key, one]) =>
     one !== null && typeof one === "object"
       ? Object.entries(one).map(([part, each]) => [`${key}.${part}`, each])
       : [[key, one]],
   );
-  return Object.fromEntries(listed.filter(([key]) => key !== "inputs"));
+  return Object.fromEntries(listed);
 }
 
 const hueOf = (row) =>

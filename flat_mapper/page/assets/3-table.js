@@ -143,19 +143,12 @@ function drawRow(row, marks) {
 
 function drawFilters() {
   const valuesOf = (key) => [...new Set(DATA.rows.map((row) => value(row, key)).filter((one) => one !== undefined))];
-  const keys = [...DATA.varying, "granularity", "bottleneck"];
-  const facet = (key) =>
-    node(
-      "label",
-      {},
-      title(key),
-      node(
-        "select",
-        { name: key, on: { change: ({ target }) => (state.facets.set(key, target.value), refresh()) } },
-        option("", "all"),
-        valuesOf(key).map((one) => option(String(one), inputText(one))),
-      ),
-    );
+  const keys = [...DATA.varying, "bottleneck", "granularity"];
+  const facet = (key) => {
+    const change = ({ target }) => (state.facets.set(key, target.value), refresh());
+    const options = valuesOf(key).map((one) => option(String(one), inputText(one)));
+    return node("label", {}, title(key), node("select", { name: key, on: { change } }, option("", "all"), options));
+  };
   const few = keys.filter((key) => valuesOf(key).length > 1 && valuesOf(key).length <= 40);
   at("facets").replaceChildren(...few.map(facet));
   const hues = keys.filter((key) => !DATA.varying.includes(key) || valuesOf(key).length <= 10);

@@ -180,7 +180,8 @@ function apart(labels, { left, right, top, bottom }, lines) {
 }
 
 function legend(id, items) {
-  at(id).replaceChildren(...[...new Map(items)].map(([name, hue]) => node("span", { hue }, node("i"), name)));
+  const hues = new Map(items.map(({ name, color }) => [name, color]));
+  at(id).replaceChildren(...[...hues].map(([name, hue]) => node("span", { hue }, node("i"), name)));
 }
 
 // The hover over a mark, and a click on it.

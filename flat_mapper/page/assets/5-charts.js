@@ -14,11 +14,7 @@ function barNames(rows) {
   return rows.map((row) => paths.map((path) => said(row, path)).join(" · ") || row.name);
 }
 
-const legendOfHues = (id, rows) =>
-  legend(
-    id,
-    rows.map((row) => [cell(row, state.hue), hueOf(row)]),
-  );
+const hues = (rows) => rows.map((row) => ({ name: cell(row, state.hue), color: hueOf(row) }));
 
 function drawCosts(rows) {
   const every = rows.filter(isDone);
@@ -32,10 +28,8 @@ function drawCosts(rows) {
     ...row,
     ...{ x: 0, x2: row.speedup, y, thick: 16, color: colour("component", row.bottleneck) },
   }));
-  legend(
-    "speedup-legend",
-    bars.map(({ bottleneck, color }) => [`limited by ${bottleneck}`, color]),
-  );
+  const limits = bars.map(({ bottleneck, color }) => ({ name: `limited by ${bottleneck}`, color }));
+  legend("speedup-legend", limits);
   chart("speedup", "Speed-up of each configuration", {
     x: { ...axis("speedup"), key: "", title: "times the speed" },
     y: bands,
@@ -54,9 +48,10 @@ function drawCosts(rows) {
         ...{ x: end, x2: (end += by[part]), y, thick: 16, color: colour(kind, part) },
       }));
   });
+  const named = known[kind].map((name) => ({ name, color: colour(kind, name) }));
   legend(
     "energy-legend",
-    known[kind].filter((name) => parts.some(({ part }) => part === name)).map((name) => [name, colour(kind, name)]),
+    named.filter(({ name }) => parts.some(({ part }) => part === name)),
   );
   chart("energy", "Energy of each configuration by part", {
     x: axis("energy_pj"),
@@ -139,7 +134,7 @@ function drawRoofline(rows) {
     x.domain,
     y.domain,
   );
-  legendOfHues("roofline-legend", shown);
+  legend("roofline-legend", hues(shown));
   if (chips.length > ROOFS)
     at("roofline-legend").append(
       node("span", {}, `roofs of the first ${ROOFS} of ${whole(chips.length)} chips in the table`),
@@ -173,7 +168,7 @@ function drawCurves(rows) {
     true,
   );
   const series = groupedBy(points, (row) => rest.map((path) => row.inputs[path]).join(" "));
-  legendOfHues("curves-legend", points);
+  legend("curves-legend", hues(points));
   chart("curves-chart", "Utilization over buffer size", {
     x: { domain: ends, log: true, key: "buffer_capacity_bytes" },
     y: { domain: [0, 1], key: "utilization", height: 270 },
@@ -211,7 +206,7 @@ function drawPareto(rows) {
     `On the front${several ? " of its workload and sizes" : ""}: ${whole(front.size)} of ${whole(points.length)} ` +
     `configurations. No other${several ? " with the same workload and sizes" : ""} has both less ${title(across)} ` +
     `and less ${title(up)}.`;
-  legendOfHues("pareto-legend", points);
+  legend("pareto-legend", hues(points));
   const values = { [across]: points.map(({ x }) => x), [up]: points.map(({ y }) => y) };
   const log = Object.values(values).some((each) => Math.max(...each) > 15 * Math.min(...each));
   const axis = (key) => ({ domain: around(values[key], log), log, key });

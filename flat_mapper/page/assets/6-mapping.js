@@ -50,12 +50,8 @@ function drawMapping() {
   drawOccupancy(found, group);
 }
 
-// Names with their colours, in the order of the cascade.
-const legendOfTensors = (id, names) =>
-  legend(
-    id,
-    known.tensor.filter((name) => names.includes(name)).map((name) => [name, colour("tensor", name)]),
-  );
+// Bars in the order of the cascade.
+const inOrder = (bars) => [...bars].sort((a, b) => known.tensor.indexOf(a.name) - known.tensor.indexOf(b.name));
 const noteOf = (id, group) => {
   for (const [kind, shown] of [
     ["tile", group],
@@ -94,10 +90,7 @@ function drawTimeline(found, group) {
     ...{ x: cycles * cycle, x2: cycles * cycle, y: -0.5, y2: bands.length - 0.5, dashed: true },
     ...{ text, anchor: "start", dx: 4, dy: -7, color: "var(--muted)" },
   }));
-  legendOfTensors(
-    "timeline-legend",
-    bars.map(({ name }) => name),
-  );
+  legend("timeline-legend", inOrder(bars));
   noteOf("timeline", group);
   at("tiles").textContent = whole(group?.tiles ?? 0);
   const use = (group ?? found.groups.find((one) => one.on_cores))?.on_cores;
@@ -107,7 +100,7 @@ function drawTimeline(found, group) {
   const listed = bars.map((bar) => [bar.name, ...keys.map((key) => cell(bar, key))]);
   at("timeline-table").replaceChildren(table(["", ...keys.map(title)], listed));
   chart("timeline", "Timeline of the units and DRAM", {
-    x: { domain: [0, total], key: "start_s", title: "time" },
+    x: { domain: [0, Math.max(total, ...bars.map(({ x2 }) => x2))], key: "start_s", title: "time" },
     y: { bands, step: 52, top: 20 },
     keys,
     bar: bars,
@@ -136,10 +129,7 @@ function drawOccupancy(found, tile) {
   const line = (y, what, color, dashed) => ({ x: 0, x2: total, y, y2: y, text: `${what} ${bytes(y)}`, color, dashed });
   const rules = [line(live, "charged", "var(--muted)", true)];
   if (all && all <= 4 * live) rules.push(line(all, "capacity", "var(--ink)"));
-  legendOfTensors(
-    "occupancy-legend",
-    bars.map(({ name }) => name),
-  );
+  legend("occupancy-legend", inOrder(bars));
   noteOf("occupancy", tile);
   at("occupancy-title").textContent = `${level} over ${tile ? "one FLAT-tile" : "the run"}`;
   for (const place of document.querySelectorAll(".charged"))

@@ -36,8 +36,8 @@ function treeRows() {
   });
 }
 
-const svgText = (width, height, ...inside) =>
-  `<svg xmlns="${SVG}" width="${Math.ceil(width)}" height="${Math.ceil(height)}">${inside.join("")}</svg>`;
+const svgText = (width, height, inside) =>
+  `<svg xmlns="${SVG}" width="${Math.ceil(width)}" height="${Math.ceil(height)}">${inside}</svg>`;
 // An element as text, its colours as they are now.
 const asXml = (element) =>
   new XMLSerializer()
@@ -49,7 +49,7 @@ function svgOfPart(part) {
   const { width, height } = part.getBoundingClientRect();
   const style = node("style", {}, document.querySelector("style").textContent);
   const themed = node("div", { style: "color: var(--ink)" }, style, part.cloneNode(true));
-  return svgText(width, height, '<foreignObject width="100%" height="100%">', asXml(themed), "</foreignObject>");
+  return svgText(width, height, `<foreignObject width="100%" height="100%">${asXml(themed)}</foreignObject>`);
 }
 
 // A chart as SVG with its legend in a line above it.
@@ -68,7 +68,7 @@ function svgOfChart(place) {
   const above = keys.length ? 24 : 0;
   drawing.setAttribute("y", above);
   const legends = node("g", { "font-family": FONT }, keys);
-  return svgText(Math.max(width, x), height + above, asXml(legends), asXml(drawing));
+  return svgText(Math.max(width, x), height + above, asXml(legends) + asXml(drawing));
 }
 
 function save(name, type, text) {

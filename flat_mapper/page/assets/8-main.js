@@ -67,26 +67,16 @@ function listen() {
     });
   });
   const choose = (id, act) => at(id)?.addEventListener("change", ({ target }) => act(target.value));
-  const set = (key, id, draw) =>
-    choose(id, (chosen) => {
-      state[key] = chosen;
-      draw();
-    });
-  for (const [key, id] of Object.entries(CHOSEN)) set(key, id, refresh);
-  const shown = () => {
+  const set = (key, chosen, draw) => {
+    state[key] = chosen;
+    draw();
     writeAddress();
-    drawMapping();
   };
-  set("window", "window", shown);
+  for (const [key, id] of Object.entries(CHOSEN)) choose(id, (chosen) => set(key, chosen, refresh));
+  choose("window", (chosen) => set("window", chosen, drawMapping));
   choose("pick", (index) => pick(Number(index)));
-  choose("beside", (index) => {
-    state.beside = index === "" ? null : Number(index);
-    shown();
-  });
-  at("more").addEventListener("click", () => {
-    state.all = true;
-    refresh();
-  });
+  choose("beside", (index) => set("beside", index === "" ? null : Number(index), drawMapping));
+  at("more").addEventListener("click", () => set("all", true, refresh));
   at("table-csv").addEventListener("click", () => save("configurations", "csv", csvOf(filtered().map(flat))));
   document.addEventListener("scroll", sayHidden, { capture: true, passive: true }); // of any table
   listenToAddress();
@@ -113,19 +103,12 @@ function sayHidden() {
 function choices() {
   const listed = Object.keys(DATA.details).map(Number);
   const options = listed.map((i) => [String(i), DATA.rows[i].name]);
-  const least = listed.reduce(
-    (best, i) => (best === null || DATA.rows[i].edp_js < DATA.rows[best].edp_js ? i : best),
-    null,
-  );
-  state.picked = least;
-  at("pick").replaceChildren(...options.map(([i, name]) => option(i, name, i === String(least))));
+  state.picked = [...listed].sort((a, b) => DATA.rows[a].edp_js - DATA.rows[b].edp_js)[0] ?? null;
+  at("pick").replaceChildren(...options.map(([i, name]) => option(i, name, i === String(state.picked))));
   at("beside").replaceChildren(option("", "nothing"), ...options.map(([i, name]) => option(i, name)));
   const costs = DATA.costs.filter((key) => new Set(done.map((row) => row[key])).size > 1);
-  for (const [id, now] of [
-    ["pareto-x", state.across],
-    ["pareto-y", state.up],
-  ])
-    at(id)?.replaceChildren(...costs.map((key) => option(key, title(key), key === now)));
+  for (const axis of ["across", "up"])
+    at(CHOSEN[axis])?.replaceChildren(...costs.map((key) => option(key, title(key), key === state[axis])));
 }
 
 paint(state.dark);
