@@ -79,7 +79,7 @@ def facts_of(document: Section, where: str) -> Facts:
 
 
 def _extents(loops: Sequence[str], ranks: Facts) -> dict[str, int]:
-    """What of each rank stands in one pass of some loops, `P=8` or with a last part `P=8,4`."""
+    """Extents of one pass of some loops by rank; a loop is `P=8`, or `P=8,4` with a last part."""
     cuts: dict[str, int] = {}
     for loop in loops:
         rank, _, factor = loop.partition("=")
