@@ -52,8 +52,10 @@ from flat_mapper.mapping.values import (
     Policy,
     Prefetch,
     Schedule,
-    Slot,
     TileOrder,
+    loop_list,
+    nest_document,
+    slot_name,
     slots_of,
 )
 from flat_mapper.spec import catalog
@@ -145,32 +147,17 @@ def _group_document(group: GroupMapping) -> dict[str, object]:
     return {
         "einsums": list(group.names),
         **({"level": group.level} if group.level else {}),
-        **({"cores": {lv: _loop_list(at) for lv, at in group.cores}} if group.cores else {}),
+        **({"cores": {lv: loop_list(at) for lv, at in group.cores}} if group.cores else {}),
         **({"resident": list(group.resident)} if group.resident else {}),
-        "shared": _loop_list(group.shared),
+        "shared": loop_list(group.shared),
         "staged": list(group.staged),
         "schedule": group.schedule,
         **({"phases": [list(p) for p in group.phases]} if group.phases else {}),
         **({"order": group.order} if group.order != "largest" else {}),
         **({"kernel": group.kernel} if group.kernel else {}),
         "granularity": group.granularity,
-        "nests": {
-            mapping.einsum: {
-                "loops": {_slot_name(slot): _loop_list(loops) for slot, loops in mapping.loops},
-                "keep": {level: list(tensors) for level, tensors in mapping.keep},
-                **({"stay": list(mapping.stay)} if mapping.stay else {}),
-            }
-            for mapping in group.einsums
-        },
+        "nests": {mapping.einsum: nest_document(mapping) for mapping in group.einsums},
     }
-
-
-def _slot_name(slot: Slot) -> str:
-    return slot.node if slot.axis == "temporal" else f"{slot.node}.{slot.axis}"
-
-
-def _loop_list(loops: tuple[Loop, ...]) -> list[str]:
-    return [f"{p.rank}={p.factor}" + (f",{p.last}" if p.last else "") for p in loops]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +323,7 @@ def _nest(nests: object, einsum: Einsum, arch: Architecture, where: str) -> Eins
     node, where = take(nests, einsum.name, dict, where), f"{where}.{einsum.name}"
     refuse_unknown(node, ("loops", "keep", "stay"), where)
     loops, keep = take(node, "loops", dict, where), take(node, "keep", dict, where)
-    slots = {_slot_name(slot): slot for slot in slots_of(arch)}
+    slots = {slot_name(slot): slot for slot in slots_of(arch)}
     refuse_unknown(loops, slots, f"{where}.loops")
     refuse_unknown(keep, [level.name for level in arch.levels], f"{where}.keep")
     return EinsumMapping(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -190,3 +190,22 @@ def sized_workload(workload: Workload, mapping: EinsumMapping) -> Workload:
     if sizes is workload.rank_sizes:
         return workload
     return replace(workload, rank_sizes=sizes, mask=None, layers=())
+
+
+def nest_document(mapping: EinsumMapping) -> dict[str, object]:
+    """One Einsum's loops and kept tensors, as records and answers write them."""
+    return {
+        "loops": {slot_name(slot): loop_list(loops) for slot, loops in mapping.loops},
+        "keep": {level: list(tensors) for level, tensors in mapping.keep},
+        **({"stay": list(mapping.stay)} if mapping.stay else {}),
+    }
+
+
+def slot_name(slot: Slot) -> str:
+    """A slot as records write it: its node, with the axis of a spatial one."""
+    return slot.node if slot.axis == "temporal" else f"{slot.node}.{slot.axis}"
+
+
+def loop_list(loops: Iterable[Loop]) -> list[str]:
+    """Loops as records write them: `P=8`, or `P=8,4` where the last pass is smaller."""
+    return [f"{p.rank}={p.factor}" + (f",{p.last}" if p.last else "") for p in loops]

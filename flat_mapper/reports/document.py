@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import fsum, prod
 
 from flat_mapper import __version__
@@ -14,7 +14,7 @@ from flat_mapper.cost_model.result import LEAKAGE, EinsumStats, GroupStats, Resu
 from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.mapping.cores import one_core
 from flat_mapper.mapping.sharing import visited_tiles, whole_group
-from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
+from flat_mapper.mapping.values import GroupMapping, Policy, nest_document
 from flat_mapper.reports.fields import Document
 from flat_mapper.reports.tree import tree_tile_words
 from flat_mapper.workload.graph import Workload
@@ -24,7 +24,6 @@ from flat_mapper.workload.notation import format_einsum
 def result_document(workload: Workload, platform: Platform, result: Result) -> Document:
     """A result under the names of `flat-mapper map --json`."""
     group, policy = result.fused, result.mapping.policy
-    nests = nest_documents(workload, result.mapping)
     return {
         "workload": result.workload,
         "softmax": workload.softmax,
@@ -65,8 +64,7 @@ def result_document(workload: Workload, platform: Platform, result: Result) -> D
         "buffer": {name: use.to_dict() for name, use in result.buffers().items()},
         "energy_by_pj": result.energy_by(),
         "einsums": {
-            e.einsum: _einsum(workload, platform, result, e, nests[e.einsum])
-            for e in result.einsums
+            stats.einsum: _einsum(workload, platform, result, stats) for stats in result.einsums
         },
         "groups": [
             _group(workload, platform, result, mapping, stats)
@@ -82,15 +80,6 @@ def result_document(workload: Workload, platform: Platform, result: Result) -> D
         "notes": list(result.notes),
         "provenance": {"flat_mapper": __version__, **result.extra},
     }
-
-
-def nest_documents(workload: Workload, mapping: FusedMapping) -> Document:
-    """Every Einsum's loops and kept tensors, as fused-mapping.yaml writes them."""
-    from flat_mapper.mapping.record import record_document
-
-    record = record_document(workload, mapping, ())["fused_mapping"]
-    assert isinstance(record, Mapping)
-    return {name: nest for group in record["groups"] for name, nest in group["nests"].items()}
 
 
 def _flat_tile(
@@ -209,9 +198,7 @@ def _inside(workload: Workload, result: Result, mapping: GroupMapping) -> Iterat
             yield tensor, homes[0]
 
 
-def _einsum(
-    workload: Workload, platform: Platform, result: Result, stats: EinsumStats, nest: object
-) -> Document:
+def _einsum(workload: Workload, platform: Platform, result: Result, stats: EinsumStats) -> Document:
     """One run of one Einsum on its own; its loops run outermost first."""
     einsum = workload.einsum(stats.einsum)
     dram = stats.level(result.dram)
@@ -226,7 +213,7 @@ def _einsum(
         "utilization": stats.utilization,
         "unit": stats.unit,
         "offchip_words": {t.tensor: t.moved_words for t in dram.tensors} if dram else {},
-        "mapping": nest,
+        "mapping": nest_document(mapping),
         "stay": list(mapping.stay),
         "levels": {lv.level: lv.to_dict() for lv in stats.levels},
         **({"network": [n.to_dict() for n in stats.network]} if stats.network else {}),
