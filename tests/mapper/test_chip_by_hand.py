@@ -24,7 +24,6 @@ from flat_mapper.mapper.chip.assignments import _core_workload, _of_level
 from flat_mapper.mapper.chip.moved import KeptInput, MovedCycles, Shares
 from flat_mapper.mapper.chip.question import Counters
 from flat_mapper.mapper.chip.ways import Way
-from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.space.orders import MayStay, needed_orders
@@ -34,20 +33,30 @@ from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.mask import Mask
 
 
-def test_a_read_that_serves_all_cores_is_shared_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """8 pJ, which no core sees where one read may serve all: then every word is paid for once."""
+@pytest.mark.parametrize(
+    ("reads", "keys", "paid", "once"),
+    [(1.0, 0, {}, 0.0), (0.25, 0, {"A": 2.0}, 0.0), (0.25, 2, {"A": 0.0}, 3 * 8.0)],
+)
+def test_a_read_that_serves_all_cores_is_shared_among_them(
+    reads: float,
+    keys: int,
+    paid: dict[str, float],
+    once: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """8 pJ, of which each of four cores pays a fourth; of unequal tiles all pay every word once."""
     levels = {"DRAM": {"read": 8.0, "write": 8.0, "update": 8.0}}
-    one: Any = Fake(level="GLB", workload=None, group=Fake(names=()), keys=0, dram="DRAM")
+    one: Any = Fake(level="GLB", workload=None, group=Fake(names=()), keys=keys, dram="DRAM")
     monkeypatch.setattr(floors, "levels_between", lambda arch, level: [])
     monkeypatch.setattr(floors, "inputs_of", lambda one: ("A",))
-    monkeypatch.setattr(floors, "border_words", lambda *_: (3.0, 5.0))
-    for heard, kind, pj in ((True, "energy", 0.0), (True, "latency", 8.0), (False, "energy", 8.0)):
-        monkeypatch.setattr(floors, "multicasts", lambda *_, heard=heard: heard)
-        goal = Goal(kind=kind)  # type: ignore[arg-type]
-        ert = Ert(levels=levels, source="by hand")
-        found = floors.core_energies(ert, chip(), one, goal)
-        assert found.levels["DRAM"] == {"read": pj, "write": 8.0, "update": 8.0}
-        assert floors.shared_pj(chip(), ert, one) == (3 * 8.0 if heard else 0.0)
+    monkeypatch.setattr(floors, "least_reads", lambda *_: reads)
+    monkeypatch.setattr(floors, "_words_of_all", lambda *_: 12.0)
+    monkeypatch.setattr(floors, "_border", lambda *_: [("A", 3.0, False), ("Z", 5.0, True)])
+    ert = Ert(levels=levels, source="by hand")
+    assert floors.core_energies(ert, chip(), one).levels["DRAM"] == levels["DRAM"]
+    rows = floors.core_rows(ert, chip(), one)
+    assert {tensor: own.read_pj for tensor, own in rows.items()} == paid
+    assert floors.shared_pj(chip(), ert, one) == once
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,13 @@ from flat_mapper.cost_model.chip.totals import chip_group, chip_stats
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.chip.assignments import Assignment, cascades, every_assignment
-from flat_mapper.mapper.chip.floors import at_least, computes_pj, core_energies, core_view
+from flat_mapper.mapper.chip.floors import (
+    at_least,
+    computes_pj,
+    core_energies,
+    core_rows,
+    core_view,
+)
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.question import ChipIncumbent
 from flat_mapper.mapper.group.group import GroupSearch
@@ -192,8 +198,9 @@ def tiles_of_one_above(
     taken, space = list[GroupSolution](), case.mapspace
     monkeypatch.setattr(ChipIncumbent, "take", lambda self, _, found: taken.append(found))
     what = case.platform, one, space.policy.buffering
-    view, fullest = core_view(*what), Fullest.of(*what)
-    ert = core_energies(case.ert, case.platform, one, Goal(kind="energy"))
+    where = case.ert, case.platform, one
+    view, fullest = core_view(*what, rows=core_rows(*where)), Fullest.of(*what)
+    ert = core_energies(*where)
     problem = group_problem(one.core_workload, view, ert, one.inner(space), one.group)
     search = GroupSearch.of(replace(problem, firsts=fullest.firsts), CandidateCache())
     search.prepare()

@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from flat_mapper.arch.cores import boundary, core_facts, multicasts, stream_weights
-from flat_mapper.arch.values import Architecture, Beside, MemoryLevel, Platform
+from flat_mapper.arch.values import Architecture, Beside, MemoryLevel, MovedRows, Platform
 from flat_mapper.base.tolerance import LOST, whole_cycles
 from flat_mapper.cost_model.ports import port_loads, transfer_cycles
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapper.bounds.energy import seen_words
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.ways import Way, read_rate, ways_apart
-from flat_mapper.mapper.group.incumbent import Goal
 from flat_mapper.mapping.cores import (
     core_platform,
     levels_between,
@@ -135,17 +134,22 @@ def _streams(platform: Platform, one: Assignment, way: Way | None = None) -> Ite
 
 
 def core_view(
-    platform: Platform, one: Assignment, buffering: float, way: Way | None = None
+    platform: Platform,
+    one: Assignment,
+    buffering: float,
+    way: Way | None = None,
+    rows: Mapping[str, MovedRows] | None = None,
 ) -> Platform:
     """One core with the largest tile, whose cycles are a lower bound on all ways to give tiles out.
 
     All sources at once: DRAM with the least that it may have to move, and what stands beside it.
     What a tile takes at its ends counts as often as it does in a mean tile; see `Fullest`.
 
-    way: the one whose cycles and pJ are bounded; None: all.
+    way: the one whose cycles and pJ are bounded; None: all. rows: then those of `core_rows`.
     """
     waits = one.count / largest_tiles(one)
     dram = replace(outside_of(platform, one, buffering, way), waits=waits)
+    dram = replace(dram, rows=rows) if rows else dram
     core = core_platform(platform, one.level)
 
     def seen(arch: Architecture) -> Architecture:
@@ -205,29 +209,43 @@ def keeps_inputs(platform: Platform, one: Assignment, buffering: float) -> bool:
 
 
 def core_energies(
-    ert: Ert,
-    platform: Platform,
-    one: Assignment,
-    goal: Goal,
-    way: Way | None = None,
-    *,
-    kept: bool = True,
+    ert: Ert, platform: Platform, one: Assignment, way: Way | None = None, *, kept: bool = True
 ) -> Ert:
     """Prices of actions, as a core sees them: no word from outside more than on any way in.
 
-    A word from DRAM, or from the level between that may keep it; none where one read may bring it
-    to all cores, see `shared_pj`. Rows are not rounded up, as those of all tiles are together; nor
-    are those inside where tiles differ.
+    A word from DRAM, or from the level between that may keep it, see `_read_pj`. Rows are not
+    rounded up, as those of all tiles are together; nor are those inside where tiles differ.
 
     way: whose rows have prices of their own. kept: see `keeps_inputs`.
     """
-    share = 0.0 if _shares(platform, one) and goal.has_energy and way is None else 1.0
     read = _read_pj(ert, platform, one, kept=kept and not (way is not None and way.rows))
     _, write, update = (pj / platform.dram.row_words for pj in ert.actions(platform.dram.name))
-    own = {"read": share * read, "write": write, "update": update}
+    own = {"read": read, "write": write, "update": update}
     leak = {a: pj for a, pj in ert.levels[platform.dram.name].items() if a == "leak"}
     prices = {**ert.levels, platform.dram.name: {**own, **leak}}
     return replace(ert, levels=_by_word(platform, prices) if one.keys else prices)
+
+
+def core_rows(
+    ert: Ert, platform: Platform, one: Assignment, *, kept: bool = True
+) -> dict[str, MovedRows]:
+    """Inputs of which one read may serve several cores, with what each core pays of a word."""
+    read = _read_pj(ert, platform, one, kept=kept)
+    paid = {t: _paid(platform, one, t) for t in inputs_of(one)}
+    return {
+        t: MovedRows(row_words=1, read_pj=share * read, update_pj=0.0, whole=False)
+        for t, share in paid.items()
+        if share < 1
+    }
+
+
+def _paid(platform: Platform, one: Assignment, tensor: str) -> float:
+    """The share of a read outside the cores that each word costs at least which a core takes in.
+
+    Of tiles that differ nothing is known: there every word is paid for once, see `shared_pj`.
+    """
+    share = least_reads(platform, one, tensor)
+    return 0.0 if one.keys and share < 1 else share
 
 
 def _read_pj(ert: Ert, platform: Platform, one: Assignment, *, kept: bool) -> float:
@@ -248,29 +266,27 @@ def _by_word(
     }
 
 
-def _shares(platform: Platform, one: Assignment) -> bool:
-    """True if one read may bring an input to several cores."""
-    arch = platform.matrix
-    return any(multicasts(arch, arch.level(one.level), t) for t in inputs_of(one))
-
-
 def shared_pj(platform: Platform, ert: Ert, one: Assignment, *, kept: bool = True) -> float:
-    """pJ of inputs that no core sees: every word leaves DRAM once, whatever brings it to cores.
+    """pJ of inputs that no core sees: of those that it does not pay for, every word leaves DRAM.
 
-    Where a level between may keep them it is written as well, or DRAM sends all that cores draw.
+    Where a level between may keep the others they are written as well, or DRAM sends all that cores
+    draw.
+
     kept: see `keeps_inputs`.
     """
-    reads, _ = border_words(one.workload, one.group.names, one.dram)
     each = ert.actions(platform.dram.name)[0] / platform.dram.row_words
-    if _shares(platform, one):
-        return reads * each
+    words, drawn, unpaid = 0.0, 0.0, 0.0
+    for tensor, moved, made in _border(one.workload, one.group.names, one.dram):
+        share = 1.0 if made else _paid(platform, one, tensor)
+        unpaid += moved * (not share)
+        if share and not made:
+            words, drawn = words + moved, drawn + share * _words_of_all(one, tensor)
     between = levels_between(platform.matrix, one.level)[-1:] if kept else ()
     own = each - _read_pj(ert, platform, one, kept=kept)
     if not (between and own):
-        return 0.0
+        return unpaid * each
     written = ert.actions(between[0].name)[1] / between[0].row_words
-    drawn = sum(_words_of_all(one, t) for t in inputs_of(one))
-    return min(reads * (each + written), drawn * own)
+    return unpaid * each + min(words * (each + written), drawn * own)
 
 
 def at_streams(platform: Platform, one: Assignment, totals: Mapping[str, float]) -> float:
@@ -338,15 +354,22 @@ def whole(cycles: float) -> float:
     return float(whole_cycles(cycles * (1 - LOST)))
 
 
-def border_words(workload: Workload, names: tuple[str, ...], dram: str) -> tuple[float, float]:
-    """Words that a group reads from outside and writes, each once."""
+def _border(
+    workload: Workload, names: tuple[str, ...], dram: str
+) -> Iterator[tuple[str, float, bool]]:
+    """Tensors over a group's border: the words of each once, and whether the group makes it."""
     part = workload.subset(names)
     made = {part.einsum(n).output.tensor for n in names}
-    reads = writes = 0.0
     for tensor in part.tensor_ranks:
         if crosses_dram(workload, names, tensor):
             words = part.tensor_words(tensor) * part.share(tensor, dram) * seen_words(part, tensor)
-            reads, writes = (reads, writes + words) if tensor in made else (reads + words, writes)
+            yield tensor, words, tensor in made
+
+
+def border_words(workload: Workload, names: tuple[str, ...], dram: str) -> tuple[float, float]:
+    """Words that a group reads from outside and writes, each once."""
+    every = [*_border(workload, names, dram)]
+    reads, writes = (sum(n for _, n, made in every if made is way) for way in (False, True))
     return reads, writes
 
 

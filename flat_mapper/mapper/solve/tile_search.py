@@ -28,6 +28,7 @@ from flat_mapper.mapper.chip.floors import (
     at_peak,
     computes_pj,
     core_energies,
+    core_rows,
     core_view,
     keeps_inputs,
     largest_tiles,
@@ -331,10 +332,11 @@ class GroupOnTiles:
     ) -> GroupSearch:
         """The search of one core's tile; way: in which tiles are given out, None: any."""
         question, mapspace = self.question, self.question.mapspace
-        core = core_view(question.platform, one, question.buffering, way)
+        where, kept = (question.ert, question.platform, one), self._kept(one)
+        rows = core_rows(*where, kept=kept) if way is None else None
+        core = core_view(question.platform, one, question.buffering, way, rows)
         space = with_arch_rules(one.inner(mapspace), core, one.core_workload)
-        where = question.ert, question.platform, one, question.goal
-        ert = core_energies(*where, way, kept=self._kept(one))
+        ert = core_energies(*where, way, kept=kept)
         workload = one.core_workload
         if one.spread is not None:
             workload, core, space, ert = self._inside(one, core, space, ert).asked()
