@@ -35,7 +35,7 @@ def main(
         matrix=_less(shipped.matrix, without),
         vector=_less(shipped.vector, without) if shipped.vector else None,
     )
-    workload = load_problem("bert-base", scope, sizes={"B": 64, "P": length, "M": length})
+    workload = load_problem("bert-base", scope=scope, sizes={"B": 64, "P": length, "M": length})
     space = mapspace_of(mapspace, workload, platform)
     start = process_time()
     found = search(workload, platform, space, gap=0.0)

@@ -12,13 +12,14 @@ A problem, a chip, a mapspace is a shipped name, a path, or a value; a mapping i
 its folder, or an answer; a sweep, a configuration is a path or what it says.
 
     load_problem, load_platform, load_architecture, load_mapspace, attention   values of files
-    check, why_not                                                             before a search
+    check, why_not, shipped                                                    before a search
     search, compare, front, need, generate, tiles                              questions
     evaluate, execute, model, crosscheck                                       of a given mapping
     save, load, lower, report, load_results                                    files of answers
-    sweep, optimize                                                            many questions
-    import_hf, import_onnx, import_torch, fuse_layers                          of others' files
+    sweep, optimize, plan_sweep, export_sweep                                  many questions
+    import_problem                                                             of others' files
 
+Each question is a command too (`search` is `flat-mapper map`); `help(fm.search)` has its options.
 `flat_mapper.values` names the values themselves, for whoever builds a mapping or a chip by hand.
 
 Errors are `FlatMapperError`: `SpecError` (bad input), `MappingError`, `BackendError` (a tool is
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from flat_mapper.api.calls import compare, evaluate, load_problem, search
     from flat_mapper.api.checks import check, why_not
     from flat_mapper.api.execution import crosscheck, execute
-    from flat_mapper.api.files import load, lower, save
+    from flat_mapper.api.files import load, lower, save, shipped
+    from flat_mapper.api.imports import import_problem
     from flat_mapper.api.one_einsum import model
     from flat_mapper.arch.reader import load_architecture, load_platform
     from flat_mapper.base.errors import (
@@ -44,14 +46,11 @@ if TYPE_CHECKING:
         SpecError,
     )
     from flat_mapper.cost_model.result import Infeasible
-    from flat_mapper.explore.generation import Scenario, generate
+    from flat_mapper.explore.generation import generate
     from flat_mapper.explore.need_search import need
     from flat_mapper.explore.pareto import front
-    from flat_mapper.explore.sweep.design_search import optimize
-    from flat_mapper.importers.graphs.onnx_file import import_onnx
-    from flat_mapper.importers.graphs.torch_graph import import_torch
-    from flat_mapper.importers.hf import import_hf
-    from flat_mapper.importers.layer_fusion import fuse_layers
+    from flat_mapper.explore.sweep.design_search import optimize, plan_sweep
+    from flat_mapper.explore.sweep.export import export_sweep
     from flat_mapper.kernels.best import tiles
     from flat_mapper.mapping.space_reader import load_mapspace
     from flat_mapper.page.saved import load_results, report, sweep
@@ -63,19 +62,17 @@ _HOMES = {
     "api.calls": "compare evaluate load_problem search",
     "api.checks": "check why_not",
     "api.execution": "crosscheck execute",
-    "api.files": "load lower save",
+    "api.files": "load lower save shipped",
+    "api.imports": "import_problem",
     "api.one_einsum": "model",
     "arch.reader": "load_architecture load_platform",
     "base.errors": "BackendError FlatMapperError MappingError NothingFeasible SpecError",
     "cost_model.result": "Infeasible",
-    "explore.generation": "Scenario generate",
+    "explore.generation": "generate",
     "explore.need_search": "need",
     "explore.pareto": "front",
-    "explore.sweep.design_search": "optimize",
-    "importers.graphs.onnx_file": "import_onnx",
-    "importers.graphs.torch_graph": "import_torch",
-    "importers.hf": "import_hf",
-    "importers.layer_fusion": "fuse_layers",
+    "explore.sweep.design_search": "optimize plan_sweep",
+    "explore.sweep.export": "export_sweep",
     "kernels.best": "tiles",
     "mapping.space_reader": "load_mapspace",
     "page.saved": "load_results report sweep",
@@ -88,7 +85,6 @@ __all__ = [
     "Infeasible",
     "MappingError",
     "NothingFeasible",
-    "Scenario",
     "SpecError",
     "__version__",
     "attention",
@@ -97,12 +93,10 @@ __all__ = [
     "crosscheck",
     "evaluate",
     "execute",
+    "export_sweep",
     "front",
-    "fuse_layers",
     "generate",
-    "import_hf",
-    "import_onnx",
-    "import_torch",
+    "import_problem",
     "load",
     "load_architecture",
     "load_mapspace",
@@ -113,9 +107,11 @@ __all__ = [
     "model",
     "need",
     "optimize",
+    "plan_sweep",
     "report",
     "save",
     "search",
+    "shipped",
     "sweep",
     "tiles",
     "why_not",

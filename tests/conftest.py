@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, settings
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.ports import overdrawn
 from flat_mapper.base import budget
-from flat_mapper.cli import map as map_verb
-from flat_mapper.cli import sweep as sweep_verb
+from flat_mapper.cli import terminal
 from flat_mapper.cost_model.chip import evaluation
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.spec import answers
@@ -217,5 +216,4 @@ def _no_port_is_overdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_news_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """No command says how far it is because the machine is busy."""
-    monkeypatch.setattr(map_verb, "PERIOD_S", math.inf)
-    monkeypatch.setattr(sweep_verb, "NEWS_S", math.inf)
+    monkeypatch.setattr(terminal, "PERIOD_S", math.inf)

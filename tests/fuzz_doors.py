@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import math
@@ -13,9 +12,9 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from flat_mapper.api.questions import Spend
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import MAX_LINE
-from flat_mapper.cli import map as map_verb
 from flat_mapper.cli.main import main
 
 ROOT = Path(__file__).parents[1]
@@ -83,7 +82,7 @@ def doors() -> tuple[Door, ...]:
     mapspaces = texts("mapspaces/*.yaml", "examples/my_fusion.yaml")
     record = ("check {}", "evaluate {} --ert ert.yaml --json", "lower {} -o lowered")
     lowered = texts("tests/golden/lower/QK/*.yaml")
-    model = "model {} rest-arch.yaml rest-problem.yaml --ert ert.yaml --json"
+    model = "evaluate {} rest-arch.yaml rest-problem.yaml --ert ert.yaml --json"
     plan = "map --mapspace {} --arch edge --problem tiny --ert ert.yaml --objective latency --json"
     search = "map --problem {} --arch edge --ert ert.yaml --mapspace flat-h --json"
     listed = {
@@ -95,8 +94,8 @@ def doors() -> tuple[Door, ...]:
         "mapspace.yaml": (mapspaces, ("check {}", plan)),
         "ert.yaml": ((ERT,), ("check {}", f"map --arch edge --ert {{}} {tiny}")),
         "sweep.yaml": ((SWEEP, *texts("sweeps/b*.yaml")), ("sweep {} -o r.db --dry-run",)),
-        "design.yaml": ((DESIGN, *texts("sweeps/e*.yaml")), ("optimize {} --dry-run",)),
-        "config.json": ((HF,), ("import-hf {}", "import-hf {} -o out.yaml --json")),
+        "design.yaml": ((DESIGN, *texts("sweeps/e*.yaml")), ("sweep {} --dry-run",)),
+        "config.json": ((HF,), ("import {}", "import {} -o out.yaml --json")),
         "fused-mapping.yaml": (("fused-mapping.yaml",), record),
         "result.json": (("result.json",), ("report {} -o page.html --json",)),
         "timeloop.yaml": (lowered, ("check {}", model)),
@@ -207,19 +206,19 @@ def alarm() -> Iterator[None]:
 
 @contextmanager
 def few_steps() -> Iterator[None]:
-    """Searches of `map` inside it end after so many steps, whatever the machine."""
-    asked = map_verb.budget_of
+    """Searches inside it end after so many steps, whatever the machine."""
+    asked = Spend.spend
 
-    def budget_of(arguments: argparse.Namespace) -> Budget:
-        budget = asked(arguments)
+    def spend(self: Spend, begin: float | None = None) -> Budget:
+        budget = asked(self, begin)
         budget.steps = STEPS
         return budget
 
-    map_verb.budget_of = budget_of
+    Spend.spend = spend  # type: ignore[method-assign]
     try:
         yield
     finally:
-        map_verb.budget_of = asked
+        Spend.spend = asked  # type: ignore[method-assign]
 
 
 def ran(command: str, path: str = "") -> tuple[int, str, str]:

@@ -142,11 +142,11 @@ def _targets() -> Iterator[Hostile]:
     yield Hostile(name="a linked part", command=command, files=listed, links=links)
     way = listed | {"o/QK": "mine"}
     yield Hostile(name="a part in the way", command=command, files=way)
-    yield Hostile(name="a device", command="import-hf hf.json -o /dev/null")
+    yield Hostile(name="a device", command="import hf.json -o /dev/null")
     yield Hostile(name="over the record", command="evaluate made/fused-mapping.yaml -o made")
-    yield Hostile(name="export over itself", command="export r.db -o r.db")
-    yield Hostile(name="export to a folder", command="export r.db -o .")
-    yield Hostile(name="export through a link", command="export r.db -o l", links={"l": "ert.yaml"})
+    yield Hostile(name="export over itself", command="sweep r.db -o r.db")
+    yield Hostile(name="export to a folder", command="sweep r.db -o .")
+    yield Hostile(name="export through a link", command="sweep r.db -o l", links={"l": "ert.yaml"})
     yield Hostile(
         name="a page over its input", command="report made/result.json -o made/result.json"
     )
@@ -155,7 +155,7 @@ def _targets() -> Iterator[Hostile]:
         command = f"sweep s.yaml --workers 0 -o {target}"
         links = {"l": "r.db"} if target == "l" else {}
         yield Hostile(name=f"rows in {target}", command=command, files=sweep, links=links)
-    yield Hostile(name="a problem over its input", command="import-hf hf.json -o hf.json")
+    yield Hostile(name="a problem over its input", command="import hf.json -o hf.json")
 
 
 def _documents() -> Iterator[Hostile]:
@@ -178,11 +178,11 @@ def _documents() -> Iterator[Hostile]:
 
 def _databases() -> Iterator[Hostile]:
     for text in ("position=99999999999999999999", "position=1e999", "x=1", "position", "=", "a<>b"):
-        yield Hostile(name=f"where {text}", command=f"export r.db --where {text}")
+        yield Hostile(name=f"where {text}", command=f"sweep r.db --where {text}")
     for damage in ("cut", "text", "json", "column", "schema", "empty"):
         yield Hostile(
             name=f"a {damage} database",
-            command="export d.db --format jsonl",
+            command="sweep d.db --format jsonl",
             files={"d.db": f"DB {damage}"},
         )
         yield Hostile(

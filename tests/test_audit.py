@@ -86,10 +86,10 @@ def test_a_file_of_others_executes_nothing(tmp_path: Path) -> None:
         archive.writestr("x", evil)
     problem = f"--problem {folder}/attend.yaml --ert {folder}/ert.yaml --mapspace flat-h"
     commands = [
-        f"import-torch {folder}/m.pt2 -o {out}/m.yaml",
-        f"import-hf {folder}/config.json -o {out}/c.yaml",
-        f"import-onnx {folder}/evil.onnx",
-        f"import-onnx {folder}/zip.onnx",
+        f"import {folder}/m.pt2 -o {out}/m.yaml",
+        f"import {folder}/config.json -o {out}/c.yaml",
+        f"import {folder}/evil.onnx",
+        f"import {folder}/zip.onnx",
         f"map --arch {folder}/template.yaml {problem}",
         f"map --arch {folder}/good.yaml {problem} -o {out}/answer",
         f"map --arch {folder}/tagged.yaml {problem}",
@@ -98,8 +98,8 @@ def test_a_file_of_others_executes_nothing(tmp_path: Path) -> None:
         f"report {folder}/evil.json -o {out}/x.html",
         f"report {folder}/evil.db -o {out}/x.html",
         f"report {out}/answer -o {out}/y.html",
-        f"export {folder}/r.db -o {out}/r.csv",
-        f"export {folder}/evil.db",
+        f"sweep {folder}/r.db -o {out}/r.csv",
+        f"sweep {folder}/evil.db",
     ]
     done = subprocess.run(
         [sys.executable, "-B", "-c", HOOK, str(out)],

@@ -88,7 +88,7 @@ def test_a_page_that_the_site_makes_can_be_made(name: str) -> None:
     """Every kind of answer, every command."""
     page = docs_pages.BUILT[name]()
     assert page.startswith("# ")
-    wanted = [*answer_schema.kinds()] if name == "answers" else ["map", "sweep", "import-hf"]
+    wanted = [*answer_schema.kinds()] if name == "answers" else ["map", "sweep", "import"]
     assert [word for word in wanted if f"\n## {word}\n" not in page] == []
 
 

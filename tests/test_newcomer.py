@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sweep_files
 
-from flat_mapper.cli import sweep as sweep_verb
+from flat_mapper.cli import terminal
 from flat_mapper.cli.main import main
 
 ROOT = Path(__file__).parent.parent
@@ -40,10 +40,10 @@ def test_a_chip_a_model_and_a_cascade_of_ones_own(folder: Path) -> None:
     for line in (
         "check my_chip.yaml my_cascade.yaml my_fusion.yaml",
         "map --arch my_chip.yaml --problem my_cascade.yaml --mapspace my_fusion.yaml -o cascade",
-        "import-hf config.json -o model.yaml",
+        "import config.json -o model.yaml",
         "compare --arch nano.yaml --ert ert.yaml --problem model.yaml --mapspace flat-h flat-r "
         "-o model",
-        "execute model/flat-h/fused-mapping.yaml --check",
+        "evaluate model/flat-h/fused-mapping.yaml --execute --check",
         "evaluate cascade/fused-mapping.yaml",
         "report cascade model -o page.html",
     ):
@@ -68,7 +68,7 @@ def test_a_sweep_that_is_stopped_says_what_is_stored_and_goes_on(
     """Stopped from the keyboard after its first points, as a user would."""
     words = ["sweep", "sweep.yaml", "--workers", "0", "-o"]
     with monkeypatch.context() as patched:
-        patched.setattr(sweep_verb, "NEWS_S", 0.0)  # a line at each point
+        patched.setattr(terminal, "PERIOD_S", 0.0)  # a line at each point
         patched.setattr(sys, "stderr", said := Impatient())
         assert main([*words, "rows.db"]) == 130
     line = "interrupted: 7 points are stored in rows.db; the same command goes on"

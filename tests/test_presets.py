@@ -92,7 +92,7 @@ def test_every_platform_is_here():
 
 @pytest.mark.parametrize("name", WEIGHTS)
 def test_a_model_has_its_weights(name: str):
-    assert weights(api.load_problem(name, "model")) == pytest.approx(WEIGHTS[name], rel=0.01)
+    assert weights(api.load_problem(name, scope="model")) == pytest.approx(WEIGHTS[name], rel=0.01)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in catalog.shipped("problems")])

@@ -6,21 +6,37 @@ is a file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from csv import writer
+from dataclasses import astuple, fields, replace
+from io import StringIO
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING
 
-from flat_mapper.api.defaults import COMPARED, DEFAULT, DERIVED, derived_mapspace
+from flat_mapper.api.defaults import derived_mapspace
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import (
+    DERIVED,
+    Best,
+    Compare,
+    Evaluate,
+    LoadProblem,
+    Name,
+    OfMapping,
+    Part,
+    Search,
+    Spend,
+    WithTools,
+)
 from flat_mapper.arch.reader import load_platform, variables_of
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
-from flat_mapper.base.budget import Budget, Progress, Spend, part_of
+from flat_mapper.base.budget import Budget, Pruned, part_of
 from flat_mapper.base.errors import SpecError, UnpricedError, expected
-from flat_mapper.base.formats import TensorWidth
+from flat_mapper.base.formats import TensorWidth, csv_cell
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
@@ -31,9 +47,9 @@ from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
-from flat_mapper.spec.yamlio import is_text
+from flat_mapper.spec.yamlio import check_target, is_text, write_text
 from flat_mapper.workload import reader as problem_yaml
-from flat_mapper.workload.cascade import SCOPES, Scope
+from flat_mapper.workload.cascade import GROUP, SCOPES, Scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import (
     Lengths,
@@ -46,69 +62,50 @@ from flat_mapper.workload.problem_file import (
 if TYPE_CHECKING:  # at run time both are imported where they are asked for
     from flat_mapper.mapping.record import MappingRecord
 
-UNCHANGED: Mapping[str, object] = MappingProxyType({})
-NO_BITS: Mapping[str, TensorWidth] = MappingProxyType({})
 
-Name = str | Path
-Source = Name | Mapping[str, object]  # the latter: a specification in memory, timeloopfe's or plain
-type Recorded = Name | Evaluation | MappingRecord  # what has a mapping
+@answers(LoadProblem)
+def load_problem(asked: LoadProblem) -> Workload:
+    """A workload that is given is itself, at the sizes, lengths and widths that are asked for.
 
-
-def load_problem(
-    source: Workload | Source,
-    scope: Scope | None = None,
-    *,
-    seq: int | None = None,
-    sizes: Mapping[str, object] = UNCHANGED,
-    lengths: Lengths | Sequence[int] | None = None,
-    phase: str = "",
-    softmax: str = "",
-    mask: str = "",
-    layers: str = "",
-    bits: Mapping[str, TensorWidth] = NO_BITS,
-) -> Workload:
-    """The workload of a shipped problem or of a file, cut to a scope, at other sizes if asked.
-
-    source: a shipped name, a path, the YAML text of a problem, or a specification in memory: one
-            Einsum, its problem. A workload is itself, at other sizes and widths if asked; a window
-            that its own length made as good as none does not come back.
-    scope: attention, block, layer, model or vocabulary; by default the attention of a problem
-           in the short form, and the whole of a cascade that is written out.
-    seq: positions of queries and keys, in decode of the cache; in place of the problem's.
-    lengths: of queries and keys each, where they differ, by the ranks that the roles name; or a
-             list: of each sequence of a ragged batch, in place of the batch too.
-    phase: `prefill` or `decode`, in place of the file's; see `flat_mapper.workload.reader`.
-    softmax: row, online, online-2pass or any, in place of the file's.
-    mask: causal, window=N, or both with a comma, in place of the file's.
-    layers: the mask of the kind of layers that is meant, where the problem has several.
-    bits: of tensors of the scope, or their number formats, beside or in place of the file's
-          `tensor_bits`.
+    Of a specification in memory its one Einsum.
     """
-    asked = _asked(seq, lengths, phase)
-    words = {"phase": phase, "softmax": softmax, "mask": mask, "layers": layers}
-    if not isinstance(source, Workload | Mapping):
+    return workload_of(asked)
+
+
+def workload_of(asked: LoadProblem) -> Workload:
+    """The workload of a question."""
+    source, lengths = asked.problem, _lengths(asked)
+    sizes = sizes_of(asked)
+    words = {n: getattr(asked, n) for n in ("scope", "phase", "softmax", "mask", "layers")}
+    if isinstance(source, Workload | Mapping):
+        one = lengths if isinstance(lengths, Lengths) else None
+        only = {**words, "lengths": "list" if lengths is not one else ""}
+        for word in (w for w, value in only.items() if value):  # a value is not read again
+            got = f"a {type(source).__name__}"
+            raise SpecError(expected(word, "a problem by name, file or text", got))
+        found = source if isinstance(source, Workload) else _in_memory(source)
+        found = _at_lengths(problem_yaml.set_ranks(found, sizes), one)
+    else:
         path = source if is_text(source) else catalog.resolve("problems", source)
-        found = problem_yaml.load_workload(path, scope, sizes=sizes, lengths=asked, **words)
-        return with_bits(found, bits)
-    one = asked if isinstance(asked, Lengths) else None
-    only = {"scope": scope, **words, "lengths": "list" if asked is not one else ""}
-    for word in (w for w, value in only.items() if value):  # a value is not read again
-        got = f"a {type(source).__name__}"
-        raise SpecError(expected(word, "a problem by name, file or text", got))
-    found = source if isinstance(source, Workload) else _in_memory(source)
-    found = problem_yaml.set_ranks(found, sizes)
-    return with_bits(_at_lengths(found, one), bits)
+        scope = scope_of(words.pop("scope"))
+        found = problem_yaml.load_workload(path, scope, sizes=sizes, lengths=lengths, **words)
+    return with_bits(found, asked.bits or {})
 
 
-def _asked(
-    seq: int | None, lengths: Lengths | Sequence[int] | None, phase: str
-) -> Lengths | tuple[Lengths, ...] | None:
+def sizes_of(asked: Part) -> dict[str, object]:
+    """Ranks that a question sets one by one."""
+    heads = {} if asked.kv_heads is None else {GROUP: asked.kv_heads}
+    return heads | dict(asked.sizes or {})
+
+
+def _lengths(asked: LoadProblem) -> Lengths | tuple[Lengths, ...] | None:
     """The lengths of a problem, of one number or of several."""
+    seq, lengths = asked.seq, asked.lengths
     if seq is not None and lengths is not None:
         raise SpecError(expected("seq", "either seq or lengths", "both"))
     if seq is not None:
-        return sequence_lengths(checked(seq, int, "seq", above=0), phase)
-    return lengths if isinstance(lengths, Lengths | None) else ragged_lengths(lengths, phase)
+        return sequence_lengths(checked(seq, int, "seq", above=0), asked.phase)
+    return lengths if isinstance(lengths, Lengths | None) else ragged_lengths(lengths, asked.phase)
 
 
 def _in_memory(source: Mapping[str, object]) -> Workload:
@@ -140,93 +137,83 @@ def with_bits(workload: Workload, bits: Mapping[str, TensorWidth]) -> Workload:
     return replace(workload, tensor_bits={**workload.tensor_bits, **bits}, sequences=each)
 
 
-def search(
-    workload: Workload | Source,
-    platform: Platform | Source,
-    mapspace: Mapspace | Name = DEFAULT,
-    ert: Ert | Name | None = None,
-    *,
-    seq: int | None = None,
-    scope: Scope | None = None,
-    objective: str = "edp",
-    schedule: str = "",
-    progress: Progress | None = None,
-    **spend: Unpack[Spend],
-) -> SearchResult | Infeasible:
-    """The best mapping of a workload in a mapspace, or why there is none: `flat-mapper map`.
+@answers(Search)
+def search(asked: Search) -> SearchResult | Infeasible:
+    """An `Infeasible` is false, and says why when its result is asked for.
 
-    workload, platform, mapspace: values, shipped names or files; see `load_problem` and its like.
-               Without a mapspace the chip and the problem say which; the answer has it in a line.
-    seq:       positions of queries and keys, in place of the problem's.
-    scope:     attention, block, layer or model; by default what the problem says.
-    ert:       a table, its file, or `accelergy` to run that; by default hwcomponents prices.
-    objective: latency, energy or edp; ties are broken by the other two. Latency where nothing
-               says what the chip's components cost, and the answer says so.
-    schedule:  of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
-    progress:  called with the share done and what is being searched.
-    spend:     time_limit in seconds, gap as a share, memory_limit in MB, limits of the answer, or a
-               `budget`. The search ends at a proven gap of 0.1 % or after 60 s, unless they say
-               else: gap=0 and time_limit=inf ask for the rest, and so does a gap alone.
-    returns:   an answer, or an `Infeasible`: false, and it says why when its result is asked for.
+    The objective is latency where nothing says what the chip's components cost, and the answer
+    says so.
     """
-    found = compare(
-        *(workload, platform, (mapspace,), ert),
-        seq=seq,
-        scope=scope,
-        objective=objective,
-        schedule=schedule,
-        progress=progress,
-        **spend,
-    )
-    return next(iter(found.rows.values()))
+    (found,) = _best(asked, (asked.mapspace,)).rows.values()
+    return found
 
 
-def compare(
-    workload: Workload | Source,
-    platform: Platform | Source,
-    mapspaces: Sequence[Mapspace | Name] = COMPARED,
-    ert: Ert | Name | None = None,
-    *,
-    seq: int | None = None,
-    scope: Scope | None = None,
-    objective: str = "edp",
-    schedule: str = "",
-    progress: Progress | None = None,
-    **spend: Unpack[Spend],
-) -> Comparison:
-    """The best mapping of each mapspace; the first is what the others are held against.
+@answers(Compare)
+def compare(asked: Compare) -> Comparison:
+    """Each search has its share of the seconds that are left."""
+    return _best(asked, asked.mapspaces)
 
-    mapspaces: by default nothing fused, and what `search` takes.
-    seq, scope, ert, objective: as for `search`.
-    schedule: of the fused Einsums, in place of the mapspaces' own.
-    spend:    as for `search`, of all searches together; each gets its share of the seconds left.
-    """
-    cascade = load_problem(workload, scope, seq=seq)
-    budget = Budget.of(**spend)
-    fit = fitted(load_platform(platform), cascade.each_kind[0])
-    chip = fit.platform
-    goal = objective_of(objective)
-    table, art, said = known_energies(chip, ert, goal)
-    goal = "latency" if said else goal
-    spaces = [mapspace_of(m, cascade, chip, schedule) for m in mapspaces]
-    names = [space.name for space in spaces]
-    if not names or len(set(names)) < len(names):
-        got = ", ".join(names) or "none"
-        raise SpecError(expected("mapspaces", "at least one, each once", got))
-    rows: dict[str, SearchResult | Infeasible] = {}
-    for i, space in enumerate(spaces):
-        found = best_of_layers(
-            *(cascade, chip, space, table),
-            objective=goal,
-            progress=part_of(progress, i, len(spaces), space.name),
-            budget=budget.part(len(spaces) - i),
-        )
-        if isinstance(found, Infeasible):
-            rows[space.name] = found
-            continue
-        kinds = search_results(found, cascade, space, chip, (table, art), (*fit.notes, *said))
-        rows[space.name] = together(cascade, kinds)
+
+def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comparison:
+    """The best mapping of each mapspace, in the order of the names."""
+    goal = objective_of(asked.objective)
+    get_backend(asked.backend)
+    with tools_of(asked), logged(asked) as budget:
+        cascade = workload_of(asked)
+        fit = fitted(load_platform(asked.arch, asked.data), cascade.each_kind[0])
+        chip = fit.platform
+        table, art, said = known_energies(chip, asked.ert, goal)
+        goal = "latency" if said else goal
+        spaces = [mapspace_of(m, cascade, chip, asked.schedule) for m in mapspaces]
+        names = [space.name for space in spaces]
+        if not names or len(set(names)) < len(names):
+            got = ", ".join(names) or "none"
+            raise SpecError(expected("mapspaces", "at least one, each once", got))
+        rows: dict[str, SearchResult | Infeasible] = {}
+        for i, space in enumerate(spaces):
+            found = best_of_layers(
+                *(cascade, chip, space, table),
+                objective=goal,
+                progress=part_of(asked.progress, i, len(spaces), space.name),
+                budget=budget.part(len(spaces) - i),
+            )
+            if isinstance(found, Infeasible):
+                rows[space.name] = found
+                continue
+            kinds = search_results(found, cascade, space, chip, (table, art), (*fit.notes, *said))
+            rows[space.name] = _again(together(cascade, kinds), asked.ert, asked.backend)
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
+
+
+@contextmanager
+def logged(asked: Spend) -> Iterator[Budget]:
+    """The budget of a question, whose log of what was left out is written in the end."""
+    path = asked.log if isinstance(asked, Best) else None
+    budget = asked.spend()
+    if path is None:
+        yield budget
+        return
+    check_target(Path(path))
+    budget.cuts = []
+    yield budget
+    text = StringIO()
+    rows = writer(text, lineterminator="\n")
+    rows.writerow([one.name for one in fields(Pruned)])
+    rows.writerows([csv_cell(cell) for cell in astuple(cut)] for cut in budget.cuts)
+    write_text(Path(path), text.getvalue())
+
+
+@contextmanager
+def tools_of(asked: WithTools) -> Iterator[None]:
+    """Timeloop's tools called as a question says."""
+    if asked.timeloop_cmd is None and asked.backend_timeout is None:
+        yield
+        return
+    from flat_mapper.timeloop.run import commanded
+
+    seconds = asked.backend_timeout
+    with commanded(asked.timeloop_cmd, None if seconds is None else str(seconds)):
+        yield
 
 
 def mapspace_of(
@@ -239,7 +226,7 @@ def mapspace_of(
     derived = word in DERIVED
     found = derived_mapspace(word, workload, platform) if derived else load_mapspace(mapspace)
     if schedule:
-        said = _among("schedule", schedule, SCHEDULES)
+        said = among("schedule", schedule, SCHEDULES)
         if found.fusion.fuses:
             found = replace(found, fusion=replace(found.fusion, schedule=said))
     for fault in unmatched_rules(found, workload, platform):
@@ -247,14 +234,16 @@ def mapspace_of(
     return found
 
 
-def recorded(mapping: Recorded, platform: Platform | Source | None = None) -> MappingRecord:
+def recorded(asked: OfMapping) -> MappingRecord:
     """A mapping with what it maps, as it stands: a record, or that of a file, a folder, an answer.
 
-    raises: SpecError for what cannot be read.
+    raises: SpecError for what cannot be read, MappingError for a mapping that contradicts its
+            problem or its chip.
     """
     from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 
-    chip = None if platform is None else load_platform(platform)
+    chip = None if asked.arch is None else load_platform(asked.arch, asked.data)
+    mapping = asked.mapping
     if isinstance(mapping, str | Path):
         path = Path(mapping)
         return read_record(path / RECORD if path.is_dir() else path, chip)
@@ -267,32 +256,32 @@ def recorded(mapping: Recorded, platform: Platform | Source | None = None) -> Ma
     )
 
 
-def evaluate(
-    mapping: Recorded,
-    platform: Platform | Source | None = None,
-    ert: Ert | Name | None = None,
-    *,
-    backend: str = "native",
-) -> Evaluation | Infeasible:
-    """A mapping priced again.
+def checked_record(asked: OfMapping) -> MappingRecord:
+    """The same, whose mapping does not contradict its problem or its chip.
 
-    mapping:  a fused-mapping.yaml, a folder that has one, an answer, or a record as a value.
-    platform: another chip than the mapping's own.
-    raises:   MappingError for a mapping that contradicts its problem or its chip.
+    raises: MappingError where it does.
     """
-    evaluator = get_backend(backend)
-    read = recorded(mapping, platform)
+    read, mapping = recorded(asked), asked.mapping
     check_record(read, str(mapping) if isinstance(mapping, str | Path) else "mapping")
-    fit = fitted(read.platform, read.workload)
-    table, art, said = known_energies(fit.platform, ert)
-    result = evaluator.evaluate(read.workload, fit.platform, read.mapping, table)
+    return read
+
+
+@answers(Evaluate)
+def evaluate(asked: Evaluate) -> Evaluation | Infeasible:
+    """A mapping that contradicts its problem or its chip is a `MappingError`."""
+    with tools_of(asked):
+        evaluator = get_backend(asked.backend)
+        read = checked_record(asked)
+        fit = fitted(read.platform, read.workload)
+        table, art, said = known_energies(fit.platform, asked.ert)
+        result = evaluator.evaluate(read.workload, fit.platform, read.mapping, table)
     if isinstance(result, Infeasible):
         return result
     priced = noted(sourced(result, fit.platform, table, art), (*fit.notes, *said))
     return Evaluation(workload=read.workload, platform=fit.platform, result=priced)
 
 
-def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchResult | Infeasible:
+def _again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchResult | Infeasible:
     """A found mapping priced by another backend."""
     if backend == mapped.result.backend:
         return mapped
@@ -308,29 +297,21 @@ def again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchR
 
 def objective_of(word: str) -> Objective:
     """The objective of that name."""
-    return _among("objective", word, OBJECTIVES)
+    return among("objective", word, OBJECTIVES)
 
 
 def scope_of(word: str) -> Scope | None:
     """The scope of that name; none for an empty word, which leaves it to the problem."""
-    return _among("scope", word, SCOPES) if word else None
+    return among("scope", word, SCOPES) if word else None
 
 
-def _among[W: str](what: str, word: str, known: tuple[W, ...]) -> W:
+def among[W: str](what: str, word: str, known: tuple[W, ...]) -> W:
+    """The one of some words that is asked for."""
     for one in known:
         if one == word:
             return one
     condition = f"one of {', '.join(known)}"
     raise SpecError(expected(what, condition, word, did_you_mean(word, known)))
-
-
-def compared_again(comparison: Comparison, ert: Ert | Name | None, backend: str) -> Comparison:
-    """Found mappings priced by another backend."""
-    rows = {
-        name: row if isinstance(row, Infeasible) else again(row, ert, backend)
-        for name, row in comparison.rows.items()
-    }
-    return replace(comparison, rows=rows)
 
 
 def energies(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import ClassVar
 
-from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
-from flat_mapper.api.defaults import DEFAULT
+from flat_mapper.api.calls import energies, load_problem, mapspace_of, workload_of
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import DEFAULT, Check, WhyNot
 from flat_mapper.arch.reader import check_architecture, load_architecture, load_platform
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
@@ -27,8 +28,6 @@ from flat_mapper.reports.text import left_out_text
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.timeloop.mapping_reader import read_mapping
-from flat_mapper.workload.cascade import Scope
-from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import check_problem
 from flat_mapper.workload.timeloop import problem_workload, read_problem
 
@@ -68,15 +67,41 @@ class Checked(Printed):
         return f"{head}\n{self.understood.text}\n" if self.understood else head
 
 
-def check(*files: Name) -> list[Checked]:
-    """Everything that is wrong with files, or what was understood: an item each, to be printed.
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Checks(Printed):
+    """The files that were checked, and what they are together; true where nothing is wrong."""
 
-    Each file is checked for what it is, and those of one kind of work together.
+    kind: ClassVar = "check"  # of answers as JSON
+    checked: tuple[Checked, ...]
+
+    def __iter__(self) -> Iterator[Checked]:
+        return iter(self.checked)
+
+    def __bool__(self) -> bool:
+        return not any(one.faults for one in self.checked)
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command."""
+        return 0 if self else 2
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper check --json`."""
+        return {"files": [one.to_dict() for one in self.checked]}
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.checked))
+
+
+@answers(Check)
+def check(asked: Check) -> Checks:
+    """An item for each file, and for each work that they are about.
 
     A Timeloop mapping is checked against what is checked with it. An architecture is checked as
     `map` would take it, with the ERT among the files if there is one; with a problem, the two are
     taken as far as a search would begin, in the mapspaces among the files, or in `map`'s default.
     """
+    files = [asked.files] if isinstance(asked.files, str | Path) else asked.files
     faults = {str(file): Faults() for file in files}
     read = {path: lines.attempt(partial(_document, path)) for path, lines in faults.items()}
     known = _Files({path: document for path, document in read.items() if document is not None})
@@ -92,7 +117,7 @@ def check(*files: Name) -> list[Checked]:
         listed = tuple(dict.fromkeys(lines))
         found.append(Checked(path=path, kind=name, faults=listed, understood=said))
     sound = {c.path for c in found if not c.faults and c.understood}
-    return [*found, *known.together(sound)]
+    return Checks(checked=(*found, *known.together(sound)))
 
 
 def _document(path: str) -> Section:
@@ -153,7 +178,7 @@ class _Files:
     def understood(self, kind: str, path: str) -> Understood | None:
         """What a sound file of one kind says; faults that only `map` finds are raised.
 
-        Files beside a Timeloop mapping are those of `model`, which prices one nest as it stands.
+        Files beside a Timeloop mapping are those of `evaluate`, which prices one nest as it stands.
         """
         if self.of_kind("Timeloop mapping"):
             return None
@@ -263,7 +288,7 @@ class Fusible(Printed):
         return not self.reason
 
     def to_dict(self) -> dict[str, object]:
-        """The names of `flat-mapper why-not --json`."""
+        """The names of `flat-mapper check --why-not --json`."""
         said = {"einsums": list(self.einsums), "legal": not self.reason, "reason": self.reason}
         return {**said, "shared": list(self.shared), "unshared": dict(self.unshared)}
 
@@ -275,18 +300,13 @@ class Fusible(Printed):
         return "\n".join([*lines, *(f"  not over {r}: {why}" for r, why in self.unshared.items())])
 
 
-def why_not(
-    einsums: Sequence[str],
-    problem: Workload | Source,
-    *,
-    seq: int | None = None,
-    scope: Scope | None = None,
-) -> Fusible:
-    """The verdict on Einsums or operators as one group: why not, or the loops that it shares."""
-    workload = load_problem(problem, scope, seq=seq)
-    members = (m for name in einsums for m in workload.operators.get(name, (name,)))
-    asked = {workload.einsum(member).name for member in members}
-    names = tuple(n for n in execution_order(workload) if n in asked)
+@answers(WhyNot)
+def why_not(asked: WhyNot) -> Fusible:
+    """It is true where they may be one."""
+    workload = workload_of(asked)
+    members = (m for name in asked.einsums for m in workload.operators.get(name, (name,)))
+    chosen = {workload.einsum(member).name for member in members}
+    names = tuple(n for n in execution_order(workload) if n in chosen)
     if len(names) > 1 and (reason := refusal(workload, names)):
         return Fusible(einsums=names, reason=reason)
     shared, barred = workload.shareable_ranks(names), unshared(workload, names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from flat_mapper.api.questions import DEFAULT
 from flat_mapper.arch.cores import CoreFacts, core_facts
 from flat_mapper.arch.values import Platform
 from flat_mapper.mapper.chip.assignments import fusion_levels
@@ -11,9 +12,6 @@ from flat_mapper.mapping.cores import core_count
 from flat_mapper.mapping.space import AnyGroups, Fusion, Mapspace
 from flat_mapper.workload.graph import Workload
 
-# Words for what is derived, where names of files stand.
-DERIVED = DEFAULT, UNFUSED = "default", "unfused"
-COMPARED = UNFUSED, DEFAULT  # what `compare` compares where nobody says
 _ATTENTION = (("QK", "softmax", "AV"),)  # of the short form
 
 

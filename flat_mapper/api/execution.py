@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import ClassVar
 
-from flat_mapper.api.calls import Name, Recorded, Source, energies, recorded
-from flat_mapper.arch.values import Platform
+from flat_mapper.api.calls import checked_record, energies, recorded, tools_of
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import Crosscheck, Execute
 from flat_mapper.arch.words import fitted
-from flat_mapper.backends.agreement import (
-    Crosscheck,
-    Disagreement,
-    compare,
-    compare_backends,
-)
+from flat_mapper.backends import agreement
+from flat_mapper.backends.agreement import Disagreement, compare, compare_backends
 from flat_mapper.backends.ports import overdrawn_in_run
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import BackendError, NothingFeasible
 from flat_mapper.base.table import Printed, grid
-from flat_mapper.cost_model.backend import Backend
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.energy.tables import Ert, unpriced
+from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution import run as referee
 from flat_mapper.execution.result import Executed
-from flat_mapper.mapping.check import check_record
 from flat_mapper.mapping.cores import cut_ranks, shrunk
 
 _TURNS = 40  # of a timeline that is printed; more are in the JSON
@@ -46,6 +40,9 @@ class Execution(Printed):
     def agrees(self) -> bool:
         """True if every difference has a reason."""
         return all(d.reason for d in self.differences)
+
+    def __bool__(self) -> bool:
+        return self.executed.right and self.agrees
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
@@ -74,31 +71,20 @@ class Execution(Printed):
         return "\n".join(line for line in lines if line)
 
 
-def execute(
-    mapping: Recorded,
-    platform: Platform | Source | None = None,
-    *,
-    check: bool = False,
-    shrink: bool = False,
-    seed: int = 0,
-) -> Execution:
-    """A mapping run on real numbers, tile by tile.
+@answers(Execute)
+def execute(asked: Execute) -> Execution:
+    """It is true where the outputs are right and the model, if asked, says the same.
 
-    mapping:  a fused-mapping.yaml, a folder that has one, or an answer.
-    platform: another architecture than the mapping's own.
-    check:    hold the native model against it.
-    shrink:   cut the loops outside the fusion level to two passes first, in time and over cores.
-    seed:     of the random inputs.
-    raises:   SpecError where it takes too many steps; with `check`, NothingFeasible where the model
-              says that the mapping does not fit.
+    raises: SpecError where it takes too many steps; with `check`, NothingFeasible where the model
+            says that the mapping does not fit.
     """
-    read = recorded(mapping, platform)
+    read = recorded(asked)
     workload, nests = replace(read.workload, repeat=1), read.mapping
-    if shrink:
+    if asked.shrink:
         workload, nests = shrunk(workload, nests, read.platform)
-    executed = referee.execute(workload, read.platform, nests, seed=seed)
+    executed = referee.execute(workload, read.platform, nests, seed=asked.seed)
     executed = replace(executed, shrunk=cut_ranks(read.workload, workload))
-    if not check:
+    if not asked.check:
         return Execution(executed=executed)
     result = evaluate(workload, read.platform, nests, unpriced(read.platform))
     if isinstance(result, Infeasible):
@@ -158,28 +144,16 @@ def _differences(found: tuple[Disagreement, ...]) -> str:
     return f"{table}\nthe model differs in {len(found)} quantities, in {bad} without a reason"
 
 
-def other_backends() -> list[Backend]:
-    """All but the native one, present or not.
-
-    raises: BackendError where none is present.
-    """
-    backends = [make() for name, make in BACKENDS.items() if name != "native"]
-    lacking = [line for backend in backends if (line := backend.missing())]
-    if len(lacking) == len(backends):
-        raise BackendError(f"crosscheck: nothing to compare with: {lacking[0]}")
-    return backends
-
-
-def crosscheck(
-    mapping: Recorded, platform: Platform | Source | None = None, ert: Ert | Name | None = None
-) -> Crosscheck:
-    """A mapping by the native model and by every other backend that is present.
-
-    mapping, platform: as for `evaluate`.
-    raises: BackendError where there is nobody to compare with.
-    """
-    backends = other_backends()
-    read = recorded(mapping, platform)
-    check_record(read, str(mapping) if isinstance(mapping, str | Path) else "mapping")
-    chip = fitted(read.platform, read.workload).platform
-    return compare_backends(read.workload, chip, read.mapping, energies(chip, ert)[0], backends)
+@answers(Crosscheck)
+def crosscheck(asked: Crosscheck) -> agreement.Crosscheck:
+    """A BackendError says so where there is nobody to compare with."""
+    with tools_of(asked):
+        backends = [make() for name, make in BACKENDS.items() if name != "native"]
+        lacking = [line for backend in backends if (line := backend.missing())]
+        if len(lacking) == len(backends):
+            raise BackendError(f"crosscheck: nothing to compare with: {lacking[0]}")
+        read = checked_record(asked)
+        chip, mapping = fitted(read.platform, read.workload).platform, read.mapping
+        return compare_backends(
+            read.workload, chip, mapping, energies(chip, asked.ert)[0], backends
+        )

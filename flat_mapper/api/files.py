@@ -2,55 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar
 
-from flat_mapper.api.calls import Name, Recorded, Source, evaluate
-from flat_mapper.arch.values import Platform
+from flat_mapper.api.calls import evaluate, workload_of
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import Answer, Compare, LoadProblem, Lower, Name, Shipped
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
+from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.energy.tables import Ert
 from flat_mapper.reports.answers import Comparison, Evaluation
 from flat_mapper.reports.files import (
+    KEY,
     comparison_files,
     mapper_folder,
     mapping_files,
     record_files,
+    saved_document,
     told,
+    told_text,
 )
 from flat_mapper.reports.folder import RESULT, write_folder
 from flat_mapper.reports.timeloop_files import TimeloopFiles
+from flat_mapper.spec import catalog
 from flat_mapper.spec.answers import answer_json
 
 
-def lower(
-    mapping: Recorded,
-    platform: Platform | Source | None = None,
-    ert: Ert | Name | None = None,
-    *,
-    tool: str = "model",
-) -> dict[str, bytes]:
-    """Timeloop's files of a mapping, by name; with `tool="mapper"` timeloop-mapper's too.
+class Lowered(Printed, dict[str, bytes]):
+    """Files for Timeloop by name, and what it will say of them."""
 
-    mapping, platform, ert: as for `evaluate`; an answer keeps its own energies.
+    kind: ClassVar = "lower"  # of answers as JSON
+
+    def __init__(self, files: Mapping[str, bytes], said: TimeloopFiles) -> None:
+        super().__init__(files)
+        self.said = said
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of the files, and what is said of them."""
+        return {"files": list(self), KEY: self.said.to_dict()}
+
+    def __str__(self) -> str:
+        return "\n".join((*self, str(self.said)))
+
+
+@answers(Lower)
+def lower(asked: Lower) -> Lowered:
+    """The files by name; an answer keeps its own energies.
+
     raises: SpecError where there is no folder to write, with the reason.
     """
-    return lowered(mapping, platform, ert, tool=tool)[0]
-
-
-def lowered(
-    mapping: Recorded,
-    platform: Platform | Source | None = None,
-    ert: Ert | Name | None = None,
-    *,
-    tool: str = "model",
-) -> tuple[dict[str, bytes], TimeloopFiles]:
-    """The same, and what Timeloop will say of them."""
+    tool, mapping, ert = asked.tool, asked.mapping, asked.ert
     if tool not in ("model", "mapper"):
         raise SpecError(expected("lower: tool", "model or mapper", tool))
-    if ert is None and platform is None and isinstance(mapping, Evaluation):
+    if ert is None and asked.arch is None and isinstance(mapping, Evaluation):
         ert = mapping.result.ert
-    found = evaluate(mapping, platform, ert)
+    found = evaluate(mapping, asked.arch, ert, data=asked.data)
     if not isinstance(found, Evaluation):
         raise NothingFeasible(found)
     said = told(found)[""]
@@ -61,36 +69,92 @@ def lowered(
         condition = "Einsums on one array, for timeloop-mapper"
         raise SpecError(expected(where, condition, "tiles on many cores", "use --for model"))
     files = record_files(found) | (mapper_folder(found) if tool == "mapper" else {})
-    return files, said
+    return Lowered(files, said)
 
 
-class Saveable(Protocol):
-    """An answer of any question."""
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ShippedFiles(Printed):
+    """What ships: a line for each name, by kind."""
 
-    @property
-    def kind(self) -> str:
-        """Its name in the JSON."""
+    kind: ClassVar = "list"  # of answers as JSON
+    names: Mapping[str, Mapping[str, str]]
 
     def to_dict(self) -> dict[str, object]:
-        """Its JSON."""
+        """The lines by name, by kind."""
+        return {kind: dict(lines) for kind, lines in self.names.items()}
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{kind}\n{grid([(f'  {name}', line) for name, line in lines.items()])}"
+            for kind, lines in self.names.items()
+        )
 
 
-def save(answer: Saveable, folder: Name, *, force: bool = False) -> list[str]:
+@answers(Shipped)
+def shipped(asked: Shipped) -> ShippedFiles:
+    """Each name stands where a file may."""
+    kinds: tuple[catalog.CatalogKind, ...] = ("arch", "problems", "mapspaces")
+    wanted = tuple(kind for kind in kinds if asked.kind in ("", kind))
+    if not wanted:
+        raise SpecError(expected("list", f"one of {', '.join(kinds)}", asked.kind))
+    return ShippedFiles(names={kind: dict(catalog.shipped(kind)) for kind in wanted})
+
+
+def save(answer: Answer, folder: Name, *, force: bool = False) -> list[str]:
     """The files of an answer in a folder, as `-o` writes them, all or none; their names.
 
-    Of mappings with records, Timeloop's files and figures; of answers with `files()` these; of
-    others result.json alone.
+    Of mappings with records, Timeloop's files and figures; of others result.json, beside the files
+    of an answer that has some.
     force: write into a folder that holds other files.
     """
     if isinstance(answer, Comparison):
         files = comparison_files(answer)
     elif isinstance(answer, Evaluation):
         files = mapping_files(answer)
-    elif hasattr(answer, "files"):
-        files = answer.files()
+    elif isinstance(answer, Lowered):
+        files = dict(answer)
     else:
-        files = {RESULT: f"{answer_json(answer.kind, answer.to_dict())}\n".encode()}
+        files = answer.files() if hasattr(answer, "files") else {}
+        if RESULT not in files:
+            files[RESULT] = f"{answer_json(answer.kind, answer.to_dict())}\n".encode()
     return write_folder(Path(folder), files, force=force)
+
+
+def document_of(answer: Answer) -> dict[str, object]:
+    """The JSON of an answer whose files are saved."""
+    return saved_document(answer) if isinstance(answer, Evaluation) else answer.to_dict()
+
+
+def text_of(answer: Answer, folder: Name, names: Sequence[str]) -> str:
+    """The text of an answer whose files are in a folder, with what Timeloop will say of them."""
+    if isinstance(answer, Lowered):
+        return "\n".join((*(f"{folder}/{name}" for name in answer), str(answer.said)))
+    parts: Mapping[str, Evaluation] = {}
+    if isinstance(answer, Evaluation):
+        parts = {"": answer}
+    elif isinstance(answer, Comparison):
+        parts = answer.feasible
+    elif points := getattr(answer, "points", ()):
+        parts = {str(number): point for number, point in enumerate(points, 1)}
+    tops = dict.fromkeys(f"{n.partition('/')[0]}{'/' if '/' in n else ''}" for n in names)
+    where = f"{len(names)} files in {folder}: {', '.join(tops)}"
+    told = "".join(f"\n{told_text(part, name)}" for name, part in parts.items())
+    return f"{answer}\n\n{where}{told}"
+
+
+def folders_of(asked: object) -> list[str]:
+    """Folders that the answer of a question may have, by what the question is about."""
+    if not isinstance(asked, LoadProblem):
+        return []
+    workload = workload_of(asked)
+    count = len(workload.each_kind)
+    kinds = [f"layers-{i}" for i in range(1, count + 1)] if count > 1 else []
+    names = [einsum.name for einsum in workload.einsums]
+    inside = [*kinds, *(f"{kind}/{name}" for kind in kinds for name in names), *names]
+    if not isinstance(asked, Compare):
+        return inside
+    spaces = [Path(str(getattr(space, "name", space))).stem for space in asked.mapspaces]
+    return [f"{space}/{name}" for space in spaces for name in ("", *inside)]
 
 
 def load(folder: Name) -> Evaluation | Infeasible:

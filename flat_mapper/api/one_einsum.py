@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from flat_mapper.api.calls import Name, energies
+from flat_mapper.api.calls import energies, tools_of
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import Model
 from flat_mapper.arch.reader import architecture_of, load_architecture
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
@@ -24,23 +26,15 @@ from flat_mapper.timeloop.run import Rejection, command_of, model_stats, run_fol
 from flat_mapper.workload.timeloop import read_problem
 
 
-def model(
-    files: Name | Sequence[Name] | Mapping[str, object],
-    ert: Ert | Name | None = None,
-    *,
-    data: Mapping[str, object] | None = None,
-    backend: str = "native",
-) -> ModelResult | Infeasible:
-    """The answer of timeloop-model on an architecture, a problem and a mapping.
+@answers(Model)
+def model(asked: Model) -> ModelResult | Infeasible:
+    """Architecture, problem and mapping may stand in any number of files, or in a specification.
 
-    files: Timeloop's own v0.4 files; architecture, problem and mapping may stand in any number of
-           them. An ERT among them prices the components, unless `ert` is given. Or a
-           specification in memory that has all three.
-    data:  values of the names that templates in the files use.
-    backend: native, or timeloop: the tool itself is asked, at the same energies.
+    An ERT among them prices the components, unless `ert` is given.
     raises: SpecError, MappingError where a file cannot be read or they contradict each other;
             BackendError where the tool is missing, fails or refuses the mapping.
     """
+    files, backend, ert, data = asked.files, asked.backend, asked.ert, asked.data
     if backend not in ("native", "timeloop"):
         raise SpecError(expected("model: backend", "native or timeloop", backend))
     if isinstance(files, str | Path):
@@ -77,7 +71,10 @@ def model(
         energy_source=table.source,
         provenance=table.provenance,
     )
-    return found if backend == "native" else _by_timeloop(found, table)
+    if backend == "native":
+        return found
+    with tools_of(asked):
+        return _by_timeloop(found, table)
 
 
 def _by_timeloop(found: ModelResult, table: Ert) -> ModelResult:

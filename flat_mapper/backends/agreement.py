@@ -99,9 +99,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Crosscheck(Printed):
-    """Answers of all backends on one mapping."""
+    """Answers of all backends on one mapping; true where they agree."""
 
     rows_at: ClassVar = ("differences",)
+    kind: ClassVar = "crosscheck"  # of answers as JSON
     native: Result | Infeasible
     answers: dict[str, Result | Infeasible]
     absent: dict[str, str] = field(default_factory=dict)  # backend: why it did not answer
@@ -114,6 +115,9 @@ class Crosscheck(Printed):
     def agrees(self) -> bool:
         """True where every difference is within its tolerance."""
         return not any(d.exceeds for d in self.differences)
+
+    def __bool__(self) -> bool:
+        return self.agrees
 
     def to_dict(self) -> dict[str, object]:
         """The verdict and everything behind it."""
@@ -147,7 +151,7 @@ class Crosscheck(Printed):
             places = {f"{q.einsum} at {q.level}" for q in self.left_out if q.level}
             lines.append(
                 f"left out, {len(self.left_out)} quantities that the rules between fused Einsums "
-                f"set (`execute --check` is their referee): {', '.join(sorted(places))}"
+                f"set (`evaluate --execute --check` is their referee): {', '.join(sorted(places))}"
             )
         bad = sum(d.exceeds for d in self.differences)
         names = ", ".join(self.answers) or "nobody"

@@ -11,10 +11,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import NoReturn
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import flat_mapper
+from flat_mapper.api.options import call_of, options_of
+from flat_mapper.api.questions import Spend, Sweep
 from flat_mapper.base.errors import (
     BackendError,
     FlatMapperError,
@@ -23,7 +26,12 @@ from flat_mapper.base.errors import (
     expected,
 )
 from flat_mapper.base.process import uninterrupted
-from flat_mapper.cli.terminal import say
+from flat_mapper.cli.arguments import Shown, parsed
+from flat_mapper.cli.terminal import progress_bar, say
+from flat_mapper.reports.folder import check_folder
+
+if TYPE_CHECKING:
+    from flat_mapper.explore.sweep.run import SweepProgress
 
 _FAILURES = ((NothingFeasible, "Infeasible", 1), (BackendError, "BackendError", 3))
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
@@ -53,11 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
-    """Run the verb's own function; a verb imports only what it needs."""
-    from importlib import import_module
-
-    from flat_mapper.cli.arguments import VERBS, parsed
-
+    """Put the question of a line to its call, and print the answer."""
     begin = time.monotonic()
     for word in argv:
         if any("\ud800" <= c <= "\udfff" or c == "\0" for c in word):
@@ -67,29 +71,57 @@ def _run(argv: Sequence[str]) -> int:
 
         say(version_text())
         return 0
-    arguments = parsed(argv)
-    if arguments is None:
+    asked = parsed(argv)
+    if asked is None:
         return 0
-    arguments.begin = begin  # modules and inputs count to what the search may take
-    with uninterrupted():
-        home = import_module(f"flat_mapper.cli.{VERBS[arguments.command].module}")
-    with _tools(arguments):
-        code = int(getattr(home, f"{arguments.command.replace('-', '_')}_command")(arguments))
+    question, values, shown = asked
+    with uninterrupted():  # a call imports only what it needs
+        call = getattr(flat_mapper, call_of(question))
+    if shown.output:
+        with uninterrupted():
+            from flat_mapper.api.files import folders_of
+        inside = folders_of(question(**values))
+        check_folder(Path(shown.output), force=shown.force, inside=inside)
+    if issubclass(question, Spend):  # modules and inputs count to what the search may take
+        values["budget"] = question(**values).spend(begin)
+    if "progress" not in options_of(question):
+        answer = call(**values)
+    else:
+        with progress_bar() as show:
+            told = _far(show) if issubclass(question, Sweep) else show
+            answer = call(**values, progress=told)
+    code = _told(answer, shown)
     sys.stdout.flush()
     return code
 
 
-@contextmanager
-def _tools(arguments: object) -> Iterator[None]:
-    """Timeloop's tools called as the arguments say."""
-    limits = [getattr(arguments, name, None) for name in ("timeloop_cmd", "backend_timeout")]
-    if limits == [None, None]:
-        yield
-        return
-    from flat_mapper.timeloop.run import commanded
+def _far(show: Callable[[float, str], None]) -> Callable[[SweepProgress], None]:
+    """What tells how far a sweep is."""
+    return lambda now: show(now.seen / max(1, now.total), str(now))
 
-    with commanded(*limits):
-        yield
+
+def _told(answer: Any, shown: Shown) -> int:
+    """Print an answer, its files written where they were asked for; the exit code.
+
+    raises: NothingFeasible where that is why there is nothing.
+    """
+    from flat_mapper.spec.answers import answer_json
+
+    if not answer and not hasattr(answer, "to_dict"):
+        raise NothingFeasible(answer)
+    if refusal := getattr(answer, "refusal", ""):
+        raise NothingFeasible(refusal)
+    names: list[str] = []
+    if shown.output:
+        from flat_mapper.api.files import document_of, save, text_of
+
+        names = save(answer, shown.output, force=shown.force)
+    if shown.json:
+        document = document_of(answer) if names else answer.to_dict()
+        say(answer_json(answer.kind, document))
+    elif text := text_of(answer, shown.output, names) if names else str(answer):
+        say(text)
+    return int(getattr(answer, "exit_code", not answer))
 
 
 def _failed(line: str, code: int) -> int:

@@ -1,40 +1,22 @@
-"""Printing: nothing in a text can command the terminal."""
+"""Printing, and how far the work is: nothing in a text can command the terminal."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from flat_mapper.base.formats import terminal_text
+
+PATIENCE_S = 1.0  # work shorter than this shows no progress bar
+PERIOD_S = 5.0  # off a terminal, between two lines about how far it is
 
 
 def say(text: object, *, error: bool = False) -> None:
     """Print a text on stdout, or on stderr; control characters in names and logs are shown."""
     print(terminal_text(str(text)), file=sys.stderr if error else sys.stdout)
-
-
-def answer(
-    arguments: argparse.Namespace, found: Any, document: Mapping[str, object] | None = None
-) -> None:
-    """Print what a command found as its text, or as JSON: `document`, else its `to_dict()`.
-
-    raises: NothingFeasible where that is why there is nothing.
-    """
-    from flat_mapper.base.errors import NothingFeasible
-    from flat_mapper.cost_model.result import Infeasible
-    from flat_mapper.spec.answers import answer_json
-
-    if isinstance(found, Infeasible):
-        raise NothingFeasible(found)
-    if arguments.json:
-        kind = getattr(found, "kind", arguments.command)
-        say(answer_json(kind, found.to_dict() if document is None else document))
-    else:
-        say(found)
 
 
 def columns() -> int:
@@ -46,3 +28,53 @@ def columns() -> int:
         with suppress(ValueError, OSError):
             return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80
     return 80
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[float, str], None]]:
+    """A callable that moves a bar on stderr; the bar appears once the patience is over.
+
+    Off a terminal it is a line every few seconds.
+    """
+    if not sys.stderr.isatty():
+        yield _lines()
+        return
+    from threading import Timer
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    task = bar.add_task("", total=1.0)
+
+    def show(share: float, text: str) -> None:
+        bar.update(task, completed=share, description=terminal_text(text))
+
+    timer = Timer(PATIENCE_S, bar.start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield show
+    finally:
+        timer.cancel()
+        timer.join()  # a bar that starts just now has started before it is stopped
+        bar.stop()
+
+
+def _lines() -> Callable[[float, str], None]:
+    """A callable that prints a line on stderr every few seconds."""
+    begin = last = time.monotonic()
+
+    def show(_: float, text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > PERIOD_S:
+            last = time.monotonic()
+            print(f"{last - begin:.0f} s: {terminal_text(text)}", file=sys.stderr, flush=True)
+
+    return show

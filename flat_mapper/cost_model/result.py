@@ -115,7 +115,7 @@ class EinsumStats:
         return next((lv for lv in self.levels if lv.level == name), None)
 
     def to_dict(self) -> dict[str, object]:
-        """The names of `flat-mapper model --json`."""
+        """The names of `flat-mapper evaluate FILE ... --json`."""
         return {
             "cycles": self.cycles,
             "energy_pj": self.energy_pj,

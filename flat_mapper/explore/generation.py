@@ -16,17 +16,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar, Unpack
+from typing import ClassVar
 
-from flat_mapper.api.calls import NO_BITS, UNCHANGED, Name, Source, energies, search, with_bits
-from flat_mapper.api.defaults import DEFAULT
+from flat_mapper.api import questions
+from flat_mapper.api.calls import energies, scope_of, search, sizes_of, with_bits
+from flat_mapper.api.options import answers
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.arch.values import Platform
 from flat_mapper.base import units
-from flat_mapper.base.budget import Budget, Progress, Spend, part_of
+from flat_mapper.base.budget import part_of
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import OFF_CHIP, TensorWidth
 from flat_mapper.base.table import Printed, grid
@@ -35,7 +34,6 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.resize import resized_mapping
-from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.fields import busy_text
 from flat_mapper.reports.layers import with_others
@@ -247,60 +245,46 @@ class Generation(Printed):
         return "\n".join(line for line in lines if line)
 
 
-def generate(
-    problem: str | Path,
-    platform: Platform | Source,
-    mapspace: Mapspace | Name = DEFAULT,
-    ert: Ert | Name | None = None,
-    *,
-    scenario: Scenario,
-    scope: Scope | None = None,
-    sizes: Mapping[str, object] = UNCHANGED,
-    bits: Mapping[str, TensorWidth] = NO_BITS,
-    softmax: str = "",
-    mask: str = "",
-    layers: str = "",
-    schedule: str = "",
-    objective: str = "edp",
-    progress: Progress | None = None,
-    **spend: Unpack[Spend],
-) -> Generation | Infeasible:
-    """The cost of taking in a prompt and generating positions after it.
+@answers(questions.Generate)
+def generate(asked: questions.Generate) -> Generation | Infeasible:
+    """Costs are of all layers, and each search has its share of the seconds that are left.
 
-    problem: a shipped name, a file or the YAML text itself, whose roles name queries and keys.
-    sizes:   of ranks other than those two; bits: of tensors, beside the file's `tensor_bits`.
-    scope:   attention, block, ...: what is counted of a layer; costs are of all layers.
-    mask:    causal, window=N, or both with a comma, in place of the file's.
-    layers:  the mask of the kind of layers that is meant, where the problem has several.
-    schedule: of fused Einsums, in place of the mapspace's.
-    spend:   as for `search`, of all searches together; each gets its share of the seconds left.
-    raises:  SpecError where the scenario or a size cannot be.
+    The problem is a name, a file or its text, whose roles name queries and keys.
+    raises: SpecError where a number of positions or a size cannot be.
     """
-    budget = Budget.of(**spend)
+    budget, problem, scope = asked.spend(), asked.problem, scope_of(asked.scope)
+    if not isinstance(problem, str | Path):
+        got = f"a {type(problem).__name__}"
+        raise SpecError(expected("generate: problem", "a name, a file or its text", got))
+    sizes, bits = sizes_of(asked), asked.bits or {}
+    scenario = Scenario(**{one.name: getattr(asked, one.name) for one in fields(Scenario)})
     source = problem if is_text(problem) else catalog.resolve("problems", problem)
     workload = load_workload(source)
     sequence = sequence_ranks(workload.roles, f"{workload.name}: generate")
     for rank in (rank for rank in sequence if rank in sizes):
         condition = f"ranks other than {', '.join(sequence)}"
         raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
-    chip = load_platform(platform)
-    table, _ = energies(chip, ert)
+    chip = load_platform(asked.arch, asked.data)
+    table, _ = energies(chip, asked.ert)
     lengths = scenario.lengths()
     ends = list(dict.fromkeys(segment_end(length) for length in lengths))
-    read = partial(load_workload, sizes=sizes, softmax=softmax, mask=mask, layers=layers)
+    words = {"softmax": asked.softmax, "mask": asked.mask, "layers": asked.layers}
+
+    def read(scope: Scope | None, cut: Lengths, phase: str) -> Workload:
+        return load_workload(source, scope, sizes=sizes, lengths=cut, phase=phase, **words)
 
     def best(positions: int, cache: int, phase: str, number: int) -> SearchResult | Infeasible:
         cut = Lengths(queries=positions, keys=cache)
-        workload = with_bits(read(source, scope, lengths=cut, phase=phase), bits)
+        workload = with_bits(read(scope, cut, phase), bits)
         if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
-            whole = read(source, "model", lengths=cut, phase=phase)
+            whole = read("model", cut, phase)
             workload = _as_often(workload, whole)
         count = 1 + len(ends)
         return search(
-            *(workload, chip, mapspace, table),
-            objective=objective,
-            schedule=schedule,
-            progress=part_of(progress, number, count, f"{phase} at {cache}"),
+            *(workload, chip, asked.mapspace, table),
+            objective=asked.objective,
+            schedule=asked.schedule,
+            progress=part_of(asked.progress, number, count, f"{phase} at {cache}"),
             budget=budget.part(count - number),
         )
 

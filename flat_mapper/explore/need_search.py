@@ -27,15 +27,16 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf, isclose, prod
-from typing import ClassVar, Literal, NoReturn, Unpack, get_args
+from typing import ClassVar, Literal, NoReturn, get_args
 
-from flat_mapper.api.calls import Name, Source, energies, load_problem, mapspace_of
-from flat_mapper.api.defaults import DEFAULT
+from flat_mapper.api import questions
+from flat_mapper.api.calls import among, energies, mapspace_of, workload_of
+from flat_mapper.api.options import answers
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
-from flat_mapper.base.budget import Budget, Progress, Spend, part_of
+from flat_mapper.base.budget import Budget, Progress, part_of
 from flat_mapper.base.errors import MissingResult, SpecError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.base.tolerance import EQUAL
@@ -50,10 +51,8 @@ from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.fields import busy_text
 from flat_mapper.reports.text import left_out_text
 from flat_mapper.spec.document import did_you_mean
-from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 
-STEP_BYTES_PER_S = 1e9  # of bandwidth, where none is given
 # Chosen: of the time that is left a search may take a fourth; when a fiftieth is left, that is all.
 SHARE, LAST = 4, 0.02
 
@@ -63,44 +62,21 @@ QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 _NOUNS: Mapping[Quantity, str] = {"buffer": "rows", "bandwidth": "steps", "cores": "cores"}
 
 
-def need(
-    workload: Workload | Source,
-    platform: Platform | Source,
-    mapspace: Mapspace | Name = DEFAULT,
-    ert: Ert | Name | None = None,
-    *,
-    seq: int | None = None,
-    scope: Scope | None = None,
-    quantity: Quantity,
-    utilization: float | None = None,
-    latency_s: float | None = None,
-    busy: str = "",
-    step: float = STEP_BYTES_PER_S,
-    progress: Progress | None = None,
-    **spend: Unpack[Spend],
-) -> Need | Unreached:
-    """The smallest buffer, bandwidth or number of cores that reaches a target, or what binds.
+@answers(questions.Need)
+def need(asked: questions.Need) -> Need | Unreached:
+    """A `Need`, or what binds: false, and it says why when its result is asked for.
 
-    seq, scope:  as for `search`.
-    ert:         breaks ties between mappings of the same latency; by default none does: these are
-                 all as good, as utilization does not depend on energy, and the search is shorter.
-    quantity:    buffer (of the level that groups share, in its rows), bandwidth (of DRAM) or cores
-                 (of a chip whose mapspace gives tiles out to them).
-    utilization: of the fastest mapping, a share > 0 and <= 1.
-    latency_s:   of the fastest mapping, seconds, in the place of a utilization.
-    busy:        a compute unit, whose busy share is to reach the utilization instead.
-    step:        of bandwidth, bytes per second.
-    spend:       as for `search`, of all searches together, but that each of them goes for a proof
-                 unless a gap is named. Where the budget ends, the answer says what is known.
+    Each search goes for a proof unless a gap is named. Where the budget ends, the answer says what
+    is known.
     """
-    budget = Budget.of(**spend, near=0.0)
-    cascade = load_problem(workload, scope, seq=seq)
-    chip = fitted(load_platform(platform), cascade).platform
-    space = mapspace_of(mapspace, cascade, chip)
-    table = unpriced(chip) if ert is None else energies(chip, ert)[0]
-    target = _target(cascade, chip, quantity, utilization, latency_s, busy)
-    knob = Knob.of(chip, quantity, step, space)
-    trials = _Trials(cascade, space, table, knob, target, progress, budget)
+    budget, quantity = asked.spend(), among("need", asked.quantity, QUANTITIES)
+    cascade = workload_of(asked)
+    chip = fitted(load_platform(asked.arch, asked.data), cascade).platform
+    space = mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
+    table = unpriced(chip) if asked.ert is None else energies(chip, asked.ert)[0]
+    target = _target(cascade, chip, quantity, asked.utilization, asked.latency_s, asked.busy)
+    knob = Knob.of(chip, quantity, asked.step, space)
+    trials = _Trials(cascade, space, table, knob, target, asked.progress, budget)
     return _counted(trials) if quantity == "cores" else _bisected(trials)
 
 

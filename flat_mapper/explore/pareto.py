@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Unpack
+from typing import ClassVar
 
 from flat_mapper.api import calls as api
+from flat_mapper.api import questions
 from flat_mapper.api.calls import energies
-from flat_mapper.api.defaults import DEFAULT
 from flat_mapper.api.layers import search_results
+from flat_mapper.api.options import answers
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.budget import Budget, Progress, Spend
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.frame import Cell
 from flat_mapper.base.table import Printed, TextRow, grid
 from flat_mapper.base.units import percent
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.group.incumbent import FRONT
 from flat_mapper.mapper.solve.driver import frontier
-from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.fields import answer_record, gains
 from flat_mapper.reports.files import record_files, result_file, saved_document
 from flat_mapper.reports.folder import RESULT
-from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
-
-WHOLE = 0.0  # the gap of a front for which nobody names one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -103,32 +99,20 @@ class Front(Printed):
         return "\n".join([*lines, whole, *filter(None, said)])
 
 
-def front(
-    workload: Workload | api.Source,
-    platform: Platform | api.Source,
-    mapspace: Mapspace | api.Name = DEFAULT,
-    ert: Ert | api.Name | None = None,
-    *,
-    seq: int | None = None,
-    scope: Scope | None = None,
-    schedule: str = "",
-    progress: Progress | None = None,
-    **spend: Unpack[Spend],
-) -> Front | Infeasible:
-    """All mappings of a workload on the front of latency and energy, or why there is none.
+@answers(questions.Front)
+def front(asked: questions.Front) -> Front | Infeasible:
+    """The fastest first. Where the search ends early, the front has a gap."""
+    with api.logged(asked) as budget:
+        return _front(asked, budget)
 
-    seq, scope, ert: as for `search`.
-    schedule: of the fused Einsums, in place of the mapspace's: interleaved, overlapped or any.
-    spend:    as for `search`, with limits of every mapping; without a gap that is named all of the
-              front is searched. Where it ends, so does the front, with a gap.
-    """
-    cascade = api.load_problem(workload, scope, seq=seq)
-    fit = fitted(load_platform(platform), cascade)
+
+def _front(asked: questions.Front, budget: Budget) -> Front | Infeasible:
+    cascade = api.workload_of(asked)
+    fit = fitted(load_platform(asked.arch, asked.data), cascade)
     chip = fit.platform
-    space = api.mapspace_of(mapspace, cascade, chip, schedule)
-    table, art = energies(chip, ert)
-    budget = Budget.of(**spend, near=WHOLE)
-    found = frontier(cascade, chip, space, table, progress=progress, budget=budget)
+    space = api.mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
+    table, art = energies(chip, asked.ert)
+    found = frontier(cascade, chip, space, table, progress=asked.progress, budget=budget)
     if isinstance(found, Infeasible):
         return found
     points = search_results(found, cascade, space, chip, (table, art), fit.notes)

@@ -1,4 +1,4 @@
-"""A Hugging Face `config.json` read as a problem: `flat-mapper import-hf`.
+"""A Hugging Face `config.json` read as a problem: `flat-mapper import`.
 
 The file is the one beside a model's weights; nothing is fetched. Read are the shapes of the
 attention and of the layers around it, which keys they see and what else is in a layer and around

@@ -1,4 +1,4 @@
-"""What `import-hf` knows of each family of models: its sizes, its layers, its ends, its windows.
+"""What `import` knows of each family of models: its sizes, its layers, its ends, its windows.
 
 After the configuration classes and the modeling files of the library transformers
 (huggingface.co/docs/transformers); where a class has a default and files leave the key out, the

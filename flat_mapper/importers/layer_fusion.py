@@ -104,7 +104,7 @@ class FusedLayers(Printed):
         return "\n".join((*lines, dump(document)))
 
     def to_dict(self) -> dict[str, object]:
-        """The names of `flat-mapper fuse-layers --json`."""
+        """The names of `flat-mapper import DIR --json`."""
         pairs = [
             {"QK": p.first, "AV": p.second, "ranks": dict(p.sizes), "restored": p.restored}
             for p in self.pairs

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import ClassVar
 
-from flat_mapper.api.calls import Source, load_problem
+from flat_mapper.api.calls import workload_of
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import Tiles
 from flat_mapper.arch.cores import ErrorBand, error_bands, phase_kernels
 from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.reader import load_platform
@@ -32,11 +34,12 @@ from flat_mapper.kernels.flash_mapping import (
 )
 from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
 from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.reports.answers import Evaluation
+from flat_mapper.reports.files import record_files
 from flat_mapper.spec.document import Section, did_you_mean
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import MERGE, with_splits
 
-SHOWN = 5  # tiles of an answer that are printed, where nobody says how many
 KERNELS: Mapping[str, Kernel] = {k.name: k for k in (FA3, FA2, TRITON, FLEX, SPLASH, RPA3, TTNN)}
 
 
@@ -86,6 +89,8 @@ class Ranked(Printed):
     tiles: tuple[Priced, ...]
     asked: int
     notes: tuple[str, ...]
+    count: int = 5  # tiles that are shown
+    snippet: bool = False  # what is shown: what a user pastes of the best tile
 
     @property
     def unfit(self) -> int:
@@ -107,8 +112,8 @@ class Ranked(Printed):
         """Errors of that kernel's times where it was measured, if they are known."""
         return error_bands(self.platform.matrix, (self.fitted,))
 
-    def to_dict(self, count: int = SHOWN) -> dict[str, object]:
-        """For machines: the best, and so many in all."""
+    def to_dict(self) -> dict[str, object]:
+        """For machines: the best, and so many in all as are shown."""
         return {
             "kernel": self.kernel.name,
             "workload": self.workload.name,
@@ -120,11 +125,21 @@ class Ranked(Printed):
             "asked": self.asked,
             "unfit": self.unfit,
             "notes": list(self.notes),
-            "tiles": [tile.to_dict() for tile in self.tiles[:count]],
+            "tiles": [tile.to_dict() for tile in self.tiles[: self.count]],
         }
 
-    def text(self, count: int = SHOWN) -> str:
+    def files(self) -> dict[str, bytes]:
+        """The records of the tiles that are shown, a folder each."""
+        files: dict[str, bytes] = {}
+        for number, one in enumerate(self.tiles[: self.count], 1):
+            answer = Evaluation(workload=one.workload, platform=self.platform, result=one.result)
+            files |= {f"{number}/{name}": data for name, data in record_files(answer).items()}
+        return files
+
+    def __str__(self) -> str:
         """The best tiles as a table, with what their times and their fit rest on."""
+        if self.snippet:
+            return self.kernel.snippet(self.best.tile.words)
         best, kernel, workload = self.best, self.kernel, self.workload
         sizes = " ".join(f"{rank}={size}" for rank, size in workload.rank_sizes.items())
         rows = [
@@ -135,7 +150,7 @@ class Ranked(Printed):
                 one.bottleneck,
                 f"{one.fit.needs:,.0f} of {one.fit.has:,.0f} {one.fit.what}",
             )
-            for one in self.tiles[:count]
+            for one in self.tiles[: self.count]
         ]
         words = tuple(best.tile.words)
         table = grid(
@@ -163,9 +178,6 @@ class Ranked(Printed):
                 *self.notes,
             )
         )
-
-    def __str__(self) -> str:
-        return self.text()
 
 
 def kernel_named(name: str) -> Kernel:
@@ -331,24 +343,14 @@ def streaming(platform: Platform, shape: Shape) -> Platform:
     return replace(platform, matrix=replace(platform.matrix, variables=own, document=document))
 
 
-def tiles(
-    kernel: str,
-    problem: Workload | Source,
-    arch: Platform | Source,
-    *,
-    seq: int | None = None,
-    phase: str = "",
-    mask: str = "",
-    progress: Progress | None = None,
-) -> Ranked:
-    """The best tile sizes of a kernel, in its own words; see `Ranked`.
-
-    kernel: fa3, fa2, triton, flex, splash, rpa3 or ttnn.
-    seq, phase, mask: in place of a problem's own.
-    """
-    softmax = "" if isinstance(problem, Workload) else "online"
-    found = load_problem(problem, seq=seq, phase=phase, softmax=softmax, mask=mask)
-    return ranked(kernel_named(kernel), load_platform(arch), found, progress=progress)
+@answers(Tiles)
+def tiles(asked: Tiles) -> Ranked:
+    """The fastest first; a softmax that nobody names is online, as the kernels have it."""
+    if not asked.softmax and not isinstance(asked.problem, Workload):
+        asked = replace(asked, softmax="online")
+    chip = load_platform(asked.arch, asked.data)
+    found = ranked(kernel_named(asked.kernel), chip, workload_of(asked), progress=asked.progress)
+    return replace(found, count=asked.count, snippet=asked.snippet)
 
 
 IDLE, FIRST = "idle cores", "first inputs and fixed costs"

@@ -251,7 +251,7 @@ def _refuse_windows(workload: Workload) -> None:
     for einsum in workload.einsums:
         for tensor in einsum.windowed:
             condition = "plain ranks in every tensor, where mappings are searched for"
-            change = "`flat-mapper model` prices a mapping of a convolution"
+            change = "`flat-mapper evaluate` prices a mapping of a convolution"
             where = f"{workload.source or workload.name}: {einsum.name}"
             got = str(next(a for a in einsum.accesses if a.tensor == tensor))
             raise SpecError(expected(where, condition, got, change))

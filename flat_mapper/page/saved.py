@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import Answer, Report, Sweep
 from flat_mapper.base import units
 from flat_mapper.base.frame import Cell, FrameRecord
 from flat_mapper.base.table import Printed
-from flat_mapper.explore.pareto import Front
-from flat_mapper.explore.sweep.engines import local_workers
+from flat_mapper.explore.sweep.engines import engine_of
 from flat_mapper.explore.sweep.inputs import Inputs
-from flat_mapper.explore.sweep.run import Watch, run_sweep
-from flat_mapper.explore.sweep.spec import Written, load_sweep
-from flat_mapper.explore.sweep.store import Store
+from flat_mapper.explore.sweep.run import SweepProgress, affordable, code_of, resumable, run_sweep
+from flat_mapper.explore.sweep.spec import load_sweep
+from flat_mapper.explore.sweep.store import Status, Store
 from flat_mapper.page.data import DONE, SavedEntry, json_entries, nothing, read_file, report_rows
 from flat_mapper.page.facts import Facts, facts_of
 from flat_mapper.reports import html as answers_html
-from flat_mapper.reports.answers import Comparison, Evaluation
 from flat_mapper.reports.fields import answer_record, busy_text, shown
 from flat_mapper.spec.answers import answer_json
-from flat_mapper.spec.yamlio import write_text
-
-Shown = Evaluation | Comparison | Front  # answers that a page shows
+from flat_mapper.spec.yamlio import check_target, write_text
 
 _SHOWN = 20  # rows that a notebook shows
 
@@ -32,22 +32,13 @@ _SHOWN = 20  # rows that a notebook shows
 class SavedResults(Printed):
     """Configurations that were computed before, from one file or several."""
 
+    kind: ClassVar = "report"  # of answers as JSON
     entries: tuple[SavedEntry, ...]
     designs: tuple[Facts, ...] = ()  # that `optimize` chose
     page: str = ""  # the report that was made of them, which a notebook shows
 
     def __len__(self) -> int:
         return len(self.entries)
-
-    def to_dict(self) -> dict[str, object]:
-        """Of each configuration what went in, and its answer or why there is none."""
-        return {
-            "rows": [
-                {"inputs": dict(one.inputs), "status": one.status, "reason": one.reason}
-                | dict(one.document)
-                for one in self.entries
-            ]
-        }
 
     def _records(self) -> Sequence[FrameRecord]:
         return [self._record(entry) for entry in self.entries]
@@ -68,7 +59,15 @@ class SavedResults(Printed):
         write_text(path, page(self.entries, title, self.designs))
         return replace(self, page=str(path))
 
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper report --json`."""
+        told = {"file": self.page, "configurations": len(self)}
+        return {**told, "bytes": Path(self.page).stat().st_size if self.page else 0}
+
     def __str__(self) -> str:
+        if self.page:
+            weight = units.size(Path(self.page).stat().st_size)
+            return f"{self.page}: {len(self)} configurations, {weight}"
         done = sum(entry.status == DONE for entry in self.entries)
         return f"{units.count(len(self))} configurations, {units.count(done)} with an answer"
 
@@ -89,7 +88,7 @@ class SavedResults(Printed):
         return answers_html.html_table(head, rows, str(self))
 
 
-def load_results(*results: str | Path | Shown | SavedResults) -> SavedResults:
+def load_results(*results: str | Path | Answer) -> SavedResults:
     """The configurations of JSON files, of folders that -o made, of sweeps' databases; of answers.
 
     raises: SpecError where a file is none of those.
@@ -111,34 +110,85 @@ def load_results(*results: str | Path | Shown | SavedResults) -> SavedResults:
     return SavedResults(entries=tuple(entries), designs=tuple(designs))
 
 
-def sweep(
-    spec: Written,
-    output: str | Path,
-    *,
-    workers: int = 1,
-    progress: Watch | None = None,
-    time_limit: float | None = None,
-    gap: float | None = None,
-) -> SavedResults:
-    """Every point of a sweep; what `output` has already is not computed again.
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Swept(Printed):
+    """A sweep that is done: how many points it has and had, and its results file."""
 
-    spec: a file, its YAML text, or what that says. time_limit, gap: as for `search`, of each point.
-    """
-    with Store(Path(output)) as store:
-        inputs = Inputs(load_sweep(spec), time_limit=time_limit, gap=gap)
-        run_sweep(inputs, store, lambda: local_workers(workers), progress or (lambda _: None))
-    return load_results(output)
+    kind: ClassVar = "sweep"  # of answers as JSON
+    file: str
+    points: int
+    counts: Mapping[Status, int]  # of all points
+    ran: SweepProgress  # of this run
+    content: str  # the same for the same sweep, whatever happened on the way
+
+    @cached_property
+    def results(self) -> SavedResults:
+        """What the file has, read."""
+        return load_results(self.file)
+
+    @property
+    def entries(self) -> tuple[SavedEntry, ...]:
+        """Its configurations."""
+        return self.results.entries
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command."""
+        return code_of(self.counts)
+
+    def __len__(self) -> int:
+        return self.points
+
+    def _records(self) -> Sequence[FrameRecord]:
+        return self.results._records()
+
+    def _repr_html_(self) -> str:
+        return self.results._repr_html_()
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper sweep --json`."""
+        return {
+            "points": self.points,
+            **{str(status): count for status, count in self.counts.items()},
+            "computed": self.ran.computed,
+            "seconds": round(self.ran.seconds, 3),
+            "points_per_s": round(self.ran.rate, 3),
+            "workers": self.ran.workers,
+            "file": self.file,
+            "content": self.content,
+        }
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{n:,} {status}" for status, n in self.counts.items() if n)
+        return (
+            f"{self.points:,} points: {parts or 'none'}; {self.ran.computed:,} computed now in "
+            f"{self.ran.seconds:.1f} s, {self.ran.rate:.2f} a second; {self.file}"
+        )
 
 
-def report(
-    results: str | Path | Shown | Sequence[str | Path | Shown],
-    output: str | Path,
-    title: str = "",
-) -> SavedResults:
-    """One page of answers, saved ones or values, to look at in a browser or below a cell."""
-    found = (
-        load_results(*results)
-        if isinstance(results, Sequence) and not isinstance(results, str)
-        else load_results(results)
-    )
-    return found.write_report(output, title)
+@answers(Sweep)
+def sweep(asked: Sweep) -> Swept:
+    """The configurations, those included that `output` had already."""
+    spec, engine = load_sweep(asked.sweep), engine_of(asked)
+    affordable(asked, spec.size)
+    inputs = Inputs(spec, time_limit=asked.time_limit, gap=asked.gap)
+    with Store(Path(asked.output)) as store:
+        with resumable(store, asked.output):
+            ran = run_sweep(inputs, store, engine, asked.progress or (lambda _: None))
+        return Swept(
+            file=str(asked.output),
+            points=spec.size,
+            counts=store.counts(),
+            ran=ran,
+            content=store.digest(),
+        )
+
+
+@answers(Report)
+def report(asked: Report) -> SavedResults:
+    """The answers, which a notebook shows as the page."""
+    given = asked.results
+    one = isinstance(given, str | Path) or not isinstance(given, Sequence)
+    found = load_results(*([given] if one else given))  # type: ignore[misc]
+    check_target(Path(asked.output))
+    return found.write_report(asked.output, asked.title)

@@ -310,7 +310,7 @@ class ModelResult(Printed):
     provenance: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
-        """The names of `flat-mapper model --json`."""
+        """The names of `flat-mapper evaluate FILE ... --json`."""
         named = {"problem": self.workload.name, "arch": self.arch.name}
         return named | {"energy_source": self.energy_source} | self.stats.to_dict()
 

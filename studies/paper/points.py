@@ -84,12 +84,12 @@ def chip_prices(name: str) -> Ert:
 
 def cascade(model: str, length: int) -> Workload:
     """The block of a model, all its layers."""
-    return fm.load_problem(model, "model", seq=length)
+    return fm.load_problem(model, scope="model", seq=length)
 
 
 def core(model: str, length: int) -> Workload:
     """Logit and attend alone, once."""
-    return fm.load_problem(model, "attention", seq=length)
+    return fm.load_problem(model, scope="attention", seq=length)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 
 import flat_mapper as fm
 from flat_mapper.base import budget as budgets
-from flat_mapper.base.budget import Budget, Limits
+from flat_mapper.base.budget import Budget
 from flat_mapper.cli.main import main
 
 PRODUCTS = """problem:
@@ -166,8 +166,7 @@ def test_the_first_lines_of_several_mappings_have_them_too() -> None:
     assert first.endswith("least latency: default, latency 27.66 ns, gap 0 %, proven")
     first, *_ = str(fm.front("tiny", "edge", gap=0.01)).splitlines()
     assert first.endswith("on the front of latency and energy, gap 1 %, within the 1 % asked")
-    scenario = fm.Scenario(prefill=8, decode=8)
-    first, *_ = str(fm.generate("tiny", "edge", scenario=scenario, gap=0.0)).splitlines()
+    first, *_ = str(fm.generate("tiny", "edge", prefill=8, decode=8, gap=0.0)).splitlines()
     assert first.endswith(" ns, gap 0 %, proven")
 
 
@@ -207,8 +206,7 @@ def test_need_says_what_is_known_where_its_budget_ends(arch: str, quantity: str)
 
 
 def test_limits_and_parts_are_no_budget_beside_one() -> None:
-    limits = Limits(latency_s=1.0)
-    assert fm.search("tiny", "edge", limits=limits, gap=0.0).certificate.optimal
+    assert fm.search("tiny", "edge", max_latency_s=1.0, gap=0.0).certificate.optimal
 
 
 @pytest.mark.usefixtures("default_ends")

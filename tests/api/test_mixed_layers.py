@@ -13,7 +13,7 @@ from oracles.small_cases import online_case
 from flat_mapper.api import calls as api
 from flat_mapper.api.layers import edp_gap
 from flat_mapper.cli.main import main
-from flat_mapper.explore.generation import Generation, Scenario, generate
+from flat_mapper.explore.generation import Generation, generate
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import LayerKind, Mask
@@ -91,8 +91,7 @@ def text_of(kind: LayerKind) -> str:
 
 def test_generation_adds_each_kind_up() -> None:
     def cost(problem: str) -> Generation:
-        scenario = Scenario(prefill=4, decode=4, page=4)
-        found = generate(problem, "edge", scenario=scenario, scope="model")
+        found = generate(problem, "edge", prefill=4, decode=4, page=4, scope="model")
         assert isinstance(found, Generation)
         return found
 

@@ -76,7 +76,7 @@ def test_the_command_takes_lengths_in_place_of_the_problems_own(
     assert saved["energy_pj"] == whole["energy_pj"]
     again = [answer(capsys, "evaluate", str(out / f"layers-{i}")) for i in (1, 2)]
     assert sum(float(str(a["energy_pj"])) for a in again) == pytest.approx(whole["energy_pj"])
-    weights = reread_note(fm.load_problem(TEXT, "block"))
+    weights = reread_note(fm.load_problem(TEXT, scope="block"))
     assert weights.endswith("for themselves: WQ, WK, WV, WO, W1, W2")
     assert not reread_note(fm.load_problem(TEXT))
     checked = answer(capsys, "check", str(listed))["files"]
@@ -94,7 +94,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert "lengths.1" in said(TEXT.replace("32", "0"))
     assert "a length, or several" in said(TEXT.replace("[8, 32, 8]", "[]"))
-    assert "either --seq or --lengths" in said(TEXT, "--seq", "8", "--lengths", "8,16")
+    assert "either seq or lengths" in said(TEXT, "--seq", "8", "--lengths", "8,16")
     assert "ranks other than those of batch and keys" in said(TEXT, "--set", "B=4")
     assert "--lengths: expected int > 0" in said(TEXT, "--lengths", "8,x")
     path = tmp_path / "one.yaml"

@@ -40,7 +40,7 @@ def record(tmp_path: Path) -> tuple[str, ...]:
 def test_crosscheck_prints_differences_and_a_verdict(
     record: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["crosscheck", *record, *WRAPPED]) == 0
+    assert main(["evaluate", "--crosscheck", *record, *WRAPPED]) == 0
     out = capsys.readouterr().out
     assert "accelforge did not answer: accelforge: not here" in out
     assert "printed with two decimals" in out
@@ -48,7 +48,7 @@ def test_crosscheck_prints_differences_and_a_verdict(
 
 
 def test_crosscheck_in_json(record: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["crosscheck", *record, "--json", *WRAPPED]) == 0
+    assert main(["evaluate", "--crosscheck", *record, "--json", *WRAPPED]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["agrees"] is True
     assert found["backends"] == ["native", "timeloop"]
@@ -62,21 +62,21 @@ def test_a_difference_that_exceeds_leaves_with_1(
 ) -> None:
     monkeypatch.setattr("flat_mapper.backends.agreement.PRINTED_PJ", 0.0)
     monkeypatch.setattr("flat_mapper.backends.agreement.ENERGY_TOLERANCE", 0.0)
-    assert main(["crosscheck", *record, *WRAPPED]) == 1
+    assert main(["evaluate", "--crosscheck", *record, *WRAPPED]) == 1
     assert "EXCEEDS" in capsys.readouterr().out
 
 
 def test_nobody_to_compare_with_leaves_with_3(
     record: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["crosscheck", *record, *ABSENT]) == 3
+    assert main(["evaluate", "--crosscheck", *record, *ABSENT]) == 3
     line = "BackendError: crosscheck: nothing to compare with: no-such-program: expected an exec"
     assert capsys.readouterr().err.startswith(line)
 
 
 def test_crosscheck_of_nothing_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["crosscheck", *WRAPPED]) == 2
-    assert "expected a fused-mapping.yaml, or --arch and --problem" in capsys.readouterr().err
+    assert main(["evaluate", "--crosscheck", *WRAPPED]) == 2
+    assert "flat-mapper evaluate: expected FILE, got none" in capsys.readouterr().err
 
 
 def test_the_backend_prices_a_record(

@@ -90,7 +90,7 @@ def test_what_comes_to_a_level_between_loads_its_ports(
     assert main(["evaluate", str(record), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["cycles"] >= words / rate
-    assert main(["execute", str(record), "--check"]) == 0
+    assert main(["evaluate", "--execute", str(record), "--check"]) == 0
     assert "the model agrees" in capsys.readouterr().out
 
 

@@ -114,13 +114,13 @@ def test_c2_an_input_is_never_overwritten(here: Path) -> None:
     assert ran(f"sweep {written(here)} -o r.db --workers 0")[0] == 0
     before = (here / "r.db").read_bytes()
     for target in ("r.db", "./r.db", str(here / "r.db")):
-        code, _, said = ran(f"export r.db -o {target}")
+        code, _, said = ran(f"sweep r.db -o {target}")
         assert code == 2
         assert "expected another file than an input of this command" in said
     os.link(here / "r.db", here / "same.db")
-    assert ran("export r.db -o same.db")[0] == 2
+    assert ran("sweep r.db -o same.db")[0] == 2
     assert (here / "r.db").read_bytes() == before
-    assert ran("export r.db -o rows.csv")[0] == 0
+    assert ran("sweep r.db -o rows.csv")[0] == 0
 
 
 def test_c2_only_what_was_read_is_an_input(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_c8_no_cell_is_a_formula(here: Path) -> None:
         connection.execute("UPDATE points SET reason = '=HYPERLINK(1)' WHERE position = 0")
         connection.execute("UPDATE timings SET worker = char(27) || '[31m'")
     connection.close()
-    code, out, _ = ran("export r.db")
+    code, out, _ = ran("sweep r.db")
     assert code == 0
     assert "\x1b" not in out
     rows = list(csv.DictReader(out.splitlines()))

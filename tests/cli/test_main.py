@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prices import EDGE_ERT
 
+from flat_mapper.api import calls
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import NothingFeasible, SpecError
-from flat_mapper.cli import map as map_verb
-from flat_mapper.cli import sweep as sweep_verbs
 from flat_mapper.cli.main import main
+from flat_mapper.page import saved
 from flat_mapper.reports import folder as output
 
 ROOT = Path(__file__).parents[2]
@@ -51,18 +51,18 @@ def result_in(folder: Path) -> dict[str, object]:
 def test_reading_inputs_counts_to_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Budget] = []
     read: list[float] = []
-    chip_of = map_verb.chip_of
+    load_platform = calls.load_platform
 
-    def chip(arguments: argparse.Namespace) -> Platform:
+    def chip(*given: Any) -> Platform:
         read.append(time.monotonic())
-        return chip_of(arguments)
+        return load_platform(*given)
 
     def search(*_: object, budget: Budget, **__: object) -> None:
         asked.append(budget)
         raise NothingFeasible("no search here")
 
-    monkeypatch.setattr(map_verb, "chip_of", chip)
-    monkeypatch.setattr(map_verb.api, "search", search)
+    monkeypatch.setattr(calls, "load_platform", chip)
+    monkeypatch.setattr(calls, "best_of_layers", search)
     assert main(["map", "--arch", "edge", "--problem", "tiny", "--time-limit", "5"]) == 1
     assert asked[0].seconds == 5
     assert asked[0].begin <= read[0]
@@ -121,7 +121,7 @@ def test_check_of_what_was_written_finds_nothing(
 
 def test_model_reads_what_was_written(written: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [str(written / "out" / "QK" / f"{n}.yaml") for n in ("arch", "problem", "mapping")]
-    assert main(["model", *files, "--ert", str(written / "ert.yaml"), "--json"]) == 0
+    assert main(["evaluate", *files, "--ert", str(written / "ert.yaml"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     qk = result_in(written / "out")["einsums"]
     assert isinstance(qk, dict)
@@ -288,13 +288,13 @@ def test_an_interrupted_sweep_says_what_is_stored_and_how_to_go_on(
     spec.write_text(
         "sweep:\n  fixed: {arch: edge, problem: tiny, mapspace: flat-h}\n  grid: {seq: [8, 16]}\n"
     )
-    real = sweep_verbs.run_sweep
+    real = saved.run_sweep
 
     def interrupted(inputs: object, store: object, engine: object, watch: object) -> None:
         real(inputs, store, engine, watch, positions=[0])  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep_verbs, "run_sweep", interrupted)
+    monkeypatch.setattr(saved, "run_sweep", interrupted)
     command = ["sweep", str(spec), "-o", str(out), "--workers", "0"]
     assert main(command) == 130
     said = f"interrupted: 1 points are stored in {out}; the same command goes on\n"

@@ -37,10 +37,20 @@ FILES = {
     "short.yaml": "GLB: {read: 1, write: 1}\n",
     "text": "just words",
 }
+FORMER = {
+    "model": "evaluate FILE ...",
+    "execute": "evaluate FILE --execute",
+    "crosscheck": "evaluate FILE --crosscheck",
+    "why-not": "check --why-not EINSUM ...",
+    "optimize": "sweep DESIGN.yaml",
+    "export": "sweep RESULTS",
+    **dict.fromkeys(("import-hf", "import-onnx", "import-torch", "fuse-layers"), "import FILE"),
+}
 CASES = [
     ((), "flat-mapper: expected a command among map, .*, got 'none'"),
     (("mpa",), "got 'mpa'; did you mean 'map'\\?"),
-    (("map",), "flat-mapper map: expected --arch, --problem, got none"),
+    (("map",), "flat-mapper map: expected --problem, --arch, got none"),
+    (("map", *EDGE), "flat-mapper map: expected --problem, got none"),
     (("map", *EDGE, *TINY, "--sequ", "5"), "got '--sequ'; did you mean '--seq'\\?"),
     (("map", "--arch"), "flat-mapper map: --arch: expected a value, got none"),
     (("map", *EDGE, *TINY, "--log", "."), "expected the name of a file to write, got a folder"),
@@ -77,10 +87,13 @@ CASES = [
     (("evaluate", "key.yaml"), "key.yaml:1: unknown key 'problem'; known keys: fused_mapping"),
     (("lower", "folder", "-o", "x"), "folder/fused-mapping.yaml: expected a readable file"),
     (("lower", "key.yaml"), "flat-mapper lower: expected -o/--output, got none"),
-    (("model",), "flat-mapper model: expected FILE, got none"),
-    (("model", "text"), "text: expected a mapping of keys to values, got 'just words'"),
-    (("model", "key.yaml"), "expected one file with the key 'architecture', got none in key.yaml"),
-    (("model", "key.yaml", "key.yaml"), "expected one file with the key 'architecture'"),
+    (("evaluate",), "flat-mapper evaluate: expected FILE, got none"),
+    (("evaluate", "text"), "text: expected a mapping of keys to values, got 'just words'"),
+    (("evaluate", "key.yaml", "key.yaml"), "expected one file with the key 'architecture'"),
+    (("evaluate", "text", "--execute", "--ert", "x"), "evaluate --execute: expected options among"),
+    (("evaluate", "a", "b", "--crosscheck"), "FILE: expected one, got 'a b'"),
+    (("map", *EDGE, *TINY, "--objective", "latency,energy", "--backend", "x"), "got '--backend'"),
+    *(((word, "x"), f"got '{word}'; it is now flat-mapper {now}") for word, now in FORMER.items()),
     (("list", "archs"), "list: expected one of arch, problems, mapspaces, got 'archs'"),
 ]
 

@@ -21,16 +21,16 @@ LAYER = ("--problem", "llama3-8b", "--scope", "layer", "--softmax", "online", "-
     ],
 )
 def test_a_refusal_names_what_forbids_the_group(einsums, reason, capsys):
-    assert main(["why-not", *einsums, *LAYER[:-2]]) == 1
+    assert main(["check", "--why-not", *einsums, *LAYER[:-2]]) == 1
     assert reason in capsys.readouterr().out
 
 
 def test_a_group_says_its_shared_ranks_and_why_no_others(capsys):
-    assert main(["why-not", "FC1", "FC2", "R2", *LAYER[:-2]]) == 0
+    assert main(["check", "--why-not", "FC1", "FC2", "R2", *LAYER[:-2]]) == 0
     out = capsys.readouterr().out
     assert "shared loops over: B, P\n" in out
     assert "not over FF: FC2 reduces it, and R2 needs all of FC2" in out
-    assert main(["why-not", "norm_N2", "GATE", *LAYER[:-2], "--json"]) == 0
+    assert main(["check", "--why-not", "norm_N2", "GATE", *LAYER[:-2], "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["einsums"] == ["N2_sq", "N2_inv", "N2_hat", "N2", "GATE"]
     assert document["legal"]
@@ -38,5 +38,5 @@ def test_a_group_says_its_shared_ranks_and_why_no_others(capsys):
 
 
 def test_an_unknown_einsum_is_refused(capsys):
-    assert main(["why-not", "QQ", "AV", *LAYER[:-2]]) == 2
+    assert main(["check", "--why-not", "QQ", "AV", *LAYER[:-2]]) == 2
     assert "expected one of the Einsums" in capsys.readouterr().err

@@ -102,7 +102,7 @@ def test_every_architecture_maps_and_lowers(
     lowered = [str(p) for p in sorted((tmp_path / "out" / "layer").glob("*.yaml"))]
     assert [Path(p).name for p in lowered] == ["arch.yaml", "mapping.yaml", "problem.yaml"]
     assert main(["check", *lowered]) == 0
-    assert main(["model", *lowered, "--ert", str(tmp_path / "ert.yaml")]) == 0
+    assert main(["evaluate", *lowered, "--ert", str(tmp_path / "ert.yaml")]) == 0
     record = str(tmp_path / "out" / "fused-mapping.yaml")
     assert main(["evaluate", record, "--ert", str(tmp_path / "ert.yaml")]) == 0
     capsys.readouterr()

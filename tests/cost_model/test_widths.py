@@ -252,7 +252,7 @@ def test_files_say_widths_by_level(tmp_path: Path, bits: str, message: str):
     out = tmp_path / "out"
     assert main(["map", "--arch", "edge", "--problem", str(path), "-o", str(out)]) == 0
     assert read_record(out / "fused-mapping.yaml").workload.tensor_bits["AV"]["GLB"] == 32
-    assert main(["execute", str(out / "fused-mapping.yaml"), "--check"]) == 0
+    assert main(["evaluate", "--execute", str(out / "fused-mapping.yaml"), "--check"]) == 0
     path.write_text(text + f"{bits}\n  attention: {{}}\n", encoding="utf-8")
     with pytest.raises(SpecError, match=message):
         api.load_problem(path)

@@ -52,14 +52,14 @@ def test_too_many_steps_are_refused(record: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_command(record: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["execute", str(record), "--shrink", "--check"])
+    code = main(["evaluate", "--execute", str(record), "--shrink", "--check"])
     said = capsys.readouterr().out
     assert (
         "shrunk to two passes of every loop outside the fusion level: H 12 -> 2, P 512 -> 128"
         in said
     )
     assert code == (0 if "the model agrees" in said else 1)
-    main(["execute", str(record), "--shrink", "--check", "--json"])
+    main(["evaluate", "--execute", str(record), "--shrink", "--check", "--json"])
     answer = json.loads(capsys.readouterr().out)
     assert answer["right"]
     assert answer["outputs"]["AV"]["relative_error"] < 1e-12

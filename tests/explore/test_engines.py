@@ -18,8 +18,8 @@ import pytest
 from sweep_files import COUNTS, PIPE, POINTS, counted, digest, held, rows_in, wait_for, written
 
 from flat_mapper.base.errors import BackendError
-from flat_mapper.cli import sweep as sweep_verb
 from flat_mapper.cli.main import main
+from flat_mapper.explore.sweep import engines
 from flat_mapper.explore.sweep import engines as sweep_engines
 from flat_mapper.explore.sweep.engines import cluster_workers, local_workers
 from flat_mapper.explore.sweep.inputs import Inputs, PointTask
@@ -176,7 +176,7 @@ def test_a_scheduler_that_is_lost_ends_the_command(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sweep_verb, "cluster_workers", partial(cluster_workers, answer=held))
+    monkeypatch.setattr(engines, "cluster_workers", partial(cluster_workers, answer=held))
     sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
     at = ("--scheduler-file", str(file))
     with (

@@ -38,7 +38,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(
     capsys: pytest.CaptureFixture[str], results: Path, *words: str
 ) -> list[dict[str, str]]:
-    assert main(["export", str(results), *words]) == 0
+    assert main(["sweep", str(results), *words]) == 0
     return list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
 
 
@@ -85,7 +85,7 @@ def test_filters(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_lines(results: Path, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
-    assert main(["export", str(results), "--format", "jsonl", "-o", str(out)]) == 0
+    assert main(["sweep", str(results), "--format", "jsonl", "-o", str(out)]) == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(rows) == POINTS
     done = next(row for row in rows if row["status"] == "done")
@@ -96,7 +96,7 @@ def test_json_lines(results: Path, tmp_path: Path) -> None:
 def test_parquet(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     out = tmp_path / "r.parquet"
-    assert main(["export", str(results), "--format", "parquet", "-o", str(out)]) == 0
+    assert main(["sweep", str(results), "--format", "parquet", "-o", str(out)]) == 0
     assert capsys.readouterr().out == f"{POINTS} rows in {out}\n"
     table = parquet.read_table(out)
     assert table.num_rows == POINTS
@@ -113,7 +113,7 @@ BAD = [
     (("--where", "x; DROP TABLE points=1"), "--where: expected a column, one of"),
     (("--where", "statu=done"), "--where: expected a column among key, .* did you mean 'status'"),
     (("--format", "xls"), "--format: expected one of csv, parquet, jsonl, got 'xls'"),
-    (("--format", "parquet"), "export: expected -o/--output for parquet, got none"),
+    (("--format", "parquet"), "sweep: expected -o/--output for parquet, got none"),
     (("-o", "no/folder/x.csv"), "no/folder/x.csv: expected a file that can be written"),
 ]
 
@@ -122,14 +122,14 @@ BAD = [
 def test_refused(
     results: Path, words: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["export", str(results), *words]) == 2
+    assert main(["sweep", str(results), *words]) == 2
     assert re.search(message, capsys.readouterr().err)
     with Store(results) as store:
         assert store.counts() == COUNTS
 
 
 def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", str(tmp_path / "none.db")]) == 2
+    assert main(["sweep", str(tmp_path / "none.db"), "--format", "csv"]) == 2
     assert "none.db: expected the results of a sweep, got no such file" in capsys.readouterr().err
     assert not (tmp_path / "none.db").exists()
 

@@ -36,7 +36,9 @@ def generated(softmax: str = "") -> Generation:
         platform(),
         "flat",
         PRICES,
-        scenario=Scenario(prefill=24, decode=4, page=1),
+        prefill=24,
+        decode=4,
+        page=1,
         objective="energy",
         softmax=softmax,
     )
@@ -128,7 +130,10 @@ def test_more_positions_of_a_step_take_fewer_steps():
         platform(),
         "flat",
         PRICES,
-        scenario=Scenario(prefill=8, decode=8, new=8, page=8),
+        prefill=8,
+        decode=8,
+        new=8,
+        page=8,
         objective="energy",
     )
     assert isinstance(found, Generation)
@@ -145,7 +150,7 @@ def test_a_scenario_that_cannot_be_is_refused(name: str):
 
 def test_the_scenario_sets_the_positions():
     with pytest.raises(SpecError, match="generate: ranks: expected ranks other than P, M, got 'M'"):
-        generate(TEXT, platform(), scenario=Scenario(prefill=1, decode=1), sizes={"M": 4})
+        generate(TEXT, platform(), prefill=1, decode=1, sizes={"M": 4})
 
 
 COMMAND = ["generate", "--arch", "edge", "--problem", "tiny", "--mapspace", "naive"]

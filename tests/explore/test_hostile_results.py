@@ -47,7 +47,7 @@ def test_a_schema_that_is_not_ours_is_refused(
 ) -> None:
     changed(results, CHANGED[name])
     for words in (
-        ["export", str(results)],
+        ["sweep", str(results)],
         ["report", str(results), "-o", str(results.with_name("r.html"))],
         ["sweep", str(results.with_name("sweep.yaml")), "-o", str(results), "--workers", "0"],
     ):
@@ -60,14 +60,14 @@ def test_a_schema_that_is_not_ours_is_refused(
 
 def test_tables_of_others_may_stand_beside(results: Path) -> None:
     changed(results, "CREATE TABLE studies (id INTEGER PRIMARY KEY); CREATE INDEX i ON studies(id)")
-    assert main(["export", str(results), "-o", str(results.with_name("r.csv"))]) == 0
+    assert main(["sweep", str(results), "-o", str(results.with_name("r.csv"))]) == 0
 
 
 def test_text_that_is_not_utf_8_is_one_line(
     results: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changed(results, "UPDATE points SET reason = CAST(x'c7c7' AS TEXT)")
-    assert main(["export", str(results), "-o", str(results.with_name("r.csv"))]) == 2
+    assert main(["sweep", str(results), "-o", str(results.with_name("r.csv"))]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -79,10 +79,10 @@ def test_a_column_is_found_whatever_its_name(results: Path) -> None:
         connection.execute("UPDATE points SET coordinates = ?", (row,))
     connection.close()
     target = results.with_name("r.jsonl")
-    assert main(["export", str(results), "--format", "jsonl", "-o", str(target)]) == 0
+    assert main(["sweep", str(results), "--format", "jsonl", "-o", str(target)]) == 0
     assert json.loads(target.read_text().splitlines()[0])["coordinates"] == json.loads(row)
     target = results.with_name("r.csv")
-    assert main(["export", str(results), "-o", str(target), "--where", "e'f=2"]) == 0
+    assert main(["sweep", str(results), "-o", str(target), "--where", "e'f=2"]) == 0
     rows = target.read_text().splitlines()
     assert len(rows) > 1
     assert all(",0,1,2,3,4," in line for line in rows[1:])

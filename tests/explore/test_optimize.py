@@ -45,7 +45,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answered(capsys: pytest.CaptureFixture[str], path: Path, *words: str) -> dict[str, object]:
     results = path.with_suffix(".db")
-    arguments = ["optimize", str(path), "-o", str(results), "--workers", "0", "--json", *words]
+    arguments = ["sweep", str(path), "-o", str(results), "--workers", "0", "--json", *words]
     assert main(arguments) == 0
     found: dict[str, object] = json.loads(capsys.readouterr().out)
     return found
@@ -69,7 +69,7 @@ def enumerated(asked: Path, capsys: pytest.CaptureFixture[str]) -> set[tuple[flo
     """The front by the sums over `map`'s own answers, worked out plainly."""
     out = asked.parent / "rows.jsonl"
     results = str(asked.with_suffix(".db"))
-    assert main(["export", results, "--format", "jsonl", "-o", str(out)]) == 0
+    assert main(["sweep", results, "--format", "jsonl", "-o", str(out)]) == 0
     capsys.readouterr()
     sums: dict[tuple[object, ...], list[float]] = {}
     names = ("arch.GLB.depth", "arch.variables.dram_words", "arch.PE.meshX")
@@ -86,7 +86,7 @@ def enumerated(asked: Path, capsys: pytest.CaptureFixture[str]) -> set[tuple[flo
 
 
 def test_the_table_names_what_binds(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["optimize", str(asked), "-o", str(asked.with_suffix(".db")), "--workers", "0"]
+    words = ["sweep", str(asked), "-o", str(asked.with_suffix(".db")), "--workers", "0"]
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "18 designs: 8 within the budgets with a mapping each, 6 over the bandwidth" in text
@@ -157,7 +157,7 @@ def test_refused(
         text += f"  {change}\n"
     (tmp_path / "design.yaml").write_text(text, encoding="utf-8")
     results = str(tmp_path / "r.db")
-    assert main(["optimize", str(tmp_path / "design.yaml"), "-o", results, "--workers", "0"]) == 2
+    assert main(["sweep", str(tmp_path / "design.yaml"), "-o", results, "--workers", "0"]) == 2
     assert re.search(message, error := capsys.readouterr().err), error
 
 

@@ -125,7 +125,7 @@ def test_a_billion_points_are_counted_and_refused(
 
 @pytest.mark.parametrize(
     ("verb", "name", "told"),
-    [("sweep", "buffer", "18 points"), ("optimize", "edge-design", "36 designs, 72 points")],
+    [("sweep", "buffer", "18 points"), ("sweep", "edge-design", "36 designs, 72 points")],
 )
 def test_the_examples(verb: str, name: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(__file__).parents[2] / "sweeps" / f"{name}.yaml"

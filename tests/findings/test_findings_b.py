@@ -36,7 +36,7 @@ def small(problem: str) -> Workload:
     if problem == "gemm-gemm":
         return api.load_problem(problem, sizes={"I": 8, "J": 12, "K": 16, "L": 6})
     groups = {"G": 2} if problem == "llama3-8b" else {}
-    return api.load_problem(problem, "block", sizes={**SMALL, **groups, "D": 8, "FF": 8})
+    return api.load_problem(problem, scope="block", sizes={**SMALL, **groups, "D": 8, "FF": 8})
 
 
 CASES = [
@@ -184,9 +184,9 @@ def test_b4_an_imported_model_has_its_masks_and_its_layers(
     def problem(config: object, *options: str) -> tuple[str, int, int]:
         path = file(tmp_path, json.dumps(config), "config.json")
         target = str(tmp_path / "model.yaml")
-        assert main(["import-hf", path, *options, "-o", target]) == 0
+        assert main(["import", path, *options, "-o", target]) == 0
         capsys.readouterr()
-        found = api.load_problem(target, "model")
+        found = api.load_problem(target, scope="model")
         scores = found.einsum("QK")
         return str(found.mask), found.repeat, found.unmasked_iterations(scores)
 
@@ -204,7 +204,7 @@ def test_b4_an_imported_model_has_its_masks_and_its_layers(
         kinds = {str(kind.mask): kind.count for kind in whole.layers}
         assert kinds == {f"causal, window {window}": counts[0], "causal": counts[1]}
         path = str(tmp_path / "config.json")
-        assert "one of window, full" in refusal(capsys, "import-hf", path, "--layers", "all")
+        assert "one of window, full" in refusal(capsys, "import", path, "--layers", "all")
     encoder = {**MISTRAL, "model_type": "bert", "max_position_embeddings": 512}
     assert problem(encoder)[0] == "None"
 

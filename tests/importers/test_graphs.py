@@ -107,7 +107,7 @@ def test_the_class_token_is_a_cut_and_the_patches_are_a_product(
     assert 3 * 8 * 8 * 16 * 32 in {
         found.workload.iterations(e) for e in found.workload.einsums if e.unit == "matrix"
     }
-    assert main(["import-onnx", str(DATA / "vit.onnx"), "--json"]) == 0
+    assert main(["import", str(DATA / "vit.onnx"), "--json"]) == 0
     assert '"Concat cat"' in capsys.readouterr().out
 
 
@@ -182,15 +182,15 @@ def test_a_convolution_of_overlapping_windows_is_refused_with_its_share(tmp_path
 
 def test_what_is_no_graph_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "x.onnx").write_bytes(b"not a graph")
-    assert main(["import-onnx", str(tmp_path / "x.onnx")]) == 2
-    assert main(["import-onnx", str(tmp_path / "y.onnx")]) == 2
+    assert main(["import", str(tmp_path / "x.onnx")]) == 2
+    assert main(["import", str(tmp_path / "y.onnx")]) == 2
     assert "expected an ONNX file" in capsys.readouterr().err
 
 
 def test_without_torch_a_program_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     from flat_mapper.importers.graphs.torch_graph import import_torch
 
-    assert main(["import-torch", "x.pt2"]) == 2  # a file is read without it
+    assert main(["import", "x.pt2"]) == 2  # a file is read without it
     assert "no such file" in capsys.readouterr().err
     if importlib.util.find_spec("torch"):
         pytest.skip("torch is here")
@@ -227,12 +227,12 @@ def test_a_file_of_a_model_that_gives_out_the_library_s_own_types(
     _name, model, inputs = next(models())
     saved = tmp_path / "model.pt2"
     torch.export.save(torch.export.export(model, inputs), str(saved))
-    command = [sys.executable, "-m", "flat_mapper", "import-torch", "model.pt2", "-o", "graph.yaml"]
+    command = [sys.executable, "-m", "flat_mapper", "import", "model.pt2", "-o", "graph.yaml"]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
     assert "100.0000% of the graph's" in done.stdout
     assert not done.stderr  # torch prints its own traceback where it knows no such type
     (tmp_path / "model.pt2").write_text("junk", encoding="utf-8")
-    assert main(["import-torch", str(saved)]) == 2
+    assert main(["import", str(saved)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

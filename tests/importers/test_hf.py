@@ -127,7 +127,7 @@ def test_every_family_is_tried():
 )
 def test_presets_say_the_same(tmp_path: Path, config, preset: str):
     text = problem_text(load_config(written(tmp_path, config)), "mine", "config.json")
-    ours, theirs = load_workload(text, "model"), api.load_problem(preset, "model")
+    ours, theirs = load_workload(text, "model"), api.load_problem(preset, scope="model")
     assert dict(ours.rank_sizes) == dict(theirs.rank_sizes)
     assert (ours.einsums, ours.repeat) == (theirs.einsums, theirs.repeat)
 
@@ -176,18 +176,18 @@ def test_what_is_not_read_is_refused(tmp_path: Path, config, part: str, message:
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = written(tmp_path, LLAMA)
     target = tmp_path / "mine.yaml"
-    assert main(["import-hf", str(path), "--batch", "4", "-o", str(target)]) == 0
+    assert main(["import", str(path), "--batch", "4", "-o", str(target)]) == 0
     assert f"{target}: written" in capsys.readouterr().out
     assert load_workload(target).rank_sizes["B"] == 4
     assert main(["check", str(target)]) == 0
     for name in ("llama-3.1-8b.yaml", "3.1.yaml", "null.yaml", "v1.5"):
         dotted = tmp_path / name
-        assert main(["import-hf", str(path), "-o", str(dotted)]) == 0
+        assert main(["import", str(path), "-o", str(dotted)]) == 0
         assert load_workload(dotted).name == name.removesuffix(".yaml")
     capsys.readouterr()
-    assert main(["import-hf", str(path), "--seq", "128"]) == 0
+    assert main(["import", str(path), "--seq", "128"]) == 0
     assert "    P: 128" in capsys.readouterr().out
-    assert main(["import-hf", str(path), "--json"]) == 0
+    assert main(["import", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kv_heads"] == 8
 
 
@@ -202,7 +202,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
 )
 def test_the_command_refuses(tmp_path: Path, capsys, arguments: list[str], message: str):
     path = written(tmp_path, LLAMA)
-    assert main(["import-hf", *[a.format(path) if a == "{}" else a for a in arguments]]) == 2
+    assert main(["import", *[a.format(path) if a == "{}" else a for a in arguments]]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -233,7 +233,7 @@ def test_what_an_import_drops_is_named(
 ) -> None:
     """On the way, in the JSON, in the file, and by who reads the file."""
     (tmp_path / "config.json").write_text(json.dumps(config))
-    words = ["import-hf", str(tmp_path / "config.json"), "-o", str(tmp_path / "p.yaml")]
+    words = ["import", str(tmp_path / "config.json"), "-o", str(tmp_path / "p.yaml")]
     assert main([*words, "--json"]) == 0
     dropped = json.loads(capsys.readouterr().out)["dropped"]
     assert main(words) == 0

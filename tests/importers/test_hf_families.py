@@ -1,4 +1,4 @@
-"""import-hf over families of models: parameters and MACs of the released configurations."""
+"""import over families of models: parameters and MACs of the released configurations."""
 
 from __future__ import annotations
 

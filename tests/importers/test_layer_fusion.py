@@ -149,7 +149,7 @@ def test_files_that_are_no_matrix_product_are_named(tmp_path: Path) -> None:
 
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     where, target = folder(tmp_path, BLOCK), tmp_path / "out" / "net.yaml"
-    assert main(["fuse-layers", str(where), "-o", str(target)]) == 0
+    assert main(["import", str(where), "-o", str(target)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "01.yaml: QK of pair 1, B=1 H=4 P=16 M=16 E=8 F=8"
     assert lines[7:9] == [
@@ -158,7 +158,7 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert load_workload(target).name == "net"
     assert main(["check", str(target)]) == 0
     capsys.readouterr()
-    assert main(["fuse-layers", str(where), "--json"]) == 0
+    assert main(["import", str(where), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["pairs"][0]["ranks"]["H"] == 4
     assert set(document["files"]) == {f"{i:02}.yaml" for i in range(6)}
@@ -168,7 +168,7 @@ def test_what_cannot_be_fused_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where, target = folder(tmp_path, BLOCK[3:]), tmp_path / "net.yaml"
-    assert main(["fuse-layers", str(where), "-o", str(target)]) == 2
+    assert main(["import", str(where), "-o", str(target)]) == 2
     assert "expected pairs of matrix products that are attention, all of one shape, got 'none'" in (
         capsys.readouterr().err
     )

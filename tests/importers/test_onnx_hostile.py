@@ -39,7 +39,7 @@ def numbers(name: str, *values: int) -> Any:
 
 
 def one_line(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    assert main(["import-onnx", str(path)]) == 2
+    assert main(["import", str(path)]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     return said
@@ -80,7 +80,7 @@ def test_constants_have_a_bound(tmp_path: Path, name: str) -> None:
     resource = pytest.importorskip("resource")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     path = saved(tmp_path, [*LARGE[name], node("Add", ["x", "c"], "r"), node("Relu", ["x"], "y")])
-    assert main(["import-onnx", str(path)]) in (0, 2)
+    assert main(["import", str(path)]) in (0, 2)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
 
 
@@ -156,7 +156,7 @@ def calls_of(path: Path) -> int:
     before = sys.getprofile()
     sys.setprofile(counted)
     try:
-        assert main(["import-onnx", str(path)]) == 2
+        assert main(["import", str(path)]) == 2
     finally:
         sys.setprofile(before)
     return count
@@ -183,13 +183,13 @@ def test_whatever_bytes_are_changed_it_is_one_line(
     ]
     path = saved(tmp_path, nodes, [numbers("shape", 4, 4)])
     whole = path.read_bytes()
-    assert main(["import-onnx", str(path)]) == 0
+    assert main(["import", str(path)]) == 0
     capsys.readouterr()
     for _ in range(150):
         data = bytearray(whole)
         for _ in range(chance.randint(1, 3)):
             data[chance.randrange(len(data))] = chance.randrange(256)
         path.write_bytes(data)
-        code = main(["import-onnx", str(path)])
+        code = main(["import", str(path)])
         assert code in (0, 2)
         assert capsys.readouterr().err.count("\n") == (1 if code else 0)

@@ -49,7 +49,7 @@ def test_products_of_experts_are_left_out_and_counted(
     model = exported.attention()
     graph = model["graph_module"]["graph"]
     graph["nodes"][-1]["target"] = "torch.ops.aten._grouped_mm.default"
-    assert main(["import-torch", str(saved(tmp_path / "m.pt2", model))]) == 2
+    assert main(["import", str(saved(tmp_path / "m.pt2", model))]) == 2
     assert "left out are _grouped_mm y, 512 multiply-accumulates" in capsys.readouterr().err
 
 
@@ -128,7 +128,7 @@ def test_no_pickle_is_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     path = with_stored_mask(tmp_path / "m.pt2", pickled=True, data=evil)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("m/data/sample_inputs/model.pt", evil)
-    assert main(["import-torch", str(path)]) == 0
+    assert main(["import", str(path)]) == 0
     assert "what it hides depends on the input" in capsys.readouterr().out
     assert not ran.exists()
 
@@ -140,7 +140,7 @@ def test_no_name_in_a_graph_is_looked_up(tmp_path: Path, target: str) -> None:
     model = exported.attention()
     node = model["graph_module"]["graph"]["nodes"][2]
     node |= {"target": target, "inputs": [{"name": "c", "arg": {"as_string": "touch ran"}}]}
-    assert main(["import-torch", str(saved(tmp_path / "m.pt2", model))]) in (0, 2)
+    assert main(["import", str(saved(tmp_path / "m.pt2", model))]) in (0, 2)
     assert [p.name for p in tmp_path.iterdir()] == ["m.pt2"]
 
 
@@ -173,7 +173,7 @@ def imported(path: Path) -> tuple[int, int]:
     """Exit code of an import, and the most bytes that it held at once."""
     tracemalloc.start()
     try:
-        code = main(["import-torch", str(path)])
+        code = main(["import", str(path)])
         return code, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -196,7 +196,7 @@ def test_what_is_no_graph_is_one_line(
 ) -> None:
     with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
         archive.writestr("m/models/model.json", text)
-    assert main(["import-torch", str(tmp_path / "m.pt2")]) == 2
+    assert main(["import", str(tmp_path / "m.pt2")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -232,7 +232,7 @@ def test_whatever_is_changed_in_a_graph_it_is_one_line(
     whole = exported.attention()
     refused = 0
     for _ in range(150):
-        code = main(["import-torch", str(saved(tmp_path / "m.pt2", mutated(whole, chance)))])
+        code = main(["import", str(saved(tmp_path / "m.pt2", mutated(whole, chance)))])
         said = capsys.readouterr().err
         assert code in (0, 2)
         assert said.count("\n") == (1 if code else 0)

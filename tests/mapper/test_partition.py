@@ -360,7 +360,7 @@ def test_a_layer_is_never_worse_than_what_is_written_by_hand():
     """Twenty random partitions of Llama 3 8B's layer on the edge chip, each searched to its end."""
     platform, any_groups, chance = load_platform("edge"), load_mapspace("any"), random.Random(7)
     sizes = {"seq": 2048, "mask": "causal", "softmax": "online"}
-    whole, (ert, _) = load_problem("llama3-8b", "layer", **sizes), energies(platform, None)
+    whole, (ert, _) = load_problem("llama3-8b", scope="layer", **sizes), energies(platform, None)
     best = search(whole, platform, any_groups, ert, objective="latency")
     assert isinstance(best, Solution)
     assert best.certificate.optimal

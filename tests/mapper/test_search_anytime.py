@@ -192,7 +192,7 @@ def test_groups_of_most_einsums_have_their_first_answer_last(
         first_answer(self, incumbent)
 
     monkeypatch.setattr(GroupSearch, "warm", warm)
-    cascade = load_problem("bert-base", "layer", seq=64)
+    cascade = load_problem("bert-base", scope="layer", seq=64)
     platform = load_platform("edge")
     space, ert = mapspace_of("flat", cascade, platform), energies(platform, None)[0]
     found = search(cascade, platform, space, ert, budget=Budget(steps=0))

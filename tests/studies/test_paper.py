@@ -180,8 +180,8 @@ def test_softmax_charged_as_fusemax_has_it(length: int, fused: bool, published: 
 def test_a_block_is_the_sum_of_its_einsums() -> None:
     """With fusion off, the whole cascade costs what its Einsums cost in runs of their own."""
     sizes = {"B": 2, "H": 2, "D": 64, "P": 64, "M": 64}
-    block = load_problem("t5-small", "block", sizes=sizes)
-    model = load_problem("t5-small", "model", sizes=sizes)
+    block = load_problem("t5-small", scope="block", sizes=sizes)
+    model = load_problem("t5-small", scope="model", sizes=sizes)
     platform = simulator_platform("edge")
     ert = simulator_ert(platform)
     einsums = [e for e in block.ordered if e.unit == "matrix"]

@@ -11,7 +11,7 @@ import pytest
 from flat_mapper.api.calls import search
 from flat_mapper.backends.agreement import compare
 from flat_mapper.execution.run import execute
-from flat_mapper.explore.generation import Generation, Scenario, generate
+from flat_mapper.explore.generation import Generation, generate
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.mask import LayerKind, Mask
@@ -103,7 +103,7 @@ def test_each_kind_of_layers_leaves_out_what_it_does_not_see() -> None:
 def test_generation_keeps_the_cache_and_works_on_the_window() -> None:
     found = {}
     for mask in ("causal,window=4", "causal"):
-        one = generate(PROBLEM, "edge", scenario=Scenario(prefill=32, decode=40), mask=mask)
+        one = generate(PROBLEM, "edge", prefill=32, decode=40, mask=mask)
         assert isinstance(one, Generation)
         found[mask] = one
     window, causal = found["causal,window=4"], found["causal"]

@@ -28,14 +28,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import Optimize, PlanSweep
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base import units
 from flat_mapper.base.errors import BackendError, FlatMapperError, SpecError, expected
 from flat_mapper.base.table import Printed, grid
-from flat_mapper.explore.sweep.engines import local_workers
+from flat_mapper.explore.sweep.engines import engine_of
 from flat_mapper.explore.sweep.inputs import Chip, Inputs
-from flat_mapper.explore.sweep.run import Open, Watch, run_sweep
-from flat_mapper.explore.sweep.spec import Coordinates, Sweep, Written, spec_body, sweep_of
+from flat_mapper.explore.sweep.run import Open, Watch, affordable, code_of, resumable, run_sweep
+from flat_mapper.explore.sweep.spec import (
+    Coordinates,
+    Sweep,
+    Written,
+    asks_for_designs,
+    load_sweep,
+    spec_body,
+    sweep_of,
+)
 from flat_mapper.explore.sweep.store import Store, compact
 from flat_mapper.explore.sweep.work import priced
 from flat_mapper.spec.document import (
@@ -248,6 +258,7 @@ class DesignFront(Printed):
     over: Counter[str] = field(default_factory=Counter)  # designs by the budget they exceed
     invalid: int = 0  # designs whose attributes contradict each other
     without: int = 0  # designs on which a workload has no mapping
+    exit_code: int = 0  # of the command
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
@@ -464,28 +475,54 @@ class Search:
             yield f"{name} sets {100 * part / total:.0f}% of the latency"
 
 
-def optimize(
-    problem: Written,
-    output: str | Path,
-    *,
-    method: str = "grid",
-    trials: int = 100,
-    seed: int = 0,
-    workers: int = 1,
-    time_limit: float | None = None,
-    gap: float | None = None,
-) -> DesignFront:
-    """The Pareto set of architectures for a mix of workloads.
-
-    problem: a file, its YAML text, or what that says.
-    method: grid (every design in budget), or optuna, which tries so many `trials`.
-    time_limit, gap: as for `search`, of each point.
-    """
-    read = load_design_problem(problem)
+@answers(Optimize)
+def optimize(asked: Optimize) -> DesignFront:
+    """The Pareto set of the designs within their budgets."""
+    problem, method = load_design_problem(asked.sweep), asked.method
     if method not in METHODS:
-        raise SpecError(expected("optimize: method", "grid or optuna", method))
-    with Store(Path(output)) as store:
-        search = Search(
-            read, Inputs(read.sweep, time_limit=time_limit, gap=gap), store, lambda _: None
-        )
-        return search.answer(lambda: local_workers(workers), method, trials, seed)
+        hint = did_you_mean(method, METHODS)
+        raise SpecError(expected("method", f"one of {', '.join(METHODS)}", method, hint))
+    if method == "grid":
+        affordable(asked, problem.sweep.size, "; use --method optuna")
+    engine = engine_of(asked)
+    inputs = Inputs(problem.sweep, time_limit=asked.time_limit, gap=asked.gap)
+    with Store(Path(asked.output)) as store, resumable(store, asked.output):
+        search = Search(problem, inputs, store, asked.progress or (lambda _: None))
+        found = search.answer(engine, method, asked.trials, asked.seed)
+        found.exit_code = code_of(store.counts()) or int(not found.front)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Plan(Printed):
+    """The size of a sweep or of a design question."""
+
+    kind: str  # of answers as JSON
+    sizes: Mapping[str, object]
+    text: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The numbers of designs and of points, and the values of each axis."""
+        return dict(self.sizes)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@answers(PlanSweep)
+def plan_sweep(asked: PlanSweep) -> Plan:
+    """Nothing is computed."""
+    if asks_for_designs(asked.sweep):
+        problem = load_design_problem(asked.sweep)
+        Inputs(problem.sweep)
+        designs, points = problem.choices.size, problem.sweep.size
+        text = f"{designs:,} designs, {points:,} points"
+        sizes: dict[str, object] = {"designs": designs, "points": points}
+        return Plan(kind="optimize-plan", sizes=sizes, text=text)
+    sweep = load_sweep(asked.sweep)
+    Inputs(sweep)
+    axes = dict(zip(map(", ".join, sweep.axes), sweep.sizes, strict=True))
+    lines = [f"{sweep.size:,} points", *(f"  {count:,} x {names}" for names, count in axes.items())]
+    return Plan(
+        kind="sweep-plan", sizes={"points": sweep.size, "axes": axes}, text="\n".join(lines)
+    )

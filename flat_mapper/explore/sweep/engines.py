@@ -8,18 +8,22 @@ only where somebody names a cluster of his own.
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from queue import Empty, Queue
 from types import ModuleType
 from typing import Any
 
-from flat_mapper.base.errors import BackendError
+from flat_mapper.api.questions import Sweep
+from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.parallel import Processes
 from flat_mapper.base.process import uninterrupted
 from flat_mapper.explore.sweep.inputs import PointTask
@@ -28,6 +32,7 @@ from flat_mapper.explore.sweep.work import answered
 
 CONNECT_S = 20.0  # chosen: how long a scheduler is waited for
 POLL_S = 0.1
+MOST_WORKERS = 1024  # chosen: processes on one machine
 ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
 
 Answer = Callable[[PointTask], PointRow]
@@ -174,6 +179,26 @@ def _answering() -> Iterator[None]:
         yield
     except (OSError, CancelledError) as error:
         raise _lost(" ".join(str(error).split()) or "a call that ended") from error
+
+
+def engine_of(asked: Sweep) -> Callable[[], AbstractContextManager[Engine]]:
+    """What opens the workers that a sweep asks for; processes, one a core, where it says nothing.
+
+    raises: SpecError where it asks for several kinds, or for more processes than may be.
+    """
+    named = asked.scheduler, str(asked.scheduler_file), asked.workers
+    given = [str(one) for one in named if one not in ("", None)]
+    if len(given) > 1:
+        condition = "one of workers, scheduler and scheduler_file"
+        raise SpecError(expected("sweep", condition, " and ".join(given)))
+    if asked.scheduler or asked.scheduler_file:
+        return partial(cluster_workers, asked.scheduler, str(asked.scheduler_file))
+    count = asked.workers
+    if count is None:
+        count = os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count() or 1
+    if not 0 <= (count or 1) <= MOST_WORKERS:
+        raise SpecError(expected("workers", f"at most {MOST_WORKERS}", count))
+    return partial(local_workers, count or 0)
 
 
 @contextmanager

@@ -15,10 +15,13 @@ import sqlite3
 import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import batched
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, ClassVar, Literal
 
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import ExportSweep
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.formats import csv_cell, terminal_text
 from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, read_only
@@ -74,6 +77,32 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
     return tuple(found)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What was written: the number of rows, and where."""
+
+    kind: ClassVar = "export"  # of answers as JSON
+    rows: int
+    file: str
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {"rows": self.rows, "file": self.file}
+
+    def __str__(self) -> str:
+        return f"{self.rows:,} rows in {self.file}" if self.file else ""
+
+
+@answers(ExportSweep)
+def export_sweep(asked: ExportSweep) -> Exported:
+    """The number of rows that pass all filters, and the file that has them."""
+    if not isinstance(asked.sweep, str | Path):
+        raise SpecError(expected("export", "the file that sweep wrote", type(asked.sweep).__name__))
+    wanted = filters_of(asked.where)
+    count = export_rows(asked.sweep, asked.format, wanted, asked.output)
+    return Exported(rows=count, file=str(asked.output or ""))
+
+
 def export_rows(
     results: str | Path, form: str, filters: Sequence[Filter] = (), output: str | Path | None = None
 ) -> int:
@@ -88,7 +117,7 @@ def export_rows(
             expected("--format", f"one of {', '.join(FORMATS)}", form, did_you_mean(form, FORMATS))
         )
     if write is None and output is None:
-        raise SpecError("flat-mapper export: expected -o/--output for parquet, got none")
+        raise SpecError("flat-mapper sweep: expected -o/--output for parquet, got none")
     path = Path(results)
     if not path.is_file():
         raise SpecError(f"{path}: expected the results of a sweep, got no such file")

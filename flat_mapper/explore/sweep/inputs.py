@@ -17,7 +17,7 @@ from typing import Any
 
 from flat_mapper import __version__
 from flat_mapper.api.calls import load_problem, mapspace_of, objective_of, scope_of
-from flat_mapper.api.defaults import DERIVED
+from flat_mapper.api.questions import DERIVED
 from flat_mapper.arch.edits import edited_platform, has_path, unknown_path
 from flat_mapper.arch.reader import platform_files
 from flat_mapper.arch.values import Platform
@@ -227,13 +227,11 @@ class Inputs:
             tensor: checked(width, int, f"bits.{tensor}", above=0, within=BITS)
             for tensor, width in _under("bits.", coordinates).items()
         }
-        asked: dict[str, Any] = {
-            n: str(coordinates.get(n, "")) for n in ("phase", "softmax", "mask")
-        }
-        asked["seq"] = coordinates.get("seq")
+        asked: dict[str, Any] = {"seq": coordinates["seq"]} if "seq" in coordinates else {}
+        for name in ("scope", "phase", "softmax", "mask"):
+            asked[name] = str(coordinates.get(name, ""))
         return load_problem(
             self._unchanged("problem", str(coordinates["problem"])),
-            scope_of(str(coordinates.get("scope", ""))),
             sizes=_under("rank.", coordinates),
             bits=bits,
             **asked,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import batched, chain
+from pathlib import Path
 
+from flat_mapper.api.questions import Sweep as Question
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.explore.sweep.engines import Engine
 from flat_mapper.explore.sweep.inputs import Inputs, PointTask
@@ -15,6 +18,7 @@ from flat_mapper.explore.sweep.store import PointRow, Status, Store
 from flat_mapper.explore.sweep.work import faulty
 
 WINDOW = 500  # points whose keys are looked up at once; below SQLite's limit of 32766 variables
+MANY = 100_000  # chosen: points that nobody asks for by accident; a day at one a second
 
 Open = Callable[[], AbstractContextManager[Engine]]
 
@@ -44,8 +48,44 @@ class SweepProgress:
         """Seconds until the end at this rate; at most, where more points are stored already."""
         return (self.total - self.seen) / self.rate if self.rate > 0 else None
 
+    def __str__(self) -> str:
+        """How far it is, the rate, the time left, and what went wrong."""
+        parts = [f"{self.seen:,} of {self.total:,}: {self.rate:.2f} points/s"]
+        parts += [f"{self.workers} workers"]
+        parts += [f"{timedelta(seconds=int(left))} left"] if (left := self.left_s) else []
+        parts += [f"{n:,} {status}" for status, n in self.counts.items() if status != "done"]
+        return ", ".join(parts)
+
 
 Watch = Callable[[SweepProgress], None]
+
+
+@contextmanager
+def resumable(store: Store, output: str | Path) -> Iterator[None]:
+    """Work whose interruption says what is stored, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        stored = sum(store.counts().values())
+        text = f"interrupted: {stored:,} points are stored in {output}; the same command goes on"
+        raise KeyboardInterrupt(text) from error
+
+
+def affordable(asked: Question, size: int, change: str = "") -> None:
+    """Raise SpecError where there are more points than anybody asks for by accident."""
+    if size > MANY and not asked.yes:
+        where = str(asked.sweep) if isinstance(asked.sweep, str | Path) else "sweep"
+        condition = f"at most {MANY:,} points without --yes"
+        raise SpecError(f"{where}: expected {condition}, got {size:,}{change}")
+
+
+def code_of(counts: Mapping[Status, int]) -> int:
+    """The command's exit code: 3 where points failed, 0 where any has a mapping, else why not."""
+    if counts["failed"]:
+        return 3
+    if counts["done"] or not any(counts.values()):
+        return 0
+    return 1 if counts["infeasible"] else 2
 
 
 def run_sweep(

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from math import log, prod
 from pathlib import Path
 
-from flat_mapper.api.defaults import DEFAULT
+from flat_mapper.api.questions import DEFAULT
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.spec.document import (
@@ -121,13 +121,25 @@ class Sweep:
 Written = str | Path | Mapping[str, object]  # a file, its YAML text, or what that says
 
 
+def asks_for_designs(source: Written) -> bool:
+    """True of a design question, in a file, a text or memory; false of anything else."""
+    text, where, _ = _written(source)
+    document = load_text(text, where)
+    return isinstance(document, Mapping) and "optimize" in document
+
+
+def _written(source: Written) -> tuple[str, str, Path]:
+    """A question's text, where it stands, and the folder its paths are relative to."""
+    if isinstance(source, Mapping):
+        return dump(source), IN_MEMORY, Path()
+    if is_text(source):
+        return str(source), IN_MEMORY, Path()
+    return read_text(Path(source)), str(source), Path(source).parent
+
+
 def spec_body(source: Written, head: str) -> tuple[Section, str, Path]:
     """What stands under a question's key, its text, and the folder its paths are relative to."""
-    text, where, folder = str(source), IN_MEMORY, Path()
-    if isinstance(source, Mapping):
-        text = dump(source)
-    elif not is_text(source):
-        text, where, folder = read_text(Path(source)), str(source), Path(source).parent
+    text, where, folder = _written(source)
     top = section_of(load_text(text, where), where)
     refuse_unknown(top, (head,), where)
     return section_of(take(top, head, dict, where), where), text, folder

@@ -78,20 +78,17 @@ def faulty(row: PointRow, error: Exception) -> PointRow:
 
 def _searched(task: PointTask, row: PointRow, ert: Ert, art: Art | None) -> PointRow:
     """The best mapping of a point, priced by its backend, with the chip's area."""
-    objective, backend = (str(row.coordinates[k]) for k in ("objective", "backend"))
-    chip = task.chip.platform
     found = api.search(
-        *(task.workload, chip, task.mapspace, ert),
-        objective=objective,
+        *(task.workload, task.chip.platform, task.mapspace, ert),
+        objective=str(row.coordinates["objective"]),
+        backend=str(row.coordinates["backend"]),
         time_limit=task.seconds,
         gap=task.gap,
     )
-    if found:
-        found = api.again(found, ert, backend)
     if not found:
         return replace(row, status="infeasible", reason=str(found), result=found.to_dict())
     if art is not None:
-        area = art.total_mm2(chip)
+        area = art.total_mm2(task.chip.platform)
         found = found.each(lambda part: replace(part, result=replace(part.result, area_mm2=area)))
     result = _timeless(found.to_dict())
     compact(result)  # what JSON cannot hold is found here, at its point

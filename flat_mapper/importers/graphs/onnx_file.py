@@ -1,4 +1,4 @@
-"""An ONNX file read as a graph, and that as a cascade: `flat-mapper import-onnx`.
+"""An ONNX file read as a graph, and that as a cascade: `flat-mapper import MODEL.onnx`.
 
 The library `onnx` parses the file, infers the shapes and works out what is constant. The data of
 weights is not looked at, and may be missing. After the standard's list of operators

@@ -1,4 +1,4 @@
-"""A graph of torch.export read as a cascade: `flat-mapper import-torch`.
+"""A graph of torch.export read as a cascade: `flat-mapper import MODEL.pt2`.
 
 The file is read without torch, and nothing in it is run. It is a zip with the graph as JSON
 (`models/model.json`, schema 8 of torch 2.8 and later), constants as plain bytes with their shapes

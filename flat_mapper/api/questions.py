@@ -1,0 +1,500 @@
+"""Questions: everything that can be asked of the package, each option in one place.
+
+A question is asked by a call, `fm.search`, and by a verb of the command, `flat-mapper map`. What
+several questions have in common is a part of theirs; of its parts the last one named comes first.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
+
+from flat_mapper.api.options import Flag, Question
+from flat_mapper.base.budget import Budget, Limits, Progress
+
+if TYPE_CHECKING:  # the names below are not worked out at run time
+    from flat_mapper.arch.values import Platform
+    from flat_mapper.base.formats import TensorWidth
+    from flat_mapper.energy.tables import Ert
+    from flat_mapper.mapping.record import MappingRecord
+    from flat_mapper.mapping.space import Mapspace
+    from flat_mapper.reports.answers import Evaluation
+    from flat_mapper.workload.graph import Workload
+    from flat_mapper.workload.problem_file import Lengths
+
+DEFAULT, UNFUSED = DERIVED = "default", "unfused"  # mapspaces that a chip and a problem imply
+WHOLE_FRONT = "latency,energy"  # the command's word for `Front`
+
+
+class Answer(Protocol):
+    """An answer of any question."""
+
+    @property
+    def kind(self) -> str:
+        """Its name in the JSON."""
+
+    def to_dict(self) -> dict[str, object]:
+        """Its JSON."""
+
+
+type Name = str | Path
+type Source = Name | Mapping[str, object]  # the latter: a specification in memory
+type Problem = Workload | Source
+type Chip = Platform | Source | Sequence[Name]
+type Space = Mapspace | Name
+type Energies = Ert | Name
+type Files = Name | Sequence[Name] | Mapping[str, object]  # or a specification in memory
+type Recorded = Name | Evaluation | MappingRecord  # what has a mapping
+type Saved = Name | Answer
+type ModelFile = Any
+type Several = Saved | Sequence[Saved]
+type Watch = Callable[[Any], None]  # of how far a sweep is
+type Values = Mapping[str, object]
+type Widths = Mapping[str, TensorWidth]
+type Long = Lengths | Sequence[int]
+
+
+class _Problem(Question):
+    """problem: a shipped name or a file; in Python its text or a value too"""
+
+    problem: Annotated[Problem, Flag("P")] = field(kw_only=False)
+
+
+class Part(Question):
+    """The part of a problem, and what is changed in it.
+
+    scope: attention, block (its products), layer (all of it), model (all layers) or vocabulary;
+        default: the attention of a problem in the short form, all of a cascade that is written out
+    sizes: size N of rank R, of several ranks
+    kv_heads: heads of keys and values; default: H
+    bits: width of the values of tensor T: bits, or a format (fp8_e4m3, bfp8_b), of several tensors
+    softmax: row (FLAT's), online, online-2pass or any of them; default: the problem's
+    mask: causal, window=N (positions on either side), causal,window=N or none; default: the
+        problem's
+    layers: of a problem whose layers have several masks, those with this one; default: with the
+        scope model all of them, else the most frequent
+    """
+
+    scope: Annotated[str, Flag("S")] = ""
+    sizes: Annotated[Values | None, Flag("R=N", "--set", "size")] = None
+    kv_heads: Annotated[int | None, Flag("G")] = None
+    bits: Annotated[Widths | None, Flag("T=W", kind="bits")] = None
+    softmax: Annotated[str, Flag("X")] = ""
+    mask: Annotated[str, Flag("K")] = ""
+    layers: Annotated[str, Flag("K")] = ""
+
+
+class _Length(Question):
+    """How long it is.
+
+    seq: sequence length: P and M at once; in decode of the cache
+    lengths: of each sequence of a ragged batch, in place of B, P and M; in decode of caches
+    phase: prefill or decode (one position against a cache); default: the problem's
+    """
+
+    seq: Annotated[int | None, Flag("N")] = None
+    lengths: Annotated[Long | None, Flag("N,N", kind="counts")] = None
+    phase: Annotated[str, Flag("F")] = ""
+
+
+class LoadProblem(_Length, Part, _Problem):
+    """The workload of a problem, cut to a scope, at other sizes if asked."""
+
+
+class _Data(Question):
+    """data: value V of the name N of a template (top.yaml.jinja2), of several names"""
+
+    data: Annotated[Values | None, Flag("N=V", kind="data")] = None
+
+
+class _Chip(_Data):
+    """arch: a shipped name, or Timeloop's v0.4 files and folders, read together; in Python a value
+    too
+    """
+
+    arch: Annotated[Chip, Flag("A", kind="texts")] = field(kw_only=False)
+
+
+class _Schedule(Question):
+    """schedule: of fused Einsums: interleaved, overlapped (one more tile in flight), sequential or
+    any; default: the mapspace's
+    """
+
+    schedule: Annotated[str, Flag("C")] = ""
+
+
+class _Space(Question):
+    """mapspace: a shipped name or a file; default: fused or not, at any level, on the cores of a
+    chip that has them; any partition of a cascade that is written out
+    """
+
+    mapspace: Annotated[Space, Flag("M")] = field(default=DEFAULT, kw_only=False)
+
+
+class _Energies(Question):
+    """ert: energies: Accelergy's ERT, a file of `level: {read: pJ, ...}`, or the word accelergy,
+    which runs it; default: hwcomponents
+    """
+
+    ert: Annotated[Energies | None, Flag("FILE")] = field(default=None, kw_only=False)
+
+
+class WithTools(Question):
+    """How Timeloop's tools are called.
+
+    timeloop_cmd: a command around Timeloop's tools: {} the call, {dir} its folder; default: the
+        environment's FLAT_MAPPER_TIMELOOP
+    backend_timeout: seconds of one run of Timeloop's tools; default: 1800
+    """
+
+    timeloop_cmd: Annotated[str | None, Flag("CMD")] = None
+    backend_timeout: Annotated[float | None, Flag("S", kind="text")] = None
+
+
+class _Backend(WithTools):
+    """backend: who counts: native, timeloop or accelforge"""
+
+    backend: Annotated[str, Flag("B")] = "native"
+
+
+class _Watched(Question):
+    """progress: called now and then with the share that is done, and what is being done"""
+
+    progress: Progress | None = None
+
+
+class _Ends(Question):
+    """When a search ends.
+
+    time_limit: seconds, after which the best so far is the answer, with its proven gap; none: to
+        the end; default: 60, or none beside a gap alone; in Python inf is none
+    gap: stop where the best is proven to be as near, such as 1% or 0.01; 0 asks for a proof;
+        default: 0.1%, of a front and of what is needed 0
+    """
+
+    time_limit: Annotated[float | None, Flag("S", kind="limit")] = None
+    gap: Annotated[float | None, Flag("G", kind="share")] = None
+
+
+class Spend(_Watched, _Ends):
+    """What all searches of a question may take together.
+
+    memory_limit: peak memory of the process in MB, at which the search stops
+    budget: all that may be spent, in place of the others
+    """
+
+    near: ClassVar[float | None] = None  # the gap where nobody names one; None: that of any
+    memory_limit: Annotated[float | None, Flag("MB")] = None
+    budget: Budget | None = None
+
+    def spend(self, begin: float | None = None) -> Budget:
+        """The budget; begin: when the seconds began, by default now."""
+        found = Budget.of(
+            budget=self.budget,
+            time_limit=self.time_limit,
+            gap=self.gap,
+            memory_limit=self.memory_limit,
+            limits=self.limits,
+            near=self.near,
+        )
+        found.begin = found.begin if begin is None else begin
+        return found
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of the answer."""
+        return Limits()
+
+
+class Best(Spend, _Energies, _Space, _Chip, _Schedule, LoadProblem):
+    """The best of a mapspace.
+
+    max_latency_s: seconds that the mapping may take
+    max_energy_j: joules that it may take
+    max_buffer_bytes: bytes that it may use of the level that fused Einsums share
+    log: write what the search left out there as CSV: where, by which rule, at which bound
+    """
+
+    max_latency_s: Annotated[float, Flag("S", "--max-latency")] = inf
+    max_energy_j: Annotated[float, Flag("J", "--max-energy")] = inf
+    max_buffer_bytes: Annotated[float, Flag("BYTES", "--max-buffer")] = inf
+    log: Annotated[Name | None, Flag("FILE")] = None
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of the answer."""
+        return Limits(
+            latency_s=self.max_latency_s,
+            energy_j=self.max_energy_j,
+            buffer_bytes=self.max_buffer_bytes,
+        )
+
+
+class _Goal(Question):
+    """objective: edp, latency or energy; of equals the others decide"""
+
+    objective: Annotated[str, Flag("O")] = "edp"
+
+
+class Search(_Goal, _Backend, Best):
+    """The best mapping in a mapspace.
+
+    objective: edp, latency or energy, of equals the others decide; for latency,energy there is
+        `front`
+    """
+
+
+class Front(Best):
+    """All mappings that no other one dominates in latency and energy."""
+
+    near: ClassVar[float | None] = 0.0
+
+
+class _Spaces(Question):
+    """mapspaces: shipped names or files; the first is what the others are compared with"""
+
+    mapspaces: Annotated[Sequence[Space], Flag("M", "--mapspace", "texts")] = field(
+        default=DERIVED[::-1], kw_only=False
+    )
+
+
+class Compare(_Goal, _Backend, Spend, _Energies, _Spaces, _Chip, _Schedule, LoadProblem):
+    """The best mappings of several mapspaces."""
+
+
+class Need(Spend, _Energies, _Space, _Chip, _Schedule, LoadProblem):
+    """The least buffer, bandwidth or cores that reach a target.
+
+    quantity: buffer, of the level that fused Einsums share, in its rows; bandwidth, of DRAM; or
+        cores, of a chip, with a mapspace such as cores
+    utilization: share that the fastest mapping must reach, > 0 and <= 1
+    latency_s: seconds that it may take at most, in place of a utilization
+    busy: the utilization is the busy share of this unit
+    step: of bandwidth, bytes per second
+    ert: energies that break ties; by default nothing does
+    """
+
+    near: ClassVar[float | None] = 0.0
+    quantity: Annotated[str, Flag("WHAT", "quantity")]
+    utilization: Annotated[float | None, Flag("U")] = None
+    latency_s: Annotated[float | None, Flag("S", "--latency")] = None
+    busy: Annotated[str, Flag("UNIT")] = ""
+    step: Annotated[float, Flag("S")] = 1e9
+
+
+class Generate(_Goal, Spend, _Energies, _Space, _Chip, _Schedule, Part, _Problem):
+    """A prompt taken in, then decode against a growing cache.
+
+    prefill: positions of the prompt
+    decode: positions after it
+    new: positions of one step: 1, or those speculated on
+    page: positions that the cache grows by, in whole pages
+    """
+
+    prefill: Annotated[int, Flag("N")]
+    decode: Annotated[int, Flag("T")]
+    new: Annotated[int, Flag("S")] = 1
+    page: Annotated[int, Flag("K")] = 16
+
+
+class _Kernel(Question):
+    """kernel: fa3, fa2, triton, flex, splash, rpa3 or ttnn"""
+
+    kernel: Annotated[str, Flag("K", "--for")] = field(kw_only=False)
+
+
+class Tiles(_Watched, _Chip, LoadProblem, _Kernel):
+    """The best tile sizes of a kernel, in its words.
+
+    count: tiles that are shown
+    snippet: show what a user pastes of the best tile
+    """
+
+    count: Annotated[int, Flag("N")] = 5
+    snippet: Annotated[bool, Flag()] = False
+
+
+class OfMapping(_Data):
+    """Of which mapping.
+
+    mapping: a fused-mapping.yaml, or a folder that has one; in Python an answer too
+    arch: another architecture than the mapping's own
+    """
+
+    mapping: Annotated[Recorded, Flag("FILE", "files")] = field(kw_only=False)
+    arch: Annotated[Chip | None, Flag("A", kind="texts")] = field(default=None, kw_only=False)
+
+
+class Evaluate(_Backend, _Energies, OfMapping):
+    """A recorded mapping priced again."""
+
+
+class Execute(OfMapping):
+    """A mapping run on real numbers, tile by tile, and what moves counted.
+
+    check: hold the native model against it
+    shrink: cut every loop outside the fusion level to two passes, in time and over cores
+    seed: of the random inputs
+    """
+
+    check: Annotated[bool, Flag()] = False
+    shrink: Annotated[bool, Flag()] = False
+    seed: Annotated[int, Flag("N", kind="count0")] = 0
+
+
+class Crosscheck(WithTools, _Energies, OfMapping):
+    """One mapping by the native model and by every other backend that is present."""
+
+
+class _Files(Question):
+    """files: Timeloop v0.4 files with an architecture, a problem and a mapping"""
+
+    files: Annotated[Files, Flag("FILE", "files", "texts")] = field(kw_only=False)
+
+
+class Model(_Data, _Backend, _Energies, _Files):
+    """One Einsum from Timeloop's files, as timeloop-model prices it."""
+
+
+class Lower(_Energies, OfMapping):
+    """Timeloop's files of a recorded mapping.
+
+    tool: model, or mapper: timeloop-mapper's inputs too, in mapper/
+    """
+
+    tool: Annotated[str, Flag("TOOL", "--for")] = "model"
+
+
+class Check(Question):
+    """Everything that is wrong with files, or what was understood of them.
+
+    files: files of any kind; those of one kind of work are checked together
+    """
+
+    files: Annotated[Name | Sequence[Name], Flag("FILE", "files", "texts")] = field(kw_only=False)
+
+
+class _Einsums(Question):
+    """einsums: Einsums or operators that are to be one fused group"""
+
+    einsums: Annotated[Sequence[str], Flag("EINSUM", "--why-not", "texts")] = field(kw_only=False)
+
+
+class WhyNot(LoadProblem, _Einsums):
+    """The verdict on Einsums as one fused group: why not, or the loops that it shares."""
+
+
+class _Sweep(Question):
+    """sweep: a file of what varies (docs/sweeps.md); in Python its text or what it says too"""
+
+    sweep: Annotated[Source, Flag("FILE", "sweep")] = field(kw_only=False)
+
+
+class PlanSweep(_Sweep):
+    """The points of a sweep, or the designs, counted once all that can be checked is."""
+
+
+class _Results(Question):
+    """output: the results file, new or begun; what it has is not computed again"""
+
+    output: Annotated[Name, Flag("FILE", "-o --output")] = field(kw_only=False)
+
+
+class Sweep(_Ends, _Results, _Sweep):
+    """Every point of a sweep searched, and kept.
+
+    time_limit: seconds of each point; none: to the end; default: 60, or none beside a gap alone;
+        in Python inf is none
+    workers: processes on this machine, 0: none but this one; default: one a core
+    scheduler: address of a Dask scheduler, such as tcp://host:8786
+    scheduler_file: file that a Dask scheduler wrote
+    yes: however many points there are
+    progress: called at each point with how far the sweep is
+    """
+
+    workers: Annotated[int | None, Flag("N", kind="count0")] = None
+    scheduler: Annotated[str, Flag("ADDRESS")] = ""
+    scheduler_file: Annotated[Name, Flag("FILE")] = ""
+    yes: Annotated[bool, Flag()] = False
+    progress: Watch | None = None
+
+
+class Optimize(Sweep):
+    """The best architectures for a mix of workloads.
+
+    method: grid: every design, or optuna: some of them, for large spaces
+    trials: designs that optuna tries
+    seed: of optuna
+    """
+
+    method: Annotated[str, Flag("M")] = "grid"
+    trials: Annotated[int, Flag("N")] = 100
+    seed: Annotated[int, Flag("N", kind="count0")] = 0
+
+
+class ExportSweep(_Sweep):
+    """A sweep's rows as CSV, Parquet or JSON Lines.
+
+    sweep: what sweep wrote
+    format: csv, parquet or jsonl
+    where: keep rows with, say, status=done or arch.GLB.depth>=4096
+    output: a file; default: the standard output
+    """
+
+    format: Annotated[str, Flag("F")] = "csv"
+    where: Annotated[Sequence[str], Flag("COND", kind="texts")] = ()
+    output: Annotated[Name | None, Flag("FILE", "-o --output")] = field(default=None, kw_only=False)
+
+
+class Report(Question):
+    """A page of saved answers, for a browser.
+
+    results: JSON of map, compare or evaluate, a folder that -o made, or a sweep's results; in
+        Python an answer, or a list of these
+    output: the page, FILE.html
+    title: the page's heading
+    """
+
+    results: Annotated[Saved | Sequence[Saved], Flag("RESULTS", "results", "texts")] = field(
+        kw_only=False
+    )
+    output: Annotated[Name, Flag("FILE", "-o --output")] = field(kw_only=False)
+    title: Annotated[str, Flag("T")] = field(default="", kw_only=False)
+
+
+class _File(Question):
+    """file: a model's config.json or graph (.onnx, .pt2 of torch.export), or a folder of Timeloop
+    problems, one a layer; in Python what the config says or a program of torch.export too"""
+
+    file: Annotated[ModelFile, Flag("FILE", "file")] = field(kw_only=False)
+
+
+class ImportProblem(_File):
+    """A problem made of a model's file, whatever its kind.
+
+    output: write the problem there
+    part: of a config.json: encoder, decoder or cross
+    layers: of a config.json whose layers differ: window or full, these alone
+    batch: of a config.json: sequences; default: 1
+    seq: of a config.json: positions; default: the model's, at most 4096
+    sizes: size of a dimension that an ONNX file leaves open, of several dimensions
+    name: of the problem; default: that of the file
+    """
+
+    output: Annotated[Name | None, Flag("FILE", "-o --output")] = field(default=None, kw_only=False)
+    part: Annotated[str, Flag("P")] = ""
+    layers: Annotated[str, Flag("L")] = ""
+    batch: Annotated[int | None, Flag("B")] = None
+    seq: Annotated[int | None, Flag("N")] = None
+    sizes: Annotated[Mapping[str, int] | None, Flag("NAME=SIZE", "--dim", "dim")] = None
+    name: str = ""
+
+
+class Shipped(Question):
+    """What ships, by name.
+
+    kind: arch, problems or mapspaces; default: all of them
+    """
+
+    kind: Annotated[str, Flag("KIND", "kind")] = field(default="", kw_only=False)
