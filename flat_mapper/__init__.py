@@ -79,43 +79,16 @@ _HOMES = {
     "workload.cascade": "attention",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+# fmt: off
 __all__ = [
-    "BackendError",
-    "FlatMapperError",
-    "Infeasible",
-    "MappingError",
-    "NothingFeasible",
-    "SpecError",
-    "__version__",
-    "attention",
-    "check",
-    "compare",
-    "crosscheck",
-    "evaluate",
-    "execute",
-    "export_sweep",
-    "front",
-    "generate",
-    "import_problem",
-    "load",
-    "load_architecture",
-    "load_mapspace",
-    "load_platform",
-    "load_problem",
-    "load_results",
-    "lower",
-    "model",
-    "need",
-    "optimize",
-    "plan_sweep",
-    "report",
-    "save",
-    "search",
-    "shipped",
-    "sweep",
-    "tiles",
-    "why_not",
+    "BackendError", "FlatMapperError", "Infeasible", "MappingError", "NothingFeasible",
+    "SpecError", "__version__", "attention", "check", "compare", "crosscheck", "evaluate",
+    "execute", "export_sweep", "front", "generate", "import_problem", "load",
+    "load_architecture", "load_mapspace", "load_platform", "load_problem", "load_results",
+    "lower", "model", "need", "optimize", "plan_sweep", "report", "save", "search", "shipped",
+    "sweep", "tiles", "why_not",
 ]
+# fmt: on
 
 
 def __getattr__(name: str) -> object:

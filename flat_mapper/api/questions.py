@@ -50,6 +50,7 @@ type Saved = Name | Answer
 type ModelFile = Any
 type Several = Saved | Sequence[Saved]
 type Watch = Callable[[Any], None]  # of how far a sweep is
+type Sizes = Mapping[str, int]
 type Values = Mapping[str, object]
 type Widths = Mapping[str, TensorWidth]
 type Long = Lengths | Sequence[int]
@@ -66,9 +67,9 @@ class Part(Question):
 
     scope: attention, block (its products), layer (all of it), model (all layers) or vocabulary;
         default: the attention of a problem in the short form, all of a cascade that is written out
-    sizes: size N of rank R, of several ranks
+    sizes: size N of rank R; in Python N by R
     kv_heads: heads of keys and values; default: H
-    bits: width of the values of tensor T: bits, or a format (fp8_e4m3, bfp8_b), of several tensors
+    bits: width W of the values of tensor T: bits, or a format (fp8_e4m3, bfp8_b); in Python W by T
     softmax: row (FLAT's), online, online-2pass or any of them; default: the problem's
     mask: causal, window=N (positions on either side), causal,window=N or none; default: the
         problem's
@@ -103,7 +104,7 @@ class LoadProblem(_Length, Part, _Problem):
 
 
 class _Data(Question):
-    """data: value V of the name N of a template (top.yaml.jinja2), of several names"""
+    """data: value V of the name N of a template (top.yaml.jinja2); in Python V by N"""
 
     data: Annotated[Values | None, Flag("N=V", kind="data")] = None
 
@@ -240,8 +241,8 @@ class _Goal(Question):
 class Search(_Goal, _Backend, Best):
     """The best mapping in a mapspace.
 
-    objective: edp, latency or energy, of equals the others decide; for latency,energy there is
-        `front`
+    objective: edp, latency or energy, of equals the others decide; latency,energy: the whole front;
+        in Python `front` asks for that
     """
 
 
@@ -255,7 +256,7 @@ class _Spaces(Question):
     """mapspaces: shipped names or files; the first is what the others are compared with"""
 
     mapspaces: Annotated[Sequence[Space], Flag("M", "--mapspace", "texts")] = field(
-        default=DERIVED[::-1], kw_only=False
+        default=(UNFUSED, DEFAULT), kw_only=False
     )
 
 
@@ -391,10 +392,6 @@ class _Sweep(Question):
     sweep: Annotated[Source, Flag("FILE", "sweep")] = field(kw_only=False)
 
 
-class PlanSweep(_Sweep):
-    """The points of a sweep, or the designs, counted once all that can be checked is."""
-
-
 class _Results(Question):
     """output: the results file, new or begun; what it has is not computed again"""
 
@@ -431,6 +428,15 @@ class Optimize(Sweep):
     method: Annotated[str, Flag("M")] = "grid"
     trials: Annotated[int, Flag("N")] = 100
     seed: Annotated[int, Flag("N", kind="count0")] = 0
+
+
+class PlanSweep(Optimize):
+    """The points of a sweep, or the designs, counted once all that can be checked is.
+
+    output: as for the sweep itself; nothing is written
+    """
+
+    output: Annotated[Name, Flag("FILE", "-o --output")] = field(default="", kw_only=False)
 
 
 class ExportSweep(_Sweep):
@@ -478,7 +484,7 @@ class ImportProblem(_File):
     layers: of a config.json whose layers differ: window or full, these alone
     batch: of a config.json: sequences; default: 1
     seq: of a config.json: positions; default: the model's, at most 4096
-    sizes: size of a dimension that an ONNX file leaves open, of several dimensions
+    sizes: size of a dimension that an ONNX file leaves open; in Python by its name
     name: of the problem; default: that of the file
     """
 
@@ -487,7 +493,7 @@ class ImportProblem(_File):
     layers: Annotated[str, Flag("L")] = ""
     batch: Annotated[int | None, Flag("B")] = None
     seq: Annotated[int | None, Flag("N")] = None
-    sizes: Annotated[Mapping[str, int] | None, Flag("NAME=SIZE", "--dim", "dim")] = None
+    sizes: Annotated[Sizes | None, Flag("NAME=SIZE", "--dim", "dim")] = None
     name: str = ""
 
 

@@ -228,7 +228,7 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-Progress = Callable[[float, str], None]  # the part that is done, 0 to 1, and what is being done
+type Progress = Callable[[float, str], None]  # the part done, 0 to 1, and what is being done
 _SHORT = 3  # chosen: Einsums of a group that a line of progress has
 
 

@@ -55,6 +55,12 @@ def _flags(question: type) -> dict[str, Option]:
     return {o.words[-1]: o for o in options_of(question).values() if o.flag is not None}
 
 
+def _shown(question: type) -> dict[str, Option]:
+    """What may be said of a question's answer: no files where it has a file of its own."""
+    own = "--output" in _flags(question)
+    return {word: o for word, o in _flags(Shown).items() if word == "--json" or not own}
+
+
 class Verb(NamedTuple):
     """A command: its group, and the questions that it asks one of."""
 
@@ -72,8 +78,9 @@ class Verb(NamedTuple):
     def options(self) -> dict[str, list[Option]]:
         """Its options by their last word, each as every question has it."""
         found: dict[str, list[Option]] = {}
-        for part in (*self.questions, *filter(None, [self.choice]), Shown):
-            for word, option in _flags(part).items():
+        shown = [_shown(question) for question in self.questions]
+        for part in (*map(_flags, (*self.questions, *filter(None, [self.choice]))), *shown):
+            for word, option in part.items():
                 found.setdefault(word, []).append(option)
         return found
 
@@ -164,7 +171,7 @@ def _asked(name: str, parser: _Parser, given: dict[str, Any]) -> Asked:
     question = _chosen(name, given)
     flags, choice = _flags(question), VERBS[name].choice
     values = {o.name: _taken(given.pop(w), o) for w, o in flags.items() if w in given}
-    shown = {o.name: given.pop(w) for w, o in _flags(Shown).items() if w in given}
+    shown = {o.name: given.pop(w) for w, o in _shown(question).items() if w in given}
     chosen = [word for word in (_flags(choice) if choice else ()) if given.pop(word, False)]
     for word in given:
         where = " ".join((parser.prog, *chosen))
@@ -333,6 +340,7 @@ def _help(option: Option) -> str:
         default = " ".join(default)
     if default not in (MISSING, None, "", False, inf) and "default:" not in text:
         text = f"{text} (default: {default})"
+    text += "; repeatable" if _kind(option) in _PAIRS else ""
     return text.replace("%", "%%")
 
 

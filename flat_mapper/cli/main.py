@@ -84,11 +84,12 @@ def _run(argv: Sequence[str]) -> int:
         check_folder(Path(shown.output), force=shown.force, inside=inside)
     if issubclass(question, Spend):  # modules and inputs count to what the search may take
         values["budget"] = question(**values).spend(begin)
-    if "progress" not in options_of(question):
+    sweeps = issubclass(question, Sweep)
+    if "progress" not in options_of(question) or (sweeps and shown.json):
         answer = call(**values)
     else:
-        with progress_bar() as show:
-            told = _far(show) if issubclass(question, Sweep) else show
+        with progress_bar(seldom=sweeps) as show:
+            told = _far(show) if sweeps else show
             answer = call(**values, progress=told)
     code = _told(answer, shown)
     sys.stdout.flush()
@@ -117,8 +118,8 @@ def _told(answer: Any, shown: Shown) -> int:
 
         names = save(answer, shown.output, force=shown.force)
     if shown.json:
-        document = document_of(answer) if names else answer.to_dict()
-        say(answer_json(answer.kind, document))
+        if document := document_of(answer) if names else answer.to_dict():
+            say(answer_json(answer.kind, document))
     elif text := text_of(answer, shown.output, names) if names else str(answer):
         say(text)
     return int(getattr(answer, "exit_code", not answer))

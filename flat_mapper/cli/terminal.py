@@ -31,13 +31,13 @@ def columns() -> int:
 
 
 @contextmanager
-def progress_bar() -> Iterator[Callable[[float, str], None]]:
+def progress_bar(*, seldom: bool = False) -> Iterator[Callable[[float, str], None]]:
     """A callable that moves a bar on stderr; the bar appears once the patience is over.
 
-    Off a terminal it is a line every few seconds.
+    Off a terminal it is a line every few seconds; seldom: every half a minute.
     """
     if not sys.stderr.isatty():
-        yield _lines()
+        yield _lines(PERIOD_S * (6 if seldom else 1))
         return
     from threading import Timer
 
@@ -67,13 +67,13 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
         bar.stop()
 
 
-def _lines() -> Callable[[float, str], None]:
+def _lines(period: float) -> Callable[[float, str], None]:
     """A callable that prints a line on stderr every few seconds."""
     begin = last = time.monotonic()
 
     def show(_: float, text: str) -> None:
         nonlocal last
-        if time.monotonic() - last > PERIOD_S:
+        if time.monotonic() - last > period:
             last = time.monotonic()
             print(f"{last - begin:.0f} s: {terminal_text(text)}", file=sys.stderr, flush=True)
 

@@ -95,7 +95,8 @@ def load_results(*results: str | Path | Answer) -> SavedResults:
     """
     entries: list[SavedEntry] = []
     designs: list[Facts] = []
-    for one in results:
+    for given in results:
+        one = given.results if isinstance(given, Swept) else given
         if isinstance(one, SavedResults):
             entries += one.entries
             designs += one.designs

@@ -194,8 +194,11 @@ def test_an_unexpected_error_is_the_row_of_its_point(
 USAGE = [
     ((), "flat-mapper sweep: expected -o/--output, got none"),
     (("--workers", "two"), "--workers: expected int > -1, got 'two'"),
-    (("--workers", "4096"), "--workers: expected at most 1024, got 4096"),
-    (("--workers", "2", "--scheduler", "tcp://x:1"), "expected one of --workers, --scheduler and"),
+    (("-o", "r.db", "--workers", "4096"), "workers: expected at most 1024, got 4096"),
+    (
+        ("-o", "r.db", "--workers", "2", "--scheduler", "tcp://x:1"),
+        "expected one of workers, scheduler and scheduler_file, got 'tcp://x:1 and 2'",
+    ),
 ]
 
 

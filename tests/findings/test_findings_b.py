@@ -200,7 +200,7 @@ def test_b4_an_imported_model_has_its_masks_and_its_layers(
         assert (windowed[1], full[1]) == counts
         assert (windowed[0], full[0]) == (f"causal, window {window}", "causal")
         problem(config, "--seq", "8192")
-        whole = api.load_problem(str(tmp_path / "model.yaml"), "model")
+        whole = api.load_problem(str(tmp_path / "model.yaml"), scope="model")
         kinds = {str(kind.mask): kind.count for kind in whole.layers}
         assert kinds == {f"causal, window {window}": counts[0], "causal": counts[1]}
         path = str(tmp_path / "config.json")

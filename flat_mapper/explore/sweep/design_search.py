@@ -512,15 +512,16 @@ class Plan(Printed):
 @answers(PlanSweep)
 def plan_sweep(asked: PlanSweep) -> Plan:
     """Nothing is computed."""
+    engine_of(asked)
     if asks_for_designs(asked.sweep):
         problem = load_design_problem(asked.sweep)
-        Inputs(problem.sweep)
+        Inputs(problem.sweep, time_limit=asked.time_limit, gap=asked.gap)
         designs, points = problem.choices.size, problem.sweep.size
         text = f"{designs:,} designs, {points:,} points"
         sizes: dict[str, object] = {"designs": designs, "points": points}
         return Plan(kind="optimize-plan", sizes=sizes, text=text)
     sweep = load_sweep(asked.sweep)
-    Inputs(sweep)
+    Inputs(sweep, time_limit=asked.time_limit, gap=asked.gap)
     axes = dict(zip(map(", ".join, sweep.axes), sweep.sizes, strict=True))
     lines = [f"{sweep.size:,} points", *(f"  {count:,} x {names}" for names, count in axes.items())]
     return Plan(

@@ -86,8 +86,8 @@ class Exported:
     file: str
 
     def to_dict(self) -> dict[str, object]:
-        """The fields by name."""
-        return {"rows": self.rows, "file": self.file}
+        """The fields by name; nothing of what was printed."""
+        return {"rows": self.rows, "file": self.file} if self.file else {}
 
     def __str__(self) -> str:
         return f"{self.rows:,} rows in {self.file}" if self.file else ""
