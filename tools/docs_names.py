@@ -1,13 +1,22 @@
-"""Docstrings of the house form as Markdown: a line `name: text` becomes an item of a list."""
+"""Docstrings of the house form as Markdown: a line `name: text` becomes an item of a list.
+
+A function that answers a question stands with the question's options, as `help` shows it.
+"""
 
 from __future__ import annotations
 
+import inspect
+import pkgutil
 import re
 from typing import Any
 
-from griffe import Extension, Object
+from griffe import Docstring, Extension, Function, Object, Parameter, ParameterKind, Parameters
 
 _NAMED = re.compile(r"^(\w+(?:, \w+)*):\s+(?=\S)")
+_KINDS = {
+    inspect.Parameter.POSITIONAL_OR_KEYWORD: ParameterKind.positional_or_keyword,
+    inspect.Parameter.KEYWORD_ONLY: ParameterKind.keyword_only,
+}
 
 
 class Names(Extension):
@@ -15,8 +24,27 @@ class Names(Extension):
 
     def on_object(self, *, obj: Object, **_: Any) -> None:
         """Rewrite the docstring of an object that has one."""
+        if isinstance(obj, Function) and any("answers(" in str(d.value) for d in obj.decorators):
+            _ask(obj)
         if obj.docstring is not None:
             obj.docstring.value = listed(obj.docstring.value)
+
+
+def _ask(function: Function) -> None:
+    """Give a function the parameters and the help that it has at run time."""
+    call = pkgutil.resolve_name(function.path)
+    function.docstring = Docstring(inspect.getdoc(call) or "", parent=function)
+    function.parameters = Parameters(
+        *(
+            Parameter(
+                one.name,
+                annotation=inspect.formatannotation(one.annotation),
+                kind=_KINDS[one.kind],
+                default=None if one.default is one.empty else repr(one.default),
+            )
+            for one in inspect.signature(call).parameters.values()
+        )
+    )
 
 
 def listed(text: str) -> str:
