@@ -20,7 +20,7 @@ def main() -> dict[str, float]:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from flat_mapper import load_platform
     from flat_mapper.api import calls as api
-    from flat_mapper.cli import map as cli_map  # noqa: F401
+    from flat_mapper.cli import main as cli_main  # noqa: F401
     from flat_mapper.cli.arguments import parsed
     from flat_mapper.cli.terminal import say
     from flat_mapper.reports.answers import SearchResult

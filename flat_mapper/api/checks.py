@@ -34,15 +34,8 @@ from flat_mapper.workload.timeloop import problem_workload, read_problem
 _PARTS = ("problem", "architecture", "mapspace", "fused_mapping", "mapping", "ERT", "ART")
 
 
+Understood = tuple[str, dict[str, object]]  # the meaning of inputs, for people and machines
 _Chip = tuple[Platform, Ert | None, Art | None]  # no prices where nothing that gives them is there
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Understood:
-    """Meaning of some inputs, for people and for machines."""
-
-    text: str
-    document: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -57,14 +50,14 @@ class Checked(Printed):
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
         found: dict[str, object] = {"path": self.path, "kind": self.kind}
-        said = self.understood.document if self.understood else None
+        said = self.understood[1] if self.understood else None
         return found | {"faults": list(self.faults), "understood": said}
 
     def __str__(self) -> str:
         if self.faults:
             return "\n".join(self.faults)
         head = f"{self.path}: {self.kind}, fine"
-        return f"{head}\n{self.understood.text}\n" if self.understood else head
+        return f"{head}\n{self.understood[0]}\n" if self.understood else head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -184,22 +177,15 @@ class _Files:
             return None
         if kind == "architecture":
             chip = self._chip(path)
-            return Understood(
-                text=understood.platform_text(*chip), document=understood.platform_document(*chip)
-            )
+            return understood.platform_text(*chip), understood.platform_document(*chip)
         if kind == "mapspace":
             space = load_mapspace(Path(path))
-            return Understood(
-                text=understood.mapspace_text(space), document=understood.mapspace_document(space)
-            )
+            return understood.mapspace_text(space), understood.mapspace_document(space)
         if kind not in ("problem", "Timeloop problem"):
             return None
         workload = load_problem(Path(path))
         lines = [understood.workload_text(workload), left_out_text(workload)]
-        return Understood(
-            text="\n".join(line for line in lines if line),
-            document=understood.workload_document(workload),
-        )
+        return "\n".join(filter(None, lines)), understood.workload_document(workload)
 
     def _chip(self, path: str) -> _Chip:
         """The chip of a file, as `map` would take it.
@@ -244,8 +230,7 @@ def _together(chip: _Chip, problem: str, mapspace: str) -> Understood:
     notes = [*fit.notes, *absent_parts(space, workload), *binding_notes(fit.platform, workload)]
     document = understood.mapspace_document(space, size)
     document |= {"workload": workload.name, "arch": platform.name, "notes": notes}
-    text = "\n".join([understood.mapspace_text(space, size), *notes])
-    return Understood(text=text, document=document)
+    return "\n".join([understood.mapspace_text(space, size), *notes]), document
 
 
 def _kinds(document: Section) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class Question:
     """Options that are asked together, each with its default: a frozen dataclass."""
 
     def __init_subclass__(cls) -> None:
-        dataclass(frozen=True, kw_only=True)(cls)
+        dataclass(frozen=True, kw_only=True, repr=False, eq=False)(cls)  # each takes its time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

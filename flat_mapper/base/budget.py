@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from math import inf, nan
-from typing import TypedDict
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.tolerance import ABOVE
@@ -44,16 +43,6 @@ class Pruned:
     goal: str  # what was minimised then: latency, energy, edp, or `W cycles + pJ`
     bound: float  # cycles, pJ or their product of one run, that none of them is below
     count: int
-
-
-class Spend(TypedDict, total=False):
-    """What a question may spend: keywords of every question, one after another or as a budget."""
-
-    budget: Budget | None  # all of it, in place of what follows
-    time_limit: float | None  # s, inf: none; by default 60, or none beside a gap alone
-    gap: float | None  # relative, within which the best is near enough; by default 0.001
-    memory_limit: float | None  # peak MB of the process
-    limits: Limits | None  # of the answer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,9 +83,9 @@ class Budget:
         limits: Limits | None = None,
         near: float | None = None,
     ) -> Budget:
-        """The budget of a question; see `Spend`. near: the gap where nobody names one; by
-        default that of any question.
+        """The budget of a question: seconds, a share, MB, limits of the answer, or `budget`.
 
+        near: the gap where nobody names one; by default that of any question.
         raises: SpecError for a number that is none of these.
         """
         if budget is not None:

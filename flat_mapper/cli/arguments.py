@@ -173,6 +173,8 @@ def _asked(name: str, parser: _Parser, given: dict[str, Any]) -> Asked:
     values = {o.name: _taken(given.pop(w), o) for w, o in flags.items() if w in given}
     shown = {o.name: given.pop(w) for w, o in _shown(question).items() if w in given}
     chosen = [word for word in (_flags(choice) if choice else ()) if given.pop(word, False)]
+    if len(chosen) > 1:
+        raise SpecError(expected(parser.prog, f"one of {' and '.join(chosen)}", "both"))
     for word in given:
         where = " ".join((parser.prog, *chosen))
         raise SpecError(expected(where, f"options among {', '.join(flags)}", word))
@@ -238,7 +240,11 @@ def _taken(value: Any, option: Option) -> Any:
     """The value of an option that was given once, or several times."""
     kind = _kind(option)
     if kind in _PAIRS:
-        return dict(value)
+        named = dict(value)
+        if len(named) < len(value):
+            got = " ".join(f"{n}={v}" for n, v in value)
+            raise SpecError(expected(_named(option), f"{_PAIRS[kind]}, each name once", got))
+        return named
     if isinstance(value, list) and kind not in ("texts", "counts"):
         if len(value) > 1:
             raise SpecError(expected(_named(option), "one", " ".join(value)))

@@ -343,28 +343,6 @@ def _layer_lines(kinds: tuple[LayerKind, ...]) -> list[str]:
     return ["  layers:", *(f"  - {{count: {k.count}, mask: {mask}}}" for k, mask in counted)]
 
 
-def import_hf(
-    config: str | Path | Mapping[str, object],
-    *,
-    part: str = "",
-    layers: str = "",
-    batch: int = 1,
-    seq: int = 0,
-    name: str = "",
-) -> str:
-    """A model's config.json as the text of a problem, which stands wherever a problem may.
-
-    config: the file, or what it says.
-    part:   encoder, decoder or cross.
-    layers: window or full: of a model whose layers differ, these alone.
-    seq:    positions; 0 for the model's own.
-    """
-    model = load_config(config, part)
-    path = Path(CONFIG if isinstance(config, Mapping) else config)
-    named = name or path.parent.name or path.stem
-    return problem_text(model, named, path.name, batch=batch, length=seq, layers=layers)
-
-
 # Keys that the importer reads besides a stack's own sizes, or that say the same in another stack;
 # then those that change no count: names, tokens, training, constants that a value is scaled by,
 # angles of positions, and choices of the largest of some weights.

@@ -91,6 +91,8 @@ CASES = [
     (("evaluate", "text"), "text: expected a mapping of keys to values, got 'just words'"),
     (("evaluate", "key.yaml", "key.yaml"), "expected one file with the key 'architecture'"),
     (("evaluate", "text", "--execute", "--ert", "x"), "evaluate --execute: expected options among"),
+    (("evaluate", "a", "--execute", "--crosscheck"), "one of --execute and --crosscheck, got"),
+    (("map", *EDGE, *TINY, "--set", "P=4", "--set", "P=8"), "each name once, got 'P=4 P=8'"),
     (("evaluate", "a", "b", "--crosscheck"), "FILE: expected one, got 'a b'"),
     (("map", *EDGE, *TINY, "--objective", "latency,energy", "--backend", "x"), "got '--backend'"),
     *(((word, "x"), f"got '{word}'; it is now flat-mapper {now}") for word, now in FORMER.items()),

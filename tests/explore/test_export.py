@@ -112,7 +112,7 @@ BAD = [
     (("--where", "latency_s"), "--where: expected a column, one of .*, got 'latency_s'"),
     (("--where", "x; DROP TABLE points=1"), "--where: expected a column, one of"),
     (("--where", "statu=done"), "--where: expected a column among key, .* did you mean 'status'"),
-    (("--format", "xls"), "--format: expected one of csv, parquet, jsonl, got 'xls'"),
+    (("--format", "xls"), "format: expected one of csv, parquet, jsonl, got 'xls'"),
     (("--format", "parquet"), "sweep: expected -o/--output for parquet, got none"),
     (("-o", "no/folder/x.csv"), "no/folder/x.csv: expected a file that can be written"),
 ]

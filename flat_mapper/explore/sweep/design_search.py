@@ -28,6 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from flat_mapper.api.calls import among
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import Optimize, PlanSweep
 from flat_mapper.arch.values import Fanout, MemoryLevel
@@ -478,10 +479,8 @@ class Search:
 @answers(Optimize)
 def optimize(asked: Optimize) -> DesignFront:
     """The Pareto set of the designs within their budgets."""
-    problem, method = load_design_problem(asked.sweep), asked.method
-    if method not in METHODS:
-        hint = did_you_mean(method, METHODS)
-        raise SpecError(expected("method", f"one of {', '.join(METHODS)}", method, hint))
+    problem = load_design_problem(asked.sweep)
+    method = among("method", asked.method, METHODS)
     if method == "grid":
         affordable(asked, problem.sweep.size, "; use --method optuna")
     engine = engine_of(asked)

@@ -20,8 +20,9 @@ from itertools import batched
 from pathlib import Path
 from typing import IO, Any, BinaryIO, ClassVar, Literal
 
+from flat_mapper.api.calls import among
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import ExportSweep
+from flat_mapper.api.questions import ExportSweep, Name
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.formats import csv_cell, terminal_text
 from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, read_only
@@ -95,30 +96,23 @@ class Exported:
 
 @answers(ExportSweep)
 def export_sweep(asked: ExportSweep) -> Exported:
-    """The number of rows that pass all filters, and the file that has them."""
-    if not isinstance(asked.sweep, str | Path):
-        raise SpecError(expected("export", "the file that sweep wrote", type(asked.sweep).__name__))
-    wanted = filters_of(asked.where)
-    count = export_rows(asked.sweep, asked.format, wanted, asked.output)
-    return Exported(rows=count, file=str(asked.output or ""))
+    """The number of rows that pass all filters, and the file that has them.
 
-
-def export_rows(
-    results: str | Path, form: str, filters: Sequence[Filter] = (), output: str | Path | None = None
-) -> int:
-    """Write the rows that pass all filters, and say how many there are.
-
-    output: a file; None is stdout, for text.
     raises: SpecError where the results cannot be read, a column is unknown, or writing fails.
     """
+    if not isinstance(asked.sweep, str | Path):
+        raise SpecError(expected("export", "the file that sweep wrote", type(asked.sweep).__name__))
+    filters, output = filters_of(asked.where), asked.output
+    form = among("format", asked.format, FORMATS)
+    count = _written(Path(asked.sweep), form, filters, output)
+    return Exported(rows=count, file=str(output or ""))
+
+
+def _written(path: Path, form: Format, filters: Sequence[Filter], output: Name | None) -> int:
+    """Write the rows, to stdout where there is no file; their number."""
     write = {"csv": _csv, "jsonl": _jsonl}.get(form)
-    if form not in FORMATS:
-        raise SpecError(
-            expected("--format", f"one of {', '.join(FORMATS)}", form, did_you_mean(form, FORMATS))
-        )
     if write is None and output is None:
         raise SpecError("flat-mapper sweep: expected -o/--output for parquet, got none")
-    path = Path(results)
     if not path.is_file():
         raise SpecError(f"{path}: expected the results of a sweep, got no such file")
     note_input(path)
