@@ -24,10 +24,11 @@ from flat_mapper.reports.files import (
     told,
     told_text,
 )
-from flat_mapper.reports.folder import RESULT, write_folder
+from flat_mapper.reports.folder import LISTING, RESULT, write_folder
 from flat_mapper.reports.timeloop_files import TimeloopFiles
 from flat_mapper.spec import catalog
 from flat_mapper.spec.answers import answer_json
+from flat_mapper.spec.yamlio import dump_json
 
 
 class Lowered(Printed, dict[str, bytes]):
@@ -117,7 +118,8 @@ def save(answer: Answer, folder: Name, *, force: bool = False) -> list[str]:
         files = answer.files() if hasattr(answer, "files") else {}
         if RESULT not in files:
             files[RESULT] = f"{answer_json(answer.kind, answer.to_dict())}\n".encode()
-    return write_folder(Path(folder), files, force=force)
+            files[LISTING] = dump_json({"files": [*files, LISTING]}).encode()
+    return [n for n in write_folder(Path(folder), files, force=force) if n != LISTING]
 
 
 def document_of(answer: Answer) -> dict[str, object]:

@@ -386,21 +386,11 @@ class WhyNot(LoadProblem, _Einsums):
     """The verdict on Einsums as one fused group: why not, or the loops that it shares."""
 
 
-class _Sweep(Question):
-    """sweep: a file of what varies (docs/sweeps.md); in Python its text or what it says too"""
-
-    sweep: Annotated[Source, Flag("FILE", "sweep")] = field(kw_only=False)
-
-
-class _Results(Question):
-    """output: the results file, new or begun; what it has is not computed again"""
-
-    output: Annotated[Name, Flag("FILE", "-o --output")] = field(kw_only=False)
-
-
-class Sweep(_Ends, _Results, _Sweep):
+class Sweep(_Ends):
     """Every point of a sweep searched, and kept.
 
+    sweep: a file of what varies (docs/sweeps.md); in Python its text or what it says too
+    output: the results file, new or begun; what it has is not computed again
     time_limit: seconds of each point; none: to the end; default: 60, or none beside a gap alone;
         in Python inf is none
     workers: processes on this machine, 0: none but this one; default: one a core
@@ -410,6 +400,8 @@ class Sweep(_Ends, _Results, _Sweep):
     progress: called at each point with how far the sweep is
     """
 
+    sweep: Annotated[Source, Flag("FILE", "sweep")] = field(kw_only=False)
+    output: Annotated[Name, Flag("FILE", "-o --output")] = field(kw_only=False)
     workers: Annotated[int | None, Flag("N", kind="count0")] = None
     scheduler: Annotated[str, Flag("ADDRESS")] = ""
     scheduler_file: Annotated[Name, Flag("FILE")] = ""
@@ -439,7 +431,7 @@ class PlanSweep(Optimize):
     output: Annotated[Name, Flag("FILE", "-o --output")] = field(default="", kw_only=False)
 
 
-class ExportSweep(_Sweep):
+class ExportSweep(Question):
     """A sweep's rows as CSV, Parquet or JSON Lines.
 
     sweep: what sweep wrote
@@ -448,6 +440,7 @@ class ExportSweep(_Sweep):
     output: a file; default: the standard output
     """
 
+    sweep: Annotated[Name, Flag("FILE", "sweep")] = field(kw_only=False)
     format: Annotated[str, Flag("F")] = "csv"
     where: Annotated[Sequence[str], Flag("COND", kind="texts")] = ()
     output: Annotated[Name | None, Flag("FILE", "-o --output")] = field(default=None, kw_only=False)
@@ -469,16 +462,11 @@ class Report(Question):
     title: Annotated[str, Flag("T")] = field(default="", kw_only=False)
 
 
-class _File(Question):
-    """file: a model's config.json or graph (.onnx, .pt2 of torch.export), or a folder of Timeloop
-    problems, one a layer; in Python what the config says or a program of torch.export too"""
-
-    file: Annotated[ModelFile, Flag("FILE", "file")] = field(kw_only=False)
-
-
-class ImportProblem(_File):
+class ImportProblem(Question):
     """A problem made of a model's file, whatever its kind.
 
+    file: a model's config.json or graph (.onnx, .pt2 of torch.export), or a folder of Timeloop
+        problems, one a layer; in Python what the config says or a program of torch.export too
     output: write the problem there
     part: of a config.json: encoder, decoder or cross
     layers: of a config.json whose layers differ: window or full, these alone
@@ -488,6 +476,7 @@ class ImportProblem(_File):
     name: of the problem; default: that of the file
     """
 
+    file: Annotated[ModelFile, Flag("FILE", "file")] = field(kw_only=False)
     output: Annotated[Name | None, Flag("FILE", "-o --output")] = field(default=None, kw_only=False)
     part: Annotated[str, Flag("P")] = ""
     layers: Annotated[str, Flag("L")] = ""

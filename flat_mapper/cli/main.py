@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import flat_mapper
 from flat_mapper.api.options import call_of, options_of
@@ -29,9 +29,6 @@ from flat_mapper.base.process import uninterrupted
 from flat_mapper.cli.arguments import Shown, parsed
 from flat_mapper.cli.terminal import progress_bar, say
 from flat_mapper.reports.folder import check_folder
-
-if TYPE_CHECKING:
-    from flat_mapper.explore.sweep.run import SweepProgress
 
 _FAILURES = ((NothingFeasible, "Infeasible", 1), (BackendError, "BackendError", 3))
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
@@ -89,16 +86,11 @@ def _run(argv: Sequence[str]) -> int:
         answer = call(**values)
     else:
         with progress_bar(seldom=sweeps) as show:
-            told = _far(show) if sweeps else show
-            answer = call(**values, progress=told)
+            far = (lambda now: show(now.seen / max(1, now.total), str(now))) if sweeps else show
+            answer = call(**values, progress=far)
     code = _told(answer, shown)
     sys.stdout.flush()
     return code
-
-
-def _far(show: Callable[[float, str], None]) -> Callable[[SweepProgress], None]:
-    """What tells how far a sweep is."""
-    return lambda now: show(now.seen / max(1, now.total), str(now))
 
 
 def _told(answer: Any, shown: Shown) -> int:

@@ -1,6 +1,6 @@
 """The folder of an answer, all of it or nothing: made beside its place, then moved in.
 
-A folder of ours says so in a file: `result.json`, or `.flat-mapper.json` where that does not,
+A folder of ours says so in a file: `result.json`, or `.flat-mapper.json` where an answer has none,
 lists what was written. Only what is listed there is ever replaced or removed.
 """
 
@@ -57,7 +57,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes], *, force: bool = Fals
     from shutil import rmtree
 
     names = list(files)
-    if b'"files": [' not in files.get(RESULT, b""):
+    if RESULT not in files:
         files = {**files, LISTING: dump_json({"files": [*files, LISTING]}).encode()}
     _check_names(folder, files)
     place = folder.absolute()

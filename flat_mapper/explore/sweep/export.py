@@ -100,8 +100,6 @@ def export_sweep(asked: ExportSweep) -> Exported:
 
     raises: SpecError where the results cannot be read, a column is unknown, or writing fails.
     """
-    if not isinstance(asked.sweep, str | Path):
-        raise SpecError(expected("export", "the file that sweep wrote", type(asked.sweep).__name__))
     filters, output = filters_of(asked.where), asked.output
     form = among("format", asked.format, FORMATS)
     count = _written(Path(asked.sweep), form, filters, output)
