@@ -69,7 +69,7 @@ def need(asked: questions.Need) -> Need | Unreached:
     Each search goes for a proof unless a gap is named. Where the budget ends, the answer says what
     is known.
     """
-    budget, quantity = asked.spend(), among("need", asked.quantity, QUANTITIES)
+    budget, quantity = asked.spend(), among("need: quantity", asked.quantity, QUANTITIES)
     cascade = workload_of(asked)
     chip = fitted(load_platform(asked.arch, asked.data), cascade).platform
     space = mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
