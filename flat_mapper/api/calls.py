@@ -157,8 +157,8 @@ def compare(asked: Compare) -> Comparison:
 def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comparison:
     """The best mapping of each mapspace, in the order of the names."""
     goal = objective_of(asked.objective)
-    get_backend(asked.backend)
     with tools_of(asked), logged(asked) as budget:
+        get_backend(asked.backend)
         cascade = workload_of(asked)
         fit = fitted(load_platform(asked.arch, asked.data), cascade.each_kind[0])
         chip = fit.platform

@@ -243,7 +243,8 @@ def _taken(value: Any, option: Option) -> Any:
         named = dict(value)
         if len(named) < len(value):
             got = " ".join(f"{n}={v}" for n, v in value)
-            raise SpecError(expected(_named(option), f"{_PAIRS[kind]}, each name once", got))
+            condition = f"{_PAIRS[kind].partition(',')[0]}, each name once"
+            raise SpecError(expected(_named(option), condition, got))
         return named
     if isinstance(value, list) and kind not in ("texts", "counts"):
         if len(value) > 1:
@@ -363,7 +364,7 @@ _PAIRS = {
     "size": "RANK=SIZE, such as P=4096",
     "dim": "NAME=SIZE, such as batch=1",
     "bits": "TENSOR=BITS, such as K=8 or K=fp8_e4m3",
-    "data": "NAME=VALUE",
+    "data": "NAME=VALUE, each name once",
 }
 
 
