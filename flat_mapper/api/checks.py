@@ -65,6 +65,7 @@ class Checks(Printed):
     """The files that were checked, and what they are together; true where nothing is wrong."""
 
     kind: ClassVar = "check"  # of answers as JSON
+    rows_at: ClassVar = ("files",)
     checked: tuple[Checked, ...]
 
     def __iter__(self) -> Iterator[Checked]:
