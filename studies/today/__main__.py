@@ -56,7 +56,7 @@ In decode one position attends to a cache of N. *buffer* is the share of the sha
 
 def rows_of(results: Path) -> list[Row]:
     """The rows of a results file."""
-    command = (sys.executable, "-m", "flat_mapper", "export", str(results), "--format", "jsonl")
+    command = (sys.executable, "-m", "flat_mapper", "sweep", str(results), "--format", "jsonl")
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [json.loads(line) for line in text.splitlines()]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from execution.random_fused import random_case
-from execution.tiny import chip, memory, products
+from execution.tiny import chip, memory, moved, products
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.backends.agreement import compare
@@ -97,7 +97,7 @@ def test_a_weight_comes_in_pieces_while_an_intermediate_stays_whole() -> None:
     workload, platform, mapping = in_pieces(18)
     done = execute(workload, platform, mapping)
     assert done.right
-    whole, piece = done.moved("Z", "DRAM", "C"), done.moved("Z", "part", "C")
+    whole, piece = moved(done, "Z", "DRAM", "C"), moved(done, "Z", "part", "C")
     assert (whole.reads, piece.fills, piece.reads) == (4, 4, 8)
     assert dict(done.groups[0].alive[0].terms) == {"A": 4, "B": 4, "Y": 4, "C": 2, "Z": 4}
     result = evaluate(workload, platform, mapping, unpriced(platform))

@@ -109,7 +109,7 @@ def test_whatever_a_row_says_export_ends_well(
         connection.execute(f"UPDATE points SET {column} = ?", (text,))
     connection.close()
     target = results.with_name(f"r.{form}")
-    words = ["export", str(results), "--format", form, "-o", str(target)]
+    words = ["sweep", str(results), "--format", form, "-o", str(target)]
     for where in ([], ["--where", "seq>3"]):
         assert main([*words, *where]) in (0, 2)
         assert capsys.readouterr().err.count("\n") <= 1

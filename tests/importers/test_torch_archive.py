@@ -93,7 +93,7 @@ def test_a_reshape_to_other_sizes_comes_to_an_end(tmp_path: Path) -> None:
         call("relu.default", "y", t("a")),
     ]
     path = of_nodes(tmp_path / "m.pt2", nodes, x=(3, 3, 7), a=(15, 4), y=(15, 4))
-    assert main(["import-torch", str(path)]) in (0, 2)
+    assert main(["import", str(path)]) in (0, 2)
 
 
 def with_stored_mask(path: Path, *, pickled: bool, data: bytes) -> Path:

@@ -106,9 +106,9 @@ def drawn(seed: int, folder: Path, *, cores: bool) -> dict[str, Any]:
     softmax = rng.choice(("row", "online"))
     (folder / "m.yaml").write_text(MAPSPACE)
     return {
-        "platform": given["arch"],
+        "arch": given["arch"],
         "ert": given["ert"],
-        "workload": problem_file(folder, softmax, **sizes),
+        "problem": problem_file(folder, softmax, **sizes),
         "mapspace": str(folder / "m.yaml") if cores else "flat",
         "objective": rng.choice(("latency", "energy", "edp")),
     }
