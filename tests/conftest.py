@@ -48,7 +48,8 @@ def default_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "GAP", ENDS[1])
 
 
-BY_DAY = 3  # seeds of one family of cases; the others are asked at night
+# Seeds of one family of cases; the others are asked in a campaign.
+BY_DAY, BY_NIGHT = 3, 10
 # Cases of two seconds and more that have quicker likes by day.
 AT_NIGHT = (
     "test_latent.py::test_the_better_form_is_answered_and_named[-8-flat-any]",
@@ -119,49 +120,20 @@ AT_NIGHT = (
 )
 
 
-# Of families of seconds a case, how many are asked at night; `pytest -m campaign` asks the others.
-BY_NIGHT = {
-    "test_prime_sizes_hundreds_of_times": 40,
-    "test_search_level_widths.py::test_search_finds_what_brute_force_finds_hundreds_of_times": 100,
-    "test_networks_carry_words_of_the_level_outside_many_times": 20,
-    "test_search_brute_force.py::test_search_finds_what_brute_force_finds_thousands_of_times": 200,
-    "test_search_finds_what_brute_force_finds_on_cores_with_ports_many_times": 20,
-    "test_search_finds_what_brute_force_finds_on_hundreds_of_chips": 40,
-    "test_what_comes_to_a_level_between_counts_in_hundreds_of_searches": 15,
-    "test_what_streams_past_a_level_between_may_come_again_many_times": 40,
-    "test_formats.py::test_search_finds_what_brute_force_finds_hundreds_of_times": 20,
-    "test_widths.py::test_search_finds_what_brute_force_finds_thousands_of_times": 100,
-    "test_search_level_widths.py::test_search_finds_what_brute_force_finds_on_many_chips": 20,
-    "test_best_mapping_does_what_the_model_says_hundreds_of_times": 200,
-    "test_the_best_of_all_partitions_and_all_orders": 60,
-    "test_many_chips_fused_outside_their_cores": 8,
-    "test_search_apart.py::test_many_questions": 50,
-    "test_no_bound_of_600_early_answers_is_above_another_answer": 30,
-    "test_groups_that_are_listed_run_in_the_best_of_all_orders": 60,
-    "test_the_best_of_all_orders_on_cores": 30,
-    "test_no_tile_of_many_questions_takes_less": 20,
-}
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a family of cases that differ in a seed, all but the first three are for the night."""
-    met, asked = Counter[str](), Counter[str]()
+    """Of a family of cases that differ in a seed, the first few are asked by day, more by night."""
+    met = Counter[tuple[str, bool]]()
     for item in items:
         if any(name in item.nodeid for name in AT_NIGHT):
             item.add_marker(pytest.mark.nightly)
-        family = item.nodeid.split("[")[0]
-        most = next((n for name, n in BY_NIGHT.items() if family.endswith(name)), None)
-        if most and item.get_closest_marker("nightly"):
-            asked[family] += 1
-            if asked[family] > most:
-                item.add_marker(pytest.mark.campaign)
         case = getattr(item, "callspec", None)
-        if case is None or "seed" not in case.params or item.get_closest_marker("nightly"):
+        if case is None or "seed" not in case.params:
             continue
-        met[family] += 1
-        if met[family] > BY_DAY:
-            item.add_marker(pytest.mark.nightly)
+        family, night = item.nodeid.split("[")[0], item.get_closest_marker("nightly") is not None
+        met[family, night] += 1
+        if met[family, night] > (BY_NIGHT if night else BY_DAY):
+            item.add_marker(pytest.mark.campaign if night else pytest.mark.nightly)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -356,6 +356,7 @@ def test_never_worse_than_what_is_written_by_hand(name, objective, count):
 
 
 @pytest.mark.nightly
+@pytest.mark.campaign
 def test_a_layer_is_never_worse_than_what_is_written_by_hand():
     """Twenty random partitions of Llama 3 8B's layer on the edge chip, each searched to its end."""
     platform, any_groups, chance = load_platform("edge"), load_mapspace("any"), random.Random(7)

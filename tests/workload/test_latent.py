@@ -134,7 +134,8 @@ def test_the_better_form_is_answered_and_named(
 def test_a_layer_and_a_model_ask_both() -> None:
     step = {"mapspace": "naive", "objective": "latency"}
     for scope, times in (("layer", 1), ("model", 2)):
-        found = fm.search(fm.load_problem(text(), scope=scope, seq=64, phase="decode"), "edge", **step)
+        problem = fm.load_problem(text(), scope=scope, seq=64, phase="decode")
+        found = fm.search(problem, "edge", **step)
         assert isinstance(found, SearchResult)
         assert (found.workload.latent, found.result.repeat) == ("absorbed", times)
 
