@@ -78,12 +78,16 @@ def facts_of(document: Section, where: str) -> Facts:
     return found | {"repeat": runs, "notes": notes, "busy": busy, "groups": groups}
 
 
-def _extents(loops: Sequence[str], ranks: Facts) -> dict[str, int]:
+def _extents(loops: Sequence[str], ranks: Facts, where: str) -> dict[str, int]:
     """Extents of one pass of some loops by rank; a loop is `P=8`, or `P=8,4` with a last part."""
     cuts: dict[str, int] = {}
     for loop in loops:
         rank, _, factor = loop.partition("=")
-        cuts[rank] = cuts.get(rank, 1) * int(factor.partition(",")[0])
+        times = factor.partition(",")[0]
+        if rank not in ranks or not times.isdecimal() or int(times[:20]) < 1:
+            condition = f"loops such as P=8, over {', '.join(ranks)}"
+            raise SpecError(expected(f"{where}.shared", condition, loop))
+        cuts[rank] = cuts.get(rank, 1) * int(times[:20])
     return {rank: ceil(ranks[rank] / cut) for rank, cut in cuts.items()}
 
 
@@ -123,7 +127,7 @@ def _group(part: Section, where: str, einsums: Facts, ranks: Facts) -> Facts:
     for name in names:
         crossing.update(einsums[name]["offchip_words"])
     return found | {
-        "extents": sizes_text(_extents(loops, ranks)),
+        "extents": sizes_text(_extents(loops, ranks, where)),
         "crossing": dict(crossing),
         "works": [einsums[name] for name in names],
         "tiles": tiles,
