@@ -196,7 +196,7 @@ def tiles_of_one_above(
 ) -> list[tuple[int, float]]:
     """`tiles_above` of a core's mappings, all that it has for one assignment."""
     taken, space = list[GroupSolution](), case.mapspace
-    monkeypatch.setattr(ChipIncumbent, "take", lambda self, _, found: taken.append(found))
+    monkeypatch.setattr(ChipIncumbent, "take", lambda self, found: taken.append(found))
     what = case.platform, one, space.policy.buffering
     where = case.ert, case.platform, one
     view, fullest = core_view(*what, rows=core_rows(*where)), Fullest.of(*what)
