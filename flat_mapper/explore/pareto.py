@@ -23,7 +23,7 @@ from flat_mapper.mapper.solve.driver import frontier
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.reports.fields import answer_record, gains
+from flat_mapper.reports.fields import answer_record, gains, sizes_text
 from flat_mapper.reports.files import record_files, result_file, saved_document
 from flat_mapper.reports.folder import RESULT
 from flat_mapper.workload.graph import Workload
@@ -64,7 +64,7 @@ class Front(Printed):
         return found | {RESULT: result_file(self.kind, self.to_dict(), found)}
 
     def _title(self) -> str:
-        sizes = " ".join(f"{rank}={size}" for rank, size in self.workload.rank_sizes.items())
+        sizes = sizes_text(self.workload.rank_sizes)
         where = f"{self.workload.name} on {self.platform.name}, {sizes}"
         return f"{where}: {len(self.points)} mappings on the front of latency and energy"
 

@@ -35,6 +35,7 @@ from flat_mapper.kernels.flash_mapping import (
 from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.answers import Evaluation
+from flat_mapper.reports.fields import sizes_text
 from flat_mapper.reports.files import record_files
 from flat_mapper.spec.document import Section, did_you_mean
 from flat_mapper.workload.graph import Workload
@@ -141,7 +142,7 @@ class Ranked(Printed):
         if self.snippet:
             return self.kernel.snippet(self.best.tile.words)
         best, kernel, workload = self.best, self.kernel, self.workload
-        sizes = " ".join(f"{rank}={size}" for rank, size in workload.rank_sizes.items())
+        sizes = sizes_text(workload.rank_sizes)
         rows = [
             (
                 *(str(value) for value in one.tile.words.values()),

@@ -27,6 +27,7 @@ from flat_mapper.mapping.values import (
     sized_workload,
     slots_of,
 )
+from flat_mapper.reports.fields import sizes_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
 
@@ -113,7 +114,7 @@ def fused_tree_text(workload: Workload, platform: Platform, fused: FusedMapping)
     which loops run there, outermost first. Loops of one pass are left out. A tile that *stays* at a
     private level is still there when the Einsum has its next turn.
     """
-    sizes = " ".join(f"{rank}={size}" for rank, size in workload.rank_sizes.items())
+    sizes = sizes_text(workload.rank_sizes)
     policy = fused.policy
     placed = "in place" if policy.in_place else "not in place"
     rules = f"buffering {policy.buffering:g}, softmax {policy.softmax} and {placed}"
