@@ -195,10 +195,11 @@ def engine_of(asked: Sweep) -> Callable[[], AbstractContextManager[Engine]]:
         return partial(cluster_workers, asked.scheduler, str(asked.scheduler_file))
     count = asked.workers
     if count is None:
-        count = os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count() or 1
-    if not 0 <= (count or 1) <= MOST_WORKERS:
+        cores = os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count()
+        count = min(cores or 1, MOST_WORKERS)
+    if not 0 <= count <= MOST_WORKERS:
         raise SpecError(expected("workers", f"at most {MOST_WORKERS}", count))
-    return partial(local_workers, count or 0)
+    return partial(local_workers, count)
 
 
 @contextmanager
