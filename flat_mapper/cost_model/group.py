@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -231,7 +231,7 @@ def group_terms(core: CoreQuestion, policy: Policy, stats: Mapping[str, EinsumSt
     )
 
 
-def _run(stats: EinsumStats, unit: str, levels: Iterable[MemoryLevel]) -> TurnParts:
+def _run(stats: EinsumStats, unit: str, levels: Collection[MemoryLevel]) -> TurnParts:
     """All of an Einsum's run as one turn, beside which its own transfers go."""
     local = {COMPUTE: stats.compute_cycles, **port_cycles(levels, [stats])}
     run = KindParts(1, local, _moved([stats]))
@@ -273,7 +273,9 @@ def _moved(members: list[EinsumStats], *, staged: bool = False) -> dict[str, tup
     return found
 
 
-def port_cycles(levels: Iterable[MemoryLevel], members: Sequence[EinsumStats]) -> dict[str, float]:
+def port_cycles(
+    levels: Collection[MemoryLevel], members: Sequence[EinsumStats]
+) -> dict[str, float]:
     """Cycles of the transfers of each level, over the Einsums that use its ports."""
     moved: dict[str, list[Moved]] = {level.memory: [] for level in levels}
     for level in levels:
