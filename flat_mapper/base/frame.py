@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
@@ -27,15 +28,15 @@ _KINDS = {
 }
 
 
-class Framed:
+class Framed(ABC):
     """An answer as a data frame: a row for each entry of a part of its JSON, or one for all."""
 
     __slots__ = ()
     rows_at: ClassVar[tuple[str, ...]] = ()  # the keys that lead to the part; () is the whole
 
+    @abstractmethod
     def to_dict(self) -> dict[str, object]:
         """The answer as JSON has it."""
-        raise NotImplementedError
 
     def _records(self) -> Sequence[FrameRecord]:
         return rows_of(self.to_dict(), self.rows_at)
