@@ -42,7 +42,7 @@ lower: $(READY)  ## Timeloop files for the mapping that `make map` left in OUT (
 test: $(READY)  ## the tests, all but the nightly cases (4 minutes)
 	@$(BIN)/python -m pytest -n auto --dist worksteal --timeout 300
 
-test-nightly: $(READY)  ## the thousands of cases that `make test` leaves out (25 minutes)
+test-nightly: $(READY)  ## the thousands of cases that `make test` leaves out (30 minutes)
 	@$(BIN)/python -m pytest -n auto --dist worksteal --timeout 600 -m "nightly and not campaign"
 
 lint: $(READY)  ## ruff: rules and format; and what the package weighs against its budget (5 s)

@@ -170,7 +170,7 @@ class _Files:
         check_mapping(workload, arch, mapping)
 
     def understood(self, kind: str, path: str) -> Understood | None:
-        """What a sound file of one kind says; faults that only `map` finds are raised.
+        """Lines of a sound file of one kind; faults that only `map` finds are raised.
 
         Files beside a Timeloop mapping are those of `evaluate`, which prices one nest as it stands.
         """

@@ -75,7 +75,7 @@ def lower(asked: Lower) -> Lowered:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ShippedFiles(Printed):
-    """What ships: a line for each name, by kind."""
+    """Shipped files: a line for each name, by kind."""
 
     kind: ClassVar = "list"  # of answers as JSON
     names: Mapping[str, Mapping[str, str]]

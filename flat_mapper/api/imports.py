@@ -42,7 +42,7 @@ class ImportedProblem(Printed):
         return load_problem(self.text)
 
     def to_dict(self) -> dict[str, object]:
-        """What was found in the file, and where the problem is."""
+        """The file's operators and notes, and where the problem is."""
         return {**self.document, "written": self.written}
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ class ImportedProblem(Printed):
 
 @answers(ImportProblem)
 def import_problem(asked: ImportProblem) -> ImportedProblem:
-    """What the file is, its name and its contents say; a graph is read without torch.
+    """The problem in a file whose kind its name and contents say; a graph is read without torch.
 
     raises: SpecError for what is not read; BackendError where a library that it needs is missing.
     """

@@ -75,7 +75,7 @@ def options_of(question: type) -> dict[str, Option]:
 
 
 def summary_of(question: type) -> str:
-    """What a question asks for, without its options."""
+    """One line of a question, without its options."""
     return _HELP.sub("", inspect.cleandoc(question.__doc__ or "")).strip()
 
 

@@ -87,7 +87,7 @@ class Part(Question):
 
 
 class _Length(Question):
-    """How long it is.
+    """Lengths of the problem.
 
     seq: sequence length: P and M at once; in decode of the cache
     lengths: of each sequence of a ragged batch, in place of B, P and M; in decode of caches
@@ -142,7 +142,7 @@ class _Energies(Question):
 
 
 class WithTools(Question):
-    """How Timeloop's tools are called.
+    """The commands of Timeloop's tools.
 
     timeloop_cmd: a command around Timeloop's tools: {} the call, {dir} its folder; default: the
         environment's FLAT_MAPPER_TIMELOOP
@@ -179,7 +179,7 @@ class _Ends(Question):
 
 
 class Spend(_Watched, _Ends):
-    """What all searches of a question may take together.
+    """The ends of all searches of a question together.
 
     memory_limit: peak memory of the process in MB, at which the search stops
     budget: all that may be spent, in place of the others
@@ -487,7 +487,7 @@ class ImportProblem(Question):
 
 
 class Shipped(Question):
-    """What ships, by name.
+    """Shipped files, by name.
 
     kind: arch, problems or mapspaces; default: all of them
     """

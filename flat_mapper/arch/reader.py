@@ -266,7 +266,7 @@ def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
 
 
 def _shared(level: MemoryLevel) -> dict[str, object]:
-    """What levels of one name have in common."""
+    """The attributes that levels of one name have in common."""
     own = {f"attributes.{key}": value for key, value in level.attributes.items()}
     return {**own, "class": level.component_class, "instances": level.instances}
 

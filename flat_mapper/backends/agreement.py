@@ -296,7 +296,7 @@ class _Question:
         whole: Mapping[Quantity, float],
         one: Mapping[Quantity, float],
     ) -> Iterator[tuple[Quantity, float]]:
-        """What an Einsum moves in all passes, if each moves what one does.
+        """Words of an Einsum in all passes, if each moves those of one.
 
         An output's first words need no old ones, once over all passes: that many the whole mapping
         has more updates than reads, whatever stays.
@@ -366,7 +366,7 @@ class _Question:
 
 
 def _differing(stats: Iterable[EinsumStats], alone: Iterable[EinsumStats]) -> list[Quantity]:
-    """What is otherwise than for every Einsum alone."""
+    """Facts that differ from those of every Einsum alone."""
     others = numbers_of(alone)
     return [q for q, n in numbers_of(stats).items() if n != others[q]]
 

@@ -21,7 +21,7 @@ PROGRAM = "flat-mapper"
 
 
 class Shown(Question):
-    """What becomes of an answer on the command line.
+    """Output of an answer on the command line.
 
     output: write the files of the answer there
     force: write into a folder that holds other files
@@ -40,7 +40,7 @@ class _Planned(Question):
 
 
 class _Judged(Question):
-    """Which question about a mapping.
+    """The kind of question about a mapping.
 
     execute: run it on real numbers, tile by tile, and count what moves
     crosscheck: compare every backend that is present on it
@@ -56,7 +56,7 @@ def _flags(question: type) -> dict[str, Option]:
 
 
 def _shown(question: type) -> dict[str, Option]:
-    """What may be said of a question's answer: no files where it has a file of its own."""
+    """Options of a question's output: no files where it has a file of its own."""
     own = "--output" in _flags(question)
     return {word: o for word, o in _flags(Shown).items() if word == "--json" or not own}
 
@@ -71,7 +71,7 @@ class Verb(NamedTuple):
 
     @property
     def summary(self) -> str:
-        """What it does."""
+        """One line of help."""
         return self.text or summary_of(self.questions[0]).rstrip(".")
 
     @property
@@ -145,7 +145,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parsed(argv: Sequence[str]) -> Asked | None:
-    """What a line asks; None where only help or the version was asked for, and printed."""
+    """The question of a line; None where only help or the version was asked for, and printed."""
     word = argv[0] if argv else ""
     parser, verbs = grammar(word)
     if not word.startswith("-") and word not in verbs:
@@ -352,7 +352,7 @@ def _help(option: Option) -> str:
 
 
 def _kind(option: Option) -> str:
-    """How the text of an option is read: what its flag says, or its type."""
+    """Reader of an option's text: its flag's, or its type's."""
     assert option.flag is not None
     types = {option.type, *get_args(option.type)}
     of_type = {bool: "flag", int: "count", float: "real"}

@@ -40,7 +40,7 @@ FIXED: tuple[Order, ...] = ("in turn", "program")
 
 @dataclass(slots=True, kw_only=True)
 class _Waiting:
-    """What may begin when some turns have ended and some requests are done."""
+    """Work that may begin when some turns have ended and some requests are done."""
 
     after_turns: set[int] = field(default_factory=set)
     after_requests: list[Request] = field(default_factory=list)

@@ -40,7 +40,7 @@ def evaluated(workload: Workload, inputs: dict[str, Values]) -> dict[str, Values
 
 
 def whole_of(workload: Workload, einsum: Einsum, values: Mapping[str, Values]) -> Values:
-    """What an Einsum makes of whole tensors."""
+    """The output of an Einsum on whole tensors."""
     how, ranks = arithmetic(einsum), einsum.ranks
     if how.joint == "*" and not how.function and how.combine is np.add:
         made = _product(einsum, [values[t] for t in how.operands])

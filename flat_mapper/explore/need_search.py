@@ -315,7 +315,7 @@ class _Trials:
 
     @property
     def end(self) -> str:
-        """What ended the searches early, in words; empty where nothing did."""
+        """Early ends of the searches, in words; empty where nothing did."""
         return end_words(self.stopped or "time", self.budget.limit_s) if self.over else ""
 
     def at(self, steps: int | None) -> Trial:

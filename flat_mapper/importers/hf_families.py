@@ -1,4 +1,4 @@
-"""What `import` knows of each family of models: its sizes, its layers, its ends, its windows.
+"""Facts of each family of models that `import` knows: its sizes, its layers, its ends, its windows.
 
 After the configuration classes and the modeling files of the library transformers
 (huggingface.co/docs/transformers); where a class has a default and files leave the key out, the
@@ -191,7 +191,7 @@ def _chunks(config: Section) -> str:
 
 
 def _unless(key: str, line: str) -> Callable[[Section], str]:
-    """What is lacking where a file leaves out the key that says whether it is there."""
+    """The note on what is lacking where a file leaves out the key that says whether it is there."""
     return lambda config: "" if key in config else f"{key}: {line}"
 
 

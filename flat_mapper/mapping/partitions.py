@@ -198,7 +198,7 @@ def _limited(workload: Workload, names: tuple[str, ...], limits: AnyGroups) -> b
 
 
 def refusal(workload: Workload, names: tuple[str, ...]) -> str:
-    """Why-not of some Einsums as one group, naming the tensor or Einsum; empty where they can."""
+    """Reason against some Einsums in one group, naming the tensor or Einsum; empty if none."""
     lone = _lone(workload, names)
     if lone:
         return f"{lone} shares no tensor with the others of {', '.join(names)}"

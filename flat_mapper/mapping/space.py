@@ -130,7 +130,7 @@ class Mapspace:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was derived, a line for who named nothing."""
+        """Lines of what was derived, for who named nothing."""
         return (f"mapspace {self.name}: {self.description}",) if self.derived else ()
 
     @property

@@ -124,7 +124,7 @@ class Swept(Printed):
 
     @cached_property
     def results(self) -> SavedResults:
-        """What the file has, read."""
+        """The results in the file."""
         return load_results(self.file)
 
     @property

@@ -102,7 +102,7 @@ def _files(
 def _fixed(
     workload: Workload, arch: Architecture, mapping: EinsumMapping
 ) -> list[dict[str, object]]:
-    """What the fusion fixes of one Einsum's mapspace.
+    """The part of one Einsum's mapspace that the fusion fixes.
 
     DRAM's loops are the shared loops, in their order. DRAM and the shared level keep and bypass
     what the mapping says, because that is what staging and fusion are.

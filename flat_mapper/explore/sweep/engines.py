@@ -182,7 +182,7 @@ def _answering() -> Iterator[None]:
 
 
 def engine_of(asked: Sweep) -> Callable[[], AbstractContextManager[Engine]]:
-    """What opens the workers that a sweep asks for; processes, one a core, where it says nothing.
+    """Opener of the workers that a sweep asks for; processes, one a core, where it says nothing.
 
     raises: SpecError where it asks for several kinds, or for more processes than may be.
     """

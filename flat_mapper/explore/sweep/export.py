@@ -80,7 +80,7 @@ def filters_of(texts: Sequence[str]) -> tuple[Filter, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
-    """What was written: the number of rows, and where."""
+    """The number of rows written, and where."""
 
     kind: ClassVar = "export"  # of answers as JSON
     rows: int
@@ -207,7 +207,7 @@ def _kind(name: str, types: set[type] | None) -> _Kind:
 
 
 def _passes(row: ExportRow, name: str, comparison: str, other: object) -> bool:
-    """Whether a value passes a filter: nothing does not, and words come after numbers."""
+    """True where a value passes a filter: nothing does not, and words come after numbers."""
     value = row.get(name)
     pair = [(isinstance(one, str), one) for one in (value, other)]
     return value is not None and COMPARISONS[comparison](*pair)

@@ -49,7 +49,7 @@ class SweepProgress:
         return (self.total - self.seen) / self.rate if self.rate > 0 else None
 
     def __str__(self) -> str:
-        """How far it is, the rate, the time left, and what went wrong."""
+        """Points done, the rate, the time left, and what went wrong."""
         parts = [f"{self.seen:,} of {self.total:,}: {self.rate:.2f} points/s"]
         parts += [f"{self.workers} workers"]
         parts += [f"{timedelta(seconds=int(left))} left"] if (left := self.left_s) else []

@@ -138,7 +138,7 @@ def _written(source: Written) -> tuple[str, str, Path]:
 
 
 def spec_body(source: Written, head: str) -> tuple[Section, str, Path]:
-    """What stands under a question's key, its text, and the folder its paths are relative to."""
+    """The mapping under a question's key, its text, and the folder its paths are relative to."""
     text, where, folder = _written(source)
     top = section_of(load_text(text, where), where)
     refuse_unknown(top, (head,), where)

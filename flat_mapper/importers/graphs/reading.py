@@ -73,7 +73,7 @@ class _Reading:
         return made if isinstance(made, list) else [made]
 
     def value(self, name: str) -> Any:
-        """What a tensor is."""
+        """The meaning of a tensor."""
         if name not in self.found:
             self.found[name] = self.outside(name)
         return self.found[name]
@@ -86,7 +86,7 @@ class _Reading:
         return self.graph.sources[name].numbers() if name in self.graph.sources else None
 
     def outside(self, name: str) -> Any:
-        """What a tensor is that no operator so far has made."""
+        """The meaning of a tensor that no operator so far has made."""
         source = self.graph.sources.get(name)
         if source is None:
             condition = f"an operator that makes {name} before it is read"

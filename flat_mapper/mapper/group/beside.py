@@ -91,13 +91,13 @@ class Beside:
 
 
 def _outside(slope: float, outers: Outers) -> Floats:
-    """What stands beside each of `_terms` under some outer choices, at least."""
+    """The least that stands beside each of `_terms` under some outer choices."""
     least = [np.asarray(v.min()) for v in (outers.waits, outers.staged, outers.floors)]
     return _terms(slope, *least)
 
 
 def _terms(slope: float, cycles: Floats, *energy: Floats) -> Floats:
-    """What adds up over a group: cycles, and by bound pJ and a weighted sum; float64[D, n]."""
+    """Terms that add up over a group: cycles, and by bound pJ and a weighted sum; float64[D, n]."""
     return np.stack([cycles, *(t for e in energy for t in (e, e + slope * cycles))])
 
 

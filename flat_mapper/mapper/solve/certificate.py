@@ -82,14 +82,14 @@ def certified(
 
 
 def ended(gap: float, budget: Budget, unproven: str) -> str:
-    """What a search ended at: the gap that was asked, its budget's end, or what it left open."""
+    """The end of a search: the gap that was asked, its budget's end, or what it left open."""
     if 0 < gap <= budget.gap * (1 + ABOVE):
         return "gap"
     return budget.stopped or (unproven if gap else "")
 
 
 def end_words(stopped: str, seconds: float) -> str:
-    """What ended a search whose answer is not proven; seconds: its limit."""
+    """Words for the end of a search whose answer is not proven; seconds: its limit."""
     words = {
         "": "each part as near as asked, their sum is not",
         "time": f"time limit {seconds:g} s",
@@ -168,7 +168,7 @@ class Certificate:
 
     @property
     def end(self) -> str:
-        """What ended the search, in words."""
+        """The end of the search, in words."""
         if self.optimal:
             return "proven"
         if self.stopped == "gap":

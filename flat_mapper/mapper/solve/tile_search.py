@@ -498,7 +498,7 @@ class GroupOnTiles:
         return min(left, incumbent.loose)
 
     def _incumbent(self, one: Assignment, fullest: Fullest, beside_pj: float) -> ChipIncumbent:
-        """What mappings of a core have to be better than."""
+        """The bar that mappings of a core have to be better than."""
         question = self.question
         found = ChipIncumbent(
             goal=question.goal,
