@@ -1,7 +1,8 @@
 """Whatever can be asked can be asked together: options in pairs, and many at once.
 
 Each question is answered three ways: by itself, by its whole front of latency and energy, which any
-objective and any limit picks from, and at night by trying all mappings (`oracles`).
+objective and any limit picks from, and at night by trying all mappings (`oracles`). A search that
+takes minutes ends early: then no bound may be above a mapping that another question found.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
+from math import inf
 
 import numpy as np
 import pytest
@@ -41,6 +43,7 @@ OPTIONS = {
 }
 Row = Mapping[str, object]
 GAP = 0.05
+PIECES = 1000  # of work, of a question that is minutes long
 MASKS = {"none": None, "causal": Mask(causal=True), "window": Mask(window=2)}
 
 
@@ -76,6 +79,11 @@ def chip(cores: int, words: int) -> Platform:
         matrix=path("matrix", 2, Fanout(name="PE", fanout_x=2)),
         vector=path("vector", 1),
     )
+
+
+def is_long(row: Row) -> bool:
+    """True where the whole search takes minutes."""
+    return row["length"] == 61 and (row["chip"] == "cores" or row["groups"] == "any")
 
 
 NAMES = ("chip", "groups", "softmax", "mask", "length", "scores")
@@ -123,7 +131,7 @@ def whole_front(row: Row, *, small: bool = False) -> Points | str:
         question = question_of(row, small=small)
         what = question.workload, question.platform, question.mapspace, question.ert
         try:
-            found = frontier(*what)
+            found = frontier(*what, budget=Budget(steps=PIECES if is_long(row) else inf))
         except SpecError as error:
             FRONTS[key] = str(error)
         else:
@@ -144,6 +152,8 @@ def budget_of(row: Row, points: Points) -> Budget:
     budget = Budget(limits=limits)
     if row["budget"] == "steps":
         budget.steps = 3
+    elif is_long(row):
+        budget.steps = PIECES
     if row["budget"] == "gap":
         budget.gap = GAP
     if row["budget"] == "memory":
@@ -178,7 +188,7 @@ def reference(row: Row) -> Points | str:
     key = small, row["objective"], *(row[name] for name in NAMES)
     if key not in FRONTS:
         limits = Limits(buffer_bytes=2.0 * SMALL[row["length"]]) if small else Limits()  # type: ignore[index]
-        found = asked(row, Budget(limits=limits))
+        found = asked(row, Budget(limits=limits, steps=PIECES if is_long(row) else inf))
         if isinstance(found, str):
             FRONTS[key] = found
         else:
@@ -197,7 +207,7 @@ def hold(row: Row) -> str:
         return "no meaning"
     most = budget.limits.latency_s * (1 + 1e-9), budget.limits.energy_j * 1e12 * (1 + 1e-9)
     within = [(s, pj) for s, pj in points if s <= most[0] and pj <= most[1]]
-    assert bool(within) == (not isinstance(found, Infeasible)), row
+    assert is_long(row) or bool(within) == (not isinstance(found, Infeasible)), row
     if isinstance(found, Infeasible):
         return "infeasible"
     ends = row["budget"] in ("none", "memory") and row["length"] == 4
@@ -213,11 +223,13 @@ def hold(row: Row) -> str:
 
 def hold_best(row: Row, found: Solution, within: list[tuple[float, float]]) -> None:
     """The answer is no better than the best, and as near to it as it says."""
-    best, proof = min(_value(row["objective"], *point) for point in within), found.certificate
+    proof = found.certificate
+    best = min((_value(row["objective"], *point) for point in within), default=inf)
     own = value_of(found.result, row["objective"])  # type: ignore[arg-type]
     assert proof.proven_bound <= best * (1 + 1e-9), row
-    assert best * (1 - 1e-9) <= own <= proof.proven_bound * (1 + proof.gap) * (1 + 1e-9), row
-    assert not proof.optimal or own == pytest.approx(best, rel=1e-9), row
+    assert own <= proof.proven_bound * (1 + proof.gap) * (1 + 1e-9), row
+    assert is_long(row) or best * (1 - 1e-9) <= own, row
+    assert not proof.optimal or own <= best * (1 + 1e-9), row
     assert row["budget"] != "gap" or row["length"] != 4 or proof.gap <= GAP + 1e-9, row
 
 
@@ -261,10 +273,9 @@ PAIRS = in_pairs(1)
 
 def when(row: Row) -> list[pytest.MarkDecorator]:
     """By day what takes a second, by night seconds, and in a campaign minutes."""
-    long, hard = row["length"] == 61, row["chip"] == "cores" or row["groups"] == "any"
-    if long and hard:
+    if is_long(row):
         return [pytest.mark.nightly, pytest.mark.campaign]
-    return [pytest.mark.nightly] if long or row["chip"] == "cores" else []
+    return [pytest.mark.nightly] if row["length"] == 61 or row["chip"] == "cores" else []
 
 
 @pytest.mark.parametrize(

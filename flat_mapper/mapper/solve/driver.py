@@ -504,9 +504,11 @@ def _binding_limit(question: Question) -> Infeasible | Solution:
     """
     limits = question.budget.limits
     room = Limits(buffer_bytes=limits.buffer_bytes)
-    within = replace(limits, latency_s=inf)
-    tries: list[tuple[Objective, Limits]]
-    tries = [("latency", room), ("energy", room), ("latency", within)]
+    least: tuple[tuple[Objective, float], ...]
+    least = ("latency", limits.latency_s), ("energy", limits.energy_j)
+    tries = [(objective, room) for objective, most in least if most < inf]
+    if len(tries) > 1:
+        tries.append(("latency", replace(limits, latency_s=inf)))
     last: Infeasible | Solution | None = None
     for objective, own in tries:
         found = replace(question, budget=Budget(limits=own)).answers(objective)
