@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush, heapreplace
+from itertools import accumulate, groupby
 from math import inf
+from operator import mul
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -59,9 +61,9 @@ from flat_mapper.mapper.group.incumbent import (
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.space.execution import execution_orders
-from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapper.space.group import group_problem, group_ranks
 from flat_mapper.mapping.arch_rules import with_arch_rules
-from flat_mapper.mapping.cores import MOST_TILES, core_platform, lifted
+from flat_mapper.mapping.cores import MOST_TILES, core_platform, levels_between, lifted
 from flat_mapper.mapping.space import GroupSpace, Mapspace, handed_over
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
@@ -557,7 +559,50 @@ def tiles_on_cores(question: Question, workload: Workload, group: GroupSpace) ->
     ]
     least = ((max(at_peak(platform, one), border), one) for one in every)
     tiles = [(question.value(cycles, energy), one) for cycles, one in least]
-    return Tiles(energy=energy, tiles=tiles)
+    return Tiles(energy=energy, tiles=_different(platform, mapspace, tiles))
+
+
+def _different(
+    platform: Platform, mapspace: Mapspace, tiles: list[tuple[float, Assignment]]
+) -> list[tuple[float, Assignment]]:
+    """Tiles without those that are others with ranks that count as one in each other's place.
+
+    Of these a level between may keep what loops outside it bring: one covers another whose loops
+    divide nowhere else.
+    """
+    kept: dict[object, list[tuple[list[frozenset[int]], int]]] = {}
+    named: dict[object, list[list[str]]] = {}
+    for number, (_, one) in enumerate(tiles):
+        tile, sizes, where = dict(one.tile), one.workload.rank_sizes, (one.level, one.group)
+        if where not in named:
+            named[where] = _together(platform, mapspace, one)
+        runs = [
+            frozenset(accumulate((sizes[r] // tile[r] for r in own), mul, initial=1))
+            for own in named[where]
+        ]
+        same = *where, one.keys, repr(one.spread), tuple(map(max, runs))
+        if not levels_between(platform.matrix, one.level):
+            runs = []
+        others = kept.setdefault(same, [])
+        if not any(_within(runs, own) for own, _ in others):
+            others[:] = [(own, n) for own, n in others if not _within(own, runs)] + [(runs, number)]
+    return [tiles[n] for n in sorted(number for some in kept.values() for _, number in some)]
+
+
+def _within(runs: list[frozenset[int]], others: list[frozenset[int]]) -> bool:
+    return all(own <= other for own, other in zip(runs, others, strict=True))
+
+
+def _together(platform: Platform, mapspace: Mapspace, one: Assignment) -> list[list[str]]:
+    """The ranks that are given out, those in a row that count as one together."""
+    core = core_platform(platform, one.level)
+    space = with_arch_rules(one.inner(mapspace), core, one.workload)
+    every = group_ranks(one.workload, core, space, one.group)
+    merged = {member: rank.name for rank in every for member in rank.members}
+    queries = one.workload.roles.queries
+    others = [r for r, _ in one.tile if r != queries]
+    found = [[*own] for _, own in groupby(others, key=lambda r: merged.get(r, r))]
+    return found + [[queries]] * (queries in dict(one.tile))
 
 
 def _spread(platform: Platform, mapspace: Mapspace, one: Assignment) -> Iterator[Assignment]:

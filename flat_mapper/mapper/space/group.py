@@ -272,17 +272,24 @@ class GroupProblem:
         return [self._positions[r.name] for r in space.ranks]
 
 
-def group_problem(
-    workload: Workload, platform: Platform, ert: Ert, mapspace: Mapspace, group: GroupSpace
-) -> GroupProblem:
-    """The search problem of a group."""
-    assert not mapspace.fusion.intermediates, "a handover inside is a question of its own"
+def group_ranks(
+    workload: Workload, platform: Platform, mapspace: Mapspace, group: GroupSpace
+) -> tuple[Rank, ...]:
+    """The ranks of a group, those that count as one merged."""
     granularity = mapspace.fusion.granularity
     at_one: tuple[str, ...] = ()  # ranks of which a FLAT-tile holds one
     if group.declared and granularity != "any":
         at_one = held_ranks(granularity, workload.roles)
     apart = [*_named_ranks(workload, mapspace), *_apart_below(workload, platform, group)]
-    ranks = merged_ranks(workload, group.names, apart, at_one)
+    return merged_ranks(workload, group.names, apart, at_one)
+
+
+def group_problem(
+    workload: Workload, platform: Platform, ert: Ert, mapspace: Mapspace, group: GroupSpace
+) -> GroupProblem:
+    """The search problem of a group."""
+    assert not mapspace.fusion.intermediates, "a handover inside is a question of its own"
+    ranks = group_ranks(workload, platform, mapspace, group)
     whole, legal, inner = group.names, tuple[str, ...](), tuple[str, ...]()
     if group.fused:
         if mapspace.policy.softmax == "free":
