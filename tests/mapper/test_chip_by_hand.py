@@ -176,11 +176,12 @@ def test_tiles_of_some_queries_take_any_part_of_the_keys_at_a_time() -> None:
 
 def tiles(monkeypatch: pytest.MonkeyPatch, most: float) -> GroupOnTiles:
     """A search over three tiles of at least 5, 6 and 7, which are bounded."""
-    every = [(least, Fake(at_work=2, count=2)) for least in (5.0, 6.0, 7.0)]
-    question = Fake(count=Counters(), budget=Budget())
+    made = (Fake(at_work=2, count=2, level="GLB", tile=n) for n in (5.0, 6.0, 7.0))
+    every = [(one.tile, one) for one in made]
+    question = Fake(count=Counters(), budget=Budget(), value=lambda cycles, _: cycles)
     monkeypatch.setattr(GroupOnTiles, "_bounded", lambda self, item: item._replace(left=0))
     own: Any = question, None, Fake(tiles=every)
-    return GroupOnTiles(*own, below=most)
+    return GroupOnTiles(*own, below=most, tried=True)
 
 
 def test_tiles_that_are_left_out_by_their_bound_are_counted(
@@ -233,15 +234,13 @@ def test_a_first_mapping_is_of_few_tiles(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(GroupOnTiles, "_fullest", lambda self, one: None)
     monkeypatch.setattr(GroupOnTiles, "_shared_pj", lambda self, one: 0.0)
 
-    def solve(
-        self: GroupOnTiles, search: object, one: object, fullest: object, beside_pj: float
-    ) -> None:
+    def solve(self: GroupOnTiles, search: object, one: object, *known: object, fresh: bool) -> None:
         seen.extend(item.least for item in self._queue if item.one is one)
         self.best = (6.0, 1.0), None  # type: ignore[assignment]
 
     monkeypatch.setattr(GroupOnTiles, "_solve", solve)
     search.first()
-    assert seen == [6]
+    assert seen[0] == 6
     assert sorted(item.least for item in search._queue) == [5, 6, 7]
 
 

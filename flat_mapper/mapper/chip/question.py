@@ -24,6 +24,7 @@ from flat_mapper.mapper.group.incumbent import (
     better,
     better_pair,
     goal_value,
+    nearer,
     pair_of,
 )
 from flat_mapper.mapper.group.picks import GroupSolution
@@ -37,10 +38,8 @@ class Counters:
     """Counts of what was looked at, of all groups."""
 
     evaluated: int = 0
-    in_vain: int = 0  # tiles that were searched since one was better
     pruned: int = 0
     left: int = 0
-    ended: str = ""  # what ended the search before the budget did
 
     def of(self) -> dict[str, int]:
         """Tiles left out, by why."""
@@ -57,7 +56,6 @@ class Question:
     ert: Ert
     goal: Goal
     budget: Budget
-    enough: float = inf  # mappings priced before tiles in vain end the search
     most_words: Callable[[str], int | None] = lambda _: None  # of a level, that a limit leaves
     count: Counters = field(default_factory=Counters)
 
@@ -110,7 +108,6 @@ class OuterCosts:
         return OuterCosts(cycles, energy, self.fewest)
 
 
-CYCLES = Goal(kind="latency")  # what bounds of a core add up in
 MOST_OFFERED = 100  # chosen: mappings of a tile that are priced on the chip, some CPU seconds
 
 
@@ -130,15 +127,15 @@ class ChipIncumbent(Incumbent[GroupSolution]):
     loose: float = inf  # of the objective
     offered: int = 0
     frugal: float = inf  # lower bound on the pJ of the best; of equals only less is of use
+    gap: float = 0.0  # relative; what cannot improve by more counts as no improvement
 
     def _chip(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats]:
         """Lower bounds on the chip's cycles and pJ."""
         return self.fullest.line(cycles), self.fullest.counted * energy + self.beside_pj
 
-    @property
-    def aim(self) -> Goal:
-        """Cycles of a core."""
-        return CYCLES
+    def first(self, cycles: Floats, energy: Floats) -> Floats:
+        """The objective of the chip; float64[n]."""
+        return self.goal.first(*self._chip(cycles, energy))
 
     @property
     def open(self) -> bool:
@@ -152,7 +149,12 @@ class ChipIncumbent(Incumbent[GroupSolution]):
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on costs that leave room for an improvement; bool[n]."""
-        return better(self.goal, *self._chip(cycles, energy), self.best)
+        return better(self.goal, *self._chip(cycles, energy), self.aspired)
+
+    @property
+    def aspired(self) -> Costs:
+        """Costs that a mapping has to be better than to be looked for."""
+        return nearer(self.goal, self.best, self.gap)
 
     def improvements(self, cycles: Floats, energy: Floats) -> Iterator[int]:
         """Positions of all costs that may improve in their turn, the most promising first."""
@@ -166,7 +168,8 @@ class ChipIncumbent(Incumbent[GroupSolution]):
     def _of_use(self, least: Costs) -> bool:
         """True if costs of the chip that are known at least may be better than the best."""
         equal = self.of(least) >= self.value * (1 - EQUAL)
-        return better_pair(self.goal, least, self.best) and not (equal and least[1] >= self.frugal)
+        useful = better_pair(self.goal, least, self.aspired)
+        return useful and not (equal and least[1] >= self.frugal)
 
     def take(self, solution: GroupSolution) -> None:
         """Price a mapping on the chip, if it still may be better than the best."""
@@ -188,8 +191,8 @@ class ChipIncumbent(Incumbent[GroupSolution]):
 
     @property
     def value(self) -> float:
-        """The objective of the best."""
-        return self.of(self.best)
+        """The objective from which on nothing is of use."""
+        return self.of(self.aspired)
 
     def of(self, costs: Costs) -> float:
         """The objective."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
 
@@ -125,3 +126,21 @@ def improving(
     every = [t.least(r, s) for t, r, s in zip(candidate_sets, roles, shares, strict=True)]
     beside = Beside.of(bounds.problem, incumbent, outers, every)
     return [beside.improving(i, own) for i, own in enumerate(every)]
+
+
+def improving_with(
+    bounds: OuterBounds,
+    incumbent: Incumbent[GroupSolution],
+    candidate_sets: list[CandidateSet],
+    outers: Outers,
+    step: Callable[[], None] | None = None,
+) -> list[Bools]:
+    """The same under one staging after another; step: called before each."""
+    masks = [np.zeros(t.count, np.bool_) for t in candidate_sets]
+    for number in distinct(outers.staging):
+        if step is not None:
+            step()
+        chosen = outers.take(np.flatnonzero(outers.staging == number))
+        what = candidate_sets, chosen, bounds.stagings[int(number)]
+        masks = [m | f for m, f in zip(masks, improving(bounds, incumbent, *what), strict=True)]
+    return masks

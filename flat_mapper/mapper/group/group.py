@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 
@@ -17,19 +17,22 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateCache, CandidateSet
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.group.beside import improving
+from flat_mapper.mapper.group.beside import improving, improving_with
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.space.enumerate import TooMany
-from flat_mapper.mapper.space.factors import distinct, distinct_columns
+from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.orders import dram_orders
 from flat_mapper.mapper.space.outer import stagings
 from flat_mapper.mapping.sharing import shared_level
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
+# Of those that the budget lets an Einsum keep at a node so many at first, and times as many again
+NARROW, WIDER = 1 / 8, 8
+NEAR = 1.2  # chosen: times the least bound up to which a known mapping is good: then all at once
 FEW = 100  # candidates of each Einsum of which a first mapping is made
 FEW_OUTERS = 100  # chosen: outer choices so few that all are searched about as soon as tried
 
@@ -47,8 +50,9 @@ class GroupSearch:
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
     _left: list[Outers] | None = None  # outer choices still to be searched; None: not begun
     _least: dict[Goal, float] = field(default_factory=dict)  # least values of them
-    _dropped: dict[Goal, float] = field(default_factory=dict)  # least bound of what is left out
-    _more: int = 1  # times as many candidates as the budget says, where fewer lead nowhere
+    # Parts of them with candidates left out for their number, and the least bound of these
+    _dropped: dict[int, tuple[float, Outers]] = field(default_factory=dict)
+    _width: float = NARROW  # times as many candidates as the budget says
     _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
 
     @classmethod
@@ -94,15 +98,18 @@ class GroupSearch:
 
     def _drop(self, cycles: Floats, energy: Floats) -> None:
         """Remember the least bound of candidates that are left out for their number."""
-        goal = self.incumbent.aim
-        least = float(goal.first(cycles, np.maximum(energy, 0.0)).min(initial=np.inf))
-        self._dropped[goal] = min(self._dropped.get(goal, np.inf), least)
+        assert self._left is not None
+        least = self.incumbent.first(cycles, np.maximum(energy, 0.0)).min(initial=np.inf)
+        part = self._left[-1]
+        known, _ = self._dropped.get(id(part), (np.inf, part))
+        self._dropped[id(part)] = min(known, float(least)), part
 
-    def proven(self, goal: Goal) -> float:
-        """Lower bound on the objective of all mappings that were not searched under a goal."""
+    def proven(self, incumbent: Incumbent[GroupSolution]) -> float:
+        """Lower bound on the objective of all mappings that its search has left out."""
         parts = [self.roots] if self._left is None else self._left
-        least = min([self._dropped.get(goal, np.inf), *(self.least(goal, one) for one in parts)])
-        return max(least, self.least(goal))  # what bounds all of them bounds the rest
+        left = [least for least, _ in self._dropped.values()]
+        least = min(left + [self._lowest(incumbent.first, one) for one in parts], default=np.inf)
+        return max(least, self._lowest(incumbent.first, self.roots))  # what bounds all of them
 
     def left_out(self) -> Floats:
         """Lower bounds on (cycles, pJ) of all mappings that were not searched; float64[n, 2]."""
@@ -110,7 +117,7 @@ class GroupSearch:
         for outers in [self.roots] if self._left is None else self._left:
             fits = self.bounds.fits(outers)
             found.append(np.stack([outers.cycles, outers.energy])[:, fits].T)
-        if min(self._dropped.values(), default=np.inf) < np.inf:
+        if self._dropped:
             found.append(np.array([self.floor()]))
         return np.concatenate(found)
 
@@ -142,7 +149,8 @@ class GroupSearch:
             roles=self._roles,
             outers=outers,
             step=self._step,
-            most=self._more * self.budget.candidates,
+            most=int(self._width * self.budget.candidates),
+            deep=self._width >= 1,
             counters=self.counters,
         )
 
@@ -162,17 +170,15 @@ class GroupSearch:
         least = self.least(Goal(kind="latency")), self.least(Goal(kind="energy"))
         return least if least[0] < np.inf else self.bounds.least()
 
-    def least(self, goal: Goal, outers: Outers | None = None) -> float:
-        """Lower bound on the objective over outer choices, all of them; infinite if none fits."""
-        if outers is None:
-            known = self._least.get(goal)
-            return known or self._least.setdefault(goal, self.least(goal, self.roots))
-        return float(self._values(goal, outers).min(initial=np.inf))
+    def least(self, goal: Goal) -> float:
+        """Lower bound on the objective over all outer choices; infinite if none fits."""
+        known = self._least.get(goal)
+        return known or self._least.setdefault(goal, self._lowest(goal.first, self.roots))
 
-    def _values(self, goal: Goal, outers: Outers) -> Floats:
-        """Lower bounds on the objective, by outer choice that fits."""
+    def _lowest(self, first: Callable[[Floats, Floats], Floats], outers: Outers) -> float:
+        """The least value of outer choices that fit; infinite if none does."""
         fits = self.bounds.fits(outers)
-        return goal.first(outers.cycles[fits], outers.energy[fits])
+        return float(first(outers.cycles[fits], outers.energy[fits]).min(initial=np.inf))
 
     def solve(self, incumbent: Incumbent[GroupSolution], *, warmed: bool = False) -> None:
         """Let every mapping of the group that can improve take part in a incumbent.
@@ -180,29 +186,38 @@ class GroupSearch:
         Where the budget ends first, `proven` bounds what was not searched.
         warmed: whether the incumbent knows a good mapping of the group already.
         """
-        self._left, self._dropped = None, {}
+        self._left, self._dropped, self._width = None, {}, NARROW
         with self.budget.until_stopped(lambda: not incumbent.open):
             if not warmed and incumbent.open:
                 self.warm(incumbent)
             self.incumbent = incumbent
-            self._search_all()
-            while incumbent.open and min(self._dropped.values(), default=np.inf) < np.inf:
-                # What was left out may be all that fits.
-                self._more *= 8
-                self._dropped.clear()
-                self._search_all()
+            alive = self._alive_roots()
+            self._count_roots(alive)
+            again = [alive] if len(alive.staging) else []
+            if incumbent.value <= NEAR * self._lowest(incumbent.first, alive):
+                self._width = 1.0
+            while again:
+                self._left = [Outers.joined(again)]
+                for part in again:
+                    self._dropped.pop(id(part), None)
+                while self._left:
+                    self._search(self._left[-1])
+                # What was left out may be better, or all that fits.
+                wider = self._width < 1
+                again = [
+                    part
+                    for least, part in self._dropped.values()
+                    if incumbent.open or (wider and not least >= incumbent.value > 0)
+                ]
+                self._width *= WIDER
 
-    def _search_all(self) -> None:
-        """Search all outer choices that can improve."""
-        alive = self._alive_roots()
+    def _count_roots(self, alive: Outers) -> None:
+        """Count outer choices that cannot improve whatever the candidates, and write them down."""
         count = self.counters
         count.outer_bounded = count.outer - len(alive.staging) - count.outer_infeasible
         if self.budget.cuts is not None:
             good = self.incumbent.can_improve(self.roots.cycles, self.roots.energy)
             self._log("outer: bound", self.roots, self.bounds.fits(self.roots) & ~good)
-        self._left = [alive] if len(alive.staging) else []
-        while self._left:
-            self._search(self._left[-1])
 
     def _search(self, outers: Outers) -> None:
         """Search the outer choices that come next, in parts where their candidates are too many."""
@@ -253,13 +268,7 @@ class GroupSearch:
         kept = _kept(kept, improving(*where, kept, outers, None))
         if all(t.count for t in kept):
             outers = self._cut(self.bounds.bounded(outers, kept, self._step))
-            masks = [np.zeros(t.count, np.bool_) for t in kept]
-            for number in distinct(outers.staging):
-                self._step()
-                chosen = outers.take(np.flatnonzero(outers.staging == number))
-                found = improving(*where, kept, chosen, self.bounds.stagings[int(number)])
-                masks = [m | f for m, f in zip(masks, found, strict=True)]
-            kept = _kept(kept, masks)
+            kept = _kept(kept, improving_with(*where, kept, outers, self._step))
         few = self.counters.candidates - sum(t.count for t in kept)
         self.counters.candidates_bounded = few
         self._log_count("candidates: bound", few)

@@ -24,7 +24,7 @@ from flat_mapper.mapper.bounds.partial import (
     least_energy,
     shared_words,
 )
-from flat_mapper.mapper.group.beside import Beside, Least, least_shares
+from flat_mapper.mapper.group.beside import Beside, Least, improving_with, least_shares
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
@@ -35,10 +35,14 @@ from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
 # Of candidates with such costs the positions of those to go on with
 Choice = Callable[[Least], Ints]
 
+# Of whole candidates those that can still improve
+Narrow = Callable[[list[CandidateBlock]], list[CandidateBlock]]
+
 # The same of so many, where not all can be kept
 Crowd = Callable[[Least, int], Ints]
 
 AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
+PARTS = 8  # chosen: times as few candidates as may be kept go on together, where all go on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,7 @@ class IncrementalEnumeration:
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
+    narrow: Narrow | None = None  # whole ones that are kept; None: all, else more go on in parts
 
     @cached_property
     def wanted(self) -> Wanted:
@@ -64,12 +69,23 @@ class IncrementalEnumeration:
 
     def candidate_set(self, choose: Choice) -> CandidateSet:
         """The candidates that are chosen at every node."""
-        blocks = [start(self.space)]
         nodes = tuple(reversed(self.space.inner_nodes))
-        for position, node in enumerate(nodes):
-            rest = nodes[position + 1 :]
-            blocks = self._extend([b for b in blocks if b.count], node, rest, choose)
+        blocks = self._whole([start(self.space)], nodes, choose)
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
+
+    def _whole(
+        self, blocks: list[CandidateBlock], nodes: Nodes, choose: Choice
+    ) -> list[CandidateBlock]:
+        """Candidates with all that is chosen of so many nodes around them."""
+        if not nodes:
+            return blocks if self.narrow is None else self.narrow(blocks)
+        node, *rest = nodes
+        found = list[CandidateBlock]()
+        for part in self._extend([b for b in blocks if b.count], node, tuple(rest), choose):
+            found = _by_keeps(found + self._whole(part, tuple(rest), choose))
+            if self.narrow is not None:
+                found = self._fewer(found, ())
+        return found
 
     def least_of_all(self, low: Callable[[Least], Floats]) -> Floats:
         """Lower bounds on any candidate, seen from the first fanout on, or before it gets long.
@@ -80,7 +96,7 @@ class IncrementalEnumeration:
         nodes = tuple(reversed(self.space.inner_nodes))
         for position, node in enumerate(nodes):
             rest = nodes[position + 1 :]
-            blocks = self._extend(blocks, node, rest, None)
+            (blocks,) = self._extend(blocks, node, rest, None)
             count = sum(b.count for b in blocks)
             if isinstance(node, Fanout) or not rest or count * self._factors(rest[0]) > AT_ONCE:
                 break
@@ -97,10 +113,11 @@ class IncrementalEnumeration:
         node: MemoryLevel | Fanout,
         rest: Nodes,
         choose: Choice | None,
-    ) -> list[CandidateBlock]:
-        """Candidates with one more node around them."""
-        found: list[CandidateBlock] = []
-        left = 0
+    ) -> Iterator[list[CandidateBlock]]:
+        """Candidates with one more node around them, in parts where they are too many."""
+        found, left, most = list[CandidateBlock](), 0, self.most
+        if self.narrow is not None:
+            most = -(-most // PARTS)
         for block in blocks:
             known = Known()
             for keep in keeps(self.space, node):
@@ -115,11 +132,16 @@ class IncrementalEnumeration:
                     if own.count:
                         found.append(own)
                         left += own.count
-                    if choose is not None and left > 2 * self.most:
+                    if choose is None or left <= 2 * most:
+                        continue
+                    if self.narrow is not None:
+                        yield _by_keeps(found)
+                        found = []
+                    else:
                         found = self._fewer(_by_keeps(found), rest)
-                        left = sum(b.count for b in found)
+                    left = sum(b.count for b in found)
         found = _by_keeps(found)
-        return self._fewer(found, rest) if choose is not None else found
+        yield self._fewer(found, rest) if choose and self.narrow is None else found
 
     def _around(
         self,
@@ -245,6 +267,9 @@ class Beam:
     outers: Outers
     step: Callable[[], None] | None = None  # called with every piece of work
     most: int = 200_000  # candidates of an Einsum at a node
+    deep: bool = (
+        False  # whether whole candidates are looked at in parts, where all others are known
+    )
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
     counters: Counters = field(default_factory=Counters)
 
@@ -311,6 +336,9 @@ class Beam:
             if own is None:
                 if self.drop is not None:
                     one = replace(one, crowd=partial(self._least, beside, i))
+                others = [*every, *(t for t in whole[i + 1 :] if t is not None)]
+                if self.deep and len(others) == len(whole) - 1:
+                    one = replace(one, narrow=partial(self._narrow, i, others, outers))
                 own = one.candidate_set(partial(self._improving, beside, i))
             beside.lows[i] = beside.low(i, own.least(None, one.share))
             every.append(own)
@@ -323,6 +351,22 @@ class Beam:
         assert self.drop is not None
         self.drop(cycles[order[most:]], energy[order[most:]])
         return order[:most]
+
+    def _narrow(
+        self, i: int, others: list[CandidateSet], outers: Outers, blocks: list[CandidateBlock]
+    ) -> list[CandidateBlock]:
+        """Candidates of the i-th Einsum with which the group can improve beside known others."""
+        own = CandidateSet(space=self.problem.spaces[i], blocks=blocks, roles=self.roles[i])
+        every = [*others[:i], own, *others[i:]]
+        if not own.count:
+            return []
+        outers = self.bounds.bounded(outers, every, self.step)
+        good = self.bounds.fits(outers)
+        good &= self.incumbent.can_improve(outers.cycles, outers.energy)
+        outers = outers.take(np.flatnonzero(good))
+        mask = improving_with(self.bounds, self.incumbent, every, outers, self.step)[i]
+        self.counters.partial_bounded += int(np.count_nonzero(~mask))
+        return own.keep(mask).blocks
 
     def _improving(self, beside: Beside, i: int, least: Least) -> Ints:
         """Candidates of an Einsum with which a group can improve, by their bounds."""

@@ -42,10 +42,9 @@ class Incumbent[Found: Point](ABC):
 
     goal: Goal
 
-    @property
-    def aim(self) -> Goal:
-        """Goal of the group, in which what is left out is bounded."""
-        return self.goal
+    def first(self, cycles: Floats, energy: Floats) -> Floats:
+        """The value that is minimised; float64[n]."""
+        return self.goal.first(cycles, energy)
 
     @property
     @abstractmethod
@@ -111,8 +110,7 @@ class GoalIncumbent(Incumbent[GroupSolution]):
     @property
     def aspired(self) -> Costs:
         """Costs that a mapping has to be better than to be looked for."""
-        share = (1 + self.gap) ** (-0.5 if self.goal.kind == "edp" else -1.0)
-        return (self.best[0] * share, self.best[1] * share) if self.gap else self.best
+        return nearer(self.goal, self.best, self.gap)
 
     @property
     def open(self) -> bool:
@@ -250,6 +248,12 @@ def goal_value(goal: Goal, costs: Costs) -> float:
     if costs[0] == np.inf:
         return np.inf
     return float(goal.first(np.array(costs[0]), np.array(costs[1])))
+
+
+def nearer(goal: Goal, costs: Costs, gap: float) -> Costs:
+    """Costs that come to the same share less of each as a goal's value is less by a gap."""
+    share = (1 + gap) ** (-0.5 if goal.kind == "edp" else -1.0)
+    return (costs[0] * share, costs[1] * share) if gap else costs
 
 
 def least_value(goal: Goal, costs: Floats) -> float:

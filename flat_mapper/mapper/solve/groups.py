@@ -65,8 +65,6 @@ if TYPE_CHECKING:  # at run time what is of cores or handed over is imported whe
 
 MOST_KEPT = 1_000_000  # chosen: candidates that are kept for other groups, 1 GB or so
 MOST_ROOTS = 1_000_000  # chosen: outer choices that are kept for other goals, 0.3 GB or so
-# Chosen: mappings of each of any groups that are priced before its search of tiles may end.
-ENOUGH = 16_000
 
 Mapped = tuple[Costs, GroupMapping]  # cycles and dynamic pJ, and what takes them
 
@@ -445,7 +443,7 @@ class ArrayGroup(Group[Asked]):
             return most, least
         incumbent, search = self.live
         known = goal_value(goal, incumbent.best)
-        alone = search.proven(goal) if self.kept and len(self.kept) == 1 else 0.0
+        alone = search.proven(incumbent) if self.kept and len(self.kept) == 1 else 0.0
         return min(most, known), max(least, min(most, alone, known))
 
     def first(self, goal: Goal) -> None:
@@ -626,7 +624,7 @@ def solve_group(
     if not incumbent.can_improve(np.array([least[0]]), np.array([least[1]]))[0]:
         return None, inf
     search.solve(incumbent)
-    left, one = search.proven(goal), incumbent.solution
+    left, one = search.proven(incumbent), incumbent.solution
     if one is None:
         return search.infeasibility() if best == NONE or not search.fits else None, left
     return one if better_pair(goal, (one.cycles, one.energy), best) else None, left
@@ -711,7 +709,6 @@ class Cores(Kind):
                 ert=self.ert,
                 goal=goal,
                 budget=self.budget,
-                enough=inf if self.listed else ENOUGH,
                 most_words=self.buffer_words,
             )
         )
@@ -751,6 +748,7 @@ class CoresGroup(Group["GroupOnTiles"]):
         room = min(room, inf if below is None else goal_value(goal, below) / (1 + gap))
         for one in self._searches(goal):
             one.below, one.gap = min(self.most(goal), room * (1 + gap)), gap
+            one.tried |= bool(self.known)
             one.run(until)
 
     def rest(self, goal: Goal) -> None:

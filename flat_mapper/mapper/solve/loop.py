@@ -339,7 +339,7 @@ class FormSearch:
                 group.rest(goal)
             return found
 
-        if self.kind.early:  # floors take seconds: some mapping first
+        if self.kind.early or not _is_path(some):  # floors take seconds: some mapping first
             cycles = self.lowest(fast, some).total
             weight = self.lowest(lean, some).total / cycles if 0 < cycles < inf else 1.0
             self.first(weighted(weight), some)
@@ -629,7 +629,7 @@ class _Sum:
         with search.budget.until_stopped(bool(best.groups)):
             search.budget.step()
             until = inf  # late there is no answer yet
-            if doubt and not late and not self.is_path:
+            if doubt and not late and (not self.is_path or self.goal.kind == "weighted"):
                 until = search.wanted(goal, group, lower.total, self.enough, some)
             # Of all forms, as a search on cores goes on where it was and looks for no more again.
             room = most / (1 + self.gap) - search.beside(goal, group) if most < inf else inf

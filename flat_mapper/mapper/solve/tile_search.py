@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget, Stopped
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.cores import GroupOnCores, group_on_cores
@@ -40,7 +40,6 @@ from flat_mapper.mapper.chip.floors import (
 )
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.chip.question import (
-    CYCLES,
     ChipFront,
     ChipIncumbent,
     Laid,
@@ -71,9 +70,6 @@ from flat_mapper.workload.graph import Workload
 if TYPE_CHECKING:  # at run time it is imported where it is asked for
     from flat_mapper.mapper.space.handover import InsideQuestion
 
-# Of any groups a search ends after so many tiles that are no better than the best, but not before
-# enough mappings are priced.
-PATIENCE = 2
 # A first mapping is looked for under bounds of so many times the least, of the most promising of
 # so few tiles, for so many pieces of work: chosen, a tenth of a second.
 NEAR, FEW, FIRST = 1.3, 32, 10
@@ -111,6 +107,7 @@ class GroupOnTiles:
     laid: dict[GroupMapping, Costs | None] = field(default_factory=dict)  # of one tile, for what
     stairs: FrontIncumbent[Laid] | None = None  # that is asked for, in place of the best
     crowded: bool = False  # whether what a tile hands over inside left no room for the rest
+    tried: bool = False  # whether some mapping is known, or was looked for
     _queue: list[_Waiting] = field(default_factory=list)
     _apart: bool = False  # whether the search of a tile in any way was in vain
     _last: Fullest | None = None  # of the tile that was asked about last
@@ -136,8 +133,8 @@ class GroupOnTiles:
 
     @property
     def done(self) -> bool:
-        """True if nothing that is left can be better, or enough was searched."""
-        return bool(self.question.count.ended) or self._ahead >= self._wanted
+        """True if nothing that is left can be better."""
+        return self._ahead >= self._wanted
 
     @property
     def _wanted(self) -> float:
@@ -194,21 +191,24 @@ class GroupOnTiles:
 
     def first(self) -> None:
         """Some mapping soon: of few tiles, of which no core has much more than its share."""
-        near = NEAR * min((item.least for item in self._queue), default=0.0)
-        order = sorted(self._queue, key=lambda item: (item.least > near, item.tiles, item))
+        self.tried, order = True, _promising(self._queue)
         with self._until_stopped():
-            self._queue = sorted(map(self._bounded, order[:FEW])) + order[FEW:]
+            self._queue = _promising([self._bounded(item) for item in order[:FEW]]) + order[FEW:]
+            least, seen = min((item.least for item in self._queue), default=inf), set[object]()
             for number, item in enumerate(self._queue):
+                if self.best and (item.one.level, item.one.tile) in seen:  # in another order
+                    continue
                 while item.left and item.least < inf:
                     item = self._queue[number] = self._bounded(item)
                 if item.least < inf:
-                    self.laid, one, few = {}, item.one, Budget(steps=FIRST)
-                    search = self._of_core(one, budget=few)
-                    self._solve(search, one, self._fullest(one), self._shared_pj(one))
+                    best, one, few = self.best, item.one, Budget(steps=FIRST)
+                    seen.add((one.level, one.tile))
+                    self.laid, search = {}, self._of_core(one, budget=few)
+                    self._solve(search, one, self._fullest(one), self._shared_pj(one), fresh=True)
                     if few.stopped == "Ctrl-C":
                         self.question.budget.stopped = few.stopped
-                if self.best:
-                    break
+                    if self.best and (self.best is best or self.most <= least):
+                        break
         heapify(self._queue)
 
     def refuse(self, why: Infeasible) -> None:
@@ -230,6 +230,10 @@ class GroupOnTiles:
                 item = queue[0]
                 if item.left:
                     heapreplace(queue, self._bounded(item))
+                    continue
+                if self.best is None and not self.tried:
+                    self.first()
+                    queue = self._queue
                     continue
                 self.crowded = False
                 self._reached[item.number] = self._search(item)
@@ -358,23 +362,19 @@ class GroupOnTiles:
         The objective of all of them, at least.
         """
         question, one, search = self.question, item.one, item.search or self._of_core(item.one)
-        count, fullest = question.count, self._fullest(item.one)
-        if self.best and count.in_vain >= PATIENCE and count.evaluated >= question.enough:
-            count.ended = "tiles"
-            raise Stopped
-        count.in_vain += 1
-        self.laid = {}
+        self.laid, fullest = {}, self._fullest(item.one)
         self.size += len(search.roots.staging) and search.space_size()
-        ways, left = self._ways(one, search) if self._apart else [], 0.0
+        ways, left = self._ways(one, search) if self._apart and one.count > 1 else [], 0.0
         if not ways or not all(self._differs(one, way) for way in ways):
             left = self._solve(search, one, fullest, self._shared_pj(one))
             ways = self._ways(one)
-        if left < self.most * (1 - EQUAL) and not question.budget.stopped:
+        if left < self._wanted and not question.budget.stopped:
             # What is best by the least that each input may take in some way may be in none of them.
             every = (self._in_way(one, fullest, way, left) for way in ways)
             least = min(every, default=left)
             self._apart, left = self._apart or least > left, max(left, least)
-        left = max(item.least, min(left, self.below))  # nobody has looked for more than that
+        # Nobody has looked for more than that.
+        left = max(item.least, min(left, self.below, self.most / (1 + self.gap)))
         self.searched = min(self.searched, left)
         return min(left, self.most)
 
@@ -384,9 +384,10 @@ class GroupOnTiles:
         search: of a core, to lay out some mapping first.
         """
         if search is not None:
-            some = GoalIncumbent(self.question.goal.free)
+            some, few = GoalIncumbent(self.question.goal.free), Budget(steps=1)
             search.prepare()
-            search.warm(some)
+            with few.until_stopped(lambda: not some.open):
+                replace(search, budget=few).warm(some)
             if some.solution is not None:
                 self._lay_out(one, some.solution)
         where, found = (self.workload, self.question.platform), list[Way]()
@@ -476,41 +477,47 @@ class GroupOnTiles:
             return left
         search = self._of_core(one, way)
         least = self._outer_costs(search, fullest, way.brought_pj).least(self.question)
-        if least >= self.most:
+        if least >= self._wanted:
             return least
         return max(least, self._solve(search, one, fullest, way.brought_pj))
 
     def _solve(
-        self, search: GroupSearch, one: Assignment, fullest: Fullest, beside_pj: float
+        self,
+        search: GroupSearch,
+        one: Assignment,
+        fullest: Fullest,
+        beside_pj: float,
+        *,
+        fresh: bool = False,
     ) -> float:
-        """Lay out the mappings of a core that may be better than the best.
+        """Lay out the mappings of a core that may be better than the best; fresh: than none.
 
         The objective at least of what is not known to be no better.
         """
         question, fullest = self.question, _knowing(fullest, search)
-        incumbent = self._incumbent(one, fullest, beside_pj)
+        incumbent = self._incumbent(one, fullest, beside_pj, inf if fresh else self.most)
         search.prepare()
         search.solve(incumbent)
         question.count.evaluated += search.counters.evaluated
         if not incumbent.offered and incumbent.open:
             self.refuse(search.infeasibility())
-        left = search.proven(CYCLES)
-        if left < inf:
-            left = question.value(fullest.cycles(left), self.every.energy)
-        return min(left, incumbent.loose)
+        return min(search.proven(incumbent), incumbent.loose)
 
-    def _incumbent(self, one: Assignment, fullest: Fullest, beside_pj: float) -> ChipIncumbent:
-        """The bar that mappings of a core have to be better than."""
+    def _incumbent(
+        self, one: Assignment, fullest: Fullest, beside_pj: float, most: float
+    ) -> ChipIncumbent:
+        """The bar that mappings of a core have to be better than; most: the objective of that."""
         question = self.question
         found = ChipIncumbent(
             goal=question.goal,
             fullest=fullest,
             beside_pj=beside_pj + self._first_pj(fullest),
             price=lambda mapping: self._lay_out(one, mapping),
+            gap=self.gap,
         )
-        if self.most < inf:
+        if most < inf:
             own = self.best is not None and question.value(*self.best[0]) <= self.below
-            found.best = self.best[0] if self.best and own else question.costs(self.most)
+            found.best = self.best[0] if self.best and own else question.costs(most)
         return found
 
     def _lay_out(self, one: Assignment, found: GroupSolution) -> Costs | None:
@@ -540,9 +547,14 @@ class GroupOnTiles:
                 self.stairs.take(Laid(*own, whole))
             if better_pair(question.goal, own, self.best[0] if self.best else NONE):
                 self.best = own, whole
-                question.count.in_vain = 0
         self.laid[mapping] = least
         return least
+
+
+def _promising(queue: list[_Waiting]) -> list[_Waiting]:
+    """Tiles, first those of which no core has much more than its share, and of them few."""
+    near = NEAR * min((item.least for item in queue), default=0.0)
+    return sorted(queue, key=lambda item: (item.least > near, item.tiles, item))
 
 
 def tiles_on_cores(question: Question, workload: Workload, group: GroupSpace) -> Tiles:
