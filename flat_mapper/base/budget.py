@@ -130,8 +130,8 @@ class Budget:
 
     @property
     def ends(self) -> bool:
-        """True where time or work is limited."""
-        return min(self.seconds, self.steps) < inf
+        """True where it may end before all is proven: then some mapping comes first."""
+        return min(self.seconds, self.steps) < inf or self.gap > 0
 
     @property
     def late(self) -> bool:
