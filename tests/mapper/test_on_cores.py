@@ -15,6 +15,7 @@ from oracles.brute_force import Case
 from oracles.fused_questions import fused_question
 from oracles.small_cases import prices
 
+import flat_mapper as fm
 from flat_mapper.api.calls import load_problem
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.reader import load_platform
@@ -32,6 +33,7 @@ from flat_mapper.mapping.cores import core_platform, given_ranks, lifted
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec.catalog import shipped
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
@@ -212,3 +214,12 @@ def test_the_search_has_dram_as_one_core_sees_it(seed: int) -> None:
     assert isinstance(again, Result)
     assert again.cycles == found.result.cycles
     assert found.certificate.proven_bound == pytest.approx(again.latency_s, rel=1e-12)
+
+
+def test_what_a_last_round_of_fewer_cores_takes_is_known() -> None:
+    found = fm.search("qwen25-7b", "blackhole-p100a", gap=1e-3)
+    assert isinstance(found, SearchResult)
+    (group,) = found.result.groups
+    assert group.cores is not None
+    assert group.cores.tiles % group.cores.cores
+    assert found.certificate.gap <= 1e-3

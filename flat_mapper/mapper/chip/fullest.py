@@ -51,6 +51,7 @@ class Fullest:
     launch: float  # cycles
     passes: tuple[tuple[int, int], ...]  # (passes, tiles that make so many), most passes first
     again: float = 0.0  # `least`, where some input may come again with every pass
+    last: float = 0.0  # cycles of any tile in a last round of fewer cores, at least
 
     @classmethod
     def of(cls, platform: Platform, one: Assignment, buffering: float) -> Fullest:
@@ -80,6 +81,12 @@ class Fullest:
     def largest(self) -> float:
         """The sum of all (p - 1) / (P - 1)."""
         return largest_tiles(self.one)
+
+    @property
+    def remainder(self) -> int:
+        """Cores in the last round of equal tiles, where fewer than before have one; else 0."""
+        one = self.one
+        return one.count % one.cores if self.alike and one.count > one.cores else 0
 
     def _rest(self, passes: int) -> float:
         """(P - p) / (P - 1)."""
@@ -173,11 +180,11 @@ class Fullest:
         if not self.alike:
             largest = self.largest if self._grows(self.passes[0][0]) else 0.0
             return self.launch + (largest * least + self.beside) / one.cores
-        rounds, left = divmod(one.count, one.cores)
-        found = self.launch + max(rounds, 1) * (least + self.tile_cycles)
-        if rounds and left:
+        found = self.launch + max(one.count // one.cores, 1) * (least + self.tile_cycles)
+        if self.remainder:
             # Fewer cores have more of DRAM each; a tile takes no less than in proportion.
-            found = found + np.maximum(lowest, least * left / one.cores) + self.tile_cycles
+            share = np.maximum(max(lowest, self.last), least * self.remainder / one.cores)
+            found = found + share + self.tile_cycles
         return found
 
     def cycles(
