@@ -8,7 +8,6 @@ a run of irrelevant loops is still open at the top of the candidate, by another 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -117,14 +116,6 @@ class CandidateBlock:
                 for t, transfers in self.transfers.items()
             },
             node_choices=[s.take(index) for s in self.node_choices],
-        )
-
-    def renamed(self, name: Mapping[str, str]) -> CandidateBlock:
-        """The candidates of an Einsum whose tensors have other names."""
-        return replace(
-            self,
-            keep={lv: frozenset(name[t] for t in kept) for lv, kept in self.keep.items()},
-            transfers={name[t]: transfers for t, transfers in self.transfers.items()},
         )
 
     @classmethod

@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flat_mapper.arch.cores import reads_apart
-from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.facts import prod_of
 from flat_mapper.cost_model.roles import Role
@@ -18,12 +16,8 @@ from flat_mapper.mapper.bounds.energy import first_visits
 from flat_mapper.mapper.bounds.partial import Both, Inside, least_energy, of_whole
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
-from flat_mapper.mapper.space.factors import located
-from flat_mapper.mapping.space import SlotRule
 
 AT_ONCE = 1 << 13  # candidates that are bounded in one go
-# The distinct extents of a rank in outer tiles, and which of them each outer tile has
-Extents = tuple[Ints, Ints]
 
 
 class EnergyKey(NamedTuple):
@@ -39,13 +33,11 @@ class Memo:
 
     inside: dict[str, Both] = field(default_factory=dict)  # by tensor
     energies: dict[EnergyKey, tuple[Floats, Floats]] = field(default_factory=dict)
-    extents: dict[int, Extents] = field(default_factory=dict)  # by rank
-    lows: dict[tuple[int, EnergyKey], tuple[Ints, Floats]] = field(default_factory=dict)  # by rank
     ends: dict[tuple[str, str], float] = field(default_factory=dict)  # least or most of something
 
     def other_roles(self) -> Memo:
         """The same candidates where tensors may have other roles."""
-        return Memo(inside=self.inside, extents=self.extents)
+        return Memo(inside=self.inside)
 
     def keep(self, mask: Bools) -> Memo:
         """The memo of the candidates of a mask."""
@@ -181,54 +173,6 @@ class CandidateSet:
 
                 yield least_energy(self.space, inside, roles, share, visits)
 
-    def lows(
-        self,
-        roles: tuple[Role, ...],
-        extents: Sequence[Extents],
-        *,
-        share: Floats | None = None,
-    ) -> Floats:
-        """The least pJ of candidates that may stand under outer tiles, with DRAM and without.
-
-        Of each rank alone: the candidates whose tile divides its extent (0: any candidate).
-        extents: by rank. share: see `least`; by outer tile. returns: float64[2, n].
-
-        Of each candidate it is linear in the share, so the least of them is concave: no lower than
-        on the line between its ends.
-        """
-        if share is None:
-            return self._lows(extents, EnergyKey(roles))
-        low, whole = float(share.min()), self._lows(extents, EnergyKey(roles, 1.0))
-        if low == 1:
-            return whole
-        part = self._lows(extents, EnergyKey(roles, low))
-        with np.errstate(invalid="ignore"):  # where no candidate fits both are infinite
-            line = part + (share - low) / (1 - low) * (whole - part)
-        return np.where(np.isfinite(part), line, np.inf)
-
-    def _lows(self, extents: Sequence[Extents], key: EnergyKey) -> Floats:
-        """The same of one share."""
-        best = np.full((2, 1), -np.inf)
-        for r, (values, where) in enumerate(extents):
-            tiles, least = self._by_tile(r, key)
-            legal = (values[:, None] % tiles == 0) | (values == 0)[:, None]
-            found = [np.where(legal, e, np.inf).min(axis=1, initial=np.inf) for e in least]
-            best = np.maximum(best, np.stack(found)[:, where])
-        return best
-
-    def _by_tile(self, r: int, key: EnergyKey) -> tuple[Ints, Floats]:
-        """Of every extent that the tiles have in a rank, the least pJ; float64[2, n]."""
-        memo = self.memo
-        if (r, key) not in memo.lows:
-            if r not in memo.extents:
-                memo.extents[r] = located(self.tile[r])
-            tiles, which = memo.extents[r]
-            least = np.full((2, len(tiles)), np.inf)
-            for low, own in zip(least, self.least(*key)[1:], strict=True):
-                np.minimum.at(low, which, own)
-            memo.lows[r, key] = tiles, least
-        return memo.lows[r, key]
-
     def keep(self, mask: Bools) -> CandidateSet:
         """The candidates of a mask."""
         blocks, start = [], 0
@@ -288,23 +232,7 @@ class CandidateCache:
     """Facts about candidates that searches of one question, under one platform, have found out."""
 
     candidate_sets: dict[object, CandidateSet] = field(default_factory=dict)
-    blocks: dict[object, _Named] = field(default_factory=dict)  # by kind of Einsum
     too_many: dict[object, int] = field(default_factory=dict)  # units of which there are too many
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """Candidates of an Einsum, and its tensors."""
-
-    tensors: tuple[str, ...]
-    blocks: tuple[CandidateBlock, ...]
-
-    def of(self, tensors: tuple[str, ...]) -> list[CandidateBlock]:
-        """The candidates of an Einsum of the same kind."""
-        if tensors == self.tensors:
-            return [*self.blocks]
-        name = dict(zip(self.tensors, tensors, strict=True))
-        return [block.renamed(name) for block in self.blocks]
 
 
 def enumerated(
@@ -348,55 +276,19 @@ def _enumerated_once(
 ) -> CandidateSet | None:
     """Candidates of an Einsum that are wanted, as found before; None if there are too many."""
     where = b"" if wanted.tiles is None else wanted.tiles.tobytes()
-    key = (space.einsum.name, space.ranks, where, space.weighing, wanted.least)
-    if key not in known.candidate_sets:
-        kind = (_kind(space), space.ranks, where)
-        if wanted.least <= known.too_many.get((kind, most), 0):
-            return None
-        named = known.blocks.get((kind, wanted.least))
-        if named is None:
-            try:
-                blocks = tuple(_some(inner_candidates(space, wanted), most, step))
-            except TooMany:
-                known.too_many[kind, most] = wanted.least
-                return None
-            named = known.blocks[kind, wanted.least] = _Named(space.tensors, blocks)
-        found = CandidateSet(space=space, blocks=named.of(space.tensors), roles=roles)
-        known.candidate_sets[key] = found
-    return known.candidate_sets[key]
-
-
-def _kind(space: EinsumSpace) -> object:
-    """All that an Einsum's candidates depend on, without its own name and those of its tensors.
-
-    The maximum of a row has those of its sum, the exponentials those of their division.
-    """
-    place = {tensor: i for i, tensor in enumerate(space.tensors)}
-    nodes = [*space.arch.levels[: space.shared + 1], *space.inner_nodes]
-    levels = [node for node in nodes if isinstance(node, MemoryLevel)]
-    inside = levels[space.shared + 1 :]
-    return (
-        space.einsum.unit,
-        space.weighing,
-        tuple(space.relevant.values()),
-        tuple(tuple(space.share(t, level.name) for level in levels) for t in place),
-        tuple(
-            tuple(frozenset(place[t] for t in keep) for keep in space.keep_sets(level.name))
-            for level in inside
-        ),
-        tuple(
-            tuple(reads_apart(node, t) for t in place) for node in nodes if isinstance(node, Fanout)
-        ),
-        frozenset(place[t] for t in space.waits if t in place),
-        tuple(_asked(rule) for node in nodes for rule in space.rules(node.name, "temporal")),
-        tuple(_asked(rule) for node in nodes for rule in space.rules(node.name, "spatial")),
-    )
-
-
-def _asked(rule: SlotRule) -> object:
-    """Conditions of a rule on the loops at its node."""
-    factors, at_most = tuple(rule.factors.items()), tuple(rule.at_most.items())
-    return rule.node, factors, at_most, rule.innermost, rule.x, rule.y
+    kind = space.einsum.name, space.ranks, space.weighing, space.waits, where
+    key = kind, wanted.least
+    if key in known.candidate_sets:
+        return known.candidate_sets[key]
+    if wanted.least <= known.too_many.get((kind, most), 0):
+        return None
+    try:
+        blocks = list(_some(inner_candidates(space, wanted), most, step))
+    except TooMany:
+        known.too_many[kind, most] = wanted.least
+        return None
+    found = CandidateSet(space=space, blocks=blocks, roles=roles)
+    return known.candidate_sets.setdefault(key, found)
 
 
 def _some(

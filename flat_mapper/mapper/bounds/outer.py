@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -14,19 +15,12 @@ from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
-from flat_mapper.mapper.bounds.traffic import (
-    KnownTiles,
-    OuterWork,
-    TrafficBound,
-    by_roles,
-    in_a_row,
-    traffic_bound,
-)
+from flat_mapper.mapper.bounds.traffic import EinsumUses, by_roles, in_a_row, traffic_bound
 from flat_mapper.mapper.bounds.turns import KnownEnds, busy_cycles
-from flat_mapper.mapper.bounds.uses import AT_ONCE, together
+from flat_mapper.mapper.bounds.uses import Loops, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
+from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
 from flat_mapper.mapper.space.outer import Staging, has_dram_loops, single_tiles, tiles
@@ -34,7 +28,7 @@ from flat_mapper.mapper.space.tile_index import MOST_TILES
 from flat_mapper.mapping.order import overlaps
 
 DRAM_SHARES = (0.0, 0.02, 0.1, 1.0)  # chosen: shares of DRAM in bounds of words whatever the tile
-FEW_TILES = 500  # chosen: under so many, what is known of each Einsum is kept for all stagings
+AT_ONCE = 8_000  # chosen: tiles that are bounded in one go
 
 
 @dataclass(slots=True)
@@ -57,21 +51,13 @@ class Outers:
 
     def take(self, index: Ints) -> Outers:
         """Some of the choices."""
-        return Outers(
-            staging=self.staging[index],
-            order=self.order[index],
-            tile=self.tile.take(index, axis=1),
-            cycles=self.cycles[index],
-            energy=self.energy[index],
-            needs=self.needs[index],
-            floors=self.floors[index],
-            staged=self.staged[index],
-            streams=self.streams.take(index, axis=1),
-            turns=self.turns.take(index, axis=1),
-            waits=self.waits[index],
-            visited=self.visited[index],
-            sums=None if self.sums is None else self.sums[index],
-        )
+        return Outers(**{k: v.take(index, axis=-1) for k, v in self._arrays.items()})
+
+    @property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """All arrays by name; of each the last axis is that of the choices."""
+        every = {own.name: getattr(self, own.name) for own in fields(self)}
+        return {name: value for name, value in every.items() if value is not None}
 
     def few_tiles(self, ranks: list[int]) -> Ints | None:
         """Different tiles of some ranks, int64[R, n]; None where they are many."""
@@ -81,20 +67,8 @@ class Outers:
     @classmethod
     def joined(cls, parts: list[Outers]) -> Outers:
         """Several sets as one."""
-        return cls(
-            staging=np.concatenate([p.staging for p in parts]),
-            order=np.concatenate([p.order for p in parts]),
-            tile=np.concatenate([p.tile for p in parts], axis=1),
-            cycles=np.concatenate([p.cycles for p in parts]),
-            energy=np.concatenate([p.energy for p in parts]),
-            needs=np.concatenate([p.needs for p in parts]),
-            floors=np.concatenate([p.floors for p in parts]),
-            staged=np.concatenate([p.staged for p in parts]),
-            streams=np.concatenate([p.streams for p in parts], axis=1),
-            turns=np.concatenate([p.turns for p in parts], axis=1),
-            waits=np.concatenate([p.waits for p in parts]),
-            visited=np.concatenate([p.visited for p in parts]),
-        )
+        every = [part._arrays for part in parts]
+        return cls(**{k: np.concatenate([own[k] for own in every], axis=-1) for k in every[0]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +94,7 @@ class OuterBounds:
         shares = [float(problem.shares(s, visited)[0]) for s in problem.spaces]
         every = zip(problem.spaces, shares, strict=True)
         cycles = self.compute([share * s.lane_cycles / s.widest for s, share in every])
-        energy = float(self.least_inside(visited, [np.array([n]) for n in shares])[0])
+        energy = float(inside_pj(problem, visited, [np.array([n]) for n in shares])[0])
         met: set[str] = set()
         for space, share in zip(problem.spaces, shares, strict=True):
             for tensor in space.tensors:
@@ -136,28 +110,6 @@ class OuterBounds:
             for s, share in zip(problem.spaces, shares, strict=True)
         )
         return max(cycles, self.compulsory_cycles()), max(energy, moved)
-
-    def least_inside(self, visited: Floats, runs: Sequence[Floats]) -> Floats:
-        """Lower bound on the pJ of the group below DRAM; float64[n].
-
-        visited: by what a mask leaves. runs: of each Einsum, see `GroupProblem.runs`.
-        """
-        energy = np.zeros(len(visited))
-        met: set[str] = set()
-        for space, often in zip(self.problem.spaces, runs, strict=True):
-            own = 0.0
-            level = space.arch.levels[space.shared]
-            read, _, update = space.prices[level.name]
-            for tensor in space.tensors:
-                vectors = space.volume_at(tensor, level) / level.row_words
-                vectors = float(np.ceil(vectors)) if level.whole_rows else vectors
-                if tensor not in self.problem.external or tensor in met:
-                    own += vectors * (update if tensor == space.output else read)
-                met.add(tensor)
-            own += space.least_network
-            energy = energy + often * space.compute_energy
-            energy = energy + self.problem.shares(space, visited) * own
-        return energy
 
     def least_of_any_size(self) -> tuple[float, float]:
         """Lower bounds on (cycles, pJ) of the group over mappings whose factors need not divide.
@@ -232,11 +184,12 @@ class OuterBounds:
     def _fused_roots(self, step: Callable[[], None]) -> Iterator[Outers]:
         """Those of a fused group, by staging and order: stagings share most roles."""
         grids = orders_of_tiles(self.problem, self.orders, tiles(self.problem, loops=True))
-        for every in together(grids):
-            known, count = KnownTiles(), sum(grid.shape[1] for _, grid in every)
-            for numbers in _in_parts(range(len(self.stagings)), count):
+        for some in together(grids):
+            under = OuterTiles(self, some)
+            at_once = max(1, AT_ONCE // max(under.grid.shape[1], 1))
+            for first in range(0, len(self.stagings), at_once):
                 step()
-                yield self._bounded(None, numbers, every, known)
+                yield under.outers(range(len(self.stagings))[first : first + at_once])
 
     def _single_roots(self, step: Callable[[], None]) -> Iterator[Outers]:
         """Those of one Einsum on its own."""
@@ -249,7 +202,7 @@ class OuterBounds:
             every = single_tiles(*where, whole[loops]) if loops else [(0, whole[loops])]
             for some in together(every):
                 step()
-                yield self._bounded(None, [number], some)
+                yield OuterTiles(self, some).outers([number])
 
     def bounded(
         self,
@@ -260,27 +213,13 @@ class OuterBounds:
         """The same choices with bounds over these candidates; in another order.
 
         step: is called between parts, as a group of many Einsums takes seconds for all of them.
-        Few tiles of a fused group are bounded for all stagings and orders: Einsums share them.
         """
-        known, wait, parts = KnownTiles(), step or (lambda: None), list[Outers]()
-        few = distinct_columns(outers.tile) if self.problem.group.fused else None
-        if few is not None and few[0].shape[1] <= FEW_TILES:
-            tiles, _, which = few
-            every = self._by_order(outers)
-            for order in range(len(self.orders)):
-                own = {number: where[order] for number, where in every.items() if order in where}
-                for numbers in _in_parts(list(own), tiles.shape[1]):
-                    wait()
-                    found = self._bounded(candidate_sets, numbers, [(order, tiles)], known)
-                    begins = np.arange(len(numbers)) * tiles.shape[1]
-                    some = [n + which[own[i]] for n, i in zip(begins, numbers, strict=True)]
-                    parts.append(found.take(np.concatenate(some)))
-            return _by_staging(parts) if parts else outers
+        wait, parts = step or (lambda: None), list[Outers]()
         for number, orders in self._by_order(outers).items():
             chosen = ((order, outers.tile.take(own, axis=1)) for order, own in orders.items())
             for some in together(chosen):
                 wait()
-                parts.append(self._bounded(candidate_sets, [number], some))
+                parts.append(OuterTiles(self, some, candidate_sets).outers([number]))
         return Outers.joined(parts) if parts else outers
 
     def _by_order(self, outers: Outers) -> dict[int, dict[int, Ints]]:
@@ -292,118 +231,163 @@ class OuterBounds:
             found.setdefault(number, {})[order] = np.flatnonzero(pairs == pair)
         return found
 
-    def _bounded(
-        self,
-        candidate_sets: list[CandidateSet] | None,
-        numbers: Sequence[int],
-        tiles: Sequence[tuple[int, Ints]],
-        known: KnownTiles | None = None,
-    ) -> Outers:
-        """Tiles under one staging after another, with bounds; over some candidates, or over any.
 
-        tiles: by number of an order, int64[R, n]. known: of the same tiles, over any candidates.
-        """
-        stagings, count = [self.stagings[number] for number in numbers], len(numbers)
-        grid = tiles[0][1] if len(tiles) == 1 else np.concatenate([g for _, g in tiles], axis=1)
-        counts, orders = [own.shape[1] for _, own in tiles], []
-        for space in self.problem.spaces:
-            at = {r: i for i, r in enumerate(self.problem.index(space))}
-            every = [tuple(at[r] for r in self.orders[order] if r in at) for order, _ in tiles]
-            orders.append(tuple(zip(every, counts, strict=True)))
-        known = known or KnownTiles()
-        known.work = work = known.work or self._left_to_do(grid, candidate_sets)
-        what = self.occupancy, grid, stagings, orders, candidate_sets, work
-        bound = traffic_bound(*what, self.words, self.ends, known.uses)
-        energy = np.maximum(
-            np.tile(work.inside, count) + bound.floors, self._any_words(stagings, work, bound)
+@dataclass(frozen=True)
+class OuterTiles:
+    """Some outer tiles, each under an order of the DRAM loops: what stagings of theirs share."""
+
+    bounds: OuterBounds
+    tiles: Sequence[tuple[int, Ints]]  # by number of an order, int64[R, n]
+    sets: Sequence[CandidateSet] | None = None  # candidates by Einsum; None: any
+    _uses: dict[tuple[int, tuple[Role, ...]], EinsumUses] = field(default_factory=dict)
+
+    @property
+    def problem(self) -> GroupProblem:
+        """The group."""
+        return self.bounds.problem
+
+    @cached_property
+    def grid(self) -> Ints:
+        """All tiles; int64[R, n]."""
+        return np.concatenate([own for _, own in self.tiles], axis=1)
+
+    @cached_property
+    def order(self) -> Ints:
+        """Number of the order of each; int64[n]."""
+        numbers = [number for number, _ in self.tiles]
+        return np.repeat(numbers, [own.shape[1] for _, own in self.tiles])
+
+    @cached_property
+    def visited(self) -> Floats:
+        """Share of the tiles of queries x keys that a mask leaves; float64[n]."""
+        return self.problem.visited(self.grid)
+
+    @cached_property
+    def runs(self) -> list[Floats]:
+        """Runs of each Einsum, see `GroupProblem.runs`; float64[n] each."""
+        return [self.problem.runs(s, self.grid, self.visited) for s in self.problem.spaces]
+
+    @cached_property
+    def inside(self) -> Floats:
+        """pJ below DRAM at least; float64[n]."""
+        return inside_pj(self.problem, self.visited, self.runs)
+
+    @cached_property
+    def steps(self) -> Floats:
+        """Cycles of the passes of the shared loops beside all that happens in them; float64[n]."""
+        each = self.problem.platform.dram.step_cycles
+        if not each or not self.problem.group.fused:
+            return np.zeros(self.grid.shape[1])
+        sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
+        return each * (sizes // self.grid).prod(axis=0).astype(np.float64)
+
+    @property
+    def by_units(self) -> bool:
+        """True if bounds look at each choice of units: of any candidates, of units in turn."""
+        return self.sets is None and not overlaps(self.problem.group.schedule)
+
+    def _of_roles(self, i: int, roles: tuple[Role, ...]) -> EinsumUses:
+        """An Einsum in some roles."""
+        if (i, roles) in self._uses:
+            return self._uses[i, roles]
+        bounds, problem, space = self.bounds, self.problem, self.problem.spaces[i]
+        at = {r: place for place, r in enumerate(problem.index(space))}
+        orders = tuple(
+            (tuple(at[r] for r in bounds.orders[order] if r in at), own.shape[1])
+            for order, own in self.tiles
         )
-        if candidate_sets is not None:
-            priced, free = self._lows(candidate_sets, stagings, grid, known)
-            energy = np.maximum(energy, np.maximum(priced + bound.staged, free + bound.floors))
+        share, tile = problem.shares(space, self.visited), self.grid[problem.index(space)]
+        loops = Loops(tile, roles, orders, share, bounds.words.sharing(space))
+        part = self.sets[i] if self.sets else None
+        ends = np.array([float(space.widest)]), np.zeros(1)
+        if self.by_units and i in (0, len(problem.spaces) - 1):
+            ends = bounds.ends.of(bounds.occupancy, space, roles)
+        fewest = part.fewest_cycles if part else space.lane_cycles / space.widest
+        uses = list(uses_of(bounds.occupancy, space, loops, part))
+        found = EinsumUses(problem, uses, fewest * self.runs[i], tile, ends)
+        return self._uses.setdefault((i, roles), found)
+
+    def outers(self, numbers: Sequence[int]) -> Outers:
+        """The tiles under one staging after another, with lower bounds."""
+        stagings, count = [self.bounds.stagings[number] for number in numbers], len(numbers)
+        every = list[tuple[list[EinsumUses], Ints]]()
+        for i, space in enumerate(self.problem.spaces):
+            found, index = by_roles(stagings, space.einsum.name)
+            every.append(([self._of_roles(i, roles) for roles in found], index))
+        needs = self.bounds.occupancy.least_words(
+            stagings, self.grid, {part.space.einsum.name: part for part in self.sets or ()}
+        ).ravel()
+        bound = traffic_bound(self.bounds.occupancy, needs, every, by_units=self.by_units)
+        words = self._any_words(stagings, bound.floors, bound.staged)
         return Outers(
-            staging=np.repeat(numbers, grid.shape[1]),
-            order=np.tile(np.repeat([order for order, _ in tiles], counts), count),
-            tile=np.tile(grid, count),
-            cycles=bound.cycles + np.tile(self._steps(grid), count),
-            energy=energy,
-            needs=bound.needs,
+            staging=np.repeat(numbers, self.grid.shape[1]),
+            order=np.tile(self.order, count),
+            tile=np.tile(self.grid, count),
+            cycles=bound.cycles + np.tile(self.steps, count),
+            energy=np.maximum(np.tile(self.inside, count) + bound.floors, words),
+            needs=np.ceil(needs).astype(np.int64),
             floors=bound.floors,
             staged=bound.staged,
             streams=bound.streams,
             turns=bound.turns,
             waits=bound.waits,
-            visited=np.tile(work.visited, count),
+            visited=np.tile(self.visited, count),
         )
 
-    def _left_to_do(self, grid: Ints, candidate_sets: list[CandidateSet] | None) -> OuterWork:
-        """Work of the Einsums under tiles; over some candidates, or over any."""
-        spaces, visited = self.problem.spaces, self.problem.visited(grid)
-        widest = [s.lane_cycles / s.widest for s in spaces]
-        busy = widest if candidate_sets is None else [t.fewest_cycles for t in candidate_sets]
-        runs = [self.problem.runs(s, grid, visited) for s in spaces]
-        compute = [c * n for c, n in zip(busy, runs, strict=True)]
-        return OuterWork(visited, runs, compute, self.least_inside(visited, runs))
+    def _any_words(self, stagings: Sequence[Staging], floors: Floats, staged: Floats) -> Floats:
+        """Lower bound on the pJ of the group by what words take whatever the tile; float64[n].
 
-    def _any_words(
-        self, stagings: Sequence[Staging], work: OuterWork, bound: TrafficBound
-    ) -> Floats:
-        """Lower bound on the pJ of the group by what words take whatever the tile; float64[n]."""
-        zero = np.zeros(len(work.visited))
-        least, *parts = np.zeros((1 + len(DRAM_SHARES), len(bound.floors)))
+        floors, staged: see `Outers`.
+        """
+        zero = np.zeros(len(self.visited))
+        least, *parts = np.zeros((1 + len(DRAM_SHARES), len(floors)))
         for space in self.problem.spaces:
             roles, index = by_roles(stagings, space.einsum.name)
             masked = self.problem.masked_pair is not None
-            share = self.problem.shares(space, work.visited) if masked else 1.0
+            share = self.problem.shares(space, self.visited) if masked else 1.0
             every = [[(r,) for r in own] for own in roles]
             for moved, priced in zip(parts, DRAM_SHARES, strict=True):
-                own = [zero + self.words.least(space, r, share, priced) for r in every]
+                own = [zero + self.bounds.words.least(space, r, share, priced) for r in every]
                 moved += in_a_row(own, index)
         for moved, priced in zip(parts, DRAM_SHARES, strict=True):
-            least = np.maximum(least, moved + priced * bound.staged + (1 - priced) * bound.floors)
+            least = np.maximum(least, moved + priced * staged + (1 - priced) * floors)
         spaces = self.problem.spaces
-        computes = sum((n * s.compute_energy for n, s in zip(work.runs, spaces, strict=True)), zero)
+        computes = sum((n * s.compute_energy for n, s in zip(self.runs, spaces, strict=True)), zero)
         return least + np.tile(computes, len(stagings))
 
-    def _steps(self, grid: Ints) -> Floats:
-        """Cycles of the passes of the shared loops beside all that happens in them; float64[n]."""
-        each = self.problem.platform.dram.step_cycles
-        if not each or not self.problem.group.fused:
-            return np.zeros(grid.shape[1])
-        sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
-        return each * (sizes // grid).prod(axis=0).astype(np.float64)
 
-    def _lows(
-        self,
-        candidate_sets: list[CandidateSet],
-        stagings: Sequence[Staging],
-        grid: Ints,
-        known: KnownTiles,
-    ) -> Floats:
-        """Lower bounds on pJ of any candidate: with each word once through DRAM, without DRAM."""
-        assert known.work is not None
-        total = np.zeros((2, grid.shape[1] * len(stagings)))
-        known.extents = known.extents or [located(own) for own in grid]
-        for part in candidate_sets:
-            name, share = part.space.einsum.name, None
-            every, index = by_roles(stagings, name)
-            for roles in every:
-                if (name, roles) in known.lows:
-                    continue
-                extents = [known.extents[i] for i in self.problem.index(part.space)]
-                if self.problem.masked_pair is not None:
-                    share = self.problem.shares(part.space, known.work.visited)
-                known.lows[name, roles] = part.lows(roles, extents, share=share)
-            total += in_a_row([known.lows[name, roles] for roles in every], index)
-        return total
+def inside_pj(problem: GroupProblem, visited: Floats, runs: Sequence[Floats]) -> Floats:
+    """Lower bound on the pJ of a group below DRAM; float64[n].
+
+    visited: by what a mask leaves. runs: of each Einsum, see `GroupProblem.runs`.
+    """
+    energy = np.zeros(len(visited))
+    met: set[str] = set()
+    for space, often in zip(problem.spaces, runs, strict=True):
+        own = 0.0
+        level = space.arch.levels[space.shared]
+        read, _, update = space.prices[level.name]
+        for tensor in space.tensors:
+            vectors = space.volume_at(tensor, level) / level.row_words
+            vectors = float(np.ceil(vectors)) if level.whole_rows else vectors
+            if tensor not in problem.external or tensor in met:
+                own += vectors * (update if tensor == space.output else read)
+            met.add(tensor)
+        own += space.least_network
+        energy = energy + often * space.compute_energy
+        energy = energy + problem.shares(space, visited) * own
+    return energy
 
 
-def _in_parts(numbers: Sequence[int], tiles: int) -> Iterator[Sequence[int]]:
-    """Stagings, as many of them together as are bounded in one go under so many tiles."""
-    count = max(1, AT_ONCE // max(tiles, 1))
-    return (numbers[i : i + count] for i in range(0, len(numbers), count))
-
-
-def _by_staging(parts: list[Outers]) -> Outers:
-    """Several sets as one, one staging after another."""
-    found = Outers.joined(parts)
-    return found.take(np.argsort(found.staging, kind="stable"))
+def together(tiles: Iterable[tuple[int, Ints]]) -> Iterator[list[tuple[int, Ints]]]:
+    """Tiles by order, as many of them together as are bounded in one go."""
+    found: list[tuple[int, Ints]] = []
+    count = 0
+    for order, own in tiles:
+        if found and count + own.shape[1] > AT_ONCE:
+            yield found
+            found, count = [], 0
+        found.append((order, own))
+        count += own.shape[1]
+    if found:
+        yield found

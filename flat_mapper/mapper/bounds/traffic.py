@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property, reduce
 from itertools import product
 
@@ -15,37 +15,20 @@ from flat_mapper.cost_model.candidates import Floats, Ints
 from flat_mapper.cost_model.outside import weight_of
 from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.cost_model.roles import Role
-from flat_mapper.mapper.bounds.candidate_set import CandidateSet, Extents
 from flat_mapper.mapper.bounds.energy import each_way_cycles, in_turn_cycles, rounded
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.partial import over_splits
 from flat_mapper.mapper.bounds.turns import (
-    KnownEnds,
     Streams,
     busy_cycles,
     least_of_choices,
     own_turns,
     turns_of,
 )
-from flat_mapper.mapper.bounds.uses import Loops, Orders, Use, uses_of
-from flat_mapper.mapper.bounds.whole_sizes import KnownWords
+from flat_mapper.mapper.bounds.uses import Use
 from flat_mapper.mapper.space.group import GroupProblem, tile_words
 from flat_mapper.mapper.space.outer import Staging
-from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import shared_level
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrafficBound:
-    """Lower bounds of n outer choices, whatever the candidates."""
-
-    floors: Floats  # pJ at DRAM, of all tensors together; float64[n]
-    staged: Floats  # pJ at DRAM of staged tensors beyond one pass of every word
-    needs: Ints  # words of the shared level; int64[n]
-    cycles: Floats  # whole ones
-    streams: Floats  # by Einsum, cycles of what it moves in its own turns; float64[E, n]
-    turns: Floats  # by Einsum, cycles of these turns; float64[E, n]
-    waits: Floats  # cycles of staged tiles at DRAM, beside turns
 
 
 @dataclass(frozen=True)
@@ -56,7 +39,7 @@ class EinsumUses:
     uses: list[Use]
     compute: Floats  # cycles at least; float64[n]
     tile: Ints
-    ends: tuple[Floats, Floats] | None  # see `KnownEnds`; None: not by units
+    ends: tuple[Floats, Floats]  # see `KnownEnds`
 
     @cached_property
     def zero(self) -> Floats:
@@ -81,14 +64,12 @@ class EinsumUses:
     @cached_property
     def own_turns(self) -> Floats:
         """The same by choice of its units; float64[K, n]."""
-        assert self.ends is not None
         units, _ = self.ends
         return own_turns(self.uses[0].space, self.tile, self.compute, self.streams, units)
 
     @cached_property
     def own_ends(self) -> Floats:
         """Cycles that its streams wait, by choice of its units; float64[K, n]."""
-        assert self.ends is not None
         return self.ends[1][:, None] + self.zero
 
     @cached_property
@@ -180,31 +161,6 @@ class EinsumUses:
         return found
 
 
-# By Einsum, in its roles and orders, under the same tiles
-KnownUses = dict[tuple[str, tuple[Role, ...], Orders], EinsumUses]
-KnownLows = dict[tuple[str, tuple[Role, ...]], Floats]
-
-
-@dataclass(frozen=True, slots=True)
-class OuterWork:
-    """Work of the Einsums of a group under n outer tiles."""
-
-    visited: Floats  # share of the tiles of queries x keys that a mask leaves
-    runs: list[Floats]  # of each Einsum, see `GroupProblem.runs`
-    compute: list[Floats]  # cycles of each at least
-    inside: Floats  # pJ below DRAM at least
-
-
-@dataclass(slots=True)
-class KnownTiles:
-    """Answers for some outer tiles, which other choices of theirs share."""
-
-    uses: KnownUses = field(default_factory=dict)
-    work: OuterWork | None = None
-    extents: list[Extents] = field(default_factory=list)  # by rank
-    lows: KnownLows = field(default_factory=dict)
-
-
 @dataclass(frozen=True, slots=True)
 class _Sums:
     """Sums over the Einsums of a group, by outer choice; float64[n] each."""
@@ -244,50 +200,38 @@ def in_a_row(parts: Sequence[Floats], index: Ints) -> Floats:
     return found.reshape(*found.shape[:-2], -1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficBound:
+    """Lower bounds of n outer choices, whatever the candidates; see `Outers`."""
+
+    floors: Floats
+    staged: Floats
+    cycles: Floats  # whole ones
+    streams: Floats
+    turns: Floats
+    waits: Floats
+
+
 def traffic_bound(
     occupancy: SharedOccupancy,
-    grid: Ints,
-    stagings: Sequence[Staging],
-    orders: Sequence[Orders],
-    candidate_sets: Sequence[CandidateSet] | None,
-    work: OuterWork,
-    words: KnownWords,
-    ends: KnownEnds,
-    known: KnownUses,
+    needs: Floats,
+    every: Sequence[tuple[list[EinsumUses], Ints]],
+    *,
+    by_units: bool,
 ) -> TrafficBound:
-    """Lower bounds of outer tiles int64[R, n] under one staging after another.
+    """Lower bounds of outer tiles under one staging after another.
 
-    orders:         by Einsum, of the DRAM loops over its ranks.
-    candidate sets: candidates by Einsum; None: any.
-    words, ends:    what is known of their words and of what they wait, whatever the tile.
-    known:          what is known of Einsums under the same tiles, over any candidates.
+    needs: words of the shared level. every: by Einsum, its uses, and the place of each staging's.
+    by_units: whether to look at each choice of units of an Einsum.
     """
-    problem, spaces = occupancy.problem, occupancy.problem.spaces
-    by_units = candidate_sets is None and not overlaps(problem.group.schedule)
-    every = list[tuple[list[EinsumUses], Ints]]()
-    for i, space in enumerate(spaces):
-        found, index = by_roles(stagings, space.einsum.name)
-        for roles in found:
-            key = space.einsum.name, roles, orders[i]
-            if key not in known:
-                where, share = grid[problem.index(space)], problem.shares(space, work.visited)
-                loops = Loops(where, roles, orders[i], share, words.sharing(space))
-                part, at = candidate_sets[i] if candidate_sets else None, None
-                if by_units:
-                    alone = np.array([float(space.widest)]), np.zeros(1)
-                    last = i in (0, len(spaces) - 1)
-                    at = ends.of(occupancy, space, roles) if last else alone
-                uses = list(uses_of(occupancy, space, loops, part))
-                known[key] = EinsumUses(problem, uses, work.compute[i], where, at)
-        every.append(([known[space.einsum.name, roles, orders[i]] for roles in found], index))
+    problem = occupancy.problem
 
     def of(value: Callable[[EinsumUses], Floats]) -> list[Floats]:
         return [in_a_row([value(one) for one in own], index) for own, index in every]
 
-    parts, turns, sets = of(lambda one: one.sums), of(lambda one: one.turns), candidate_sets or ()
-    total, least = sum(parts[1:], parts[0]), {part.space.einsum.name: part for part in sets}
+    parts, turns = of(lambda one: one.sums), of(lambda one: one.turns)
+    total = sum(parts[1:], parts[0])
     sums = _Sums(*total[:_COUNT])
-    needs = occupancy.least_words(stagings, grid, least).ravel()
     floors, moved = _with_room(occupancy, needs, every, sums)
     moved = np.maximum.reduce([moved, *total[_COUNT:]])
     choices = (of(lambda one: one.own_turns), of(lambda one: one.own_ends)) if by_units else None
@@ -296,7 +240,6 @@ def traffic_bound(
     return TrafficBound(
         floors=floors,
         staged=sums.staged,
-        needs=np.ceil(needs).astype(np.int64),
         cycles=_cycles(problem, sums, moved, beside, turns, choices),
         streams=np.array(of(lambda one: one.stream)),
         turns=np.array(turns),

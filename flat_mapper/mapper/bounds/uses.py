@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,8 +19,6 @@ from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
-
-AT_ONCE = 8_000  # chosen: tiles that are bounded in one go
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,17 +223,3 @@ def _drawn(space: EinsumSpace, tensor: str, loops: Loops) -> Floats:
     share = space.share(tensor, space.arch.levels[0].name)
     often = max(space.iterations * share - max(share, 1), 0)
     return np.asarray(loops.share * (often / units))
-
-
-def together(tiles: Iterable[tuple[int, Ints]]) -> Iterator[list[tuple[int, Ints]]]:
-    """Tiles by order, as many of them together as are bounded in one go."""
-    found: list[tuple[int, Ints]] = []
-    count = 0
-    for order, own in tiles:
-        if found and count + own.shape[1] > AT_ONCE:
-            yield found
-            found, count = [], 0
-        found.append((order, own))
-        count += own.shape[1]
-    if found:
-        yield found
