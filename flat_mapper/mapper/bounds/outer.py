@@ -20,7 +20,7 @@ from flat_mapper.mapper.bounds.turns import KnownEnds, busy_cycles
 from flat_mapper.mapper.bounds.uses import Loops, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import distinct, distinct_columns
+from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
 from flat_mapper.mapper.space.outer import Staging, has_dram_loops, single_tiles, tiles
@@ -215,21 +215,31 @@ class OuterBounds:
         step: is called between parts, as a group of many Einsums takes seconds for all of them.
         """
         wait, parts = step or (lambda: None), list[Outers]()
-        for number, orders in self._by_order(outers).items():
-            chosen = ((order, outers.tile.take(own, axis=1)) for order, own in orders.items())
-            for some in together(chosen):
+        for order, own in self._alike(outers):
+            every, _, which = distinct_columns(outers.tile[:, own])
+            numbers, staging = located(outers.staging[own])
+            at_once = max(1, AT_ONCE // len(numbers))
+            for first in range(0, every.shape[1], at_once):
                 wait()
-                parts.append(OuterTiles(self, some, candidate_sets).outers([number]))
+                some = every[:, first : first + at_once]
+                found = OuterTiles(self, [(order, some)], candidate_sets).outers(numbers.tolist())
+                here = (first <= which) & (which < first + at_once)
+                parts.append(found.take(staging[here] * some.shape[1] + which[here] - first))
         return Outers.joined(parts) if parts else outers
 
-    def _by_order(self, outers: Outers) -> dict[int, dict[int, Ints]]:
-        """By staging, each order of its outer choices, and those with it."""
-        pairs = outers.staging * len(self.orders) + outers.order
-        found: dict[int, dict[int, Ints]] = {}
-        for pair in distinct(pairs):
-            number, order = divmod(int(pair), len(self.orders))
-            found.setdefault(number, {})[order] = np.flatnonzero(pairs == pair)
-        return found
+    def _alike(self, outers: Outers) -> Iterator[tuple[int, Ints]]:
+        """Parts of outer choices of one order: all of them, or one staging's if they share little.
+
+        Einsums that have one role in several stagings are bounded once for these.
+        """
+        for order in distinct(outers.order).tolist():
+            own = np.flatnonzero(outers.order == order)
+            numbers = distinct(outers.staging[own])
+            if distinct_columns(outers.tile[:, own])[0].shape[1] * len(numbers) <= 2 * len(own):
+                yield order, own
+                continue
+            for number in numbers:
+                yield order, own[outers.staging[own] == number]
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,9 @@ class CandidateTiles:
         self.cycles = self.least(self.every_cycles)
         # By rank, the distinct extents of tiles, and which of them each tile has.
         self.extents = [located(own) for own in self.tile]
-        self._bounds: dict[tuple[Role, ...], TileBounds] = {}
         self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
         self._spared: dict[Role, tuple[Floats, Floats, Floats]] = {}
-        self._under: tuple[tuple[bytes, bytes], TilesUnder] | None = None
+        self._under: tuple[bytes, TilesUnder] | None = None
 
     @property
     def count(self) -> int:
@@ -55,10 +54,6 @@ class CandidateTiles:
     def least(self, values: Floats) -> Floats:
         """Of every tile, the least value among its candidates."""
         return np.minimum.reduceat(values[self.same.order], self.same.starts[:-1])
-
-    def candidates(self, choice: Ints, tile: Ints) -> tuple[Ints, Ints]:
-        """(choice, candidate) for all candidates of the tile in pairs (choice, tile)."""
-        return self.same.candidates(choice, tile)
 
     def moves(self, tensor: str, role: Role) -> tuple[Floats, Floats]:
         """pJ of a tensor in every candidate if it comes by every time, and what staying spares."""
@@ -86,106 +81,74 @@ class CandidateTiles:
             self._spared[role] = own, -self.least(-own), self.least(own)
         return self._spared[role]
 
-    def bounds(self, roles: tuple[Role, ...]) -> TileBounds:
-        """Bounds in given roles."""
-        if roles not in self._bounds:
-            self._bounds[roles] = TileBounds.of(self, roles)
-        return self._bounds[roles]
-
-    def under(self, extents: Ints, some: Ints) -> TilesUnder:
-        """Some tiles under outer tiles int64[R, n]; those of the last question are kept."""
-        asked = (extents.tobytes(), some.tobytes())
-        if self._under is None or self._under[0] != asked:
-            self._under = asked, TilesUnder(self, extents, some)
+    def under(self, extents: Ints) -> TilesUnder:
+        """The tiles under outer tiles int64[R, n]; those of the last question are kept."""
+        if self._under is None or self._under[0] != extents.tobytes():
+            self._under = extents.tobytes(), TilesUnder(self, extents)
         return self._under[1]
-
-    def fraction(self, lacks: tuple[int, ...], extents: Ints, tile: Ints) -> Floats:
-        """Upper bound on the fraction that a tensor spares if it stays over the ranks it lacks.
-
-        Over their loops of the shared level, all of them innermost.
-        extents, tile: outside and inside; of all ranks, or of those alone.
-        """
-        at = lacks if len(extents) == len(self.space.ranks) else range(len(lacks))
-        closed, inner = np.ones(1), np.ones(1)
-        for r, i in zip(lacks, at, strict=True):
-            closed = closed * (float(self.space.sizes[r]) / tile[i])
-            inner = inner * np.where(extents[i] == FOLLOW, 1.0, extents[i] / tile[i])
-        kept = (1 - 1 / inner) * closed
-        found: Floats = np.ones(kept.shape)
-        np.divide(kept, closed - 1, out=found, where=closed > 1)
-        return np.minimum(found, 1.0, out=found)
-
-    def runs(self, r: int) -> tuple[tuple[int, ...], ...]:
-        """The sets of ranks over which tensors stay that lack one of them."""
-        relevant = (self.space.relevant[t] for t in self.lacking(r))
-        return tuple(
-            dict.fromkeys(tuple(q for q, yes in enumerate(own) if not yes) for own in relevant)
-        )
 
     def lacking(self, r: int) -> list[str]:
         """Tensors without a rank."""
         space = self.space
         return [t for t in space.tensors if not space.relevant[t][r]]
 
-    def has(self, tensor: str) -> list[int]:
-        """Ranks of a tensor."""
-        return [q for q, yes in enumerate(self.space.relevant[tensor]) if yes]
-
 
 class TilesUnder:
-    """Some tiles under outer tiles int64[R, n]: what every bound of them asks."""
+    """Tiles of candidates under outer tiles int64[R, n]: what every bound of them asks."""
 
-    def __init__(self, of: CandidateTiles, extents: Ints, some: Ints) -> None:
-        self.of, self.extents, self.some = of, extents, some
-        self.legal: Bools = np.ones((extents.shape[1], len(some)), np.bool_)
+    def __init__(self, of: CandidateTiles, extents: Ints) -> None:
+        self.of, self.extents = of, extents
+        self.legal: Bools = np.ones((extents.shape[1], of.count), np.bool_)
         self._same: list[tuple[Bools, Ints]] = []
-        for r in range(len(extents)):
-            divides, same, where = self._by_extent(r, extents[r])
-            self.legal &= divides[where]
-            self._same.append((same, where))
-        self._fractions: dict[tuple[int, ...], tuple[Floats, Ints]] = {}
-        self._trivial: dict[str, tuple[Ints, Ints]] = {}
+        for own, (tiles, which) in zip(extents, of.extents, strict=True):
+            values, where = _distinct(own[None, :])
+            outer = np.where((values[0] == FOLLOW)[:, None], tiles, values[0][:, None])
+            self.legal &= np.take(outer % tiles == 0, which, axis=1)[where]
+            self._same.append((np.take(outer == tiles, which, axis=1), where))
+        self._trivial: dict[str, Bools] = {}
+        self._fractions: dict[int, Floats] = {}
 
-    def trivial(self, tensor: str) -> tuple[Ints, Ints]:
-        """(outer tile, tile) wherever no loop of the shared level is of a rank of the tensor."""
+    def trivial(self, tensor: str) -> Bools:
+        """True wherever no loop of the shared level is of a rank of the tensor; bool[n, tiles]."""
         if tensor not in self._trivial:
             found = self.legal.copy()
-            for q in self.of.has(tensor):
-                same, where = self._same[q]
-                found &= same[where]
-            rows, tiles = np.nonzero(found)
-            self._trivial[tensor] = rows, tiles
+            for (same, where), yes in zip(self._same, self.of.space.relevant[tensor], strict=True):
+                if yes:
+                    found &= same[where]
+            self._trivial[tensor] = found
         return self._trivial[tensor]
 
-    def _by_extent(self, r: int, extents: Ints) -> tuple[Bools, Bools, Ints]:
-        """By distinct extent of a rank: tiles that divide and tiles that equal it.
+    def fraction(self, r: int, stay: Sequence[str] = ()) -> Floats:
+        """Upper bound on the fraction that tensors spare which lack a rank, if it is innermost.
 
-        And which of these every extent is.
+        They stay over all ranks that they lack, in loops of the shared level, and some tensors over
+        the DRAM loops too. float64[n, tiles].
         """
-        values, where = _distinct(extents[None, :])
-        tiles, which = self.of.extents[r]
-        which = which[self.some]
-        own = np.where((values[0] == FOLLOW)[:, None], tiles, values[0][:, None])
-        divides, equal = (
-            np.take(table, which, axis=1) for table in (own % tiles == 0, own == tiles)
-        )
-        return divides, equal, where
+        space = self.of.space
+        if r not in self._fractions:
+            lacking = dict.fromkeys(
+                tuple(q for q, yes in enumerate(space.relevant[t]) if not yes)
+                for t in self.of.lacking(r)
+            )
+            self._fractions[r] = np.maximum.reduce([self._spared(lacks) for lacks in lacking])
+        found = self._fractions[r]
+        for tensor in self.of.lacking(r):
+            if tensor in stay:
+                found = np.where(self.trivial(tensor), 1.0, found)
+        return found
 
-    def fractions(self, lacks: tuple[int, ...]) -> tuple[Floats, Ints]:
-        """By distinct extents of some ranks: the fraction that each tile spares over their loops.
-
-        And which of these every outer tile has.
-        """
-        if lacks not in self._fractions:
-            own = list(lacks)
-            values, where = _distinct(self.extents[own])
-            tile, which = self.of.tile[own], self.some
-            if len(own) == 1:
-                tile, which = self.of.extents[own[0]]
-                tile, which = tile[None, :], which[self.some]
-            found = self.of.fraction(lacks, values[:, :, None], tile[:, None, :])
-            self._fractions[lacks] = np.take(found, which, axis=1), where
-        return self._fractions[lacks]
+    def _spared(self, lacks: tuple[int, ...]) -> Floats:
+        """The same of a tensor that lacks some ranks."""
+        values, where = _distinct(self.extents[list(lacks)])
+        closed, inner = np.ones(1), np.ones((1, 1))
+        for r, outer in zip(lacks, values, strict=True):
+            tile = self.of.tile[r]
+            closed = closed * (float(self.of.space.sizes[r]) / tile)
+            inner = inner * np.where((outer == FOLLOW)[:, None], 1.0, outer[:, None] / tile)
+        kept = (1 - 1 / inner) * closed
+        found: Floats = np.ones(kept.shape)
+        np.divide(kept, closed - 1, out=found, where=closed > 1)
+        return np.minimum(found, 1.0, out=found)[where]
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,59 +188,27 @@ class TileBounds:
         spared = {r: least - tiles.least(full - g) for r, g in gains.items()}
         return cls(tiles, full, gains, least, spared)
 
-    def energy(
-        self, extents: Ints, some: Ints, stay: Sequence[str] | None = None
-    ) -> tuple[Floats, Floats]:
-        """Least pJ of some tiles under outer tiles int64[R, n]; inf where it does not divide them.
+    def by_tile(self, under: TilesUnder, stay: Sequence[str]) -> Floats:
+        """Least pJ by tile under outer tiles; float64[n, tiles].
 
-        stay: tensors that may stay private over the DRAM loops; None: all.
+        stay: tensors that may stay private over the DRAM loops.
 
         Of candidates with one tile the least is concave in the fraction that is spared, so it is no
         lower than on the line between its ends.
-        returns: float64[n, tiles] if these tensors may stay, and if none does.
         """
-        under, least = self.tiles.under(extents, some), self.least[some]
-        none = np.empty(under.legal.shape)
-        none[:] = least
+        found = self.least + np.zeros(under.legal.shape)
         for r, spared in self.spared.items():
-            for lacks in self.tiles.runs(r):
-                fractions, where = under.fractions(lacks)
-                np.minimum(none, (least - fractions * spared[some])[where], out=none)
-        none[~under.legal] = np.inf
-        staying = none
-        for r, spared in self.spared.items():
-            whole = least - spared[some]
-            for t in self.tiles.lacking(r):
-                if stay is not None and t not in stay:
-                    continue
-                rows, tiles = under.trivial(t)
-                staying = none.copy() if staying is none else staying
-                staying[rows, tiles] = np.minimum(staying[rows, tiles], whole[tiles])
-        return staying, none
+            np.minimum(found, self.least - under.fraction(r, stay) * spared, out=found)
+        return found
 
-    def candidate_energy(
-        self, extents: Ints, choice: Ints, candidate: Ints, stay: Sequence[str] | None = None
-    ) -> Floats:
-        """Least pJ of pairs: a candidate under an outer tile that it divides; stay: as above."""
-        # What a candidate spares depends on its tile; those of one tile come together.
-        which = self.tiles.which[candidate]
-        new = np.ones(len(which), np.bool_)
-        new[1:] = (which[1:] != which[:-1]) | (choice[1:] != choice[:-1])
-        first, where = np.flatnonzero(new), np.cumsum(new) - 1
-        tile = self.tiles.tile.take(which[first], axis=1)
-        own = extents.take(choice[first], axis=1)
-        same = (own == tile) | (own == FOLLOW)
-        full = self.full[candidate]
-        best = full.copy()
+    def by_candidate(self, under: TilesUnder, candidates: Ints, stay: Sequence[str]) -> Floats:
+        """The same of some candidates under one outer tile."""
+        which, full = self.tiles.which[candidates], self.full[candidates]
+        found = full.copy()
         for r, gains in self.gains.items():
-            runs = [self.tiles.fraction(lacks, own, tile) for lacks in self.tiles.runs(r)]
-            part: Floats = np.maximum.reduce(runs)
-            for t in self.tiles.lacking(r):
-                if stay is not None and t not in stay:
-                    continue
-                part[same[self.tiles.has(t)].all(axis=0)] = 1.0
-            np.minimum(best, full - part[where] * gains[candidate], out=best)
-        return best
+            part = under.fraction(r, stay)[0]
+            np.minimum(found, full - part[which] * gains[candidates], out=found)
+        return found
 
 
 def _distinct(extents: Ints) -> tuple[Ints, Ints]:

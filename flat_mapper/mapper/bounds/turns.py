@@ -1,4 +1,4 @@
-"""Lower bounds on the cycles of an Einsum's turns, by the tile that its candidates leave.
+"""Lower bounds on an Einsum's runs and its turns, by the tile that its candidates leave.
 
 A turn takes as long as its compute, and as long as a port of DRAM or of the shared level needs for
 the words that pass it: linear in how often each tensor comes by, as energy is (`TileBounds`). The
@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import LOST
-from flat_mapper.cost_model.candidates import Floats, Ints
+from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.facts import prod_of
 from flat_mapper.cost_model.outside import least_weight
 from flat_mapper.cost_model.ports import port_loads
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
-from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds
+from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds, TilesUnder
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
@@ -41,18 +42,29 @@ class _Port:
         return often * (low - LOST * full) - first
 
 
-@dataclass(frozen=True, slots=True)
-class TurnBounds:
-    """Least cycles of the turns of one Einsum's candidates, in given roles."""
+class Lows(NamedTuple):
+    """Least pJ and cycles of an Einsum in all its runs: of its candidates, or by tile."""
+
+    energy: Floats
+    cycles: Floats  # of its turns, and of what they expose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleBounds:
+    """Bounds of one Einsum's candidates, in given roles, under outer tiles."""
 
     tiles: CandidateTiles
+    stay: tuple[str, ...]  # tensors that may stay private over the shared loops
+    pj: TileBounds  # of one run
+    spared: tuple[Floats, Floats, Floats]  # see `CandidateTiles.spared`
     ports: tuple[_Port, ...]
     waits: Floats  # by tile, cycles of first inputs and last outputs that stream
+    words: Floats  # by tile, of the shared level, that streamed tiles take
 
     @classmethod
     def of(
         cls, occupancy: SharedOccupancy, tiles: CandidateTiles, roles: tuple[Role, ...]
-    ) -> TurnBounds:
+    ) -> RoleBounds:
         """The bounds of a candidate set's candidates; roles: by tensor."""
         space, ports = tiles.space, list[_Port]()
         if occupancy.problem.takes_turns:
@@ -61,126 +73,76 @@ class TurnBounds:
             levels = space.arch.levels[0], space.arch.levels[space.shared]
             ports += _ports(tiles, levels[0], streams, least_weight)
             ports += _ports(tiles, levels[1], others, lambda *_: 1.0)
-        waits = exposed(occupancy, space, {"stream": tiles.tile}, roles)
-        return cls(tiles, tuple(ports), waits)
+        may = occupancy.problem.may_stay(space)
+        return cls(
+            tiles=tiles,
+            stay=tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes),
+            pj=TileBounds.of(tiles, roles),
+            spared=tiles.spared(roles[-1]),
+            ports=tuple(ports),
+            waits=exposed(occupancy, space, {"stream": tiles.tile}, roles),
+            words=occupancy.streamed(space, tiles.tile, roles),
+        )
 
-    def by_tile(self, extents: Ints, passes: Floats, stay: Sequence[str]) -> tuple[Floats, Floats]:
-        """Least cycles of all turns by tile under outer tiles int64[R, n]; float64[n, tiles].
+    def by_tile(self, under: TilesUnder, runs: Floats, *, staying: bool) -> Lows:
+        """Least of all runs by tile under outer tiles; float64[n, tiles].
 
-        passes: runs of the Einsum. stay: tensors that may stay private over the shared loops.
-        returns: if these may, and if none does.
+        runs: of the Einsum, see `GroupProblem.runs`. staying: whether tensors stay that may.
         """
-        every = np.arange(self.tiles.count)
-        staying: Floats = passes[:, None] * self.tiles.cycles
-        none, often = staying, passes[:, None]
+        often, stay = runs[:, None], self.stay if staying else ()
+        pj = self._in_runs(self.pj.by_tile(under, stay), often, self.spared[1:], self._stays(under))
+        cycles: Floats = often * self.tiles.cycles
         for port in self.ports:
-            one, other = port.bounds.energy(extents, every, stay)
-            none = np.maximum(none, port.least(other, port.bounds.least, often))
-            if stay:  # what stays moves once, however often the Einsum runs
-                cycles = port.least(one, port.bounds.least, np.minimum(often, 1.0))
-                staying = np.maximum(staying, cycles)
-        none = none + self.waits
-        return staying + self.waits if stay else none, none
+            low = port.bounds.by_tile(under, stay)
+            # What stays moves once, however often the Einsum runs.
+            times = np.minimum(often, 1.0) if stay else often
+            cycles = np.maximum(cycles, port.least(low, port.bounds.least, times))
+        return Lows(pj, cycles + self.waits)
 
     def by_candidate(
-        self, extents: Ints, candidates: Ints, passes: float, stay: Sequence[str]
-    ) -> Floats:
-        """The same of some candidates under one outer tile int64[R, 1]; float64[n]."""
-        first, often = np.zeros(len(candidates), np.int64), min(passes, 1.0) if stay else passes
-        found: Floats = passes * self.tiles.every_cycles[candidates]
+        self, under: TilesUnder, candidates: Ints, runs: float, *, staying: bool
+    ) -> Lows:
+        """The same of some candidates under one outer tile; float64[n]."""
+        which, stay = self.tiles.which[candidates], self.stay if staying else ()
+        spared = self.spared[0][candidates]
+        stays = np.broadcast_to(self._stays(under), under.legal.shape)[0][which]
+        pj = self.pj.by_candidate(under, candidates, stay)
+        pj = self._in_runs(pj, np.array(runs), (spared, spared), stays)
+        cycles: Floats = runs * self.tiles.every_cycles[candidates]
         for port in self.ports:
-            low = port.bounds.candidate_energy(extents, first, candidates, stay)
-            cycles = port.least(low, port.bounds.full[candidates], often)
-            found = np.maximum(found, cycles)
-        return found + self.waits[self.tiles.which[candidates]]
+            low = port.bounds.by_candidate(under, candidates, stay)
+            times = min(runs, 1.0) if stay else runs
+            cycles = np.maximum(cycles, port.least(low, port.bounds.full[candidates], times))
+        return Lows(pj, cycles + self.waits[which])
 
+    def _stays(self, under: TilesUnder) -> Bools:
+        """True where a candidate's tile is the whole outer tile of a tensor that may stay."""
+        found = np.zeros((1, 1), np.bool_)
+        for tensor in self.stay if self.tiles.space.einsum.each else ():
+            found = found | under.trivial(tensor)
+        return found
 
-class UnderTiles:
-    """Bounds of a group's Einsums under outer tiles int64[R, n], by the tile of their candidates.
-
-    What the stagings of these tiles share is worked out once: by Einsum and by its roles.
-    """
-
-    def __init__(
-        self,
-        problem: GroupProblem,
-        tiles: Sequence[CandidateTiles],
-        turn_bounds: Callable[[CandidateTiles, tuple[Role, ...]], TurnBounds],
-        extents: Ints,
-    ) -> None:
-        self.problem, self.tiles, self.extents = problem, tiles, extents
-        self.turn_bounds = turn_bounds
-        visited = problem.visited(extents)
-        # Runs of each Einsum, see `GroupProblem.runs`; float64[n] each.
-        self.passes = [problem.runs(t.space, extents, visited) for t in tiles]
-        self.stay = [stays_private(problem, t.space) for t in tiles]
-        self._energies: dict[tuple[int, tuple[Role, ...]], tuple[Floats, Floats]] = {}
-        self._turns: dict[tuple[int, tuple[Role, ...]], tuple[Floats, Floats]] = {}
-
-    def energy(self, i: int, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
-        """Least pJ of an Einsum in given roles; float64[n, tiles], infinite where none divides.
-
-        First if all may stay private over the shared loops that may, then if nothing does.
-        """
-        if (i, roles) not in self._energies:
-            self._energies[i, roles] = self._energy(i, self.tiles[i], roles)
-        return self._energies[i, roles]
-
-    def turns(self, i: int, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
-        """Least cycles of all turns of an Einsum; as `energy` has pJ."""
-        if (i, roles) not in self._turns:
-            tiles, passes = self.tiles[i], self.passes[i]
-            local, may = self.extents[self.problem.index(tiles.space)], self.stay[i]
-            self._turns[i, roles] = self.turn_bounds(tiles, roles).by_tile(local, passes, may)
-        return self._turns[i, roles]
-
-    def _energy(
-        self, i: int, tiles: CandidateTiles, roles: tuple[Role, ...]
-    ) -> tuple[Floats, Floats]:
-        local, may = self.extents[self.problem.index(tiles.space)], self.stay[i]
-        staying, none = tiles.bounds(roles).energy(local, np.arange(tiles.count), may)
-        none = self._repeated(i, tiles, local, none, roles)
-        return self._repeated(i, tiles, local, staying, roles) if may else none, none
-
-    def _repeated(
-        self,
-        i: int,
-        tiles: CandidateTiles,
-        local: Ints,
-        energy: Floats,
-        roles: tuple[Role, ...],
+    def _in_runs(
+        self, energy: Floats, runs: Floats, spared: tuple[Floats, Floats], stays: Bools
     ) -> Floats:
-        """Least pJ by tile of an Einsum that runs so often; float64[n, tiles].
+        """Least pJ of an Einsum that runs so often; energy: of one run.
 
         Every run computes. It moves all tensors as well, unless a candidate's tile is the whole
         outer tile of one that may stay. First visits of its output are those of one run: beside
         fewer runs, as a mask leaves them, they are no fewer, and beside more they are no more.
+        spared: most and least pJ of these.
         """
-        passes = self.passes[i][:, None]
-        once = passes == 1
+        once, (most, least) = runs == 1, spared
         if once.all():
             return energy
-        space, may = tiles.space, self.stay[i]
-        most, least = tiles.spared(roles[-1])[1:]
+        space = self.tiles.space
         if not space.einsum.each:
-            return np.where(once, energy, passes * energy - (1 - passes) * most)
-        same = local[:, :, None] == tiles.tile[:, None, :]
-        stays = np.zeros(energy.shape, np.bool_)
-        for tensor, relevant in space.relevant.items():
-            if tensor in may:
-                stays |= same[list(relevant)].all(axis=0)
-        fits = np.isfinite(energy)  # none of what does not fit, however seldom, is less
-        moved = np.where(fits, energy, 0.0) - space.compute_energy
-        more = np.where(stays, 0.0, passes - 1)
-        spared = np.where(more > 0, least, most)
-        total = passes * space.compute_energy + moved + more * (moved + spared)
-        return np.where(once, energy, np.where(fits, total, np.inf))
-
-
-def stays_private(problem: GroupProblem, space: EinsumSpace) -> tuple[str, ...]:
-    """Tensors of an Einsum that may stay private over the shared loops of a group."""
-    may = problem.may_stay(space)
-    return tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes)
+            return np.where(once, energy, runs * energy - (1 - runs) * most)
+        moved, more = energy - space.compute_energy, np.where(stays, 0.0, runs - 1)
+        total = (
+            runs * space.compute_energy + moved + more * (moved + np.where(more > 0, least, most))
+        )
+        return np.where(once, energy, total)
 
 
 def exposed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +13,8 @@ from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.energy import rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.bounds.turns import TurnBounds, UnderTiles, busy_cycles, stays_private
-from flat_mapper.mapper.group.beside import Beside, Least
+from flat_mapper.mapper.bounds.turns import Lows, RoleBounds, busy_cycles
+from flat_mapper.mapper.group.beside import Beside
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace
@@ -40,8 +40,14 @@ class FusedBounds:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
         self.incumbent = incumbent
-        self._turns_in: dict[tuple[str, tuple[Role, ...]], TurnBounds] = {}
-        self._streamed: dict[tuple[str, tuple[Role, ...]], Floats] = {}
+        self._of: dict[tuple[int, tuple[Role, ...]], RoleBounds] = {}
+
+    def _roles(self, i: int, staging: Staging) -> RoleBounds:
+        """Bounds of an Einsum in its roles under a staging."""
+        roles = staging.roles[self.tiles[i].space.einsum.name]
+        if (i, roles) not in self._of:
+            self._of[i, roles] = RoleBounds.of(self.bounds.occupancy, self.tiles[i], roles)
+        return self._of[i, roles]
 
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
@@ -50,45 +56,36 @@ class FusedBounds:
         stays = may_stay_over(self.problem, self.bounds, outers)
         for number, own in self._parts(outers):
             step()
-            some = outers.take(own)
-            extents, _, where = distinct_columns(some.tile)
-            under = self._under(extents)
-            found = self._refined(some, number, [may[own] for may in stays], under, where)
-            energy[own], cycles[own], weighted[own] = found
+            some, may = outers.take(own), [one[own] for one in stays]
+            energy[own], cycles[own], weighted[own] = self._refined(some, number, may)
         return replace(outers, cycles=cycles, energy=energy, sums=weighted)
 
     def _refined(
-        self, outers: Outers, number: int, stays: list[Bools], under: UnderTiles, where: Ints
+        self, outers: Outers, number: int, stays: list[Bools]
     ) -> tuple[Floats, Floats, Floats]:
         """Bounds of outer choices of one staging: pJ, cycles, and a sum; float64[n] each.
 
-        stays: see `may_stay_over`. where: the tile of each in `under`.
+        stays: see `may_stay_over`.
         """
-        staging, adds = self.bounds.stagings[number], self.problem.cycles_add
-        by_tile, without = self._by_tile(under, staging)
-        turns = self._turns(under, staging.roles, by_tile)
-        pairs = zip(stays, by_tile, without, strict=True)
-        low = sum(np.where(may, e.min(axis=1)[where], n.min(axis=1)[where]) for may, e, n in pairs)
+        tiles, first, where = distinct_columns(outers.tile)
+        every = self._by_tile(self.bounds.stagings[number], tiles, outers.visited[first])
+
+        def least(value: Callable[[int, Lows], Floats]) -> list[Floats]:
+            """The least by Einsum, where some tensors stay and where none does."""
+            return [
+                np.where(may, *(value(i, own) for own in pair))
+                for i, (may, pair) in enumerate(zip(stays, every, strict=True))
+            ]
+
+        low = sum(least(lambda _, own: own.energy.min(axis=1)[where]))
         energy = np.maximum(outers.energy, low + outers.staged)
-        shortest = [
-            np.where(may, *(some.min(axis=1)[where] for some in pair))
-            for may, pair in zip(stays, turns, strict=True)
-        ]
+        shortest = least(lambda _, own: own.cycles.min(axis=1)[where])
         busy = busy_cycles(self.problem, shortest, outers.turns) + outers.waits
         busy = rounded(self.problem.platform.dram, busy * (1 - LOST))
         cycles = np.maximum(outers.cycles, busy)
-        slope = self.incumbent.slope(cycles, energy)
-        total = outers.staged + slope * outers.waits
-        every = zip(stays, adds, by_tile, without, turns, strict=True)
-        for may, add, e, other, (staying, none) in every:
-            low = high = _least_sums(e, where, add * slope, staying)
-            if other is not e or none is not staying:
-                high = _least_sums(other, where, add * slope, none)
-            total = total + np.where(may, low, high)
-        return energy, cycles, total
-
-    def _under(self, extents: Ints) -> UnderTiles:
-        return UnderTiles(self.problem, self.tiles, self._turn_bounds, extents)
+        slope, adds = self.incumbent.slope(cycles, energy), self.problem.cycles_add
+        sums = least(lambda i, own: _least_sums(own.energy, where, adds[i] * slope, own.cycles))
+        return energy, cycles, sum(sums, outers.staged + slope * outers.waits)
 
     def _parts(self, outers: Outers) -> Iterator[tuple[int, Ints]]:
         """(staging, outer choices with it), so many as go with all tiles at once."""
@@ -98,85 +95,54 @@ class FusedBounds:
             for start in range(0, len(own), at_once):
                 yield int(number), own[start : start + at_once]
 
-    def _by_tile(self, under: UnderTiles, staging: Staging) -> tuple[list[Floats], list[Floats]]:
-        """By Einsum, least pJ of candidates by tile under outer tiles; float64[n, tiles] each.
+    def _by_tile(self, staging: Staging, extents: Ints, visited: Floats) -> list[tuple[Lows, Lows]]:
+        """By Einsum, least of candidates by tile under outer tiles; float64[n, tiles].
 
         First if all may stay private over the shared loops that may, then if nothing does.
         Infinite where a tile does not divide the outer one, or where the streamed tiles need more
         of the shared level than there is beside the lower bounds of the others.
+        visited: share of the tiles of queries x keys that a mask leaves.
         """
-        room = self.bounds.occupancy.room(staging, under.extents)
-        roles = [staging.roles[t.space.einsum.name] for t in self.tiles]
-        words = [self._words_of(*pair) for pair in zip(self.tiles, roles, strict=True)]
-        lows = [float(w.min()) for w in words]
-        found: tuple[list[Floats], list[Floats]] = ([], [])
-        for i, (own, streamed, low) in enumerate(zip(roles, words, lows, strict=True)):
-            staying, none = under.energy(i, own)
-            fits = streamed[None, :] <= room[:, None] - (sum(lows) - low)
-            none = none if fits.all() else np.where(fits, none, np.inf)
-            found[1].append(none)
-            if under.stay[i]:
-                none = staying if fits.all() else np.where(fits, staying, np.inf)
-            found[0].append(none)
+        room, found = self.bounds.occupancy.room(staging, extents), []
+        every = [self._roles(i, staging) for i in range(len(self.tiles))]
+        needs = sum(float(own.words.min()) for own in every)
+        for tiles, own in zip(self.tiles, every, strict=True):
+            under = tiles.under(extents[self.problem.index(tiles.space)])
+            runs = self.problem.runs(tiles.space, extents, visited)
+            left = room - (needs - float(own.words.min()))
+            fits = under.legal & (own.words[None, :] <= left[:, None])
+            lows = [
+                own.by_tile(under, runs, staying=yes)
+                for yes in ((True, False) if own.stay else (False,))
+            ]
+            lows = [Lows(*(np.where(fits, value, np.inf) for value in low)) for low in lows]
+            found.append((lows[0], lows[-1]))
         return found
-
-    def _words_of(self, tiles: CandidateTiles, roles: tuple[Role, ...]) -> Floats:
-        """Words of the shared level that streamed tiles take; by tile of an Einsum."""
-        key = tiles.space.einsum.name, roles
-        if key not in self._streamed:
-            self._streamed[key] = self.bounds.occupancy.streamed(tiles.space, tiles.tile, roles)
-        return self._streamed[key]
-
-    def _turns(
-        self,
-        under: UnderTiles,
-        roles: Mapping[str, tuple[Role, ...]],
-        energies: list[Floats],
-    ) -> list[tuple[Floats, Floats]]:
-        """By Einsum, least cycles of its turns, and what they expose; as `_by_tile` has pJ."""
-        found = []
-        for i, (tiles, energy) in enumerate(zip(self.tiles, energies, strict=True)):
-            staying, none = under.turns(i, roles[tiles.space.einsum.name])
-            fits = np.isfinite(energy)
-            low = np.where(fits, none, np.inf)
-            found.append((np.where(fits, staying, np.inf) if under.stay[i] else low, low))
-        return found
-
-    def _turn_bounds(self, tiles: CandidateTiles, roles: tuple[Role, ...]) -> TurnBounds:
-        """Bounds on the turns of an Einsum."""
-        key = tiles.space.einsum.name, roles
-        if key not in self._turns_in:
-            self._turns_in[key] = TurnBounds.of(self.bounds.occupancy, tiles, roles)
-        return self._turns_in[key]
 
     def candidates(
         self, one: Outers, staging: Staging, most: int | None = None
     ) -> list[Ints] | None:
         """By Einsum, candidates that may be part of an improvement under one outer choice."""
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
-        under = self._under(one.tile)
-        by_tile, without = self._by_tile(under, staging)
-        stay = [own if may else () for own, may in zip(under.stay, stays, strict=True)]
-        every = zip(self._turns(under, staging.roles, by_tile), by_tile, without, strict=True)
-        low = [
-            (turns[not may][0], pair[not may][0])
-            for (turns, *pair), may in zip(every, stays, strict=True)
-        ]
-        fits = [np.flatnonzero(np.isfinite(energy)) for _, energy in low]
+        every = zip(self._by_tile(staging, one.tile, one.visited), stays, strict=True)
+        low = [pair[not may] for pair, may in every]
+        fits = [np.flatnonzero(np.isfinite(own.energy[0])) for own in low]
         if not all(map(len, fits)):
             return None
         least = [
-            (np.maximum(turns[some], streamed), energy[some])
-            for (turns, energy), some, streamed in zip(low, fits, one.turns[:, 0], strict=True)
+            (np.maximum(own.cycles[0, some], streamed), own.energy[0, some])
+            for own, some, streamed in zip(low, fits, one.turns[:, 0], strict=True)
         ]
         beside = Beside.of(self.problem, self.incumbent, one, least)
         found: list[Ints] = []
         for i, tiles in enumerate(self.tiles):
             some = fits[i][beside.improving(i, least[i])]
-            extents = one.tile[self.problem.index(tiles.space)]
-            roles = staging.roles[tiles.space.einsum.name]
-            chosen = self._whole(tiles, extents, some, roles)
-            own = self._least(i, chosen, one, staging, float(under.passes[i][0]), stay[i])
+            extents, runs = one.tile[self.problem.index(tiles.space)], self.problem.runs
+            often = float(runs(tiles.space, one.tile, one.visited)[0])
+            chosen = self._whole(tiles, extents, some, staging.roles[tiles.space.einsum.name])
+            bounds, under = self._roles(i, staging), tiles.under(extents)
+            energy, cycles = bounds.by_candidate(under, chosen, often, staying=stays[i])
+            own = np.maximum(cycles, one.turns[i]), energy
             good = np.flatnonzero(beside.improving(i, own))
             if most is not None and len(good) > most:
                 cycles, energy = beside.bound(i, own)
@@ -187,27 +153,6 @@ class FusedBounds:
                 return None
         return found
 
-    def _least(
-        self,
-        i: int,
-        candidates: Ints,
-        one: Outers,
-        staging: Staging,
-        passes: float,
-        stay: tuple[str, ...],
-    ) -> Least:
-        """Least cycles and pJ of some candidates of an Einsum under one outer choice.
-
-        passes: see `GroupProblem.runs`. stay: tensors that may at private levels.
-        """
-        tiles, extents = self.tiles[i], one.tile[self.problem.index(self.tiles[i].space)]
-        roles = staging.roles[tiles.space.einsum.name]
-        choice = np.zeros_like(candidates)
-        energy = tiles.bounds(roles).candidate_energy(extents, choice, candidates, stay)
-        energy = _in_passes(tiles, candidates, energy, passes, staging)
-        turns = self._turn_bounds(tiles, roles).by_candidate(extents, candidates, passes, stay)
-        return np.maximum(turns, one.turns[i]), energy
-
     def _whole(
         self, tiles: CandidateTiles, extents: Ints, some: Ints, roles: tuple[Role, ...]
     ) -> Ints:
@@ -217,7 +162,7 @@ class FusedBounds:
         have the same shared loops over its members, so none may choose which of them are left for
         its array.
         """
-        candidates = tiles.candidates(np.zeros_like(some), some)[1]
+        candidates = tiles.same.candidates(np.zeros_like(some), some)[1]
         good = shared_fits(tiles.space, extents, tiles.tile[:, tiles.which[candidates]])
         if tiles.on_both_axes is not None:
             sizes = np.array(tiles.space.sizes, dtype=np.int64)[:, None]
@@ -242,47 +187,28 @@ def _least_sums(energy: Floats, where: Ints, weight: Floats, cycles: Floats) -> 
     return found
 
 
-def _in_passes(
-    part: CandidateTiles, candidates: Ints, energy: Floats, passes: float, staging: Staging
-) -> Floats:
-    """Least pJ of candidates that run so often; see `FusedBounds._repeated`."""
-    if part.space.einsum.each:
-        return energy + (passes - 1) * part.space.compute_energy
-    if passes == 1:
-        return energy
-    spared = part.spared(staging.roles[part.space.einsum.name][-1])[0]
-    return passes * energy - (1 - passes) * spared[candidates]
-
-
 def may_stay_over(problem: GroupProblem, bounds: OuterBounds, outers: Outers) -> list[Bools]:
     """By Einsum, whether some tensor of it may stay over a shared loop; bool[n] each.
 
     It may only if its tile is left alone by the innermost shared loop.
     """
-    return [
-        np.logical_or.reduce(
-            [_stays(problem, bounds, outers, space, t) for t in stays_private(problem, space)],
-            initial=False,
-        )
-        | np.zeros(outers.tile.shape[1], np.bool_)
-        for space in problem.spaces
-    ]
+    return [_some_stays(problem, bounds, outers, space) for space in problem.spaces]
 
 
-def _stays(
-    problem: GroupProblem, bounds: OuterBounds, outers: Outers, space: EinsumSpace, tensor: str
+def _some_stays(
+    problem: GroupProblem, bounds: OuterBounds, outers: Outers, space: EinsumSpace
 ) -> Bools:
-    """True if a tensor may stay over a shared loop; bool[n]."""
-    index = problem.index(space)
-    count = outers.tile.shape[1]
-    decided, may = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
-    for number in distinct(outers.order):
+    """True if some tensor of an Einsum may; bool[n]."""
+    index, may = problem.index(space), problem.may_stay(space)
+    stay = [own for own, yes in zip(space.relevant.values(), may, strict=True) if yes]
+    decided, found = np.zeros((2, outers.tile.shape[1]), np.bool_)
+    for number in distinct(outers.order) if stay else ():
         chosen = np.flatnonzero(outers.order == number)
         for r in bounds.orders[int(number)]:
             rank = problem.ranks[r]
             if r not in index and rank.members[0] not in space.einsum.each:
                 continue
             real = chosen[(outers.tile[r, chosen] < rank.size) & ~decided[chosen]]
-            may[real] = r not in index or not space.relevant[tensor][index.index(r)]
+            found[real] = r not in index or any(not own[index.index(r)] for own in stay)
             decided[real] = True
-    return may
+    return found
