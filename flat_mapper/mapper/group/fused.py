@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.outer import Staging
-from flat_mapper.mapper.space.pareto import nondominated, sums
+from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared
 from flat_mapper.mapper.space.stays import may_return, stays_among
 from flat_mapper.mapping.order import overlaps
@@ -109,14 +110,26 @@ class Fused:
         left = self._improving(where, [self._first(where, *own) for own in every])
         if left is None:
             return
-        fronts = [p.take(nondominated(p.costs)) for p in left]
-        if self._join(where, fronts):
+        anything = PrivateJoin(np.zeros(0), where.columns.width, overlapped=False)
+        total, picks = self._joined(where, left, anything, where.least_latency)
+        if not len(total):
+            return
+        legal = self._offer(where, left, total, picks)
+        over = total if where.returns else total[~legal]
+        cycles = rounded(self.problem.platform.dram, where.least_latency(over))
+        if not self.incumbent.can_improve(cycles, where.energy(over)).any():
             return
         # What is best does not fit the private levels together, or may be too far from turns that
-        # are alike: let some of it return.
+        # are alike: let some of it return, in every choice of what stays.
         left = self._improving(where, left)
-        if left is not None:
-            self._join_private(where, left, outers)
+        if left is None:
+            return
+        some = zip(self.candidate_sets, left, outers, strict=True)
+        variants = [self._variants(where, *own) for own in some]
+        joint = PrivateJoin.of(self.problem, where.columns)
+        total, picks = self._joined(where, variants, joint, where.columns.latency)
+        if len(total):
+            self._offer(where, variants, total, picks)
 
     def _where(self, one: Outers) -> _Where:
         """One outer choice."""
@@ -285,61 +298,34 @@ class Fused:
             space.einsum.name, turn, costs, exposed, words, masked=bool(outer.masked)
         )
 
-    def _join(self, where: _Where, parts: list[PricedCandidates]) -> bool:
-        """Add up the Einsums' fronts under one outer choice; whether all that improves is legal."""
-        total, picks = np.zeros((1, parts[0].costs.shape[1])), np.zeros((1, 0), np.int64)
-        for position, part in enumerate(parts):
-            combined = sums(total, part.costs)
-            left = np.repeat(np.arange(len(total)), len(part.costs))
-            right = np.tile(np.arange(len(part.costs)), len(total))
-            rest = np.zeros(combined.shape[1])
-            for later in parts[position + 1 :]:
-                rest = rest + later.costs.min(axis=0)
-            reach = combined + rest
-            good = where.fits(reach)
-            good &= self.incumbent.can_improve(where.least_latency(reach), where.energy(reach))
-            combined, left, right = combined[good], left[good], right[good]
-            best = nondominated(combined)
-            total = combined[best]
-            picks = np.concatenate([picks[left[best]], right[best][:, None]], axis=1)
-        if not len(total):
-            return True
-        legal = self._offer(where, parts, total, picks)
-        over = total if where.returns else total[~legal]
-        cycles = rounded(self.problem.platform.dram, where.least_latency(over))
-        return not self.incumbent.can_improve(cycles, where.energy(over)).any()
+    def _joined(
+        self,
+        where: _Where,
+        parts: list[PricedCandidates],
+        joint: PrivateJoin,
+        latency: Callable[[Floats], Floats],
+    ) -> tuple[Floats, Ints]:
+        """Sums of one candidate of each Einsum that can improve and that no others dominate.
 
-    def _join_private(
-        self, where: _Where, parts: list[PricedCandidates], outers: list[Outer]
-    ) -> None:
-        """Join candidates in every choice of what stays, under what private levels hold together.
-
-        parts: candidates that can improve if every tile stays that may.
+        joint: what private levels hold together. latency: cycles at least of sums.
+        returns: float64[n, D], and int64[n, Einsums], into the parts.
         """
-        every = zip(self.candidate_sets, parts, outers, strict=True)
-        variants = [self._variants(where, *own) for own in every]
-        joint = PrivateJoin.of(self.problem, where.columns)
         total, picks = joint.start(), np.zeros((1, 0), np.int64)
-        vectors = [
-            joint.vectors(v.costs, v.private, w.space.einsum.unit)
-            for v, w in zip(variants, self.candidate_sets, strict=True)
-        ]
-        for position, own in enumerate(vectors):
+        for position, (space, part) in enumerate(zip(self.problem.spaces, parts, strict=True)):
+            own = joint.vectors(part.costs, part.private, space.einsum.unit)
             chosen = nondominated(own)
             combined = joint.sums(total, own[chosen])
             left = np.repeat(np.arange(len(total)), len(chosen))
             right = np.tile(chosen, len(total))
-            rest = sum((v.costs.min(axis=0) for v in variants[position + 1 :]), np.zeros(1))
+            rest = sum((v.costs.min(axis=0) for v in parts[position + 1 :]), np.zeros(1))
             reach = joint.costs(combined) + rest
-            good = where.fits(reach)
-            good &= self.incumbent.can_improve(where.columns.latency(reach), where.energy(reach))
-            good &= joint.fits(combined)
+            good = where.fits(reach) & joint.fits(combined)
+            good &= self.incumbent.can_improve(latency(reach), where.energy(reach))
             combined, left, right = combined[good], left[good], right[good]
             best = nondominated(combined)
             total = combined[best]
             picks = np.concatenate([picks[left[best]], right[best][:, None]], axis=1)
-        if len(total):
-            self._offer(where, variants, joint.costs(total), picks)
+        return joint.costs(total), picks
 
     def _variants(
         self, where: _Where, whole: CandidateSet, part: PricedCandidates, outer: Outer
@@ -359,7 +345,12 @@ class Fused:
 
         picks: int64[n, Einsums], into the parts. returns: bool[n].
         """
-        legal = private_fits(self.problem, parts, picks)
+        joint, spaces = PrivateJoin.of(self.problem, where.columns), self.problem.spaces
+        each = (
+            joint.vectors(p.costs[chosen], p.private.take(chosen), s.einsum.unit)
+            for s, p, chosen in zip(spaces, parts, picks.T, strict=True)
+        )
+        legal = joint.fits(reduce(joint.added, each))
         cycles = rounded(self.problem.platform.dram, where.columns.latency(total))
         energy = where.energy(total)
         some = np.flatnonzero(legal)
@@ -410,7 +401,8 @@ class PrivateJoin:
     @classmethod
     def of(cls, problem: GroupProblem, columns: Columns) -> PrivateJoin:
         """The columns that a group needs."""
-        return cls(_limits(problem), columns.width, overlaps(problem.group.schedule))
+        limits = [np.inf if n is None else n for n in problem.private_levels.values()]
+        return cls(np.array(limits, float), columns.width, overlaps(problem.group.schedule))
 
     def start(self) -> Floats:
         """The sum of nothing; float64[1, D]."""
@@ -418,16 +410,19 @@ class PrivateJoin:
 
     def vectors(self, costs: Floats, private: PrivateWords, unit: str) -> Floats:
         """Vectors of n candidates of one Einsum; float64[n, D]."""
-        none = np.zeros_like(private.turn.T)
-        turns = [private.turn.T if unit == name else none for name in UNITS]
-        return np.concatenate([costs, private.stays.T, *turns], axis=1)
+        count = len(self.limits)
+        turn = private.turn.T[:, :count]
+        turns = [turn if unit == name else np.zeros_like(turn) for name in UNITS]
+        return np.concatenate([costs, private.stays.T[:, :count], *turns], axis=1)
 
     def sums(self, left: Floats, right: Floats) -> Floats:
         """Every vector of one set with every one of the other; [n * m, D], right index fastest."""
-        found = sums(left, right)
-        at = self.width + len(self.limits)
-        most = np.maximum(left[:, None, at:], right[None, :, at:])
-        found[:, at:] = most.reshape(len(found), most.shape[-1])
+        return self.added(left[:, None, :], right[None, :, :]).reshape(-1, left.shape[1])
+
+    def added(self, left: Floats, right: Floats) -> Floats:
+        """Vectors and others, of other Einsums; float64[..., D]."""
+        found, at = left + right, self.width + len(self.limits)
+        found[..., at:] = np.maximum(left[..., at:], right[..., at:])
         return found
 
     def costs(self, vectors: Floats) -> Floats:
@@ -435,38 +430,13 @@ class PrivateJoin:
         return vectors[:, : self.width]
 
     def fits(self, vectors: Floats) -> Bools:
-        """True if every private level holds what it has to; bool[n]."""
+        """True if levels hold what stays and the largest turn, each unit's where they overlap."""
         count = len(self.limits)
         stays = vectors[:, self.width : self.width + count]
         turns = vectors[:, self.width + count :].reshape(len(vectors), len(UNITS), count)
-        return _hold(self.limits, stays, turns.swapaxes(0, 1), overlapped=self.overlapped)
-
-
-def private_fits(problem: GroupProblem, parts: Sequence[PricedCandidates], picks: Ints) -> Bools:
-    """True if picks int64[n, Einsums], one of each, fit the private levels together; bool[n]."""
-    limits = _limits(problem)
-    stays = np.zeros((len(picks), len(limits)))
-    turns = np.zeros((len(UNITS), len(picks), len(limits)))
-    for space, part, chosen in zip(problem.spaces, parts, picks.T, strict=True):
-        stays = stays + part.private.stays[:, chosen].T
-        unit = UNITS.index(space.einsum.unit)
-        turns[unit] = np.maximum(turns[unit], part.private.turn[:, chosen].T)
-    return _hold(limits, stays, turns, overlapped=overlaps(problem.group.schedule))
-
-
-def _limits(problem: GroupProblem) -> Floats:
-    """Words of each private level; infinite where unlimited."""
-    return np.array([np.inf if n is None else n for n in problem.private_levels.values()], float)
-
-
-def _hold(limits: Floats, stays: Floats, turns: Floats, *, overlapped: bool) -> Bools:
-    """The rule: what stays and the largest turn fit, each unit's own where they overlap; bool[n].
-
-    stays: float64[n, L]. turns: float64[units, n, L].
-    """
-    turn = turns.sum(axis=0) if overlapped else turns.max(axis=0)
-    fits: Bools = (stays + turn <= limits).all(axis=1)
-    return fits
+        turn = turns.sum(axis=1) if self.overlapped else turns.max(axis=1)
+        fits: Bools = (stays + turn <= self.limits).all(axis=1)
+        return fits
 
 
 def shared_orders(

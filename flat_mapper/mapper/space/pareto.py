@@ -1,4 +1,4 @@
-"""Pareto fronts of cost vectors, and their sums."""
+"""Pareto fronts of cost vectors."""
 
 from __future__ import annotations
 
@@ -49,8 +49,3 @@ def _dominated(part: Floats, kept: Floats) -> np.ndarray:
             dominates &= kept[None, start : start + CHUNK, d] <= part[:, None, d]
         found |= dominates.any(axis=1)
     return found
-
-
-def sums(left: Floats, right: Floats) -> Floats:
-    """Every vector of one set plus every vector of the other; [n * m, D], right index fastest."""
-    return (left[:, None, :] + right[None, :, :]).reshape(-1, left.shape[1])
