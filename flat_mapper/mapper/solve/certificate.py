@@ -8,13 +8,12 @@ What was chosen has no say in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf
-from typing import NamedTuple
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.tolerance import ABOVE, EQUAL
+from flat_mapper.base.tolerance import ABOVE
 from flat_mapper.cost_model.chip.evaluation import bound
 from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.energy.tables import Ert
@@ -24,61 +23,6 @@ from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
-
-
-def certified(
-    question: tuple[Workload, Platform, Mapspace, Ert],
-    cascade: Workload,
-    result: Result,
-    objective: Objective,
-    *,
-    proven: float,
-    mapspace_size: int,
-    evaluated: int,
-    pruned: Mapping[str, int],
-    budget: Budget,
-    seconds: float,
-    unproven: str = "",
-    infeasible: Mapping[str, str] | None = None,
-) -> Solution:
-    """The answer to a question, with the bounds of all that the question leaves open.
-
-    cascade:  that was mapped: of several, the one that was chosen.
-    proven:   the objective (s, pJ or J s, of all runs) that no mapping of the question is below, as
-              far as its search knows: 0 where it knows nothing, infinite where nothing is left.
-    budget:   of the search, which may have ended it. unproven: what is left open where it did not.
-    """
-    least = floor(*question)
-    result, reached = replace(result, bound=least), value_of(result, objective)
-    seconds_once = least.cycles * result.cycle_seconds
-    lowest = {
-        "latency": seconds_once,
-        "energy": least.energy_pj,
-        "edp": least.energy_pj * 1e-12 * seconds_once,
-    }[objective]
-    known = min(max(lowest, proven), reached)
-    optimal = known >= reached * (1 - EQUAL)
-    gap = 0.0 if optimal else reached / known - 1 if known > 0 else inf
-    return Solution(
-        workload=cascade,
-        result=result,
-        mapspace=question[2].name,
-        objective=objective,
-        certificate=Certificate(
-            mapspace_size=mapspace_size,
-            evaluated=evaluated,
-            pruned=pruned,
-            optimal=optimal,
-            lower_bound=lowest,
-            proven_bound=reached if optimal else known,
-            gap=gap,
-            stopped=ended(gap, budget, unproven),
-            seconds=seconds,
-            asked_gap=budget.gap,
-            time_limit_s=budget.limit_s,
-            infeasible=infeasible or {},
-        ),
-    )
 
 
 def ended(gap: float, budget: Budget, unproven: str) -> str:
@@ -135,18 +79,11 @@ def value_of(result: Result, objective: Objective) -> float:
     return values[objective]
 
 
-def of_all_runs(of: Result | Once, objective: Objective, once: float) -> float:
+def of_all_runs(objective: Objective, once: float, cycle_seconds: float, runs: int) -> float:
     """The same over all runs, of what one run of the cascade has: cycles, pJ or their product."""
-    seconds, runs = of.cycle_seconds, of.repeat
-    scale = {"latency": seconds * runs, "energy": runs, "edp": 1e-12 * seconds * runs**2}
+    seconds = cycle_seconds * runs
+    scale = {"latency": seconds, "energy": runs, "edp": 1e-12 * seconds * runs}
     return float(once * scale[objective])
-
-
-class Once(NamedTuple):
-    """One run of a cascade, before there is a result."""
-
-    cycle_seconds: float
-    repeat: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from flat_mapper.arch.values import Fanout, Platform
 from flat_mapper.base import units
 from flat_mapper.base.budget import Budget, Limits, Progress, part_of
 from flat_mapper.base.errors import MappingError, SpecError, expected
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -44,12 +45,12 @@ from flat_mapper.mapper.group.incumbent import (
     pair_of,
 )
 from flat_mapper.mapper.solve.certificate import (
-    Once,
+    Certificate,
     Solution,
-    certified,
     ended,
     floor,
     of_all_runs,
+    value_of,
 )
 from flat_mapper.mapper.solve.groups import Arrays, Cores, front_of
 from flat_mapper.mapper.solve.loop import FormSearch, Path
@@ -232,26 +233,42 @@ class Question:
             result = self._noted(result)
         if padded := self._padded(cascade):
             result = replace(result, notes=(*result.notes, f"padded: {padded}"))
-        one = certified(
-            self.inputs,
-            cascade,
-            result,
-            objective,
-            proven=of_all_runs(result, objective, found.bound),
+        least, budget = floor(*self.inputs), self.budget
+        result = replace(result, bound=least)
+        reached = value_of(result, objective)
+        lowest = {
+            "latency": least.cycles * result.cycle_seconds,
+            "energy": least.energy_pj,
+            "edp": least.energy_pj * 1e-12 * (least.cycles * result.cycle_seconds),
+        }[objective]
+        proven = of_all_runs(objective, found.bound, result.cycle_seconds, result.repeat)
+        known = min(max(lowest, proven), reached)
+        optimal = known >= reached * (1 - EQUAL)
+        known = reached if optimal else known
+        gap = 0.0 if optimal else reached / known - 1 if known > 0 else inf
+        if found.front:
+            gap, optimal = found.gap, not found.gap
+        certificate = Certificate(
             mapspace_size=max(found.size, 1),
             evaluated=found.evaluated,
             pruned=found.pruned,
-            budget=self.budget,
-            unproven=found.unproven,
+            optimal=optimal,
+            lower_bound=lowest,
+            proven_bound=known,
+            gap=gap,
+            stopped=ended(gap, budget, found.unproven),
             seconds=time.perf_counter() - begin,
+            asked_gap=budget.gap,
+            time_limit_s=budget.limit_s,
             infeasible=found.infeasible,
         )
-        proof, said = one.certificate, one.objective
-        if found.front:
-            stopped = ended(found.gap, self.budget, found.unproven)
-            proof = replace(proof, gap=found.gap, optimal=not found.gap, stopped=stopped)
-            said = FRONT
-        return replace(one, objective=said, certificate=proof)
+        return Solution(
+            workload=cascade,
+            result=result,
+            mapspace=self.mapspace.name,
+            objective=FRONT if found.front else objective,
+            certificate=certificate,
+        )
 
     def _padded(self, cascade: Workload) -> str:
         """Ranks that are mapped longer than asked: `M 8191 -> 8192`."""
@@ -356,10 +373,10 @@ class _Found:
         budget, goal = self.question.budget, self.goal
         if progress:
             asked = self.question
-            once = Once(asked.platform.matrix.cycle_seconds, asked.workload.repeat)
+            runs = asked.platform.matrix.cycle_seconds, asked.workload.repeat
 
             def said(value: float) -> str:
-                return units.of_objective(self.kind, of_all_runs(once, self.kind, value))
+                return units.of_objective(self.kind, of_all_runs(self.kind, value, *runs))
 
             budget.report = lambda: progress(*opened.report(said))
         try:

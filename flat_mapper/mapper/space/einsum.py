@@ -183,14 +183,16 @@ class EinsumSpace(EinsumFacts):
 
     def options(self, node: str, kind: LoopKind, rank: int, limit: int) -> list[int]:
         """Factors a rank may take at a node: divisors up to a limit, under the mapspace's rules."""
-        found = [d for d in divisors(self.ranks[rank].size) if d <= limit]
-        for rule in self.rules(node, kind):
-            for member in self.ranks[rank].members:
-                if member in rule.factors:
-                    found = [rule.factors[member]] if rule.factors[member] in found else []
-                if member in rule.at_most:
-                    found = [d for d in found if d <= rule.at_most[member]]
-        return found
+        every = divisors(self.ranks[rank].size)
+        return [d for d in every if d <= limit and self.allows(node, kind, self.ranks[rank], d)]
+
+    def allows(self, node: str, kind: LoopKind, rank: Rank, factor: int) -> bool:
+        """True if the rules let a rank's loop at a node have a factor."""
+        return all(
+            factor == rule.factors.get(one, factor) and factor <= rule.at_most.get(one, factor)
+            for rule in self.rules(node, kind)
+            for one in rank.members
+        )
 
     def rules(self, node: str, kind: LoopKind) -> list[SlotRule]:
         """The mapspace's rules about a node's loops."""

@@ -14,7 +14,7 @@ from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Int
 from flat_mapper.cost_model.facts import lacked, prod_of
 from flat_mapper.cost_model.transfers import Transfer, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import combinations, multiple, real_loops
+from flat_mapper.mapper.space.factors import combinations, multiple, new_loops
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
 from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions, FactorGrid
@@ -256,15 +256,9 @@ def _distinct(orders: list[tuple[int, ...]], grid: Ints, outward: Bools) -> Iter
 
     Nor may its outermost real loop be one that might as well stand at the next level.
     """
-    met: list[Ints] = []
-    for order in orders:
-        sequence = real_loops(grid, order)
+    for sequence, new in new_loops(grid, orders):
         last = sequence % (len(grid) + 1) - 1  # the outermost; -1 where there is none
-        good = (last < 0) | ~outward[last]
-        for earlier in met:
-            good &= sequence != earlier
-        met.append(sequence)
-        yield good
+        yield new & ((last < 0) | ~outward[last])
 
 
 def _runs(parts: list[Ints]) -> Iterator[slice]:

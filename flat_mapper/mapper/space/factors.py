@@ -161,6 +161,19 @@ def real_loops(grid: np.ndarray, order: Sequence[int]) -> np.ndarray:
     return found
 
 
+def new_loops(
+    grid: np.ndarray, orders: Sequence[Sequence[int]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each order `real_loops`, and whether they stand in no earlier order the same; bool[n]."""
+    met: list[np.ndarray] = []
+    for order in orders:
+        sequence, new = real_loops(grid, order), np.ones(grid.shape[1], np.bool_)
+        for earlier in met:
+            new &= sequence != earlier
+        met.append(sequence)
+        yield sequence, new
+
+
 @lru_cache(maxsize=64)  # of one search and the next; a sweep has thousands
 def on_axes(
     choices: tuple[tuple[int, ...], ...],

@@ -12,7 +12,7 @@ import numpy as np
 from flat_mapper.cost_model.candidates import Ints
 from flat_mapper.cost_model.facts import Rank
 from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
-from flat_mapper.mapper.space.factors import distinct_columns, real_loops
+from flat_mapper.mapper.space.factors import distinct_columns, new_loops
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.rules import allowed_orders, dram, is_bound_outside, obeyed
 
@@ -89,15 +89,11 @@ def _obeying(
     """The same under the rules of a group's Einsums: every order that obeys, once."""
     sizes = np.array([r.size for r in problem.ranks], dtype=np.int64)[:, None]
     found: list[tuple[int, Ints]] = []
-    sequences: list[Ints] = []
-    for number, order in enumerate(orders):
-        good = np.ones(grid.shape[1], np.bool_)
+    for number, (order, (_, good)) in enumerate(
+        zip(orders, new_loops(sizes // grid, orders), strict=True)
+    ):
         for relevant, own in fixed_shared_orders(problem):
             good &= obeyed(relevant, tuple(r for r in order if r in own), grid < sizes)
-        sequence = real_loops(sizes // grid, order)
-        for earlier in sequences:
-            good &= sequence != earlier
-        sequences.append(sequence)
         found.append((number, grid[:, good]))
     return found
 

@@ -10,10 +10,9 @@ import numpy as np
 
 from flat_mapper.cost_model.candidates import Ints
 from flat_mapper.cost_model.roles import Role
-from flat_mapper.mapper.space.factors import divisors, real_loops
+from flat_mapper.mapper.space.factors import divisors, new_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.rules import (
-    allows,
     dram,
     in_order,
     is_bound_outside,
@@ -153,7 +152,8 @@ def _own_extents(problem: GroupProblem, i: int) -> list[int]:
     # Over a rank that all tensors have nothing is reused: its loop stands outermost of all.
     if space.common[i] and not is_bound_outside(space, i):
         return [FOLLOW]
-    return [d for d in divisors(rank.size) if allows(space, dram(space), rank, rank.size // d)]
+    every, node = divisors(rank.size), dram(space)
+    return [d for d in every if space.allows(node, "temporal", rank, rank.size // d)]
 
 
 def shared_extents(problem: GroupProblem, i: int) -> list[int]:
@@ -164,7 +164,7 @@ def shared_extents(problem: GroupProblem, i: int) -> list[int]:
         extent
         for extent in found
         if all(
-            allows(space, dram(space), rank, rank.size // extent)
+            space.allows(dram(space), "temporal", rank, rank.size // extent)
             for space in problem.spaces
             if rank.members[0] in space.einsum.ranks
         )
@@ -217,17 +217,12 @@ def single_tiles(
         for r in range(len(space.ranks))
     ]
     found: list[tuple[int, Ints]] = []
-    sequences: list[Ints] = []
-    for order in range(len(orders)):
-        good = in_order(space, space.arch.levels[0].name, orders[order], loops)
+    for order, (_, good) in enumerate(new_loops(loops, orders)):
+        good &= in_order(space, space.arch.levels[0].name, orders[order], loops)
         still = np.ones(grid.shape[1], np.bool_)
         for r in orders[order]:
             if not matters[r]:
                 good &= ~(still & (loops[r] > 1))
             still &= loops[r] == 1
-        sequence = real_loops(loops, orders[order])
-        for earlier in sequences:  # the same real loops in the same order
-            good &= sequence != earlier
-        sequences.append(sequence)
         found.append((order, grid[:, good]))
     return found

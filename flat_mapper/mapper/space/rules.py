@@ -24,15 +24,6 @@ def shared(space: EinsumSpace) -> str:
     return space.arch.levels[space.shared].name
 
 
-def allows(space: EinsumSpace, node: str, rank: Rank, factor: int) -> bool:
-    """True if the rules let a rank's loop at a level have a factor."""
-    return all(
-        factor == rule.factors.get(member, factor) and factor <= rule.at_most.get(member, factor)
-        for rule in space.rules(node, "temporal")
-        for member in rank.members
-    )
-
-
 def is_named(space: EinsumSpace, node: str, rank: Rank) -> bool:
     """True if a rule about a level's loops names a rank."""
     return any(
@@ -51,7 +42,9 @@ def is_bound_outside(space: EinsumSpace, r: int) -> bool:
 def moves_inward(space: EinsumSpace, r: int) -> bool:
     """True if the rules let a loop at DRAM be the outermost one of the shared level instead."""
     rank = space.ranks[r]
-    return allows(space, dram(space), rank, 1) and not is_named(space, shared(space), rank)
+    return space.allows(dram(space), "temporal", rank, 1) and not is_named(
+        space, shared(space), rank
+    )
 
 
 def is_one_level(space: EinsumSpace) -> bool:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from flat_mapper.cost_model.candidates import Bools, Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import group_numbers, located, sorted_groups
 
-MOST_TILES = 16  # outer tiles to hold every candidate against: bits of a number
+MOST_TILES = 16  # chosen: outer tiles to hold every candidate against
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +90,15 @@ class Extensions:
 def _fitting(outer: Ints, tiles: Ints, factors: FactorGrid) -> tuple[Ints, Ints]:
     """(tile, column) of all tiles times columns of a grid that divide some outer tile int64[R, t].
 
-    Rank by rank of few distinct extents and factors: all outer tiles at once, one bit each.
+    Rank by rank of few distinct extents and factors.
     """
-    bits = (1 << np.arange(outer.shape[1])).astype(np.uint16)
-    every = list(zip(outer, tiles, factors.located, strict=True))
-    alone = [_bits(own % times[:, None] == 0, bits).take(at) for own, _, (times, at) in every]
-    columns = np.flatnonzero(reduce(np.bitwise_and, alone))
-    found: Ints | Bools | None = None
-    for extents, own, (times, at) in every:
-        inner, which = located(own)
-        table = _bits(extents % (inner[:, None, None] * times[None, :, None]) == 0, bits)
-        part = table.take(at.take(columns), axis=1).take(which, axis=0)
-        found = part if found is None else np.bitwise_and(found, part, out=found)
-    assert found is not None
+    found = np.zeros((tiles.shape[1], factors.grid.shape[1]), np.bool_)
+    inner = [located(own) for own in tiles]
+    for extents in outer.T:
+        good = np.ones_like(found)
+        for extent, (own, which), (times, at) in zip(extents, inner, factors.located, strict=True):
+            divides = extent % (own[:, None] * times) == 0
+            good &= divides.take(at, axis=1).take(which, axis=0)
+        found |= good
     tile, column = np.nonzero(found)
-    return tile, columns.take(column)
-
-
-def _bits(some: Bools, bits: npt.NDArray[np.uint16]) -> Ints | Bools:
-    """Numbers of the bits that are set along the last axis; of one bit the truth itself."""
-    if len(bits) == 1:
-        return some[..., 0]
-    found: Ints = (some * bits).sum(axis=-1, dtype=np.uint16)
-    return found
+    return tile, column
