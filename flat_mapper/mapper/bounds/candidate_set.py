@@ -2,47 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.facts import prod_of
 from flat_mapper.cost_model.roles import Role
-from flat_mapper.mapper.bounds.energy import first_visits
-from flat_mapper.mapper.bounds.partial import Both, Inside, least_energy, of_whole
-from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.bounds.partial import (
+    Both,
+    Inside,
+    first_visits_at_most,
+    least_energy,
+    of_whole,
+)
+from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
 
 AT_ONCE = 1 << 13  # candidates that are bounded in one go
-
-
-class EnergyKey(NamedTuple):
-    """Name of a bound on energy: in which roles (None: the cheapest), with what a mask leaves."""
-
-    roles: tuple[Role, ...] | None
-    share: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Memo:
-    """Bounds of a candidate set that are computed already."""
-
-    inside: dict[str, Both] = field(default_factory=dict)  # by tensor
-    energies: dict[EnergyKey, tuple[Floats, Floats]] = field(default_factory=dict)
-    ends: dict[tuple[str, str], float] = field(default_factory=dict)  # least or most of something
-
-    def other_roles(self) -> Memo:
-        """The same candidates where tensors may have other roles."""
-        return Memo(inside=self.inside)
-
-    def keep(self, mask: Bools) -> Memo:
-        """The memo of the candidates of a mask."""
-        inside = {t: of_whole([pair], mask) for t, pair in self.inside.items()}
-        return Memo(inside, {k: (p[mask], f[mask]) for k, (p, f) in self.energies.items()})
 
 
 @dataclass(slots=True)
@@ -52,7 +31,7 @@ class CandidateSet:
     space: EinsumSpace
     blocks: list[CandidateBlock]
     roles: dict[str, tuple[Role, ...]]  # what the search may make of each tensor
-    memo: Memo = field(default_factory=Memo)
+    known: dict[object, Any] = field(default_factory=dict)  # answers so far, see `remembered`
 
     @property
     def count(self) -> int:
@@ -74,64 +53,46 @@ class CandidateSet:
         """int64[R, n]."""
         return np.concatenate([b.tile for b in self.blocks], axis=1)
 
+    @remembered
     def inside(self, tensor: str) -> Both:
         """Costs of a tensor in every candidate, as far as its role does not matter."""
-        known = self.memo.inside
-        if tensor not in known:
-            known[tensor] = of_whole([Inside.both(self.space, b, 1.0, tensor) for b in self.blocks])
-        return known[tensor]
+        return of_whole([Inside.both(self.space, b, 1.0, tensor) for b in self.blocks])
 
-    def spared(self, roles: Sequence[Role]) -> Floats:
+    def spared(self, roles: tuple[Role, ...]) -> Floats:
         """pJ that first visits of the output spare at most, and a mask does not; float64[n].
 
         roles: those that the output may have.
         """
-        tops = dict.fromkeys(0 if r == "stream" else self.space.shared for r in roles)
-        levels = [self.space.arch.levels[top] for top in tops]
-        parts = [
-            np.maximum.reduce([first_visits(self.space, b, level) for level in levels])
-            for b in self.blocks
-        ]
-        return np.concatenate(parts)
+        return np.concatenate([first_visits_at_most(self.space, b, (), roles) for b in self.blocks])
 
+    @remembered
     def largest_kept(self, tensor: str) -> float:
         """Most words of a tensor, as the outermost level has them, that a candidate keeps at inner
         levels and may hold on to."""
-        values = self._end("kept", tensor, self._largest_kept)
-        return values * self.space.share(tensor, self.space.arch.levels[0].name)
-
-    def _largest_kept(self, tensor: str) -> float:
-        """The same, looked for."""
         most = 0.0
         for block in self.blocks:
             transfer = block.transfers[tensor][-1]
             if transfer.child is not None and transfer.open.any():
                 words = self._values(block, tensor)
                 most = max(most, float(words[np.broadcast_to(transfer.open, words.shape)].max()))
-        return most
+        return most * self.space.share(tensor, self.space.arch.levels[0].name)
 
+    @remembered
     def smallest(self, tensor: str, level: str) -> float:
         """Fewest words of a tensor in any candidate's tile, as a level has them."""
-        values = self._end(
-            "tile", tensor, lambda t: min(float(self._values(b, t).min()) for b in self.blocks)
-        )
+        values = min(float(self._values(b, tensor).min()) for b in self.blocks)
         return values * self.space.share(tensor, level)
 
     @property
     def fewest_cycles(self) -> float:
         """Least compute cycles of any candidate."""
-        return self._end("cycles", "", lambda _: float(self.cycles.min()))
-
-    def _end(self, what: str, tensor: str, look: Callable[[str], float]) -> float:
-        """The least or the most of something over all candidates; looked for once."""
-        if (what, tensor) not in self.memo.ends:
-            self.memo.ends[what, tensor] = look(tensor)
-        return self.memo.ends[what, tensor]
+        return self.space.lane_cycles / max(float(b.spatial.max()) for b in self.blocks)
 
     def _values(self, block: CandidateBlock, tensor: str) -> Ints | Floats:
         own = [r for r, yes in enumerate(self.space.relevant[tensor]) if yes]
         return prod_of(block.tile, own)
 
+    @remembered
     def least(
         self, roles: tuple[Role, ...] | None = None, share: float | None = None
     ) -> tuple[Floats, Floats, Floats]:
@@ -140,38 +101,17 @@ class CandidateSet:
         roles: of its tensors; None: whichever are cheapest. share: of the work that a mask leaves;
         None: there is no mask. See `least_energy`.
         """
-        key, known = EnergyKey(roles, share), self.memo.energies
-        if not self.blocks:
-            known[key] = np.zeros(0), np.zeros(0)
-        elif key not in known:
-            own = zip(self.space.tensors, roles or (), strict=bool(roles))
-            some = {t: (r,) for t, r in own} if roles else self.roles
-            parts = list(self._least(some, share))
-            priced, free = (np.concatenate(own) for own in zip(*parts, strict=True))
-            known[key] = priced, free
-        return self.cycles * (1.0 if share is None else share), *known[key]
-
-    def _least(
-        self, roles: Mapping[str, tuple[Role, ...]], share: float | None
-    ) -> Iterator[tuple[Floats, Floats]]:
-        """Least pJ of some candidates after others: the terms of all take more room than they do.
-
-        With DRAM and without; roles: by tensor.
-        """
-        at, spared = 0, cache(partial(self.spared, roles[self.space.output]))
-        for block in self.blocks:
+        own = zip(self.space.tensors, roles or (), strict=bool(roles))
+        some = {t: (r,) for t, r in own} if roles else self.roles
+        found = [(np.zeros(0), np.zeros(0))]
+        for block in self.blocks:  # some after others: their terms take more room than they do
             for begin in range(0, block.count, AT_ONCE):
-                own = np.arange(begin, min(begin + AT_ONCE, block.count))
-                part = block if len(own) == block.count else block.take(own)
-                whole, at = slice(at, at + len(own)), at + len(own)
-
-                def inside(tensor: str, part: CandidateBlock = part) -> Both:
-                    return of_whole([Inside.both(self.space, part, 1.0, tensor)])
-
-                def visits(whole: slice = whole) -> Floats:
-                    return spared()[whole]
-
-                yield least_energy(self.space, inside, roles, share, visits)
+                part = np.arange(begin, min(begin + AT_ONCE, block.count))
+                whole = len(part) == block.count
+                candidates = block if whole else block.take(part)
+                found.append(least_energy(self.space, candidates, some, share))
+        priced, free = (np.concatenate(every) for every in zip(*found, strict=True))
+        return self.cycles * (1.0 if share is None else share), priced, free
 
     def keep(self, mask: Bools) -> CandidateSet:
         """The candidates of a mask."""
@@ -183,8 +123,7 @@ class CandidateSet:
                 blocks.append(block)
             elif len(part):
                 blocks.append(block.take(part))
-        memo = self.memo.keep(mask)
-        return CandidateSet(space=self.space, blocks=blocks, roles=self.roles, memo=memo)
+        return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
 
     def mask(self, some: Ints) -> Bools:
         """Candidates that are at some positions; bool[n]."""
@@ -261,8 +200,8 @@ def enumerated(
     for wanted, limit, tick in ways:
         found = _enumerated_once(space, roles, known, wanted, limit, tick)
         if found is not None:
-            memo = found.memo if found.roles == roles else found.memo.other_roles()
-            return CandidateSet(space=space, blocks=found.blocks, roles=roles, memo=memo)
+            answers = found.known if found.roles == roles else {}
+            return CandidateSet(space=space, blocks=found.blocks, roles=roles, known=answers)
     return None
 
 

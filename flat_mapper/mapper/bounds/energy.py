@@ -23,23 +23,21 @@ from flat_mapper.cost_model.transfers import (
     row_accesses,
     rows_in_use,
 )
-from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines
+from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines, remembered
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import pairs
 
 
+@remembered
 def staged_once(space: EinsumSpace, tensor: str, *, priced: bool, rounded: bool = True) -> float:
     """pJ of every word between DRAM and the shared level once; priced: with DRAM's end."""
-    known, key = space.staged_pj, (tensor, priced, rounded)
-    if key not in known:
-        dram, level, words = space.arch.levels[0], space.arch.levels[space.shared], np.zeros(1)
-        if tensor != space.output:  # its first visit starts from nothing
-            words = words + space.volume_at(tensor, level)
-        filled = Traffic(NONE, words, NONE, words)
-        pj = level_pj(level, tensor, filled, space.prices[level.name], rounded=rounded)
-        drawn = drawn_energy(space, tensor, dram, space.volume[tensor], rounded=rounded)
-        known[key] = float(np.sum(pj)) + (float(drawn) if priced else 0.0)
-    return known[key]
+    dram, level, words = space.arch.levels[0], space.arch.levels[space.shared], np.zeros(1)
+    if tensor != space.output:  # its first visit starts from nothing
+        words = words + space.volume_at(tensor, level)
+    filled = Traffic(NONE, words, NONE, words)
+    pj = level_pj(level, tensor, filled, space.prices[level.name], rounded=rounded)
+    drawn = drawn_energy(space, tensor, dram, space.volume[tensor], rounded=rounded)
+    return float(np.sum(pj)) + (float(drawn) if priced else 0.0)
 
 
 def drawn_energy(
@@ -123,6 +121,7 @@ def moved_once(space: EinsumSpace, tensor: str, level: MemoryLevel) -> tuple[flo
     return rows * read, rows * write, rows * update
 
 
+@remembered
 def top_lines(
     space: EinsumSpace, tensor: str, roles: tuple[Role, ...], *, rounded: bool
 ) -> tuple[PjLines, PjLines]:
@@ -131,9 +130,6 @@ def top_lines(
     rounded: whether whole tiles are, up to rows of DRAM and of the shared level.
     returns: with what DRAM takes, and without.
     """
-    known, key = space.known_lines, (tensor, roles, rounded)
-    if key in known:
-        return known[key]
     whole, within = list[tuple[float, float]](), list[tuple[float, float]]()
     for role in roles:
         level = space.arch.levels[0 if role == "stream" else space.shared]
@@ -146,7 +142,7 @@ def top_lines(
             staged = role == "staged"
             tile = staged_once(space, tensor, priced=priced, rounded=rounded) if staged else 0.0
             found.append((once - none, none + tile))
-    return known.setdefault(key, (_lowest(whole), _lowest(within)))
+    return _lowest(whole), _lowest(within)
 
 
 def _lowest(lines: list[tuple[float, float]]) -> PjLines:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +17,10 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.traffic import EinsumUses, by_roles, in_a_row, traffic_bound
-from flat_mapper.mapper.bounds.turns import KnownEnds, busy_cycles
+from flat_mapper.mapper.bounds.turns import busy_cycles, unit_ends
 from flat_mapper.mapper.bounds.uses import Loops, uses_of
-from flat_mapper.mapper.bounds.whole_sizes import KnownWords, words_bound
-from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.bounds.whole_sizes import least_words, sharing_units, words_bound
+from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
 from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
@@ -79,13 +80,17 @@ class OuterBounds:
     occupancy: SharedOccupancy
     stagings: list[Staging]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
-    words: KnownWords = field(default_factory=KnownWords)
-    ends: KnownEnds = field(default_factory=KnownEnds)
+    known: dict[object, Any] = field(default_factory=dict)  # answers so far, see `remembered`
 
     def roles(self, space: EinsumSpace) -> dict[str, tuple[Role, ...]]:
         """By tensor of an Einsum, the roles that some staging gives it."""
         every = zip(*(s.roles[space.einsum.name] for s in self.stagings), strict=True)
         return {t: tuple(dict.fromkeys(own)) for t, own in zip(space.tensors, every, strict=True)}
+
+    @remembered
+    def ends(self, i: int, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
+        """Choices of units of an Einsum, see `unit_ends`."""
+        return unit_ends(self.occupancy, self.problem.spaces[i], roles)
 
     def least(self) -> tuple[float, float]:
         """Lower bounds on (cycles, pJ) of the group: units at their widest, least words."""
@@ -105,8 +110,7 @@ class OuterBounds:
                     )
                 met.add(tensor)
         moved = sum(
-            share * s.compute_energy
-            + float(self.words.least(s, list(self.roles(s).values()), share))
+            share * s.compute_energy + float(least_words(s, tuple(self.roles(s).values()), share))
             for s, share in zip(problem.spaces, shares, strict=True)
         )
         return max(cycles, self.compulsory_cycles()), max(energy, moved)
@@ -120,7 +124,9 @@ class OuterBounds:
         cycles = self.compute([s.lane_cycles / s.lanes for s in spaces])
         energy = sum(s.compute_energy + s.least_network for s in spaces)
         for space in spaces:
-            energy += float(words_bound(space, list(self.roles(space).values())).at(1.0))
+            energy += float(
+                words_bound(space, tuple(self.roles(space).values()), divides=False).at(1.0)
+            )
         return max(cycles, self.compulsory_cycles()), energy
 
     def busy(self, i: int, cycles: float, outers: Outers) -> Floats:
@@ -249,7 +255,7 @@ class OuterTiles:
     bounds: OuterBounds
     tiles: Sequence[tuple[int, Ints]]  # by number of an order, int64[R, n]
     sets: Sequence[CandidateSet] | None = None  # candidates by Einsum; None: any
-    _uses: dict[tuple[int, tuple[Role, ...]], EinsumUses] = field(default_factory=dict)
+    known: dict[object, Any] = field(default_factory=dict)  # answers so far, see `remembered`
 
     @property
     def problem(self) -> GroupProblem:
@@ -296,10 +302,9 @@ class OuterTiles:
         """True if bounds look at each choice of units: of any candidates, of units in turn."""
         return self.sets is None and not overlaps(self.problem.group.schedule)
 
+    @remembered
     def _of_roles(self, i: int, roles: tuple[Role, ...]) -> EinsumUses:
         """An Einsum in some roles."""
-        if (i, roles) in self._uses:
-            return self._uses[i, roles]
         bounds, problem, space = self.bounds, self.problem, self.problem.spaces[i]
         at = {r: place for place, r in enumerate(problem.index(space))}
         orders = tuple(
@@ -307,15 +312,14 @@ class OuterTiles:
             for order, own in self.tiles
         )
         share, tile = problem.shares(space, self.visited), self.grid[problem.index(space)]
-        loops = Loops(tile, roles, orders, share, bounds.words.sharing(space))
+        loops = Loops(tile, roles, orders, share, sharing_units(space))
         part = self.sets[i] if self.sets else None
         ends = np.array([float(space.widest)]), np.zeros(1)
         if self.by_units and i in (0, len(problem.spaces) - 1):
-            ends = bounds.ends.of(bounds.occupancy, space, roles)
+            ends = bounds.ends(i, roles)
         fewest = part.fewest_cycles if part else space.lane_cycles / space.widest
         uses = list(uses_of(bounds.occupancy, space, loops, part))
-        found = EinsumUses(problem, uses, fewest * self.runs[i], tile, ends)
-        return self._uses.setdefault((i, roles), found)
+        return EinsumUses(problem, uses, fewest * self.runs[i], tile, ends)
 
     def outers(self, numbers: Sequence[int]) -> Outers:
         """The tiles under one staging after another, with lower bounds."""
@@ -355,9 +359,9 @@ class OuterTiles:
             roles, index = by_roles(stagings, space.einsum.name)
             masked = self.problem.masked_pair is not None
             share = self.problem.shares(space, self.visited) if masked else 1.0
-            every = [[(r,) for r in own] for own in roles]
+            every = [tuple((r,) for r in own) for own in roles]
             for moved, priced in zip(parts, DRAM_SHARES, strict=True):
-                own = [zero + self.bounds.words.least(space, r, share, priced) for r in every]
+                own = [zero + least_words(space, r, share, priced) for r in every]
                 moved += in_a_row(own, index)
         for moved, priced in zip(parts, DRAM_SHARES, strict=True):
             least = np.maximum(least, moved + priced * staged + (1 - priced) * floors)

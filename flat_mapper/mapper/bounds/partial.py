@@ -8,7 +8,7 @@ or, where all of them are still to come, as many as one split of them spares of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import NamedTuple
@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
+from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.cost_model.transfers import Transfer
 from flat_mapper.mapper.bounds.energy import (
@@ -27,6 +27,7 @@ from flat_mapper.mapper.bounds.energy import (
     one_innermost,
     top_lines,
 )
+from flat_mapper.mapper.bounds.whole_sizes import sharing_units
 from flat_mapper.mapper.space.einsum import EinsumSpace, PjLines, lanes_of
 
 Nodes = Sequence[MemoryLevel | Fanout]
@@ -96,17 +97,17 @@ def of_whole(blocks: Sequence[Both], some: Bools | slice = slice(None)) -> Both:
     return full, full if all(a is b for a, b in blocks) else joined([own for _, own in blocks])
 
 
-def shared_words(space: EinsumSpace, units: Ints) -> Sharing:
-    """Units by tensor; see `whole_sizes.sharing_units`."""
-    return dict(zip(space.tensors, units[:, :, None].astype(np.float64), strict=True))
+def shared_words(space: EinsumSpace) -> Sharing:
+    """Units by tensor; see `sharing_units`."""
+    units = sharing_units(space)[:, :, None].astype(np.float64)
+    return dict(zip(space.tensors, units, strict=True))
 
 
 def least_energy(
     space: EinsumSpace,
-    inside: Callable[[str], Both],
+    candidates: CandidateBlock,
     roles: Mapping[str, tuple[Role, ...]],
     share: float | None = None,
-    visits: Callable[[], Floats] | None = None,
     rest: Nodes = (),
     keep: frozenset[str] = NOTHING,
     known: Known | None = None,
@@ -114,25 +115,25 @@ def least_energy(
 ) -> tuple[Floats, Floats]:
     """Lower bounds on every candidate's pJ, with what DRAM takes and without; float64[n] each.
 
-    inside: of each tensor.
     roles:  by tensor, what the search may make of it: whichever is cheapest. A staged tensor
             passes DRAM with every word once, a streamed one as often as the candidate draws it.
     share:  of the work that a mask leaves; it does not spare first visits of an output. With one
             no words are rounded up to rows, as outer choices add what is beyond such words; None:
             there is no mask, and all that is staged is.
-    visits: pJ that first visits of the output spare at most.
     rest:   the nodes that are still to come, innermost first: none of a whole candidate.
     keep:   what the first of them keeps, if it is a level.
     known:  what calls with other keeps have found; the rest is added.
     sharing: where all fanouts are still to come, or else `ANY`.
     """
-    known = Known() if known is None else known
+    known, beyond = Known() if known is None else known, float(lanes_of(rest))
     full, stays = list[BothPj](), list[BothPj]()
     for tensor in space.tensors:
         key = tensor, tensor in keep
         if key not in known.found:
             lines = top_lines(space, tensor, roles[tensor], rounded=share is None)
-            own, other = inside(tensor)
+            if tensor not in known.inside:
+                known.inside[tensor] = Inside.both(space, candidates, beyond, tensor)
+            own, other = known.inside[tensor]
             what = rest, keep, tensor, lines, sharing.get(tensor)
             pj = _least(space, own, *what)
             known.found[key] = pj, pj if own is other else _least(space, other, *what)
@@ -140,10 +141,10 @@ def least_energy(
             some.append(pj)
     every = (one_innermost(space, [f[i] for f in full], [s[i] for s in stays]) for i in (0, 1))
     priced, free = map(over_splits, every)
-    if share is None or share == 1 or visits is None:
+    if share is None or share == 1:
         return priced, free
     # Each bound is of a number of first visits at least; all that may be are taken off.
-    spared = (1 - share) * visits()
+    spared = (1 - share) * first_visits_at_most(space, candidates, rest, roles[space.output])
     return share * priced - spared, share * free - spared
 
 
@@ -152,10 +153,19 @@ def over_splits(found: Floats) -> Floats:
     return np.asarray(found.min(axis=0) if found.ndim > 1 else found)
 
 
-def first_visits_at_most(space: EinsumSpace, candidates: CandidateBlock, rest: Nodes) -> Floats:
-    """pJ that first visits of the output spare at most, in any completion; float64[n]."""
+def first_visits_at_most(
+    space: EinsumSpace, candidates: CandidateBlock, rest: Nodes, roles: tuple[Role, ...]
+) -> Floats:
+    """pJ that first visits of the output spare at most, in any completion; float64[n].
+
+    roles: those that the output may have.
+    """
     if space.first_visits_masked:
         return np.zeros(candidates.count)
+    if not rest:
+        tops = dict.fromkeys(0 if role == "stream" else space.shared for role in roles)
+        every = [first_visits(space, candidates, space.arch.levels[top]) for top in tops]
+        return np.asarray(np.maximum.reduce(every))
     beyond = float(lanes_of(rest))
     inner = first_visits(space, candidates, space.arch.levels[space.shared])
     levels = [n for n in rest if isinstance(n, MemoryLevel)]

@@ -8,9 +8,10 @@ in this count. Only where all other loops of the shared level are 1 may the run 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import least_along, top_lines
+from flat_mapper.mapper.space.einsum import remembered
 from flat_mapper.mapper.space.factors import distinct_columns, located
 from flat_mapper.mapper.space.group import FOLLOW
 from flat_mapper.mapper.space.tile_index import ByTile
@@ -36,8 +38,7 @@ class CandidateTiles:
         self.cycles = self.least(self.every_cycles)
         # By rank, the distinct extents of tiles, and which of them each tile has.
         self.extents = [located(own) for own in self.tile]
-        self._moves: dict[tuple[str, Role], tuple[Floats, Floats]] = {}
-        self._spared: dict[Role, tuple[Floats, Floats, Floats]] = {}
+        self.known: dict[object, Any] = {}
         self._under: tuple[bytes, TilesUnder] | None = None
 
     @property
@@ -55,15 +56,13 @@ class CandidateTiles:
         """Of every tile, the least value among its candidates."""
         return np.minimum.reduceat(values[self.same.order], self.same.starts[:-1])
 
+    @remembered
     def moves(self, tensor: str, role: Role) -> tuple[Floats, Floats]:
         """pJ of a tensor in every candidate if it comes by every time, and what staying spares."""
-        key = (tensor, role)
-        if key not in self._moves:
-            (line,), _ = top_lines(self.space, tensor, (role,), rounded=False)
-            inside = self.candidate_set.inside(tensor)
-            full, stays = (one.energy + least_along((line,), one.often) for one in inside)
-            self._moves[key] = (full, full - stays)
-        return self._moves[key]
+        (line,), _ = top_lines(self.space, tensor, (role,), rounded=False)
+        inside = self.candidate_set.inside(tensor)
+        full, stays = (one.energy + least_along((line,), one.often) for one in inside)
+        return full, full - stays
 
     def drawn(self, tensor: str, top: MemoryLevel) -> tuple[Floats, Floats]:
         """The same of words from the level on top, or to it."""
@@ -71,15 +70,14 @@ class CandidateTiles:
         full, stays = (volume * one.often for one in self.candidate_set.inside(tensor))
         return full, full - stays
 
+    @remembered
     def spared(self, role: Role) -> tuple[Floats, Floats, Floats]:
         """pJ that first visits of the output spare, see `CandidateSet.spared`.
 
         role: of the output. returns: by candidate; by tile, the most and least of its candidates.
         """
-        if role not in self._spared:
-            own = self.candidate_set.spared((role,))
-            self._spared[role] = own, -self.least(-own), self.least(own)
-        return self._spared[role]
+        own = self.candidate_set.spared((role,))
+        return own, -self.least(-own), self.least(own)
 
     def under(self, extents: Ints) -> TilesUnder:
         """The tiles under outer tiles int64[R, n]; those of the last question are kept."""
@@ -105,37 +103,34 @@ class TilesUnder:
             outer = np.where((values[0] == FOLLOW)[:, None], tiles, values[0][:, None])
             self.legal &= np.take(outer % tiles == 0, which, axis=1)[where]
             self._same.append((np.take(outer == tiles, which, axis=1), where))
-        self._trivial: dict[str, Bools] = {}
-        self._fractions: dict[int, Floats] = {}
+        self.known: dict[object, Any] = {}
 
+    @remembered
     def trivial(self, tensor: str) -> Bools:
         """True wherever no loop of the shared level is of a rank of the tensor; bool[n, tiles]."""
-        if tensor not in self._trivial:
-            found = self.legal.copy()
-            for (same, where), yes in zip(self._same, self.of.space.relevant[tensor], strict=True):
-                if yes:
-                    found &= same[where]
-            self._trivial[tensor] = found
-        return self._trivial[tensor]
+        found = self.legal.copy()
+        for (same, where), yes in zip(self._same, self.of.space.relevant[tensor], strict=True):
+            if yes:
+                found &= same[where]
+        return found
 
-    def fraction(self, r: int, stay: Sequence[str] = ()) -> Floats:
+    @remembered
+    def fraction(self, r: int, stay: tuple[str, ...] = ()) -> Floats:
         """Upper bound on the fraction that tensors spare which lack a rank, if it is innermost.
 
         They stay over all ranks that they lack, in loops of the shared level, and some tensors over
         the DRAM loops too. float64[n, tiles].
         """
-        space = self.of.space
-        if r not in self._fractions:
-            lacking = dict.fromkeys(
-                tuple(q for q, yes in enumerate(space.relevant[t]) if not yes)
-                for t in self.of.lacking(r)
-            )
-            self._fractions[r] = np.maximum.reduce([self._spared(lacks) for lacks in lacking])
-        found = self._fractions[r]
-        for tensor in self.of.lacking(r):
-            if tensor in stay:
+        space, lacking = self.of.space, self.of.lacking(r)
+        if stay:
+            found = self.fraction(r)
+            for tensor in (t for t in lacking if t in stay):
                 found = np.where(self.trivial(tensor), 1.0, found)
-        return found
+            return found
+        own = (space.relevant[t] for t in lacking)
+        every = dict.fromkeys(tuple(q for q, yes in enumerate(one) if not yes) for one in own)
+        found = np.maximum.reduce([self._spared(lacks) for lacks in every])
+        return np.asarray(found)
 
     def _spared(self, lacks: tuple[int, ...]) -> Floats:
         """The same of a tensor that lacks some ranks."""
@@ -188,7 +183,7 @@ class TileBounds:
         spared = {r: least - tiles.least(full - g) for r, g in gains.items()}
         return cls(tiles, full, gains, least, spared)
 
-    def by_tile(self, under: TilesUnder, stay: Sequence[str]) -> Floats:
+    def by_tile(self, under: TilesUnder, stay: tuple[str, ...]) -> Floats:
         """Least pJ by tile under outer tiles; float64[n, tiles].
 
         stay: tensors that may stay private over the DRAM loops.
@@ -201,7 +196,7 @@ class TileBounds:
             np.minimum(found, self.least - under.fraction(r, stay) * spared, out=found)
         return found
 
-    def by_candidate(self, under: TilesUnder, candidates: Ints, stay: Sequence[str]) -> Floats:
+    def by_candidate(self, under: TilesUnder, candidates: Ints, stay: tuple[str, ...]) -> Floats:
         """The same of some candidates under one outer tile."""
         which, full = self.tiles.which[candidates], self.full[candidates]
         found = full.copy()

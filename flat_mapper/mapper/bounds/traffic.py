@@ -39,7 +39,7 @@ class EinsumUses:
     uses: list[Use]
     compute: Floats  # cycles at least; float64[n]
     tile: Ints
-    ends: tuple[Floats, Floats]  # see `KnownEnds`
+    ends: tuple[Floats, Floats]  # see `unit_ends`
 
     @cached_property
     def zero(self) -> Floats:

@@ -8,7 +8,7 @@ first tile that streams in, and the last one out, nothing overlaps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from flat_mapper.cost_model.ports import port_loads
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds, TilesUnder
-from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapping.order import overlaps
@@ -194,34 +194,23 @@ class Streams:
     idle: Floats  # share of its passes in which none of them moves; float64[n or 1]
 
 
-@dataclass(frozen=True, slots=True)
-class KnownEnds:
-    """Choices of units of the Einsums of a group that are computed already."""
+def unit_ends(
+    occupancy: SharedOccupancy, space: EinsumSpace, roles: tuple[Role, ...]
+) -> tuple[Floats, Floats]:
+    """Units at work, and cycles that streams wait with them at least; float64[K] each.
 
-    _found: dict[object, tuple[Floats, Floats]] = field(default_factory=dict)
-    _tiles: dict[str, Ints] = field(default_factory=dict)  # of units, by Einsum
-
-    def of(
-        self, occupancy: SharedOccupancy, space: EinsumSpace, roles: tuple[Role, ...]
-    ) -> tuple[Floats, Floats]:
-        """Units at work, and cycles that streams wait with them at least; float64[K] each.
-
-        Without choices beside which another has as many units and waits no longer.
-        """
-        key = space.einsum.name, roles
-        if key not in self._found:
-            if space.einsum.name not in self._tiles:
-                self._tiles[space.einsum.name] = unit_tiles(space)
-            tiles = self._tiles[space.einsum.name]
-            waits = exposed(occupancy, space, {"stream": tiles}, roles)
-            units = prod_of(tiles, range(len(space.ranks))).astype(np.float64)
-            order = np.lexsort((waits, -units))
-            least = np.minimum.accumulate(np.concatenate([[np.inf], waits[order]]))[:-1]
-            some = order[waits[order] < least]
-            self._found[key] = units[some], waits[some]
-        return self._found[key]
+    Without choices beside which another has as many units and waits no longer.
+    """
+    tiles = unit_tiles(space)
+    waits = exposed(occupancy, space, {"stream": tiles}, roles)
+    units = prod_of(tiles, range(len(space.ranks))).astype(np.float64)
+    order = np.lexsort((waits, -units))
+    least = np.minimum.accumulate(np.concatenate([[np.inf], waits[order]]))[:-1]
+    some = order[waits[order] < least]
+    return units[some], waits[some]
 
 
+@remembered
 def unit_tiles(space: EinsumSpace) -> Ints:
     """Extents that an Einsum's units work on at once, by split of the fanouts; int64[R, n]."""
     found = np.ones((len(space.ranks), 1), np.int64)

@@ -8,8 +8,8 @@ also those that do not (remainders), all units together are no more than the fan
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 
@@ -20,7 +20,7 @@ from flat_mapper.cost_model.candidates import Floats, Ints
 from flat_mapper.cost_model.facts import prod_of
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.energy import drawn_energy, staged_once
-from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
+from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of, remembered
 from flat_mapper.mapper.space.enumerate import sharing_ranks
 from flat_mapper.mapper.space.factors import Splits, distinct_columns, on_axes
 
@@ -38,9 +38,6 @@ class _Way:
     spared: float = 0.0  # pJ of reads that first visits of an output spare, and no mask does
 
 
-KnownWays = dict[tuple[str, str, Role, float], list[_Way]]  # by Einsum, tensor, role, `priced`
-
-
 @dataclass(frozen=True, slots=True)
 class WordsBound:
     """Least pJ of an Einsum's words on their way to the units and back; by way of its tensors."""
@@ -54,74 +51,39 @@ class WordsBound:
         return least
 
 
-@dataclass(frozen=True, slots=True)
-class KnownWords:
-    """Bounds of the Einsums of a group that are computed already."""
+def least_words(
+    space: EinsumSpace,
+    roles: tuple[tuple[Role, ...], ...],
+    share: Floats | float,
+    priced: float = 1.0,
+) -> Floats:
+    """Lower bound on the pJ of an Einsum's words and networks; see `words_bound`.
 
-    _sharing: dict[str, Ints] = field(default_factory=dict)  # by Einsum
-    _bounds: dict[object, WordsBound] = field(default_factory=dict)
-    _whole: dict[object, Floats] = field(default_factory=dict)  # without a mask
-    _ways: KnownWays = field(default_factory=dict)
-
-    def sharing(self, space: EinsumSpace) -> Ints:
-        """Most units that take one word of each tensor; see `sharing_units`."""
-        name = space.einsum.name
-        if name not in self._sharing:
-            self._sharing[name] = sharing_units(space)
-        return self._sharing[name]
-
-    def least(
-        self,
-        space: EinsumSpace,
-        roles: Sequence[tuple[Role, ...]],
-        share: Floats | float,
-        priced: float = 1.0,
-    ) -> Floats:
-        """Lower bound on the pJ of an Einsum's words; see `words_bound`.
-
-        roles: by tensor, those that it may have. share: of the work that a mask leaves; float64[n].
-        """
-        key = space.einsum.name, tuple(roles), priced
-        whole = isinstance(share, float) and share == 1.0
-        if whole and key in self._whole:
-            return self._whole[key]
-        if key not in self._bounds:
-            sharing = self.sharing(space)
-            self._bounds[key] = words_bound(
-                space, roles, priced=priced, sharing=sharing, known=self._ways
-            )
-        found: Floats = self._bounds[key].at(share) + share * space.least_network
-        if whole:
-            self._whole[key] = found
-        return found
+    share: of the work that a mask leaves; float64[n].
+    """
+    return words_bound(space, roles, priced).at(share) + share * space.least_network
 
 
+@remembered
 def words_bound(
     space: EinsumSpace,
-    roles: Sequence[Sequence[Role]],
-    *,
+    roles: tuple[tuple[Role, ...], ...],
     priced: float = 1.0,
-    sharing: Ints | None = None,
-    known: KnownWays | None = None,
+    *,
+    divides: bool = True,
 ) -> WordsBound:
     """Bound of an Einsum in some roles; by tensor, those that it may have.
 
     priced:  share of what DRAM takes that counts: of a staged tensor for every word once, of a
              streamed one for what is drawn.
-    sharing: see `sharing_units`; None: of any factors.
-    known:   answers so far, of any Einsum.
+    divides: whether factors do.
     """
-    known, every = {} if known is None else known, list[list[_Way]]()
-    for tensor, own in zip(space.tensors, roles, strict=True):
-        every.append([])
-        for role in own:
-            key = space.einsum.name, tensor, role, priced
-            if key not in known:
-                known[key] = list(_ways(space, tensor, role, priced))
-            every[-1] += known[key]
-    found, most = list[tuple[float, float]](), -1.0
-    ways = list(product(*every))
-    least = _of_splits(ways, sharing) if sharing is not None else [_of_any(space, w) for w in ways]
+    every = [
+        [way for role in own for way in _ways(space, tensor, role, priced)]
+        for tensor, own in zip(space.tensors, roles, strict=True)
+    ]
+    found, most, ways = list[tuple[float, float]](), -1.0, list(product(*every))
+    least = _of_splits(space, ways) if divides else [_of_any(space, own) for own in ways]
     some = zip(least, (sum(x.spared for x in own) for own in ways), strict=True)
     for pj, spared in sorted(some, key=lambda one: (one[0], -one[1])):
         if spared > most:  # else another way is never more
@@ -130,19 +92,21 @@ def words_bound(
     return WordsBound(ways=tuple(found))
 
 
-def _ways(space: EinsumSpace, tensor: str, role: Role, priced: float) -> Iterator[_Way]:
+@remembered
+def _ways(space: EinsumSpace, tensor: str, role: Role, priced: float) -> list[_Way]:
     """All ways of one tensor: from the top, or through a level below the shared one."""
     inner = [n for n in space.inner_nodes if isinstance(n, MemoryLevel)]
     direct = _from_top(space, tensor, role, priced)
-    yield direct
+    found = [direct]
     least = direct.fixed + direct.once  # every word once from the top
     for own in (n for n in inner if any(tensor in keep for keep in space.keep_sets(n.name))):
         filled, served = _kept_at(space, tensor, own)
         within = space.inner_nodes[space.inner_nodes.index(own) + 1 :]
         if lanes_of(within) == 1:
-            yield _Way(least + filled + served)
+            found.append(_Way(least + filled + served))
         else:
-            yield _Way(least + filled, served)
+            found.append(_Way(least + filled, served))
+    return found
 
 
 def _from_top(space: EinsumSpace, tensor: str, role: Role, priced: float) -> _Way:
@@ -175,6 +139,7 @@ def _kept_at(space: EinsumSpace, tensor: str, level: MemoryLevel) -> tuple[float
     return space.volume_at(tensor, level) * write / rows, words * read / rows
 
 
+@remembered
 def sharing_units(space: EinsumSpace) -> Ints:
     """Most units that take one word of each tensor, by split of the fanouts; int64[tensors, n].
 
@@ -207,8 +172,9 @@ def _largest(columns: Ints) -> Ints:
     return np.array(found, np.int64).reshape(-1, len(columns)).T
 
 
-def _of_splits(ways: Sequence[tuple[_Way, ...]], sharing: Ints) -> list[float]:
+def _of_splits(space: EinsumSpace, ways: Sequence[tuple[_Way, ...]]) -> list[float]:
     """Least pJ of all tensors in each of several ways, over the splits of `sharing_units`."""
+    sharing = sharing_units(space)
     shared = np.array([[way.shared for way in own] for own in ways])
     once = np.array([[way.once for way in own] for own in ways])
     every = np.maximum(shared[:, :, None] / sharing, once[:, :, None]).sum(axis=1)

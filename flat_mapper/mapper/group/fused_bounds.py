@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from flat_mapper.mapper.bounds.turns import Lows, RoleBounds, busy_cycles
 from flat_mapper.mapper.group.beside import Beside
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import Staging
@@ -40,14 +41,15 @@ class FusedBounds:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
         self.incumbent = incumbent
-        self._of: dict[tuple[int, tuple[Role, ...]], RoleBounds] = {}
+        self.known: dict[object, Any] = {}
 
     def _roles(self, i: int, staging: Staging) -> RoleBounds:
         """Bounds of an Einsum in its roles under a staging."""
-        roles = staging.roles[self.tiles[i].space.einsum.name]
-        if (i, roles) not in self._of:
-            self._of[i, roles] = RoleBounds.of(self.bounds.occupancy, self.tiles[i], roles)
-        return self._of[i, roles]
+        return self._in_roles(i, staging.roles[self.tiles[i].space.einsum.name])
+
+    @remembered
+    def _in_roles(self, i: int, roles: tuple[Role, ...]) -> RoleBounds:
+        return RoleBounds.of(self.bounds.occupancy, self.tiles[i], roles)
 
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""

@@ -15,12 +15,9 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.partial import (
     ANY,
-    Both,
-    Inside,
     Known,
     Nodes,
     Sharing,
-    first_visits_at_most,
     least_energy,
     shared_words,
 )
@@ -205,17 +202,8 @@ class IncrementalEnumeration:
         share = 1.0 if self.share is None else self.share
         units: Ints | int = lanes_of(rest)
         sharing = self.sharing if units == self.space.lanes else ANY
-        known = known or Known()
-
-        def inside(tensor: str) -> Both:
-            if tensor not in known.inside:
-                beyond = float(lanes_of(rest))
-                known.inside[tensor] = Inside.both(self.space, candidates, beyond, tensor)
-            return known.inside[tensor]
-
-        visits = partial(first_visits_at_most, self.space, candidates, rest)
-        what = self.roles, self.share, visits, rest, keep, known, sharing
-        priced, free = least_energy(self.space, inside, *what)
+        what = self.roles, self.share, rest, keep, known, sharing
+        priced, free = least_energy(self.space, candidates, *what)
         cycles = share * (self.space.lane_cycles / (candidates.spatial * units))
         return tuple(np.broadcast_arrays(cycles, priced, free))
 
@@ -381,7 +369,7 @@ class Beam:
                 roles=roles,
                 least=units,
                 tiles=distinct_columns(outers.tile[self.problem.index(space)])[0],
-                sharing=shared_words(space, self.bounds.words.sharing(space)),
+                sharing=shared_words(space),
                 share=share,
                 step=self.step,
                 most=self.most,

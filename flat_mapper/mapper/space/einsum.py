@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
 from math import factorial, prod
+from typing import Any, Concatenate, Protocol
 
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.facts import EinsumFacts, Rank, prod_of
-from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.space.factors import (
     Splits,
     distinct,
@@ -27,6 +27,30 @@ from flat_mapper.workload.graph import Workload
 
 # By way of a tensor's words: pJ each time that all of them pass, and pJ however often they do
 PjLines = tuple[tuple[float, float], ...]
+
+
+class Knowing(Protocol):
+    """Something that keeps answers of functions that are `remembered`."""
+
+    @property
+    def known(self) -> dict[object, Any]:
+        """Those so far."""
+
+
+def remembered[Asked: Knowing, **P, Answer](
+    asks: Callable[Concatenate[Asked, P], Answer],
+) -> Callable[Concatenate[Asked, P], Answer]:
+    """A function of something that is answered once for the same arguments."""
+
+    @wraps(asks)
+    def answer(of: Asked, /, *args: P.args, **named: P.kwargs) -> Answer:
+        key = asks, args, tuple(named.items())
+        if key not in of.known:
+            of.known[key] = asks(of, *args, **named)
+        found: Answer = of.known[key]
+        return found
+
+    return answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,13 +196,8 @@ class EinsumSpace(EinsumFacts):
         return ways * axes * orders * keeps
 
     @cached_property
-    def staged_pj(self) -> dict[tuple[str, bool, bool], float]:
-        """Answers of `energy.staged_once` so far."""
-        return {}
-
-    @cached_property
-    def known_lines(self) -> dict[tuple[str, tuple[Role, ...], bool], tuple[PjLines, PjLines]]:
-        """Answers of `linear.top_lines` so far."""
+    def known(self) -> dict[object, Any]:
+        """Answers so far, see `remembered`."""
         return {}
 
     def options(self, node: str, kind: LoopKind, rank: int, limit: int) -> list[int]:
@@ -198,22 +217,12 @@ class EinsumSpace(EinsumFacts):
         """The mapspace's rules about a node's loops."""
         return list(self.mapspace.slot_rules(self.einsum.name, node, kind))
 
+    @remembered
     def keep_sets(self, level: str) -> list[frozenset[str]]:
         """Sets that a level may keep: every subset of the tensors that the rules leave open.
 
         None, where they contradict each other.
         """
-        if level not in self._keep_sets:
-            self._keep_sets[level] = self._open_keeps(level)
-        return self._keep_sets[level]
-
-    @cached_property
-    def _keep_sets(self) -> dict[str, list[frozenset[str]]]:
-        """Answers of `keep_sets` so far."""
-        return {}
-
-    def _open_keeps(self, level: str) -> list[frozenset[str]]:
-        """The same, from the rules."""
         must: set[str] = set()
         never: set[str] = set()
         for rule in self.mapspace.keep_rules(self.einsum.name, level):
