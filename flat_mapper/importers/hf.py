@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
@@ -63,6 +63,7 @@ class Model:
     kinds: tuple[LayerKind, ...]  # layers by the keys that they see
     form: Mapping[str, object]  # the problem's section `layer`
     ends: Mapping[str, object]  # and `vocabulary`
+    tensor_bits: Mapping[str, str] = field(default_factory=dict)  # formats of weights
     dense: int = 0  # other layers, whose feed-forward is no mixture of experts
     dropped: tuple[str, ...] = ()  # what the problem does not have, a line each
     chunk: int = 0  # positions of a chunk that attention does not leave; 0: there are none
@@ -95,6 +96,7 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Mo
             change = "state-space and recurrent layers are no attention; write the layer as Einsums"
         at = place(where, config, "model_type")
         raise SpecError(expected(at, condition, str(kind), change))
+    config = Section({**family.defaults, **config}, config.source, config.lines)
     chosen, outer = next((p for p in family.stacks if part in ("", p)), None), config
     if chosen is None:
         condition = f"one of {', '.join(family.stacks)} of {kind}"
@@ -103,30 +105,33 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Mo
         inside = family.inside[chosen]
         config = section_of(take(config, inside, dict, where), where)
         where = f"{where}: {inside}"
+    gated = family.gated or "gated" in str(config.get("feed_forward_proj") or "")
     known: dict[str, int] = {}
     for name in _OTHERWISE:
         known[name] = _size(config, where, family.stacks[chosen], name, known)
     if known["heads"] % known["kv_heads"]:
         condition = f"key-value heads that divide the {known['heads']} heads"
         raise SpecError(expected(where, condition, known["kv_heads"]))
-    # Layers of a mixture's model whose feed-forward is an ordinary one.
-    layers, first = known["layers"], take(config, "first_k_dense_replace", int, where, 0, above=-1)
-    step = take(config, "interleave_moe_layer_step", int, where, 1, above=0)
-    dense = min(first, layers) + (layers - layers // step)
-    known["layers"] -= dense
     chunk = "attention_chunk_size"
+    total, form = known["layers"], _layer_form(config, where, chosen, family)
+    attending, numbers = _counted_layers(config, where, total, family)
+    linear, dense = total - attending, attending - len(numbers)
+    known["layers"] = len(numbers)
+    stored = _stored_formats(config, form, gated=gated)
     return Model(
         model_type=str(kind),
         part=chosen,
-        gated=family.gated or "gated" in str(config.get("feed_forward_proj") or ""),
+        gated=gated,
         word_bits=_word_bits(config, where),
-        kinds=_layer_kinds(config, where, chosen, known["layers"], family),
-        form=_layer_form(config, where, chosen, family),
+        kinds=_layer_kinds(config, where, chosen, total, numbers, family),
+        form=form,
         ends=_ends_form(config, chosen, family),
+        tensor_bits=stored,
         dense=dense,
         dropped=(
+            *([f"{linear} layers of linear attention"] if linear else []),
             *([f"{dense} layers without experts"] if dense else []),
-            *dropped_parts(outer, config, family, family.stacks[chosen]),
+            *dropped_parts(outer, config, family, family.stacks[chosen], stored),
         ),
         chunk=take(config, chunk, int, where, above=-1) if config.get(chunk) else 0,
         **known,
@@ -176,7 +181,9 @@ def _word_bits(config: Section, where: str) -> int:
     return _BITS[kind]
 
 
-_SLIDING, _FULL = "sliding_attention", "full_attention"
+# Words of `layer_types`: those of chunks see all that came before here.
+_SLIDING, _LINEAR = "sliding_attention", "linear_attention"
+_LAYERS = (_SLIDING, "full_attention", "chunked_attention", _LINEAR)
 
 # A configuration's names of activations, where they are not the notation's.
 _ACTIVATIONS: Mapping[str, str] = {
@@ -189,9 +196,11 @@ _ACTIVATION_KEYS = (
     *("hidden_act", "activation_function", "activation", "hidden_activation"),
     *("feed_forward_proj", "dense_act_fn"),
 )
-# Keys that say how many experts a layer has, and how many of them a token goes to.
+# Keys that say how many experts a layer has, how many of them a token goes to, and of how many
+# layers one has them.
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 _CHOSEN = ("num_experts_per_tok", "experts_per_token")
+_STEPS = ("interleave_moe_layer_step", "decoder_sparse_step")
 
 
 def _layer_form(config: Section, where: str, part: str, family: Family) -> Form:
@@ -230,44 +239,120 @@ def _experts(config: Section, where: str) -> Form:
         condition = f"how many experts a token goes to, {' or '.join(_CHOSEN)}"
         raise SpecError(expected(where, condition, "none"))
     shared = config.get("n_shared_experts") or (1 if config.get("interleave_moe_layer_step") else 0)
+    if wide := take(config, "shared_expert_intermediate_size", int, where, 0, above=-1):
+        one = take(config, "moe_intermediate_size", int, where, above=0)
+        if wide % one:
+            key = "shared_expert_intermediate_size"
+            at, condition = place(where, config, key), f"a multiple of moe_intermediate_size {one}"
+            raise SpecError(expected(at, condition, wide))
+        shared = wide // one
     return {"count": counts[0], "per_token": chosen[0]} | ({"shared": shared} if shared else {})
 
 
+def _layer_words(config: Section, where: str, layers: int) -> Sequence[str]:
+    """The kind of each layer, where the file lists them; empty where it does not."""
+    if config.get("layer_types") is None:
+        return ()
+    words = take_list(config, "layer_types", str, where)
+    unknown = [w for w in words if w not in _LAYERS]
+    if unknown or len(words) != layers:
+        condition = f"{layers} words, each one of {', '.join(_LAYERS)}"
+        got = unknown[0] if unknown else f"{len(words)} words"
+        raise SpecError(expected(place(where, config, "layer_types"), condition, str(got)))
+    return words
+
+
+def _counted_layers(
+    config: Section, where: str, layers: int, family: Family
+) -> tuple[int, list[int]]:
+    """How many layers are of attention, and the numbers, from 0, of those that a problem has.
+
+    Of a mixture of experts these are the ones that have experts.
+    """
+    numbers = list(range(layers))
+    if words := _layer_words(config, where, layers):
+        numbers = [n for n in numbers if words[n] != _LINEAR]
+    elif family.attends is not None:
+        numbers = [n for n in numbers if family.attends(config, n, where)]
+    attending = len(numbers)
+    if _experts(config, where):
+        first = take(config, "first_k_dense_replace", int, where, 0, above=-1)
+        key = next((key for key in _STEPS if config.get(key) is not None), _STEPS[0])
+        step = take(config, key, int, where, 1, above=0)
+        plain = take_list(config, "mlp_only_layers", int, where, ())
+        numbers = [n for n in numbers if n >= first and (n + 1) % step == 0 and n not in plain]
+    if not numbers:
+        raise SpecError(expected(where, "layers of attention, of a mixture with experts", "none"))
+    return attending, numbers
+
+
 def _layer_kinds(
-    config: Section, where: str, part: str, layers: int, family: Family
+    config: Section, where: str, part: str, layers: int, numbers: Sequence[int], family: Family
 ) -> tuple[LayerKind, ...]:
-    """The kinds of layers that a part of a model has, each with how many there are."""
+    """The kinds of layers that a part of a model has, each with how many there are.
+
+    numbers: of the layers that count.
+    """
     causal = part == "decoder" or (part == "encoder" and bool(config.get("is_decoder")))
     if config.get("use_bidirectional_attention"):
         causal = False
-    if family.windowed is None:
-        return (LayerKind(count=layers, mask=Mask(causal=True) if causal else None),)
     window: int | None = family.window
     if WINDOW in config:
         window = take(config, WINDOW, int, where, None, above=0)
-    if config.get("layer_types") is not None:
-        words = take_list(config, "layer_types", str, where)
-        unknown = [w for w in words if w not in (_SLIDING, _FULL)]
-        if unknown or len(words) != layers:
-            condition = f"{layers} words, each {_SLIDING} or {_FULL}"
-            got = unknown[0] if unknown else f"{len(words)} words"
-            raise SpecError(expected(place(where, config, "layer_types"), condition, str(got)))
-        sliding = [word == _SLIDING for word in words]
+    if words := _layer_words(config, where, layers):
+        sliding = [words[n] == _SLIDING for n in numbers]
     else:
-        sliding = [family.windowed(config, layer, where) for layer in range(layers)]
+        rule = family.windowed or (lambda *_: False)
+        sliding = [rule(config, n, where) for n in numbers]
     counts = Counter(window if one else None for one in sliding)
     seen = {w: Mask(causal=causal, window=w) if causal or w else None for w in counts}
     return tuple(LayerKind(count=n, mask=seen[w]) for w, n in counts.items())
 
 
+# Formats of weights by the `quant_method` of a quantization_config.
+_STORED = {"mxfp4": "mxfp4", "fp8": "fp8_e4m3"}
+
+
+def _stored_formats(config: Section, form: Form, *, gated: bool) -> dict[str, str]:
+    """Formats of the weights that a file has in other words than the model's.
+
+    MXFP4 is of the experts alone; fp8 of all products, unless the file leaves the attention's out.
+    """
+    said = config.get("quantization_config")
+    said = said if isinstance(said, Mapping) else {}
+    stored = _STORED.get(str(said.get("quant_method")))
+    if stored is None:
+        return {}
+    experts, latent = form.get("experts"), form.get("latent")
+    kinds = [""] if not isinstance(experts, Mapping) else ["X", *["S"] * ("shared" in experts)]
+    names: list[str] = []
+    if stored != "mxfp4":
+        if "attn" not in str(said.get("modules_to_not_convert")):
+            names += ["WQ", "WK", "WV", "WO"]
+            if isinstance(latent, Mapping):
+                names += ["WQR", "WDKV", "WKR", *["WDQ"] * ("queries" in latent)]
+    else:
+        kinds = [kind for kind in kinds if kind == "X"]
+    products = ("W1", "W3", "W2") if gated else ("W1", "W2")
+    return dict.fromkeys([*names, *(f"{w}{kind}" for kind in kinds for w in products)], stored)
+
+
 def problem_text(
-    model: Model, name: str, origin: str, *, batch: int = 1, length: int = 0, layers: str = ""
+    model: Model,
+    name: str,
+    origin: str,
+    *,
+    batch: int = 1,
+    length: int = 0,
+    layers: str = "",
+    word_bits: int = 0,
 ) -> str:
     """The problem file of a model.
 
     name:   of the problem.
     origin: the file it comes from.
     length: positions; 0 for the model's own, at most LONGEST.
+    word_bits: of a value; 0 for the model's own.
     layers: window or full: of a model that has layers with and without a window, those alone.
     """
     positions = length or min(model.positions, LONGEST)
@@ -283,15 +368,8 @@ def problem_text(
         "#",
         f"# Source: {origin}, model_type {model.model_type}, its {model.part}; made for up to "
         f"{model.positions} positions.",
-        f"# Chosen: batch {batch}, N = {positions}, {model.word_bits}-bit words.",
+        f"# Chosen: batch {batch}, N = {positions}, {word_bits or model.word_bits}-bit words.",
     ]
-    if model.chunk and positions > model.chunk:
-        condition = (
-            f"at most the {model.chunk} positions of a chunk, which attention does not leave"
-        )
-        raise SpecError(expected(f"{origin}: --seq", condition, positions))
-    if model.dense:
-        lines.append(f"# The other {model.dense} layers have no experts: they are not in it.")
     if others:
         lines.append(f"# Chosen: the layers with {layers} attention, without the other {others}.")
     ranks = {
@@ -306,7 +384,9 @@ def problem_text(
         "  ranks:",
     ]
     lines += [f"    {rank}: {size}" for rank, size in ranks.items()]
-    lines += [f"  word_bits: {model.word_bits}", *_layer_lines(kinds)]
+    lines += [f"  word_bits: {word_bits or model.word_bits}"]
+    lines += [f"  tensor_bits: {_flow(model.tensor_bits)}"] if model.tensor_bits else []
+    lines += _layer_lines(kinds)
     lines += ["  feed_forward: gated"] if model.gated else []
     lines.append(f"  attention: {{{attention}}}")
     sections = (("layer", model.form), ("vocabulary", model.ends))
@@ -352,7 +432,9 @@ _KNOWN = """
     patch_size feed_forward_proj is_gated_act dense_act_fn hidden_act activation_function
     activation hidden_activation num_local_experts num_experts n_routed_experts
     num_experts_per_tok experts_per_token n_shared_experts interleave_moe_layer_step
-    first_k_dense_replace attention_bias qkv_bias bias enable_bias do_layer_norm_before
+    first_k_dense_replace decoder_sparse_step mlp_only_layers moe_intermediate_size
+    shared_expert_intermediate_size full_attention_interval attention_bias qkv_bias
+    bias enable_bias do_layer_norm_before
     use_parallel_residual new_decoder_architecture multi_query num_kv_heads parallel_attn
     num_ln_in_parallel_attn kv_lora_rank q_lora_rank qk_rope_head_dim qk_nope_head_dim
     v_head_dim tie_word_embeddings vocab_size max_position_embeddings n_positions
@@ -374,10 +456,10 @@ _KNOWN = """
     reorder_and_upcast_attn tokenizer_class attn_implementation _attn_implementation
     num_return_sequences apply_spec_augment use_weighted_layer_sum
 """
-_IDLE = re.compile(  # of these, as they are formed
+_IDLE = re.compile(  # of these, as they are formed; linear attention is in no problem
     r"\w+_token_(id|index)|(\w+_)?(dropout|layerdrop)(_\w+)?|\w+_pdrop|\w+_norm_eps(ilon)?"
     r"|(rope|summary|initializer|gradient_checkpointing)(_\w+)?"
-    r"|output_(attentions|hidden_states|router_logits)"
+    r"|output_(attentions|hidden_states|router_logits)|linear_\w+"
 )
 _KEYS: Mapping[str, str] = {
     **CAPS,
@@ -386,6 +468,7 @@ _KEYS: Mapping[str, str] = {
     "use_qk_norm": "the norm of queries and keys",
     "no_rope_layers": "layers without rotary positions: all have them here",
     "no_rope_layer_interval": "layers without rotary positions: all have them here",
+    "mlp_bias": "the biases of the feed-forward layer",
     "partial_rotary_factor": "the words of a head that are not turned: all are here",
     "rotary_pct": "the words of a head that are not turned: all are here",
     "num_nextn_predict_layers": "the layers that predict further tokens",
@@ -399,10 +482,13 @@ _KEYS: Mapping[str, str] = {
 _PLAIN = {"scoring_func": "softmax", "rotary_pct": 1, "partial_rotary_factor": 1}  # as it is here
 
 
-def dropped_parts(outer: Section, config: Section, family: Family, stack: Stack) -> tuple[str, ...]:
+def dropped_parts(
+    outer: Section, config: Section, family: Family, stack: Stack, stored: Mapping[str, str]
+) -> tuple[str, ...]:
     """Parts that are not in the problem of a model's part, a line each.
 
     outer: the whole file; config: the section of the part, which may be the same.
+    stored: the formats of weights that are in the problem.
     """
     known = {*_KNOWN.split()} | {key for key, _ in stack.values()}
     lacking = (one(config) if callable(one) else one for one in family.lacks)
@@ -411,18 +497,22 @@ def dropped_parts(outer: Section, config: Section, family: Family, stack: Stack)
         for key, value in section.items():
             off = value is None or value is False or value in (0, "", [], {}, _PLAIN.get(key))
             if not (off or key in known or _IDLE.fullmatch(str(key)) or value is config):
-                found.append(_words(key, value))
+                found += _words(key, value, stored)
     return tuple(dict.fromkeys(found))
 
 
-def _words(key: str, value: object) -> str:
-    """The line of a key that is not in the problem."""
+def _words(key: str, value: object, stored: Mapping[str, str]) -> list[str]:
+    """The line of a key that is not in the problem, or what of it is not."""
     if key == "quantization_config":
-        method = value.get("quant_method") if isinstance(value, Mapping) else None
-        return (
-            f"quantization_config: weights in {method or 'a format of their own'}; --bits sets it"
-        )
+        said = value if isinstance(value, Mapping) else {}
+        if not stored:
+            method = said.get("quant_method") or "a format of their own"
+            return [f"{key}: weights in {method}; --bits sets it"]
+        block, scheme = said.get("weight_block_size"), said.get("activation_scheme")
+        lacks = [f"a scale for each {' x '.join(map(str, block))} weights"] if block else []
+        lacks += [f"activations in the weights' format, scaled {scheme}"] if scheme else []
+        return [f"{key}: {line}" for line in lacks]
     if key in _KEYS:
-        return f"{key}: {_KEYS[key]}"
+        return [f"{key}: {_KEYS[key]}"]
     shown = value if isinstance(value, bool | int | float | str) else "a section"
-    return f"{key} ({shown}): unknown here, and not in the problem"
+    return [f"{key} ({shown}): unknown here, and not in the problem"]

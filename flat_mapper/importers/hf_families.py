@@ -20,7 +20,11 @@ Sizes = Mapping[str, int]
 
 WINDOW = "sliding_window"
 _POSITIONS = "max_position_embeddings"
-NO_ATTENTION = ("mamba", "mamba2", "falcon_mamba", "rwkv")  # state-space and recurrent models
+# State-space and recurrent models, and those most of whose layers are.
+NO_ATTENTION = (
+    *("mamba", "mamba2", "falcon_mamba", "rwkv", "jamba", "bamba", "zamba", "zamba2"),
+    *("nemotron_h", "falcon_h1", "granitemoehybrid"),
+)
 
 # A size where a file leaves its key out: a number, another size or its key, or a function of the
 # configuration, its place and the sizes so far; None: the key is required.
@@ -35,7 +39,9 @@ class Family:
     layer:    form of a layer; ends: of the vocabulary, where they are known.
     activation: where a file names none.
     inside:   sections of a file that hold its stacks, where some do.
-    windowed: whether a layer has the window, where they are not listed.
+    windowed: whether a layer has the window, and attends: whether it is one of attention at all,
+              where they are not listed.
+    defaults: keys and their values where a file leaves them out.
     lacks:    parts that a problem does not have, whatever the keys: lines, or functions of the
               configuration that give one, or an empty one.
     """
@@ -47,6 +53,8 @@ class Family:
     gated: bool = False
     inside: Mapping[StackPart, str] = field(default_factory=dict)
     windowed: Callable[[Section, int, str], bool] | None = None
+    attends: Callable[[Section, int, str], bool] | None = None
+    defaults: Mapping[str, object] = field(default_factory=dict)
     window: int = 4096  # where a file leaves it out
     lacks: tuple[str | Callable[[Section], str], ...] = ()
 
@@ -178,6 +186,23 @@ def _where_stated(config: Section, layer: int, where: str) -> bool:
     return config.get(WINDOW) is not None
 
 
+def _each(key: str, interval: int) -> Callable[[Section, int, str], bool]:
+    """True of the last layer of each so many, which a key says."""
+
+    def last(config: Section, layer: int, where: str) -> bool:
+        return (layer + 1) % take(config, key, int, where, interval, above=0) == 0
+
+    return last
+
+
+_fourth = _each("no_rope_layer_interval", 4)
+
+
+def _unturned(config: Section, layer: int, where: str) -> bool:
+    """SmolLM3's window: of layers without rotary positions, where it is used at all."""
+    return bool(config.get("use_sliding_window")) and _fourth(config, layer, where)
+
+
 def _narrow_values(config: Section) -> str:
     value, key = config.get("v_head_dim", 128), config.get("qk_nope_head_dim", 128)
     said = f"v_head_dim: values of {value} words; they have {key} here, as the keys"
@@ -186,7 +211,7 @@ def _narrow_values(config: Section) -> str:
 
 def _chunks(config: Section) -> str:
     size = config.get("attention_chunk_size", 8192)
-    chunks = "which attention does not leave in most layers: longer sequences are refused"
+    chunks = "which attention does not leave in most layers: all that came before is seen here"
     return f"attention_chunk_size: chunks of {size} positions, {chunks}" if size else ""
 
 
@@ -222,6 +247,18 @@ _BERT = Family(
 _PLAIN = replace(_BERT, layer=_form(norm="layer", bias=True), ends=None)
 _PATCHES = ("the projection of the patches, and what stands behind the last layer",)
 _TURNED = "no_rope_layers: every fourth layer has no rotary positions; all have them here"
+_QWEN3_MOE = replace(
+    _LLAMA,
+    stacks={
+        "decoder": {
+            **_decoder(32768, 4)["decoder"],
+            "feed_forward": ("moe_intermediate_size", 768),
+        }
+    },
+    layer=_llama(qk_norm=True),
+    windowed=_later,
+    defaults={"num_experts": 128, "num_experts_per_tok": 8},
+)
 _CAPPED = tuple(_unless(key, line) for key, line in CAPS.items())
 _GPT2: Stack = {
     **_stack("n_head n_embd n_layer n_inner", positions=("n_positions", 1024)),
@@ -246,6 +283,36 @@ ARCHITECTURES: Mapping[str, Family] = {
         layer=_llama(qk_norm=True),
         windowed=_later,
     ),
+    "qwen3_moe": _QWEN3_MOE,
+    "qwen3_next": replace(
+        _QWEN3_MOE,
+        windowed=None,
+        attends=_each("full_attention_interval", 4),
+        defaults={
+            **{"num_key_value_heads": 2, "head_dim": 256, "partial_rotary_factor": 0.25},
+            **{"num_experts": 512, "num_experts_per_tok": 10, "moe_intermediate_size": 512},
+            "shared_expert_intermediate_size": 512,
+        },
+        lacks=("the gates of the attention's output and of the shared expert",),
+    ),
+    "olmo2": replace(
+        _LLAMA,
+        layer=_llama(norm_at="behind", qk_norm=True),
+        lacks=("the norm of queries and keys over all heads: each head has its own here",),
+    ),
+    "glm4": replace(
+        _LLAMA,
+        stacks=_decoder(131072, 2, 128),
+        layer=_llama(norm_at="around", qkv_bias=_if("attention_bias", default=True)),
+        defaults={"partial_rotary_factor": 0.5},
+    ),
+    "smollm3": replace(
+        _LLAMA,
+        stacks=_decoder(32768, 4),
+        ends=_tied(True),
+        windowed=_unturned,
+        defaults={"no_rope_layer_interval": 4},
+    ),
     "gemma": _GEMMA,
     "gemma2": replace(_GEMMA, layer=_llama(norm_at="around"), windowed=_each_other, lacks=_CAPPED),
     "gemma3_text": _GEMMA3,
@@ -258,7 +325,7 @@ ARCHITECTURES: Mapping[str, Family] = {
         layer=_form(norm="rms", positions="rotary", bias=_is("attention_bias", True)),
         windowed=_each_other,
         window=128,
-        lacks=("attention sinks: a learned score of each head in every row's softmax",),
+        lacks=("attention sinks: a learned score of each head, one more column of the softmax",),
     ),
     "deepseek_v3": replace(
         _LLAMA,

@@ -13,6 +13,8 @@ What a section leaves out has the value shown, but for `norm: none` and `positio
 `flat_mapper.workload.cascade.block` has the products of a layer alone; here is everything between
 them as well, as Einsums of the vector path. What each piece stands for:
 
+    norm_at      of a sublayer: before it, after its residual sum, behind it and before that sum, or
+                 around: before and behind it
     norm         rms: squares, their sum, 1/root, scale (Zhang, Sennrich, 2019, arXiv:1910.07467).
                  layer: mean and deviation before, shift after (Ba et al., 2016, arXiv:1607.06450)
     positions    rotary: pairs of words turned by an angle of their position (Su et al., 2021,
@@ -60,7 +62,7 @@ from flat_mapper.workload.roles import Roles
 from flat_mapper.workload.softmax import LATENTS, REBUILT, SOFTMAXES, with_latent, with_softmax
 
 Norm = Literal["rms", "layer", "none"]
-NormAt = Literal["before", "after", "around"]
+NormAt = Literal["before", "after", "around", "behind"]
 Positions = Literal["rotary", "none"]
 Head = Literal["vocabulary", "pooler", "none"]
 _WORDS: Mapping[str, tuple[str, ...]] = {  # of the fields of a form that are words
@@ -113,7 +115,7 @@ class LayerForm:
     """Parts of a layer besides its products."""
 
     norm: Norm = "rms"
-    norm_at: NormAt = "before"  # its sublayer, after the residual sum, or before and behind both
+    norm_at: NormAt = "before"
     positions: Positions = "none"
     activation: str = "silu"
     qk_norm: bool = False  # of each head's queries and keys (Henry et al., 2020, arXiv:2010.04245)
@@ -229,7 +231,7 @@ def layer(
 
 def _joined(lines: Lines, form: LayerForm, name: str, part: str, stream: str, number: str) -> str:
     """A residual sum, with the norms that stand behind the part or behind the sum."""
-    if form.norm_at == "around":
+    if form.norm_at in ("around", "behind"):
         part = lines.norm(form.norm, f"M{number}", part, "b,p,d", "d")
     lines.add(f"{name}[b,p,d] = {part}[b,p,d] + {stream}[b,p,d]")
     if form.norm_at == "after":

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_hf_families import DEEPSEEK, FAMILIES, GPT_OSS, LLAMA4
+from test_hf_families import DEEPSEEK, FAMILIES, GLM4, GPT_OSS, LLAMA4, OLMO2, QWEN3_NEXT, SMOLLM3
 
 from flat_mapper.api import calls as api
 from flat_mapper.base.errors import SpecError
@@ -210,13 +210,28 @@ DROPPED = [
     ({**LLAMA, "rope_theta": 5e5, "use_cache": True, "pretraining_tp": 1}, []),
     (GPT2, []),
     (BERT, []),
-    ({**LLAMA, "quantization_config": {"quant_method": "fp8"}}, ["fp8"]),
+    ({**LLAMA, "quantization_config": {"quant_method": "fp8"}}, []),
+    ({**LLAMA, "quantization_config": {"quant_method": "gptq"}}, ["weights in gptq"]),
+    (
+        {
+            **DEEPSEEK,
+            "quantization_config": {
+                **{"quant_method": "fp8", "activation_scheme": "dynamic"},
+                "weight_block_size": [128, 128],
+            },
+        },
+        ["a scale for each 128 x 128 weights", "activations in the weights' format"],
+    ),
+    (QWEN3_NEXT, ["36 layers of linear attention", "gates", "partial_rotary_factor"]),
+    (OLMO2, ["norm of queries and keys over all heads"]),
+    (GLM4, ["partial_rotary_factor"]),
+    (SMOLLM3, ["no_rope_layer_interval"]),
     ({**LLAMA, "attention_multiplier_of_mine": 0.5}, ["attention_multiplier_of_mine (0.5)"]),
     ({**LLAMA, "a_part": {"layers": 3}, "nothing": None}, ["a_part (a section)"]),
     (GEMMA2, ["attn_logit_softcapping", "final_logit_softcapping"]),
     (GEMMA3, ["vision_config"]),
     ({**T5, "relative_attention_num_buckets": 32}, ["relative positions"]),
-    ({**GPT_OSS, "quantization_config": {"quant_method": "mxfp4"}}, ["sinks", "mxfp4"]),
+    ({**GPT_OSS, "quantization_config": {"quant_method": "mxfp4"}}, ["sinks"]),
     (
         {**DEEPSEEK, "v_head_dim": 64, "num_nextn_predict_layers": 1},
         ["without experts", "router's bias", "v_head_dim", "num_nextn_predict_layers"],

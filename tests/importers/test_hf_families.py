@@ -77,7 +77,28 @@ CLIP = {
     },
 }
 
-FAMILIES = (MIXTRAL, PHI3, NEOX, FALCON, OPT, DISTILBERT, GPT_OSS, DEEPSEEK, LLAMA4, CLIP)
+QWEN3_MOE = {
+    **{"model_type": "qwen3_moe", "num_hidden_layers": 48, "num_attention_heads": 32},
+    **{"hidden_size": 2048, "head_dim": 128, "moe_intermediate_size": 768, "vocab_size": 151936},
+}
+QWEN3_NEXT = {
+    **{"model_type": "qwen3_next", "num_hidden_layers": 48, "num_attention_heads": 16},
+    **{"hidden_size": 2048, "full_attention_interval": 4, "linear_num_value_heads": 32},
+}
+OLMO2 = LLAMA | {"model_type": "olmo2", "intermediate_size": 11008, "vocab_size": 100352}
+GLM4 = LLAMA | {
+    **{"model_type": "glm4", "num_hidden_layers": 40, "intermediate_size": 13696},
+    "vocab_size": 151552,
+}
+SMOLLM3 = {
+    **{"model_type": "smollm3", "num_hidden_layers": 36, "num_attention_heads": 16},
+    **{"hidden_size": 2048, "intermediate_size": 11008, "vocab_size": 128256},
+}
+
+FAMILIES = (
+    *(MIXTRAL, PHI3, NEOX, FALCON, OPT, DISTILBERT, GPT_OSS, DEEPSEEK, LLAMA4, CLIP),
+    *(QWEN3_MOE, QWEN3_NEXT, OLMO2, GLM4, SMOLLM3),
+)
 
 
 def _text(tmp_path: Path, config: dict[str, object], part: str = "", **chosen: object) -> str:
@@ -100,6 +121,10 @@ def _parameters(text: str) -> int:
         (FALCON, 6_921_720_704),
         (OPT, 125_239_296),
         (DISTILBERT, 66_362_880),
+        (QWEN3_MOE, 30_532_122_624),
+        (OLMO2, 7_298_617_344 - 32 * 2 * 31 * 128),  # one weight of q and k norms for all heads
+        (GLM4, 9_400_279_040),
+        (SMOLLM3, 3_075_098_624),
     ],
     ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
 )
@@ -110,7 +135,7 @@ def test_parameters_are_those_of_the_released_model(tmp_path, config, parameters
 def test_macs_of_a_mixture_with_latent_attention(tmp_path):
     """One of DeepSeek-V3's 58 layers with experts, by hand; 64 positions."""
     text = _text(tmp_path, DEEPSEEK, length=64)
-    assert "# The other 3 layers have no experts: they are not in it." in text
+    assert '- "3 layers without experts"' in text
     layers = load_workload(text, "model")
     assert layers.repeat == 58
     made = 7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256 + 128 * 128 * 7168
@@ -133,11 +158,65 @@ def test_layers_of_gpt_oss_alternate(tmp_path):
 
 
 def test_llama4_has_a_shared_expert_and_chunks(tmp_path):
-    text = _text(tmp_path, LLAMA4, length=4096)
+    text = _text(tmp_path, LLAMA4, length=16384)
     assert "experts: {count: 16, per_token: 1, shared: 1}" in text
-    assert str(load_workload(text, "layer").mask) == "causal"
-    with pytest.raises(SpecError, match="at most the 8192 positions of a chunk"):
-        _text(tmp_path, LLAMA4, length=16384)
+    layer = load_workload(text, "layer")
+    assert str(layer.mask) == "causal"
+    assert "attention_chunk_size: chunks of 8192 positions" in layer.dropped[0]
+    listed = {"layer_types": ["chunked_attention", "full_attention"] * 24}
+    config = {**LLAMA4, "text_config": {**LLAMA4["text_config"], **listed}}
+    assert load_workload(_text(tmp_path, config), "model").repeat == 48
+
+
+def test_layers_of_attention_alone_are_imported(tmp_path):
+    """Of Qwen3-Next every fourth; its projections, one of 512 experts and a shared one, by hand."""
+    text = _text(tmp_path, QWEN3_NEXT, length=512)
+    assert '- "36 layers of linear attention"' in text
+    model = load_workload(text, "model")
+    assert (model.repeat, model.rank_sizes["G"], model.rank_sizes["E"]) == (12, 2, 256)
+    projected = 2048 * (16 + 2 * 2 + 16) * 256
+    experts = (10 + 1) * 3 * 2048 * 512 + 2048 * 512
+    assert totals(model)["macs"] == 512 * (projected + experts) + 2 * 16 * 512**2 * 256
+    listed = {**QWEN3_NEXT, "layer_types": ["linear_attention"] * 47 + ["full_attention"]}
+    assert load_workload(_text(tmp_path, listed), "model").repeat == 1
+    sparse = {**QWEN3_MOE, "decoder_sparse_step": 2, "mlp_only_layers": [1, 2]}
+    assert load_workload(_text(tmp_path, sparse), "model").repeat == 23
+    with pytest.raises(SpecError, match=r"expected layers of attention, .* got 'none'"):
+        _text(tmp_path, {**QWEN3_NEXT, "full_attention_interval": 49})
+
+
+def test_norms_behind_a_sublayer(tmp_path):
+    layer = load_workload(_text(tmp_path, OLMO2), "layer")
+    assert "X" in {a.tensor for a in layer.einsum("Q_in").inputs}
+    assert {a.tensor for a in layer.einsum("R1").inputs} == {"M1", "X"}
+
+
+def test_smollm3_may_have_a_window_where_nothing_is_turned(tmp_path):
+    config = {**SMOLLM3, "use_sliding_window": True, "sliding_window": 512}
+    kinds = load_workload(_text(tmp_path, config), "model").layers
+    assert [(k.count, k.mask.window) for k in kinds] == [(27, None), (9, 512)]
+
+
+@pytest.mark.parametrize(
+    ("config", "said", "bits"),
+    [
+        (GPT_OSS, {"quant_method": "mxfp4"}, {"WQ": 16, "W1X": 4.25, "W2X": 4.25, "W3X": 4.25}),
+        (DEEPSEEK, {"quant_method": "fp8"}, {"WDQ": 8, "WO": 8, "W1X": 8, "W1S": 8, "WR": 16}),
+        (
+            {**LLAMA, "model_type": "llama", "intermediate_size": 11008},
+            {"quant_method": "fp8", "modules_to_not_convert": ["*.self_attn"]},
+            {"WQ": 16, "W1": 8, "W2": 8, "W3": 8},
+        ),
+    ],
+    ids=["mxfp4", "fp8", "left out"],
+)
+def test_weights_have_the_format_of_the_file(tmp_path, config, said, bits):
+    """Stored bits, a block's scale in them; activations keep the model's width."""
+    text = _text(tmp_path, {**config, "quantization_config": said})
+    layer = load_workload(text, "layer")
+    assert {tensor: layer.bits(tensor, "DRAM") for tensor in bits} == bits
+    assert layer.bits("X", "DRAM") == 16
+    assert load_workload(text).bits("Q", "DRAM") == 16
 
 
 def test_clip_is_two_models(tmp_path):
@@ -156,6 +235,14 @@ def test_falcon_and_neox_are_parallel(tmp_path):
     assert "X" in {a.tensor for a in neox.einsum("N2_sum").inputs}
 
 
-def test_a_model_without_attention_is_refused(tmp_path):
-    with pytest.raises(SpecError, match=r"expected a model of attention layers, got 'mamba'"):
-        _text(tmp_path, {"model_type": "mamba", "hidden_size": 768})
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("mamba", "expected a model of attention layers, got 'mamba'; state-space"),
+        ("jamba", "expected a model of attention layers, got 'jamba'; state-space"),
+        ("bloom", "model_type: expected one of bert, .*, got 'bloom'"),
+    ],
+)
+def test_other_models_are_refused_with_the_reason(tmp_path, kind, reason):
+    with pytest.raises(SpecError, match=reason):
+        _text(tmp_path, {"model_type": kind, "hidden_size": 768})
