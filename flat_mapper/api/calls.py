@@ -6,7 +6,7 @@ is a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from csv import writer
 from dataclasses import astuple, fields, replace
@@ -36,7 +36,7 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Pruned, part_of
 from flat_mapper.base.errors import SpecError, UnpricedError, expected
-from flat_mapper.base.formats import TensorWidth, csv_cell
+from flat_mapper.base.formats import csv_cell
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
@@ -45,7 +45,8 @@ from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import checked, did_you_mean
+from flat_mapper.spec.document import BITS, checked, did_you_mean
+from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
 from flat_mapper.spec.yamlio import check_target, is_text, write_text
 from flat_mapper.workload import reader as problem_yaml
@@ -75,6 +76,8 @@ def load_problem(asked: LoadProblem) -> Workload:
 def workload_of(asked: LoadProblem) -> Workload:
     """The workload of a question."""
     source, lengths = asked.problem, _lengths(asked)
+    if isinstance(source, str | Path) or (isinstance(source, Mapping) and is_config(source)):
+        source = problem_source(source)
     sizes = sizes_of(asked)
     words = {n: getattr(asked, n) for n in ("scope", "phase", "softmax", "mask", "layers")}
     if isinstance(source, Workload | Mapping):
@@ -86,10 +89,27 @@ def workload_of(asked: LoadProblem) -> Workload:
         found = source if isinstance(source, Workload) else _in_memory(source)
         found = _at_lengths(problem_yaml.set_ranks(found, sizes), one)
     else:
-        path = source if is_text(source) else catalog.resolve("problems", source)
         scope = scope_of(words.pop("scope"))
-        found = problem_yaml.load_workload(path, scope, sizes=sizes, lengths=lengths, **words)
-    return with_bits(found, asked.bits or {})
+        found = problem_yaml.load_workload(source, scope, sizes=sizes, lengths=lengths, **words)
+    return with_widths(found, asked)
+
+
+def problem_source(problem: Name | Mapping[str, object]) -> Name:
+    """The text of a problem, or its file; of a model's configuration that of its import."""
+    source: Name | Mapping[str, object] = problem
+    if isinstance(problem, str | Path) and not is_text(problem):
+        source = catalog.resolve("problems", problem)
+    if is_config(load_document(source) if isinstance(source, Path) else source):
+        from flat_mapper.importers.hf import config_problem
+
+        return config_problem(source)
+    assert not isinstance(source, Mapping)
+    return source
+
+
+def is_config(document: object) -> bool:
+    """True of what a model's config.json says."""
+    return isinstance(document, Mapping) and "model_type" in document
 
 
 def sizes_of(asked: Part) -> dict[str, object]:
@@ -129,12 +149,19 @@ def _at_lengths(workload: Workload, lengths: Lengths | None) -> Workload:
     return at_keys(workload.with_ranks(sizes), lengths.keys)
 
 
-def with_bits(workload: Workload, bits: Mapping[str, TensorWidth]) -> Workload:
-    """The workload with other widths of some of its tensors."""
-    if not bits:
+def with_widths(workload: Workload, asked: Part, held: Container[str] | None = None) -> Workload:
+    """The workload with the widths of values that are asked for.
+
+    held: tensors whose own widths are meant; by default all.
+    """
+    if asked.word_bits is not None:
+        bits = checked(asked.word_bits, int, "word_bits", above=0, within=BITS)
+        workload = replace(workload, word_bits=bits, states_bits=True)
+    own = {t: n for t, n in (asked.bits or {}).items() if held is None or t in held}
+    each = tuple(with_widths(one, asked) for one in workload.sequences)
+    if not own and not each:
         return workload
-    each = tuple(with_bits(one, bits) for one in workload.sequences)
-    return replace(workload, tensor_bits={**workload.tensor_bits, **bits}, sequences=each)
+    return replace(workload, tensor_bits={**workload.tensor_bits, **own}, sequences=each)
 
 
 @answers(Search)

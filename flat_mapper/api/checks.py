@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from flat_mapper.api.calls import energies, load_problem, mapspace_of, workload_of
+from flat_mapper.api.calls import (
+    energies,
+    is_config,
+    load_problem,
+    mapspace_of,
+    problem_source,
+    workload_of,
+)
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import DEFAULT, Check, WhyNot
 from flat_mapper.arch.reader import check_architecture, load_architecture, load_platform
@@ -25,9 +32,11 @@ from flat_mapper.mapping.partitions import refusal, unshared
 from flat_mapper.mapping.space_reader import absent_parts, check_mapspace, load_mapspace
 from flat_mapper.reports import understood
 from flat_mapper.reports.text import left_out_text
+from flat_mapper.spec.catalog import shipped_file
 from flat_mapper.spec.document import Section, did_you_mean, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.timeloop.mapping_reader import read_mapping
+from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import check_problem
 from flat_mapper.workload.timeloop import problem_workload, read_problem
 
@@ -97,8 +106,14 @@ def check(asked: Check) -> Checks:
     """
     files = [asked.files] if isinstance(asked.files, str | Path) else asked.files
     faults = {str(file): Faults() for file in files}
-    read = {path: lines.attempt(partial(_document, path)) for path, lines in faults.items()}
-    known = _Files({path: document for path, document in read.items() if document is not None})
+    paths = {name: lines.attempt(_path, name) or Path(name) for name, lines in faults.items()}
+    read = {
+        name: lines.attempt(_document, paths[name], asked.data)
+        for name, lines in faults.items()
+        if not lines
+    }
+    documents = {name: document for name, document in read.items() if document is not None}
+    known = _Files(documents, paths, asked)
     found = []
     for path, lines in faults.items():
         kinds = known.kinds.get(path, ())
@@ -114,15 +129,27 @@ def check(asked: Check) -> Checks:
     return Checks(checked=(*found, *known.together(sound)))
 
 
-def _document(path: str) -> Section:
-    return section_of(load_document(path), path)
+def _path(name: str) -> Path:
+    """The file that is meant: one, or what ships under a name."""
+    path = Path(name)
+    return path if path.exists() or path.suffix or len(path.parts) > 1 else shipped_file(name)
+
+
+def _document(path: Path, data: Mapping[str, object] | None) -> Section:
+    return section_of(load_document(path, data), str(path))
 
 
 class _Files:
     """The files that can be read, of which some are about each other."""
 
-    def __init__(self, documents: Mapping[str, Section]) -> None:
-        self.documents = documents
+    def __init__(
+        self,
+        documents: Mapping[str, Section],
+        paths: Mapping[str, Path],
+        asked: Check,
+    ) -> None:
+        """Documents and files by the names that were given."""
+        self.documents, self.paths, self.asked = documents, paths, asked
         self.kinds = {path: _kinds(document) for path, document in documents.items()}
         self.table = next(iter(self.of_kind("ERT")), None)  # of energies
 
@@ -134,22 +161,24 @@ class _Files:
     def architecture(self) -> Architecture | None:
         """The one sound architecture among the files; its own faults are told beside it."""
         held = self.of_kind("architecture")
-        return Faults().attempt(load_architecture, Path(held[0])) if len(held) == 1 else None
+        if len(held) != 1:
+            return None
+        return Faults().attempt(load_architecture, self.paths[held[0]], data=self.asked.data)
 
     def faults(self, kind: str, path: str) -> list[str]:
         """Faults of one part of one file."""
-        document, arch = self.documents[path], self.architecture
+        document, arch, file = self.documents[path], self.architecture, self.paths[path]
         variables = arch.variables if arch else {}
         lines = Faults()
         steps: dict[str, Callable[[], object]] = {
-            "architecture": lambda: check_architecture(Path(path)),
-            "problem": lambda: check_problem(Path(path)),
-            "mapspace": lambda: check_mapspace(Path(path)),
-            "fused_mapping": lambda: read_checked_record(Path(path)),
+            "architecture": lambda: check_architecture(file, self.asked.data),
+            "problem": lambda: check_problem(problem_source(file)),
+            "mapspace": lambda: check_mapspace(file),
+            "fused_mapping": lambda: read_checked_record(file),
             "Timeloop problem": lambda: problem_workload(document, path, variables, lines),
             "Timeloop mapping": lambda: self._check_mapping(path, arch),
             "ERT": lambda: ert_of(document, path),
-            "ART": lambda: load_art(path),
+            "ART": lambda: load_art(file),
         }
         found = lines.attempt(steps[kind])
         return [*lines, *found] if isinstance(found, list) else lines
@@ -180,11 +209,11 @@ class _Files:
             chip = self._chip(path)
             return understood.platform_text(*chip), understood.platform_document(*chip)
         if kind == "mapspace":
-            space = load_mapspace(Path(path))
+            space = load_mapspace(self.paths[path])
             return understood.mapspace_text(space), understood.mapspace_document(space)
         if kind not in ("problem", "Timeloop problem"):
             return None
-        workload = load_problem(Path(path))
+        workload = load_problem(self.paths[path], word_bits=self.asked.word_bits)
         lines = [understood.workload_text(workload), left_out_text(workload)]
         return "\n".join(filter(None, lines)), understood.workload_document(workload)
 
@@ -193,11 +222,11 @@ class _Files:
 
         raises: SpecError for a hierarchy that cannot be searched, or a component without a price.
         """
-        platform = load_platform(Path(path))
+        platform = load_platform(self.paths[path], self.asked.data)
         for arch in platform.paths:
             check_hierarchy(arch)
         try:
-            return platform, *energies(platform, self.table)
+            return platform, *energies(platform, self.table and self.paths[self.table])
         except (BackendError, UnpricedError):
             return platform, None, None
 
@@ -211,23 +240,24 @@ class _Files:
                     if space in self.kinds and space not in sound:
                         continue
                     lines = Faults()
-                    said = lines.attempt(_together, chip, problem, space)
+                    where = self.paths.get(space, space)
+                    workload = load_problem(self.paths[problem], word_bits=self.asked.word_bits)
+                    said = lines.attempt(_together, chip, workload, where)
                     name, faults = f"{problem} on {arch} in {space}", tuple(lines)
                     yield Checked(path=name, kind="map", faults=faults, understood=said)
 
 
-def _together(chip: _Chip, problem: str, mapspace: str) -> Understood:
+def _together(chip: _Chip, workload: Workload, mapspace: Path | str) -> Understood:
     """A problem on a chip in a mapspace, up to where a search would begin.
 
     mapspace: a file, or a shipped name.
     raises:   SpecError with the words of `map`.
     """
     platform, ert, _ = chip
-    workload = load_problem(Path(problem))
     fit = fitted(platform, workload)
     space = mapspace_of(mapspace, workload, fit.platform)
     ruled = with_arch_rules(space, fit.platform, workload)  # bounds are made of prices
-    size = space_size(workload, fit.platform, ruled, ert) if ert else None
+    size = space_size(workload, fit.platform, ruled, ert) or None if ert else None
     notes = [*fit.notes, *absent_parts(space, workload), *binding_notes(fit.platform, workload)]
     document = understood.mapspace_document(space, size)
     document |= {"workload": workload.name, "arch": platform.name, "notes": notes}
@@ -238,6 +268,8 @@ def _kinds(document: Section) -> tuple[str, ...]:
     """Kinds of a document, by its keys; a table of energies in the short form has none."""
     problem = document.get("problem")
     of_timeloop = isinstance(problem, Mapping) and "shape" in problem
+    if is_config(document):
+        return ("problem",)
     names = {"mapping": "Timeloop mapping"} | (
         {"problem": "Timeloop problem"} if of_timeloop else {}
     )

@@ -94,10 +94,9 @@ class ShippedFiles(Printed):
 @answers(Shipped)
 def shipped(asked: Shipped) -> ShippedFiles:
     """Each name stands where a file may."""
-    kinds: tuple[catalog.CatalogKind, ...] = ("arch", "problems", "mapspaces")
-    wanted = tuple(kind for kind in kinds if asked.kind in ("", kind))
+    wanted = tuple(kind for kind in catalog.KINDS if asked.kind in ("", kind))
     if not wanted:
-        raise SpecError(expected("list", f"one of {', '.join(kinds)}", asked.kind))
+        raise SpecError(expected("list", f"one of {', '.join(catalog.KINDS)}", asked.kind))
     return ShippedFiles(names={kind: dict(catalog.shipped(kind)) for kind in wanted})
 
 

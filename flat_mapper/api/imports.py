@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +14,12 @@ from flat_mapper.base.table import Printed
 from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.onnx_file import import_onnx
 from flat_mapper.importers.graphs.torch_graph import import_torch
-from flat_mapper.importers.hf import CONFIG, load_config, problem_text
+from flat_mapper.importers.hf import CONFIG, NAME, config_name, load_config, problem_text
 from flat_mapper.importers.layer_fusion import fuse_layers
 from flat_mapper.spec.yamlio import write_text
 from flat_mapper.workload.graph import Workload
 
-_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")
-_OF_CONFIG, _OF_ONNX = ("part", "layers", "batch", "seq"), ("sizes",)
+_OF_CONFIG, _OF_GRAPH = ("part", "layers", "batch", "seq", "word_bits"), ("word_bits",)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -76,7 +74,7 @@ def _imported(asked: ImportProblem, target: Path | None) -> ImportedProblem:
         if path.suffix == ".pt2":
             return _of_graph(asked, import_torch(path, name=name), path.name)
         sizes = asked.sizes or {}
-        return _of_graph(asked, import_onnx(path, sizes=sizes, name=name), path.name, _OF_ONNX)
+        return _of_graph(asked, import_onnx(path, sizes=sizes, name=name), path.name, ("sizes",))
     if path.is_dir():
         _only(asked, (), "a folder of layers")
         layers = fuse_layers(path)
@@ -89,12 +87,17 @@ def _imported(asked: ImportProblem, target: Path | None) -> ImportedProblem:
             said=f"{layers}\n\n",
         )
     _only(asked, _OF_CONFIG, "a config.json")
-    name = _name(asked, target, path.parent.name or path.stem)
+    name = _name(asked, target, config_name(path))
     model = load_config(asked.file, asked.part)
-    sizes = {"batch": 1 if asked.batch is None else asked.batch, "length": asked.seq or 0}
     return ImportedProblem(
         kind="import-hf",
-        text=problem_text(model, name, path.name, **sizes, layers=asked.layers),
+        text=problem_text(
+            *(model, name, path.name),
+            batch=1 if asked.batch is None else asked.batch,
+            length=asked.seq or 0,
+            layers=asked.layers,
+            word_bits=asked.word_bits or 0,
+        ),
         document=model.to_dict(),
         said="".join(f"dropped: {line}\n" for line in model.dropped),
     )
@@ -103,7 +106,9 @@ def _imported(asked: ImportProblem, target: Path | None) -> ImportedProblem:
 def _of_graph(
     asked: ImportProblem, found: Imported, origin: str, known: Sequence[str] = ()
 ) -> ImportedProblem:
-    _only(asked, known, "a graph")
+    _only(asked, (*known, *_OF_GRAPH), "a graph")
+    if asked.word_bits:
+        found = replace(found, workload=replace(found.workload, word_bits=asked.word_bits))
     return ImportedProblem(
         kind="import-graph",
         text=found.problem_text(origin),
@@ -115,7 +120,7 @@ def _of_graph(
 
 def _only(asked: ImportProblem, known: Sequence[str], what: str) -> None:
     """Raise SpecError where something is asked for that a file of this kind has not."""
-    for name in (*_OF_CONFIG, *_OF_ONNX):
+    for name in (*_OF_CONFIG, "sizes"):
         if name not in known and getattr(asked, name) not in (None, "", {}):
             condition = f"{' or '.join(known) or 'no such option'} of {what}"
             raise SpecError(expected(f"import: {name}", condition, getattr(asked, name)))
@@ -127,7 +132,7 @@ def _name(asked: ImportProblem, target: Path | None, otherwise: str) -> str:
         return asked.name
     yaml = target is not None and target.suffix in (".yaml", ".yml")  # other dots are the name's
     name = (target.stem if yaml else target.name) if target else otherwise
-    if _NAME.fullmatch(name):
+    if NAME.fullmatch(name):
         return name
     if target:
         condition = "a file name of letters, digits, dots, - and _ before .yaml"

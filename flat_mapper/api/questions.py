@@ -57,12 +57,18 @@ type Long = Lengths | Sequence[int]
 
 
 class _Problem(Question):
-    """problem: a shipped name or a file; in Python its text or a value too"""
+    """problem: a shipped name, a file, or a model's config.json; in Python its text, or a value"""
 
     problem: Annotated[Problem, Flag("P")] = field(kw_only=False)
 
 
-class Part(Question):
+class _Width(Question):
+    """word_bits: bits of the values that have no width of their own; default: the problem's"""
+
+    word_bits: Annotated[int | None, Flag("N")] = None
+
+
+class Part(_Width):
     """The part of a problem, and what is changed in it.
 
     scope: attention, block (its products), layer (all of it), model (all layers) or vocabulary;
@@ -367,10 +373,10 @@ class Lower(_Energies, OfMapping):
     tool: Annotated[str, Flag("TOOL", "--for")] = "model"
 
 
-class Check(Question):
+class Check(_Width, _Data):
     """Everything that is wrong with files, or what was understood of them.
 
-    files: files of any kind; those of one kind of work are checked together
+    files: shipped names, and files of any kind; those of one kind of work are checked together
     """
 
     files: Annotated[Name | Sequence[Name], Flag("FILE", "files", "texts")] = field(kw_only=False)
@@ -462,7 +468,7 @@ class Report(Question):
     title: Annotated[str, Flag("T")] = field(default="", kw_only=False)
 
 
-class ImportProblem(Question):
+class ImportProblem(_Width):
     """A problem made of a model's file, whatever its kind.
 
     file: a model's config.json or graph (.onnx, .pt2 of torch.export), or a folder of Timeloop

@@ -104,7 +104,7 @@ def _level(arch: Architecture, level: MemoryLevel, bits: int) -> MemoryLevel:
     if row % bits and not unsized:
         where = f"{arch.path or arch.name}: {level.name}"
         condition = f"rows of a multiple of {bits} bits, the problem's word_bits"
-        change = f"set word_bits: {level.word_bits} in the problem, or widen the level"
+        change = f"take --word-bits {level.word_bits}, or widen the level"
         raise SpecError(expected(where, condition, f"rows of {row} bits", change))
     attributes = dict(level.attributes)
     own = (key for key in ALIASES["datawidth"] if attributes.get(key) is not None)
@@ -132,5 +132,5 @@ def _check_unit(arch: Architecture, unit: ComputeUnit, bits: int) -> None:
     if key and isinstance(wide, int) and wide < bits:
         where = f"{arch.path or arch.name}: {unit.name}.attributes.{key}"
         condition = f"operands of at least {bits} bits, the problem's word_bits"
-        change = f"set word_bits: {wide} in the problem, or widen the unit"
+        change = f"take --word-bits {wide}, or widen the unit"
         raise SpecError(expected(where, condition, wide, change))

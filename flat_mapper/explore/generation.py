@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from flat_mapper.api import questions
-from flat_mapper.api.calls import energies, scope_of, search, sizes_of, with_bits
+from flat_mapper.api.calls import energies, problem_source, scope_of, search, sizes_of, with_widths
 from flat_mapper.api.options import answers
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base import units
 from flat_mapper.base.budget import part_of
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import OFF_CHIP, TensorWidth
+from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -38,8 +38,6 @@ from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.fields import busy_text
 from flat_mapper.reports.layers import with_others
 from flat_mapper.reports.text import end_text, left_out_text
-from flat_mapper.spec import catalog
-from flat_mapper.spec.yamlio import is_text
 from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import Lengths, at_keys, sequence_ranks
@@ -256,9 +254,9 @@ def generate(asked: questions.Generate) -> Generation | Infeasible:
     if not isinstance(problem, str | Path):
         got = f"a {type(problem).__name__}"
         raise SpecError(expected("generate: problem", "a name, a file or its text", got))
-    sizes, bits = sizes_of(asked), asked.bits or {}
+    sizes = sizes_of(asked)
     scenario = Scenario(**{one.name: getattr(asked, one.name) for one in fields(Scenario)})
-    source = problem if is_text(problem) else catalog.resolve("problems", problem)
+    source = problem_source(problem)
     workload = load_workload(source)
     sequence = sequence_ranks(workload.roles, f"{workload.name}: generate")
     for rank in (rank for rank in sequence if rank in sizes):
@@ -275,7 +273,7 @@ def generate(asked: questions.Generate) -> Generation | Infeasible:
 
     def best(positions: int, cache: int, phase: str, number: int) -> SearchResult | Infeasible:
         cut = Lengths(queries=positions, keys=cache)
-        workload = with_bits(read(scope, cut, phase), bits)
+        workload = with_widths(read(scope, cut, phase), asked)
         if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
             whole = read("model", cut, phase)
             workload = _as_often(workload, whole)
@@ -303,7 +301,7 @@ def generate(asked: questions.Generate) -> Generation | Infeasible:
         scenario=scenario,
         prefill=first,
         segments=tuple(segments),
-        cache_bytes=_cache_bytes(source, sizes, bits, max(lengths)),
+        cache_bytes=_cache_bytes(source, asked, max(lengths)),
     )
 
 
@@ -338,18 +336,17 @@ def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
     return result
 
 
-def _cache_bytes(
-    source: str | Path, sizes: Mapping[str, object], bits: Mapping[str, TensorWidth], length: int
-) -> float:
+def _cache_bytes(source: str | Path, asked: questions.Generate, length: int) -> float:
     """Keys and values of all layers and sequences at the last step: what no query sees is kept."""
     lengths = Lengths(queries=1, keys=length)
+    sizes = sizes_of(asked)
     model = load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
     if keys := model.roles.keys:
         model = model.with_ranks({keys: model.rank_sizes[keys] + model.unseen})
     # What has keys and nothing makes is kept from step to step: K and V in the short form, the
     # latent and the keys of positions in latent attention.
     held = [t for t, r in model.tensor_ranks.items() if keys in r and t not in model.producers]
-    model = with_bits(model, {t: n for t, n in bits.items() if t in held})
+    model = with_widths(model, asked, held)
     return model.all_layers * sum(
         units.bytes_of(model.tensor_words(t), model.bits(t, OFF_CHIP)) for t in held
     )

@@ -40,6 +40,7 @@ from flat_mapper.workload.mask import NONE, LayerKind, Mask, mask_document
 from flat_mapper.workload.notation import UNARY
 
 CONFIG = "config.json"  # what errors call one that is in memory
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # of a problem
 LONGEST = 4096  # chosen: positions where none are asked for and the model has more
 MODEL_WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what models are run with
 
@@ -335,6 +336,18 @@ def _stored_formats(config: Section, form: Form, *, gated: bool) -> dict[str, st
         kinds = [kind for kind in kinds if kind == "X"]
     products = ("W1", "W3", "W2") if gated else ("W1", "W2")
     return dict.fromkeys([*names, *(f"{w}{kind}" for kind in kinds for w in products)], stored)
+
+
+def config_problem(source: str | Path | Mapping[str, object]) -> str:
+    """The problem file of a configuration: of its encoder or only part, at its own length."""
+    path = Path("model" if isinstance(source, Mapping) else source)
+    return problem_text(load_config(source), config_name(path), path.name)
+
+
+def config_name(path: Path) -> str:
+    """A model's name: of its folder where the file is called as all are."""
+    name = path.absolute().parent.name if path.name == CONFIG else path.stem
+    return name if NAME.fullmatch(name) else "model"
 
 
 def problem_text(

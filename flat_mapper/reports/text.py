@@ -55,7 +55,6 @@ def summary_text(found: Document, workload: Workload) -> str:
         _sources_text(found),
         mask_text(found, workload) if one_mask else "",
         f"latent: {latent}" if latent else "",
-        f"not in the problem: {'; '.join(workload.dropped)}" if workload.dropped else "",
         left_out_text(workload),
         *found["notes"],
     ]
@@ -172,11 +171,10 @@ def unseen_text(workload: Workload) -> str:
 
 
 def left_out_text(of: Workload) -> str:
-    """The Einsums and the layers of a problem that were not mapped; empty where all of them were.
-
-    A line each.
-    """
+    """What a model or a problem has and was not mapped, a line each: parts, Einsums, layers."""
     names, lines = ", ".join(of.left_out), []
+    if of.dropped:
+        lines.append(f"not in the problem: {'; '.join(of.dropped)}")
     if names:
         lines.append(f"left out of the problem: {names}; --scope {of.wider} has them")
     if of.other_layers:

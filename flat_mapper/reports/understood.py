@@ -204,7 +204,6 @@ def workload_text(workload: Workload) -> str:
     lines += [f"roles: {roles}"] if roles else []
     for name, members in workload.operators.items():
         lines.append(f"one operator where nothing is fused: {name} ({', '.join(members)})")
-    lines += [f"not in the problem: {line}" for line in workload.dropped]
     if workload.latent == "any":
         lines.append("latent: rebuilt (shown) or absorbed, whichever is better")
     elif workload.latent in WORDS:

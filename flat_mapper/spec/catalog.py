@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.formats import FORMATS, TensorWidth, Width, near
@@ -26,6 +26,7 @@ from flat_mapper.spec.expressions import expression_value
 from flat_mapper.spec.rendering import SUFFIXES
 
 CatalogKind = Literal["arch", "problems", "mapspaces"]
+KINDS: tuple[CatalogKind, ...] = get_args(CatalogKind)
 
 
 def resolve(kind: CatalogKind, name_or_path: str | Path) -> Path:
@@ -48,6 +49,19 @@ def resolve(kind: CatalogKind, name_or_path: str | Path) -> Path:
         hint = did_you_mean(text, _files(kind)) or "or give the path of a file"
         raise SpecError(f"{kind}: expected one of {names}, got {text!r}; {hint}")
     return found
+
+
+def shipped_file(name: str) -> Path:
+    """The file of a shipped name, whatever its kind.
+
+    raises: SpecError for a word that is none.
+    """
+    known: dict[str, Path] = {}
+    for kind in KINDS:
+        known = {**_files(kind), **known}
+    if name not in known:
+        raise SpecError(expected(name, "a file or a shipped name", name, did_you_mean(name, known)))
+    return known[name]
 
 
 def shipped(kind: CatalogKind) -> list[tuple[str, str]]:

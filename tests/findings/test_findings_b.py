@@ -147,7 +147,7 @@ def test_b2_widths_that_cannot_be_converted_are_refused(
 ) -> None:
     line = refusal(capsys, "map", "--arch", chip(tmp_path, edit), "--problem", "tiny")
     assert message in line
-    assert "set word_bits: 8 in the problem" in line
+    assert "take --word-bits 8" in line
 
 
 def test_b3_the_unfused_baseline_goes_by_operators_not_by_names(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ _KINDS: Mapping[str, tuple[catalog.CatalogKind, str]] = {  # what ships, and the
     "problem": ("problems", "problem"),
     "mapspace": ("mapspaces", "mapspace"),
 }
-_OF_WORKLOAD = ("problem", "scope", "phase", "softmax", "mask", "seq")
+_OF_WORKLOAD = ("problem", "scope", "phase", "softmax", "mask", "seq", "word_bits")
 _REMEMBERED = 64  # values of each kind that stay in memory; neighbours share them
 NOBODY = "worker: expected an answer, got every worker killed"  # the reason of a point without rows
 
@@ -176,6 +176,7 @@ class Inputs:
         document = Faults().attempt(load_document, path)
         known = isinstance(document, Mapping) and (
             head in document
+            or (head == "problem" and "model_type" in document)
             or (
                 head == "ERT"
                 and document
@@ -227,7 +228,8 @@ class Inputs:
             tensor: checked(width, int, f"bits.{tensor}", above=0, within=BITS)
             for tensor, width in _under("bits.", coordinates).items()
         }
-        asked: dict[str, Any] = {"seq": coordinates["seq"]} if "seq" in coordinates else {}
+        known = {"seq", "word_bits"} & set(coordinates)
+        asked: dict[str, Any] = {name: coordinates[name] for name in known}
         for name in ("scope", "phase", "softmax", "mask"):
             asked[name] = str(coordinates.get(name, ""))
         return load_problem(

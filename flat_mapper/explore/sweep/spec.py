@@ -55,6 +55,7 @@ DEFAULTS: Mapping[str, InputValue] = {
 # stands for all that begin with it.
 _ORDER = (
     *("arch", "arch.", "ert", "problem", "scope", "phase", "softmax", "mask", "seq", "rank."),
+    "word_bits",
     *("bits.", "mapspace", "objective", "backend"),
 )
 _PARTS = ("grid", "zip", "list")
