@@ -37,9 +37,11 @@ from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Pruned, part_of
 from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.formats import csv_cell
+from flat_mapper.cost_model.chip.evaluation import evaluate as native
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
+from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapping.check import check_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import unmatched_rules
@@ -191,6 +193,7 @@ def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comp
         chip = fit.platform
         table, art, said = known_energies(chip, asked.ert, goal)
         goal = "latency" if said else goal
+        searched = unpriced(chip) if table.unknown else table  # of equals not the dearest
         spaces = [mapspace_of(m, cascade, chip, asked.schedule) for m in mapspaces]
         names = [space.name for space in spaces]
         if not names or len(set(names)) < len(names):
@@ -199,7 +202,7 @@ def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comp
         rows: dict[str, SearchResult | Infeasible] = {}
         for i, space in enumerate(spaces):
             found = best_of_layers(
-                *(cascade, chip, space, table),
+                *(cascade, chip, space, searched),
                 objective=goal,
                 progress=part_of(asked.progress, i, len(spaces), space.name),
                 budget=budget.part(len(spaces) - i),
@@ -207,6 +210,8 @@ def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comp
             if isinstance(found, Infeasible):
                 rows[space.name] = found
                 continue
+            if searched is not table:
+                found = tuple(_repriced(one, chip, table) for one in found)
             kinds = search_results(found, cascade, space, chip, (table, art), (*fit.notes, *said))
             rows[space.name] = _again(together(cascade, kinds), asked.ert, asked.backend)
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
@@ -322,6 +327,13 @@ def _again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> Search
     return together(mapped.workload, answers)
 
 
+def _repriced(one: Solution, chip: Platform, table: Ert) -> Solution:
+    """A found mapping with the energies that are known."""
+    result = native(one.workload, chip, one.result.mapping, table)
+    assert isinstance(result, Result)
+    return replace(one, result=replace(result, notes=one.result.notes))
+
+
 def objective_of(word: str) -> Objective:
     """The objective of that name."""
     return among("objective", word, OBJECTIVES)
@@ -348,7 +360,18 @@ def energies(
 
     The last two come with areas; the word `accelergy` asks for it. A table must price the whole
     matrix path; the vector path is left out where softmax is free.
+
+    raises: UnpricedError where nothing says what a component costs.
     """
+    table, art = _energies(platform, ert)
+    if table.unknown:
+        raise UnpricedError(next(iter(table.unknown.values())))
+    return table, art
+
+
+def _energies(
+    platform: Platform | Architecture, ert: str | Path | Ert | None
+) -> tuple[Ert, Art | None]:
     if ert == ACCELERGY:
         from flat_mapper.timeloop.accelergy import chosen_accelergy
 
@@ -364,15 +387,19 @@ def energies(
 def known_energies(
     platform: Platform, ert: str | Path | Ert | None, objective: str = ""
 ) -> tuple[Ert, Art | None, tuple[str, ...]]:
-    """The energies of a platform, none where nothing says them, and what is to be said of it.
+    """The energies of a platform as far as something says them, and what is to be said of it.
 
     objective: of a search, which then goes for latency alone.
     raises:    UnpricedError where nothing says what a component costs, and energy was asked for.
     """
-    try:
-        return *energies(platform, ert), ()
-    except UnpricedError as error:
-        if objective == "energy":
-            raise
-        instead = "searched for latency alone" if objective else "times alone"
-        return unpriced(platform), None, (f"energies unknown, {instead}: {error}",)
+    table, art = _energies(platform, ert)
+    if not table.unknown:
+        return table, art, ()
+    names, reason = ", ".join(table.unknown), next(iter(table.unknown.values()))
+    if objective == "energy":
+        raise UnpricedError(reason)
+    nodes = [node for arch in platform.paths for node in arch.components]
+    if any(n.name in table.unknown and "DRAM" not in n.component_class for n in nodes):
+        art = None  # the area of a part of a chip is none
+    instead = ", searched for latency alone" if objective else ""
+    return table, art, (f"energy of {names} unknown{instead}: {reason}",)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from flat_mapper.api.calls import (
-    energies,
     is_config,
+    known_energies,
     load_problem,
     mapspace_of,
     problem_source,
@@ -21,7 +21,7 @@ from flat_mapper.api.questions import DEFAULT, Check, WhyNot
 from flat_mapper.arch.reader import check_architecture, load_architecture, load_platform
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.errors import BackendError, Faults, SpecError, UnpricedError, expected
+from flat_mapper.base.errors import BackendError, Faults, SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_art
 from flat_mapper.mapper.solve.driver import space_size
@@ -44,7 +44,7 @@ _PARTS = ("problem", "architecture", "mapspace", "fused_mapping", "mapping", "ER
 
 
 Understood = tuple[str, dict[str, object]]  # the meaning of inputs, for people and machines
-_Chip = tuple[Platform, Ert | None, Art | None]  # no prices where nothing that gives them is there
+_Chip = tuple[Platform, Ert | None, Art | None, tuple[str, ...]]  # and what is to be said of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -206,8 +206,9 @@ class _Files:
         if self.of_kind("Timeloop mapping"):
             return None
         if kind == "architecture":
-            chip = self._chip(path)
-            return understood.platform_text(*chip), understood.platform_document(*chip)
+            platform, ert, art, said = self._chip(path)
+            text = understood.platform_text(platform, ert, art)
+            return "\n".join([text, *said]), understood.platform_document(platform, ert, art)
         if kind == "mapspace":
             space = load_mapspace(self.paths[path])
             return understood.mapspace_text(space), understood.mapspace_document(space)
@@ -220,15 +221,16 @@ class _Files:
     def _chip(self, path: str) -> _Chip:
         """The chip of a file, as `map` would take it.
 
-        raises: SpecError for a hierarchy that cannot be searched, or a component without a price.
+        It has no prices where nothing that gives them is there.
+        raises: SpecError for a hierarchy that cannot be searched.
         """
         platform = load_platform(self.paths[path], self.asked.data)
         for arch in platform.paths:
             check_hierarchy(arch)
         try:
-            return platform, *energies(platform, self.table and self.paths[self.table])
-        except (BackendError, UnpricedError):
-            return platform, None, None
+            return platform, *known_energies(platform, self.table and self.paths[self.table])
+        except BackendError as error:
+            return platform, None, None, (f"energies unknown: {error}",)
 
     def together(self, sound: set[str]) -> Iterator[Checked]:
         """Every sound problem on every sound architecture, in every mapspace among the files."""
@@ -253,7 +255,7 @@ def _together(chip: _Chip, workload: Workload, mapspace: Path | str) -> Understo
     mapspace: a file, or a shipped name.
     raises:   SpecError with the words of `map`.
     """
-    platform, ert, _ = chip
+    platform, ert, *_ = chip
     fit = fitted(platform, workload)
     space = mapspace_of(mapspace, workload, fit.platform)
     ruled = with_arch_rules(space, fit.platform, workload)  # bounds are made of prices

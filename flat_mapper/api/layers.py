@@ -120,6 +120,8 @@ def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> 
     priced: dict[str, object] = {"energies": table.provenance}
     if table.placeholders:
         priced["placeholders"] = list(table.placeholders)
+    if table.unknown:
+        priced["unknown"] = dict(table.unknown)
     return replace(result, area_mm2=area, extra={**result.extra, **priced})
 
 

@@ -15,7 +15,7 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Plat
 from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.units import PJ_PER_J
 from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
-from flat_mapper.energy.tables import Art, Ert, Multiplier
+from flat_mapper.energy.tables import FREE, Art, Ert, Multiplier
 from flat_mapper.spec.document import SCALE, checked, did_you_mean, take
 
 OVERRIDE = "hwcomponents_class"
@@ -51,8 +51,19 @@ RECIPES: Mapping[str, Recipe] = {
     for name in names.split()
 }
 _GENERIC_STORAGE = "storage"  # registers or an array, by its depth
-_DRAM_TYPES = ("LPDDR4", "LPDDR", "DDR3", "HBM2", "HBM3", "HBM4")
-_UNPRICED_DRAM = ("DDR4", "DDR5", "GDDR5", "GDDR6", "LPDDR5")  # memories without a model
+_MICRON = "Micron, Ultra-Bandwidth Solutions, memory comparison, average device power"
+# Memories that hwcomponents has no class for: pJ of a bit that is read or written, and who says so.
+_PUBLISHED: Mapping[str, tuple[float, str]] = {
+    "LPDDR5": (7.0, "Lee et al., AiF, ISCA 2025, doi:10.1145/3695053.3731073, figure 17"),
+    "LPDDR5X": (5.6, "20 % below LPDDR5: Samsung, first 14 nm LPDDR5X, 9 November 2021"),
+    "GDDR6": (7.5, _MICRON),
+    "GDDR6X": (7.25, _MICRON),
+    "HBM2E": (6.0, _MICRON),
+    "HBM3E": (3.9, "Samsung at the OCP Global Summit, October 2025"),
+}
+_DRAM_CLASSES = ("LPDDR4", "LPDDR", "DDR3", "HBM2", "HBM3", "HBM4")  # of hwcomponents
+_DRAM_TYPES = (*_DRAM_CLASSES, *_PUBLISHED)
+_UNPRICED_DRAM = ("DDR4", "DDR5", "GDDR5", "GDDR7", "LPDDR4X", "LPDDR6", "LPDDR2", "LPDDR3", "HBM")
 _DEFAULT_DRAM = "LPDDR4"  # where an architecture gives no type; so does Accelergy's CACTI plug-in
 _OPTIONAL = ("n_banks", "n_rw_ports")
 
@@ -60,12 +71,23 @@ _OPTIONAL = ("n_banks", "n_rw_ports")
 def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art]:
     """The energy of every action in pJ, and the area of one instance in um2, per component.
 
-    raises: SpecError for a class that is in no table, BackendError where hwcomponents fails.
+    What a component costs that nothing prices is `unknown`, and counted as zero.
+    raises: SpecError for a value that cannot be, BackendError where hwcomponents fails.
     """
     components = _components(platform)
-    questions = {name: _question(node, where) for name, (node, where) in components.items()}
+    questions: dict[str, Question] = {}
+    unknown: dict[str, str] = {}
+    for name, (node, where) in components.items():
+        try:
+            questions[name] = _question(node, where)
+        except UnpricedError as error:
+            unknown[name] = str(error)
+    components = {name: one for name, one in components.items() if name in questions}
     inside = {n: q for n, (node, at) in components.items() for q in _part(node, at)}
-    answers = prices(questions | {f"{name} inside": q for name, q in inside.items()})
+    asked = {n: q for n, q in questions.items() if q.class_name not in _PUBLISHED}
+    answers = prices(asked | {f"{name} inside": q for name, q in inside.items()})
+    for name in questions.keys() - asked.keys():
+        answers[name] = _published(questions[name])
     levels: dict[str, dict[str, float]] = {}
     areas: dict[str, float] = {}
     provenance: dict[str, str] = {}
@@ -74,6 +96,9 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
     for name, (node, where) in components.items():
         price, part = answers[name], answers.get(f"{name} inside")
         known = str(questions[name])
+        if name not in asked:
+            pj, who = _PUBLISHED[questions[name].class_name]
+            known += f", {pj:g} pJ a bit ({who})"
         if part and isinstance(node, MemoryLevel):
             price = {a: max(pj, part[a]) if a != "area" else pj for a, pj in price.items()}
             known = f"each access the dearer of {known} and {inside[name]}"
@@ -90,10 +115,24 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
     ]
     assumed = f"; {', '.join(untyped)} without type: {_DEFAULT_DRAM}" if untyped else ""
     source = versions() + assumed
+    levels |= dict.fromkeys(unknown, FREE)
     return (
-        Ert(levels=levels, source=source, provenance=provenance, multipliers=multipliers),
+        Ert(
+            levels=levels,
+            source=source,
+            provenance=provenance,
+            multipliers=multipliers,
+            unknown=unknown,
+        ),
         Art(areas_um2=areas, source=source, provenance=provenance),
     )
+
+
+def _published(question: Question) -> Price:
+    """The price of a memory by what is published of a bit; no area, no leakage."""
+    assert question.bits is not None
+    pj = _PUBLISHED[question.class_name][0] * question.bits
+    return {"read": pj, "write": pj, "area": 0.0, "leak": 0.0}
 
 
 def _components(
@@ -188,8 +227,10 @@ def _dram_type(node: MemoryLevel, where: str) -> str:
     given = node.attributes.get("type", _DEFAULT_DRAM)
     if given not in _DRAM_TYPES:
         condition = f"one of {', '.join(_DRAM_TYPES)} in quotes"
-        kind = UnpricedError if given in _UNPRICED_DRAM else SpecError
-        raise kind(expected(spot, condition, str(given), 'write type: "LPDDR4"'))
+        if given in _UNPRICED_DRAM:
+            change = "give its energy in an ERT file"
+            raise UnpricedError(expected(spot, condition, str(given), change))
+        raise SpecError(expected(spot, condition, str(given), 'write type: "LPDDR4"'))
     return str(given)
 
 

@@ -70,6 +70,7 @@ class Ert:
     provenance: Mapping[str, str] = field(default_factory=dict)  # component: what priced it
     placeholders: tuple[str, ...] = ()  # components whose energies are placeholders
     multipliers: Mapping[str, Multiplier] = field(default_factory=dict)  # of units, where known
+    unknown: Mapping[str, str] = field(default_factory=dict)  # components counted as zero: why
 
     def energy(self, name: str, action: str) -> float:
         """pJ of one action (read, write, update or compute) of one component."""
@@ -173,14 +174,13 @@ class Art:
 UNPRICED = "none"  # the source of a table that knows no energy
 
 
+FREE = dict.fromkeys(("read", "write", "update", "compute"), 0.0)  # energies of what has none
+
+
 def unpriced(platform: Platform) -> Ert:
     """A table in which nothing costs energy: counts and cycles do not need one."""
-    levels: dict[str, dict[str, float]] = {}
-    for arch in platform.paths:
-        for level in arch.levels:
-            levels[level.name] = dict.fromkeys(("read", "write", "update"), 0.0)
-        levels[arch.compute.name] = {"compute": 0.0}
-    return Ert(levels=levels, source=UNPRICED)
+    nodes = [node for arch in platform.paths for node in arch.components]
+    return Ert(levels={node.name: FREE for node in nodes}, source=UNPRICED)
 
 
 def load_ert(path: str | Path) -> Ert:

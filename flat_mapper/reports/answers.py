@@ -126,7 +126,9 @@ class SearchResult(Evaluation):
         proof = self.certificate, self.objective, _reached(self.result, self.objective)
         several = kinds_title(self.workload, len(self.layers)) if self.layers else ""
         title = ", ".join(filter(None, (self._title(), several)))
-        first = f"{self.mapspace}: {title}, {report.value_text(*proof)}"
+        lacks = report.unknown_text(self.result.extra)
+        said = f"; energy in part, no edp: {lacks}" if lacks else ""
+        first = f"{self.mapspace}: {title}, {report.value_text(*proof)}{said}"
         return f"{first}\n\n{self._tables(self.to_dict())}\n\n{report.certificate_text(*proof)}"
 
     def _tables(self, found: Document) -> str:
@@ -292,8 +294,11 @@ class Comparison(Printed):
             return ""
         reached = {n: _reached(row.result, self.objective) for n, row in self.feasible.items()}
         name = min(reached, key=lambda n: reached[n])
-        proof = self.feasible[name].certificate
-        return f": {name}, {report.value_text(proof, self.objective, reached[name])}"
+        best = self.feasible[name]
+        lacks = report.unknown_text(best.result.extra)
+        value = report.value_text(best.certificate, self.objective, reached[name])
+        said = f"; energy in part, no edp: {lacks}" if lacks else ""
+        return f": {name}, {value}{said}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import fsum, prod
 
 from flat_mapper import __version__
@@ -251,7 +251,9 @@ def _zero_energies(result: Result) -> list[str]:
     parts = [n for n in result.energy_by()["component"] if n not in {LEAKAGE, *networks}]
     tight = [name for name in parts if name not in result.leak_pj_per_cycle]
     leakage = [f"leakage of {', '.join(tight)}"] if tight else []
-    return [*result.unpriced_networks, *leakage]
+    unknown = result.extra.get("unknown")
+    lacking = list(unknown) if isinstance(unknown, Mapping) else []
+    return [*lacking, *result.unpriced_networks, *leakage]
 
 
 def masked_work(workload: Workload, result: Result) -> Document | None:

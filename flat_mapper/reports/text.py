@@ -70,6 +70,11 @@ def _energy_rows(found: Document) -> list[TextRow]:
     """Energy, its product with latency, and average power."""
     if found["energy_source"] == UNPRICED:
         return [("energy", "unknown", "")]
+    if lacks := unknown_text(found["provenance"]):
+        return [
+            ("energy", shown(found["energy_pj"], "pJ"), f"of the rest: {lacks}"),
+            ("energy-delay product", "unknown", ""),
+        ]
     power = power_of(found)
     by = sorted(power.items(), key=lambda part: -part[1])
     parts = ", ".join(f"{name} {units.si(watts, 'W')}" for name, watts in by if watts)
@@ -79,6 +84,12 @@ def _energy_rows(found: Document) -> list[TextRow]:
         ("energy-delay product", shown(found["edp_js"], "J*s"), ""),
         ("average power", shown(sum(power.values()), "W"), parts),
     ]
+
+
+def unknown_text(provenance: Mapping[str, object]) -> str:
+    """What an energy lacks; empty where nothing is unknown."""
+    unknown = provenance.get("unknown")
+    return f"that of {', '.join(unknown)} is unknown" if isinstance(unknown, Mapping) else ""
 
 
 def _power_warning(found: Document) -> str:

@@ -30,7 +30,7 @@ def platform_document(platform: Platform, ert: Ert | None, art: Art | None) -> D
     """Levels with capacity, bandwidth and prices, and units with their peaks; energies in pJ."""
     paths = platform.paths
     levels = {level.name: _level(level, path, ert, art) for path in paths for level in path.levels}
-    compute = {path.compute.name: _unit(path, ert, art) for path in paths}
+    compute = {path.compute.name: _unit(path, ert, art, path is platform.matrix) for path in paths}
     return {
         "name": platform.name,
         "clock_hz": 1 / platform.matrix.cycle_seconds,
@@ -50,7 +50,8 @@ def _level(level: MemoryLevel, path: Architecture, ert: Ert | None, art: Art | N
         "fill": level.fill_words_per_cycle,
         "both ways": level.shared_words_per_cycle,
     }
-    read, write, _ = ert.actions(level.name) if ert else (None, None, None)
+    priced = ert is not None and level.name not in ert.unknown
+    read, write, _ = ert.actions(level.name) if ert and priced else (None, None, None)
 
     def speed(rate: float) -> float:
         return units.bytes_of(rate, level.word_bits) / path.cycle_seconds
@@ -71,14 +72,15 @@ def _level(level: MemoryLevel, path: Architecture, ert: Ert | None, art: Art | N
     }
 
 
-def _unit(path: Architecture, ert: Ert | None, art: Art | None) -> Document:
-    """The compute units of one path together."""
+def _unit(path: Architecture, ert: Ert | None, art: Art | None, matrix: bool) -> Document:
+    """The compute units of one path together; a multiply-accumulate is two operations."""
     unit = path.compute
+    priced = ert is not None and unit.name not in ert.unknown
     return {
         "class": unit.component_class,
         "instances": unit.instances,
-        "operations_per_s": unit.instances / path.cycle_seconds,
-        "compute_pj": ert.energy(unit.name, "compute") if ert else None,
+        "operations_per_s": (2 if matrix else 1) * unit.instances / path.cycle_seconds,
+        "compute_pj": ert.energy(unit.name, "compute") if ert and priced else None,
         "area_um2": art.areas_um2.get(unit.name) if art else None,
     }
 
@@ -159,7 +161,7 @@ def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
             [_level_row(*one) for one in found["levels"].items()], head=_LEVELS, right=range(2, 12)
         ),
         grid(peaks, head=_UNITS, right=range(2, 6)),
-        f"clock {units.si(1 / platform.matrix.cycle_seconds, 'Hz')}"
+        f"a MAC is two operations; clock {units.si(1 / platform.matrix.cycle_seconds, 'Hz')}"
         + ("" if total is None else f", area on chip {total:.3g} mm2"),
         *(f"network of {name}: {pj:g} pJ for a word and hop" for name, pj in networks),
     ]

@@ -142,12 +142,20 @@ def test_a_chip_of_unknown_energies_is_searched_for_latency(
     known = chip(tmp_path, ("name: GLB", "name: GLB"), "known")
     assert main(["map", "--arch", path, "--problem", "tiny"]) == 0
     out = capsys.readouterr().out
-    assert "energies unknown, searched for latency alone" in out
-    assert re.search(r"^energy +unknown$", out, re.MULTILINE)
+    assert "energy of MAC, VALU unknown, searched for latency alone" in out
+    lacks = "that of MAC, VALU is unknown"
+    assert out.splitlines()[0].endswith(f"; energy in part, no edp: {lacks}")
+    assert re.search(rf"^energy +[0-9.]+ .J +of the rest: {lacks}$", out, re.MULTILINE)
+    assert re.search(r"^energy-delay product +unknown$", out, re.MULTILINE)
     fast = answer(capsys, "map", "--arch", path, "--problem", "tiny")
     best = answer(capsys, "map", "--arch", known, "--problem", "tiny", "--objective", "latency")
     assert fast["cycles"] == best["cycles"]
-    assert fast["energy_source"] == "none"
+    assert list(fast["provenance"]["unknown"]) == ["MAC", "VALU"]
+    assert set(fast["zero_energies"]) >= {"MAC", "VALU"}
+    parts, whole = fast["energy_by_pj"]["component"], best["energy_by_pj"]["component"]
+    assert parts["DRAM"] == pytest.approx(whole["DRAM"])
+    assert parts["DRAM"] > 0
+    assert parts["MAC"] == parts["VALU"] == 0
     line = refusal(capsys, "map", "--arch", path, "--problem", "tiny", "--objective", "energy")
     assert "expected a class that hwcomponents prices" in line
     assert main(["check", path]) == 0
