@@ -328,7 +328,7 @@ def _in_order(workload: Workload, groups: list[tuple[str, ...]]) -> list[tuple[s
             group, name, between = next(around, None) or next(g for g in gaps if g[2] in pending)
             where = f"{workload.name}: group {', '.join(group)}"
             condition = f"{between} in it, because {name} waits for it"
-            raise SpecError(expected(where, condition, "a gap"))
+            raise SpecError(expected(where, condition, ", ".join(group)))
         done.append(ready)
         left.remove(ready)
     return done

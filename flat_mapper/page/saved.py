@@ -67,9 +67,12 @@ class SavedResults(Printed):
     def __str__(self) -> str:
         if self.page:
             weight = units.size(Path(self.page).stat().st_size)
-            return f"{self.page}: {len(self)} configurations, {weight}"
+            return f"{self.page}: {self._counted()}, {weight}"
         done = sum(entry.status == DONE for entry in self.entries)
-        return f"{units.count(len(self))} configurations, {units.count(done)} with an answer"
+        return f"{self._counted()}, {units.count(done)} with an answer"
+
+    def _counted(self) -> str:
+        return f"{units.count(len(self))} configuration{'s' * (len(self) != 1)}"
 
     def _repr_html_(self) -> str:
         """The first rows, or the page where one was written, for a notebook."""

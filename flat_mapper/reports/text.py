@@ -251,7 +251,9 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
     proof = "the best" if certificate.optimal else f"the best found, {certificate.end},"
     count, priced = certificate.mapspace_size, units.count(certificate.evaluated)
     size = units.count(count) if count < 10**6 else f"{Decimal(count):.0e}".replace("+", "")
-    work = f"{priced} inner mappings priced, {certificate.seconds:.1f} s"
+    work = f"{certificate.seconds:.1f} s"
+    if certificate.evaluated:  # else its value follows from bounds alone
+        work = f"{priced} inner mappings priced, {work}"
     pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
     kind = "partitions" if "groups: bound" in certificate.pruned else "mappings"
     lines = [f"{proof} of {size} {kind} by {objective}: {work}"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -65,7 +66,7 @@ def shipped_file(name: str) -> Path:
 
 
 def shipped(kind: CatalogKind) -> list[tuple[str, str]]:
-    """The shipped names with a line on each: the first comment line of its file."""
+    """The shipped names with a line on each: what its file's first comment says."""
     return [(name, _description(path)) for name, path in _files(kind).items()]
 
 
@@ -84,8 +85,8 @@ def folder(kind: CatalogKind) -> Path:
 
 def _description(path: Path) -> str:
     with path.open(encoding="utf-8") as file:
-        first = next(filter(str.strip, file), "")
-    return first.lstrip("#").strip() if first.startswith("#") else ""
+        lines = list(takewhile(lambda line: line.startswith("#") and line != "#\n", file))
+    return " ".join(line.lstrip("#").strip() for line in lines)
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

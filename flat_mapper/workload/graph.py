@@ -271,7 +271,7 @@ class Workload:
                 continue  # of one in each pass: with one pass there is nothing to correct
             if after := [n for n in names if name in self.ancestors[n]]:
                 condition = f"{name} in it, because {after[0]} waits for it"
-                yield expected(where, condition, "a gap")
+                yield expected(where, condition, ", ".join(names))
 
     def shareable_ranks(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """Ranks that the shared loops of a fusion group may tile, in the order of `rank_sizes`.

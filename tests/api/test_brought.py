@@ -115,3 +115,10 @@ def test_check_takes_values_of_templates_and_widths(folder: Path, capsys) -> Non
     assert "take --word-bits 8" in capsys.readouterr().out
     assert main([*words, "--word-bits", "8"]) == 0
     assert "config.json on top.yaml in free.yaml: map, fine" in capsys.readouterr().out
+
+
+def test_list_ends_no_line_in_mid_sentence(capsys) -> None:
+    assert main(["list", "arch"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if line.endswith((",", " of", " in", " 16", " 1410"))]
+    assert any(line.endswith("GDDR6 at 448 GB/s, 1350 MHz, 16 bit") for line in lines)

@@ -245,3 +245,15 @@ def test_exported_again_they_are_the_same(tmp_path: Path) -> None:
     for name in MODELS:
         again = import_onnx(tmp_path / f"{name}.onnx")
         assert shapes(again.workload) == shapes(read(name).workload)
+
+
+def test_a_graph_without_a_product_is_refused_in_words(tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    image, out = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 8]) for n in "xy")
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [image], [out])
+    onnx.save(helper.make_model(graph), str(tmp_path / "g.onnx"))
+    with pytest.raises(SpecError, match=r"expected a graph with a product of tensors, .*'none'"):
+        import_onnx(tmp_path / "g.onnx")

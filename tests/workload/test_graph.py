@@ -197,7 +197,7 @@ def test_attention_without_a_softmax_may_share_the_keys():
 
 
 def test_a_group_must_not_leave_out_what_stands_between():
-    message = "group QK, AV: expected QK_max in it, because AV waits for it, got 'a gap'"
+    message = "group QK, AV: expected QK_max in it, because AV waits for it, got 'QK, AV'"
     with pytest.raises(SpecError, match=message):
         small_attention().shareable_ranks(("QK", "AV"))
 

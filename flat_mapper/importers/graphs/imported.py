@@ -34,7 +34,7 @@ class Imported(Printed):
     @property
     def share(self) -> float:
         """The part of the model's multiply-accumulates that is in the cascade."""
-        return self.macs / (self.macs + self.cut_macs)
+        return self.macs / (self.macs + self.cut_macs) if self.macs else 0.0
 
     def to_dict(self) -> dict[str, object]:
         """The figures by name."""
@@ -54,8 +54,9 @@ class Imported(Printed):
         return "\n".join(
             [
                 f"{self.workload.name}: {len(self.workload.einsums)} Einsums, {self.macs:,} MACs "
-                f"({self.share:.4%} of the graph's{left}), {self.weight_words:,} words of weights",
-                *(f"cut: {cut}" for cut in self.cuts),
+                f"({self.share:.4%} of the graph's MACs{left}), {self.weight_words:,} words of "
+                "weights",
+                *(f"cut: {cut}; its result is read from DRAM" for cut in self.cuts),
                 *self.notes,
             ]
         )
@@ -125,7 +126,10 @@ def finished(graph: GraphCascade, name: str) -> Imported:
         cut_macs=sum(macs for *_, macs in cuts),
         weight_words=sum((graph.tables | {t.name: t.parameters for t in tensors}).values()),
     )
-    if found.macs == 0 or found.share < LEAST_SHARE:
+    if found.macs + found.cut_macs == 0:
+        condition = "a graph with a product of tensors, whose multiply-accumulates can be mapped"
+        raise SpecError(expected(name, condition, "none"))
+    if found.share < LEAST_SHARE:
         condition = f"at least {LEAST_SHARE:.1%} of the multiply-accumulates in Einsums"
         got = f"{found.macs:,} of {found.macs + found.cut_macs:,}"
         change = f"left out are {'; '.join(found.cuts) or 'none'}"
