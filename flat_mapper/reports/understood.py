@@ -30,7 +30,9 @@ def platform_document(platform: Platform, ert: Ert | None, art: Art | None) -> D
     """Levels with capacity, bandwidth and prices, and units with their peaks; energies in pJ."""
     paths = platform.paths
     levels = {level.name: _level(level, path, ert, art) for path in paths for level in path.levels}
-    compute = {path.compute.name: _unit(path, ert, art, path is platform.matrix) for path in paths}
+    compute = {
+        path.compute.name: _unit(path, ert, art, macs=_multiplies(platform, path)) for path in paths
+    }
     return {
         "name": platform.name,
         "clock_hz": 1 / platform.matrix.cycle_seconds,
@@ -72,14 +74,19 @@ def _level(level: MemoryLevel, path: Architecture, ert: Ert | None, art: Art | N
     }
 
 
-def _unit(path: Architecture, ert: Ert | None, art: Art | None, matrix: bool) -> Document:
+def _multiplies(platform: Platform, path: Architecture) -> bool:
+    """True of the array of products; false of the lanes, whose file may be read alone."""
+    return path is platform.matrix and ".sfu." not in path.path.rpartition("/")[2]
+
+
+def _unit(path: Architecture, ert: Ert | None, art: Art | None, *, macs: bool) -> Document:
     """The compute units of one path together; a multiply-accumulate is two operations."""
     unit = path.compute
     priced = ert is not None and unit.name not in ert.unknown
     return {
         "class": unit.component_class,
         "instances": unit.instances,
-        "operations_per_s": (2 if matrix else 1) * unit.instances / path.cycle_seconds,
+        "operations_per_s": (2 if macs else 1) * unit.instances / path.cycle_seconds,
         "compute_pj": ert.energy(unit.name, "compute") if ert and priced else None,
         "area_um2": art.areas_um2.get(unit.name) if art else None,
     }
@@ -161,7 +168,8 @@ def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
             [_level_row(*one) for one in found["levels"].items()], head=_LEVELS, right=range(2, 12)
         ),
         grid(peaks, head=_UNITS, right=range(2, 6)),
-        f"a MAC is two operations; clock {units.si(1 / platform.matrix.cycle_seconds, 'Hz')}"
+        f"{'a MAC is two operations; ' if _multiplies(platform, platform.matrix) else ''}"
+        f"clock {units.si(1 / platform.matrix.cycle_seconds, 'Hz')}"
         + ("" if total is None else f", area on chip {total:.3g} mm2"),
         *(f"network of {name}: {pj:g} pJ for a word and hop" for name, pj in networks),
     ]
