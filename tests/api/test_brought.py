@@ -40,7 +40,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     "words",
     [
         "map --arch edge --problem config.json --ert ert.yaml",
-        "map --arch edge --problem config.json --ert ert.yaml --objective latency,energy",
         "compare --arch edge --problem config.json --ert ert.yaml",
         "generate --arch edge --problem config.json --ert ert.yaml --prefill 4 --decode 2",
         "check config.json",
@@ -84,15 +83,6 @@ def test_word_bits_are_those_of_every_tensor(folder: Path, problem: str) -> None
     assert "word_bits: 8" in fm.import_problem("config.json", word_bits=8).text
     with pytest.raises(SpecError, match="word_bits: expected int > 0, got 0"):
         fm.load_problem(problem, word_bits=0)
-
-
-def test_half_the_bits_are_half_the_traffic(folder: Path, capsys) -> None:
-    words = "map --arch edge --problem bert-base --set B=1 --seq 64 --ert ert.yaml --json"
-    traffic = []
-    for bits in ("8", "16"):
-        assert main([*words.split(), "--word-bits", bits]) == 0
-        traffic.append(json.loads(capsys.readouterr().out)["offchip_bytes"])
-    assert traffic[1] == 2 * traffic[0]
 
 
 def test_check_knows_what_ships(folder: Path, capsys) -> None:
