@@ -16,6 +16,7 @@ from flat_mapper.importers.graphs.onnx_file import import_onnx
 from flat_mapper.importers.graphs.torch_graph import import_torch
 from flat_mapper.importers.hf import CONFIG, NAME, config_name, load_config, problem_text
 from flat_mapper.importers.layer_fusion import fuse_layers
+from flat_mapper.spec.document import BITS, checked
 from flat_mapper.spec.yamlio import write_text
 from flat_mapper.workload.graph import Workload
 
@@ -66,6 +67,8 @@ def import_problem(asked: ImportProblem) -> ImportedProblem:
 
 def _imported(asked: ImportProblem, target: Path | None) -> ImportedProblem:
     """The problem by the kind of its file."""
+    if asked.word_bits is not None:
+        checked(asked.word_bits, int, "word_bits", above=0, within=BITS)
     if not isinstance(asked.file, str | Path | Mapping):
         return _of_graph(asked, import_torch(asked.file, name=asked.name or "model"), "model")
     path = Path(CONFIG if isinstance(asked.file, Mapping) else asked.file)

@@ -114,7 +114,8 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
         if questions[name].class_name == _DEFAULT_DRAM and node.attributes.get("type") is None
     ]
     assumed = f"; {', '.join(untyped)} without type: {_DEFAULT_DRAM}" if untyped else ""
-    source = versions() + assumed
+    lacking = f"; {', '.join(unknown)} unknown" if unknown else ""
+    source = versions() + assumed + lacking
     levels |= dict.fromkeys(unknown, FREE)
     return (
         Ert(

@@ -91,6 +91,7 @@ def test_what_nothing_prices_leaves_the_others() -> None:
     known, _ = price_with_hwcomponents(arch())
     found, areas = price_with_hwcomponents(arch(head=HEAD.replace("LPDDR4", "DDR5")))
     assert list(found.unknown) == ["DRAM"]
+    assert found.source == f"{known.source}; DRAM unknown"
     assert "got 'DDR5'; give its energy in an ERT file" in found.unknown["DRAM"]
     assert {**found.levels, "DRAM": {}} == {**known.levels, "DRAM": {}}
     assert found.actions("DRAM") == (0, 0, 0)
