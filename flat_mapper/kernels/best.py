@@ -177,6 +177,7 @@ class Ranked(Printed):
                 f"fit, {certainty}: {kernel.rule}",
                 *map(str, self.bands),
                 *self.notes,
+                *(f"not in the problem: {line}" for line in workload.dropped),
             )
         )
 
