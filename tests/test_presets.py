@@ -102,6 +102,15 @@ def test_every_problem_says_where_it_comes_from(name: str):
     assert all(len(workload.einsum(n).text) > 0 for n in workload.ancestors)
 
 
+@pytest.mark.parametrize("kind", ["arch", "problems", "mapspaces"])
+def test_what_ships_says_what_it_is_in_one_line(kind: catalog.CatalogKind):
+    """`list` shows the first line of a file: the sentence must not go on in the second."""
+    for name, line in catalog.shipped(kind):
+        text = catalog.resolve(kind, name).read_text(encoding="utf-8")
+        assert line, name
+        assert text.split("\n")[1] == "#", f"{name}: {line} ..."
+
+
 def test_whisper_crosses_from_text_to_sound():
     sizes = api.load_problem("whisper-large-cross").rank_sizes
     assert (sizes["P"], sizes["M"]) == (448, 1500)
