@@ -24,6 +24,7 @@ PLATFORMS = {
     "eyeriss": (168 * 200e6, 14, 108),
     "fusemax": (256 * 256 * 940e6, 256, 16 * 1024),
     "fusemax-proposal": (256 * 256 * 940e6, 256, 16 * 1024),
+    "ethos-u85": (4.096e12 / 2 / 2, 16, 512),  # 4 TOPS at 8 bits, half at 16
 }
 # Chips of many cores: peak MACs per second, cores, KiB of a core, lanes of a core, DRAM bytes/s.
 MANY_CORES = {
@@ -36,7 +37,13 @@ MANY_CORES = {
     "tpu-v4i-cores": (69e12, 4, 4 * 1024, 256, 614e9),
     "tpu-v5e": (197e12 / 2, 1, 128 * 1024, 2048, 819e9),
     "tpu-v6e": (918e12 / 2, 1, 128 * 1024, 2048, 1640e9),
+    "tpu-v5p": (459e12 / 2, 2, 64 * 1024, 1024, 2765e9),
+    "tpu7x": (2307e12 / 2, 2, 64 * 1024, 1024, 7380e9),
+    "mi300x": (1307.4e12 / 2, 304, 64 + 512, 128, 5300e9),
+    "trainium2": (667e12 / 2, 8, (28 + 2) * 1024, 128, 2900e9),
+    "gb200": (2500e12 / 2, 148, 228 + 256 + 256, 128, 8000e9),
 }
+BY_NIGHT = ("tpu-v5p", "tpu7x", "trainium2")
 # Weights of all layers, without embeddings.
 WEIGHTS = {
     "llama3-8b": 8.03e9 - 2 * 128256 * 4096,
@@ -67,7 +74,7 @@ def test_a_platform_has_its_peak_and_maps(name: str):
     assert (shared.capacity_words or 0) * shared.word_bits == kib * 1024 * 8
     assert platform.vector.levels[:2] == platform.matrix.levels[:2]
     workload = attention(B=1, H=2, P=4, M=4, E=2, F=2)
-    found = api.search(workload, platform, "naive", objective="latency")
+    found = api.search(workload, platform, "default", objective="latency")
     assert isinstance(found, SearchResult), found
     assert found.result.energy_pj > 0
     assert found.result.macs == 2 * 4 * 4 * 2 * 2
@@ -133,7 +140,13 @@ def test_a_head_count_that_does_not_divide_is_refused():
         api.load_problem("llama3-8b", sizes={"G": 5})
 
 
-@pytest.mark.parametrize("arch", MANY_CORES)
+@pytest.mark.parametrize(
+    "arch",
+    [
+        pytest.param(name, marks=[pytest.mark.nightly] if name in BY_NIGHT else [])
+        for name in MANY_CORES
+    ],
+)
 def test_a_chip_of_many_cores_maps_a_small_problem(arch: str) -> None:
     found = api.search(api.load_problem("tiny", seq=2), arch, "cores", objective="latency")
     assert isinstance(found, SearchResult), found
