@@ -43,11 +43,17 @@ MANY_CORES = {
     "trainium2": (667e12 / 2, 8, (28 + 2) * 1024, 128, 2900e9),
     "gb200": (2500e12 / 2, 148, 228 + 256 + 256, 128, 8000e9),
 }
-BY_NIGHT = ("tpu-v5p", "tpu7x", "trainium2")
+BY_NIGHT = ("tpu-v5p", "tpu7x", "trainium2")  # two of these are mapped by day in test_rooflines
 # Weights of all layers, without embeddings.
 WEIGHTS = {
     "llama3-8b": 8.03e9 - 2 * 128256 * 4096,
     "llama3-70b": 70.55e9 - 2 * 128256 * 8192,
+    "llama31-405b": 405.85e9 - 2 * 128256 * 16384,
+    "qwen3-8b": 8.19e9 - 2 * 151936 * 4096,
+    "qwen3-30b-a3b": 30.53e9 - 2 * 151936 * 2048,
+    "gemma3-27b": 25.6e9,  # Gemma 3's report, table 1
+    "gpt-oss-20b": 19.12e9 + 0.64e9,  # the model card: experts and attention
+    "deepseek-v3": 671.03e9 - 2 * 129280 * 7168 - 3 * (187e6 + 3 * 7168 * 18432),
     "mistral-7b": 7.24e9 - 2 * 32000 * 4096,
     "qwen25-7b": 7.62e9 - 2 * 152064 * 3584,
     "gpt2": 124.4e6 - (50257 + 1024) * 768,
@@ -59,7 +65,7 @@ WEIGHTS = {
 
 def weights(workload: Workload) -> int:
     tensors = [t for t in workload.tensor_ranks if t.startswith("W")]
-    return workload.repeat * sum(workload.tensor_words(t) for t in tensors)
+    return workload.all_layers * sum(workload.tensor_words(t) for t in tensors)
 
 
 @pytest.mark.parametrize("name", PLATFORMS)
@@ -107,6 +113,13 @@ def test_every_problem_says_where_it_comes_from(name: str):
     workload = api.load_problem(name)
     assert workload.source
     assert all(len(workload.einsum(n).text) > 0 for n in workload.ancestors)
+
+
+@pytest.mark.parametrize(("name", "window"), [("gemma3-27b", 1024), ("gpt-oss-20b", 128)])
+def test_a_decoder_of_mixed_layers_has_both_kinds(name: str, window: int):
+    one = api.load_problem(name)
+    masks = [one.mask, *(kind.mask for kind in one.other_layers)]
+    assert {(m.window, m.causal) for m in masks if m} == {(window, True), (None, True)}
 
 
 @pytest.mark.parametrize("kind", ["arch", "problems", "mapspaces"])
@@ -161,7 +174,10 @@ def test_a_mapspace_for_one_array_names_the_one_for_cores(arch: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["gpt2", "llama3-8b", "llama3-70b", "mistral-7b", "qwen25-7b", "mixtral-8x7b"],
+    [
+        *("gpt2", "llama3-8b", "llama3-70b", "llama31-405b", "mistral-7b", "mixtral-8x7b"),
+        *("qwen25-7b", "qwen3-8b", "qwen3-30b-a3b", "deepseek-v3"),
+    ],
 )
 def test_a_shipped_decoder_sees_what_came_before(name: str):
     """As an imported one does; `none` asks for every pair, and a step of decode sees all."""
