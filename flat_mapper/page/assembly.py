@@ -33,7 +33,6 @@ from flat_mapper.reports.fields import (
 _PAGE = Path(__file__).parent / "assets"
 _SIZES = ("seq", "B", "H", "P", "M", "E", "F")
 _BEST = {"latency_s": "latency", "energy_pj": "energy", "edp_js": "energy-delay product"}
-_HUES = 10  # colours of the page's style
 _Card = tuple[str, str, str]  # of one number that a reader wants first: label, value, note
 
 
@@ -52,7 +51,7 @@ def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Facts
     files.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # in the model's order
     files.filters["shown"] = _said
     data = page_data(rows)
-    hues = {name: f"var(--c{k % _HUES})" for k, name in enumerate(data["tensors"])}
+    hues = data["hues"]["tensor"]
     tree = files.get_template("tree.html.jinja")
     for found in data["details"].values():
         found["tree"] = tree.render(found=found, hue=lambda name: hues.get(name, "var(--muted)"))

@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.explore.sweep.store import read_only
 from flat_mapper.page.facts import EACH, Facts, facts_of, read, renewed
-from flat_mapper.page.tile import BusySpan, occupancy, run_occupancy, run_timeline, timeline
+from flat_mapper.page.tile import BusySpan, occupancy, run_occupancy, run_timeline, timeline, waits
+from flat_mapper.reports.colours import CHOICES, hues
 from flat_mapper.reports.fields import (
     FIELDS,
     GAINS,
@@ -44,8 +46,8 @@ def page_data(rows: ReportRows) -> Document:
             "costs": _COSTS,
             "varying": list(rows.varying),
             "questions": list(rows.questions),
-            "components": _components(rows),
-            "tensors": _tensors(rows),
+            "hues": hues(facts for _, facts in rows.done),
+            "choices": CHOICES,
             "buffer_inputs": buffer_inputs(rows),
             "rows": [_rounded(_row(i, row, roofs)) for i, row in enumerate(rows.rows)],
             "roofs": _rounded(roofs),
@@ -73,23 +75,6 @@ def _columns(rows: ReportRows) -> list[str]:
     if len({facts["area_mm2"] for _, facts in rows.done}) < 2:
         left.add("area_mm2")
     return [key for key in FIELDS if key not in left]
-
-
-def _components(rows: ReportRows) -> list[str]:
-    """Levels from the outermost in, then units, then what else takes energy."""
-    levels = (name for _, facts in rows.done for name in facts["platform"]["levels"])
-    others = (
-        name
-        for _, facts in rows.done
-        for name in (*facts["platform"]["units"], *facts["energy_by_pj"]["component"])
-    )
-    return list(dict.fromkeys((*levels, *others)))
-
-
-def _tensors(rows: ReportRows) -> list[str]:
-    """Tensors, then Einsums that make none, of the first answer first."""
-    parts = (facts["energy_by_pj"] for _, facts in rows.done)
-    return list(dict.fromkeys(n for by in parts for n in (*by["tensor"], *by["einsum"])))
 
 
 def buffer_inputs(rows: ReportRows) -> list[str]:
@@ -139,15 +124,18 @@ def _detail(facts: Facts) -> Document:
     """Parts of which the mapping of a row is drawn; lanes in the order in which they are drawn."""
     names = ("ranks", "repeat", "platform", "notes", "einsums")
     groups, platform = facts["groups"], facts["platform"]
-    place = {lane: k for k, lane in enumerate((*platform["units"], platform["offchip"]))}
+    lanes = [*platform["units"], *platform["levels"]]  # and then what is no level, a core's port
+
+    def place(span: BusySpan) -> int:
+        return lanes.index(span.lane) if span.lane in lanes else len(lanes)
 
     def busy(spans: Sequence[BusySpan]) -> list[BusySpan]:
-        return sorted((s for s in spans if s.end > s.start), key=lambda s: place[s.lane])
+        return sorted((s for s in spans if s.end > s.start), key=place)
 
     return {name: facts[name] for name in names} | {
         "groups": [
             {name: part for name, part in group.items() if name not in ("works", "offchip")}
-            | {"busy": busy(timeline(group)), "alive": occupancy(group)}
+            | {"busy": busy(timeline(group) + waits(group)), "alive": occupancy(group)}
             for group in groups
         ],
         "busy": busy(run_timeline(groups)),
@@ -166,8 +154,8 @@ def _rounded(value: Any) -> Any:
 
 
 _LARGE = 1e7  # chosen: numbers from here on are shown with a prefix
-_SIZES = ("B", "H", "P", "M", "E", "F", "D", "FF")
-_ORDER = ("problem", "scope", "arch", "seq", "mapspace", "objective", "backend")
+_FORMS = ("softmax", "mask")  # of a problem, unless it is asked otherwise
+_ORDER = ("problem", "scope", "arch", "seq", "mask", "softmax", "mapspace", "objective", "backend")
 _CHOSEN = ("arch", "ert", "mapspace", "objective", "backend", "softmax", "schedule")
 
 
@@ -230,10 +218,12 @@ def _varying(entries: Sequence[SavedEntry]) -> tuple[str, ...]:
         p: {e.inputs.get(p) for e in entries if e.status == DONE or p in e.inputs} for p in paths
     }
     found = [path for path in paths if len(values[path]) > 1]
-    for by in ("problem", "P"):  # a problem tells its sizes; one length often is both
+    sizes = (take(e.document, "ranks", dict, e.where, {}) for e in entries)
+    ranks = dict.fromkeys(chain.from_iterable(sizes))
+    for by in ("problem", *ranks):  # a problem tells its sizes; one length often is both
         if by in found:
-            told_by = {p for p in found if p in _SIZES and p != by and _told_by(entries, by, p)}
-            found = [path for path in found if path not in told_by]
+            told = {p for p in (*ranks, *_FORMS) if p != by and _told_by(entries, by, p)}
+            found = [path for path in found if path not in told]
     known = [path for path in _ORDER if path in found]
     return tuple([p for p in found if p not in known and p != "mapspace"] + known)
 
@@ -282,10 +272,10 @@ def short(path: str) -> str:
 
 def _baseline_inputs(varying: Sequence[str]) -> tuple[list[str], str]:
     """The inputs in which a row agrees with what it is held against, and that in words."""
-    if "mapspace" in varying:
-        rest = [path for path in varying if path != "mapspace"]
+    if ways := [path for path in varying if path in ("softmax", "mapspace")]:
+        rest = [path for path in varying if path not in ways]
         others = " with the same other inputs" if rest else ""
-        return rest, f"the first mapspace{others}"
+        return rest, f"the first {' and '.join(ways)}{others}"
     rest = [p for p in varying if p != "arch" and not p.startswith("arch.")]
     others = " with the same problem" if rest else ""
     return rest, f"the first configuration{others}"
@@ -389,6 +379,10 @@ def _answer(document: Section, where: str) -> SavedEntry:
     for rank, size in take(document, "ranks", dict, where).items():
         inputs[rank] = checked(size, int, f"{where}: ranks.{rank}")
     inputs["backend"] = take(document, "backend", str, where)
+    if document.get("softmax"):
+        inputs["softmax"] = take(document, "softmax", str, where)
+    if isinstance(masked := document.get("mask"), Mapping):
+        inputs["mask"] = take(section_of(masked, where), "mask", str, where)
     return SavedEntry(where=where, inputs=inputs, document=renewed(document))
 
 

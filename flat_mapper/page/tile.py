@@ -2,7 +2,8 @@
 
 The model counts cycles and words over a whole group. A tile's share is the total over the number
 of tiles. Inside a tile the Einsums stand in their order; transfers overlap them, and stand in the
-order of their Einsums: how much moves in a tile is the model's, when exactly is not.
+order of their Einsums: how much moves in a tile is the model's, when exactly is not. What a
+unit waits for that does nothing is told too.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from typing import Literal, NamedTuple
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.page.facts import Facts
 
-SegmentKind = Literal["compute", "transfer", "cold start"]
+SegmentKind = Literal["compute", "transfer", "cold start", "ports", "wait"]
+OTHER_CORES = "other cores"
 
 
 class BusySpan(NamedTuple):
-    """A unit or level at work, in cycles."""
+    """A unit or level at work, or a unit that waits, in cycles."""
 
     lane: str  # the unit, or the level
-    name: str  # the Einsum, or the tensor
+    name: str  # the Einsum, the tensor or the level; of a unit that waits, what for
     kind: SegmentKind
     tile: int  # from 1; 0: before the first
     start: float
@@ -50,10 +52,62 @@ def timeline(group: Facts, tiles: int = 2, start: float = 0.0) -> list[BusySpan]
     return found
 
 
+def waits(group: Facts, tiles: int = 2, start: float = 0.0) -> list[BusySpan]:
+    """What units wait for in those tiles: first inputs, an Einsum elsewhere, then what binds."""
+    cold = group["cold_start_cycles"]
+    units = dict.fromkeys(work["unit"] for work in group["works"])
+    found = [BusySpan(u, group["offchip"], "wait", 0, start, start + cold) for u in units if cold]
+    for tile in range(min(tiles, group["tiles"])):
+        first = start + cold + tile * group["tile_cycles"]
+        found += [
+            BusySpan(unit, reason, "wait", tile + 1, first + begin, first + end)
+            for unit in units
+            for reason, begin, end in _waits(group, unit)
+        ]
+    return found
+
+
+def _waits(group: Facts, unit: str) -> Iterator[tuple[str, float, float]]:
+    """Why a unit does nothing in a tile, from when to when.
+
+    Where units take turns, each waits for the others' Einsums. What is left of the tile is the
+    model's: the level or unit that binds; of one that waits in some turns alone, the level that
+    moves most; and on cores those that have more to do, as computes drawn are the mean core's.
+    """
+    idle = 0.0
+    for name, lane, begin, end in _computes(group):
+        if lane == unit:
+            idle = end
+        elif not overlaps(group["schedule"]):
+            yield name, begin, end
+            idle = end
+    if group["tile_cycles"] - idle > LEAST * group["tile_cycles"]:
+        yield _binding(group, unit), idle, group["tile_cycles"]
+
+
+LEAST = 1e-6  # of a tile: what rounding leaves is no wait
+
+
+def _binding(group: Facts, unit: str) -> str:
+    """The level or unit for which a unit waits when all computes of a tile are done."""
+    bottleneck, moves = group["bottleneck"], group["transfer_cycles"]
+    turns_over = overlaps(group["schedule"]) and bottleneck != unit
+    if bottleneck in moves or turns_over:
+        return str(bottleneck)
+    return (
+        OTHER_CORES
+        if group["on_cores"]
+        else max(moves, key=lambda level: moves[level], default=group["offchip"])
+    )
+
+
 def run_timeline(groups: Sequence[Facts]) -> list[BusySpan]:
     """Groups one after another, the work of all their tiles drawn as one."""
-    turns = _in_turn(groups)
-    return [span for start, group in turns for span in timeline(group | {"tiles": 1}, 1, start)]
+    found: list[BusySpan] = []
+    for start, group in _in_turn(groups):
+        one = group | {"tiles": 1, "tile_cycles": group["cycles"] - group["cold_start_cycles"]}
+        found += timeline(one, 1, start) + waits(one, 1, start)
+    return found
 
 
 def run_occupancy(groups: Sequence[Facts]) -> list[Alive]:
@@ -73,12 +127,16 @@ def _in_turn(groups: Sequence[Facts]) -> Iterator[tuple[float, Facts]]:
 
 
 def _tile(group: Facts, start: float, tile: int) -> Iterator[BusySpan]:
-    """The computes and the transfers of one of a group's tiles."""
+    """The computes, the transfers and the work of ports of one of a group's tiles."""
+    first = start
     for name, unit, begin, end in _computes(group):
         yield BusySpan(unit, name, "compute", tile, start + begin, start + end)
     for tensor, cycles in _transfers(group):
         yield BusySpan(group["offchip"], tensor, "transfer", tile, start, start + cycles)
         start += cycles
+    for level, cycles in group["transfer_cycles"].items():
+        if level != group["offchip"] and cycles:
+            yield BusySpan(level, level, "ports", tile, first, first + cycles / group["tiles"])
 
 
 def _computes(group: Facts) -> Iterator[tuple[str, str, float, float]]:

@@ -1,7 +1,6 @@
 """Two figures of one or more results: where the energy goes, and what sets the latency.
 
-One column of a paper wide. Colours: Okabe and Ito's eight, told apart by colour-blind readers.
-matplotlib is imported only here, and only when a figure is made.
+One column of a paper wide. matplotlib is imported only here, and only when a figure is made.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from flat_mapper.reports.colours import hues
 from flat_mapper.reports.fields import Document
 
 if TYPE_CHECKING:
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 WIDTH_IN = 3.35  # inches; one column of ACM's and IEEE's two-column pages
 DPI = 300
 FONT_PT = 7
-# Okabe and Ito, "Color Universal Design", 2008.
-COLORS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000"
-)  # fmt: skip
-MAX_PARTS = 8  # colours; the smallest parts beyond them are drawn as one
+MAX_PARTS = 8  # chosen: names that stand beside a panel; the smallest parts are drawn as one
 _STYLE: dict[str, object] = {
     "font.size": FONT_PT,
     "axes.titlesize": FONT_PT,
@@ -72,9 +68,10 @@ def energy_figure(results: Mapping[str, Document]) -> Figure:
     figure, axes = _figure(rows=2, height_in=0.75 + 0.24 * len(results) + 0.95)
     unit, scale = _prefix(max(r["energy_pj"] * 1e-12 for r in results.values()), "J")
     parts = {name: result["energy_by_pj"] for name, result in results.items()}
+    colours = hues(results.values())
     for axis, kind in zip(axes, ("component", "tensor"), strict=True):
         stacks = {n: {k: pj * 1e-12 * scale for k, pj in p[kind].items()} for n, p in parts.items()}
-        _stack(axis, stacks)
+        _stack(axis, stacks, colours[kind])
         axis.set_title(f"by {kind}", loc="left")
     axes[-1].set_xlabel(f"energy ({unit})")
     return figure
@@ -86,7 +83,7 @@ def latency_figure(results: Mapping[str, Document]) -> Figure:
     axis = axes[0]
     unit, scale = _prefix(max(r["latency_s"] for r in results.values()), "s")
     spans = {name: _by_bottleneck(result, scale) for name, result in results.items()}
-    _stack(axis, spans, label="bottleneck")
+    _stack(axis, spans, hues(results.values())["component"], label="bottleneck")
     labels = [BOUND, *("_" for _ in results)]  # matplotlib leaves `_` out of a legend
     for i, result in enumerate(results.values()):
         bound = result["bound"]["cycles"] * result["platform"]["cycle_seconds"] * scale
@@ -117,13 +114,18 @@ def _figure(*, rows: int, height_in: float) -> tuple[Figure, Sequence[Axes]]:
     return figure, [row[0] for row in axes]
 
 
-def _stack(axis: Axes, stacks: Mapping[str, Mapping[str, float]], label: str = "") -> None:
+def _stack(
+    axis: Axes,
+    stacks: Mapping[str, Mapping[str, float]],
+    colours: Mapping[str, str],
+    label: str = "",
+) -> None:
     """A horizontal bar per configuration, its parts one after another in the same order."""
     rows = range(len(stacks))
     starts = [0.0] * len(stacks)
-    for color, (part, widths) in zip(COLORS, _parts(stacks).items(), strict=False):
+    for part, widths in _parts(stacks).items():
         axis.barh(
-            list(rows), widths, left=starts, height=0.68, color=color, label=part,
+            list(rows), widths, left=starts, height=0.68, color=colours.get(part, REST), label=part,
             edgecolor="white", linewidth=0.4,
         )  # fmt: skip
         starts = [s + w for s, w in zip(starts, widths, strict=True)]
@@ -136,11 +138,11 @@ def _stack(axis: Axes, stacks: Mapping[str, Mapping[str, float]], label: str = "
         _legend(axis)
 
 
-OTHER, BOUND = "other", "lower bound"
+OTHER, BOUND, REST = "other", "lower bound", "#444444"
 
 
 def _parts(stacks: Mapping[str, Mapping[str, float]]) -> dict[str, list[float]]:
-    """The widths of each part, the largest first; beyond the colours, `other` for the rest."""
+    """The widths of each part, the largest first; beyond so many, `other` for the rest."""
     table = {
         part: [stack.get(part, 0.0) for stack in stacks.values()]
         for part in chain(*stacks.values())

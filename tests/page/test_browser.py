@@ -22,6 +22,7 @@ import report_samples as samples
 
 from flat_mapper.page.assembly import page as page_of
 from flat_mapper.page.saved import load_results
+from flat_mapper.reports.plots import figures
 
 REQUIRED = "FLAT_MAPPER_REQUIRE_BROWSER" in os.environ  # then what is missing is a failure
 if not REQUIRED:
@@ -444,6 +445,50 @@ def test_a_phone_needs_no_sideways_scrolling(opened: Opener) -> None:
     first.tap()
     name = first.get_attribute("aria-label")
     assert page.locator("#pick option:checked").inner_text() == name
+
+
+# Of what is not meant to scroll: what leaves the window or is cut, and texts that leave their chart
+# or lie on each other.
+LOOK = """() => {
+  const found = [];
+  const scrolls = ".scroll, .scroll *, nav *, .skip, .hidden, .tip, input, select, svg *";
+  for (const e of document.querySelectorAll("body, body *")) {
+    if (e.matches(scrolls)) continue;
+    const { width, left, right } = e.getBoundingClientRect();
+    const name = `${e.tagName} ${e.id || e.className}: ${e.textContent.slice(0, 40)}`;
+    if (width && (left < -1 || right > innerWidth + 1)) found.push(`outside: ${name}`);
+    const cut = e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== "visible";
+    if (cut && e.tagName !== "NAV") found.push(`cut: ${name}`);
+  }
+  for (const svg of document.querySelectorAll("svg")) {
+    const all = svg.getBoundingClientRect(), before = [];
+    for (const text of svg.querySelectorAll("text")) {
+      const a = text.getBoundingClientRect(), said = text.textContent;
+      if (!said) continue;
+      if (a.left < all.left - 1 || a.right > all.right + 1 || a.top < all.top - 1 ||
+          a.bottom > all.bottom + 1) found.push(`outside its chart: ${said}`);
+      for (const [b, other] of before)
+        if (Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+            Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 3)
+          found.push(`${said} over ${other}`);
+      before.push([a, said]);
+    }
+  }
+  return found;
+}"""
+
+
+def test_nothing_overflows_or_is_cut_on_desk_or_phone_in_light_or_dark(opened: Opener) -> None:
+    (first, second, *_) = samples.lengths()["rows"]
+    for width in (1400, 390):
+        for scheme in ("light", "dark"):
+            page = opened("lengths", viewport={"width": width, "height": 900}, color_scheme=scheme)
+            assert page.evaluate(LOOK) == [], (width, scheme)
+            if width == 1400:
+                assert page.locator("#hidden-columns").inner_text() == ""
+    for name, data in figures({"naive": first, "flat-mla": second}, ("svg",)).items():
+        page.set_content(data.decode()[data.index(b"<svg") :])
+        assert page.evaluate(LOOK) == [], name
 
 
 def test_everything_has_an_accessible_name(opened: Opener) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.page.facts import Facts, facts_of
-from flat_mapper.page.tile import occupancy, run_occupancy, run_timeline, timeline
+from flat_mapper.page.tile import occupancy, run_occupancy, run_timeline, timeline, waits
 from flat_mapper.reports.answers import Evaluation
 from flat_mapper.spec.document import section_of
 
@@ -66,6 +66,31 @@ def test_nothing_on_a_unit_overlaps(mapping: FusedMapping) -> None:
         for s in sorted(timeline(totals), key=lambda s: s.start):
             assert s.start >= lanes.get(s.lane, 0.0) - 1e-6
             lanes[s.lane] = s.end
+
+
+@EVERY
+def test_what_a_unit_does_not_work_it_waits_for_something(mapping: FusedMapping) -> None:
+    for totals in facts(samples.priced(mapping))["groups"]:
+        units = {work["unit"] for work in totals["works"]}
+        things = {*totals["einsums"], *totals["transfer_cycles"], *units}
+        idle = waits(totals, 1)
+        for unit in units:
+            spans = [s for s in (*timeline(totals, 1), *idle) if s.lane == unit]
+            spans.sort(key=lambda s: s.start)
+            ends = [s.end for s in spans]
+            assert [s.start for s in spans[1:]] == pytest.approx(ends[:-1])
+            whole = totals["cold_start_cycles"] + totals["tile_cycles"]
+            assert (spans[0].start, ends[-1]) == pytest.approx((0, whole))
+        assert {s.name for s in idle} <= things
+
+
+def test_what_binds_is_what_units_wait_for() -> None:
+    groups = facts(samples.priced(samples.unfused()))["groups"]
+    bound = [group for group in groups if group["bottleneck"] == "DRAM"]
+    assert bound
+    for totals in bound:
+        last = waits(totals, 1)[-1]
+        assert (last.name, last.end) == ("DRAM", pytest.approx(totals["cycles"]))
 
 
 @EVERY

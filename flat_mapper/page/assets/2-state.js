@@ -2,7 +2,6 @@
 
 const DATA = JSON.parse(at("data").textContent);
 const SHOWN = 24; // bars in a bar chart: the first rows of the table
-const HUES = 10; // colours, of the page's style
 
 const FIELDS = DATA.fields; // by its key in a row: title and unit, which is best, the word for it in a filter
 
@@ -22,12 +21,14 @@ const state = {
   dark: matchMedia("(prefers-color-scheme: dark)").matches,
 };
 
-// One list of names for each kind of thing, so that a thing keeps its colour in every chart.
-const known = { component: [...DATA.components], tensor: [...DATA.tensors], value: [] };
+// A thing keeps its colour in every chart; choices such as mapspaces get theirs as they come.
+const choices = [];
+const known = (kind) => Object.keys(DATA.hues[kind]);
 
 function colour(kind, name) {
-  if (!known[kind].includes(name)) known[kind].push(name);
-  return `var(--c${known[kind].indexOf(name) % HUES})`;
+  if (kind !== "value") return DATA.hues[kind][name] ?? "var(--muted)";
+  if (!choices.includes(name)) choices.push(name);
+  return DATA.choices[choices.indexOf(name) % DATA.choices.length];
 }
 
 const isDone = (row) => row.status === "done";

@@ -62,13 +62,14 @@ const MARKS = {
 };
 
 // Where values of x and y stand in a chart of some width, and its ticks. An axis has a `domain` and a
-// `unit`, or `bands`: names of rows that are `step` pixels high, told by their numbers.
+// `unit`, or `bands`: names of rows that are `step` pixels high, told by their numbers. `room`: pixels for what stands after bars.
 function frameOf(width, x, y) {
-  const limit = innerWidth < 560 ? 105 : 250;
-  const levels = y.bands ? y.bands.map((name, k) => [k, cut(name, limit)]) : ticks(y, 5).map((v) => [v, shown(y, v)]);
+  const levels = y.bands
+    ? [...fitting(y, innerWidth < 560 ? 150 : 250).entries()]
+    : ticks(y, 5).map((v) => [v, shown(y, v)]);
   const size = y.bands ? 12.5 : 11.5;
   const left = Math.max(...levels.map(([, text]) => widthOf(text, size))) + (titled(y) ? 28 : 10);
-  const box = { left, right: width - 16, top: y.top ?? 8, size };
+  const box = { left, right: width - 16 - (x.room ?? 0), top: y.top ?? 8, size };
   box.bottom = box.top + (y.bands ? y.bands.length * y.step : y.height);
   const across = scale(x, left, box.right);
   const up = y.bands ? (band) => box.top + (band + 0.5) * y.step : scale(y, box.bottom, box.top);
@@ -78,10 +79,18 @@ function frameOf(width, x, y) {
 const shown = ({ key }, tick) => (key ? UNITS[FIELDS[key].unit].text(tick, 3) : digits(tick, 3));
 const titled = (axis) => axis.title ?? (axis.key ? title(axis.key) : "");
 
-// A text without its middle where it is too wide: what sets names apart stands at their ends.
-function cut(text, width) {
-  const most = Math.floor(text.length * Math.min(1, width / widthOf(text, 12.5)));
-  return most >= text.length ? text : `${text.slice(0, most / 2)}…${text.slice(1 - most / 2)}`;
+// Names of bands in some width, still told apart: without what their values are of, then without
+// their middles, then by their numbers.
+function fitting({ bands, ids = [] }, width) {
+  const cut = (text, room) => {
+    const most = Math.floor(text.length * Math.min(1, room / widthOf(text, 12.5)));
+    return most >= text.length ? text : `${text.slice(0, most / 2)}…${text.slice(1 - most / 2)}`;
+  };
+  const wide = bands.some((name) => widthOf(name, 12.5) > width);
+  const plain = wide ? bands.map((name) => name.replace(/\S+?=/g, "")) : bands;
+  const short = plain.map((name) => cut(name, width));
+  const apart = new Set(short).size === new Set(bands).size;
+  return apart ? short : plain.map((name, k) => `${ids[k] ?? k + 1}: ${cut(name, width - 35)}`);
 }
 
 function axesOf({ left, right, top, bottom, across, up, levels, size, x, y }) {

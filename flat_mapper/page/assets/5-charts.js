@@ -20,8 +20,11 @@ function drawCosts(rows) {
   const every = rows.filter(isDone);
   const shown = every.slice(0, SHOWN);
   at("costs-note").textContent = every.length > SHOWN ? `The first ${SHOWN} rows of the table, in its order.` : "";
-  const bands = { bands: barNames(shown), step: 27 };
-  const axis = (key) => ({ domain: [0, 1.2 * Math.max(...shown.map((row) => row[key] ?? 0))], key });
+  const bands = { bands: barNames(shown), ids: shown.map(({ i }) => i + 1), step: 27 };
+  const axis = (key) => ({
+    ...{ domain: [0, Math.max(...shown.map((row) => row[key] ?? 0))], key },
+    room: Math.max(...shown.map((row) => widthOf(cell(row, key)))) - 4,
+  });
   const beside = (key) =>
     shown.map((row, y) => ({ x: row[key], y, text: cell(row, key), anchor: "start", dx: 5, color: "var(--ink)" }));
   const bars = shown.map((row, y) => ({
@@ -41,14 +44,14 @@ function drawCosts(rows) {
   const parts = shown.flatMap((row, y) => {
     const by = row.energy_by_pj[state.part];
     let end = 0;
-    return known[kind]
+    return known(kind)
       .filter((part) => part in by)
       .map((part) => ({
         ...{ i: row.i, name: row.name, part, energy_pj: by[part], share: by[part] / row.energy_pj },
         ...{ x: end, x2: (end += by[part]), y, thick: 16, color: colour(kind, part) },
       }));
   });
-  const named = known[kind].map((name) => ({ name, color: colour(kind, name) }));
+  const named = known(kind).map((name) => ({ name, color: colour(kind, name) }));
   legend(
     "energy-legend",
     named.filter(({ name }) => parts.some(({ part }) => part === name)),

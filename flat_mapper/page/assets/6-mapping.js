@@ -51,7 +51,10 @@ function drawMapping() {
 }
 
 // Bars in the order of the cascade.
-const inOrder = (bars) => [...bars].sort((a, b) => known.tensor.indexOf(a.name) - known.tensor.indexOf(b.name));
+const inOrder = (bars) => {
+  const place = ({ name }) => known("tensor").indexOf(name);
+  return [...bars].sort((a, b) => place(a) - place(b));
+};
 const noteOf = (id, group) => {
   for (const [kind, shown] of [
     ["tile", group],
@@ -60,23 +63,33 @@ const noteOf = (id, group) => {
     at(`${id}-note-${kind}`).hidden = !shown;
 };
 
+// How stretches look that are no work on a tensor.
+const LOOKS = {
+  "cold start": { color: "var(--bar)" },
+  wait: { color: "var(--muted)", opacity: 0.18, letters: "var(--muted)" },
+};
+
 // The work of units and DRAM over two tiles of a group, or over the whole run where there is none.
 function drawTimeline(found, group) {
-  const { units, cycle_seconds: cycle } = found.platform;
-  const laneOf = (lane) => (lane in units ? `${units[lane].path === "vector" ? "SFU" : "PE array"} (${lane})` : lane);
+  const { units, levels, offchip, cycle_seconds: cycle } = found.platform;
+  const laneOf = (lane) => {
+    if (lane in units) return `${units[lane].path === "vector" ? "SFU" : "PE array"} (${lane})`;
+    return lane in levels && lane !== offchip ? `${lane} ports` : lane;
+  };
   const total = (group ? group.cold_start_cycles + 2 * group.tile_cycles : found.cycles) * cycle;
   const spans = (group ?? found).busy;
   const bands = [...new Set(spans.map(([lane]) => laneOf(lane)))];
   const bars = spans.map(([lane, name, kind, tile, from, to]) => ({
-    ...{ i: state.picked, name, lane: laneOf(lane), what: group && tile ? `${kind}, tile ${tile}` : kind },
+    ...{ i: state.picked, name: kind === "wait" ? `waits for ${name}` : name, kind, lane: laneOf(lane) },
+    what: group && tile ? `${kind}, tile ${tile}` : kind,
     ...{ start_s: from * cycle, takes_s: (to - from) * cycle },
-    ...{ x: from * cycle, x2: to * cycle, y: bands.indexOf(laneOf(lane)), thick: 32 },
-    color: kind === "cold start" ? "var(--bar)" : colour("tensor", name),
+    ...{ x: from * cycle, x2: to * cycle, y: bands.indexOf(laneOf(lane)), thick: kind === "wait" ? 14 : 32 },
+    ...(LOOKS[kind] ?? { color: colour(kind === "ports" ? "component" : "tensor", name) }),
   }));
   const room = (at("timeline").clientWidth - 120) / total;
   const inside = bars
     .filter(({ x, x2, name }) => (x2 - x) * room > widthOf(name) + 6)
-    .map(({ x, x2, y, name }) => ({ x: (x + x2) / 2, y, text: name, color: "#000", size: 11 }));
+    .map(({ x, x2, y, name, letters = "#000" }) => ({ x: (x + x2) / 2, y, text: name, color: letters, size: 11 }));
   let begun = 0;
   const starts = group
     ? [1, 2]
@@ -86,11 +99,13 @@ function drawTimeline(found, group) {
         (begun += cycles) - cycles,
         found.groups.length <= 6 ? `group ${k + 1}` : "",
       ]);
-  const rules = starts.map(([cycles, text]) => ({
+  const until = (k) => (starts[k + 1]?.[0] ?? total / cycle) * cycle;
+  const rules = starts.map(([cycles, text], k) => ({
     ...{ x: cycles * cycle, x2: cycles * cycle, y: -0.5, y2: bands.length - 0.5, dashed: true },
-    ...{ text, anchor: "start", dx: 4, dy: -7, color: "var(--muted)" },
+    text: (until(k) - cycles * cycle) * room > widthOf(text) + 6 ? text : "",
+    ...{ anchor: "start", dx: 4, dy: -7, color: "var(--muted)" },
   }));
-  legend("timeline-legend", inOrder(bars));
+  legend("timeline-legend", inOrder(bars.filter(({ kind }) => kind !== "wait" && kind !== "ports")));
   noteOf("timeline", group);
   at("tiles").textContent = whole(group?.tiles ?? 0);
   const use = (group ?? found.groups.find((one) => one.on_cores))?.on_cores;

@@ -100,7 +100,7 @@ function sayHidden() {
   at("hidden-columns").textContent = out.length ? `Scroll sideways for ${out.join(", ")}.` : "";
 }
 
-function choices() {
+function offerChoices() {
   const listed = Object.keys(DATA.details).map(Number);
   const options = listed.map((i) => [String(i), DATA.rows[i].name]);
   state.picked = [...listed].sort((a, b) => DATA.rows[a].edp_js - DATA.rows[b].edp_js)[0] ?? null;
@@ -114,7 +114,7 @@ function choices() {
 paint(state.dark);
 drawFilters();
 drawHead();
-choices();
+offerChoices();
 Object.assign(START, state);
 readAddress();
 listen();
