@@ -1,10 +1,10 @@
 """AccelForge's own optima (its regression reference) beside the search's.
 
-A row is a chip (arch/accelforge), a workload (problems/accelforge) and what may be fused
+A row is a chip (arch/accelforge), a workload (a file of AccelForge's) and what may be fused
 (mapspaces/accelforge). The ordinary search finds the mapping; its energy and latency stand in the
 row by AccelForge's rules, by which the verdict is given, and by ours; CPU seconds of both searches
-beside them. A row of a chip or workload that has no file here is answered `not modelled`, with the
-reason.
+beside them. A row of a chip without a file here, or of a workload that is none of ours, is answered
+`not modelled`, with the reason.
 """
 
 from __future__ import annotations
@@ -23,36 +23,6 @@ NEEDED = ("arch", "workload", "fusion", "objective", "energy", "latency")
 OBJECTIVES: Mapping[str, Objective] = {"energy-delay product": "edp", "energy": "energy"}
 SAME = 1e-5  # AccelForge's latencies are in single precision
 NOT_MODELLED = "not modelled"
-_PREFILL = "BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=2048"
-_SHORT = "BATCH_SIZE=1,DECODE=False,N_NEW_TOKENS=256"
-_DECODE = "BATCH_SIZE=1,DECODE=True,N_CACHED_TOKENS=2047,N_NEW_TOKENS=1"
-_CHAIN = "KN=64,M=64,N_EINSUMS=2"
-# CPU seconds of AccelForge's own searches, on docs/performance.md's machine, by chip, workload,
-# parameters, and fused or not. Source: its `map_workload_to_arch` at 1c1929c2 for each row in turn,
-# one process with one job, at most one fused loop; unfused with every tensor kept outside.
-SECONDS: Mapping[tuple[str, str, str, str], float] = {
-    ("eyeriss", "gpt3_6.7B", _DECODE, "fused"): 49.4,
-    ("eyeriss", "gpt3_6.7B", _DECODE, "unfused"): 16.6,
-    ("eyeriss", "matmuls", _CHAIN, "fused"): 9.0,
-    ("eyeriss", "matmuls", _CHAIN, "unfused"): 3.4,
-    ("simba", "gpt3_6.7B", _PREFILL, "fused"): 74.8,
-    ("simba", "gpt3_6.7B", _PREFILL, "unfused"): 18.4,
-    ("simba", "three_matmuls_annotated", "", "fused"): 10.0,
-    ("simba", "three_matmuls_annotated", "", "unfused"): 4.3,
-    ("simple", "gpt3_175B", _PREFILL, "fused"): 20.2,
-    ("simple", "gpt3_175B", _PREFILL, "unfused"): 3.7,
-    ("simple", "three_matmuls_annotated", "", "unfused"): 1.2,
-    ("snowcat", "gpt3_175B", _SHORT, "unfused"): 2.3,
-    ("snowcat", "gpt3_6.7B", _SHORT, "unfused"): 2.3,
-    ("snowcat", "three_matmuls_annotated", "", "unfused"): 0.9,
-    ("snowcat", "qwen3_30B_A3B", _SHORT, "unfused"): 4.6,
-    ("snowcat", "mobilenet_28", "", "unfused"): 2.7,
-    ("snowcat", "llama4_scout", f"ATTENTION_TYPE=grouped_query,{_SHORT}", "unfused"): 6.3,
-    ("tpu_v4i", "gpt3_175B", _DECODE, "fused"): 119.8,
-    ("tpu_v4i", "gpt3_175B", _DECODE, "unfused"): 33.8,
-    ("tpu_v4i", "three_matmuls_annotated", "", "fused"): 18.5,
-    ("tpu_v4i", "three_matmuls_annotated", "", "unfused"): 6.0,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +33,11 @@ class AccelforgeRow:
     found: Found | None
     reason: str
     verdict: str
+
+    @property
+    def their_seconds(self) -> float | None:
+        """CPU seconds of AccelForge's search, where the file says them."""
+        return float(self.columns["seconds"]) if self.columns.get("seconds") else None
 
     def to_dict(self) -> dict[str, object]:
         """All columns, and what was found."""
@@ -79,17 +54,19 @@ class AccelforgeRow:
             "own_rules_latency": found.own_latency,
             "ratio": _ratio(self.columns, found),
             "our_seconds": found.seconds,
-            "their_seconds": _their_seconds(self.columns),
+            "their_seconds": self.their_seconds,
             "mapspace": found.mapspace,
         }
 
 
-def accelforge_rows(path: Path) -> list[AccelforgeRow]:
-    """The rows of a file of AccelForge's optima.
+def accelforge_rows(path: Path, workloads: Path) -> list[AccelforgeRow]:
+    """The rows of a file of AccelForge's optima, whose workloads stand in a folder.
 
-    raises: SpecError for a file or row that cannot be.
+    raises: SpecError for a file, folder or row that cannot be.
     """
-    return [_row(f"{path}: row {i}", row) for i, row in enumerate(read_rows(path), 2)]
+    if not workloads.is_dir():
+        raise wrong("--workloads", "a folder of AccelForge's workload files", str(workloads))
+    return [_row(f"{path}: row {i}", row, workloads) for i, row in enumerate(read_rows(path), 2)]
 
 
 def summary_of(rows: Sequence[AccelforgeRow]) -> dict[str, object]:
@@ -98,18 +75,18 @@ def summary_of(rows: Sequence[AccelforgeRow]) -> dict[str, object]:
     return {"verdicts": dict(Counter(row.verdict for row in rows)), "our_seconds": seconds}
 
 
-def _row(where: str, row: Columns) -> AccelforgeRow:
+def _row(where: str, row: Columns, workloads: Path) -> AccelforgeRow:
     for name in NEEDED:
         if not row.get(name):
             raise wrong(f"{where}: {name}", "a value", "none")
-    for name in ("energy", "latency"):
+    for name in ("energy", "latency", *["seconds"] * bool(row.get("seconds"))):
         number_of(where, row, name)
     choice_of(where, row, "objective", tuple(OBJECTIVES))
     choice_of(where, row, "fusion", ("fused", "unfused"))
     found: Found | None = None
     if row["arch"] not in CHIPS:
         why = f"the chip {row['arch']} is not among {', '.join(CHIPS)}"
-    elif isinstance(workload := workload_of(row), str):
+    elif isinstance(workload := workload_of(row, workloads), str):
         why = workload
     else:
         found = best(row["arch"], workload, row["fusion"] == "fused", OBJECTIVES[row["objective"]])
@@ -120,11 +97,6 @@ def _row(where: str, row: Columns) -> AccelforgeRow:
     verdict = "equal" if abs(ratio - 1) <= SAME else "better" if ratio < 1 else "worse"
     reason = "the same" if verdict == "equal" else _reason(row, found)
     return AccelforgeRow(columns=row, found=found, reason=reason, verdict=verdict)
-
-
-def _their_seconds(row: Columns) -> float | None:
-    """CPU seconds of AccelForge's search, where they are recorded."""
-    return SECONDS.get((row["arch"], row["workload"], row.get("parameters", ""), row["fusion"]))
 
 
 def _ratio(row: Columns, found: Found) -> float:
@@ -154,7 +126,7 @@ def accelforge_text(rows: Sequence[AccelforgeRow]) -> str:
     lines = []
     for row in rows:
         columns, found = row.columns, row.found
-        ours, seconds = ("-",) * 4, _their_seconds(columns)
+        ours, seconds = ("-",) * 4, row.their_seconds
         if found is not None:
             energy, latency = float(columns["energy"]), float(columns["latency"])
             ours = (

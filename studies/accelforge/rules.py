@@ -92,8 +92,8 @@ def _moved(workload: Workload, arch: Architecture, stats: EinsumStats) -> Iterat
             yield _Moved(
                 level=arch.level(level.level),
                 instances=t.utilized_instances,
-                read=read,
-                write=write,
+                read=read * workload.share(t.tensor, level.level),
+                write=write * workload.share(t.tensor, level.level),
             )
 
 

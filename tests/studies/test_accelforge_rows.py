@@ -12,8 +12,10 @@ import answer_schema
 import pytest
 
 from studies.accelforge.__main__ import main
+from studies.accelforge.workloads import read_workload
 
-HEAD = "arch,workload,parameters,fusion,kind,objective,energy,latency,energy_by_component"
+WORKLOADS = Path(__file__).parents[1] / "data" / "accelforge"  # written for these tests
+HEAD = "arch,workload,parameters,fusion,kind,objective,energy,latency,energy_by_component,seconds"
 EDP = "energy-delay product"
 CHAINS = (
     f"simple,three_matmuls_annotated,,fused,matmul chain,{EDP},207224832.0,6291456.0,",
@@ -29,10 +31,10 @@ IDLE = (
     f"{EDP},1.313262806502638e-05,2.4015633925955626e-07,"
 )
 PAIRS = tuple(
-    f'eyeriss,matmuls,"KN=64,M=64,N_EINSUMS=2",{words},'
+    f'eyeriss,matmuls,"KN=64,M=64,N_EINSUMS=2",{words}'
     for words in (
-        f"fused,matmul chain,{EDP},3.0079024720858715e-06,4.095999975106679e-05",
-        f"unfused,matmul chain,{EDP},3.490412302954188e-06,5.859374869032763e-05",
+        f"fused,matmul chain,{EDP},3.0079024720858715e-06,4.095999975106679e-05,,9.0",
+        f"unfused,matmul chain,{EDP},3.490412302954188e-06,5.859374869032763e-05,,3.4",
     )
 )
 BLOCK = (
@@ -51,7 +53,7 @@ GONE = "tpu_v4i,mobilenet_28,,unfused,convolution,energy,1.0,1.0,"
 def answer(tmp_path: Path, capsys: pytest.CaptureFixture[str], *rows: str) -> dict:
     path = tmp_path / "optima.csv"
     path.write_text("\n".join((HEAD, *rows)) + "\n", encoding="utf-8")
-    assert main(["--csv", str(path), "--json"]) == 0
+    assert main(["--csv", str(path), "--workloads", str(WORKLOADS), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert answer_schema.faults(document) == []
     return document
@@ -75,7 +77,7 @@ def test_a_weight_that_stays_is_better(tmp_path: Path, capsys: pytest.CaptureFix
     assert unfused["our_energy"] == pytest.approx(3.2089275154e-6)  # by AccelForge's model
     assert unfused["our_latency"] == pytest.approx(float(unfused["latency"]), rel=1e-5)
     assert unfused["reason"] == "latency +0.0000%, energy -8.0645%"
-    assert unfused["their_seconds"] > 0
+    assert unfused["their_seconds"] == 3.4
     assert unfused["our_seconds"] > 0
 
 
@@ -115,6 +117,52 @@ def test_what_is_not_modelled_says_why(tmp_path: Path, capsys: pytest.CaptureFix
     assert "mobilenet_28" in found["rows"][0]["reason"]
     assert "nvdla" in found["rows"][1]["reason"]
     assert found["summary"]["verdicts"] == {"not modelled": 2, "equal": 1}
+
+
+STATES = """
+workload:
+  rank_sizes:
+    B: 2
+    D: 4 * 8
+    N: {{ N | default(3) }}
+    R: 5
+  bits_per_value: {TD: 16, Other: 8}
+  einsums:
+  - "X[b, d] = X_in[b, d]"
+  - "TTD[b, r] = WTTD[d, r] * X[b, d]"
+  - "TD[b, d] = WTD[d, r] * TTD[b, r]"
+  - "H[b, d, n] = TD[b, d] * A[d, n]"
+  - "S[b, D: e] = H[b, d, n] * WS[d, e]"
+  - "L[b, d] = S[b, d] + S[b, d]"
+"""
+
+
+def test_a_workload_is_read_whatever_its_name(tmp_path: Path):
+    """State spaces, in a file that no name is known of; each word by hand."""
+    (tmp_path / "of_my_own.yaml").write_text(STATES)
+    found = read_workload(tmp_path / "of_my_own.yaml", {"N": "7"})
+    assert found.rank_sizes == {"B": 2, "D": 32, "N": 7, "R": 5, "E": 32}
+    assert [e.name for e in found.einsums] == ["X", "TTD", "TD", "H", "S", "L"]
+    assert found.views == {"S_b_d": "S"}
+    assert (found.bits("TD"), found.bits("S")) == (16, 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("workload: {einsums: [1]}", "an Einsum such as Y[m] = X[m]"),
+        ("workload: [1]", "is not of the form that is read"),
+        ("workload: {einsums: [], iteration_space_shape: {m: 3 < m}}", "a range such as"),
+        ("workload: {rank_sizes: {}, einsums: ['Y[m] = X[m]']}", "ranks"),
+        ("{{ include('nothing.yaml') }}", "is not of the form that is read"),
+    ],
+)
+def test_a_workload_that_cannot_be_is_no_row(tmp_path: Path, capsys, text: str, message: str):
+    (tmp_path / "odd.yaml").write_text(text)
+    path = tmp_path / "optima.csv"
+    path.write_text(f"{HEAD}\n{GONE.replace('mobilenet_28', 'odd')}\n")
+    assert main(["--csv", str(path), "--workloads", str(tmp_path)]) == 0
+    assert message in capsys.readouterr().out
 
 
 def test_a_bad_row_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
