@@ -113,6 +113,17 @@ class Ranked(Printed):
         """Errors of that kernel's times where it was measured, if they are known."""
         return error_bands(self.platform.matrix, (self.fitted,))
 
+    @property
+    def tied(self) -> int:
+        """Tiles, the best among them, whose times the model's own median error cannot tell apart.
+
+        None is told apart from others by an error that nobody measured: 1 where there is no band.
+        """
+        if not self.bands:
+            return 1
+        most = self.best.seconds * (1 + max(band.median for band in self.bands))
+        return sum(one.seconds <= most for one in self.tiles)
+
     def to_dict(self) -> dict[str, object]:
         """For machines: the best, and so many in all as are shown."""
         return {
@@ -125,6 +136,7 @@ class Ranked(Printed):
             "error_bands": [band.to_dict() for band in self.bands],
             "asked": self.asked,
             "unfit": self.unfit,
+            "tied": self.tied,
             "notes": list(self.notes),
             "tiles": [tile.to_dict() for tile in self.tiles[: self.count]],
         }
@@ -148,15 +160,16 @@ class Ranked(Printed):
                 *(str(value) for value in one.tile.words.values()),
                 units.si(one.seconds, "s"),
                 f"{one.seconds / best.seconds:.3f}",
+                "tie" * (self.tied > 1 and number < self.tied),
                 one.bottleneck,
                 f"{one.fit.needs:,.0f} of {one.fit.has:,.0f} {one.fit.what}",
             )
-            for one in self.tiles[: self.count]
+            for number, one in enumerate(self.tiles[: self.count])
         ]
         words = tuple(best.tile.words)
         table = grid(
             rows,
-            head=(*words, "time", "x best", "bottleneck", "needs most"),
+            head=(*words, "time", "x best", "", "bottleneck", "needs most"),
             right=range(len(words) + 2),
         )
         costs = (
@@ -164,12 +177,13 @@ class Ranked(Printed):
             if self.fitted
             else "times have no cost of a tile or a launch: none was measured of this kernel here"
         )
+        ties = f"; {self.tied - 1} more tie within the median error below" * (self.tied > 1)
         certainty = "estimated, the compiler decides" if kernel.estimated else "the kernel's own"
         return "\n".join(
             (
                 f"{kernel.name} on {self.platform.name}: {workload.name}, {sizes}, "
                 f"{workload.mask or 'no mask'}: {units.si(best.seconds, 's')}, "
-                "the best of all tiles",
+                f"the best of all tiles{ties}",
                 "",
                 table,
                 "",

@@ -90,6 +90,19 @@ def test_every_kernel_has_a_best_tile_in_its_words(kernel: str, chip: str, mask:
     assert all(size in snippet for size in sizes)
 
 
+def test_what_the_models_error_cannot_tell_apart_is_a_tie() -> None:
+    found = ranked(KERNELS["flex"], load_platform("a100"), small(mask="causal"))
+    (band,) = found.bands
+    inside = [t for t in found.tiles if t.seconds / found.best.seconds - 1 <= band.median]
+    assert found.tied == len(inside) == found.to_dict()["tied"]
+    assert str(found).count(" tie ") == min(found.count, found.tied) + (found.tied > 1)
+    workload = small(mask="causal")
+    lattice = list(KERNELS["splash"].lattice(shape_of(workload), "tpu-v6e"))[:2]
+    unknown = ranked(KERNELS["splash"], load_platform("tpu-v6e"), workload, lattice)
+    assert (unknown.bands, unknown.tied) == ((), 1)
+    assert " tie " not in str(unknown)
+
+
 def test_flex_divides_the_blocks_of_a_block_mask() -> None:
     shape = shape_of(small())
     for tile in KERNELS["flex"].lattice(shape, "h100"):
