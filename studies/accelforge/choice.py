@@ -53,7 +53,6 @@ class Found:
 class _Answer:
     """A mapping under both rules."""
 
-    mapping: FusedMapping
     result: Result
     said: Counted
     cost: float  # by AccelForge's
@@ -69,12 +68,6 @@ class Question:
     platform: Platform
     prices: Ert
     objective: Objective
-
-    @property
-    def outer(self) -> tuple[str, str]:
-        """DRAM, and the level that fused Einsums share."""
-        dram, shared, *_ = self.platform.matrix.levels
-        return dram.name, shared.name
 
     def answers(self, fused: bool) -> Iterator[_Answer]:
         """Answers of the searches."""
@@ -98,16 +91,16 @@ class Question:
             return None
         said = counted(self.workload, self.platform, result, self.prices)
         cost = cost_to_lower(self.objective, said.energy, said.latency)
-        return _Answer(mapping=mapping, result=result, said=said, cost=cost, mapspace=mapspace)
+        return _Answer(result=result, said=said, cost=cost, mapspace=mapspace)
 
     def whole(self) -> _Answer | None:
         """Every Einsum for itself with its tensors whole in the shared level, which has no end."""
-        groups = []
+        groups, outer = [], [level.name for level in self.platform.matrix.levels[:2]]
         for einsum in self.workload.ordered:
             loops = tuple(Loop(rank=r, factor=self.workload.rank_sizes[r]) for r in einsum.ranks)
             tensors = tuple(a.tensor for a in einsum.accesses)
-            keep = tuple((name, tensors) for name in self.outer)
-            at = ((Slot(node=self.outer[1], axis="temporal"), loops),)
+            keep = tuple((name, tensors) for name in outer)
+            at = ((Slot(node=outer[1], axis="temporal"), loops),)
             nest = EinsumMapping(einsum=einsum.name, loops=at, keep=keep)
             groups.append(GroupMapping(einsums=(nest,), staged=tensors))
         return self.priced(FusedMapping(groups=tuple(groups), policy=Policy(buffering=1)), WHOLE)
@@ -122,12 +115,9 @@ def best(arch: str, workload: Workload, fused: bool, objective: Objective) -> Fo
     """The best by AccelForge's rules of what the searches find; None where that is nothing."""
     chip, begin = CHIPS[arch], time.process_time()
     platform = platform_of(arch, workload)
+    prices = prices_of(arch, platform, workload)
     question = Question(
-        chip=chip,
-        workload=workload,
-        platform=platform,
-        prices=prices_of(arch, platform, workload),
-        objective=objective,
+        chip=chip, workload=workload, platform=platform, prices=prices, objective=objective
     )
     if any(einsum.windowed for einsum in workload.einsums):
         found = question.whole()

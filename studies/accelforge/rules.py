@@ -87,14 +87,11 @@ def _moved(workload: Workload, arch: Architecture, stats: EinsumStats) -> Iterat
         for t in level.tensors:
             output, first = t.tensor == einsum.output.tensor, t.tensor not in seen
             seen.add(t.tensor)
-            write = t.scalar_fills + t.scalar_updates
-            read = write if output and not first else t.scalar_reads
-            yield _Moved(
-                level=arch.level(level.level),
-                instances=t.utilized_instances,
-                read=read * workload.share(t.tensor, level.level),
-                write=write * workload.share(t.tensor, level.level),
-            )
+            words = workload.share(t.tensor, level.level)
+            write = words * (t.scalar_fills + t.scalar_updates)
+            read = write if output and not first else words * t.scalar_reads
+            at, count = arch.level(level.level), t.utilized_instances
+            yield _Moved(level=at, instances=count, read=read, write=write)
 
 
 def with_drains(platform: Platform, prices: Ert) -> list[Ert]:

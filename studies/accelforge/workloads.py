@@ -10,10 +10,12 @@ the whole run (`persistent_tensors`) and assertions.
 from __future__ import annotations
 
 import re
+from collections import ChainMap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from jinja2 import TemplateError, pass_context
@@ -24,10 +26,7 @@ import flat_mapper as fm
 from flat_mapper.values import Workload
 
 ASSERTIONS = re.compile(r"{%-?\s*assert .*?%}", re.DOTALL)
-FAULTS = (
-    *(LookupError, TypeError, AttributeError, OSError, RecursionError),
-    *(yaml.YAMLError, TemplateError),
-)
+NOT_READ = (LookupError, TypeError, AttributeError, OSError, RecursionError, TemplateError)
 PART = re.compile(r"included_(\d+)((?:\.\w+)*)")
 ACCESS = re.compile(r"(\w+)\s*\[([^\]]*)\]")
 RANGE = re.compile(r"\s*0\s*<=\s*(\w+)\s*<\s*(.+)")
@@ -40,69 +39,41 @@ def read_workload(path: Path, parameters: Mapping[str, str]) -> Workload:
     """
     try:
         values = {name: yaml.safe_load(text) for name, text in parameters.items()}
-        document = _Reader(values).document(path)["workload"]
-        return _problem(path.stem, document)
-    except FAULTS as error:
+        return _problem(path.stem, _values(path, values, [])["workload"])
+    except (*NOT_READ, yaml.YAMLError) as error:
         raise ValueError(f"{path.name} is not of the form that is read: {error!r}") from error
 
 
-@dataclass(slots=True)
-class _Reader:
-    """Templates and what they include, the parts by their numbers."""
+def _values(path: Path, known: Mapping[str, Any], parts: list[Any]) -> Any:
+    """A file's values; parts: those of the files that it includes, which it tells by number."""
+    return _resolved(yaml.safe_load(_text(path, known, parts)), parts)
 
-    parameters: dict[str, Any]
-    parts: list[Any] = field(default_factory=list)
 
-    def document(self, path: Path) -> Any:
-        """A file's values, with what it includes in place."""
-        return self._resolved(yaml.safe_load(self._text(path, self.parameters)))
+def _text(path: Path, known: Mapping[str, Any], parts: list[Any]) -> str:
+    """A template with what is known."""
+    folders = [path.parent]
 
-    def _text(self, path: Path, known: Mapping[str, Any]) -> str:
-        folders = [path.parent]
+    def found(name: str) -> Path:
+        return next((at / name for at in folders if (at / name).is_file()), path.parent / name)
 
-        def found(name: str) -> Path:
-            return next((at / name for at in folders if (at / name).is_file()), path.parent / name)
+    def add_to_path(name: str) -> str:
+        folders.append(path.parent / name)
+        return ""
 
-        def add_to_path(name: str) -> str:
-            folders.append(path.parent / name)
-            return ""
+    @pass_context
+    def include(context: Context, name: str, key: str = "") -> str:
+        parts.append(_values(found(name), _told(context), parts))
+        return f"included_{len(parts) - 1}{'.' * bool(key)}{key}"
 
-        @pass_context
-        def include(context: Context, name: str, key: str = "") -> str:
-            text = self._text(found(name), _told(context))
-            self.parts.append(self._resolved(yaml.safe_load(text)))
-            return f"included_{len(self.parts) - 1}{'.' * bool(key)}{key}"
+    @pass_context
+    def include_text(context: Context, name: str) -> str:
+        return _text(found(name), _told(context), parts)
 
-        @pass_context
-        def include_text(context: Context, name: str) -> str:
-            return self._text(found(name), _told(context))
-
-        environment = SandboxedEnvironment()
-        environment.globals |= dict(
-            include=include, include_text=include_text, add_to_path=add_to_path
-        )
-        template = ASSERTIONS.sub("", path.read_text(encoding="utf-8"))
-        return environment.from_string(template).render(known)
-
-    def _resolved(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            merged: dict[Any, Any] = {}
-            for part in self._resolved(value.get("<<<", [])):
-                merged |= part
-            rest = {k: self._resolved(v) for k, v in value.items() if k != "<<<"}
-            return merged | rest
-        if isinstance(value, list):
-            found = []
-            for one in value:
-                some = self._resolved(one)
-                found += some if isinstance(some, list) and isinstance(one, str) else [some]
-            return found
-        if isinstance(value, str) and (named := PART.fullmatch(value)):
-            part = self.parts[int(named[1])]
-            for key in named[2].split(".")[1:]:
-                part = part[key]
-            return part
-        return value
+    environment = SandboxedEnvironment()
+    for act in (include, include_text, add_to_path):
+        environment.globals[act.__name__] = act
+    template = ASSERTIONS.sub("", path.read_text(encoding="utf-8"))
+    return environment.from_string(template).render(known)
 
 
 def _told(context: Context) -> dict[str, Any]:
@@ -110,14 +81,28 @@ def _told(context: Context) -> dict[str, Any]:
     return {name: value for name, value in context.get_all().items() if not callable(value)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Access:
+def _resolved(value: Any, parts: Sequence[Any]) -> Any:
+    """Values with the parts in place: of mappings merged at `<<<`, of lists one after another."""
+    if isinstance(value, dict):
+        merged = ChainMap(*reversed(_resolved(value.get("<<<", []), parts)))
+        return {**merged, **{k: _resolved(v, parts) for k, v in value.items() if k != "<<<"}}
+    if isinstance(value, list):
+        found = []
+        for one in value:
+            some = _resolved(one, parts)
+            found += some if isinstance(some, list) and isinstance(one, str) else [some]
+        return found
+    if isinstance(value, str) and (named := PART.fullmatch(value)):
+        return reduce(getitem, named[2].split(".")[1:], parts[int(named[1])])
+    return value
+
+
+class _Access(NamedTuple):
     tensor: str
     indices: tuple[str, ...]  # variables, `p+r` of a window
 
 
-@dataclass(frozen=True, slots=True)
-class _Einsum:
+class _Einsum(NamedTuple):
     output: _Access
     inputs: tuple[_Access, ...]
     operator: str
@@ -207,29 +192,19 @@ def _roles(one: _Einsum, texts: Sequence[str], sources: Mapping[str, str]) -> di
 def _einsum(one: Any, sizes: dict[str, Any]) -> _Einsum:
     """An Einsum given as text, as text with more, or as accesses."""
     given = one if isinstance(one, dict) else {"einsum": one}
-    if "einsum" in given:
-        left, _, right = str(given["einsum"]).partition("=")
-        operator = "+" if "+" in ACCESS.sub("", right) else "*"
-        accesses = [_access(t, body.split(","), sizes) for t, body in ACCESS.findall(right)]
-        if not (made := ACCESS.fullmatch(left.strip())) or not accesses:
-            raise ValueError(f"an Einsum such as Y[m] = X[m] is read, not {given['einsum']}")
-        output = _access(made[1], made[2].split(","), sizes)
-    else:
-        operator, accesses = "*", []
-        for access in given["tensor_accesses"]:
-            found = _access(access["name"], access["projection"], sizes)
-            if access.get("output"):
-                output = found
-            else:
-                accesses.append(found)
-    renames = given.get("renames", {})
-    return _Einsum(
-        output=output,
-        inputs=tuple(accesses),
-        operator=operator,
-        copied=bool(given.get("is_copy_operation")),
-        first=renames.get("input") if isinstance(renames, dict) else None,
+    text, listed = str(given.get("einsum", "")), given.get("tensor_accesses", [])
+    left, _, right = text.partition("=")
+    made, read = (
+        [(tensor, body.split(",")) for tensor, body in ACCESS.findall(side)]
+        + [(a["name"], a["projection"]) for a in listed if bool(a.get("output")) is output]
+        for side, output in ((left, True), (right, False))
     )
+    if len(made) != 1 or not read:
+        raise ValueError(f"an Einsum such as Y[m] = X[m] is read, not {one}")
+    output, *inputs = (_access(*access, sizes) for access in (*made, *read))
+    operator = "+" if "+" in ACCESS.sub("", right) else "*"
+    first = dict(given.get("renames", {})).get("input")
+    return _Einsum(output, tuple(inputs), operator, bool(given.get("is_copy_operation")), first)
 
 
 def _access(tensor: str, projection: Any, sizes: dict[str, Any]) -> _Access:

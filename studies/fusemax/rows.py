@@ -12,6 +12,10 @@ counts it: once each, the queries and running numerators beside two tiles of key
 longer binds. The model asks for more room, as it holds the scores of a whole pass in L3 and two
 copies of what units or DRAM exchange: the row says how much, and is priced with that much room.
 
+In `attn-flat`, `attn-unfused` and `end2end` the artifact has mappings of other searches (FLAT's
+simulator, timeloop-mapper). Beside these rows stands what our search finds on the same machine:
+FLAT's group with array and lanes on different tiles at once, or each operator for itself.
+
 Scores and exponentials pass through L3 in the model, and from register to register in the
 artifact: `handed_on_pj` is the energy of all that does; `ratio_energy_in_registers` is without it.
 """
@@ -72,7 +76,9 @@ PARETO_LENGTH = 262144
 LEAST_BLOCKS = 2  # of a pareto row
 NAMES = ("latency", "traffic", "energy")
 REGISTERS = "energy_in_registers"  # without what the artifact hands on there
-UNITS = {"K": 1024, "M": 1024**2}
+MIB = 1024**2
+UNITS = {"K": 1024, "M": MIB}
+FLAT = "fusemax-flat"  # prices of FLAT's machine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +92,9 @@ class Kind:
     prices: str = "fusemax-proposal"
     serial: bool = False
     on_lanes: bool = False  # the whole softmax
+    l3_bytes: int = 0  # of a machine for which the mapping is searched
+    overlapped: bool = False
+    linear: bool = False  # the layers around attention
 
 
 KINDS: Mapping[str, Kind] = {
@@ -93,7 +102,13 @@ KINDS: Mapping[str, Kind] = {
     "attn-arch": Kind(mapspace="fusemax-arch", serial=True),
     "attn-cascade": Kind(mapspace="fusemax-cascade", prices="fusemax-cascade", on_lanes=True),
     "pareto": Kind(mapspace="fusemax-binding"),
+    "attn-flat": Kind(mapspace="flat", prices=FLAT, l3_bytes=32 * MIB, overlapped=True),
+    "attn-unfused": Kind(mapspace="flex", prices=FLAT, l3_bytes=32 * MIB),
+    "end2end-flat": Kind(mapspace="flex", prices=FLAT, l3_bytes=32 * MIB, linear=True),
+    "end2end-proposal": Kind(mapspace="flex", l3_bytes=16 * MIB, linear=True),
 }
+SUMMED = "QK_sum"  # whose operand the artifact hands on from register to register
+LINEAR = Path(__file__).parent / "linear.yaml"
 # A subtraction and an exponential, each a cycle of a lane, on FLAT's machine.
 LANES: Mapping[str, object] = {"variables.exp_cycles": 2}
 
@@ -103,17 +118,18 @@ class FusemaxRow:
     """A row of the artifact, and the model's answer."""
 
     columns: Columns
-    workload: Workload
     platform: Platform
     result: Result
-    queries: int  # of a block
+    queries: int  # of a block; 0: searched
     handed_on_pj: float  # of the part that is evaluated
+    times: int  # parts like the one that is evaluated
 
     @property
     def l3_words(self) -> tuple[int, int]:
         """Words of L3: that the model asks for, and that the artifact's chip has."""
-        has = fm.load_platform(CHIP).matrix.level(L3).usable_words or 0
-        return self.result.groups[0].buffer.live_words, has
+        has = self.platform.matrix.level(L3).usable_words
+        most = max(group.buffer.live_words for group in self.result.groups)
+        return most, has or fm.load_platform(CHIP).matrix.level(L3).usable_words or 0
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -122,11 +138,6 @@ class FusemaxRow:
         if "energy" in found:
             found[REGISTERS] = found["energy"] * (1 - self.handed_on_pj / self.result.energy_pj)
         return found
-
-    @property
-    def times(self) -> int:
-        """Parts like the one that is evaluated."""
-        return BATCH // self.workload.rank_sizes["B"]
 
     @property
     def ours(self) -> dict[str, float]:
@@ -179,14 +190,20 @@ def _row(where: str, name: str, row: Columns) -> FusemaxRow:
         raise wrong(where, f"a multiple of the array's {wide}", length)
     batch = 1 if length > ONE_BY_ONE else BATCH
     sizes = {"B": batch, "H": heads, "P": length, "M": wide, "E": width}
-    workload = fm.load_problem(PROBLEM, sizes=sizes)
     kind = KINDS[name]
-    if kind.on_lanes:
-        einsums = [replace(e, unit="vector") if e.name in ON_ARRAY else e for e in workload.einsums]
-        workload = replace(workload, einsums=tuple(einsums))
     for column in NAMES:
         if row.get(column):
             number_of(where, row, column, positive=True)
+    if kind.linear:
+        layers = fm.load_problem(LINEAR, sizes={"T": BATCH * length, "D": heads * width})
+        return replace(_searched(layers, kind, 1), columns=row)
+    if kind.l3_bytes:
+        whole = fm.attention(**{**sizes, "M": length}, F=width, softmax="row", word_bits=16)
+        return replace(_searched(whole, kind, BATCH // batch), columns=row)
+    workload = fm.load_problem(PROBLEM, sizes=sizes)
+    if kind.on_lanes:
+        einsums = [replace(e, unit="vector") if e.name in ON_ARRAY else e for e in workload.einsums]
+        workload = replace(workload, einsums=tuple(einsums))
     return replace(_answered(workload, kind, wide, name == "pareto"), columns=row)
 
 
@@ -231,13 +248,25 @@ def _answer(workload: Workload, platform: Platform, kind: Kind, queries: int) ->
     record = MappingRecord(workload=workload, platform=chip, mapping=mapping)
     result = evaluated(record, prices)
     assert isinstance(result, Result), result
+    passed, times = handed_on_pj(result, prices, kind), BATCH // workload.rank_sizes["B"]
     return FusemaxRow(
-        columns={},
-        workload=workload,
-        platform=chip,
-        result=result,
-        queries=queries,
-        handed_on_pj=handed_on_pj(result, prices, kind),
+        columns={}, platform=chip, result=result, queries=queries, handed_on_pj=passed, times=times
+    )
+
+
+def _searched(workload: Workload, kind: Kind, times: int) -> FusemaxRow:
+    """The best mapping by energy times latency, as timeloop-mapper is asked for it."""
+    edits = {"variables.exp_cycles": 1, "variables.l3_bytes": kind.l3_bytes}
+    platform, space = edit_platform(CHIP, edits), fm.load_mapspace(kind.mapspace)
+    if kind.overlapped:
+        space = replace(space, fusion=replace(space.fusion, schedule="overlapped"))
+    prices = _prices(kind.prices)
+    question = (workload, platform, space, prices)
+    result = fm.search(*question, objective="edp", time_limit=inf).result
+    levels = (stats.level(L3) for stats in result.einsums if stats.einsum == SUMMED)
+    handed_on = sum(at.energy_pj for level in levels if level for at in level.tensors)
+    return FusemaxRow(
+        columns={}, platform=platform, result=result, queries=0, handed_on_pj=handed_on, times=times
     )
 
 
@@ -331,7 +360,12 @@ def fusemax_text(rows: Sequence[FusemaxRow]) -> str:
     for row in rows:
         ratios, (needs, has) = row.ratios, row.l3_words
         size = row.columns.get("seq_len") or f"{row.columns['PE_dim']} PEs"
-        first = (row.columns["model"], size, f"{row.queries:,}", f"{row.ours['latency']:.6g} s")
+        first = (
+            row.columns["model"],
+            size,
+            f"{row.queries:,}" if row.queries else "-",
+            f"{row.ours['latency']:.6g} s",
+        )
         over = (f"{ratios[k]:.4f}" if k in ratios else "-" for k in compared)
         lines.append((*first, *over, row.result.groups[0].bottleneck, f"{needs / has:.2f}"))
     head = ("model", "size", "block", "latency", *(f"{n} ratio" for n in NAMES), "in registers")
