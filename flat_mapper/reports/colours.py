@@ -7,7 +7,6 @@ no two things of a chart look alike, and a thing looks the same in all of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 # Chosen: told apart on white and on a dark page; light ones carry black letters.
@@ -31,18 +30,13 @@ def hues(documents: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     Components: levels from the outermost in, then units, then what else takes energy. Tensors, then
     Einsums that make none, of the first answer first.
     """
-    platforms, energies = [], []
-    for document in documents:
-        platforms.append(document["platform"])
-        energies.append(document["energy_by_pj"])
-    levels = chain.from_iterable(one["levels"] for one in platforms)
-    units = chain.from_iterable(one["units"] for one in platforms)
-    others = chain.from_iterable(by["component"] for by in energies)
-    tensors = chain.from_iterable((*by["tensor"], *by["einsum"]) for by in energies)
-    return {
-        "component": _each(chain(levels, units, others), COMPONENTS),
-        "tensor": _each(tensors, TENSORS),
-    }
+    answers = [(one["platform"], one["energy_by_pj"]) for one in documents]
+    components = [
+        *(name for chip, _ in answers for name in chip["levels"]),
+        *(name for chip, by in answers for name in (*chip["units"], *by["component"])),
+    ]
+    tensors = [name for _, by in answers for name in (*by["tensor"], *by["einsum"])]
+    return {"component": _each(components, COMPONENTS), "tensor": _each(tensors, TENSORS)}
 
 
 def _each(names: Iterable[str], colours: Sequence[str]) -> dict[str, str]:

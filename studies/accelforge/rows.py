@@ -34,11 +34,6 @@ class AccelforgeRow:
     reason: str
     verdict: str
 
-    @property
-    def their_seconds(self) -> float | None:
-        """CPU seconds of AccelForge's search, where the file says them."""
-        return float(self.columns["seconds"]) if self.columns.get("seconds") else None
-
     def to_dict(self) -> dict[str, object]:
         """All columns, and what was found."""
         base: dict[str, object] = {**self.columns, "verdict": self.verdict, "reason": self.reason}
@@ -54,7 +49,7 @@ class AccelforgeRow:
             "own_rules_latency": found.own_latency,
             "ratio": _ratio(self.columns, found),
             "our_seconds": found.seconds,
-            "their_seconds": self.their_seconds,
+            "their_seconds": float(theirs) if (theirs := self.columns.get("seconds")) else None,
             "mapspace": found.mapspace,
         }
 
@@ -126,7 +121,7 @@ def accelforge_text(rows: Sequence[AccelforgeRow]) -> str:
     lines = []
     for row in rows:
         columns, found = row.columns, row.found
-        ours, seconds = ("-",) * 4, row.their_seconds
+        ours, theirs = ("-",) * 4, columns.get("seconds") or "-"
         if found is not None:
             energy, latency = float(columns["energy"]), float(columns["latency"])
             ours = (
@@ -135,7 +130,6 @@ def accelforge_text(rows: Sequence[AccelforgeRow]) -> str:
                 f"{found.latency / latency:.4f}" if latency else "-",
                 f"{found.seconds:.1f}",
             )
-        theirs = "-" if seconds is None else f"{seconds:.1f}"
         said = row.verdict + (f": {row.reason}" if row.verdict != "equal" else "")
         phase = "decode" if "DECODE=True" in columns.get("parameters", "") else ""
         lines.append(

@@ -123,6 +123,9 @@ def _problem(name: str, document: Mapping[str, Any]) -> Workload:
     there = [access for line in lines for access in ACCESS.findall(line)]
     used = {index.upper() for _, body in there for index in re.findall(r"\w+", body)}
     bits = {str(t): w for t, w in document.get("bits_per_value", {}).items()}
+    known = {access.tensor for one in einsums for access in (one.output, *one.inputs)}
+    if odd := sorted(bits.keys() - {"All", "Other"} - known):
+        raise ValueError(f"bits of tensors by name, All or Other are read, not of {odd[0]}")
     problem: dict[str, Any] = {"name": name, "einsums": lines}
     problem["word_bits"] = bits.pop("All", bits.pop("Other", 8))
     problem["ranks"] = {rank: size for rank, size in sizes.items() if rank in used}
@@ -199,12 +202,12 @@ def _einsum(one: Any, sizes: dict[str, Any]) -> _Einsum:
         + [(a["name"], a["projection"]) for a in listed if bool(a.get("output")) is output]
         for side, output in ((left, True), (right, False))
     )
-    if len(made) != 1 or not read:
+    signs = set(ACCESS.sub("", right).replace(" ", "")) or {"*"}
+    if len(made) != 1 or not read or signs not in ({"*"}, {"+"}):
         raise ValueError(f"an Einsum such as Y[m] = X[m] is read, not {one}")
     output, *inputs = (_access(*access, sizes) for access in (*made, *read))
-    operator = "+" if "+" in ACCESS.sub("", right) else "*"
     first = dict(given.get("renames", {})).get("input")
-    return _Einsum(output, tuple(inputs), operator, bool(given.get("is_copy_operation")), first)
+    return _Einsum(output, tuple(inputs), signs.pop(), bool(given.get("is_copy_operation")), first)
 
 
 def _access(tensor: str, projection: Any, sizes: dict[str, Any]) -> _Access:

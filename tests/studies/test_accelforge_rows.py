@@ -151,6 +151,11 @@ def test_a_workload_is_read_whatever_its_name(tmp_path: Path):
     ("text", "message"),
     [
         ("workload: {einsums: [1]}", "an Einsum such as Y[m] = X[m]"),
+        ("workload: {einsums: ['Y[m] = exp(X[m])']}", "an Einsum such as Y[m] = X[m]"),
+        (
+            "workload: {rank_sizes: {M: 2}, bits_per_value: {weight: 4}, einsums: ['Y[m] = X[m]']}",
+            "bits of tensors by name, All or Other are read, not of weight",
+        ),
         ("workload: [1]", "is not of the form that is read"),
         ("workload: {einsums: [], iteration_space_shape: {m: 3 < m}}", "a range such as"),
         ("workload: {rank_sizes: {}, einsums: ['Y[m] = X[m]']}", "ranks"),
