@@ -24,9 +24,11 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.base.errors import BackendError, Faults, SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_art
+from flat_mapper.mapper.chip.assignments import fusion_levels
 from flat_mapper.mapper.solve.driver import space_size
-from flat_mapper.mapping.arch_rules import binding_notes, check_hierarchy, with_arch_rules
+from flat_mapper.mapping.arch_rules import binding_notes, check_levels, with_arch_rules
 from flat_mapper.mapping.check import check_mapping, read_checked_record
+from flat_mapper.mapping.cores import core_platform
 from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.partitions import refusal, unshared
 from flat_mapper.mapping.space_reader import absent_parts, check_mapspace, load_mapspace
@@ -226,7 +228,7 @@ class _Files:
         """
         platform = load_platform(self.paths[path], self.asked.data)
         for arch in platform.paths:
-            check_hierarchy(arch)
+            check_levels(arch)
         try:
             return platform, *known_energies(platform, self.table and self.paths[self.table])
         except BackendError as error:
@@ -258,8 +260,12 @@ def _together(chip: _Chip, workload: Workload, mapspace: Path | str) -> Understo
     platform, ert, *_ = chip
     fit = fitted(platform, workload)
     space = mapspace_of(mapspace, workload, fit.platform)
-    ruled = with_arch_rules(space, fit.platform, workload)  # bounds are made of prices
-    size = space_size(workload, fit.platform, ruled, ert) or None if ert else None
+    levels = fusion_levels(fit.platform, space) if space.fusion.on_cores else []
+    ruled = space
+    for chip_ in [core_platform(fit.platform, level) for level in levels] or [fit.platform]:
+        ruled = with_arch_rules(space, chip_, workload)
+    asked = space if levels else ruled  # a search on cores asks each core's rules itself
+    size = space_size(workload, fit.platform, asked, ert) or None if ert else None  # by prices
     notes = [*fit.notes, *absent_parts(space, workload), *binding_notes(fit.platform, workload)]
     document = understood.mapspace_document(space, size)
     document |= {"workload": workload.name, "arch": platform.name, "notes": notes}

@@ -490,13 +490,18 @@ def _agreed(mapspace: Mapspace, keeps: tuple[KeepRule, ...]) -> tuple[KeepRule, 
     return (*mapspace.keeps, *keeps)
 
 
-def check_hierarchy(arch: Architecture) -> None:
-    """Refuse what the search cannot walk: it starts at the level that all Einsums share."""
-    where = arch.path or arch.name
+def check_levels(arch: Architecture) -> None:
+    """Refuse what no search can walk."""
     if len(arch.levels) < 2:
         names = ", ".join(lv.name for lv in arch.levels)
+        where = arch.path or arch.name
         raise SpecError(expected(where, "DRAM and at least one level on chip", names))
-    shared = arch.levels[1]
+
+
+def check_hierarchy(arch: Architecture) -> None:
+    """Refuse what the search of one array cannot walk: it starts at the level that all share."""
+    check_levels(arch)
+    where, shared = arch.path or arch.name, arch.levels[1]
     for node in arch.outside(shared.name):
         if isinstance(node, Fanout) and node.copies > 1:
             condition = f"no fanout outside {shared.name}, the outermost level on chip"
