@@ -266,7 +266,7 @@ def _layer_words(config: Section, where: str, layers: int) -> Sequence[str]:
 def _counted_layers(
     config: Section, where: str, layers: int, family: Family
 ) -> tuple[int, list[int]]:
-    """How many layers are of attention, and the numbers, from 0, of those that a problem has.
+    """Number of layers of attention, and the numbers, from 0, of those that a problem has.
 
     Of a mixture of experts these are the ones that have experts.
     """

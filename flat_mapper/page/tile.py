@@ -53,7 +53,7 @@ def timeline(group: Facts, tiles: int = 2, start: float = 0.0) -> list[BusySpan]
 
 
 def waits(group: Facts, tiles: int = 2, start: float = 0.0) -> list[BusySpan]:
-    """What units wait for in those tiles: first inputs, an Einsum elsewhere, then what binds."""
+    """Waits of units in those tiles: first inputs, an Einsum elsewhere, then what binds."""
     cold = group["cold_start_cycles"]
     units = dict.fromkeys(work["unit"] for work in group["works"])
     found = [BusySpan(u, group["offchip"], "wait", 0, start, start + cold) for u in units if cold]
@@ -68,7 +68,7 @@ def waits(group: Facts, tiles: int = 2, start: float = 0.0) -> list[BusySpan]:
 
 
 def _waits(group: Facts, unit: str) -> Iterator[tuple[str, float, float]]:
-    """Why a unit does nothing in a tile, from when to when.
+    """Waits of a unit in a tile, from when to when, and for what.
 
     Where units take turns, each waits for the others' Einsums. What is left of the tile is the
     model's: the level or unit that binds; of one that waits in some turns alone, the level that

@@ -87,7 +87,7 @@ def _energy_rows(found: Document) -> list[TextRow]:
 
 
 def unknown_text(provenance: Mapping[str, object]) -> str:
-    """What an energy lacks; empty where nothing is unknown."""
+    """Words for what an energy lacks; empty where nothing is unknown."""
     unknown = provenance.get("unknown")
     return f"that of {', '.join(unknown)} is unknown" if isinstance(unknown, Mapping) else ""
 
@@ -182,7 +182,7 @@ def unseen_text(workload: Workload) -> str:
 
 
 def left_out_text(of: Workload) -> str:
-    """What a model or a problem has and was not mapped, a line each: parts, Einsums, layers."""
+    """Lines of what a model or a problem has and was not mapped: parts, Einsums, layers."""
     names, lines = ", ".join(of.left_out), []
     if of.dropped:
         lines.append(f"not in the problem: {'; '.join(of.dropped)}")
