@@ -95,6 +95,7 @@ def opened(reports: dict[str, Path], browser: Browser) -> Iterator[Opener]:
     def show(name: str, **settings: Any) -> Page:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | settings))
         contexts.append(context)
+        context.set_default_timeout(0)  # a busy machine is no fault
         page = context.new_page()
         page.on("console", lambda m: wrong.append(m.text) if m.type in FAULTS else None)
         page.on("pageerror", lambda error: wrong.append(str(error)))
