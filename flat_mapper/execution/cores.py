@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import product
 from math import prod
 
@@ -67,7 +68,6 @@ class CoresRun:
         if equal < len(sizes):
             equal = 0 if group.order == "lists" else equal // self.cores * self.cores
         self.in_rounds = equal
-        self.runs = [self._run(tile) for tile in self.tiles]
 
     def _in_order(self) -> Iterator[Tile]:
         """The tiles in the order in which they are given out."""
@@ -139,7 +139,18 @@ class CoresRun:
             if rank not in self.workload.einsum(nest.einsum).each
         )
 
+    @cached_property
+    def runs(self) -> list[GroupRun]:
+        """The tiles' runs, in the order of the tiles."""
+        return [self._run(tile) for tile in self.tiles]
+
     def _run(self, tile: Tile) -> GroupRun:
+        places = {tensor: place.beginning(tile) for tensor, place in self.dram.items()}
+        facts = self.facts(tile)
+        return GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places).run()
+
+    def facts(self, tile: Tile) -> GroupFacts:
+        """What the group is on the core that has a tile."""
         workload, given = self.workload, {p.rank for p in self.group.given_out}
         group = replace(self.group, einsums=self.nests, cores=(), level="")
         largest = {r: largest_extent(group, r) for r in given}
@@ -163,9 +174,7 @@ class CoresRun:
                 if (nest := mapped.get(einsum.name))
                 else free_nest(small, self.core, einsum, group)
             )
-        facts = GroupFacts(workload=small, group=group, nests=nests, hidden=hidden)
-        places = {tensor: place.beginning(tile) for tensor, place in self.dram.items()}
-        return GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places).run()
+        return GroupFacts(workload=small, group=group, nests=nests, hidden=hidden)
 
     def _core(self, arch: Architecture) -> Architecture:
         at = arch.nodes.index(arch.level(self.level.name))

@@ -42,7 +42,7 @@ def execute(
     }
     for tensor, values in inputs.items():
         dram[tensor][...] = values
-    lacking = _lacking(workload, mapping)
+    lacking = left_over(workload, mapping)
     runs, done = list[CoresRun](), set[str]()
     with np.errstate(all="ignore"):  # words that do not exist are computed on and thrown away
         whole = evaluated(workload, inputs)
@@ -88,7 +88,7 @@ def execute(
     )
 
 
-def _lacking(workload: Workload, mapping: FusedMapping) -> tuple[str, ...]:
+def left_over(workload: Workload, mapping: FusedMapping) -> tuple[str, ...]:
     """Einsums that the mapping leaves out, in execution order."""
     lacking = left_out(workload, list(mapping.einsum_mappings))
     if mapping.policy.softmax != "free":

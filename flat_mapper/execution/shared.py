@@ -131,6 +131,17 @@ def _bits_of_place(facts: GroupFacts, instead: Mapping[str, str], tensor: str) -
     return max(facts.workload.bits(t, facts.home(t)) for t in here)
 
 
+def held_in(facts: GroupFacts, policy: Policy) -> dict[str, str]:
+    """Of every tensor that has a place, whose place it was first: its own, where nobody had it."""
+    instead = overwritten(facts) if policy.in_place else {}
+    found: dict[str, str] = {}
+    users = [(nest, a.tensor) for nest in facts.nests.values() for a in nest.einsum.accesses]
+    kept = {t for nest, t in users if facts.at(nest, t) in nest.keepers(t)}
+    for tensor in dict.fromkeys(t for _, t in users if t in kept):
+        found[tensor] = found.get(instead.get(tensor, ""), tensor)
+    return found
+
+
 def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
     """A place for every tensor that an Einsum of the group keeps where all of them find it.
 
@@ -146,12 +157,9 @@ def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
                 known = extents.setdefault(access.tensor, dict.fromkeys(access.ranks, 1))
                 for rank in access.ranks:
                     known[rank] = max(known[rank], nest.extent(rank, slot))
-    instead = overwritten(facts) if policy.in_place else {}
-    holder: dict[str, str] = {}
-    touched = dict.fromkeys(a.tensor for e in facts.einsums for a in e.accesses)
-    for tensor in (t for t in touched if t in extents):
-        holder[tensor] = holder.get(instead.get(tensor, ""), tensor)
-        room = extents[holder[tensor]]
+    holder = held_in(facts, policy)
+    for tensor, first in holder.items():
+        room = extents[first]
         room.update({rank: max(room[rank], n) for rank, n in extents[tensor].items()})
     places = {t: new_place(t, extents[t], copies[t]) for t, first in holder.items() if t == first}
     for tensor, first in holder.items():
