@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from flat_mapper.api.calls import evaluate, workload_of
 from flat_mapper.api.options import answers
+from flat_mapper.api.programs import ProgramSaid, only_of_programs, program_of
 from flat_mapper.api.questions import Answer, Compare, LoadProblem, Lower, Name, Shipped
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.table import Printed, grid
@@ -32,17 +33,23 @@ from flat_mapper.spec.yamlio import dump_json
 
 
 class Lowered(Printed, dict[str, bytes]):
-    """Files for Timeloop by name, and what it will say of them."""
+    """Files for another tool by name, and what it will say of them, or a program's and its runs."""
 
     kind: ClassVar = "lower"  # of answers as JSON
 
-    def __init__(self, files: Mapping[str, bytes], said: TimeloopFiles) -> None:
+    def __init__(self, files: Mapping[str, bytes], said: TimeloopFiles | ProgramSaid) -> None:
         super().__init__(files)
         self.said = said
 
+    @property
+    def exit_code(self) -> int:
+        """1 where a program did not compute what it should."""
+        return int(isinstance(self.said, ProgramSaid) and not self.said.right)
+
     def to_dict(self) -> dict[str, object]:
         """The names of the files, and what is said of them."""
-        return {"files": list(self), KEY: self.said.to_dict()}
+        key = "program" if isinstance(self.said, ProgramSaid) else KEY
+        return {"files": list(self), key: self.said.to_dict()}
 
     def __str__(self) -> str:
         return "\n".join((*self, str(self.said)))
@@ -52,16 +59,21 @@ class Lowered(Printed, dict[str, bytes]):
 def lower(asked: Lower) -> Lowered:
     """The files by name; an answer keeps its own energies.
 
-    raises: SpecError where there is no folder to write, with the reason.
+    raises: SpecError where there is nothing to write, with the reason; BackendError where a program
+            is to run and a tool for that is missing.
     """
     tool, mapping, ert = asked.tool, asked.mapping, asked.ert
-    if tool not in ("model", "mapper"):
-        raise SpecError(expected("lower: tool", "model or mapper", tool))
+    if tool not in ("model", "mapper", "c"):
+        raise SpecError(expected("lower: tool", "model, mapper or c", tool))
+    if tool != "c":
+        only_of_programs(asked, "lower")
     if ert is None and asked.arch is None and isinstance(mapping, Evaluation):
         ert = mapping.result.ert
     found = evaluate(mapping, asked.arch, ert, data=asked.data)
     if not isinstance(found, Evaluation):
         raise NothingFeasible(found)
+    if tool == "c":
+        return Lowered(*program_of(asked, found))
     said = told(found)[""]
     where = str(mapping) if isinstance(mapping, str | Path) else "lower"
     if said.none_for and not said.folders:

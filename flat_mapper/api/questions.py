@@ -365,12 +365,19 @@ class Model(_Data, _Backend, _Energies, _Files):
 
 
 class Lower(_Energies, OfMapping):
-    """Timeloop's files of a recorded mapping.
+    """Files of a recorded mapping: Timeloop's, or a program.
 
-    tool: model, or mapper: timeloop-mapper's inputs too, in mapper/
+    tool: model, or mapper: timeloop-mapper's inputs too, in mapper/; or c: a program in C
+    run: compile the program, compare it with the plain cascade, and time it, the unfused mapping of
+        the same problem beside it
+    misses: count its read misses too, by valgrind, beside the words of the model; takes minutes
+    fill: share that what is used again takes of the cache whose misses are counted
     """
 
     tool: Annotated[str, Flag("TOOL", "--for")] = "model"
+    run: Annotated[bool, Flag()] = False
+    misses: Annotated[bool, Flag()] = False
+    fill: float = 0.5
 
 
 class Check(_Width, _Data):

@@ -1,0 +1,85 @@
+"""A recorded mapping as a program, and what it does on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flat_mapper.api.calls import search
+from flat_mapper.api.questions import UNFUSED, Lower
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.reports.answers import Evaluation
+from flat_mapper.running.measure import Ran, cache_of, measured
+from flat_mapper.running.source import SOURCE, Program, program
+
+UNFUSED_S = 20.0  # chosen: seconds of the search for the unfused mapping beside a program
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgramSaid:
+    """A program, and how it ran. unfused: why there is no such mapping beside it."""
+
+    program: Program
+    rows: tuple[Ran, ...] = ()
+    unfused: str = ""
+
+    @property
+    def right(self) -> bool:
+        """True if all that ran computed the cascade."""
+        return all(row.right for row in self.rows)
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        shapes = {"inputs": self.program.inputs, "outputs": self.program.outputs}
+        return {
+            **{key: {t: list(s) for t, s in own.items()} for key, own in shapes.items()},
+            "tile_bytes": dict(self.program.buffers),
+            "runs": [row.to_dict() for row in self.rows],
+            "unfused": self.unfused,
+        }
+
+    def __str__(self) -> str:
+        size = max(self.program.buffers.values())
+        lines = [f"{SOURCE}: float32 whatever the record's widths; tiles of {size:,} bytes at most"]
+        lines += [str(row) for row in self.rows]
+        if self.unfused:
+            lines.append(f"unfused: {self.unfused}")
+        if any(row.misses for row in self.rows):
+            lines.append(
+                "misses: lines of 64 bytes that reads brought to a fully associative cache, which"
+                " forgets what was used longest ago; a buffer does not, so some are read again"
+            )
+        return "\n".join(lines)
+
+
+def program_of(asked: Lower, found: Evaluation) -> tuple[Mapping[str, bytes], ProgramSaid]:
+    """The program's file, and how it ran where that is asked for.
+
+    raises: SpecError where no program can be made; BackendError where a tool is missing.
+    """
+    made = program(found.workload, found.platform, found.mapping)
+    files = {SOURCE: made.text.encode("ascii")}
+    if not (asked.run or asked.misses):
+        return files, ProgramSaid(program=made)
+    cache = cache_of(made, asked.fill) if asked.misses else 0
+    first = measured("this mapping", found.workload, made, found.result, cache_bytes=cache)
+    beside = search(
+        found.workload,
+        found.platform,
+        UNFUSED,
+        asked.ert,
+        objective="latency",
+        time_limit=UNFUSED_S,
+    )
+    if not isinstance(beside, Evaluation):
+        return files, ProgramSaid(program=made, rows=(first,), unfused=str(beside))
+    other = program(beside.workload, beside.platform, beside.mapping)
+    cache = cache_of(other, asked.fill) if asked.misses else 0
+    second = measured("unfused", beside.workload, other, beside.result, cache_bytes=cache)
+    return files, ProgramSaid(program=made, rows=(first, second))
+
+
+def only_of_programs(asked: Lower, where: str) -> None:
+    """Raise SpecError where Timeloop's files are to run."""
+    for word in (w for w in ("run", "misses") if getattr(asked, w)):
+        raise SpecError(expected(f"{where}: {word}", "a program", asked.tool, "use --for c"))

@@ -1,0 +1,191 @@
+"""A program at work on this machine: compiled, compared, timed, and its misses counted.
+
+Misses are reads of the last level in valgrind's cachegrind, an empty run (files read and written,
+nothing computed) subtracted. That level is fully associative, and what is used again (the tiles,
+and what private levels keep) fills half of it, so that a cache that forgets what was used longest
+ago can keep them while all else passes through. The level above it is small, since reads that it
+serves leave the last level in the belief that nobody needs their lines. Writes are not counted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import ceil, prod
+from pathlib import Path
+from shutil import which
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.base.process import last_words, run_logged, tail
+from flat_mapper.cost_model.result import Result
+from flat_mapper.execution.reference import evaluated, inputs_of
+from flat_mapper.running.source import FAST, SOURCE, WORD, Program
+from flat_mapper.workload.graph import Workload
+
+CLOSE = 1e-4  # of the largest value: what sums of float32 in another order come to
+LINE = 64  # bytes
+FIRST = 4096  # bytes of the level above the last
+RUNS = 3  # of which the fastest is told
+LIMIT_S = 1800.0  # chosen: of a compiler, of the runs, of valgrind
+_MISSES = re.compile(r"LLd misses:[^(]*\(\s*([0-9,]+) rd")
+_SECONDS = re.compile(r"^([0-9.]+) s$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Misses:
+    """Reads that missed the last level, beside those that the model has of DRAM.
+
+    lines: that the predicted words of a run take; first: once each of all inputs.
+    """
+
+    cache_bytes: int
+    words: float
+    lines: float
+    first: int
+    misses: int
+
+    def __str__(self) -> str:
+        share = f"{self.misses / self.lines:.3f}" if self.lines else "-"
+        again = self.misses - self.first, self.lines - self.first
+        return (
+            f"{self.misses:,} lines read, {self.lines:,.0f} predicted ({share}); beyond the first"
+            f" time {again[0]:,} and {again[1]:,.0f}; cache of {self.cache_bytes:,} bytes"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ran:
+    """One program that ran.
+
+    errors: of each result the largest difference to the plain cascade, over its largest value.
+    """
+
+    name: str
+    errors: Mapping[str, float]
+    seconds: float
+    predicted_s: float
+    misses: Misses | None = None
+
+    @property
+    def right(self) -> bool:
+        """True if every result is the plain cascade's."""
+        return all(error <= CLOSE for error in self.errors.values())
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        return {**asdict(self), "right": self.right}
+
+    def __str__(self) -> str:
+        errors = ", ".join(f"{t} within {e:.1e} of its largest" for t, e in self.errors.items())
+        verdict = "" if self.right else f": WRONG, more than {CLOSE:g}"
+        counted = f"; {self.misses}" if self.misses else ""
+        times = f"{self.seconds:.4g} s here, {self.predicted_s:.4g} s predicted for its chip"
+        return f"{self.name}: {times}; {errors}{verdict}{counted}"
+
+
+def measured(
+    name: str,
+    workload: Workload,
+    program: Program,
+    predicted: Result,
+    *,
+    runs: int = RUNS,
+    cache_bytes: int = 0,
+    flags: Sequence[str] = FAST,
+) -> Ran:
+    """A mapping's program on random inputs.
+
+    cache_bytes: of the last level whose misses are counted; 0: none are.
+    raises:      BackendError where no compiler or no valgrind is there, or one fails.
+    """
+    compiler = _found("cc", "a C compiler, such as gcc")
+    valgrind = _found("valgrind", "valgrind") if cache_bytes else ""
+    with TemporaryDirectory(prefix="flat-mapper-") as folder:
+        where = Path(folder)
+        (where / SOURCE).write_text(program.text, encoding="ascii")
+        _tool([compiler, *flags, "-o", "run", SOURCE, "-lm"], where)
+        inputs = inputs_of(workload, 0)
+        for tensor in program.inputs:
+            inputs[tensor].astype("<f4").tofile(where / f"{tensor}.bin")
+        said = _tool(["./run", ".", str(runs)], where)
+        with np.errstate(all="ignore"):
+            right = evaluated(workload, inputs)
+        errors = {
+            t: _error(np.fromfile(where / f"{t}.bin", "<f4").reshape(right[t].shape), right[t])
+            for t in program.outputs
+        }
+        misses = None
+        if cache_bytes:
+            _tool([compiler, "-O2", "-Wl,-z,now", "-o", "run", SOURCE, "-lm"], where)
+            full, empty = (_missed(valgrind, cache_bytes, times, where) for times in (1, 0))
+            words = read_words(predicted)
+            misses = Misses(
+                cache_bytes=cache_bytes,
+                words=sum(words.values()),
+                lines=sum(words.values()) * WORD / LINE,
+                first=sum(-(-prod(s) * WORD // LINE) for s in program.inputs.values()),
+                misses=full - empty,
+            )
+    found = _SECONDS.search(said)
+    seconds = float(found[1]) if found else 0.0
+    latency = predicted.latency_s / predicted.repeat
+    return Ran(name=name, errors=errors, seconds=seconds, predicted_s=latency, misses=misses)
+
+
+def cache_of(program: Program, fill: float) -> int:
+    """Bytes of a last level of which what the program uses again fills a share, in whole lines.
+
+    raises: SpecError unless that is a share.
+    """
+    if not 0 < fill <= 1:
+        raise SpecError(expected("lower: fill", "a share, > 0 and <= 1", fill))
+    lines = ceil(program.in_use / fill / LINE)
+    return LINE * max(lines, 2 * FIRST // LINE)
+
+
+def read_words(result: Result) -> dict[str, float]:
+    """Values of every tensor that a mapping reads at the outermost level."""
+    found: dict[str, float] = {}
+    for stats in result.einsums:
+        for tensor in stats.levels[0].tensors:
+            reads = tensor.scalar_reads * tensor.utilized_instances
+            found[tensor.tensor] = found.get(tensor.tensor, 0) + reads
+    return found
+
+
+def _error(got: np.ndarray, right: np.ndarray) -> float:
+    with np.errstate(invalid="ignore"):
+        gap = np.where(got == right, 0.0, np.abs(got - right))
+    scale = float(np.abs(right[np.isfinite(right)]).max(initial=0.0)) or 1.0
+    return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0)) / scale
+
+
+def _missed(valgrind: str, cache_bytes: int, times: int, folder: Path) -> int:
+    last = f"--LL={cache_bytes},{cache_bytes // LINE},{LINE}"
+    tool = [valgrind, "--tool=cachegrind", "--cache-sim=yes", "--cachegrind-out-file=/dev/null"]
+    said = _tool(
+        [*tool, f"--D1={FIRST},{FIRST // LINE},{LINE}", last, "./run", ".", str(times)], folder
+    )
+    if found := _MISSES.search(said):
+        return int(found[1].replace(",", ""))
+    raise BackendError(expected("valgrind", "cachegrind's LLd misses", last_words(said)))
+
+
+def _found(word: str, what: str) -> str:
+    if path := which(word):
+        return path
+    raise BackendError(expected("lower", f"{what} on PATH to run a mapping", "none"))
+
+
+def _tool(words: Sequence[str], folder: Path) -> str:
+    """What a tool says; raises BackendError where it fails."""
+    log = folder / "log"
+    wrong, said = run_logged(list(words), log, LIMIT_S), tail(log)
+    if wrong:
+        name = Path(words[0]).name
+        raise BackendError(f"{name}: expected it to finish, {wrong}{last_words(said)}")
+    return said

@@ -1,0 +1,175 @@
+"""A record as a program in C: one file that reads its inputs, runs the groups, writes its results.
+
+What a group does stands in `loops`. Values are float32 whatever the record's widths are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError, expected, file_name
+from flat_mapper.execution.link import DRAM
+from flat_mapper.execution.run import left_over
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.running.loops import GroupText, Names
+from flat_mapper.running.text import Lines
+from flat_mapper.running.words import HELPERS, quiet, string
+from flat_mapper.workload.graph import Workload
+
+WORD = 4  # bytes of a float32
+MOST = 2**31 - 2**20  # bytes of all arrays, which a linker's ordinary addresses reach
+SOURCE = "mapping.c"
+FAST = ("-O3", "-march=native")
+type Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A mapping as C.
+
+    inputs, outputs: the tensors of its files, with their shapes.
+    buffers:         bytes of each group's tiles, by its Einsums.
+    in_use:          the most that a group uses again: its tiles, and what its registers keep.
+    """
+
+    text: str
+    inputs: Shapes
+    outputs: Shapes
+    buffers: Mapping[str, int]
+    in_use: int
+
+
+def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Program:
+    """The program of a mapping.
+
+    raises: SpecError where no program can be made, with the reason.
+    """
+    for einsum in workload.einsums:
+        if einsum.windowed:
+            raise SpecError(expected("lower: c", "plain ranks", ", ".join(einsum.windowed)))
+    if left := left_over(workload, mapping):
+        condition = "a softmax that is charged, whose loops the record has"
+        raise SpecError(expected("lower: c", condition, f"none for {', '.join(left)}"))
+    names = Names.of(workload)
+    groups = [
+        GroupText(names, workload, platform, group, mapping.policy, number)
+        for number, group in enumerate(mapping.groups, 1)
+    ]
+    nests = [nest for group in groups for nest in group.nests.values()]
+    moved = [t for t in workload.tensor_ranks if any(DRAM in n.keepers(t) for n in nests)]
+    shapes = {
+        t: tuple(map(workload.rank_sizes.__getitem__, workload.tensor_ranks[t])) for t in moved
+    }
+    made = [t for t in moved if t in workload.producers]
+    last = [t for t in made if not workload.readers(t)] or made
+    inputs = {t: shapes[t] for t in moved if t not in made}
+    outputs = {t: shapes[t] for t in last}
+    body = Lines()
+    for group in groups:
+        group.write(body)
+    buffers = {", ".join(group.nests): WORD * group.words for group in groups}
+    size = WORD * sum(map(prod, shapes.values())) + sum(buffers.values())
+    if size > MOST:
+        condition = f"at most {MOST:,} bytes of tensors and tiles"
+        raise SpecError(expected("lower: c", condition, f"{size:,}", "take a smaller problem"))
+    out = Lines()
+    title = f"{workload.name} on {platform.name}: a fused mapping of flat-mapper as a program"
+    out.add(
+        f"// {quiet(title)}",
+        f"// cc {' '.join(FAST)} -o run {SOURCE} -lm, then ./run FOLDER [TIMES]",
+    )
+    out.add(f"// In FOLDER it reads {_files(inputs)} and writes {_files(outputs)}:")
+    out.add("// raw float32, row-major, ranks as below. Values are float32 whatever the record's")
+    out.add("// widths are; tiles have one buffer each; cores work one after another.")
+    out.add(*(f"#include <{name}.h>" for name in ("math", "stdio", "stdlib", "string", "time")), "")
+    for tensor, shape in shapes.items():
+        ranks = ", ".join(workload.tensor_ranks[tensor])
+        out.array(names.dram(tensor), shape, quiet(f"{tensor}[{ranks}]"))
+    _helpers(out, workload, "\n".join(body.lines))
+    out.lines += [*body.lines, *_MOVES.splitlines(), ""]
+    _main(out, names, (inputs, outputs), len(groups))
+    text = "\n".join(out.lines) + "\n"
+    in_use = WORD * max(group.words + group.private_words for group in groups)
+    return Program(text=text, inputs=inputs, outputs=outputs, buffers=buffers, in_use=in_use)
+
+
+def _files(tensors: Iterable[str]) -> str:
+    return quiet(", ".join(f"{tensor}.bin" for tensor in tensors))
+
+
+def _helpers(out: Lines, workload: Workload, body: str) -> None:
+    """Functions that the body calls."""
+    used = [f"static inline float {n}({text}" for n, text in HELPERS.items() if f"{n}(" in body]
+    out.add("", *used) if used else None
+    mask, pair = workload.mask, workload.roles.masked
+    if mask is None or pair is None:
+        return
+    queries, keys = (workload.rank_sizes[r] for r in pair)
+    parts, reach = mask.parts, (mask.window or keys * mask.parts) - 1
+    behind = keys * parts - queries  # of the first query: the last stands at the last key
+    tests = ["at <= query"] * mask.causal
+    tests += [f"labs(query - at) <= {reach}"] if mask.window is not None else []
+    if "sees(" in body:
+        out.add("", f"// Whether a query may see a key: {quiet(str(mask))}")
+        with out.block("static inline int sees(long query, long key)"):
+            out.add(*[f"query += {behind};"] * bool(behind))
+            with out.block(f"for (long at = key * {parts}; at < (key + 1) * {parts}; at++)"):
+                out.add(f"if ({' && '.join(tests)}) return 1;")
+            out.add("return 0;")
+    if "reaches(" in body:
+        ahead = behind if mask.causal else behind + reach
+        out.add(
+            "",
+            "// Whether one of some queries may see one of some keys: the first, behind the last",
+        )
+        with out.block("static int reaches(long query, long queries, long key, long keys)"):
+            out.add(f"long low = query + {behind - reach}, high = queries + {ahead};")
+            out.add(f"return (low < 0 ? 0 : low / {parts}) < keys && key * {parts} < high;")
+
+
+def _main(out: Lines, names: Names, files: tuple[Shapes, Shapes], groups: int) -> None:
+    with out.block("int main(int count, char **words)"):
+        with out.block("if (count != 2 && count != 3)"):
+            out.add('fputs("expected: ./run FOLDER [TIMES]\\n", stderr);', "return 2;")
+        out.add("long times = count == 3 ? atol(words[2]) : 1;", "int bad = 0;")
+        for writes, tensors in enumerate(files):
+            for tensor in tensors:
+                file = string(f"{file_name(tensor, 'lower: c: tensor')}.bin")
+                array = names.dram(tensor)
+                out.add(f"bad |= moved(words[1], {file}, {array}, sizeof {array}, {writes});")
+            out.add("if (bad) return 2;")
+            if not writes:  # with no time at all the files alone are moved
+                out.add("double least = times > 0 ? INFINITY : 0;")
+                with out.block("for (long i = 0; i < times; i++)"):
+                    out.add("double begin = now();")
+                    out.add(*(f"group_{number}();" for number in range(1, groups + 1)))
+                    out.add("least = fmin(least, now() - begin);")
+                out.add('printf("%.9f s\\n", least);')
+        out.add("return 0;")
+
+
+_MOVES = r"""
+static double now(void) {
+    struct timespec at;
+    timespec_get(&at, TIME_UTC);
+    return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
+}
+
+// Read a tensor's file, or write it; 1 where that cannot be, which is told.
+static int moved(const char *folder, const char *name, void *data, size_t bytes, int writes) {
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
+        return fprintf(stderr, "%s: expected a shorter path\n", name), 1;
+    FILE *file = fopen(path, writes ? "wb" : "rb");
+    if (!file) return fprintf(stderr, "%s: expected a file that can be used\n", path), 1;
+    size_t done = writes ? fwrite(data, 1, bytes, file) : fread(data, 1, bytes, file);
+    int more = !writes && done == bytes && fgetc(file) != EOF;
+    if (fclose(file) || done != bytes || more)
+        return fprintf(stderr, "%s: expected %zu bytes of float32, got %s\n", path, bytes,
+                       more ? "more" : "fewer"), 1;
+    return 0;
+}
+"""

@@ -1,0 +1,86 @@
+"""Names and operations of a cascade as C has them.
+
+A record may come from anybody. A name is an identifier only where it is one of C's and plain; any
+other is known by its number. In comments and strings stands nothing that could end them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.execution.real_numbers import Arithmetic
+
+_PLAIN = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9]){0,30}")  # and no two _ together, nor one at the end
+_QUIET = re.compile(r"[^A-Za-z0-9_ .,:;=()\[\]<>/*+-]")
+
+# Of one number x; `copy` and `rotary` leave it as it is.
+_FUNCTIONS: Mapping[str, str] = {
+    "exp": "expf(x)",
+    "log": "logf(x)",
+    "sqrt": "sqrtf(x)",
+    "rsqrt": "1 / sqrtf(x)",
+    "reciprocal": "1 / x",
+    "square": "x * x",
+    "abs": "fabsf(x)",
+    "neg": "-x",
+    "relu": "x > 0 ? x : 0",
+    "gelu": "0.5f * x * (1 + tanhf(0.797884561f * (x + 0.044715f * x * x * x)))",
+    "silu": "x / (1 + expf(-x))",
+    "sigmoid": "1 / (1 + expf(-x))",
+    "tanh": "tanhf(x)",
+}
+_SIGNS = {"mul": "*", "div": "/", "add": "+", "sub": "-", "*": "*", "/": "/", "+": "+", "-": "-"}
+_CHOICES = {"max": "larger", "min": "smaller", "maximum": "larger", "minimum": "smaller"}
+HELPERS: Mapping[str, str] = {
+    **{f"{name}_of": f"float x) {{ return {c}; }}" for name, c in _FUNCTIONS.items()},
+    "weight": "float x, float most) { return x == -INFINITY ? 0 : expf(x - most); }",
+    "larger": "float a, float b) { return a > b ? a : b; }",
+    "smaller": "float a, float b) { return a < b ? a : b; }",
+}
+
+
+def identifiers(names: Iterable[str], kind: str) -> dict[str, str]:
+    """An identifier, or a part of one, for every name: no two alike; none ends in _7."""
+    return {
+        name: name if _PLAIN.fullmatch(name) else f"{kind}__{number}"
+        for number, name in enumerate(names)
+    }
+
+
+def quiet(text: str) -> str:
+    """A text for a line of comment: what could end it, or hide something in it, is `_`."""
+    return _QUIET.sub("_", text).replace("/*", "/ *").replace("*/", "* /")
+
+
+def string(text: str) -> str:
+    """A text as a C string, whatever is in it."""
+    kept = re.sub(rb"[^A-Za-z0-9_.-]", lambda found: b"\\%03o" % found[0][0], text.encode())
+    return f'"{kept.decode()}"'
+
+
+def number(value: float) -> str:
+    """A constant."""
+    return {float("inf"): "INFINITY", float("-inf"): "-INFINITY"}.get(value, f"{value:g}")
+
+
+def point(how: Arithmetic, operands: Sequence[str]) -> str:
+    """The value at one point, of the operands' values there."""
+    first, *others = operands
+    if how.function == "exp" and how.joint == "-":
+        return f"weight({first}, {' + '.join(others)})"
+    if how.joint in _CHOICES:
+        for other in others:
+            first = f"{_CHOICES[how.joint]}({first}, {other})"
+    elif others:
+        if how.joint not in _SIGNS:
+            raise SpecError(expected("lower: c", f"one of {', '.join(_SIGNS)}", how.joint))
+        first = f" {_SIGNS[how.joint]} ".join(operands)
+    return f"{how.function}_of({first})" if how.function in _FUNCTIONS else first
+
+
+def combined(how: Arithmetic, so_far: str, value: str) -> str:
+    """The statement that joins a value to those with the same place."""
+    choice = _CHOICES.get(how.combine.__name__)
+    return f"{so_far} = {choice}({so_far}, {value});" if choice else f"{so_far} += {value};"
