@@ -12,7 +12,7 @@ A problem, a chip, a mapspace is a shipped name, a path, or a value; a mapping i
 its folder, or an answer; a sweep, a configuration is a path or what it says.
 
     load_problem, load_platform, load_architecture, load_mapspace, attention   values of files
-    check, why_not, shipped                                                    before a search
+    check, why_not, this_machine, shipped                                      before a search
     search, compare, front, need, generate, tiles                              questions
     evaluate, execute, model, crosscheck                                       of a given mapping
     save, load, lower, report, load_results                                    files of answers
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from flat_mapper.api.files import load, lower, save, shipped
     from flat_mapper.api.imports import import_problem
     from flat_mapper.api.one_einsum import model
+    from flat_mapper.api.programs import this_machine
     from flat_mapper.arch.reader import load_architecture, load_platform
     from flat_mapper.base.errors import (
         BackendError,
@@ -65,6 +66,7 @@ _HOMES = {
     "api.files": "load lower save shipped",
     "api.imports": "import_problem",
     "api.one_einsum": "model",
+    "api.programs": "this_machine",
     "arch.reader": "load_architecture load_platform",
     "base.errors": "BackendError FlatMapperError MappingError NothingFeasible SpecError",
     "cost_model.result": "Infeasible",
@@ -86,7 +88,7 @@ __all__ = [
     "execute", "export_sweep", "front", "generate", "import_problem", "load",
     "load_architecture", "load_mapspace", "load_platform", "load_problem", "load_results",
     "lower", "model", "need", "optimize", "plan_sweep", "report", "save", "search", "shipped",
-    "sweep", "tiles", "why_not",
+    "sweep", "this_machine", "tiles", "why_not",
 ]
 # fmt: on
 

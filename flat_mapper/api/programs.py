@@ -3,16 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
 
 from flat_mapper.api.calls import search
-from flat_mapper.api.questions import UNFUSED, Lower
+from flat_mapper.api.options import answers
+from flat_mapper.api.questions import UNFUSED, Lower, ThisMachine
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.table import Printed
 from flat_mapper.reports.answers import Evaluation
+from flat_mapper.running.machine import Machine, measured_machine
 from flat_mapper.running.measure import Ran, cache_of, measured
 from flat_mapper.running.source import SOURCE, Program, program
+from flat_mapper.spec.rendering import SUFFIXES
+from flat_mapper.spec.yamlio import write_text
 
 UNFUSED_S = 20.0  # chosen: seconds of the search for the unfused mapping beside a program
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MachineMade(Printed):
+    """This machine as an architecture, and where it is."""
+
+    kind: ClassVar = "this-machine"  # of answers as JSON
+    machine: Machine
+    files: Mapping[str, str]
+    written: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """What was told and measured."""
+        rates = {**self.machine.rates, "lanes": self.machine.lanes}
+        written = list(self.written)
+        return {"cache_bytes": dict(self.machine.caches), "rates": rates, "written": written}
+
+    def __str__(self) -> str:
+        if not self.written:
+            return "\n".join(self.files.values()).rstrip()
+        matrix, vector = self.written
+        command = f"flat-mapper map --problem ... --arch {matrix}"
+        return f"{self.machine}\n{matrix}: written, {vector} beside it; {command}"
+
+
+@answers(ThisMachine)
+def this_machine(asked: ThisMachine) -> MachineMade:
+    """It takes some seconds, in which nothing else should run.
+
+    raises: BackendError without a compiler, or where the system does not tell its caches.
+    """
+    target = Path(asked.output) if asked.output else Path("my_cpu.yaml")
+    if target.suffix not in SUFFIXES:
+        raise SpecError(expected("-o", f"a file named *{', *'.join(SUFFIXES)}", target.name))
+    found = measured_machine()
+    made = MachineMade(machine=found, files=found.files(target.stem, target.suffix))
+    if not asked.output:
+        return made
+    paths = [target.parent / name for name in made.files]
+    for path, text in zip(paths, made.files.values(), strict=True):
+        write_text(path, text)
+    return replace(made, written=tuple(map(str, paths)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +112,8 @@ def program_of(asked: Lower, found: Evaluation) -> tuple[Mapping[str, bytes], Pr
         return files, ProgramSaid(program=made)
     cache = cache_of(made, asked.fill) if asked.misses else 0
     first = measured("this mapping", found.workload, made, found.result, cache_bytes=cache)
+    if not asked.run:
+        return files, ProgramSaid(program=made, rows=(first,))
     beside = search(
         found.workload,
         found.platform,

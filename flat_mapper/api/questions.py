@@ -370,7 +370,7 @@ class Lower(_Energies, OfMapping):
     tool: model, or mapper: timeloop-mapper's inputs too, in mapper/; or c: a program in C
     run: compile the program, compare it with the plain cascade, and time it, the unfused mapping of
         the same problem beside it
-    misses: count its read misses too, by valgrind, beside the words of the model; takes minutes
+    misses: count read misses by valgrind, beside the words of the model; takes minutes
     fill: share that what is used again takes of the cache whose misses are counted
     """
 
@@ -387,6 +387,15 @@ class Check(_Width, _Data):
     """
 
     files: Annotated[Name | Sequence[Name], Flag("FILE", "files", "texts")] = field(kw_only=False)
+
+
+class ThisMachine(Question):
+    """This machine as an architecture: caches as the system tells them, rates measured in seconds.
+
+    output: the matrix path, NAME.yaml; the vector path is written beside it, NAME.sfu.yaml
+    """
+
+    output: Annotated[Name | None, Flag("FILE", "-o --output")] = field(default=None, kw_only=False)
 
 
 class _Einsums(Question):

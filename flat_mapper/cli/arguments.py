@@ -50,6 +50,12 @@ class _Judged(Question):
     crosscheck: Annotated[bool, Flag()] = False
 
 
+class _Made(Question):
+    """this_machine: make an architecture of this machine instead"""
+
+    this_machine: Annotated[bool, Flag()] = False
+
+
 def _flags(question: type) -> dict[str, Option]:
     """The options of a question that the command line has, by their last word."""
     return {o.words[-1]: o for o in options_of(question).values() if o.flag is not None}
@@ -106,8 +112,8 @@ VERBS: Mapping[str, Verb] = {
     ),
     "check": Verb(
         "files",
-        (ask.Check, ask.WhyNot),
-        None,
+        (ask.Check, ask.WhyNot, ask.ThisMachine),
+        _Made,
         "Everything wrong with files; why Einsums do not fuse",
     ),
     "import": Verb("files", (ask.ImportProblem,)),
@@ -191,6 +197,8 @@ def _chosen(name: str, given: dict[str, Any]) -> type:
     if name == "map" and given.get("--objective", "").replace(" ", "") == ask.WHOLE_FRONT:
         del given["--objective"]
         return ask.Front
+    if name == "check" and "--this-machine" in given:
+        return ask.ThisMachine
     if name == "check" and "--why-not" in given:
         return ask.WhyNot
     if name == "evaluate":

@@ -102,16 +102,16 @@ def measured(
     cache_bytes: of the last level whose misses are counted; 0: none are.
     raises:      BackendError where no compiler or no valgrind is there, or one fails.
     """
-    compiler = _found("cc", "a C compiler, such as gcc")
-    valgrind = _found("valgrind", "valgrind") if cache_bytes else ""
+    compiler = found_tool("cc", "a C compiler, such as gcc")
+    valgrind = found_tool("valgrind", "valgrind") if cache_bytes else ""
     with TemporaryDirectory(prefix="flat-mapper-") as folder:
         where = Path(folder)
         (where / SOURCE).write_text(program.text, encoding="ascii")
-        _tool([compiler, *flags, "-o", "run", SOURCE, "-lm"], where)
+        tool_said([compiler, *flags, "-o", "run", SOURCE, "-lm"], where)
         inputs = inputs_of(workload, 0)
         for tensor in program.inputs:
             inputs[tensor].astype("<f4").tofile(where / f"{tensor}.bin")
-        said = _tool(["./run", ".", str(runs)], where)
+        said = tool_said(["./run", ".", str(runs)], where)
         with np.errstate(all="ignore"):
             right = evaluated(workload, inputs)
         errors = {
@@ -120,7 +120,7 @@ def measured(
         }
         misses = None
         if cache_bytes:
-            _tool([compiler, "-O2", "-Wl,-z,now", "-o", "run", SOURCE, "-lm"], where)
+            tool_said([compiler, "-O2", "-Wl,-z,now", "-o", "run", SOURCE, "-lm"], where)
             full, empty = (_missed(valgrind, cache_bytes, times, where) for times in (1, 0))
             words = read_words(predicted)
             misses = Misses(
@@ -167,7 +167,7 @@ def _error(got: np.ndarray, right: np.ndarray) -> float:
 def _missed(valgrind: str, cache_bytes: int, times: int, folder: Path) -> int:
     last = f"--LL={cache_bytes},{cache_bytes // LINE},{LINE}"
     tool = [valgrind, "--tool=cachegrind", "--cache-sim=yes", "--cachegrind-out-file=/dev/null"]
-    said = _tool(
+    said = tool_said(
         [*tool, f"--D1={FIRST},{FIRST // LINE},{LINE}", last, "./run", ".", str(times)], folder
     )
     if found := _MISSES.search(said):
@@ -175,13 +175,13 @@ def _missed(valgrind: str, cache_bytes: int, times: int, folder: Path) -> int:
     raise BackendError(expected("valgrind", "cachegrind's LLd misses", last_words(said)))
 
 
-def _found(word: str, what: str) -> str:
+def found_tool(word: str, what: str) -> str:
     if path := which(word):
         return path
     raise BackendError(expected("lower", f"{what} on PATH to run a mapping", "none"))
 
 
-def _tool(words: Sequence[str], folder: Path) -> str:
+def tool_said(words: Sequence[str], folder: Path) -> str:
     """What a tool says; raises BackendError where it fails."""
     log = folder / "log"
     wrong, said = run_logged(list(words), log, LIMIT_S), tail(log)

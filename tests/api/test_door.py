@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import pytest
@@ -83,6 +84,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "search": SMALL,
     "shipped": {"kind": "arch"},
     "sweep": {"sweep": "sweep.yaml", "output": "rows.db", "workers": 0},
+    "this_machine": {"output": "cpu.yaml"},
     "tiles": {"kernel": "flex", "problem": "gqa.yaml", "arch": "a100", "seq": 512},
     "why_not": {"einsums": ("QK", "softmax", "AV"), "problem": "attend.yaml"},
 }
@@ -95,7 +97,7 @@ ANSWERS = (
 # Whose files are elsewhere, or are the answer.
 TOLD = (
     *("export_sweep", "import_problem", "load_results", "lower", "plan_sweep", "report", "shipped"),
-    "sweep",
+    *("sweep", "this_machine"),
 )
 PRINTED = (*ANSWERS, *TOLD)
 # A text is read anew at every length; a value cannot be.
@@ -147,6 +149,8 @@ def _asked(name: str, **changed: Any) -> Any:
     if name == "save":
         given["answer"] = given["answer"] or fm.load("out")
         given.setdefault("force", True)
+    if name == "this_machine" and which("cc") is None:
+        pytest.skip("needs a C compiler")
     if name == "crosscheck":
         pytest.importorskip("accelforge")
     listed = next((n for n, p in known.items() if p.kind is p.VAR_POSITIONAL), "")

@@ -1,0 +1,96 @@
+"""Programs compiled and counted by way of the command, and this machine as a chip."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import flat_mapper as fm
+from flat_mapper.cli.main import main
+from flat_mapper.reports.files import record_files
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind")
+
+
+MEMORIES = "".join(f"{name}: {{read: 1, write: 1}}\n" for name in ("DRAM", "GLB", "RF", "LREG"))
+PRICES = f"{MEMORIES}MAC: {{compute: 1}}\nVALU: {{compute: 1}}\n"
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A fused mapping of the tiny problem."""
+    folder = tmp_path_factory.mktemp("record")
+    (folder / "ert.yaml").write_text(PRICES)
+    found = fm.search("tiny", "edge", "flat-h", folder / "ert.yaml", objective="latency")
+    assert not isinstance(found, fm.Infeasible)
+    files = record_files(found)
+    for name in ("fused-mapping.yaml", "edge.yaml", "edge.sfu.yaml"):
+        (folder / name).write_bytes(files[name])
+    return str(folder)
+
+
+@needs_compiler
+def test_a_record_runs_beside_the_unfused_mapping(
+    record: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = tmp_path / "c"
+    lower = ["lower", record, "--for", "c", "-o", str(where), "--ert", f"{record}/ert.yaml"]
+    assert main([*lower, "--run", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["program"]
+    assert [run["name"] for run in said["runs"]] == ["this mapping", "unfused"]
+    assert all(run["right"] and run["misses"] is None for run in said["runs"])
+    assert said["outputs"] == {"AV": [2, 2, 8, 4]}
+    assert "group_1" in (where / "mapping.c").read_text()
+    assert main(lower) == 0
+    assert "mapping.c: float32 whatever the record's widths" in capsys.readouterr().out
+
+
+def test_without_tools_one_sentence_says_so(
+    record: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    prices = ["--ert", f"{record}/ert.yaml"]
+    lower = ["lower", record, "--for", "c", "-o", str(tmp_path / "c"), *prices]
+    for asked in ([*lower, "--run"], [*lower, "--misses"], ["check", "--this-machine"]):
+        assert main(asked) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "expected a C compiler, such as gcc on PATH" in line
+    assert main(lower) == 0
+    capsys.readouterr()
+    assert main(["lower", record, "--run", "-o", str(tmp_path / "d"), *prices]) == 2
+    assert "lower: run: expected a program, got 'model'; use --for c" in capsys.readouterr().err
+
+
+@needs_compiler
+@needs_valgrind
+@pytest.mark.nightly
+@pytest.mark.parametrize("softmax", ["row", "online"])
+def test_misses_are_what_the_model_reads(softmax: str) -> None:
+    """Tiles fill half the cache, and inputs are many times the lines that any process needs."""
+    sizes = {"B": 1, "H": 6, "P": 64, "M": 64, "E": 64, "F": 64}
+    room = 8192 if softmax == "online" else 65536
+    found = fm.search(
+        "bert-base", "edge", "flat", sizes=sizes, softmax=softmax, max_buffer_bytes=room
+    )
+    said = fm.lower(found, tool="c", misses=True).to_dict()["program"]
+    (counted,) = (run["misses"] for run in said["runs"])
+    assert 0.9 * counted["lines"] < counted["misses"] < 1.1 * counted["lines"], counted
+
+
+@needs_compiler
+@pytest.mark.nightly
+def test_this_machine_is_a_chip_that_maps(tmp_path: Path) -> None:
+    path = tmp_path / "my_cpu.yaml"
+    assert main(["check", "--this-machine", "-o", str(path)]) == 0
+    assert main(["check", str(path)]) == 0
+    found = fm.search("tiny", path, objective="latency")
+    said = fm.lower(found, tool="c", run=True).to_dict()["program"]
+    assert all(run["right"] for run in said["runs"])
+    assert main(["check", "--this-machine", "-o", str(tmp_path / "cpu.txt")]) == 2
