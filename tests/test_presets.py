@@ -7,6 +7,7 @@ import pytest
 from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import SpecError
+from flat_mapper.devices.cluster import load_cluster
 from flat_mapper.mapper.chip.assignments import fusion_levels
 from flat_mapper.mapping.space import partitions
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -26,6 +27,7 @@ PLATFORMS = {
     "fusemax-proposal": (256 * 256 * 940e6, 256, 16 * 1024),
     "ethos-u85": (4.096e12 / 2 / 2, 16, 512),  # 4 TOPS at 8 bits, half at 16
 }
+CLUSTERS = {"8xa100": 300, "8xh100": 450, "8xh200": 450, "8xb200": 900, "tpu-v5e-2x4": 45}  # GB/s
 # Chips of many cores: peak MACs per second, cores, KiB of a core, lanes of a core, DRAM bytes/s.
 MANY_CORES = {
     "a100": (312e12 / 2, 108, 164 + 256, 64, 2039e9),
@@ -100,7 +102,13 @@ def test_a_chip_of_many_cores_has_its_peak(name: str):
 
 
 def test_every_platform_is_here():
-    assert {name for name, _ in catalog.shipped("arch")} == {*PLATFORMS, *MANY_CORES}
+    assert {name for name, _ in catalog.shipped("arch")} == {*PLATFORMS, *MANY_CORES, *CLUSTERS}
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_a_cluster_has_its_devices_and_links(name: str):
+    cluster = load_cluster(name)
+    assert (cluster.devices, cluster.axes[0].bytes_per_s / 1e9) == (8, CLUSTERS[name])
 
 
 @pytest.mark.parametrize("name", WEIGHTS)

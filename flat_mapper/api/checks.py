@@ -23,6 +23,7 @@ from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base.errors import BackendError, Faults, SpecError, expected
 from flat_mapper.base.table import Printed
+from flat_mapper.devices.cluster import load_cluster
 from flat_mapper.energy.tables import Art, Ert, ert_of, load_art
 from flat_mapper.mapper.chip.assignments import fusion_levels
 from flat_mapper.mapper.solve.driver import space_size
@@ -42,7 +43,16 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.reader import check_problem
 from flat_mapper.workload.timeloop import problem_workload, read_problem
 
-_PARTS = ("problem", "architecture", "mapspace", "fused_mapping", "mapping", "ERT", "ART")
+_PARTS = (
+    "cluster",
+    "problem",
+    "architecture",
+    "mapspace",
+    "fused_mapping",
+    "mapping",
+    "ERT",
+    "ART",
+)
 
 
 Understood = tuple[str, dict[str, object]]  # the meaning of inputs, for people and machines
@@ -174,6 +184,7 @@ class _Files:
         lines = Faults()
         steps: dict[str, Callable[[], object]] = {
             "architecture": lambda: check_architecture(file, self.asked.data),
+            "cluster": lambda: load_cluster(file) and None,
             "problem": lambda: check_problem(problem_source(file)),
             "mapspace": lambda: check_mapspace(file),
             "fused_mapping": lambda: read_checked_record(file),
@@ -211,6 +222,9 @@ class _Files:
             platform, ert, art, said = self._chip(path)
             text = understood.platform_text(platform, ert, art)
             return "\n".join([text, *said]), understood.platform_document(platform, ert, art)
+        if kind == "cluster":
+            cluster = load_cluster(self.paths[path])
+            return cluster.title, cluster.to_dict()
         if kind == "mapspace":
             space = load_mapspace(self.paths[path])
             return understood.mapspace_text(space), understood.mapspace_document(space)

@@ -308,6 +308,9 @@ def merged(documents: Sequence[Section], path: str) -> Section:
     whole = Section()
     for written in documents:
         source = written.source or path
+        if "cluster" in written:
+            change = "ask `map` of it, or name its chip"
+            raise SpecError(expected(source, "one chip, for this question", "a cluster", change))
         document = hierarchy(written, source)
         for key, value in document.items():
             ours = _canonical(key, document, source)

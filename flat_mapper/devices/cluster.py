@@ -1,0 +1,144 @@
+"""Clusters: a chip several times, with a network.
+
+    cluster:
+      chip: h100                      # a shipped name, or a file beside this one
+      mesh: {x: 8}
+      network:
+        x:
+          topology: switch            # or ring, line
+          bytes_per_s: 450e9          # of a link, in one direction
+          step_seconds: 1e-6          # of a step, of a collective that is not measured
+          measured:                   # by collective, where it was
+            all_gather: {launch_seconds: 5e-6, step_seconds: 8e-7, share: 0.9, own: 0.4,
+                         segment_seconds: 7e-6}
+
+Axes are parts of a mesh, and a torus is several rings; `measured_on` says of which cluster the
+measured costs are, where it is another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from math import prod
+from pathlib import Path
+
+from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.devices.network import MEASURED, TOPOLOGIES, Axis, Costs
+from flat_mapper.spec import catalog
+from flat_mapper.spec.document import (
+    Range,
+    Section,
+    place,
+    refuse_unknown,
+    section_of,
+    take,
+    take_choice,
+    take_section,
+)
+from flat_mapper.spec.templating import load_document
+
+DEVICES = Range(least=1, most=2**12, unit="devices")
+BYTES_PER_S = Range(least=1, most=1e15, unit="bytes per second")
+SECONDS = Range(least=0, most=1, unit="s")
+SHARE = Range(least=1e-3, most=4)  # a switch that adds passes 1
+OWN = Range(least=0, most=100)
+_KEYS, _AXIS = ("chip", "mesh", "network"), ("topology", "bytes_per_s", "step_seconds", "measured")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Devices of one chip, on the axes of a mesh."""
+
+    name: str
+    chip: Platform
+    axes: tuple[Axis, ...]
+    measured_on: str = ""
+
+    @property
+    def devices(self) -> int:
+        """Devices on all axes together."""
+        return prod(axis.size for axis in self.axes)
+
+    @property
+    def title(self) -> str:
+        """Its mesh in words: `8 h100: x 8 (switch, 450 GB/s)`."""
+        axes = (
+            f"{a.name} {a.size} ({a.topology}, {a.bytes_per_s / 1e9:g} GB/s)" for a in self.axes
+        )
+        return f"{self.devices} {self.chip.name}: {', '.join(axes)}"
+
+    def to_dict(self) -> dict[str, object]:
+        """For machines."""
+        axes = [
+            {
+                "name": a.name,
+                "devices": a.size,
+                "topology": a.topology,
+                "bytes_per_s": a.bytes_per_s,
+                "measured": sorted(a.costs),
+            }
+            for a in self.axes
+        ]
+        found = {"cluster": self.name, "chip": self.chip.name, "devices": self.devices}
+        return {**found, "axes": axes, "measured_on": self.measured_on or None}
+
+
+def load_cluster(source: str | Path, data: Mapping[str, object] | None = None) -> Cluster:
+    """The cluster of a shipped name or a file.
+
+    raises: SpecError with the first fault, of its chip too.
+    """
+    path = catalog.resolve("arch", source)
+    document = section_of(load_document(path, data), str(path))
+    refuse_unknown(document, ("cluster",), str(path))
+    node, where = take_section(document, "cluster", str(path)), f"{path}: cluster"
+    refuse_unknown(node, (*_KEYS, "measured_on"), where)
+    word = take(node, "chip", str, where)
+    beside = path.parent / word
+    chip = load_platform(beside if Path(word).suffix and beside.is_file() else word, data)
+    mesh, network = (section_of(take(node, k, dict, where), f"{where}.{k}") for k in _KEYS[1:])
+    refuse_unknown(network, mesh, f"{where}.network")
+    axes = tuple(_axis(name, mesh, network, where) for name in mesh)
+    if not axes:
+        raise SpecError(expected(f"{where}.mesh", "an axis with its devices", "none"))
+    measured_on = take(node, "measured_on", str, where, "")
+    return Cluster(name=path.stem, chip=chip, axes=axes, measured_on=measured_on)
+
+
+def is_cluster(source: object, data: Mapping[str, object] | None = None) -> bool:
+    """True if an argument that may be a chip names a cluster."""
+    if not isinstance(source, str | Path) or Path(source).is_dir():
+        return isinstance(source, Cluster)
+    return "cluster" in section_of(load_document(catalog.resolve("arch", source), data), "arch")
+
+
+def _axis(name: str, mesh: Section, network: Section, where: str) -> Axis:
+    size = take(mesh, name, int, f"{where}.mesh", within=DEVICES)
+    node = section_of(take(network, name, dict, f"{where}.network"), f"{where}.network.{name}")
+    spot = f"{where}.network.{name}"
+    refuse_unknown(node, _AXIS, spot)
+    measured, inside = take_section(node, "measured", spot), f"{spot}.measured"
+    refuse_unknown(measured, MEASURED, inside)
+    return Axis(
+        name=name,
+        size=size,
+        topology=take_choice(node, "topology", TOPOLOGIES, spot),
+        bytes_per_s=take(node, "bytes_per_s", float, spot, within=BYTES_PER_S),
+        step_seconds=take(node, "step_seconds", float, spot, 0.0, within=SECONDS),
+        costs={c: _costs(measured, c, inside) for c in MEASURED if c in measured},
+    )
+
+
+def _costs(measured: Section, collective: str, where: str) -> Costs:
+    node = section_of(measured[collective], place(where, measured, collective))
+    names = {one.name for one in fields(Costs)}
+    refuse_unknown(node, names, f"{where}.{collective}")
+    within = {"share": SHARE, "own": OWN}
+    found = {
+        n: take(node, n, float, f"{where}.{collective}", within=within.get(n, SECONDS))
+        for n in sorted(names)
+    }
+    return Costs(**found)
