@@ -189,7 +189,7 @@ def run(
     answer: Callable[[argparse.Namespace], Answer],
     argv: Sequence[str] | None = None,
     *,
-    options: Callable[[Parser], None] = lambda _: None,
+    options: Callable[[Parser], object] = lambda _: None,
     csv: str = "",
 ) -> int:
     """The command of a study: its answer as tables or JSON, in a folder too; the exit code.

@@ -1,0 +1,1 @@
+"""Measured collectives and sharded attention beside what the package says of them."""
