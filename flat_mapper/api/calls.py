@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flat_mapper.api.defaults import derived_mapspace
+from flat_mapper.api.devices import Devices
 from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import (
+    DEFAULT,
     DERIVED,
     Best,
     Compare,
@@ -39,6 +41,7 @@ from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.formats import csv_cell
 from flat_mapper.cost_model.chip.evaluation import evaluate as native
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.devices.cluster import Cluster, cluster_of
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.certificate import Solution
@@ -170,9 +173,16 @@ def with_widths(workload: Workload, asked: Part, held: Container[str] | None = N
 def search(asked: Search) -> SearchResult | Infeasible:
     """An `Infeasible` is false, and says why when its result is asked for.
 
+    Of a cluster it is a `Sharded`: placements, what moves, and each device's mappings.
     The objective is latency where nothing says what the chip's components cost, and the answer
     says so.
     """
+    if cluster := cluster_of(asked.arch, asked.data):
+        devices = _devices(asked, cluster, asked.mapspace)
+        return devices.answer(asked.placement)  # type: ignore[return-value]
+    if asked.placement:
+        where, got = "placement", f"the chip {asked.arch}"
+        raise SpecError(expected(where, "a cluster, such as 8xh100", got, "leave it out"))
     (found,) = _best(asked, (asked.mapspace,)).rows.values()
     return found
 
@@ -180,7 +190,34 @@ def search(asked: Search) -> SearchResult | Infeasible:
 @answers(Compare)
 def compare(asked: Compare) -> Comparison:
     """Each search has its share of the seconds that are left."""
+    if cluster := cluster_of(asked.arch, asked.data):
+        return _devices(asked, cluster, DEFAULT).compared()  # type: ignore[return-value]
     return _best(asked, asked.mapspaces)
+
+
+def _devices(asked: Search | Compare, cluster: Cluster, mapspace: Mapspace | Name) -> Devices:
+    """The problem of a question on its cluster, as far as a cluster takes it.
+
+    raises: SpecError for what is not known of a cluster's network, or not searched there.
+    """
+    cascade = workload_of(asked)
+    cascade.one_kind(f"--arch {cluster.name}")
+    goal, budget = objective_of(asked.objective), asked.spend()
+    said = () if goal == "latency" else ("energy of links unknown, searched for latency alone",)
+    if (
+        goal == "energy"
+        or budget.limits
+        or asked.backend != "native"
+        or getattr(asked, "log", None)
+    ):
+        change = "leave out --objective energy, --max-..., --log and --backend"
+        raise SpecError(expected(f"--arch {cluster.name}", "a search for latency", goal, change))
+    table, _, priced = known_energies(cluster.chip, asked.ert, "latency")
+
+    def spaces(part: Workload) -> Mapspace:
+        return mapspace_of(mapspace, part, fitted(cluster.chip, part).platform, asked.schedule)
+
+    return Devices(cascade, cluster, spaces, table, budget, (*said, *priced))
 
 
 def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comparison:

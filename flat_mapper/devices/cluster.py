@@ -2,6 +2,7 @@
 
     cluster:
       chip: h100                      # a shipped name, or a file beside this one
+      dram_bytes: 80e9                # of a device; unless given, what it holds is not limited
       mesh: {x: 8}
       network:
         x:
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import prod
+from math import inf, prod
 from pathlib import Path
 
 from flat_mapper.arch.reader import load_platform
@@ -41,6 +42,7 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.templating import load_document
 
 DEVICES = Range(least=1, most=2**12, unit="devices")
+BYTES = Range(least=1, most=1e18, unit="bytes")
 BYTES_PER_S = Range(least=1, most=1e15, unit="bytes per second")
 SECONDS = Range(least=0, most=1, unit="s")
 SHARE = Range(least=1e-3, most=4)  # a switch that adds passes 1
@@ -55,6 +57,7 @@ class Cluster:
     name: str
     chip: Platform
     axes: tuple[Axis, ...]
+    dram_bytes: float = inf  # of a device
     measured_on: str = ""
 
     @property
@@ -83,7 +86,8 @@ class Cluster:
             for a in self.axes
         ]
         found = {"cluster": self.name, "chip": self.chip.name, "devices": self.devices}
-        return {**found, "axes": axes, "measured_on": self.measured_on or None}
+        room = None if self.dram_bytes == inf else self.dram_bytes
+        return {**found, "axes": axes, "dram_bytes": room, "measured_on": self.measured_on or None}
 
 
 def load_cluster(source: str | Path, data: Mapping[str, object] | None = None) -> Cluster:
@@ -95,7 +99,7 @@ def load_cluster(source: str | Path, data: Mapping[str, object] | None = None) -
     document = section_of(load_document(path, data), str(path))
     refuse_unknown(document, ("cluster",), str(path))
     node, where = take_section(document, "cluster", str(path)), f"{path}: cluster"
-    refuse_unknown(node, (*_KEYS, "measured_on"), where)
+    refuse_unknown(node, (*_KEYS, "dram_bytes", "measured_on"), where)
     word = take(node, "chip", str, where)
     beside = path.parent / word
     chip = load_platform(beside if Path(word).suffix and beside.is_file() else word, data)
@@ -105,14 +109,19 @@ def load_cluster(source: str | Path, data: Mapping[str, object] | None = None) -
     if not axes:
         raise SpecError(expected(f"{where}.mesh", "an axis with its devices", "none"))
     measured_on = take(node, "measured_on", str, where, "")
-    return Cluster(name=path.stem, chip=chip, axes=axes, measured_on=measured_on)
+    room = take(node, "dram_bytes", float, where, inf, within=BYTES)
+    return Cluster(name=path.stem, chip=chip, axes=axes, dram_bytes=room, measured_on=measured_on)
 
 
-def is_cluster(source: object, data: Mapping[str, object] | None = None) -> bool:
-    """True if an argument that may be a chip names a cluster."""
-    if not isinstance(source, str | Path) or Path(source).is_dir():
-        return isinstance(source, Cluster)
-    return "cluster" in section_of(load_document(catalog.resolve("arch", source), data), "arch")
+def cluster_of(source: object, data: Mapping[str, object] | None = None) -> Cluster | None:
+    """The cluster that an argument names; None where it may be a chip."""
+    if isinstance(source, list | tuple) and len(source) == 1:
+        return cluster_of(source[0], data)
+    if isinstance(source, str | Path) and not Path(source).is_dir():
+        document = load_document(catalog.resolve("arch", source), data)
+        named = isinstance(document, Mapping) and "cluster" in document
+        return load_cluster(source, data) if named else None
+    return source if isinstance(source, Cluster) else None
 
 
 def _axis(name: str, mesh: Section, network: Section, where: str) -> Axis:

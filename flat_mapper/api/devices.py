@@ -1,0 +1,172 @@
+"""Questions about a cluster: each device's part is a question to its one chip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from math import inf
+
+from flat_mapper.arch.words import fitted
+from flat_mapper.base.budget import Budget
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.devices.answer import Parallelisms, Sharded
+from flat_mapper.devices.cluster import Cluster
+from flat_mapper.devices.path import Paths, Plan
+from flat_mapper.devices.ways import WHOLE, Placement, Way, Work
+from flat_mapper.energy.tables import Ert
+from flat_mapper.mapper.solve.certificate import Solution, floor
+from flat_mapper.mapper.solve.driver import search
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.spec.document import did_you_mean
+from flat_mapper.workload.graph import Workload
+
+SHARES = 3  # chosen: of the seconds that are left, what one part may take
+Spaces = Callable[[Workload], Mapspace]
+Allowed = Callable[[Way], bool]
+
+
+class Devices:
+    """One problem on one cluster, whose parts are remembered over its searches."""
+
+    def __init__(
+        self,
+        workload: Workload,
+        cluster: Cluster,
+        spaces: Spaces,
+        ert: Ert,
+        budget: Budget,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        fit = fitted(cluster.chip, workload)
+        self.workload, self.cluster = workload, replace(cluster, chip=fit.platform)
+        self.spaces, self.ert, self.budget = spaces, ert, budget
+        row = "a row softmax: keys are not divided; --softmax online or any lets them be"
+        said = [row] if workload.core and workload.softmax == "row" else []
+        self.notes = (*fit.notes, *notes, *said)
+        self.parts: dict[Work, Solution] = {}
+        self.solved: dict[Work, tuple[float, float]] = {}
+        self.refused: Infeasible | None = None
+
+    def _best(
+        self, cluster: Cluster, fixed: Mapping[str, Placement], allowed: Allowed = lambda _: True
+    ) -> Plan | None:
+        """The best path of those that are allowed."""
+        return Paths(
+            workload=self.workload,
+            cluster=cluster,
+            low=self._low,
+            solve=self._solve,
+            allowed=allowed,
+            fixed=fixed,
+            room=cluster.dram_bytes,
+            solved=self.solved,
+        ).best()
+
+    def answer(
+        self, placement: Mapping[str, object] | None = None, allowed: Allowed = lambda _: True
+    ) -> Sharded | Infeasible:
+        """The best path, beside what one device would take.
+
+        placement: of tensors, in words. raises: SpecError where no way leads to them.
+        """
+        fixed = placements_of(placement or {}, self.cluster, self.workload)
+        plan = self._best(self.cluster, fixed, allowed)
+        if plan is None:
+            return self._refusal(fixed, allowed)
+        alone = tuple(axis.of(1) for axis in self.cluster.axes)
+        one = self._best(replace(self.cluster, axes=alone, dram_bytes=inf), {})
+        return Sharded(
+            workload=self.workload,
+            cluster=self.cluster,
+            plan=plan,
+            parts=self.parts,
+            ideal_s=one.seconds / self.cluster.devices if one else None,
+            notes=self.notes,
+            stopped="time" if self.budget.late else "",
+        )
+
+    def compared(self) -> Parallelisms:
+        """The best of each kind of parallelism; of attention alone, where its positions are dealt
+        out from the start unless it is tensor parallelism or the best."""
+        rows: dict[str, Sharded | Infeasible | str] = {}
+        for name, allowed in parallel(self).items():
+            try:
+                rows[name] = self.answer(None, allowed)
+            except SpecError as error:
+                rows[name] = str(error)
+        return Parallelisms(workload=self.workload, cluster=self.cluster, rows=rows)
+
+    def _refusal(self, fixed: Mapping[str, Placement], allowed: Allowed) -> Infeasible:
+        """Why there is no path: a part that does not fit, or what the least path needs of room."""
+        found = self._best(replace(self.cluster, dram_bytes=inf), fixed, allowed)
+        if found is None and self.refused:
+            return self.refused
+        if found is None:
+            where = f"{self.workload.name} on {self.cluster.name}: placement"
+            raise SpecError(expected(where, "placements that some way leads to", "none"))
+        static, live = int(found.static), int(found.peak)
+        return Infeasible(
+            level="DRAM of a device",
+            needs=static + live,
+            has=int(self.cluster.dram_bytes),
+            terms=(("weights and caches", static), ("live at the worst moment", live)),
+            hint="take more devices, or fewer layers",
+            unit="bytes",
+        )
+
+    def _low(self, work: Work) -> float:
+        part, chip = work.workload(self.workload), self.cluster.chip
+        return floor(part, chip, self.spaces(part), self.ert).cycles * chip.matrix.cycle_seconds
+
+    def _solve(self, work: Work) -> tuple[float, float]:
+        part, chip, budget = work.workload(self.workload), self.cluster.chip, self.budget
+        found = search(
+            *(part, chip, self.spaces(part), self.ert),
+            objective="latency",
+            budget=budget.part(SHARES) if budget.seconds < inf else budget,
+        )
+        if isinstance(found, Infeasible):
+            self.refused = found
+            return inf, inf
+        self.parts[work] = found
+        return found.result.latency_s, found.certificate.proven_bound
+
+
+def placements_of(
+    said: Mapping[str, object], cluster: Cluster, workload: Workload
+) -> dict[str, Placement]:
+    """Placements by tensor, each of words such as `P@x,G@y` or `whole`."""
+    names, ranks = [axis.name for axis in cluster.axes], workload.tensor_ranks
+    found = {}
+    for tensor, words in said.items():
+        if tensor not in ranks:
+            known, hint = f"a tensor among {', '.join(ranks)}", did_you_mean(tensor, ranks)
+            raise SpecError(expected("placement", known, tensor, hint))
+        at = [WHOLE] * len(names)
+        for word in str(words).split(",") if words != "whole" else ():
+            rank, _, axis = word.partition("@")
+            if axis not in names or rank not in ranks[tensor]:
+                of = f"the ranks {', '.join(ranks[tensor])} and the axes {', '.join(names)}"
+                where, condition = f"placement: {tensor}", f"whole, or RANK@AXIS of {of}"
+                raise SpecError(expected(where, condition, word))
+            at[names.index(axis)] = rank
+        found[tensor] = tuple(at)
+    return found
+
+
+def parallel(devices: Devices) -> dict[str, Allowed]:
+    """What is compared on a cluster: the ways that each kind of parallelism allows."""
+    roles, core = devices.workload.roles, set(devices.workload.core)
+    along = {roles.batch, roles.queries, roles.keys} - {""}
+
+    def sequence(way: Way) -> bool:
+        divided = roles.queries in way.division or not core & set(way.names)
+        return divided and not set(way.division) - {WHOLE, roles.queries}
+
+    return {
+        "best": lambda _: True,
+        "tensor": lambda way: not along & set(way.division),
+        "sequence": lambda way: sequence(way) and not way.shift,
+        "ring": lambda way: sequence(way) and (bool(way.shift) or not core & set(way.names)),
+    }

@@ -1,0 +1,247 @@
+"""Answer of a search on many devices: placements, collectives, room, and each device's mappings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import ClassVar
+
+from flat_mapper.base import units
+from flat_mapper.base.table import Printed, grid
+from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.devices.cluster import Cluster
+from flat_mapper.devices.network import Moved
+from flat_mapper.devices.path import Plan
+from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Way, Work
+from flat_mapper.mapper.solve.certificate import Solution
+from flat_mapper.reports.fields import sizes_text
+from flat_mapper.workload.graph import Workload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Sharded(Printed):
+    """The best way found to run a problem on many devices, with its proof.
+
+    parts: the answer for each piece of work of a device. ideal_s: of one device, over the devices.
+    """
+
+    kind: ClassVar = "map"  # of answers as JSON
+    rows_at: ClassVar = ("steps",)
+    workload: Workload
+    cluster: Cluster
+    plan: Plan
+    parts: Mapping[Work, Solution]
+    ideal_s: float | None = None
+    notes: tuple[str, ...] = ()
+    stopped: str = ""  # what ended its searches before their proof
+
+    @property
+    def latency_s(self) -> float:
+        """Seconds of all layers."""
+        return self.plan.seconds * self.workload.all_layers
+
+    @property
+    def gap(self) -> float:
+        """The share by which another path may be better."""
+        return max(0.0, self.plan.seconds / self.plan.bound - 1) if self.plan.bound else inf
+
+    @property
+    def share(self) -> float | None:
+        """What one device takes over the number of devices, over what they take."""
+        return None if self.ideal_s is None else self.ideal_s / self.plan.seconds
+
+    @property
+    def moving_s(self) -> float:
+        """Seconds of collectives that nothing hides, of all layers."""
+        found = sum(float(str(one["seconds"])) for one in self._collectives() if not one["rounds"])
+        return found * self.workload.all_layers
+
+    @property
+    def words(self) -> str:
+        """The divisions of its steps, each once."""
+        each = (f"{self.placed(s.way.division)} {s.way.words}".strip() for s in self.plan.steps)
+        return "; ".join(dict.fromkeys(each))
+
+    def placed(self, at: Placement) -> str:
+        """A placement in words: `P@x`, `whole`, `a sum over x`."""
+        axes = [axis.name for axis in self.cluster.axes]
+        words = [
+            f"a sum over {axis}" if rank == PARTIAL else f"{rank}@{axis}"
+            for rank, axis in zip(at, axes, strict=True)
+            if rank != WHOLE
+        ]
+        return ", ".join(words) or "whole"
+
+    def _price(self, work: Work) -> float:
+        return self.parts[work].result.latency_s
+
+    def _collectives(self) -> Iterator[dict[str, object]]:
+        """All that moves, in its order."""
+        for step in self.plan.steps:
+            for tensor, one in step.moved:
+                yield self._moved(tensor, one)
+            way = step.way
+            if way.shift:
+                least = min(
+                    max(sum(map(self._price, t.works)) + t.merge for t in turns)
+                    for turns in way.steps[:-1]
+                )
+                seconds = way.shift.seconds
+                hidden = seconds <= least
+                keys = " and ".join(
+                    t for t in way.needs if self.workload.roles.keys in way.needs[t]
+                )
+                times = len(way.steps) - 1
+                yield self._moved(keys, way.shift) | {"rounds": times, "hidden": hidden}
+            for one in way.after:
+                yield self._moved(" and ".join(way.gives), one)
+        for tensor, one in self.plan.moved:
+            yield self._moved(tensor, one)
+
+    def _moved(self, tensor: str, one: Moved) -> dict[str, object]:
+        return {"tensor": tensor, **one.to_dict(), "rounds": 0, "hidden": False}
+
+    def _step(self, way: Way) -> dict[str, object]:
+        seconds = way.seconds(self._price) - sum(one.seconds for one in way.after)
+        return {
+            "einsums": list(way.names),
+            "division": self.placed(way.division),
+            "way": way.words,
+            "needs": {t: self.placed(at) for t, at in way.needs.items()},
+            "gives": {t: self.placed(at) for t, at in way.gives.items()},
+            "seconds": seconds,
+            "parts": [
+                {"sizes": dict(w.sizes), "seconds": self._price(w)}
+                for w in sorted(way.works, key=str)
+            ],
+        }
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper map --json` where the chip is a cluster."""
+        plan = self.plan
+        return {
+            "workload": self.workload.name,
+            "arch": self.cluster.name,
+            "cluster": self.cluster.to_dict(),
+            "objective": "latency",
+            "latency_s": self.latency_s,
+            "layers": self.workload.all_layers,
+            "start": {t: self.placed(at) for t, at in plan.start.items()},
+            "end": {t: self.placed(at) for t, at in plan.end.items()},
+            "steps": [self._step(step.way) for step in plan.steps],
+            "collectives": list(self._collectives()),
+            "room": {
+                "stays_bytes": plan.static,
+                "live_bytes": plan.peak,
+                "has_bytes": None if self.cluster.dram_bytes == inf else self.cluster.dram_bytes,
+            },
+            "share_of_ideal": self.share,
+            "search": {
+                "proven_bound": plan.bound * self.workload.all_layers,
+                "gap": self.gap,
+                "optimal": self.gap == 0,
+                "stopped": self.stopped,
+                "parts_searched": plan.searched,
+            },
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        """The path, what moves, the room, and the proof."""
+        said, plan = self.to_dict(), self.plan
+        gap = f"within {units.percent(self.gap, 2)} of the best" if self.gap else "the best"
+        ended = " (the time is over)" if self.stopped else ""
+        share = "" if self.share is None else f", {self.share:.2f} of the ideal"
+        sizes = sizes_text(self.workload.rank_sizes)
+        steps = [
+            (
+                step.way.names[0]
+                + (f" .. {step.way.names[-1]}" if len(step.way.names) > 1 else ""),
+                self.placed(step.way.division) + (f"; {step.way.words}" if step.way.words else ""),
+                ", ".join(f"{t} {self.placed(at)}" for t, at in step.way.gives.items()),
+                units.si(step.way.seconds(self._price), "s"),
+            )
+            for step in plan.steps
+        ]
+        moved = [
+            (
+                str(one["tensor"]),
+                f"{one['what']} over {one['axis']}",
+                units.si(float(str(one["link_bytes"])), "B"),
+                f"{one['rounds'] or 1} x {one['steps']}",
+                units.si(float(str(one["seconds"])), "s"),
+                "hidden" if one["hidden"] else "",
+            )
+            for one in self._collectives()
+        ]
+        stays, goes = (units.si(n, "B") for n in (plan.static, plan.peak))
+        has = self.cluster.dram_bytes
+        room = f"room of a device: {stays} stay, {goes} come and go"
+        room += f", of {units.si(has, 'B')}" if has < inf else ""
+        return "\n".join(
+            (
+                f"{self.workload.name} on {self.cluster.name}, {sizes}: "
+                f"{units.si(self.latency_s, 's')}, {gap}{ended}{share}",
+                self.cluster.title,
+                "",
+                grid(steps, head=("Einsums", "divided", "leaves", "time"), right=(3,)),
+                "",
+                grid(
+                    moved,
+                    head=("moves", "by", "busiest link", "steps", "time", ""),
+                    right=(2, 3, 4),
+                )
+                if moved
+                else "nothing moves between devices",
+                "",
+                ", ".join(f"{t} starts {at}" for t, at in dict(said["start"]).items()),  # type: ignore[call-overload]
+                room,
+                *self.notes,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Parallelisms(Printed):
+    """The best of each kind of parallelism on a cluster."""
+
+    kind: ClassVar = "compare"  # of answers as JSON
+    rows_at: ClassVar = ("rows",)
+    workload: Workload
+    cluster: Cluster
+    rows: Mapping[str, Sharded | Infeasible | str]  # by kind; words where no way is of it
+
+    def __bool__(self) -> bool:
+        return any(isinstance(row, Sharded) for row in self.rows.values())
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper compare --json` where the chip is a cluster."""
+        rows = [
+            {"parallelism": name}
+            | (row.to_dict() if not isinstance(row, str) else {"infeasible": row})
+            for name, row in self.rows.items()
+        ]
+        named = {"workload": self.workload.name, "arch": self.cluster.name}
+        return {**named, "cluster": self.cluster.to_dict(), "objective": "latency", "rows": rows}
+
+    def __str__(self) -> str:
+        """A line for each."""
+        rows = []
+        for name, row in self.rows.items():
+            if isinstance(row, Sharded):
+                plan, share = row.plan, f"{row.share:.2f}" if row.share is not None else ""
+                cells = (units.si(row.latency_s, "s"), units.si(row.moving_s, "s"), share)
+                room = units.si(plan.static + plan.peak, "B")
+                rows.append((name, *cells, room, units.percent(row.gap, 2), row.words))
+            else:
+                rows.append((name, "-", "-", "-", "-", "-", str(row)))
+        head = ("", "time", "moving", "of the ideal", "room", "gap", "divided")
+        sizes = sizes_text(self.workload.rank_sizes)
+        title = f"{self.workload.name} on {self.cluster.name}, {sizes}, least latency"
+        notes = dict.fromkeys(
+            n for r in self.rows.values() if isinstance(r, Sharded) for n in r.notes
+        )
+        return "\n".join(
+            (title, self.cluster.title, grid(rows, head=head, right=range(1, 6)), *notes)
+        )

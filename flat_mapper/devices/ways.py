@@ -1,0 +1,337 @@
+"""Ways to divide Einsums over a mesh: what each device works on, needs and makes.
+
+A placement says for each axis whether a tensor is whole there, split along one of its ranks, or
+partial, a sum that is pending. Einsums that run as one divide, for each axis, one rank that their
+shared loops may tile, or none: an axis is a spatial shared loop outside DRAM. A rank of an output
+leaves that split, a reduced one leaves it partial; what lacks the rank is needed whole. Parts are
+ceilings, and time is the slowest device's.
+
+Attention has more ways, see `devices.ring`: queries over an axis with the keys gathered, in one
+piece or folded, or with the keys in a ring; and keys over an axis, where the softmax is online: the
+maxima of all devices are brought together, and then the sums and numerators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import permutations, product
+from math import ceil, prod
+from typing import NamedTuple
+
+from flat_mapper.base.errors import SpecError
+from flat_mapper.devices.cluster import Cluster
+from flat_mapper.devices.network import Axis, Moved
+from flat_mapper.devices.ring import ORDERS, Order, merge_seconds, ring_steps
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask
+from flat_mapper.workload.softmax import with_softmax
+
+Placement = tuple[str, ...]  # of each axis: WHOLE, a rank, or PARTIAL
+WHOLE, PARTIAL = "", "+"
+ACCUMULATOR_BITS = 32  # chosen: of the maximum, the sum and the numerator of a row
+
+
+class Work(NamedTuple):
+    """Work of a device in one step: Einsums at the sizes of its part."""
+
+    names: tuple[str, ...]
+    sizes: tuple[tuple[str, int], ...]
+    mask: Mask | None
+    online: bool  # whether its softmax has to be, so that its result may be merged
+
+    def workload(self, whole: Workload) -> Workload:
+        """The cascade that a chip is asked about."""
+        part = whole if set(self.names) == set(whole.ancestors) else whole.subset(self.names)
+        sizes = {**part.rank_sizes, **dict(self.sizes)}
+        part = replace(part, rank_sizes=sizes, mask=self.mask, repeat=1, layers=())
+        return with_softmax(part, "online") if self.online and part.softmax == "any" else part
+
+
+class Turn(NamedTuple):
+    """One device's share of a step: works in turn, and seconds in which it merges results."""
+
+    works: tuple[Work, ...]
+    merge: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # each is made once
+class Way:
+    """A division of Einsums that run as one, over all axes.
+
+    needs, gives: placements of what they read from outside and leave there.
+    steps:        for each step the turns that devices have; a step is over when the slowest is.
+    shift:        what goes round in every step but the last, hidden behind it if it is shorter.
+    after:        collectives of the result. buffers: bytes of a device for what goes round.
+    words:        the way in words, of keys and queries.
+    """
+
+    names: tuple[str, ...]
+    division: Placement
+    needs: Mapping[str, Placement]
+    gives: Mapping[str, Placement]
+    steps: tuple[tuple[Turn, ...], ...]
+    shift: Moved | None = None
+    after: tuple[Moved, ...] = ()
+    buffers: float = 0.0
+    words: str = ""
+
+    @property
+    def works(self) -> set[Work]:
+        """Everything that some device works on."""
+        return {work for step in self.steps for turn in step for work in turn.works}
+
+    def seconds(self, price: Callable[[Work], float]) -> float:
+        """Seconds of all steps and of what follows them; price: of a work."""
+        longest = [
+            max(sum(map(price, turn.works)) + turn.merge for turn in step) for step in self.steps
+        ]
+        shift = self.shift.seconds if self.shift else 0.0
+        moved = sum(one.seconds for one in self.after)
+        return sum(max(one, shift) for one in longest[:-1]) + longest[-1] + moved
+
+
+class Ways:
+    """The ways of a workload's Einsums on a cluster, and what it takes to move its tensors."""
+
+    def __init__(self, workload: Workload, cluster: Cluster) -> None:
+        self.workload, self.cluster, self.axes = workload, cluster, cluster.axes
+        self.roles, self.whole = workload.roles, (WHOLE,) * len(cluster.axes)
+        self.moved = cache(self._moved)
+        self.of = cache(self._of)
+
+    def bytes(self, tensor: str, at: Placement) -> float:
+        """Bytes that a device has of a tensor; of a partial one, of its own sum."""
+        sizes, ranks = self.parts(at), self.workload.tensor_ranks[tensor]
+        return prod(sizes[r] for r in ranks) * self.workload.bits(tensor) / 8
+
+    def parts(self, at: Placement) -> dict[str, int]:
+        """Sizes of all ranks on a device."""
+        sizes = dict(self.workload.rank_sizes)
+        for rank in set(at) - {WHOLE, PARTIAL}:
+            parts = prod(a.size for a, r in zip(self.axes, at, strict=True) if r == rank)
+            sizes[rank] = ceil(sizes[rank] / parts)
+        return sizes
+
+    def _moved(self, tensor: str, has: Placement, to: Placement) -> tuple[Moved, ...] | None:
+        """The fastest collectives, axis after axis; None where nothing leads there."""
+        if any(t == PARTIAL != h for h, t in zip(has, to, strict=True)):
+            return None
+        best: tuple[float, tuple[Moved, ...]] | None = None
+        for order in permutations(
+            i for i, (h, t) in enumerate(zip(has, to, strict=True)) if h != t
+        ):
+            now, found = list(has), list[Moved]()
+            for i in order:
+                before, now[i] = tuple(now), to[i]
+                found += self._one(tensor, self.axes[i], before, tuple(now), i)
+            seconds = sum(one.seconds for one in found)
+            if best is None or seconds < best[0]:
+                best = seconds, tuple(found)
+        assert best is not None
+        return best[1]
+
+    def _one(self, tensor: str, axis: Axis, has: Placement, to: Placement, i: int) -> list[Moved]:
+        """The collective that changes a tensor on one axis; none where each device has its part."""
+        before, after = self.bytes(tensor, has), self.bytes(tensor, to)
+        if has[i] == PARTIAL:
+            if to[i] != WHOLE:
+                return [axis.moved("reduce_scatter", before)]
+            both = axis.moved("all_reduce", before), axis.moved("one_shot", before)
+            return [min(both, key=lambda one: one.seconds)]
+        if has[i] == WHOLE:
+            return []
+        return [
+            axis.moved("all_gather", after) if to[i] == WHOLE else axis.moved("alltoall", before)
+        ]
+
+    def _of(self, names: tuple[str, ...]) -> tuple[Way, ...]:
+        """All ways of Einsums that run as one; none where they may not."""
+        try:
+            shared = self.workload.shareable_ranks(names)
+        except SpecError:
+            return ()
+        core = self.workload.core
+        if core and set(core) & set(names):
+            return tuple(self._attention(names)) if set(core) == set(names) else ()
+        ranks = [r for r in shared if self.workload.rank_sizes[r] > 1 and self._sums(names, r)]
+        return tuple(self._plain(names, d) for d in product((WHOLE, *ranks), repeat=len(self.axes)))
+
+    def _sums(self, names: tuple[str, ...], rank: str) -> bool:
+        """True unless an Einsum reduces the rank by anything but a sum."""
+        einsums = map(self.workload.einsum, names)
+        return all(
+            rank not in e.reduced_ranks or e.operation not in ("max", "min") for e in einsums
+        )
+
+    def _plain(self, names: tuple[str, ...], division: Placement, words: str = "") -> Way:
+        sizes, mask = self.parts(division), self.workload.mask
+        if mask and (keys := self.roles.keys) in division:
+            mask = replace(
+                mask, parts=mask.parts * -(-self.workload.rank_sizes[keys] // sizes[keys])
+            )
+        needs, gives = self._ends(names, division)
+        turn = Turn((self._work(names, sizes, mask),))
+        return Way(
+            names=names, division=division, needs=needs, gives=gives, steps=((turn,),), words=words
+        )
+
+    def _work(
+        self,
+        names: tuple[str, ...],
+        sizes: Mapping[str, int],
+        mask: Mask | None,
+        parted: bool = False,
+    ) -> Work:
+        ranks = {r for n in names for r in self.workload.einsum(n).ranks}
+        if mask and (pair := self.roles.masked):
+            mask = mask.within(*(sizes[r] for r in pair)) if set(pair) <= ranks else None
+        return Work(names, tuple((r, n) for r, n in sizes.items() if r in ranks), mask, parted)
+
+    def _ends(
+        self, names: tuple[str, ...], division: Placement
+    ) -> tuple[dict[str, Placement], dict[str, Placement]]:
+        """Placements of what Einsums read from outside, and of what they leave there."""
+        workload, einsums = self.workload, [self.workload.einsum(n) for n in names]
+        made = {e.output.tensor: e for e in einsums if not e.updates}
+        read = {a.tensor: a.ranks for e in einsums for a in e.inputs if a.tensor not in made}
+        read = {
+            t: ranks for t, ranks in read.items() if t not in {e.output.tensor for e in einsums}
+        }
+        needs = {
+            t: tuple(r if r in ranks else WHOLE for r in division) for t, ranks in read.items()
+        }
+        gives = {}
+        viewed = set(workload.views.values())
+        for tensor, einsum in made.items():
+            readers = {e.name for e in workload.readers(tensor)}
+            if readers - set(names) or not readers or tensor in viewed:
+                ranks = einsum.output.ranks
+                gives[tensor] = tuple(
+                    r if r in ranks else PARTIAL if r in einsum.reduced_ranks else WHOLE
+                    for r in division
+                )
+        return needs, gives
+
+    def _attention(self, names: tuple[str, ...]) -> Iterator[Way]:
+        """The ways of attention in the short form, whose keys and values have the keys' rank."""
+        roles, sizes = self.roles, self.workload.rank_sizes
+        online = self.workload.softmax in ("online", "any")
+        plain = [r for r in roles.ranks_of(("batch", "groups", "heads", "queries")) if sizes[r] > 1]
+        keyed = [roles.keys] * (online and sizes[roles.keys] > 1)
+        causal = self.workload.mask is not None
+        for division in product((WHOLE, *plain, *keyed), repeat=len(self.axes)):
+            if roles.keys in division:
+                yield from self._merged(names, division)
+                continue
+            words = "keys gathered, queries in one piece" if roles.queries in division else ""
+            yield self._plain(names, division, words)
+            if division.count(roles.queries) != 1 or (causal and not self._square):
+                continue
+            if causal:
+                yield self._folded(names, division)
+            for order in (ORDERS if causal else ORDERS[:1]) if online else ():
+                yield self._ring(names, division, order)
+
+    @property
+    def _square(self) -> bool:
+        """True where the mask is causal alone, and each query has its key."""
+        mask, pair = self.workload.mask, self.roles.masked
+        same = pair is not None and len({self.workload.rank_sizes[r] for r in pair}) == 1
+        return mask is not None and same and mask == Mask(causal=True)
+
+    def _folded(self, names: tuple[str, ...], division: Placement) -> Way:
+        """Queries folded, all keys gathered: of each device two pieces with the keys up to each."""
+        way, i = self._plain(names, division), division.index(self.roles.queries)
+        others = self.parts((*division[:i], WHOLE, *division[i + 1 :]))
+        pieces = 2 * self.axes[i].size
+
+        def seen(number: int) -> Work:
+            own = ceil(others[self.roles.queries] / pieces)
+            keys = min(others[self.roles.keys], own * (number + 1))
+            sizes = others | {self.roles.queries: own, self.roles.keys: keys}
+            return self._work(names, sizes, self.workload.mask)
+
+        turns = (Turn((seen(n), seen(pieces - 1 - n))) for n in range(pieces // 2))
+        return replace(way, steps=(tuple(turns),), words="keys gathered, queries folded")
+
+    def _ring(self, names: tuple[str, ...], division: Placement, order: Order) -> Way:
+        way, i = self._plain(names, division), division.index(self.roles.queries)
+        axis, queries, keys = self.axes[i], self.roles.queries, self.roles.keys
+        others = self.parts((*division[:i], WHOLE, *division[i + 1 :]))
+        sent = [t for t in way.needs if keys in self.workload.tensor_ranks[t]]
+        at = tuple(keys if j == i else r for j, r in enumerate(division))
+        placed = {t: self._at(t, at) for t in sent}
+        part = sum(self.bytes(t, placed[t]) for t in sent)
+        steps = []
+        for number, pieces in enumerate(
+            ring_steps(axis.size, order, causal=bool(self.workload.mask))
+        ):
+            turns = []
+            for piece in pieces:
+                own = {queries: ceil(others[queries] / piece.queries)}
+                own |= {keys: ceil(others[keys] / piece.keys)}
+                mask = Mask(causal=True) if piece.causal else None
+                merge = self._merge(others | own) if number else 0.0
+                turns.append(Turn((self._work(names, others | own, mask, True),), merge))
+            steps.append(tuple(turns))
+        return replace(
+            way,
+            needs={**way.needs, **placed},
+            steps=tuple(steps),
+            shift=axis.moved("shift", part),
+            buffers=2 * part,
+            words=f"keys in a ring, queries {'in ' * (order == 'one piece')}{order}",
+        )
+
+    def _at(self, tensor: str, division: Placement) -> Placement:
+        ranks = self.workload.tensor_ranks[tensor]
+        return tuple(r if r in ranks else WHOLE for r in division)
+
+    @property
+    def _numerator(self) -> tuple[str, ...]:
+        """Ranks of what attention makes."""
+        return self.workload.einsum(self.workload.core[-1]).output.ranks
+
+    def _rows(self, sizes: Mapping[str, int]) -> tuple[int, int]:
+        """Rows of the softmax on a device, and values of each in the result."""
+        words = prod(sizes[r] for r in self._numerator)
+        values = prod(
+            self.workload.rank_sizes[r]
+            for r in self._numerator
+            if r not in self.roles.declared.values()
+        )
+        return words // values, values
+
+    def _merge(self, sizes: Mapping[str, int]) -> float:
+        return merge_seconds(self.cluster.chip, *self._rows(sizes), ACCUMULATOR_BITS)
+
+    def _merged(self, names: tuple[str, ...], division: Placement) -> Iterator[Way]:
+        """Keys over some axes: the maxima of all devices first, then sums and numerators."""
+        sizes = self.parts(division)
+        rows, values = self._rows(sizes)
+        way, word = self._plain(names, division), ACCUMULATOR_BITS / 8
+        work = replace_online(way.steps)
+        keyed = [i for i, r in enumerate(division) if r == self.roles.keys]
+        splits = [r for r in self._numerator if r in self.roles.declared.values() and sizes[r] > 1]
+        for to in product((WHOLE, *splits), repeat=len(keyed)):
+            moved, sums = (
+                [self.axes[i].moved("all_reduce", rows * word) for i in keyed],
+                rows * word,
+            )
+            sums, at = sums * (values + 1), list(division)
+            for i, rank in zip(keyed, to, strict=True):
+                moved.append(self.axes[i].moved("reduce_scatter" if rank else "all_reduce", sums))
+                sums, at[i] = sums / (self.axes[i].size if rank else 1), rank
+            gives = {t: tuple(at) for t in way.gives}
+            words = "keys over devices" + (", as a query sees them" if self.workload.mask else "")
+            yield replace(way, gives=gives, steps=work, after=tuple(moved), words=words)
+
+
+def replace_online(steps: Sequence[Sequence[Turn]]) -> tuple[tuple[Turn, ...], ...]:
+    """The same steps with results that may be merged."""
+    return tuple(
+        tuple(Turn(tuple(w._replace(online=True) for w in t.works), t.merge) for t in step)
+        for step in steps
+    )
