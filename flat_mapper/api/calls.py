@@ -26,6 +26,7 @@ from flat_mapper.api.questions import (
     Evaluate,
     LoadProblem,
     Name,
+    Need,
     OfMapping,
     Part,
     Search,
@@ -178,7 +179,7 @@ def search(asked: Search) -> SearchResult | Infeasible:
     says so.
     """
     if cluster := cluster_of(asked.arch, asked.data):
-        devices = _devices(asked, cluster, asked.mapspace)
+        devices = devices_of(asked, cluster, asked.mapspace)
         return devices.answer(asked.placement)  # type: ignore[return-value]
     if asked.placement:
         where, got = "placement", f"the chip {asked.arch}"
@@ -191,27 +192,25 @@ def search(asked: Search) -> SearchResult | Infeasible:
 def compare(asked: Compare) -> Comparison:
     """Each search has its share of the seconds that are left."""
     if cluster := cluster_of(asked.arch, asked.data):
-        return _devices(asked, cluster, DEFAULT).compared()  # type: ignore[return-value]
+        return devices_of(asked, cluster).compared()  # type: ignore[return-value]
     return _best(asked, asked.mapspaces)
 
 
-def _devices(asked: Search | Compare, cluster: Cluster, mapspace: Mapspace | Name) -> Devices:
+def devices_of(
+    asked: Search | Compare | Need, cluster: Cluster, mapspace: Mapspace | Name = DEFAULT
+) -> Devices:
     """The problem of a question on its cluster, as far as a cluster takes it.
 
     raises: SpecError for what is not known of a cluster's network, or not searched there.
     """
-    cascade = workload_of(asked)
-    cascade.one_kind(f"--arch {cluster.name}")
-    goal, budget = objective_of(asked.objective), asked.spend()
+    cascade, budget, where = workload_of(asked), asked.spend(), f"--arch {cluster.name}"
+    cascade.one_kind(where)
+    goal = objective_of("latency" if isinstance(asked, Need) else asked.objective)
     said = () if goal == "latency" else ("energy of links unknown, searched for latency alone",)
-    if (
-        goal == "energy"
-        or budget.limits
-        or asked.backend != "native"
-        or getattr(asked, "log", None)
-    ):
+    counted = "native" if isinstance(asked, Need) else asked.backend
+    if goal == "energy" or budget.limits or counted != "native" or getattr(asked, "log", None):
         change = "leave out --objective energy, --max-..., --log and --backend"
-        raise SpecError(expected(f"--arch {cluster.name}", "a search for latency", goal, change))
+        raise SpecError(expected(where, "a search for latency by the native model", goal, change))
     table, _, priced = known_energies(cluster.chip, asked.ert, "latency")
 
     def spaces(part: Workload) -> Mapspace:

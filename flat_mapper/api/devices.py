@@ -10,7 +10,7 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.devices.answer import Parallelisms, Sharded
+from flat_mapper.devices.answer import NeededDevices, Parallelisms, Sharded
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.path import Paths, Plan
 from flat_mapper.devices.ways import WHOLE, Placement, Way, Work
@@ -96,6 +96,20 @@ class Devices:
             except SpecError as error:
                 rows[name] = str(error)
         return Parallelisms(workload=self.workload, cluster=self.cluster, rows=rows)
+
+    def needed(self, latency_s: float) -> NeededDevices:
+        """The fewest devices of the one axis that reach a latency, each number tried in turn."""
+        if len(self.cluster.axes) > 1:
+            got = ", ".join(axis.name for axis in self.cluster.axes)
+            raise SpecError(expected(f"need devices: {self.cluster.name}", "one axis", got))
+        (axis,), rows = self.cluster.axes, dict[int, Plan | None]()
+        for count in range(1, axis.size + 1):
+            rows[count] = plan = self._best(replace(self.cluster, axes=(axis.of(count),)), {})
+            if plan and plan.seconds * self.workload.all_layers <= latency_s:
+                break
+        return NeededDevices(
+            workload=self.workload, cluster=self.cluster, latency_s=latency_s, rows=rows
+        )
 
     def _refusal(self, fixed: Mapping[str, Placement], allowed: Allowed) -> Infeasible:
         """Why there is no path: a part that does not fit, or what the least path needs of room."""

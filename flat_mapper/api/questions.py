@@ -274,10 +274,10 @@ class Compare(_Goal, _Backend, Spend, _Energies, _Spaces, _Chip, _Schedule, Load
 
 
 class Need(Spend, _Energies, _Space, _Chip, _Schedule, LoadProblem):
-    """The least buffer, bandwidth or cores that reach a target.
+    """The least buffer, bandwidth, cores or devices that reach a target.
 
-    quantity: buffer, of the level that fused Einsums share, in its rows; bandwidth, of DRAM; or
-        cores, of a chip, with a mapspace such as cores
+    quantity: buffer, of the level that fused Einsums share, in its rows; bandwidth, of DRAM;
+        cores, of a chip, with a mapspace such as cores; or devices, of a cluster
     utilization: share that the fastest mapping must reach, > 0 and <= 1
     latency_s: seconds that it may take at most, in place of a utilization
     busy: the utilization is the busy share of this unit

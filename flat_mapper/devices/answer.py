@@ -245,3 +245,62 @@ class Parallelisms(Printed):
         return "\n".join(
             (title, self.cluster.title, grid(rows, head=head, right=range(1, 6)), *notes)
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class NeededDevices(Printed):
+    """The fewest devices that reach a latency; false where none of those there are do.
+
+    rows: the best path by the number of devices, as far as they were tried; None has no room.
+    """
+
+    kind: ClassVar = "need"  # of answers as JSON
+    rows_at: ClassVar = ("tried",)
+    workload: Workload
+    cluster: Cluster
+    latency_s: float
+    rows: Mapping[int, Plan | None]
+
+    @property
+    def devices(self) -> int | None:
+        """The number that was found."""
+        count, plan = max(self.rows.items())
+        reached = plan and plan.seconds * self.workload.all_layers <= self.latency_s
+        return count if reached else None
+
+    def __bool__(self) -> bool:
+        return self.devices is not None
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper need devices --json`."""
+        layers = self.workload.all_layers
+        return {
+            "quantity": "devices",
+            "workload": self.workload.name,
+            "arch": self.cluster.name,
+            "latency_target_s": self.latency_s,
+            "value": self.devices,
+            "tried": [
+                {
+                    "devices": count,
+                    "latency_s": plan and plan.seconds * layers,
+                    "proven_bound": plan and plan.bound * layers,
+                    "room_bytes": plan and plan.static + plan.peak,
+                }
+                for count, plan in self.rows.items()
+            ],
+        }
+
+    def __str__(self) -> str:
+        """The number, and what each smaller one takes."""
+        layers, has = self.workload.all_layers, self.cluster.devices
+        rows = [
+            (str(n), units.si(p.seconds * layers, "s"), units.si(p.static + p.peak, "B"))
+            if p
+            else (str(n), "no room", "")
+            for n, p in self.rows.items()
+        ]
+        found = f"{self.devices} devices" if self else f"more than the {has} devices there are"
+        title = f"{self.workload.name} on {self.cluster.name} in {units.si(self.latency_s, 's')}"
+        table = grid(rows, head=("devices", "time", "room of each"), right=range(3))
+        return f"{title}: {found}\n{table}"

@@ -30,7 +30,7 @@ from math import ceil, inf, isclose, prod
 from typing import ClassVar, Literal, NoReturn, get_args
 
 from flat_mapper.api import questions
-from flat_mapper.api.calls import among, energies, mapspace_of, workload_of
+from flat_mapper.api.calls import among, devices_of, energies, mapspace_of, workload_of
 from flat_mapper.api.options import answers
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
@@ -41,6 +41,8 @@ from flat_mapper.base.errors import MissingResult, SpecError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.devices.answer import NeededDevices
+from flat_mapper.devices.cluster import cluster_of
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.mapper.chip.assignments import fusion_levels
 from flat_mapper.mapper.solve.certificate import end_words
@@ -69,6 +71,8 @@ def need(asked: questions.Need) -> Need | Unreached:
     Each search goes for a proof unless a gap is named. Where the budget ends, the answer says what
     is known.
     """
+    if asked.quantity == "devices":
+        return _devices(asked)  # type: ignore[return-value]
     budget, quantity = asked.spend(), among("need: quantity", asked.quantity, QUANTITIES)
     cascade = workload_of(asked)
     chip = fitted(load_platform(asked.arch, asked.data), cascade).platform
@@ -78,6 +82,18 @@ def need(asked: questions.Need) -> Need | Unreached:
     knob = Knob.of(chip, quantity, asked.step, space)
     trials = _Trials(cascade, space, table, knob, target, asked.progress, budget)
     return _counted(trials) if quantity == "cores" else _bisected(trials)
+
+
+def _devices(asked: questions.Need) -> NeededDevices:
+    """The fewest devices of a cluster that reach a latency."""
+    cluster = cluster_of(asked.arch, asked.data)
+    if cluster is None:
+        condition = "a cluster, such as 8xh100"
+        raise SpecError(expected("need devices: arch", condition, f"the chip {asked.arch}"))
+    if asked.latency_s is None or not 0 < asked.latency_s < inf:
+        got = "a utilization" if asked.latency_s is None else asked.latency_s
+        raise SpecError(expected("need devices", "--latency, seconds > 0", got))
+    return devices_of(asked, cluster, asked.mapspace).needed(asked.latency_s)
 
 
 def _target(
