@@ -48,7 +48,7 @@ from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapping.check import check_record
 from flat_mapper.mapping.space import Mapspace
-from flat_mapper.mapping.space_reader import unmatched_rules
+from flat_mapper.mapping.space_reader import SCHEDULES, load_mapspace, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import BITS, checked, did_you_mean
@@ -179,11 +179,11 @@ def search(asked: Search) -> SearchResult | Infeasible:
     says so.
     """
     if cluster := cluster_of(asked.arch, asked.data):
+        placed = {} if asked.mapspace in DERIVED else load_mapspace(asked.mapspace).placement
         devices = devices_of(asked, cluster, asked.mapspace)
-        return devices.answer(asked.placement)  # type: ignore[return-value]
+        return devices.answer({**placed, **(asked.placement or {})})  # type: ignore[return-value]
     if asked.placement:
-        where, got = "placement", f"the chip {asked.arch}"
-        raise SpecError(expected(where, "a cluster, such as 8xh100", got, "leave it out"))
+        raise SpecError(expected("placement", "a cluster, such as 8xh100", f"chip {asked.arch}"))
     (found,) = _best(asked, (asked.mapspace,)).rows.values()
     return found
 
@@ -232,6 +232,9 @@ def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comp
         searched = unpriced(chip) if table.unknown else table  # of equals not the dearest
         spaces = [mapspace_of(m, cascade, chip, asked.schedule) for m in mapspaces]
         names = [space.name for space in spaces]
+        for space in (one for one in spaces if one.placement):
+            where = f"{space.name}: placement"
+            raise SpecError(expected(where, "a cluster, such as 8xh100", f"the chip {chip.name}"))
         if not names or len(set(names)) < len(names):
             got = ", ".join(names) or "none"
             raise SpecError(expected("mapspaces", "at least one, each once", got))
@@ -288,8 +291,6 @@ def mapspace_of(
     mapspace: Mapspace | Name, workload: Workload, platform: Platform, schedule: str = ""
 ) -> Mapspace:
     """A mapspace by name, under another schedule if asked, whose rules all apply to something."""
-    from flat_mapper.mapping.space_reader import SCHEDULES, load_mapspace
-
     word = str(mapspace) if isinstance(mapspace, str) else ""
     derived = word in DERIVED
     found = derived_mapspace(word, workload, platform) if derived else load_mapspace(mapspace)

@@ -26,7 +26,7 @@ class Sharded(Printed):
     parts: the answer for each piece of work of a device. ideal_s: of one device, over the devices.
     """
 
-    kind: ClassVar = "map"  # of answers as JSON
+    kind: ClassVar = "devices"  # of answers as JSON
     rows_at: ClassVar = ("steps",)
     workload: Workload
     cluster: Cluster
@@ -206,7 +206,7 @@ class Sharded(Printed):
 class Parallelisms(Printed):
     """The best of each kind of parallelism on a cluster."""
 
-    kind: ClassVar = "compare"  # of answers as JSON
+    kind: ClassVar = "compare-devices"  # of answers as JSON
     rows_at: ClassVar = ("rows",)
     workload: Workload
     cluster: Cluster
@@ -254,7 +254,7 @@ class NeededDevices(Printed):
     rows: the best path by the number of devices, as far as they were tried; None has no room.
     """
 
-    kind: ClassVar = "need"  # of answers as JSON
+    kind: ClassVar = "need-devices"  # of answers as JSON
     rows_at: ClassVar = ("tried",)
     workload: Workload
     cluster: Cluster

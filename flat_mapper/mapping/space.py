@@ -127,6 +127,7 @@ class Mapspace:
     policy: Policy = Policy()
     slots: tuple[SlotRule, ...] = ()
     keeps: tuple[KeepRule, ...] = ()
+    placement: Mapping[str, str] = field(default_factory=dict)  # of tensors on a cluster, in words
 
     @property
     def notes(self) -> tuple[str, ...]:

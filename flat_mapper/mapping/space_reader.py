@@ -209,7 +209,7 @@ def _axes(
     return order[:split], order[split:]
 
 
-MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints")
+MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints", "placement")
 LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
 POLICY_KEYS = ("buffering", "in_place", "softmax", "passing")
 FUSION_KEYS = (
@@ -256,6 +256,7 @@ def _mapspace(source: str | Path, faults: Faults) -> Mapspace | None:
     outline.value("source", str, "")
     fusion, policy = _fusion(outline), _policy(outline)
     slots, keeps = constraints(outline)
+    placed = outline.inner("placement")
     return Mapspace(
         name=path.name.partition(".")[0],
         description=str(description),
@@ -263,6 +264,7 @@ def _mapspace(source: str | Path, faults: Faults) -> Mapspace | None:
         policy=policy,
         slots=slots,
         keeps=keeps,
+        placement={tensor: str(placed.value(tensor, str, "")) for tensor in placed.body},
     )
 
 

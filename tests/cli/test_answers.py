@@ -29,6 +29,12 @@ optimize:
   workloads: [{problem: attend.yaml, seq: 4}]
   budgets: {buffer: 1024}
 """,
+    "two-nano.yaml": """
+cluster:
+  chip: nano.yaml
+  mesh: {x: 2}
+  network: {x: {topology: line, bytes_per_s: 1e9, step_seconds: 1e-6}}
+""",
     "config.json": json.dumps(
         {"model_type": "bert", "hidden_size": 8, "intermediate_size": 16}
         | {"num_attention_heads": 2, "num_hidden_layers": 1, "max_position_embeddings": 8}
@@ -59,6 +65,9 @@ COMMANDS = (
     (0, "lower out/fused-mapping.yaml -o low"),
     (0, "evaluate out/QK/arch.yaml out/QK/problem.yaml out/QK/mapping.yaml --ert ert.yaml"),
     (0, f"need buffer {NANO} --utilization 0.01"),
+    (0, f"map {ASKED} --arch two-nano.yaml --softmax online --placement Q=P@x"),
+    (0, f"compare {ASKED} --arch two-nano.yaml --softmax online"),
+    (0, f"need devices {ASKED} --arch two-nano.yaml --latency 1"),
     (0, f"need bandwidth {NANO} --utilization 0.01 --step 4e9"),
     (0, "generate --problem attend.yaml --arch nano.yaml --ert ert.yaml --prefill 4 --decode 4"),
     (0, "sweep two.yaml -o sweep.db --workers 0"),
