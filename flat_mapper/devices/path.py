@@ -97,22 +97,31 @@ class Paths:
         bounded = cache(self.low)
         runs = [list(self._runs(i)) for i in range(len(self.units))]
 
+        def known(work: Work, which: int = 0) -> float:
+            """Of what was searched, its best (0) or what none is below (1); else a bound."""
+            return self.solved[work][which] if work in self.solved else bounded(work)
+
         def least(which: int) -> Plan | None:
-            """Of what was searched, by its best (0) or what none is below (1); else by bounds."""
-
-            def price(work: Work) -> float:
-                return self.solved[work][which] if work in self.solved else bounded(work)
-
-            found = min(self._plans(runs, price), key=lambda plan: plan.seconds, default=None)
+            plans = self._plans(runs, lambda work: known(work, which))
+            found = min(plans, key=lambda plan: plan.seconds, default=None)
             return None if found is None or found.seconds == inf else found
 
         while (plan := least(0)) is not None:
-            unknown = {w for step in plan.steps for w in step.way.works} - self.solved.keys()
-            if not unknown:
+            steps = [step for one in plan.steps for step in one.way.steps]
+            slowest = (
+                max(turns, key=lambda t: sum(map(known, t.works)) + t.merge) for turns in steps
+            )
+            left = [w for turn in slowest for w in turn.works if w not in self.solved] or [
+                w for turns in steps for t in turns for w in t.works if w not in self.solved
+            ]
+            if not left:
                 proof = least(1)
                 assert proof is not None
                 return replace(plan, bound=proof.seconds, searched=len(self.solved))
-            self.solved |= {work: self.solve(work) for work in sorted(unknown, key=str)}
+            longest = max(
+                left, key=bounded
+            )  # the rest of a path that this one ends needs no search
+            self.solved[longest] = self.solve(longest)
         return None
 
     def _runs(self, first: int) -> Iterator[tuple[int, Way]]:
