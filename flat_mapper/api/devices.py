@@ -74,8 +74,7 @@ class Devices:
         plan = self._best(self.cluster, fixed, allowed)
         if plan is None:
             return self._refusal(fixed, allowed)
-        alone = tuple(axis.of(1) for axis in self.cluster.axes)
-        one = self._best(replace(self.cluster, axes=alone, dram_bytes=inf), {})
+        one = self._best(replace(self.cluster, axes=(), dram_bytes=inf), {})
         return Sharded(
             workload=self.workload,
             cluster=self.cluster,

@@ -16,6 +16,7 @@ from flat_mapper.devices.path import Plan
 from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Way, Work
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.reports.fields import sizes_text
+from flat_mapper.reports.tree import fused_tree_text
 from flat_mapper.workload.graph import Workload
 
 
@@ -111,11 +112,15 @@ class Sharded(Printed):
             "needs": {t: self.placed(at) for t, at in way.needs.items()},
             "gives": {t: self.placed(at) for t, at in way.gives.items()},
             "seconds": seconds,
-            "parts": [
-                {"sizes": dict(w.sizes), "seconds": self._price(w)}
-                for w in sorted(way.works, key=str)
-            ],
+            "parts": [self._part(work) for work in sorted(way.works, key=str)],
         }
+
+    def _part(self, work: Work) -> dict[str, object]:
+        """One piece of work of a device, with its loops as `map` prints them."""
+        one = self.parts[work]
+        tree = fused_tree_text(one.workload, self.cluster.chip, one.result.mapping)
+        found = {"sizes": dict(work.sizes), "mask": work.mask.words if work.mask else None}
+        return {**found, "seconds": self._price(work), "gap": one.certificate.gap, "loops": tree}
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper map --json` where the chip is a cluster."""

@@ -102,8 +102,12 @@ class Paths:
             return self.solved[work][which] if work in self.solved else bounded(work)
 
         def least(which: int) -> Plan | None:
-            plans = self._plans(runs, lambda work: known(work, which))
-            found = min(plans, key=lambda plan: plan.seconds, default=None)
+            found = None
+            for room in dict.fromkeys((inf, self.room)):  # most paths have room without being told
+                plans = self._plans(runs, lambda work: known(work, which), room)
+                found = min(plans, key=lambda plan: plan.seconds, default=None)
+                if found is None or found.static + found.peak <= self.room:
+                    break
             return None if found is None or found.seconds == inf else found
 
         while (plan := least(0)) is not None:
@@ -136,8 +140,10 @@ class Paths:
                 if self.allowed(way):
                     yield last + 1, way
 
-    def _plans(self, runs: list[list[tuple[int, Way]]], price: Price) -> Iterator[Plan]:
-        """The least path from each start."""
+    def _plans(
+        self, runs: list[list[tuple[int, Way]]], price: Price, room: float
+    ) -> Iterator[Plan]:
+        """The least path from each start that needs no more room."""
         takes = [[(j, way, way.seconds(price)) for j, way in some] for some in runs]
         for start in self._starts():
             nodes: list[dict[Placed, list[Label]]] = [{} for _ in range(len(takes) + 1)]
@@ -148,33 +154,32 @@ class Paths:
                         if seconds == inf or (step := self.step(state, way, j)) is None:
                             continue
                         more, after = step
+                        kept = nodes[j].setdefault(after, [])
                         for label in labels:
-                            self._add(nodes[j].setdefault(after, []), label, more, seconds)
+                            self._add(kept, label, more, seconds, room)
             for state, labels in nodes[-1].items():
                 if (ends := self._end(start, state)) is not None:
                     for label in labels:
                         yield self._plan(label, start, *ends)
 
-    def _add(self, kept: list[Label], label: Label, more: Label, seconds: float) -> None:
-        """Take a path that goes on, unless another one is no worse."""
-        found = Label(
-            label.seconds + more.seconds + seconds,
-            label.static + more.static,
-            max(label.peak, more.peak),
-            label.steps + more.steps,
-        )
-        if self._layers * found.static + found.peak > self.room:
+    def _add(
+        self, kept: list[Label], label: Label, more: Label, seconds: float, room: float
+    ) -> None:
+        """Take a path that goes on, unless another one is no worse for all that follows."""
+        total = label.seconds + more.seconds + seconds
+        if room == inf:
+            if kept and kept[0].seconds <= total:
+                return
+            kept.clear()
+        static, peak = label.static + more.static, max(label.peak, more.peak)
+        if self._layers * static + peak > room:
             return
-        if not any(self._no_worse(one, found) for one in kept):
-            kept[:] = [one for one in kept if not self._no_worse(found, one)]
+        found = Label(total, static, peak, label.steps + more.steps)
+        if not any(_no_worse(one, found) for one in kept):
+            kept[:] = [one for one in kept if not _no_worse(found, one)]
             kept.append(found)
 
-    def _no_worse(self, one: Label, other: Label) -> bool:
-        """True where nothing that follows the other path is better than after this one."""
-        room = self.room == inf or (one.static <= other.static and one.peak <= other.peak)
-        return one.seconds <= other.seconds and room
-
-    @property
+    @cached_property
     def _layers(self) -> int:
         return self.workload.all_layers
 
@@ -299,6 +304,11 @@ class Paths:
             moved += [(tensor, one) for one in found]
             end[tensor] = to
         return moved, tuple(end.items())
+
+
+def _no_worse(one: Label, other: Label) -> bool:
+    """True where nothing that follows the other path is better than after this one."""
+    return all(a <= b for a, b in zip(one[:-1], other[:-1], strict=True))
 
 
 def _units(workload: Workload) -> Iterator[tuple[str, ...]]:
