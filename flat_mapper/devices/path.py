@@ -13,6 +13,8 @@ the least path goes through it. So no path is below the bound of the one that en
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
@@ -43,6 +45,15 @@ class Label(NamedTuple):
     static: float
     peak: float
     steps: tuple[Step, ...]
+
+    def then(self, more: Label, seconds: float) -> Label:
+        """The path with what moves before one more run, and the seconds of that."""
+        return Label(
+            self.seconds + more.seconds + seconds,
+            self.static + more.static,
+            max(self.peak, more.peak),
+            self.steps + more.steps,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,11 +115,10 @@ class Paths:
         def least(which: int) -> Plan | None:
             found = None
             for room in dict.fromkeys((inf, self.room)):  # most paths have room without being told
-                plans = self._plans(runs, lambda work: known(work, which), room)
-                found = min(plans, key=lambda plan: plan.seconds, default=None)
+                found = self._least(runs, lambda work: known(work, which), room)
                 if found is None or found.static + found.peak <= self.room:
                     break
-            return None if found is None or found.seconds == inf else found
+            return found
 
         while (plan := least(0)) is not None:
             steps = [step for one in plan.steps for step in one.way.steps]
@@ -122,9 +132,7 @@ class Paths:
                 proof = least(1)
                 assert proof is not None
                 return replace(plan, bound=proof.seconds, searched=len(self.solved))
-            longest = max(
-                left, key=bounded
-            )  # the rest of a path that this one ends needs no search
+            longest = max(left, key=bounded)  # what it ends needs no other search
             self.solved[longest] = self.solve(longest)
         return None
 
@@ -140,44 +148,38 @@ class Paths:
                 if self.allowed(way):
                     yield last + 1, way
 
-    def _plans(
-        self, runs: list[list[tuple[int, Way]]], price: Price, room: float
-    ) -> Iterator[Plan]:
-        """The least path from each start that needs no more room."""
-        takes = [[(j, way, way.seconds(price)) for j, way in some] for some in runs]
-        for start in self._starts():
-            nodes: list[dict[Placed, list[Label]]] = [{} for _ in range(len(takes) + 1)]
-            nodes[0][start] = [Label(0.0, 0.0, 0.0, ())]
-            for i, edges in enumerate(takes):
-                for state, labels in nodes[i].items():
-                    for j, way, seconds in edges:
-                        if seconds == inf or (step := self.step(state, way, j)) is None:
-                            continue
-                        more, after = step
-                        kept = nodes[j].setdefault(after, [])
-                        for label in labels:
-                            self._add(kept, label, more, seconds, room)
-            for state, labels in nodes[-1].items():
-                if (ends := self._end(start, state)) is not None:
-                    for label in labels:
-                        yield self._plan(label, start, *ends)
+    def _least(self, runs: list[list[tuple[int, Way]]], price: Price, room: float) -> Plan | None:
+        """The least path that needs no more room: the node first whose least end is least."""
+        takes = [[(way.seconds(price), j, way) for j, way in some] for some in runs]
+        takes = [[edge for edge in some if edge[0] < inf] for some in takes]
+        rest = _rest(takes)
+        kept: dict[tuple[int, Placed, Placed], list[Label]] = {}
+        heap: list[tuple[float, int, int, Placed, Placed, Label | Plan]] = []
+        count = itertools.count()
 
-    def _add(
-        self, kept: list[Label], label: Label, more: Label, seconds: float, room: float
-    ) -> None:
-        """Take a path that goes on, unless another one is no worse for all that follows."""
-        total = label.seconds + more.seconds + seconds
-        if room == inf:
-            if kept and kept[0].seconds <= total:
-                return
-            kept.clear()
-        static, peak = label.static + more.static, max(label.peak, more.peak)
-        if self._layers * static + peak > room:
-            return
-        found = Label(total, static, peak, label.steps + more.steps)
-        if not any(_no_worse(one, found) for one in kept):
-            kept[:] = [one for one in kept if not _no_worse(found, one)]
-            kept.append(found)
+        def push(i: int, start: Placed, state: Placed, label: Label) -> None:
+            others = kept.setdefault((i, start, state), [])
+            fits = self._layers * label.static + label.peak <= room
+            if label.seconds + rest[i] < inf and fits and not _dominated(label, others, room):
+                others.append(label)
+                entry = label.seconds + rest[i], next(count), i, start, state, label
+                heapq.heappush(heap, entry)
+
+        for start in self._starts():
+            push(0, start, start, Label(0.0, 0.0, 0.0, ()))
+        while heap:
+            _, _, i, start, state, label = heapq.heappop(heap)
+            if isinstance(label, Plan):
+                return label
+            if label not in kept[i, start, state]:
+                continue
+            if i == len(takes) and (ends := self._end(start, state)) is not None:
+                plan = self._plan(label, start, *ends)
+                heapq.heappush(heap, (plan.seconds, next(count), i, start, state, plan))
+            for seconds, j, way in [*takes, []][i]:
+                if (step := self.step(state, way, j)) is not None:
+                    push(j, start, step[1], label.then(step[0], seconds))
+        return None
 
     @cached_property
     def _layers(self) -> int:
@@ -306,9 +308,26 @@ class Paths:
         return moved, tuple(end.items())
 
 
-def _no_worse(one: Label, other: Label) -> bool:
-    """True where nothing that follows the other path is better than after this one."""
-    return all(a <= b for a, b in zip(one[:-1], other[:-1], strict=True))
+def _rest(takes: list[list[tuple[float, int, Way]]]) -> list[float]:
+    """From each node the seconds of all that follows, wherever tensors are."""
+    rest = [inf] * len(takes) + [0.0]
+    for i in reversed(range(len(takes))):
+        rest[i] = min((seconds + rest[j] for seconds, j, _ in takes[i]), default=inf)
+    return rest
+
+
+def _dominated(found: Label, others: list[Label], room: float) -> bool:
+    """True where another path to the node is no worse for all that follows; of what is worse than
+    the one that is found, the others are cleared."""
+    some = 1 if room == inf else 3
+
+    def no_worse(one: Label, other: Label) -> bool:
+        return all(a <= b for a, b in zip(one[:some], other[:some], strict=True))  # type: ignore[operator]
+
+    if any(no_worse(one, found) for one in others):
+        return True
+    others[:] = [one for one in others if not no_worse(found, one)]
+    return False
 
 
 def _units(workload: Workload) -> Iterator[tuple[str, ...]]:
