@@ -12,7 +12,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.devices.answer import NeededDevices, Parallelisms, Sharded
 from flat_mapper.devices.cluster import Cluster
-from flat_mapper.devices.path import Paths, Plan
+from flat_mapper.devices.path import Paths, Plan, units_of
 from flat_mapper.devices.ways import WHOLE, Placement, Way, Work
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution, floor
@@ -22,6 +22,7 @@ from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Workload
 
 SHARES = 3  # chosen: of the seconds that are left, what one part may take
+MOST_UNITS = 6  # chosen: placements of a layer's tensors on two axes are too many to go through
 Spaces = Callable[[Workload], Mapspace]
 Allowed = Callable[[Way], bool]
 
@@ -43,6 +44,14 @@ class Devices:
         self.spaces, self.ert, self.budget = spaces, ert, budget
         row = "a row softmax: keys are not divided; --softmax online or any lets them be"
         said = [row] if workload.core and workload.softmax == "row" else []
+        units = len(list(units_of(workload)))
+        if len(cluster.axes) > 1 and units > MOST_UNITS:
+            where, got = (
+                f"{workload.name} on {cluster.name}",
+                f"{units} on {len(cluster.axes)} axes",
+            )
+            condition = f"at most {MOST_UNITS} operators on a mesh of several axes"
+            raise SpecError(expected(where, condition, got, "take a mesh of one axis"))
         self.notes = (*fit.notes, *notes, *said)
         self.parts: dict[Work, Solution] = {}
         self.solved: dict[Work, tuple[float, float]] = {}

@@ -100,7 +100,7 @@ class Paths:
 
     def __post_init__(self) -> None:
         self.ways = Ways(self.workload, self.cluster)
-        self.units = list(_units(self.workload))
+        self.units = list(units_of(self.workload))
         self.step = cache(self._step)
 
     def best(self) -> Plan | None:
@@ -330,7 +330,7 @@ def _dominated(found: Label, others: list[Label], room: float) -> bool:
     return False
 
 
-def _units(workload: Workload) -> Iterator[tuple[str, ...]]:
+def units_of(workload: Workload) -> Iterator[tuple[str, ...]]:
     """Einsums that no run cuts, in execution order: attention, an operator, or one alone."""
     whole = [workload.core] if workload.core else []
     whole += [own for own in workload.operators.values() if not set(own) & set(workload.core)]
