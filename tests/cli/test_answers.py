@@ -87,6 +87,7 @@ COMMANDS = (
 # Kinds of answers that the tests of their own folders print.
 ELSEWHERE = {
     "crosscheck",
+    "this-machine",
     "reproduce-simulator",
     "reproduce-search",
     "reproduce-silicon",

@@ -16,6 +16,7 @@ needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C com
 needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind")
 
 
+STAGED = Path(__file__).parents[2] / "studies/running/staged.yaml"
 MEMORIES = "".join(f"{name}: {{read: 1, write: 1}}\n" for name in ("DRAM", "GLB", "RF", "LREG"))
 PRICES = f"{MEMORIES}MAC: {{compute: 1}}\nVALU: {{compute: 1}}\n"
 
@@ -77,7 +78,7 @@ def test_misses_are_what_the_model_reads(softmax: str) -> None:
     sizes = {"B": 1, "H": 6, "P": 64, "M": 64, "E": 64, "F": 64}
     room = 8192 if softmax == "online" else 65536
     found = fm.search(
-        "bert-base", "edge", "flat", sizes=sizes, softmax=softmax, max_buffer_bytes=room
+        "bert-base", "edge", STAGED, sizes=sizes, softmax=softmax, max_buffer_bytes=room
     )
     said = fm.lower(found, tool="c", misses=True).to_dict()["program"]
     (counted,) = (run["misses"] for run in said["runs"])
@@ -88,7 +89,7 @@ def test_misses_are_what_the_model_reads(softmax: str) -> None:
 @pytest.mark.nightly
 def test_this_machine_is_a_chip_that_maps(tmp_path: Path) -> None:
     path = tmp_path / "my_cpu.yaml"
-    assert main(["check", "--this-machine", "-o", str(path)]) == 0
+    assert main(["check", "--this-machine", "-o", str(path), "--json"]) == 0
     assert main(["check", str(path)]) == 0
     found = fm.search("tiny", path, objective="latency")
     said = fm.lower(found, tool="c", run=True).to_dict()["program"]

@@ -22,6 +22,7 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+DAY = 3  # records that are run by day
 STRICT = (
     *("-Wall", "-Wextra", "-Werror", "-O1"),
     *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
@@ -38,9 +39,15 @@ def runs(case: Case) -> None:
     assert ran.right, ran
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(DAY))
 def test_a_program_computes_the_cascade(seed: int) -> None:
     runs(random_record(seed))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("case", range(DAY, 60))
+def test_every_program_computes_the_cascade(case: int) -> None:
+    runs(random_record(case))
 
 
 def test_files_of_another_size_are_refused(tmp_path: Path) -> None:
