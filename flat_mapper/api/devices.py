@@ -120,7 +120,7 @@ class Devices:
         )
 
     def _refusal(self, fixed: Mapping[str, Placement], allowed: Allowed) -> Infeasible:
-        """Why there is no path: a part that does not fit, or what the least path needs of room."""
+        """Reason for no path: a part that does not fit, or what the least path needs of room."""
         found = self._best(replace(self.cluster, dram_bytes=inf), fixed, allowed)
         if found is None and self.refused:
             return self.refused
@@ -178,7 +178,7 @@ def placements_of(
 
 
 def parallel(devices: Devices) -> dict[str, Allowed]:
-    """What is compared on a cluster: the ways that each kind of parallelism allows."""
+    """Kinds that are compared on a cluster: the ways that each kind of parallelism allows."""
     roles, core = devices.workload.roles, set(devices.workload.core)
     along = {roles.batch, roles.queries, roles.keys} - {""}
 

@@ -32,7 +32,7 @@ class MachineMade(Printed):
     written: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, object]:
-        """What was told and measured."""
+        """Facts that were told and measured."""
         rates = {**self.machine.rates, "lanes": self.machine.lanes}
         written = list(self.written)
         return {"cache_bytes": dict(self.machine.caches), "rates": rates, "written": written}

@@ -49,7 +49,7 @@ class Sharded(Printed):
 
     @property
     def share(self) -> float | None:
-        """What one device takes over the number of devices, over what they take."""
+        """Time of one device over the number of devices, over that of all."""
         return None if self.ideal_s is None else self.ideal_s / self.plan.seconds
 
     @property

@@ -200,7 +200,7 @@ class Paths:
         )
 
     def _step(self, state: Placed, way: Way, after: int) -> tuple[Label, Placed] | None:
-        """What moves before a run, and the placements after it; None where nothing leads there."""
+        """Moves before a run, and the placements after it; None where nothing leads there."""
         now, static, moved, both = dict(state), 0.0, list[tuple[str, Moved]](), 0.0
         for tensor, at in way.needs.items():
             of = self.workload.views.get(tensor, tensor)
@@ -253,7 +253,7 @@ class Paths:
 
     @cached_property
     def _stream(self) -> tuple[str, ...]:
-        """What comes in and goes out in one placement: first what the others stand with."""
+        """Tensors that come in and go out in one placement: first what the others stand with."""
         workload, ranks = self.workload, self.workload.tensor_ranks
         inputs = [t for t in ranks if t not in workload.producers and t not in workload.views]
         if workload.core and set(workload.core) == set(workload.ancestors):
@@ -293,7 +293,7 @@ class Paths:
         yield from sorted(seen)
 
     def _end(self, start: Placed, state: Placed) -> tuple[list[tuple[str, Moved]], Placed] | None:
-        """What moves at the end, and placements then: the stream's, or else any that is no sum."""
+        """Moves at the end, and placements then: the stream's, or else any that is no sum."""
         begun, moved, end = dict(start), list[tuple[str, Moved]](), {}
         ranks = self.workload.tensor_ranks
         for tensor, at in state:

@@ -150,7 +150,7 @@ class CoresRun:
         return GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places).run()
 
     def facts(self, tile: Tile) -> GroupFacts:
-        """What the group is on the core that has a tile."""
+        """Facts of the group on the core that has a tile."""
         workload, given = self.workload, {p.rank for p in self.group.given_out}
         group = replace(self.group, einsums=self.nests, cores=(), level="")
         largest = {r: largest_extent(group, r) for r in given}

@@ -173,7 +173,7 @@ class GroupText:
         return self.whole.tensor_ranks[tensor]
 
     def _reach(self, rank: str) -> int:
-        """How far a rank reaches in one pass of the outer loops."""
+        """Reach of a rank in one pass of the outer loops."""
         strides = [p.stride for p in self.loops if p.rank == rank]
         users = [n for n in self.nests.values() if rank in {*n.sizes} - {*n.einsum.each}]
         inside = strides[-1] if strides else max(n.extent(rank, 1) for n in users)
@@ -233,7 +233,7 @@ class GroupText:
         return f"tile_{self.names.tensors[self.holder[tensor]]}_{self.number}"
 
     def _fresh(self, tensor: str) -> str:
-        """Whether a result that is carried begins in this pass."""
+        """True where a result that is carried begins in this pass."""
         return f"fresh_{self.names.tensors[tensor]}"
 
     def _at_dram(self, tensor: str, at: Coordinates) -> str:
@@ -245,7 +245,7 @@ class GroupText:
         return f"{self._buffer(tensor)}{index}"
 
     def _end(self, rank: str) -> str:
-        """Where a rank ends: of a core's tile a variable, else its size."""
+        """End of a rank: of a core's tile a variable, else its size."""
         given = rank in self.given
         return f"{self.names.ranks[rank]}_end" if given else str(self.whole.rank_sizes[rank])
 

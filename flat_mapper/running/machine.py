@@ -111,7 +111,7 @@ _UNIT = "  - !Component {{name: {}, class: intmac, attributes: {{multiplier_widt
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What was told and measured: bytes of caches by name, and numbers a second by loop."""
+    """Facts that were told and measured: bytes of caches by name, and numbers a second by loop."""
 
     caches: Mapping[str, int]
     own: str  # the largest that one core has to itself

@@ -182,7 +182,7 @@ def found_tool(word: str, what: str) -> str:
 
 
 def tool_said(words: Sequence[str], folder: Path) -> str:
-    """What a tool says; raises BackendError where it fails."""
+    """Output of a tool; raises BackendError where it fails."""
     log = folder / "log"
     wrong, said = run_logged(list(words), log, LIMIT_S), tail(log)
     if wrong:
