@@ -217,15 +217,12 @@ class Spend(_Watched, _Ends):
 class Best(Spend, _Energies, _Space, _Chip, _Schedule, LoadProblem):
     """The best of a mapspace.
 
-    placement: where tensor T starts, or is left by who makes it, on a cluster: split along rank R
-        over axis A (P@x), over several (G@x,P@y), or whole; in Python words by T
     max_latency_s: seconds that the mapping may take
     max_energy_j: joules that it may take
     max_buffer_bytes: bytes that it may use of the level that fused Einsums share
     log: write what the search left out there as CSV: where, by which rule, at which bound
     """
 
-    placement: Annotated[Values | None, Flag("T=R@A", kind="data")] = None
     max_latency_s: Annotated[float, Flag("S", "--max-latency")] = inf
     max_energy_j: Annotated[float, Flag("J", "--max-energy")] = inf
     max_buffer_bytes: Annotated[float, Flag("BYTES", "--max-buffer")] = inf
@@ -252,7 +249,11 @@ class Search(_Goal, _Backend, Best):
 
     objective: edp, latency or energy, of equals the others decide; latency,energy: the whole front;
         in Python `front` asks for that
+    placement: where tensor T starts, or is left by who makes it, on a cluster: split along rank R
+        over axis A (P@x), over several (G@x,P@y), or whole; in Python words by T
     """
+
+    placement: Annotated[Values | None, Flag("T=R@A", kind="data")] = None
 
 
 class Front(Best):
