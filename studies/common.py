@@ -46,6 +46,11 @@ def read_rows(path: Path) -> list[Columns]:
     return [{str(k): v or "" for k, v in row.items() if k is not None} for row in rows]
 
 
+def rows_by[R](path: Path, row: Callable[[str, Columns], R], noun: str = "row") -> list[R]:
+    """What a function makes of each row of a file, and of where it stands: file and line."""
+    return [row(f"{path}: {noun} {i}", columns) for i, columns in enumerate(read_rows(path), 2)]
+
+
 def sizes_of(
     where: str, row: Columns, names: Sequence[str], may_be_zero: Sequence[str] = ()
 ) -> dict[str, int]:
@@ -184,6 +189,11 @@ def _plain(value: Any) -> object:
     return dict(value) if isinstance(value, Mapping) else value.item()
 
 
+def parser_of(about: str | None) -> Parser:
+    """A parser whose help is the docstring of a command."""
+    return Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
 def run(
     about: str | None,
     answer: Callable[[argparse.Namespace], Answer],
@@ -196,7 +206,7 @@ def run(
 
     about: the docstring of its `__main__`. csv: the file of rows that it has to be given, if any.
     """
-    parser = Parser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(about)
     options(parser)
     if csv:
         parser.add_argument("--csv", metavar="FILE", help=csv)

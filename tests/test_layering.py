@@ -175,9 +175,11 @@ def test_studies_stand_on_the_public_names_alone() -> None:
             if isinstance(node, ast.ImportFrom) and inside:
                 public = import_module(inside[0]).__all__
                 offenders += [f"{path}: {a.name}" for a in node.names if a.name not in public]
-            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "fm":
-                known = import_module("flat_mapper").__all__
-                offenders += [] if node.attr in known else [f"{path}: fm.{node.attr}"]
+            modules = {"fm": "flat_mapper", "v": "flat_mapper.values"}
+            short = ast.unparse(node.value) if isinstance(node, ast.Attribute) else ""
+            if isinstance(node, ast.Attribute) and short in modules:
+                known = import_module(modules[short]).__all__
+                offenders += [] if node.attr in known else [f"{path}: {short}.{node.attr}"]
     assert offenders == []
 
 

@@ -12,19 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import flat_mapper as fm
-from flat_mapper.values import (
-    EinsumMapping,
-    Ert,
-    FusedMapping,
-    GroupMapping,
-    Loop,
-    MappingRecord,
-    Platform,
-    Policy,
-    Result,
-    Slot,
-    Workload,
-)
+import flat_mapper.values as v
 from studies.accelforge.chips import CHIPS, NAMES, Chip, platform_of, prices_of, space_of
 from studies.accelforge.rules import Counted, counted, with_drains
 from studies.common import evaluated
@@ -53,7 +41,7 @@ class Found:
 class _Answer:
     """A mapping under both rules."""
 
-    result: Result
+    result: v.Result
     said: Counted
     cost: float  # by AccelForge's
     mapspace: str
@@ -64,9 +52,9 @@ class Question:
     """A row's question."""
 
     chip: Chip
-    workload: Workload
-    platform: Platform
-    prices: Ert
+    workload: v.Workload
+    platform: v.Platform
+    prices: v.Ert
     objective: Objective
 
     def answers(self, fused: bool) -> Iterator[_Answer]:
@@ -80,14 +68,14 @@ class Question:
             if (answer := self.priced(found.mapping, space.name)) is not None:
                 yield answer
 
-    def priced(self, mapping: FusedMapping, mapspace: str) -> _Answer | None:
+    def priced(self, mapping: v.FusedMapping, mapspace: str) -> _Answer | None:
         """A mapping under both rules; None where it is none or does not fit."""
-        record = MappingRecord(workload=self.workload, platform=self.platform, mapping=mapping)
+        record = v.MappingRecord(workload=self.workload, platform=self.platform, mapping=mapping)
         try:
             result = evaluated(record, self.prices)
         except fm.MappingError:
             return None
-        if not isinstance(result, Result):
+        if not isinstance(result, v.Result):
             return None
         said = counted(self.workload, self.platform, result, self.prices)
         cost = cost_to_lower(self.objective, said.energy, said.latency)
@@ -97,13 +85,15 @@ class Question:
         """Every Einsum for itself with its tensors whole in the shared level, which has no end."""
         groups, outer = [], [level.name for level in self.platform.matrix.levels[:2]]
         for einsum in self.workload.ordered:
-            loops = tuple(Loop(rank=r, factor=self.workload.rank_sizes[r]) for r in einsum.ranks)
+            loops = tuple(v.Loop(rank=r, factor=self.workload.rank_sizes[r]) for r in einsum.ranks)
             tensors = tuple(a.tensor for a in einsum.accesses)
             keep = tuple((name, tensors) for name in outer)
-            at = ((Slot(node=outer[1], axis="temporal"), loops),)
-            nest = EinsumMapping(einsum=einsum.name, loops=at, keep=keep)
-            groups.append(GroupMapping(einsums=(nest,), staged=tensors))
-        return self.priced(FusedMapping(groups=tuple(groups), policy=Policy(buffering=1)), WHOLE)
+            at = ((v.Slot(node=outer[1], axis="temporal"), loops),)
+            nest = v.EinsumMapping(einsum=einsum.name, loops=at, keep=keep)
+            groups.append(v.GroupMapping(einsums=(nest,), staged=tensors))
+        return self.priced(
+            v.FusedMapping(groups=tuple(groups), policy=v.Policy(buffering=1)), WHOLE
+        )
 
 
 def cost_to_lower(objective: Objective, energy: float, latency: float) -> float:
@@ -111,7 +101,7 @@ def cost_to_lower(objective: Objective, energy: float, latency: float) -> float:
     return {"energy": energy, "latency": latency, "edp": energy * latency}[objective]
 
 
-def best(arch: str, workload: Workload, fused: bool, objective: Objective) -> Found | None:
+def best(arch: str, workload: v.Workload, fused: bool, objective: Objective) -> Found | None:
     """The best by AccelForge's rules of what the searches find; None where that is nothing."""
     chip, begin = CHIPS[arch], time.process_time()
     platform = platform_of(arch, workload)

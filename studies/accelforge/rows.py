@@ -1,10 +1,7 @@
 """AccelForge's own optima (its regression reference) beside the search's.
 
-A row is a chip (arch/accelforge), a workload (a file of AccelForge's) and what may be fused
-(mapspaces/accelforge). The ordinary search finds the mapping; its energy and latency stand in the
-row by AccelForge's rules, by which the verdict is given, and by ours; CPU seconds of both searches
-beside them. A row of a chip without a file here, or of a workload that is none of ours, is answered
-`not modelled`, with the reason.
+A row is a chip, a workload and what may be fused. Energy and latency stand in it by AccelForge's
+rules, by which the verdict is given, and by ours.
 """
 
 from __future__ import annotations
@@ -12,12 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from pathlib import Path
 
 from studies.accelforge.chips import CHIPS, workload_of
 from studies.accelforge.choice import Found, Objective, best, cost_to_lower
-from studies.common import Columns, choice_of, grid, number_of, read_rows, wrong
+from studies.common import Columns, choice_of, grid, number_of, rows_by, wrong
 
 NEEDED = ("arch", "workload", "fusion", "objective", "energy", "latency")
 OBJECTIVES: Mapping[str, Objective] = {"energy-delay product": "edp", "energy": "energy"}
@@ -61,7 +59,7 @@ def accelforge_rows(path: Path, workloads: Path) -> list[AccelforgeRow]:
     """
     if not workloads.is_dir():
         raise wrong("--workloads", "a folder of AccelForge's workload files", str(workloads))
-    return [_row(f"{path}: row {i}", row, workloads) for i, row in enumerate(read_rows(path), 2)]
+    return rows_by(path, partial(_row, workloads))
 
 
 def summary_of(rows: Sequence[AccelforgeRow]) -> dict[str, object]:
@@ -70,7 +68,7 @@ def summary_of(rows: Sequence[AccelforgeRow]) -> dict[str, object]:
     return {"verdicts": dict(Counter(row.verdict for row in rows)), "our_seconds": seconds}
 
 
-def _row(where: str, row: Columns, workloads: Path) -> AccelforgeRow:
+def _row(workloads: Path, where: str, row: Columns) -> AccelforgeRow:
     for name in NEEDED:
         if not row.get(name):
             raise wrong(f"{where}: {name}", "a value", "none")
@@ -78,7 +76,7 @@ def _row(where: str, row: Columns, workloads: Path) -> AccelforgeRow:
         number_of(where, row, name)
     choice_of(where, row, "objective", tuple(OBJECTIVES))
     choice_of(where, row, "fusion", ("fused", "unfused"))
-    found: Found | None = None
+    found = None
     if row["arch"] not in CHIPS:
         why = f"the chip {row['arch']} is not among {', '.join(CHIPS)}"
     elif isinstance(workload := workload_of(row, workloads), str):

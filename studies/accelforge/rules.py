@@ -12,15 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from flat_mapper.values import (
-    Architecture,
-    EinsumStats,
-    Ert,
-    MemoryLevel,
-    Platform,
-    Result,
-    Workload,
-)
+import flat_mapper.values as v
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +32,13 @@ class Counted:
 class _Moved:
     """Words of one tensor through each instance of a level that it uses."""
 
-    level: MemoryLevel
+    level: v.MemoryLevel
     instances: int
     read: float
     write: float
 
 
-def counted(workload: Workload, platform: Platform, result: Result, ert: Ert) -> Counted:
+def counted(workload: v.Workload, platform: v.Platform, result: v.Result, ert: v.Ert) -> Counted:
     """A mapping's energy and latency under AccelForge's rules.
 
     ert: pJ of a word, and of an operation.
@@ -81,7 +73,7 @@ def _cycles(moved: list[_Moved]) -> Iterator[float]:
     yield 0.0
 
 
-def _moved(workload: Workload, arch: Architecture, stats: EinsumStats) -> Iterator[_Moved]:
+def _moved(workload: v.Workload, arch: v.Architecture, stats: v.EinsumStats) -> Iterator[_Moved]:
     einsum, seen = workload.einsum(stats.einsum), set[str]()
     for level in stats.levels:
         for t in level.tensors:
@@ -94,7 +86,7 @@ def _moved(workload: Workload, arch: Architecture, stats: EinsumStats) -> Iterat
             yield _Moved(level=at, instances=count, read=read, write=write)
 
 
-def with_drains(platform: Platform, prices: Ert) -> list[Ert]:
+def with_drains(platform: v.Platform, prices: v.Ert) -> list[v.Ert]:
     """Prices for a search, with the read of a drained tile in the update of the level outside.
 
     One table if what drains to the outermost level comes from the next one, and one if it comes
@@ -112,7 +104,7 @@ def with_drains(platform: Platform, prices: Ert) -> list[Ert]:
     return tables or [prices]
 
 
-def _keeps_outputs(level: MemoryLevel) -> bool:
+def _keeps_outputs(level: v.MemoryLevel) -> bool:
     rule = level.constraints.get("dataspace", {})
     only = rule.get("keep_only") if isinstance(rule, Mapping) else None
     return not isinstance(only, Sequence) or "Outputs" in only

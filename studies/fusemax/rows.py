@@ -6,43 +6,21 @@ A row of `attn-binding`, `attn-arch`, `attn-cascade` or `pareto` of the artifact
 and blocks of P1 of these tiles of queries over which keys and values are read once. What stands in
 the row is what `evaluate` says of that mapping.
 
-P1 is the largest power of two that divides a row's tiles and whose block fits L3 as the artifact
-counts it: once each, the queries and running numerators beside two tiles of keys and values; in
-`attn-cascade` the scores and exponentials too. In `pareto` it is 2, doubled until memory no
-longer binds. The model asks for more room, as it holds the scores of a whole pass in L3 and two
-copies of what units or DRAM exchange: the row says how much, and is priced with that much room.
-
-In `attn-flat`, `attn-unfused` and `end2end` the artifact has mappings of other searches (FLAT's
-simulator, timeloop-mapper). Beside these rows stands what our search finds on the same machine:
-FLAT's group with array and lanes on different tiles at once, or each operator for itself.
-
-Scores and exponentials pass through L3 in the model, and from register to register in the
-artifact: `handed_on_pj` is the energy of all that does; `ratio_energy_in_registers` is without it.
+The README says which blocks there are, and what is searched instead (`attn-flat`, `attn-unfused`,
+`end2end`). Scores and exponentials pass through L3 in the model, and from register to register in
+the artifact: `handed_on_pj` is the energy of all that does; `ratio_energy_in_registers` is without.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from math import inf
 from pathlib import Path
 
 import flat_mapper as fm
-from flat_mapper.values import (
-    EinsumMapping,
-    Ert,
-    FusedMapping,
-    GroupMapping,
-    Loop,
-    MappingRecord,
-    Platform,
-    Result,
-    Slot,
-    Workload,
-    edit_platform,
-    energies,
-)
+import flat_mapper.values as v
 from studies.common import (
     ROOT,
     Columns,
@@ -50,7 +28,7 @@ from studies.common import (
     evaluated,
     grid,
     number_of,
-    read_rows,
+    rows_by,
     with_level,
     wrong,
 )
@@ -118,8 +96,8 @@ class FusemaxRow:
     """A row of the artifact, and the model's answer."""
 
     columns: Columns
-    platform: Platform
-    result: Result
+    platform: v.Platform
+    result: v.Result
     queries: int  # of a block; 0: searched
     handed_on_pj: float  # of the part that is evaluated
     times: int  # parts like the one that is evaluated
@@ -134,7 +112,7 @@ class FusemaxRow:
     @property
     def ratios(self) -> dict[str, float]:
         """Ours over the artifact's, of what the row has."""
-        found = {n: v / float(self.columns[n]) for n, v in self.ours.items() if self.columns.get(n)}
+        found = {n: x / float(self.columns[n]) for n, x in self.ours.items() if self.columns.get(n)}
         if "energy" in found:
             found[REGISTERS] = found["energy"] * (1 - self.handed_on_pj / self.result.energy_pj)
         return found
@@ -176,10 +154,10 @@ def fusemax_rows(path: Path) -> list[FusemaxRow]:
         condition = f"a file whose name has one of {', '.join(KINDS)}"
         raise wrong("--csv", condition, path.name, "rename it")
     (name,) = names
-    return [_row(f"{path}: row {i}", name, row) for i, row in enumerate(read_rows(path), 2)]
+    return rows_by(path, partial(_row, name))
 
 
-def _row(where: str, name: str, row: Columns) -> FusemaxRow:
+def _row(name: str, where: str, row: Columns) -> FusemaxRow:
     heads, width = MODELS[choice_of(where, row, "model", tuple(MODELS))]
     length, wide = PARETO_LENGTH, 256
     if name == "pareto":
@@ -216,17 +194,21 @@ def _size(where: str, text: str) -> int:
     return int(number) * unit
 
 
-def _answered(workload: Workload, kind: Kind, wide: int, pareto: bool) -> FusemaxRow:
+def _answered(workload: v.Workload, kind: Kind, wide: int, pareto: bool) -> FusemaxRow:
     """The answer of the row's block: the largest, or the least that memory does not bind."""
     edits = {**(LANES if kind.on_lanes else {}), "variables.pe_dim": wide}
-    platform = edit_platform(CHIP, edits)
+    platform = v.edit_platform(CHIP, edits)
     tiles = workload.rank_sizes["P"] // wide
     counts = [2**i for i in range(tiles.bit_length()) if tiles % 2**i == 0]
     room = platform.matrix.level(L3).usable_words or inf
     if pareto:
         blocks = [n for n in counts if n >= min(LEAST_BLOCKS, tiles)]
-    else:
-        blocks = [n for n in counts if n == 1 or _words(workload, kind, n * wide) <= room][-1:]
+    else:  # as the artifact counts words of L3
+        at = workload.rank_sizes
+        keys = at["M"] * (at["E"] + at["F"])
+        a_query = at["E"] + (at["M"] if kind.on_lanes else 0)
+        fitting = [n for n in counts if 2 * (n * wide * a_query + keys) <= room]
+        blocks = fitting[-1:] or [1]
     for count in blocks:
         found = _answer(workload, platform, kind, count * wide)
         if found.result.groups[0].bottleneck != DRAM:
@@ -234,30 +216,23 @@ def _answered(workload: Workload, kind: Kind, wide: int, pareto: bool) -> Fusema
     return found
 
 
-def _words(workload: Workload, kind: Kind, queries: int) -> int:
-    """Words of L3 that a block takes as the artifact counts them."""
-    at = workload.rank_sizes
-    scores = at["M"] if kind.on_lanes else 0
-    return 2 * (queries * (at["E"] + scores) + at["M"] * (at["E"] + at["F"]))
-
-
-def _answer(workload: Workload, platform: Platform, kind: Kind, queries: int) -> FusemaxRow:
+def _answer(workload: v.Workload, platform: v.Platform, kind: Kind, queries: int) -> FusemaxRow:
     mapping = block_mapping(workload, platform, kind, queries)
     chip = with_level(platform, L3, capacity_words=None)  # as much room as anything asks for
     prices = _prices(kind.prices)
-    record = MappingRecord(workload=workload, platform=chip, mapping=mapping)
+    record = v.MappingRecord(workload=workload, platform=chip, mapping=mapping)
     result = evaluated(record, prices)
-    assert isinstance(result, Result), result
+    assert isinstance(result, v.Result), result
     passed, times = handed_on_pj(result, prices, kind), BATCH // workload.rank_sizes["B"]
     return FusemaxRow(
         columns={}, platform=chip, result=result, queries=queries, handed_on_pj=passed, times=times
     )
 
 
-def _searched(workload: Workload, kind: Kind, times: int) -> FusemaxRow:
+def _searched(workload: v.Workload, kind: Kind, times: int) -> FusemaxRow:
     """The best mapping by energy times latency, as timeloop-mapper is asked for it."""
     edits = {"variables.exp_cycles": 1, "variables.l3_bytes": kind.l3_bytes}
-    platform, space = edit_platform(CHIP, edits), fm.load_mapspace(kind.mapspace)
+    platform, space = v.edit_platform(CHIP, edits), fm.load_mapspace(kind.mapspace)
     if kind.overlapped:
         space = replace(space, fusion=replace(space.fusion, schedule="overlapped"))
     prices = _prices(kind.prices)
@@ -271,22 +246,24 @@ def _searched(workload: Workload, kind: Kind, times: int) -> FusemaxRow:
 
 
 @cache
-def _prices(name: str) -> Ert:
+def _prices(name: str) -> v.Ert:
     """Energies by the artifact's own files, whatever room a row is given."""
     path = ROOT / "arch" / "fusemax" / f"{name}.ert.yaml"
-    return energies(fm.load_platform(CHIP), path)[0]
+    return v.energies(fm.load_platform(CHIP), path)[0]
 
 
-def block_mapping(workload: Workload, platform: Platform, kind: Kind, queries: int) -> FusedMapping:
+def block_mapping(
+    workload: v.Workload, platform: v.Platform, kind: Kind, queries: int
+) -> v.FusedMapping:
     """The mapping of a block of queries: keys tile by tile inside it, Einsums in turn or beside."""
     space = fm.load_mapspace(kind.mapspace)
     blocks = workload.rank_sizes["P"] // queries
     factors = {r: workload.rank_sizes[r] for r in ("B", "H", "P", "N")} | {"P": blocks}
-    loops = tuple(Loop(rank, factor) for rank, factor in factors.items() if factor > 1)
+    loops = tuple(v.Loop(rank, factor) for rank, factor in factors.items() if factor > 1)
     names = tuple(workload.ancestors)
     schedule = space.fusion.schedule
     assert schedule != "any"
-    group = GroupMapping(
+    group = v.GroupMapping(
         einsums=tuple(_nest(workload, n, platform, loops, kind, queries) for n in names),
         shared=loops,
         staged=tuple(t for n in names for t in (a.tensor for a in workload.einsum(n).accesses)),
@@ -294,10 +271,10 @@ def block_mapping(workload: Workload, platform: Platform, kind: Kind, queries: i
         phases=space.fusion.phases,
         granularity="tile",
     )
-    return FusedMapping(groups=(group,), policy=space.policy)
+    return v.FusedMapping(groups=(group,), policy=space.policy)
 
 
-def handed_on_pj(result: Result, prices: Ert, kind: Kind) -> float:
+def handed_on_pj(result: v.Result, prices: v.Ert, kind: Kind) -> float:
     """Energy of what passes through L3 here and from register to register in the artifact."""
     read, write = (prices.levels[L3][action] for action in ("read", "write"))
     reads, writes = (READS_ON_LANES, WRITES_ON_LANES) if kind.on_lanes else (READS, WRITES)
@@ -313,13 +290,13 @@ def handed_on_pj(result: Result, prices: Ert, kind: Kind) -> float:
 
 
 def _nest(
-    workload: Workload,
+    workload: v.Workload,
     name: str,
-    platform: Platform,
-    shared: tuple[Loop, ...],
+    platform: v.Platform,
+    shared: tuple[v.Loop, ...],
     kind: Kind,
     queries: int,
-) -> EinsumMapping:
+) -> v.EinsumMapping:
     """Queries along the array's rows or over the lanes, keys along its columns; the rest in time.
 
     The array sums over its columns what reduces the keys.
@@ -332,21 +309,24 @@ def _nest(
     matrix = einsum.unit == "matrix"
     spread = ["P"] + ["M"] * (matrix and not (kind.serial and einsum.name == "LM"))
     spatial = [r for r in spread if r in einsum.ranks]
-    time = [Loop("P", queries // wide)]
-    time += [Loop(r, sizes[r]) for r in ("M", "E", "F") if r in einsum.ranks and r not in spatial]
+    time = [v.Loop("P", queries // wide)]
+    time += [v.Loop(r, sizes[r]) for r in ("M", "E", "F") if r in einsum.ranks and r not in spatial]
     inner = [loop for loop in time if einsum.name == "QK" and loop.rank == "E"]
-    slots: tuple[Slot, ...] = (Slot(fanout, "y"), Slot(fanout, "x"))
+    slots: tuple[v.Slot, ...] = (v.Slot(fanout, "y"), v.Slot(fanout, "x"))
     found = [
-        (Slot(DRAM, "temporal"), outer),
-        (Slot(L3, "temporal"), tuple(p for p in time if p.factor > 1 and p not in inner)),
-        *((slot, (Loop(r, wide),)) for slot, r in zip(slots[not matrix :], spatial, strict=False)),
-        (Slot(arch.levels[-1].name, "temporal"), tuple(inner)),
+        (v.Slot(DRAM, "temporal"), outer),
+        (v.Slot(L3, "temporal"), tuple(p for p in time if p.factor > 1 and p not in inner)),
+        *(
+            (slot, (v.Loop(r, wide),))
+            for slot, r in zip(slots[not matrix :], spatial, strict=False)
+        ),
+        (v.Slot(arch.levels[-1].name, "temporal"), tuple(inner)),
     ]
     tensors = tuple(a.tensor for a in einsum.accesses)
     crossing = tuple(t for t in tensors if t in ("Q", "K", "V", "AV"))
     held = IN_PE.get(einsum.name, ())
     keep = [(DRAM, crossing), (L3, tensors), (arch.levels[-1].name, held)]
-    return EinsumMapping(
+    return v.EinsumMapping(
         einsum=einsum.name,
         loops=tuple((slot, loops) for slot, loops in found if loops),
         keep=tuple((level, some) for level, some in keep if some),

@@ -16,27 +16,10 @@ from statistics import median
 from typing import Any
 
 import flat_mapper as fm
-from flat_mapper.values import (
-    Fit,
-    Kernel,
-    Mask,
-    Platform,
-    Priced,
-    Shape,
-    Tile,
-    Workload,
-    difference,
-    edit_platform,
-    kernel_named,
-    priced,
-    ranked,
-    rpa_tile,
-    rpa_tiles,
-    shape_of,
-)
+import flat_mapper.values as v
 from studies.common import Columns, grouped, read_rows, sizes_of, wrong
 
-FA2, FA3, RPA3, TTNN = map(kernel_named, ("fa2", "fa3", "rpa3", "ttnn"))
+FA2, FA3, RPA3, TTNN = map(v.kernel_named, ("fa2", "fa3", "rpa3", "ttnn"))
 
 # Chosen: of the problem of a row that names none; many tiles for each core.
 BATCH, HEADS, TOKENS, WINDOW = 8, 16, 8192, 1024
@@ -56,14 +39,14 @@ TENSORS = ("Q", "K", "V")
 class Question:
     """A row as a question: a kernel, a chip, a problem, and the tile that is shipped."""
 
-    kernel: Kernel
+    kernel: v.Kernel
     chip: str
-    edits: tuple[tuple[str, object], ...]
-    workload: Workload
-    shipped: Tile
-    lattice: tuple[Tile, ...]
-    shape: Shape  # that the kernel's rule is about
+    workload: v.Workload
+    shipped: v.Tile
+    lattice: tuple[v.Tile, ...]
+    shape: v.Shape  # that the kernel's rule is about
     words: str  # the problem
+    edits: tuple[tuple[str, object], ...] = ()
 
     @property
     def problem(self) -> tuple[object, ...]:
@@ -79,15 +62,15 @@ class TileRow:
     columns: Columns
     problem: str = ""
     chip: str = ""
-    best: Priced | None = None
-    shipped: Priced | Fit | None = None
-    fit: Fit | None = None  # of the shipped tile, by the kernel's rule
+    best: v.Priced | None = None
+    shipped: v.Priced | v.Fit | None = None
+    fit: v.Fit | None = None  # of the shipped tile, by the kernel's rule
     left_out: str = ""
 
     @property
     def ratio(self) -> float | None:
         """The shipped tile's time over the best one's."""
-        if self.best is None or not isinstance(self.shipped, Priced):
+        if self.best is None or not isinstance(self.shipped, v.Priced):
             return None
         return self.shipped.seconds / self.best.seconds
 
@@ -96,7 +79,7 @@ class TileRow:
         own: dict[str, object] = {**self.columns, "problem": self.problem, "arch": self.chip}
         if self.best is None or self.fit is None:
             return {**own, "left_out": self.left_out}
-        shipped = self.shipped if isinstance(self.shipped, Priced) else None
+        shipped = self.shipped if isinstance(self.shipped, v.Priced) else None
         return {
             **own,
             "best_tile": dict(self.best.tile.words),
@@ -105,7 +88,7 @@ class TileRow:
             "shipped_over_best": self.ratio,
             "feasible": self.fit.fits and shipped is not None,
             "fit": self.fit.to_dict(),
-            "term": difference(shipped, self.best) if shipped else "",
+            "term": v.difference(shipped, self.best) if shipped else "",
         }
 
 
@@ -132,23 +115,23 @@ def _answered(columns: Columns, asked: Question, known: dict[Any, Any]) -> TileR
     fit = kernel.tightest(shape, asked.chip, asked.shipped)
     row = TileRow(columns=columns, problem=asked.words, chip=asked.chip, fit=fit)
     try:
-        best = ranked(kernel, platform, asked.workload, asked.lattice, shape, known).best
+        best = v.ranked(kernel, platform, asked.workload, asked.lattice, shape, known).best
     except fm.NothingFeasible as error:
         return replace(row, left_out=str(error))
-    answer = priced(kernel, platform, asked.workload, shape, asked.shipped, known)
-    shipped = answer if isinstance(answer, Priced) else None
+    answer = v.priced(kernel, platform, asked.workload, shape, asked.shipped, known)
+    shipped = answer if isinstance(answer, v.Priced) else None
     if shipped is not None and fit.fits and shipped.seconds < best.seconds:
         best = shipped
     return replace(row, best=best, shipped=shipped)
 
 
 @cache
-def _platform(chip: str, edits: tuple[tuple[str, object], ...]) -> Platform:
+def _platform(chip: str, edits: tuple[tuple[str, object], ...]) -> v.Platform:
     if not edits:
         return fm.load_platform(chip)
     nodes = dict(e for e in edits if not e[0].startswith("variables."))
-    found = edit_platform(chip, nodes)
-    own = {n.removeprefix("variables."): v for n, v in edits if n.startswith("variables.")}
+    found = v.edit_platform(chip, nodes)
+    own = {n.removeprefix("variables."): x for n, x in edits if n.startswith("variables.")}
     matrix = replace(found.matrix, variables={**found.matrix.variables, **own})
     return replace(found, matrix=matrix)
 
@@ -165,7 +148,7 @@ def _question(where: str, columns: Columns) -> Question | str:
     raise wrong(f"{where}: kernel", "a row of fa2, fa3, rpa or a ttnn op", kernel)
 
 
-def _flash(where: str, columns: Columns, kernel: Kernel) -> Question | str:
+def _flash(where: str, columns: Columns, kernel: v.Kernel) -> Question | str:
     arch = columns.get("arch") or "sm90"
     if arch not in CHIPS:
         return f"{arch}: no chip of it ships"
@@ -175,17 +158,16 @@ def _flash(where: str, columns: Columns, kernel: Kernel) -> Question | str:
     workload = _attention(
         (BATCH, HEADS, HEADS, TOKENS),
         (sizes["head_dim"], sizes["v_head_dim"]),
-        {"none": None, "local": Mask(causal=True, window=WINDOW)}.get(mask, Mask(causal=True)),
+        {"none": None, "local": v.Mask(causal=True, window=WINDOW)}.get(mask, v.Mask(causal=True)),
         dict.fromkeys((*TENSORS, "QK_exp"), FORMATS.get(columns.get("dtype", ""), "bf16")),
     )
     rows, keys = sizes["tile_m"], sizes["tile_n"]
-    shape, chip = shape_of(workload), CHIPS[arch]
+    shape, chip = v.shape_of(workload), CHIPS[arch]
     return Question(
         kernel=kernel,
         chip=chip,
-        edits=(),
         workload=workload,
-        shipped=Tile(rows=rows, keys=keys, words={"kBlockM": rows, "kBlockN": keys}),
+        shipped=v.Tile(rows=rows, keys=keys, words={"kBlockM": rows, "kBlockN": keys}),
         lattice=tuple(kernel.lattice(shape, chip)),
         shape=shape,
         words=f"{BATCH} x {HEADS} heads, {TOKENS} tokens, {workload.mask or 'no mask'}",
@@ -208,17 +190,16 @@ def _rpa(where: str, columns: Columns) -> Question | str:
     workload = _attention(  # the one core has the other heads of keys after this one
         (1, together, 1, length),
         (sizes["head_dim"], sizes["head_dim"]),
-        Mask(causal=True, window=cut),
+        v.Mask(causal=True, window=cut),
         {"Q": "bf16", "K": width, "V": width},
     )
-    shape = replace(shape_of(workload), kv_heads=sizes["kv_heads"], together=together)
+    shape = replace(v.shape_of(workload), kv_heads=sizes["kv_heads"], together=together)
     return Question(
         kernel=RPA3,
         chip=CHIPS[device],
-        edits=(),
         workload=workload,
-        shipped=rpa_tile(shape, sizes["bq_tokens"], sizes["bkv_tokens"], page),
-        lattice=tuple(rpa_tiles(shape, page)),
+        shipped=v.rpa_tile(shape, sizes["bq_tokens"], sizes["bkv_tokens"], page),
+        lattice=tuple(v.rpa_tiles(shape, page)),
         shape=shape,
         words=f"a head of keys and its {together} of queries, {length} tokens, {workload.mask}",
     )
@@ -234,9 +215,9 @@ def _ttnn(where: str, columns: Columns) -> Question | str:
     found = re.search(r"S\s*(?:<=|>=)?\s*(\d+)", case)
     length = int(found[1]) if found else 4096
     width = "bf16" if "default" in case else "bfp8_b"
-    mask = None if "not causal" in case else Mask(causal=True)
+    mask = None if "not causal" in case else v.Mask(causal=True)
     workload = _attention((1, 32, 8, length), (128, 128), mask, dict.fromkeys(TENSORS, width))
-    shape = shape_of(workload)
+    shape = v.shape_of(workload)
     rows, keys = sizes["q_chunk"], sizes["k_chunk"]
     grid = re.match(r"(\d+)x(\d+)", columns.get("grid", ""))
     cores = (int(grid[1]), int(grid[2])) if grid else (11, 10)
@@ -246,7 +227,7 @@ def _ttnn(where: str, columns: Columns) -> Question | str:
         chip="blackhole-p100a",
         edits=(("core.meshX", cores[0] * cores[1]), ("variables.mul_cycles", passes)),
         workload=workload,
-        shipped=Tile(rows=rows, keys=keys, words={"q_chunk_size": rows, "k_chunk_size": keys}),
+        shipped=v.Tile(rows=rows, keys=keys, words={"q_chunk_size": rows, "k_chunk_size": keys}),
         lattice=tuple(
             replace(tile, words={**tile.words, "grid": cores})
             for tile in TTNN.lattice(shape, "blackhole-p100a")
@@ -259,9 +240,9 @@ def _ttnn(where: str, columns: Columns) -> Question | str:
 def _attention(
     counts: tuple[int, int, int, int],
     head_dims: tuple[int, int],
-    mask: Mask | None,
+    mask: v.Mask | None,
     bits: Mapping[str, str],
-) -> Workload:
+) -> v.Workload:
     """Online attention of (batch, heads, heads of keys, tokens)."""
     batch, heads, kv_heads, length = counts
     found = fm.attention(
@@ -280,9 +261,9 @@ def summary(rows: Iterable[TileRow]) -> list[dict[str, object]]:
         ratios = sorted(ratio for r in some if (ratio := r.ratio) is not None)
         answered = [r for r in some if r.best is not None and r.fit is not None]
         terms = Counter(
-            difference(row.shipped, row.best).partition(":")[0]
+            v.difference(row.shipped, row.best).partition(":")[0]
             for row in answered
-            if (row.ratio or 1.0) > 1.05 and isinstance(row.shipped, Priced) and row.best
+            if (row.ratio or 1.0) > 1.05 and isinstance(row.shipped, v.Priced) and row.best
         )
         found.append(
             {

@@ -8,7 +8,6 @@ again), and writes tables.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import flat_mapper as fm
-from studies.common import ROOT, markdown
+from studies.common import ROOT, grouped, markdown, parser_of
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
@@ -66,24 +65,22 @@ def page(rows: list[Row]) -> str:
     done = [row for row in rows if row["status"] == "done"]
     sources = dict.fromkeys(row["result"]["energy_source"] for row in done)
     text = [INTRO.format(version=fm.__version__, energies=", ".join(sources))]
-    parts: dict[str, list[Row]] = {}
-    for row in rows:
-        at = row["coordinates"]
-        layer = "a whole layer, " if at.get("scope") == "layer" else ""
-        parts.setdefault(f"{at['problem']}, {layer}{at['phase']}", []).append(row)
-    for title, mine in parts.items():
-        text += [f"## {title}", "", markdown(HEAD, map(cells, ordered(mine))), ""]
+    for title, mine in grouped(rows, titled).items():
+        text += [f"## {title}", "", markdown(HEAD, map(cells, sorted(mine, key=place))), ""]
     return "\n".join(text)
 
 
-def ordered(rows: list[Row]) -> list[Row]:
-    """By length, then chip, then dataflow, each in its usual order."""
+def titled(row: Row) -> str:
+    """The table of a row."""
+    at = row["coordinates"]
+    layer = "a whole layer, " if at.get("scope") == "layer" else ""
+    return f"{at['problem']}, {layer}{at['phase']}"
 
-    def place(row: Row) -> tuple[int, int, int]:
-        at = row["coordinates"]
-        return at["seq"], CHIPS.index(at["arch"]), list(COLUMNS).index(named(row))
 
-    return sorted(rows, key=place)
+def place(row: Row) -> tuple[int, int, int]:
+    """Order of rows: by length, then chip, then dataflow, each in its usual order."""
+    at = row["coordinates"]
+    return at["seq"], CHIPS.index(at["arch"]), list(COLUMNS).index(named(row))
 
 
 def named(row: Row) -> tuple[str, str]:
@@ -126,8 +123,7 @@ def size(count: float) -> str:
 
 def main() -> None:
     """The sweeps and the page."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser = parser_of(__doc__)
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--results", type=Path, default=ROOT / "out", help="folder of the results")
     parser.add_argument("--page", type=Path, default=HERE / "tables.md", help="what is written")
