@@ -14,39 +14,29 @@ from dataclasses import replace
 from typing import Literal
 
 import flat_mapper as fm
-from flat_mapper.values import (
-    Einsum,
-    Ert,
-    Fusion,
-    KeepRule,
-    Mapspace,
-    Platform,
-    Policy,
-    Result,
-    SlotRule,
-    Workload,
-)
+import flat_mapper.values as v
 from studies.simulator.array import STATIONARITIES
 from studies.simulator.mapping import Stationarity
 
-Infeasible = fm.Infeasible
 ChargedSchedule = Literal["interleaved", "overlapped"]
 
 STATIONARY: tuple[Stationarity, ...] = ("output", "weight")
 
 
 def attention_charged(
-    workload: Workload,
-    platform: Platform,
-    ert: Ert,
+    workload: v.Workload,
+    platform: v.Platform,
+    ert: v.Ert,
     *,
     fused: bool,
     schedule: ChargedSchedule,
-) -> Result | Infeasible:
+) -> v.Result | fm.Infeasible:
     """The fastest mapping of attention whose softmax is charged, unfused or fused by rows."""
     matrix = [e for e in workload.ordered if e.unit == "matrix"]
     groups = ((matrix[0].name, "softmax", matrix[1].name),) if fused else ()
-    fusion = Fusion(groups=groups, granularity="row", schedule=schedule if fused else "sequential")
+    fusion = v.Fusion(
+        groups=groups, granularity="row", schedule=schedule if fused else "sequential"
+    )
     spaces = [
         mapspace(platform, dict(zip(matrix, kinds, strict=True)), fusion, workload)
         for kinds in STATIONARITIES
@@ -55,86 +45,72 @@ def attention_charged(
 
 
 def mapspace(
-    platform: Platform,
-    kinds: dict[Einsum, Stationarity],
-    fusion: Fusion,
-    workload: Workload | None = None,
-) -> Mapspace:
+    platform: v.Platform,
+    kinds: dict[v.Einsum, Stationarity],
+    fusion: v.Fusion,
+    workload: v.Workload | None = None,
+) -> v.Mapspace:
     """A mapspace in which every Einsum has one dataflow."""
-    slots: list[SlotRule] = []
-    keeps: list[KeepRule] = []
-    for einsum, kind in kinds.items():
-        rules, kept = _matrix_rules(einsum, kind, platform)
-        slots += rules
-        keeps += kept
+    rules = [_matrix_rules(einsum, kind, platform) for einsum, kind in kinds.items()]
+    slots = [slot for own, _ in rules for slot in own]
     for einsum in workload.ordered if workload else ():
         if einsum.unit == "vector":
-            slots += _vector_rules(einsum, platform)
-    return Mapspace(
+            slots += _slots(einsum, platform, ("M",), (), einsum.ranks)
+    return v.Mapspace(
         name="-".join(kinds.values()),
         fusion=fusion,
-        policy=Policy(prefetch="ideal"),
+        policy=v.Policy(prefetch="ideal"),
         slots=tuple(slots),
-        keeps=tuple(keeps),
+        keeps=tuple(keep for _, keep in rules),
     )
 
 
 def _matrix_rules(
-    einsum: Einsum, kind: Stationarity, platform: Platform
-) -> tuple[list[SlotRule], list[KeepRule]]:
-    arch = platform.matrix
-    array, registers = arch.fanouts[0].name, arch.levels[-1].name
+    einsum: v.Einsum, kind: Stationarity, platform: v.Platform
+) -> tuple[list[v.SlotRule], v.KeepRule]:
     first, second = einsum.inputs
-    outer = einsum.output.ranks
+    outer, summed = einsum.output.ranks, einsum.reduced_ranks
     rows = tuple(r for r in outer if r in first.ranks and r not in second.ranks)
     columns = tuple(r for r in outer if r in second.ranks and r not in first.ranks)
     output = kind == "output"
-    fixed = outer if output else (*(r for r in outer if r not in rows), *einsum.reduced_ranks)
+    fixed = outer if output else (*(r for r in outer if r not in rows), *summed)
     held = einsum.output.tensor if output else second.tensor
-    names = tuple(a.tensor for a in einsum.accesses)
-    spatial = SlotRule(
-        node=array,
-        kind="spatial",
-        einsum=einsum.name,
-        x=columns,
-        y=rows if output else einsum.reduced_ranks,
-    )
-    inside = SlotRule(
-        node=registers, kind="temporal", einsum=einsum.name, factors=dict.fromkeys(fixed, 1)
-    )
-    keep = KeepRule(
-        level=registers,
-        einsum=einsum.name,
-        keep=(held,),
-        bypass=tuple(n for n in names if n != held),
-    )
-    return [spatial, inside], [keep]
+    others = tuple(a.tensor for a in einsum.accesses if a.tensor != held)
+    registers = platform.matrix.levels[-1].name
+    keep = v.KeepRule(level=registers, einsum=einsum.name, keep=(held,), bypass=others)
+    return _slots(einsum, platform, columns, rows if output else summed, fixed), keep
 
 
-def _vector_rules(einsum: Einsum, platform: Platform) -> list[SlotRule]:
-    arch = platform.path("vector")
-    lanes, registers = arch.fanouts[0].name, arch.levels[-1].name
-    spread = SlotRule(node=lanes, kind="spatial", einsum=einsum.name, x=("M",), y=())
-    inside = SlotRule(
-        node=registers, kind="temporal", einsum=einsum.name, factors=dict.fromkeys(einsum.ranks, 1)
-    )
-    return [spread, inside]
+def _slots(
+    einsum: v.Einsum,
+    platform: v.Platform,
+    x: tuple[str, ...],
+    y: tuple[str, ...],
+    fixed: tuple[str, ...],
+) -> list[v.SlotRule]:
+    """Rules of ranks along the array or the lanes, and of those that registers have one of."""
+    arch, name = platform.path(einsum.unit), einsum.name
+    ones = dict.fromkeys(fixed, 1)
+    return [
+        v.SlotRule(node=arch.fanouts[0].name, kind="spatial", einsum=name, x=x, y=y),
+        v.SlotRule(node=arch.levels[-1].name, kind="temporal", einsum=name, factors=ones),
+    ]
 
 
 def fastest_of(
-    workload: Workload, platform: Platform, ert: Ert, spaces: list[Mapspace]
-) -> Result | Infeasible:
+    workload: v.Workload, platform: v.Platform, ert: v.Ert, spaces: list[v.Mapspace]
+) -> v.Result | fm.Infeasible:
     """The best of several mapspaces: by cycles, then by DRAM bytes."""
     found = [
         fm.search(workload, platform, space, ert, objective="latency", gap=0.0) for space in spaces
     ]
-    results = [one.result for one in found if not isinstance(one, Infeasible)]
+    results = [one.result for one in found if not isinstance(one, fm.Infeasible)]
     if results:
         return min(results, key=lambda result: (result.cycles, result.offchip_bytes))
-    return min((one for one in found if isinstance(one, Infeasible)), key=lambda one: one.needs)
+    return min((one for one in found if isinstance(one, fm.Infeasible)), key=lambda one: one.needs)
 
 
-def alone(workload: Workload, weights: str) -> Workload:
+def alone(workload: v.Workload, weights: str) -> v.Workload:
     """The product with some weights as a workload of its own, once."""
     (name,) = (e.name for e in workload.einsums if weights in {a.tensor for a in e.inputs})
     return replace(workload.subset((name,)), repeat=1)

@@ -25,18 +25,10 @@ from studies.paper.dataflows import (
     fastest_of,
     mapspace,
 )
-from studies.simulator.array import (
-    ArraySpace,
-    Choices,
-    DataflowChoice,
-    SimulatedMapping,
-    fastest,
-    mapping_text,
-)
+from studies.simulator.array import ArraySpace, Choices, DataflowChoice, mapping_text
 from studies.simulator.rows import simulator_ert, simulator_platform
 from studies.simulator.spill import Simulated
 
-Infeasible = fm.Infeasible
 TableRow = Mapping[str, str | int | float]
 Tables = Mapping[str, Sequence[TableRow]]
 Quantity = Literal["buffer", "bandwidth"]
@@ -68,12 +60,6 @@ PLATFORMS = ("edge", "cloud")
 # Weights of the projections and of the feed-forward layer. K and V have the sizes of Q.
 WEIGHTS: Mapping[str, str] = {"Q": "WQ", "O": "WO", "FC1": "W1", "FC2": "W2"}
 TARGET = 0.95  # utilization
-
-
-@cache
-def assumed_platform(name: str, *, vector: bool = False) -> Platform:
-    """A platform under the simulator's assumptions."""
-    return simulator_platform(name, vector=vector)
 
 
 @cache
@@ -112,26 +98,21 @@ class Knob:
 
     def at(self, steps: int | None) -> Platform:
         """The platform with so many steps; None: unlimited."""
-        level, matrix = self.level, self.platform.matrix
+        level, cycle = self.level, self.platform.matrix.cycle_seconds
         if self.quantity == "buffer":
             words = None if steps is None else steps * level.row_words
             return with_level(self.platform, level.name, capacity_words=words)
-        words_per_s = None if steps is None else steps * self.step * 8 / level.word_bits
-        rate = None if words_per_s is None else words_per_s * matrix.cycle_seconds
+        rate = None if steps is None else steps * self.step * 8 / level.word_bits * cycle
         return with_level(self.platform, level.name, shared_words_per_cycle=rate)
 
-
-def with_buffer(platform: Platform, count_bytes: float | None) -> Platform:
-    """A platform with another shared buffer, in whole rows; None leaves it as it is."""
-    if count_bytes is None:
-        return platform
-    knob = Knob(platform, "buffer")
-    return knob.at(int(count_bytes // knob.step))
+    def holding(self, size: float | None) -> Platform:
+        """The platform with so many bytes in whole rows; None leaves it as it is."""
+        return self.platform if size is None else self.at(int(size // self.step))
 
 
 def space_of(platform: str, model: str, length: int) -> ArraySpace:
     """The simulator's mapspace of a model's attention."""
-    chip = assumed_platform(platform)
+    chip = simulator_platform(platform)
     return ArraySpace(workload=core(model, length), platform=chip, ert=simulator_ert(chip))
 
 
@@ -169,21 +150,21 @@ class AttentionPoint(Point):
         space = space_of(self.platform, self.model, self.length)
         widest = replace(CONFIGURATIONS["flat"], rows="any" if "any" in self.rows else "published")
         for size in self.buffers:
-            chip = with_buffer(space.platform, size)
-            everything = {f.mapping: f for f in space.found(widest, chip)}
+            chip = Knob(space.platform, "buffer").holding(size)
+            everything = space.found(widest, chip)
             for rows, name in product(self.rows, self.configurations):
                 choices = replace(CONFIGURATIONS[name], rows=rows)
-                best = fastest((everything[m] for m in space.mappings(choices, chip)), choices)
+                best = space.fastest(everything, choices)
                 priced = space.priced(best.mapping, chip, chip_prices(self.platform))
                 yield {
                     **self.place,
                     "tile_rows": rows,
                     "buffer_bytes": buffer_bytes(chip),
                     "configuration": name,
-                    **_said(best.result, "cycles", "latency_s", "utilization", "offchip_bytes"),
-                    "dram_energy_pj": best.result.energy_pj,
-                    "chip_energy_pj": priced.result.energy_pj,
-                    "spilled": best.result.spilled,
+                    **_said(best, "cycles", "latency_s", "utilization", "offchip_bytes"),
+                    "dram_energy_pj": best.energy_pj,
+                    "chip_energy_pj": priced.energy_pj,
+                    "spilled": best.spilled,
                     "mapping": mapping_text(best.mapping),
                 }
 
@@ -218,14 +199,14 @@ class LayerPoint(Point):
         The buffers are in ascending order: a mapping that keeps the whole array busy with one of
         them is the fastest with every larger one.
         """
-        chip = assumed_platform(self.platform)
+        chip = simulator_platform(self.platform)
         workload = alone(cascade(self.model, self.length), WEIGHTS[self.einsum])
         busy: dict[str, Result] = {}
         for size in self.buffers:
-            there = with_buffer(chip, size)
+            there = Knob(chip, "buffer").holding(size)
             for name in COMPARED[:3]:
                 found = busy.get(name) or _layer(workload, there, name)
-                if isinstance(found, Infeasible):
+                if isinstance(found, fm.Infeasible):
                     continue
                 if found.utilization > 1 - 1e-12:
                     busy[name] = found
@@ -238,7 +219,7 @@ class LayerPoint(Point):
                 }
 
 
-def _layer(workload: Workload, platform: Platform, name: str) -> Result | Infeasible:
+def _layer(workload: Workload, platform: Platform, name: str) -> Result | fm.Infeasible:
     """A layer under the freedoms of a baseline."""
     kinds = STATIONARY[1:] if name == "naive" else STATIONARY
     fusion = Fusion(staging="any" if name == "flex" else "none", schedule="sequential")
@@ -254,13 +235,13 @@ class SoftmaxPoint(Point):
 
     def solved(self) -> Iterator[TableRow]:
         """Fused against unfused."""
-        chip = assumed_platform(self.platform, vector=True)
+        chip = simulator_platform(self.platform, vector=True)
         workload, ert = core(self.model, self.length), chip_prices(self.platform)
         unfused, fused = (
             attention_charged(workload, chip, ert, fused=fused, schedule=self.schedule)
             for fused in (False, True)
         )
-        if isinstance(unfused, Infeasible) or isinstance(fused, Infeasible):
+        if isinstance(unfused, fm.Infeasible) or isinstance(fused, fm.Infeasible):
             return
         yield {
             **self.place,
@@ -283,7 +264,7 @@ class FreePoint(Point):
 
     def solved(self) -> Iterator[TableRow]:
         """Unfused and streamed, against fused by rows or heads."""
-        chip, workload = assumed_platform(self.platform), core(self.model, self.length)
+        chip, workload = simulator_platform(self.platform), core(self.model, self.length)
         found: dict[str, Result] = {}
         for name in ("flex-stream", "flat-r"):
             declared = fm.load_mapspace(name)
@@ -291,7 +272,7 @@ class FreePoint(Point):
             best = fm.search(
                 workload, chip, space, chip_prices(self.platform), objective="latency", gap=0.0
             )
-            if isinstance(best, Infeasible):
+            if isinstance(best, fm.Infeasible):
                 return
             found[name] = best.result
         unfused, fused = found["flex-stream"], found["flat-r"]
@@ -315,13 +296,13 @@ class NeedPoint(Point):
         space = space_of(self.platform, self.model, self.length)
         # What the dataflows reach at all: the array may be wider than d.
         roomy = Knob(Knob(space.platform, "bandwidth").at(None), "buffer").at(None)
-        everything = {f.mapping: f for f in space.found(CONFIGURATIONS["flat"], roomy)}
+        everything = space.found(CONFIGURATIONS["flat"], roomy)
         knob = Knob(space.platform, self.quantity)
         for name in COMPARED[1:]:
             every = [everything[m] for m in space.mappings(CONFIGURATIONS[name])]
-            ceiling = max(f.result.utilization for f in every)
+            ceiling = max(f.utilization for f in every)
             target = TARGET if ceiling >= TARGET else TARGET * ceiling
-            able = [f for f in every if f.result.utilization >= target]
+            able = [f for f in every if f.utilization >= target]
             steps = least_steps(space, able, knob, target)
             yield {
                 **self.place,
@@ -334,17 +315,15 @@ class NeedPoint(Point):
             }
 
 
-def least_steps(
-    space: ArraySpace, able: list[SimulatedMapping], knob: Knob, target: float
-) -> int | None:
+def least_steps(space: ArraySpace, able: list[Simulated], knob: Knob, target: float) -> int | None:
     """The fewest steps with which some mapping reaches the target; None where none does.
 
     Of one mapping, utilization grows with the steps. So a mapping is of interest only if it
     reaches the target with one step less than the best so far, and then it is bisected.
     """
 
-    def reaches(found: SimulatedMapping, steps: int | None) -> bool:
-        return space.priced(found.mapping, knob.at(steps)).result.utilization >= target
+    def reaches(found: Simulated, steps: int | None) -> bool:
+        return space.priced(found.mapping, knob.at(steps)).utilization >= target
 
     best: int | None = None
     for found in sorted(able, key=lambda f: f.cost[1]):

@@ -24,11 +24,12 @@ from studies.paper.points import (
     SoftmaxPoint,
     TableRow,
     Tables,
-    assumed_platform,
     buffer_bytes,
     cascade,
     solve,
 )
+from studies.simulator.array import DataflowChoice
+from studies.simulator.rows import simulator_platform
 
 MODELS = ("bert-base", "trxl", "t5-small", "xlm")  # FlauBERT is in the paper; its sizes are not
 LENGTHS = tuple(512 << i for i in range(8))  # 512 to 64K, source: FLAT, ASPLOS'23
@@ -39,6 +40,10 @@ CHARGED_MODELS = ("bert-base", "xlm")  # d = 64, as TrXL and T5 have it, and d =
 CHARGED_SCHEDULES: tuple[ChargedSchedule, ...] = ("overlapped", "interleaved")
 LAYERS = {"Q": 3, "O": 1, "FC1": 1, "FC2": 1}  # how often; K and V have the sizes of Q
 SCOPES = {"attention layer": ("Q", "O"), "block": ("FC1", "FC2")}  # each with those before it
+
+
+PUBLISHED: tuple[DataflowChoice, ...] = ("published",)
+POINTS = ("attention", "sweep", "layers", "needs", "softmax", "free")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,32 +63,27 @@ class Grid:
 
     def points(self) -> dict[str, list[Point]]:
         """The points by what they are for; none occurs twice."""
-        found: dict[str, list[Point]] = {name: [] for name in ("attention", "sweep", "layers")}
-        found |= {"needs": [], "softmax": [], "free": []}
+        found: dict[str, list[Point]] = {name: [] for name in POINTS}
         for platform in self.platforms:
-            at = partial(_at, platform)
             swept = partial(_at, platform, self.swept_model)
             found["attention"] += [
-                AttentionPoint(**at(model, n)) for model, n in product(self.models, self.lengths)
+                AttentionPoint(**_at(platform, model, n))
+                for model, n in product(self.models, self.lengths)
             ]
-            found["sweep"] += [
-                AttentionPoint(
-                    **swept(n),
-                    rows=("published",),
-                    buffers=self.buffers,
-                    configurations=COMPARED,
-                )
-                for n in self.swept_lengths
-            ]
+            once: dict[str, Any] = {
+                "rows": ("published",),
+                "configurations": COMPARED,
+                "buffers": self.buffers,
+            }
+            found["sweep"] += [AttentionPoint(**swept(n), **once) for n in self.swept_lengths]
             found["layers"] += [
                 LayerPoint(**swept(n), einsum=einsum, buffers=tuple(sorted(sizes)))
                 for n, sizes in self._layer_buffers(platform).items()
                 for einsum in LAYERS
             ]
             found["needs"] += [
-                NeedPoint(**at(model, n), quantity=quantity)
-                for model, n in product(self.models, self.needs)
-                for quantity in QUANTITIES
+                NeedPoint(**_at(platform, model, n), quantity=quantity)
+                for model, n, quantity in product(self.models, self.needs, QUANTITIES)
             ]
             found["free"] += [FreePoint(**swept(n)) for n in self.shares]
         found["softmax"] += [
@@ -94,7 +94,7 @@ class Grid:
 
     def _layer_buffers(self, platform: str) -> dict[int, set[float]]:
         """The buffers of the sweep at its lengths, and the platform's own where shares are told."""
-        own = buffer_bytes(assumed_platform(platform))
+        own = buffer_bytes(simulator_platform(platform))
         buffers: dict[int, set[float]] = {n: set(self.buffers) for n in self.swept_lengths}
         for n in self.shares:
             buffers.setdefault(n, set()).add(own)
@@ -185,7 +185,7 @@ def utilization_rows(
     unfused = grouped(layers, _place)
     found: list[TableRow] = []
     for row in sweep:
-        peak = assumed_platform(str(row["platform"])).matrix.compute.instances
+        peak = simulator_platform(str(row["platform"])).matrix.compute.instances
         cycles = int(row["cycles"])
         macs = float(row["utilization"]) * cycles * peak
         sums = [("L-A", cycles, macs)]

@@ -60,11 +60,7 @@ def paper_text(tables: Tables, grid: Grid) -> str:
     parts = ["# FLAT's evaluation, by this model", SETTINGS.rstrip()]
     for name, title in TITLES.items():
         if tables[name]:
-            parts += [f"## {title.format(grid.swept_model)}", _table(tables[name])]
+            head = [column.replace("_", " ") for column in tables[name][0]]
+            cells = ([_cell(value, 4) for value in row.values()] for row in tables[name])
+            parts += [f"## {title.format(grid.swept_model)}", markdown(head, cells)]
     return "\n\n".join(parts) + "\n"
-
-
-def _table(rows: Sequence[TableRow]) -> str:
-    """A table with the columns of its first row, numbers in four digits."""
-    cells = ([_cell(value, 4) for value in row.values()] for row in rows)
-    return markdown([name.replace("_", " ") for name in rows[0]], cells)

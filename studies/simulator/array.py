@@ -10,7 +10,7 @@ the granularities `all` and `batch`: in that space its choice is the fastest in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Literal
@@ -29,6 +29,7 @@ STATIONARITIES: tuple[tuple[Stationarity, Stationarity], ...] = (
 )
 ROW_MULTIPLES = (1, 2, 4)  # of the array's rows; source: the tiles in flat_validation.csv
 
+Priced = Mapping[SimulatorMapping, Simulated]
 DataflowChoice = Literal["published", "any"]
 StagingChoice = Literal["none", "any"]
 
@@ -46,11 +47,11 @@ class Choices:
 
     def mappings(self, length: int, array_rows: int) -> Iterator[SimulatorMapping]:
         """Every mapping of a sequence length; an unfused one streams the scores through DRAM."""
+        bits = range(1 << len(OUTER) if self.staging == "any" else 1)
+        stagings = [tuple(t for i, t in enumerate(OUTER) if n >> i & 1) for n in bits]
         for granularity in self.granularities:
             for rows in self._rows(granularity, length, array_rows):
-                for fused, staged, (qk, av) in product(
-                    self.fused, self._staged(), self.stationarities
-                ):
+                for fused, staged, (qk, av) in product(self.fused, stagings, self.stationarities):
                     if not fused and granularity in ("all", "batch"):
                         continue  # nothing is shared: the same as head
                     yield SimulatorMapping(
@@ -61,11 +62,6 @@ class Choices:
                         rows=rows,
                     )
 
-    def _staged(self) -> Iterator[tuple[str, ...]]:
-        count = 1 << len(OUTER) if self.staging == "any" else 1
-        for bits in range(count):
-            yield tuple(t for i, t in enumerate(OUTER) if bits >> i & 1)
-
     def _rows(self, granularity: Granularity, length: int, array_rows: int) -> list[int]:
         if granularity != "row":
             return [length]
@@ -73,24 +69,6 @@ class Choices:
         if self.rows == "published":
             multiples = [m for m in multiples if m in ROW_MULTIPLES]
         return [m * array_rows for m in multiples if m * array_rows < length]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatedMapping:
-    """A mapping of the simulator's, and what this model says of it."""
-
-    mapping: SimulatorMapping
-    result: Simulated
-
-    @property
-    def cost(self) -> tuple[int, float]:
-        """The costs to compare by: cycles, then DRAM bytes."""
-        return self.result.cycles, self.result.offchip_bytes
-
-    @property
-    def fused(self) -> bool:
-        """True where the scores stay on chip."""
-        return set(SCORES) <= set(self.mapping.on_chip)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,37 +82,33 @@ class ArraySpace:
     platform: Platform
     ert: Ert
 
-    def found(
-        self, choices: Choices, platform: Platform | None = None
-    ) -> Iterator[SimulatedMapping]:
+    def found(self, choices: Choices, platform: Platform | None = None) -> Priced:
         """Every mapping of some choices, priced."""
-        for mapping in self.mappings(choices, platform):
-            yield self.priced(mapping, platform)
+        return {mapping: self.priced(mapping, platform) for mapping in self.mappings(choices)}
 
-    def mappings(
-        self, choices: Choices, platform: Platform | None = None
-    ) -> Iterator[SimulatorMapping]:
+    def mappings(self, choices: Choices) -> Iterator[SimulatorMapping]:
         """Every mapping of some choices."""
-        array = (platform or self.platform).matrix.fanouts[0]
-        yield from choices.mappings(self.workload.rank_sizes["P"], array.fanout_y)
+        array = self.platform.matrix.fanouts[0]
+        return choices.mappings(self.workload.rank_sizes["P"], array.fanout_y)
 
     def priced(
         self, mapping: SimulatorMapping, platform: Platform | None = None, ert: Ert | None = None
-    ) -> SimulatedMapping:
+    ) -> Simulated:
         """One mapping, with what this model says of it."""
-        result = simulated(self.workload, platform or self.platform, mapping, ert or self.ert)
-        return SimulatedMapping(mapping=mapping, result=result)
+        return simulated(self.workload, platform or self.platform, mapping, ert or self.ert)
 
+    def fastest(self, everything: Priced, choices: Choices) -> Simulated:
+        """The best of the mappings of some choices, among those that fit where nothing may spill.
 
-def fastest(found: Iterable[SimulatedMapping], choices: Choices) -> SimulatedMapping:
-    """The best of some mappings, among those that fit where nothing may spill."""
-    allowed = (f for f in found if choices.spills or f.result.spilled == 0)
-    return min(allowed, key=lambda f: f.cost)
+        everything: they are among these.
+        """
+        found = (everything[mapping] for mapping in self.mappings(choices))
+        allowed = (one for one in found if choices.spills or one.spilled == 0)
+        return min(allowed, key=lambda one: one.cost)
 
 
 def mapping_text(mapping: SimulatorMapping) -> str:
-    """One line: `row 256, QK output AV output, Q QK A on chip`."""
+    """One line: `row 256, output/output-stationary, Q QK A on chip`."""
     rows = f" {mapping.rows}" if mapping.granularity == "row" else ""
     where = " ".join(mapping.on_chip) or "nothing"
-    stationary = f"{mapping.qk_stationarity}/{mapping.av_stationarity}"
-    return f"{mapping.granularity}{rows}, {stationary}-stationary, {where} on chip"
+    return f"{mapping.granularity}{rows}, {mapping.stationary}-stationary, {where} on chip"

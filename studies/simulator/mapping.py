@@ -17,16 +17,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from flat_mapper.values import (
-    EinsumMapping,
-    FusedMapping,
-    GroupMapping,
-    Loop,
-    Platform,
-    Policy,
-    Slot,
-    Workload,
-)
+import flat_mapper.values as v
 from studies.common import wrong
 
 Granularity = Literal["all", "batch", "head", "row"]
@@ -51,29 +42,30 @@ class SimulatorMapping:
     granularity: Granularity
     rows: int  # R, rows of a FLAT-tile; read at row granularity only
 
+    @property
+    def stationary(self) -> str:
+        """Both stationarities."""
+        return f"{self.qk_stationarity}/{self.av_stationarity}"
+
 
 def simulator_mapping(
-    workload: Workload, platform: Platform, chosen: SimulatorMapping
-) -> FusedMapping:
+    workload: v.Workload, platform: v.Platform, chosen: SimulatorMapping
+) -> v.FusedMapping:
     """The fused mapping that a row of the simulator stands for."""
-    _check(platform)
+    arch = platform.matrix
+    if len(arch.levels) != 3 or len(arch.fanouts) != 1 or platform.vector is not None:
+        got = ", ".join(n.name for n in arch.nodes)
+        condition = "DRAM, a buffer, one array and its registers, and no vector path"
+        raise wrong(platform.name, condition, got)
     tile = _Tile(workload=workload, platform=platform, chosen=chosen)
-    group = GroupMapping(
+    group = v.GroupMapping(
         einsums=(tile.nest("QK", chosen.qk_stationarity), tile.nest("AV", chosen.av_stationarity)),
         shared=tile.shared,
         staged=chosen.on_chip,
         schedule="interleaved",
         granularity=chosen.granularity,
     )
-    return FusedMapping(groups=(group,), policy=Policy(softmax="free", prefetch="ideal"))
-
-
-def _check(platform: Platform) -> None:
-    arch = platform.matrix
-    if len(arch.levels) != 3 or len(arch.fanouts) != 1 or platform.vector is not None:
-        got = ", ".join(n.name for n in arch.nodes)
-        condition = "DRAM, a buffer, one array and its registers, and no vector path"
-        raise wrong(platform.name, condition, got)
+    return v.FusedMapping(groups=(group,), policy=v.Policy(softmax="free", prefetch="ideal"))
 
 
 def chain(size: int, *inner: int) -> tuple[tuple[int, int], ...]:
@@ -103,24 +95,24 @@ def largest_divisor(size: int, limit: int) -> int:
 class _Tile:
     """One FLAT-tile of a row, and the nests of its Einsums."""
 
-    workload: Workload
-    platform: Platform
+    workload: v.Workload
+    platform: v.Platform
     chosen: SimulatorMapping
 
     @property
-    def shared(self) -> tuple[Loop, ...]:
+    def shared(self) -> tuple[v.Loop, ...]:
         """Loops over FLAT-tiles, outermost first."""
         return tuple(
-            Loop(rank, *self._cut(rank)[0])
+            v.Loop(rank, *self._cut(rank)[0])
             for rank in SHARED_RANKS[self.chosen.granularity]
             if self._cut(rank)[0] != (1, 1)
         )
 
-    def nest(self, einsum: str, stationarity: Stationarity) -> EinsumMapping:
+    def nest(self, einsum: str, stationarity: Stationarity) -> v.EinsumMapping:
         """The nest of QK or AV in one dataflow."""
         return self._output(einsum) if stationarity == "output" else self._weight(einsum)
 
-    def _output(self, einsum: str) -> EinsumMapping:
+    def _output(self, einsum: str) -> v.EinsumMapping:
         """One output in each PE: scores accumulated over e, words of a row over m."""
         y, x = self._array
         sizes = self.workload.rank_sizes
@@ -136,7 +128,7 @@ class _Tile:
         buffer = {"P": passes, "M": outer}
         return self._nest(einsum, buffer, {"P": rows}, {rank: columns}, registers, held=einsum)
 
-    def _weight(self, einsum: str) -> EinsumMapping:
+    def _weight(self, einsum: str) -> v.EinsumMapping:
         """One word of K or V in each PE; rows stream past, sums pile up in the buffer."""
         y, x = self._array
         sizes, staged = self.workload.rank_sizes, set(self.chosen.on_chip)
@@ -197,7 +189,7 @@ class _Tile:
         registers: _Factors,
         *,
         held: str,
-    ) -> EinsumMapping:
+    ) -> v.EinsumMapping:
         """The nest of one Einsum; heads that the tile holds run outside everything else.
 
         held: the tensor in the PEs' registers; sums that are not it pile up in the buffer.
@@ -208,14 +200,14 @@ class _Tile:
         tensors = [a.tensor for a in self.workload.einsum(einsum).accesses]
         staged = self.chosen.on_chip
         off_chip = tuple(t for t in tensors if t not in ("QK", "A") or t not in staged)
-        return EinsumMapping(
+        return v.EinsumMapping(
             einsum=einsum,
             loops=(
-                (Slot(dram, "temporal"), self.shared),
-                (Slot(shared, "temporal"), _loops({**heads, **buffer})),
-                (Slot(array, "y"), _loops(y)),
-                (Slot(array, "x"), _loops(x)),
-                (Slot(inner, "temporal"), _loops(registers)),
+                (v.Slot(dram, "temporal"), self.shared),
+                (v.Slot(shared, "temporal"), _loops({**heads, **buffer})),
+                (v.Slot(array, "y"), _loops(y)),
+                (v.Slot(array, "x"), _loops(x)),
+                (v.Slot(inner, "temporal"), _loops(registers)),
             ),
             keep=(
                 (dram, off_chip),
@@ -226,5 +218,5 @@ class _Tile:
         )
 
 
-def _loops(factors: _Factors) -> tuple[Loop, ...]:
-    return tuple(Loop(rank, *factor) for rank, factor in factors.items() if factor[0] > 1)
+def _loops(factors: _Factors) -> tuple[v.Loop, ...]:
+    return tuple(v.Loop(rank, *factor) for rank, factor in factors.items() if factor[0] > 1)

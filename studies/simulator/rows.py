@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import flat_mapper as fm
 from flat_mapper.values import Ert, Platform, Workload
@@ -20,13 +20,13 @@ from studies.common import (
     choice_of,
     free,
     number_of,
-    read_rows,
+    rows_by,
     sizes_of,
     with_level,
     wrong,
 )
-from studies.simulator.mapping import SHARED_RANKS, SimulatorMapping, Stationarity
-from studies.simulator.spill import Simulated, simulated
+from studies.simulator.mapping import SHARED_RANKS, SimulatorMapping
+from studies.simulator.spill import START_CYCLES, Simulated, simulated
 
 # Bytes per second; FLAT's platform table says 50 and 400 GB/s, the simulator's latencies show 2^30.
 OFFCHIP_BYTES_PER_S: Mapping[str, float] = {"edge": 50 * 2**30, "cloud": 400 * 2**30}
@@ -42,7 +42,7 @@ TENSOR_COLUMNS = ("Q", "K", "QK", "A", "V", "AV")
 class SimulatorRow:
     """One row: the problem, the simulator's mapping of it, and its answers."""
 
-    platform: Literal["edge", "cloud"]
+    platform: str
     model: str
     seq_len: str  # as written: 512, 2K, 1M
     workload: Workload
@@ -90,7 +90,7 @@ class BesideSimulator:
 
 def simulator_rows(path: Path) -> tuple[SimulatorRow, ...]:
     """The rows of a file with the columns of flat_validation.csv."""
-    return tuple(_row(f"{path}: line {i}", row) for i, row in enumerate(read_rows(path), 2))
+    return tuple(rows_by(path, _row, "line"))
 
 
 def _row(where: str, row: Columns) -> SimulatorRow:
@@ -99,7 +99,7 @@ def _row(where: str, row: Columns) -> SimulatorRow:
         raise wrong(f"{where}: M", f"{sizes['P']}, as P", row["M"])
     rows = min(sizes.pop("P1"), sizes["P"])
     placed = {t: choice_of(where, row, f"{t}_loc", PLACES) for t in TENSOR_COLUMNS}
-    kinds: tuple[Stationarity, ...] = ("output", "weight")
+    kinds = tuple(START_CYCLES)
     mapping = SimulatorMapping(
         on_chip=tuple(t for t, place in placed.items() if place == "onchip"),
         qk_stationarity=choice_of(where, row, "QK_stationarity", kinds),
@@ -107,9 +107,8 @@ def _row(where: str, row: Columns) -> SimulatorRow:
         granularity=choice_of(where, row, "fusion_granularity", tuple(SHARED_RANKS)),
         rows=rows,
     )
-    platforms: tuple[Literal["edge", "cloud"], ...] = ("edge", "cloud")
     return SimulatorRow(
-        platform=choice_of(where, row, "platform", platforms),
+        platform=choice_of(where, row, "platform", tuple(OFFCHIP_BYTES_PER_S)),
         model=row.get("models", ""),
         seq_len=row.get("seq_len", ""),
         mapping=mapping,
@@ -121,6 +120,7 @@ def _row(where: str, row: Columns) -> SimulatorRow:
     )
 
 
+@cache
 def simulator_platform(name: str, *, vector: bool = False) -> Platform:
     """A shipped platform with the simulator's bandwidth; its vector path only where asked for."""
     shipped = fm.load_platform(name)
@@ -133,19 +133,17 @@ def simulator_ert(platform: Platform) -> Ert:
     """The simulator's energies: 32 pJ for every byte of DRAM traffic, nothing for the rest."""
     dram = platform.dram
     row_pj = DRAM_PJ_PER_BYTE * dram.row_words * dram.word_bits / 8
-    levels = {
-        **free(platform).levels,
-        dram.name: dict.fromkeys(("read", "write", "update"), row_pj),
-    }
-    return Ert(levels=levels, source="FLAT's simulator: 32 pJ per DRAM byte")
+    own = {dram.name: dict.fromkeys(("read", "write", "update"), row_pj)}
+    return Ert(
+        levels={**free(platform).levels, **own}, source="FLAT's simulator: 32 pJ per DRAM byte"
+    )
 
 
 def compare_rows(rows: Iterable[SimulatorRow]) -> tuple[BesideSimulator, ...]:
     """Every row's mapping evaluated by the native model."""
-    platforms = {name: simulator_platform(name) for name in OFFCHIP_BYTES_PER_S}
     found = []
     for row in rows:
-        platform = platforms[row.platform]
+        platform = simulator_platform(row.platform)
         result = simulated(row.workload, platform, row.mapping, simulator_ert(platform))
         found.append(BesideSimulator(row=row, result=result))
     return tuple(found)

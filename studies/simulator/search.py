@@ -10,18 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from studies.simulator.array import (
-    ArraySpace,
-    Choices,
-    SimulatedMapping,
-    fastest,
-    mapping_text,
-)
-from studies.simulator.rows import (
-    SimulatorRow,
-    simulator_ert,
-    simulator_platform,
-)
+from studies.simulator.array import OUTER, SCORES, ArraySpace, Choices, mapping_text
+from studies.simulator.mapping import SimulatorMapping
+from studies.simulator.rows import SimulatorRow, simulator_ert, simulator_platform
+from studies.simulator.spill import Simulated
 
 SPACES: Mapping[str, Choices] = {
     "published": Choices(),
@@ -38,34 +30,34 @@ class Searched:
     """One row: the simulator's mapping, and the best ones of the two spaces."""
 
     row: SimulatorRow
-    theirs: SimulatedMapping
-    ours: Mapping[str, SimulatedMapping]  # by space
+    theirs: Simulated
+    ours: Mapping[str, Simulated]  # by space
 
     def gain(self, space: str) -> float:
         """Their cycles over ours, minus 1."""
-        return self.theirs.result.cycles / self.ours[space].result.cycles - 1
+        return self.theirs.cycles / self.ours[space].cycles - 1
 
     def bytes_saved(self, space: str) -> float:
         """Share of their DRAM bytes that ours does not move."""
-        return 1 - self.ours[space].result.offchip_bytes / self.theirs.result.offchip_bytes
+        return 1 - self.ours[space].offchip_bytes / self.theirs.offchip_bytes
 
     def why(self, space: str) -> str:
         """The best mapping's other choices; `same` where it is no faster and moves as much."""
-        theirs, ours = self.theirs, self.ours[space]
+        theirs, ours = self.theirs.mapping, self.ours[space].mapping
         if self.gain(space) <= SAME and abs(self.bytes_saved(space)) <= SAME:
             return "same"
         reasons = []
-        if ours.fused != theirs.fused:
-            reasons.append("fused" if ours.fused else "unfused")
+        own, other = set(ours.on_chip), set(theirs.on_chip)
+        fused, was_fused = (own.issuperset(SCORES), other.issuperset(SCORES))
+        if fused != was_fused:
+            reasons.append("fused" if fused else "unfused")
         if _tile(ours) != _tile(theirs):
             reasons.append(f"{_tile(ours)} for {_tile(theirs)}")
-        if staged := _only_first(ours, theirs):
-            reasons.append(f"stages {' '.join(staged)}")
-        if streamed := _only_first(theirs, ours):
-            reasons.append(f"streams {' '.join(streamed)}")
-        own, other = _stationarity(ours), _stationarity(theirs)
-        if own != other:
-            reasons.append(f"{own} for {other}")
+        for verb, tensors in (("stages", own - other), ("streams", other - own)):
+            if outer := [tensor for tensor in OUTER if tensor in tensors]:
+                reasons.append(f"{verb} {' '.join(outer)}")
+        if ours.stationary != theirs.stationary:
+            reasons.append(f"{ours.stationary} for {theirs.stationary}")
         verdict = "as fast to 0.01%"
         if self.gain(space) > SAME:
             verdict = "faster"
@@ -85,25 +77,14 @@ class Searched:
         return found
 
 
-def _tile(found: SimulatedMapping) -> str:
-    mapping = found.mapping
+def _tile(mapping: SimulatorMapping) -> str:
     return f"{mapping.rows} rows" if mapping.granularity == "row" else mapping.granularity
 
 
-def _only_first(one: SimulatedMapping, other: SimulatedMapping) -> list[str]:
-    """Tensors beside the scores that one mapping keeps on chip, and the other does not."""
-    kept = set(one.mapping.on_chip) - set(other.mapping.on_chip)
-    return [tensor for tensor in ("Q", "K", "V", "AV") if tensor in kept]
-
-
-def _stationarity(found: SimulatedMapping) -> str:
-    return f"{found.mapping.qk_stationarity}/{found.mapping.av_stationarity}"
-
-
-def _found_dict(found: SimulatedMapping) -> dict[str, object]:
+def _found_dict(found: Simulated) -> dict[str, object]:
     costs = ("cycles", "latency_s", "offchip_bytes", "spilled")
     return {
-        **{name: getattr(found.result, name) for name in costs},
+        **{name: getattr(found, name) for name in costs},
         "mapping": asdict(found.mapping),
         "text": mapping_text(found.mapping),
     }
@@ -113,9 +94,6 @@ def search_row(row: SimulatorRow) -> Searched:
     """One row, searched."""
     platform = simulator_platform(row.platform)
     space = ArraySpace(workload=row.workload, platform=platform, ert=simulator_ert(platform))
-    everything = {found.mapping: found for found in space.found(SPACES["wide"])}
-    best = {
-        name: fastest((everything[m] for m in space.mappings(choices)), choices)
-        for name, choices in SPACES.items()
-    }
+    everything = space.found(SPACES["wide"])
+    best = {name: space.fastest(everything, choices) for name, choices in SPACES.items()}
     return Searched(row=row, theirs=space.priced(row.mapping), ours=best)

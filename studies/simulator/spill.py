@@ -18,16 +18,7 @@ from itertools import dropwhile
 from math import ceil, fsum, prod
 
 import flat_mapper as fm
-from flat_mapper.values import (
-    EinsumMapping,
-    Ert,
-    GroupMapping,
-    MappingRecord,
-    Platform,
-    Result,
-    Slot,
-    Workload,
-)
+import flat_mapper.values as v
 from studies.common import evaluated, with_level
 from studies.simulator.mapping import SimulatorMapping, Stationarity, simulator_mapping
 
@@ -39,11 +30,12 @@ START_CYCLES: dict[Stationarity, int] = {"output": 3, "weight": 4}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Simulated:
-    """Costs of a mapping by the simulator's rules.
+    """A mapping of the simulator's, and its costs by the simulator's rules.
 
     spilled: fraction of the live words that the shared buffer does not hold.
     """
 
+    mapping: SimulatorMapping
     cycles: int
     latency_s: float
     utilization: float
@@ -51,9 +43,14 @@ class Simulated:
     energy_pj: float
     spilled: float
 
+    @property
+    def cost(self) -> tuple[int, float]:
+        """The costs to compare by: cycles, then DRAM bytes."""
+        return self.cycles, self.offchip_bytes
+
 
 def simulated(
-    workload: Workload, platform: Platform, chosen: SimulatorMapping, ert: Ert
+    workload: v.Workload, platform: v.Platform, chosen: SimulatorMapping, ert: v.Ert
 ) -> Simulated:
     """The costs of a mapping of the simulator's.
 
@@ -62,7 +59,7 @@ def simulated(
     mapping = simulator_mapping(workload, platform, chosen)
     dram, buffer, _ = platform.matrix.levels
     roomy = with_level(platform, buffer.name, capacity_words=None)
-    record = MappingRecord(workload=workload, platform=roomy, mapping=mapping)
+    record = v.MappingRecord(workload=workload, platform=roomy, mapping=mapping)
     result = evaluated(record, ert)
     if isinstance(result, fm.Infeasible):
         raise fm.NothingFeasible(result)
@@ -82,6 +79,7 @@ def simulated(
     ideal = sum(e.ideal_cycles for e in result.einsums if e.einsum in result.products)
     moved = words * result.word_bytes
     return Simulated(
+        mapping=chosen,
         cycles=cycles,
         latency_s=cycles * result.cycle_seconds,
         utilization=ideal / cycles,
@@ -91,7 +89,9 @@ def simulated(
     )
 
 
-def _live_words(workload: Workload, group: GroupMapping, terms: dict[str, int], buffer: str) -> int:
+def _live_words(
+    workload: v.Workload, group: v.GroupMapping, terms: dict[str, int], buffer: str
+) -> int:
     """Words of the buffer, where unstaged outputs that it accumulates leave part by part."""
     for nest in group.einsums:
         output = workload.einsum(nest.einsum).output.tensor
@@ -101,14 +101,16 @@ def _live_words(workload: Workload, group: GroupMapping, terms: dict[str, int], 
     return sum(terms.values())
 
 
-def _tile(workload: Workload, nest: EinsumMapping, tensor: str, buffer: str, early: bool) -> int:
+def _tile(
+    workload: v.Workload, nest: v.EinsumMapping, tensor: str, buffer: str, early: bool
+) -> int:
     """Words of a tensor's tile in the buffer, or of what is alive of it at once.
 
     That is its tile under the buffer's outermost loops, as far as these are over its own ranks.
     """
     ranks, extents = workload.tensor_ranks[tensor], dict[str, int]()
     outer = [loop for slot, loops in nest.loops if slot.node == buffer for loop in loops]
-    outside = {Slot("DRAM", "temporal"), Slot(buffer, "temporal")}
+    outside = {v.Slot("DRAM", "temporal"), v.Slot(buffer, "temporal")}
     inner = [loop for slot, loops in nest.loops if slot not in outside for loop in loops]
     if early:
         outer = list(dropwhile(lambda loop: loop.rank in ranks, outer))
@@ -117,7 +119,7 @@ def _tile(workload: Workload, nest: EinsumMapping, tensor: str, buffer: str, ear
     return prod(min(extents.get(rank, 1), workload.rank_sizes[rank]) for rank in ranks)
 
 
-def _touched(result: Result, group: GroupMapping, dram: str, buffer: str) -> Iterator[float]:
+def _touched(result: v.Result, group: v.GroupMapping, dram: str, buffer: str) -> Iterator[float]:
     """Words of all accesses that an overflow hits.
 
     An output that the array accumulates in the buffer is read at every update, the first one

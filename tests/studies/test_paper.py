@@ -23,7 +23,6 @@ from studies.paper.points import (
     LayerPoint,
     TableRow,
     Tables,
-    assumed_platform,
     chip_prices,
     core,
     solve,
@@ -136,8 +135,8 @@ def test_one_step_less_misses(tables: Tables) -> None:
         steps = int(row["steps"])
         for count, reaches in ((steps, True), (steps - 1, False)):
             best = max(
-                found.result.utilization
-                for found in space.found(CONFIGURATIONS["flat"], knob.at(count))
+                found.utilization
+                for found in space.found(CONFIGURATIONS["flat"], knob.at(count)).values()
             )
             assert (best >= TARGET) is reaches
 
@@ -167,7 +166,7 @@ def test_softmax_charged_as_fusemax_has_it(length: int, fused: bool, published: 
     """Unfused and FLAT on the cloud platform, BERT; latency in seconds."""
     found = attention_charged(
         core("bert-base", length),
-        assumed_platform("cloud", vector=True),
+        simulator_platform("cloud", vector=True),
         chip_prices("cloud"),
         fused=fused,
         schedule="overlapped",
