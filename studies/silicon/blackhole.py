@@ -32,12 +32,12 @@ FIDELITY: Mapping[str, float] = {"LoFi": 0.5, "HiFi2": 1, "HiFi3": 1.5, "HiFi4":
 FORMATS: Mapping[str, str | int] = {"bfp8_b": "bfp8_b", "bfp4_b": "bfp4_b", "bfloat16": 16}
 ACCUM: Mapping[str, int] = {"bfloat16": 16, "float32": 32}
 STREAMS = {110: "sdpa_stream_110", 64: "sdpa_stream_64"}  # variables, by cores
+PAGES = "pages: keys and values are read in a row"
+UNSAID = {
+    "joint": "two streams: queries and keys are one of both lengths",
+    "sparse": "values are all 576 of a latent, for 512; the choice of keys is free",
+}
 MADE = ("QK", "QKD", "QK_max", "QK_cor", "QK_exp", "QK_sum", "AV")
-
-
-def is_meant(row: Columns) -> bool:
-    """True if a row's columns are those of a prefill on Blackhole."""
-    return "q_chunk" in row and "wall_us" in row
 
 
 def case(where: str, row: Columns) -> Case:
@@ -45,10 +45,7 @@ def case(where: str, row: Columns) -> Case:
 
     raises: SpecError for a variant or format that is not known, and for sizes that cannot be.
     """
-    at = sizes_of(where, row, SIZES, FLAGS)
-    check_words(where, row, WORDS)
-    if at["num_heads"] % at["num_kv_heads"]:
-        raise wrong(f"{where}: num_heads", "a multiple of num_kv_heads", at["num_heads"])
+    at = checked(where, row, SIZES, FLAGS, WORDS)
     workload, tile = _workload(row, at)
     platform = _platform(row, at)
     return Case(
@@ -70,12 +67,8 @@ def case(where: str, row: Columns) -> Case:
 def unsaid(row: Columns) -> tuple[str, ...]:
     """Facts that the mapping of a row does not say."""
     found = ["the packer and the unpackers, but for what they add to maximum, sum and correction"]
-    if row.get("paged") == "1":
-        found.append("pages: keys and values are read in a row")
-    if row["variant"] == "joint":
-        found.append("two streams: queries and keys are one of both lengths")
-    if row["variant"] == "sparse":
-        found.append("values are all 576 of a latent, for 512; the choice of keys is free")
+    found += [PAGES] * (row.get("paged") == "1")
+    found += [UNSAID[row["variant"]]] if row["variant"] in UNSAID else []
     return tuple(found)
 
 
@@ -89,10 +82,17 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def check_words(where: str, row: Columns, names: Sequence[str]) -> None:
-    """Raise SpecError for a word that is not known."""
-    for key in names:
+def checked(
+    where: str, row: Columns, sizes: Sequence[str], flags: Sequence[str], words: Sequence[str]
+) -> dict[str, int]:
+    """Sizes of a row whose words are known and whose heads share keys evenly, else SpecError."""
+    at = sizes_of(where, row, sizes, flags)
+    for key in words:
         choice_of(where, row, key, KNOWN[key])
+    heads, kv_heads = (name for name in sizes if name.endswith("heads"))
+    if at[heads] % at[kv_heads]:
+        raise wrong(f"{where}: {heads}", f"a multiple of {kv_heads}", at[heads])
+    return at
 
 
 def microseconds_of(where: str, row: Columns) -> float:

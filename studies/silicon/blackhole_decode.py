@@ -10,10 +10,10 @@ from collections.abc import Mapping
 
 import flat_mapper as fm
 from flat_mapper.values import Platform, Workload, with_splits
-from studies.common import Columns, sizes_of, wrong
+from studies.common import Columns, wrong
 from studies.silicon.blackhole import (
     card,
-    check_words,
+    checked,
     microseconds_of,
     number,
     values_of_keys,
@@ -35,20 +35,12 @@ CHUNK = 128  # keys, where the row does not say; chosen
 MOST_PARTS = 16  # cores of a user and head, where the row does not say; chosen
 
 
-def is_meant(row: Columns) -> bool:
-    """True if a row's columns are those of a decode step on Blackhole."""
-    return "cur_pos" in row and "wall_us" in row
-
-
 def case(where: str, row: Columns) -> Case:
     """A row as a question.
 
     raises: SpecError for a format that is not known, and for sizes that cannot be.
     """
-    at = sizes_of(where, row, SIZES, FLAGS)
-    check_words(where, row, WORDS)
-    if at["q_heads"] % at["kv_heads"]:
-        raise wrong(f"{where}: q_heads", "a multiple of kv_heads", at["q_heads"])
+    at = checked(where, row, SIZES, FLAGS, WORDS)
     cap = row.get(CAP) or str(MOST_PARTS)
     if not cap.isdecimal() or int(cap) < 1:
         raise wrong(f"{where}: {CAP}", "a whole number >= 1, or none", cap)

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from studies.common import Columns, grid, number_of, read_rows
+from studies.common import Columns, grid, number_of, rows_by
 from studies.silicon import blackhole
 from studies.silicon.rows import MeasuredRow, priced
 
 UNITS = {"fpu_cycles": "matrix unit", "sfpu_cycles": "exponentials"}
-COLUMNS = f"{', '.join((*blackhole.WORDS, *blackhole.SIZES, *UNITS))}"
 
 
 def are_counters(rows: Sequence[Columns]) -> bool:
@@ -59,11 +58,8 @@ def counted(path: Path) -> list[CountedRow]:
 
     raises: SpecError for rows that cannot be.
     """
-    found = []
-    for i, row in enumerate(read_rows(path), 2):
-        case = blackhole.case(f"{path}: row {i}", row)
-        found.append(CountedRow(case=case, result=priced(case).result))
-    return found
+    cases = rows_by(path, blackhole.case)
+    return [CountedRow(case=case, result=priced(case).result) for case in cases]
 
 
 def counters_text(rows: Sequence[CountedRow]) -> str:

@@ -1,6 +1,6 @@
 """Families of measured kernels, all rows of a file priced, and the records of their mappings.
 
-A family is a function from a row to a `Case`, and a test by the row's columns whether it is meant.
+A family is a function from a row to a `Case`, with columns that no other family has.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from flat_mapper.values import Platform, record_files
-from studies.common import Columns, read_rows, wrong
+from studies.common import Columns, read_rows, rows_by, wrong
 from studies.silicon import blackhole, blackhole_decode, gpu
 from studies.silicon.rows import Case, MeasuredRow, priced
 
-Family = tuple[str, Callable[[Columns], bool], Callable[[str, Columns], Case]]
+Family = tuple[set[str], str, Callable[[str, Columns], Case]]
 FAMILIES: tuple[Family, ...] = (
-    (gpu.COLUMNS, gpu.is_meant, gpu.case),
-    (blackhole.COLUMNS, blackhole.is_meant, blackhole.case),
-    (blackhole_decode.COLUMNS, blackhole_decode.is_meant, blackhole_decode.case),
+    ({"heads", "latency_ms"}, gpu.COLUMNS, gpu.case),
+    ({"q_chunk", "wall_us"}, blackhole.COLUMNS, blackhole.case),
+    ({"cur_pos", "wall_us"}, blackhole_decode.COLUMNS, blackhole_decode.case),
 )
 
 
@@ -26,12 +26,12 @@ def cases(path: Path) -> list[Case]:
 
     raises: SpecError for a file of no family, and for rows that cannot be.
     """
-    rows = read_rows(path)
-    for _, meant, case in FAMILIES:
-        if meant(rows[0]):
-            return [case(f"{path}: row {i}", row) for i, row in enumerate(rows, 2)]
-    condition = "the columns of " + "; or ".join(names for names, _, _ in FAMILIES)
-    raise wrong(str(path), condition, ",".join(rows[0]))
+    first = read_rows(path)[0]
+    for own, _, case in FAMILIES:
+        if own <= first.keys():
+            return rows_by(path, case)
+    condition = "the columns of " + "; or ".join(names for _, names, _ in FAMILIES)
+    raise wrong(str(path), condition, ",".join(first))
 
 
 def measured(path: Path) -> tuple[MeasuredRow, ...]:

@@ -15,19 +15,18 @@ units of work, are in no fit.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from studies.common import grouped
+from studies.common import grouped, parser_of
 from studies.silicon import gpu
 from studies.silicon.accuracy import errors
 from studies.silicon.families import cases
-from studies.silicon.rows import Case, MeasuredRow, priced
+from studies.silicon.rows import COSTS, Case, MeasuredRow, priced
 
 TILES = (0.0, 4e3, 1e4, 2e4)  # fixed cycles of a tile at which the model is asked
 BETWEEN = np.arange(0.0, 20001.0, 250.0)
@@ -37,22 +36,11 @@ LEAST = 5  # chosen: rows from which a 90th percentile is taken
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    """Fitted numbers of a kernel, and to how many rows."""
-
-    rows: int
-    factor: float
-    tile_cycles: float
-    launch_seconds: float
-
-
 def times(case: Case) -> tuple[Floats, float]:
     """Seconds of the attention at each of `BETWEEN` tile cycles, and of the kernels beside it."""
     found, beside, kernel = [], 0.0, case.kernel
     for tile in TILES:
-        costs = {"factor": 1.0, "tile_cycles": tile, "launch_seconds": 0.0}
-        own = {f"{kernel}_{name}": cost for name, cost in costs.items()}
+        own = {f"{kernel}_{name}": cost for name, cost in zip(COSTS, (1.0, tile, 0.0), strict=True)}
         matrix = case.platform.matrix
         matrix = replace(matrix, variables={**matrix.variables, **own})
         result = priced(replace(case, platform=replace(case.platform, matrix=matrix))).result
@@ -62,8 +50,8 @@ def times(case: Case) -> tuple[Floats, float]:
     return np.interp(BETWEEN, TILES, found), beside
 
 
-def fitted_to(cases: Iterable[Case]) -> Fit:
-    """The costs of a kernel by its rows, none of which may be set aside."""
+def fitted_to(cases: Iterable[Case]) -> tuple[int, dict[str, float]]:
+    """The costs of a kernel by its rows, and how many these are; none may be set aside."""
     rows = [case for case in cases if case.kind != gpu.TINY]
     assert rows
     assert not any(case.aside for case in rows)
@@ -88,12 +76,8 @@ def fitted_to(cases: Iterable[Case]) -> Fit:
     tiles = range(max(0, tile - 3), min(len(BETWEEN), tile + 4))
     launches = range(max(0, launch - 2), min(len(LAUNCHES), launch + 3))
     factor, tile, launch = best((t, n) for t in tiles for n in launches)
-    return Fit(
-        rows=len(rows),
-        factor=factor,
-        tile_cycles=float(BETWEEN[tile]),
-        launch_seconds=float(LAUNCHES[launch]),
-    )
+    numbers = (factor, float(BETWEEN[tile]), float(LAUNCHES[launch]))
+    return len(rows), dict(zip(COSTS, numbers, strict=True))
 
 
 def _named(case: Case) -> tuple[str, str]:
@@ -117,19 +101,17 @@ def band_lines(rows: Sequence[MeasuredRow], worst: int) -> Iterator[str]:
 
 def cost_lines(found: Sequence[Case]) -> Iterator[str]:
     """The variables of fitted costs."""
-    fitted = (case for case in found if gpu.is_meant(case.columns) and not case.aside)
+    fitted = (case for case in found if "latency_ms" in case.columns and not case.aside)
     for (chip, kernel), own in grouped(fitted, _named).items():
-        fit = fitted_to(own)
-        yield f"# {chip}, {fit.rows} rows"
-        yield f"  {kernel}_factor: {fit.factor:.3f}"
-        yield f"  {kernel}_tile_cycles: {fit.tile_cycles:g}"
-        yield f"  {kernel}_launch_seconds: {fit.launch_seconds:g}"
+        rows, costs = fitted_to(own)
+        yield f"# {chip}, {rows} rows"
+        yield f"  {kernel}_factor: {costs['factor']:.3f}"
+        yield from (f"  {kernel}_{name}: {costs[name]:g}" for name in COSTS[1:])
 
 
 def main() -> None:
     """The lines of some files."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser = parser_of(__doc__)
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--costs", action="store_true", help="fit the costs instead")
     parser.add_argument("--worst", type=int, default=0, help="rows of each kernel to show")

@@ -19,17 +19,7 @@ from functools import cache
 from math import ceil
 
 import flat_mapper as fm
-from flat_mapper.values import (
-    FusedMapping,
-    GroupMapping,
-    Mask,
-    Platform,
-    Workload,
-    flash_groups,
-    parse_einsum,
-    spread_group,
-    with_splits,
-)
+import flat_mapper.values as v
 from studies.common import Columns, number_of, sizes_of, wrong
 from studies.silicon.gpu_kernels import CHIPS, Kernel, KeySplit, kernel_of, most_splits, splits
 from studies.silicon.rows import Case
@@ -48,6 +38,9 @@ COPIED = {"B": 1, "G": 1, "H": 1, "S": 1, "M": 64}  # a tile of the copy: some t
 # Keys of a pass in a decode. The kernels work on more, but fetch the first ones of a tile while the
 # tile before it ends, and the model lets nothing overlap the first pass.
 STREAMED = 16
+
+
+load_platform = cache(fm.load_platform)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,12 +78,12 @@ class Row:
         return values if self.form else 2 * values
 
     @property
-    def mask(self) -> Mask | None:
+    def mask(self) -> v.Mask | None:
         """Mask of a prefill."""
         window = self.window if 0 < self.window < self.keys else None
         if self.kernel.phase != "prefill" or not (self.causal or window):
             return None
-        return Mask(causal=self.causal, window=window)
+        return v.Mask(causal=self.causal, window=window)
 
     @property
     def tile(self) -> tuple[int, int]:
@@ -99,11 +92,6 @@ class Row:
         return self.kernel.tile(
             widest, window=window, eight_bits=bool(self.form), parted=self.most > 1
         )
-
-
-def is_meant(row: Columns) -> bool:
-    """True if a row's columns are those of a GPU's kernel."""
-    return "heads" in row and "latency_ms" in row and ("seq" in row or "kv_len" in row)
 
 
 def case(where: str, columns: Columns) -> Case:
@@ -115,7 +103,7 @@ def case(where: str, columns: Columns) -> Case:
     chip = str(columns.get("device")).partition("-")[0]
     if chip not in CHIPS:
         raise wrong(f"{where}: device", f"a chip among {', '.join(CHIPS)}", chip)
-    platform = _platform(chip)
+    platform = load_platform(chip)
     cores = platform.matrix.levels[2].instances  # DRAM, L2, and a core's own
     row = _with_tile(_row(where, columns, chip), cores)
     workload = _workload(row, cores)
@@ -131,15 +119,10 @@ def case(where: str, columns: Columns) -> Case:
         workload=workload,
         platform=platform,
         mappings=[
-            FusedMapping(groups=tuple(_groups(row, workload, platform, held, cached)))
+            v.FusedMapping(groups=tuple(_groups(row, workload, platform, held, cached)))
             for held, cached in _ways(row, chip)
         ],
     )
-
-
-@cache
-def _platform(chip: str) -> Platform:
-    return fm.load_platform(chip)
 
 
 def _row(where: str, columns: Columns, chip: str) -> Row:
@@ -178,7 +161,7 @@ def _with_tile(row: Row, cores: int) -> Row:
     return replace(row, most=most_splits(own.kernel, _grid(own, own.seen, cores)))
 
 
-def _workload(row: Row, cores: int) -> Workload:
+def _workload(row: Row, cores: int) -> v.Workload:
     """The problem that a row's kernels work on."""
     keys, parts = row.seen, 1
     if row.kernel.phase == "decode":
@@ -192,10 +175,10 @@ def _workload(row: Row, cores: int) -> Workload:
     found = _attention(row, keys)
     if row.kernel.phase == "prefill":
         found = _with_copies(found)
-    return with_splits(found, parts) if parts > 1 else found
+    return v.with_splits(found, parts) if parts > 1 else found
 
 
-def _attention(row: Row, keys: int) -> Workload:
+def _attention(row: Row, keys: int) -> v.Workload:
     """The attention alone, of so many keys."""
     found = fm.attention(
         B=row.batch,
@@ -224,7 +207,7 @@ def _ways(row: Row, chip: str) -> Sequence[tuple[str, tuple[str, ...]]]:
     return *heads, ("head", ("K", "V")), ("head", ("K",)), ("", ())
 
 
-def _kind(row: Row, platform: Platform) -> str:
+def _kind(row: Row, platform: v.Platform) -> str:
     """Rows that are summed up together: by mask, or by where the cache of a decode is.
 
     dram: a cache of more than twice L2. kv<128: of fewer keys, tiny units of work. near L2: others.
@@ -247,9 +230,7 @@ def _parts(row: Row, keys: int, cores: int) -> tuple[int, int]:
     blocks = ceil(keys / tile)
     each = ceil(blocks / _wanted(row, keys, cores))
     parts = ceil(blocks / each)
-    if parts == 1:
-        return (keys, 1) if keys < tile else (_whole(keys, tile), 1)
-    return parts * each * tile, parts
+    return (keys if keys < tile else parts * each * tile), parts
 
 
 def _wanted(row: Row, keys: int, cores: int) -> int:
@@ -272,27 +253,27 @@ def _grid(row: Row, keys: int, cores: int) -> KeySplit:
     )
 
 
-def _with_copies(workload: Workload) -> Workload:
+def _with_copies(workload: v.Workload) -> v.Workload:
     """A workload whose K and V are copied into a cache first."""
     accesses = {a.tensor: str(a) for e in workload.einsums for a in e.inputs}
     fresh = {t: accesses[t].replace(t, f"{t}_new", 1) for t in ("K", "V")}
     copies = (
-        parse_einsum(f"{accesses[t]} = copy({new})", unit="vector") for t, new in fresh.items()
+        v.parse_einsum(f"{accesses[t]} = copy({new})", unit="vector") for t, new in fresh.items()
     )
     return replace(workload, einsums=(*copies, *workload.einsums))
 
 
 def _groups(
-    row: Row, workload: Workload, platform: Platform, held: str, cached: tuple[str, ...]
-) -> list[GroupMapping]:
+    row: Row, workload: v.Workload, platform: v.Platform, held: str, cached: tuple[str, ...]
+) -> list[v.GroupMapping]:
     """The kernels of a row as groups, in their order."""
     merge = workload.operators.get("merge", ())
     copies = tuple(n for n in ("K", "V") if n in workload.producers.values())
     names = tuple(n for n in workload.ancestors if n not in (*merge, *copies))
     rows, keys = row.tile
     kernels = [copies] if row.kernel.copies_both and copies else [(n,) for n in copies]
-    found = [spread_group(workload, platform, names, COPIED) for names in kernels]
-    return found + flash_groups(
+    found = [v.spread_group(workload, platform, names, COPIED) for names in kernels]
+    return found + v.flash_groups(
         workload,
         platform,
         names,

@@ -8,7 +8,7 @@ source: Dao-AILab/flash-attention at 0251105a (BSD-3-Clause): `hopper/tile_size.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal
 
@@ -52,8 +52,8 @@ class Kernel:
     block:    keys that the split counts in; of a tile where it is 0.
     """
 
-    name: str
-    phase: str
+    name: str = ""
+    phase: str = ""
     tiles: Sizes
     windowed: Sizes
     packs: bool
@@ -87,59 +87,44 @@ class Kernel:
         return next((n for n in sorted(self.tiles) if n >= size), None)
 
 
-def _fa3(name: str, phase: str) -> Kernel:
-    dense = phase == "encoder"
-    return Kernel(
-        name=f"{name}_{phase}",
-        phase=phase,
-        tiles=SM90_DENSE if dense else SM90_PAGED,
-        windowed=SM90_WINDOW,
-        fp8=(SM90_FP8_DENSE if dense else SM90_FP8_PAGED, SM90_FP8_WINDOW),
-        packs=not dense,
-        order="largest",
-        dynamic=True,
-    )
-
-
-def _fa3_sm8x(name: str, phase: str) -> Kernel:
-    return Kernel(
-        name=f"{name}_{phase}",
-        phase=phase,
-        tiles=SM8X_PAGED,
-        windowed=SM8X_WINDOW,
-        parted=(SM8X_PARTS, SM8X_WINDOW_PARTS),
-        packs=True,
-        order="loop",
-        dynamic=True,
-        idle_rows=True,
-    )
-
-
-def _fa2(name: str, phase: str) -> Kernel:
-    decode = phase == "decode"
-    return Kernel(
-        name=f"{name}_{phase}",
-        phase=phase,
-        tiles=SPLIT_KV,
-        windowed=SPLIT_KV,
-        packs=decode,
-        order="loop",
-        ahead=2,
-        block=128,
-        idle_rows=True,
-        alone=False,
-    )
-
-
-# By architecture and kernel of a row; the first of an architecture stands for kernels of no table.
-HOPPER = {
-    "fa3": _fa3,
-    "vllm_flash_attn_fa3": _fa3,
-    "flash_attention_v3": _fa3,
-    "vllm_vit_flash_attn_fa3": _fa3,
-}
-AMPERE = {"vllm_flash_attn": _fa2, "flash_attention": _fa3_sm8x}
-CHIPS = {"h100": HOPPER, "h200": HOPPER, "b200": HOPPER, "a100": AMPERE, "l40s": AMPERE}
+FA3 = Kernel(
+    tiles=SM90_PAGED,
+    windowed=SM90_WINDOW,
+    fp8=(SM90_FP8_PAGED, SM90_FP8_WINDOW),
+    packs=True,
+    order="largest",
+    dynamic=True,
+)
+ENCODER = replace(FA3, tiles=SM90_DENSE, fp8=(SM90_FP8_DENSE, SM90_FP8_WINDOW), packs=False)
+FA3_SM8X = Kernel(
+    tiles=SM8X_PAGED,
+    windowed=SM8X_WINDOW,
+    parted=(SM8X_PARTS, SM8X_WINDOW_PARTS),
+    packs=True,
+    order="loop",
+    dynamic=True,
+    idle_rows=True,
+)
+FA2 = Kernel(
+    tiles=SPLIT_KV,
+    windowed=SPLIT_KV,
+    packs=False,
+    order="loop",
+    ahead=2,
+    block=128,
+    idle_rows=True,
+    alone=False,
+)
+# By chip, phase and kernel of a row; the first one whose name says vLLM or does not stands for
+# kernels of no table.
+Table = Mapping[str, Kernel]
+ENCODERS: Table = dict.fromkeys(("flash_attention_v3", "vllm_vit_flash_attn_fa3"), ENCODER)
+HOPPER: Table = dict.fromkeys(("fa3", "vllm_flash_attn_fa3", *ENCODERS), FA3)
+AMPERE: Table = {"vllm_flash_attn": FA2, "flash_attention": FA3_SM8X}
+DECODES: Table = {**AMPERE, "vllm_flash_attn": replace(FA2, packs=True)}
+NEW = {"prefill": HOPPER, "decode": HOPPER, "encoder": ENCODERS}
+OLD = {"prefill": AMPERE, "decode": DECODES, "encoder": AMPERE}
+CHIPS = {"h100": NEW, "h200": NEW, "b200": NEW, "a100": OLD, "l40s": OLD}
 
 
 def kernel_of(chip: str, name: str, phase: str) -> Kernel:
@@ -147,14 +132,10 @@ def kernel_of(chip: str, name: str, phase: str) -> Kernel:
 
     chip: a key of `CHIPS`.
     """
-    table = CHIPS[chip]
-    if phase == "encoder" and table is HOPPER:
-        known = name if name in ("flash_attention_v3", "vllm_vit_flash_attn_fa3") else ""
-        name = known or ("vllm_vit_flash_attn_fa3" if "vllm" in name else "flash_attention_v3")
-    elif name not in table:
-        vllm = next(n for n in table if n.startswith("vllm"))
-        name = vllm if "vllm" in name else next(n for n in table if not n.startswith("vllm"))
-    return table[name](name, phase)
+    table = CHIPS[chip][phase]
+    if name not in table:
+        name = next(known for known in table if ("vllm" in known) == ("vllm" in name))
+    return replace(table[name], name=f"{name}_{phase}", phase=phase)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,101 +7,53 @@ take turns on its L1. Chunks of all heads in a row are given to the cores from t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
-from flat_mapper.values import (
-    EinsumMapping,
-    FusedMapping,
-    GroupMapping,
-    Loop,
-    Platform,
-    Slot,
-    Workload,
-    spread,
-)
+import flat_mapper.values as v
 
 Order = Literal["lists", "loop"]
-CORE, DRAM = "L1", "DRAM"
+DRAM = "DRAM"
 GIVEN = ("B", "G", "H", "P", "S")  # in the order in which chunks are given out
 
 
 def chunk_mapping(
-    workload: Workload,
-    platform: Platform,
+    workload: v.Workload,
+    platform: v.Platform,
     tile: Mapping[str, int],
     kernel: str,
     order: Order,
-) -> FusedMapping:
+) -> v.FusedMapping:
     """Chunks of `tile` over the cores: of ranks that are given out their part, of M a chunk.
 
-    Keys in parts are merged by a group of their own, row by row.
+    Keys in parts are merged by a group of their own, row by row. The rest is FlashAttention's, but
+    for operands that two Einsums read, which are fetched once.
     """
-    sizes = workload.rank_sizes
     merge = workload.operators.get("merge", ())
     names = tuple(n for n in workload.ancestors if n not in merge)
-    given = [Loop(r, -(-sizes[r] // tile[r])) for r in GIVEN if r in tile]
-    passes = Loop("M", sizes["M"] // tile["M"])
-    once = passes.factor == 1  # one chunk of keys: nothing to correct
-    own = tuple(n for n in names if not (once and workload.einsum(n).each))
-    group = GroupMapping(
-        einsums=tuple(_nest(workload, platform, n, tile, passes, names) for n in own),
-        shared=() if once else (passes,),
-        level=CORE,
-        cores=((DRAM, tuple(given)),),
-        schedule="interleaved",
-        order=order,
-        kernel=kernel,
-    )
+    sizes = (tile["P"], tile["M"], 1)
+    group = v.flash_groups(
+        workload, platform, names, *sizes, cached=(), order=order, kernel=kernel
+    )[0]
+    if not group.shared:  # one chunk of keys: nothing to correct
+        own = tuple(n for n in group.einsums if not workload.einsum(n.einsum).each)
+        group = replace(group, einsums=own)
+    given = sorted(group.cores[0][1], key=lambda loop: GIVEN.index(loop.rank))
+    group = _fetched_once(workload, replace(group, cores=((DRAM, tuple(given)),)))
     if not merge:
-        return FusedMapping(groups=(group,))
-    rows = tuple(loop for loop in given if loop.rank != "S")
-    none = Loop("M", 1)
-    whole = {r: n for r, n in tile.items() if r != "S"}
-    after = GroupMapping(
-        einsums=tuple(_nest(workload, platform, n, whole, none, merge) for n in merge),
-        level=CORE,
-        cores=((DRAM, rows),),
-        schedule="interleaved",
-        order=order,
-    )
-    return FusedMapping(groups=(group, after))
+        return v.FusedMapping(groups=(group,))
+    rows = {rank: count for rank, count in tile.items() if rank not in ("S", "M")}
+    after = _fetched_once(workload, v.spread_group(workload, platform, merge, rows))
+    return v.FusedMapping(groups=(group, replace(after, order=order)))
 
 
-def _nest(
-    workload: Workload,
-    platform: Platform,
-    name: str,
-    tile: Mapping[str, int],
-    passes: Loop,
-    group: tuple[str, ...],
-) -> EinsumMapping:
-    einsum = workload.einsum(name)
-    arch, sizes = platform.path(einsum.unit), workload.rank_sizes
-    extents = {r: tile.get(r, sizes[r]) for r in einsum.ranks if r not in einsum.each}
-    time = (passes,) if "M" in einsum.ranks and passes.factor > 1 else ()
-    spatial, left = spread(arch, CORE, extents)
-    inner = tuple(Loop(r, n) for r, n in left.items() if n > 1)
-    loops = ((Slot(DRAM, "temporal"), time), (Slot(CORE, "temporal"), inner), *spatial)
-    tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
-    # An operand that another Einsum of the group has fetched is there.
-    first = {a.tensor: n for n in reversed(group) for a in workload.einsum(n).inputs}
-    made = {workload.einsum(n).output.tensor: n for n in group}  # by whom at last
-    output = einsum.output.tensor
-    crossing = tuple(
-        t
-        for t in tensors
-        if (t not in made and first.get(t, name) == name)
-        or (t == output and made[t] == name and _leaves(workload, group, t))
-    )
-    here = tuple(t for t in tensors if not (einsum.after and t == output))
-    return EinsumMapping(
-        einsum=name,
-        loops=tuple((slot, at) for slot, at in loops if at),
-        keep=tuple((level, some) for level, some in ((DRAM, crossing), (CORE, here)) if some),
-    )
-
-
-def _leaves(workload: Workload, group: tuple[str, ...], made: str) -> bool:
-    """True where a tensor that a group makes is used outside it, or is the result."""
-    readers = workload.readers(made)
-    return not readers or any(e.name not in group and not e.each for e in readers)
+def _fetched_once(workload: v.Workload, group: v.GroupMapping) -> v.GroupMapping:
+    """A group in which an operand that another Einsum has fetched is there."""
+    nests, fetched = list[v.EinsumMapping](), set[str]()
+    for nest in group.einsums:
+        keep = [
+            (at, tuple(t for t in some if at != DRAM or t not in fetched)) for at, some in nest.keep
+        ]
+        nests.append(replace(nest, keep=tuple((level, some) for level, some in keep if some)))
+        fetched |= {access.tensor for access in workload.einsum(nest.einsum).inputs}
+    return replace(group, einsums=tuple(nests))
