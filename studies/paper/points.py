@@ -174,9 +174,10 @@ def _said(result: Result | Simulated, *names: str) -> dict[str, str | int | floa
     return {name: getattr(result, name) for name in names}
 
 
-def _both(unfused: Result, fused: Result, name: str) -> dict[str, str | int | float]:
-    """A figure of attention unfused and fused."""
-    return {f"unfused_{name}": getattr(unfused, name), f"fused_{name}": getattr(fused, name)}
+def _both(unfused: Result, fused: Result, *names: str) -> dict[str, str | int | float]:
+    """Some figures of attention unfused and fused."""
+    sides = {"unfused": unfused, "fused": fused}
+    return {f"{side}_{n}": getattr(result, n) for n in names for side, result in sides.items()}
 
 
 def buffer_bytes(platform: Platform) -> int:
@@ -278,9 +279,7 @@ class FreePoint(Point):
         unfused, fused = found["flex-stream"], found["flat-r"]
         yield {
             **self.place,
-            **_both(unfused, fused, "latency_s"),
-            **_both(unfused, fused, "utilization"),
-            **_both(unfused, fused, "offchip_bytes"),
+            **_both(unfused, fused, "latency_s", "utilization", "offchip_bytes"),
             "speedup": unfused.latency_s / fused.latency_s,
         }
 

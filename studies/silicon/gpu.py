@@ -21,7 +21,7 @@ from math import ceil
 import flat_mapper as fm
 import flat_mapper.values as v
 from studies.common import Columns, number_of, sizes_of, wrong
-from studies.silicon.gpu_kernels import CHIPS, Kernel, KeySplit, kernel_of, most_splits, splits
+from studies.silicon.gpu_kernels import CHIPS, Kernel, fullest, kernel_of
 from studies.silicon.rows import Case
 
 NUMBERS = ("batch", "heads", "kv_heads", "head_dim", "v_head_dim", "window")
@@ -93,6 +93,17 @@ class Row:
             widest, window=window, eight_bits=bool(self.form), parted=self.most > 1
         )
 
+    @property
+    def tiles(self) -> int:
+        """Tiles of one sequence: heads by tiles of queries."""
+        heads, packed = (self.kv_heads, self.together) if self.kernel.packs else (self.heads, 1)
+        return heads * ceil(self.queries * packed / self.tile[0])
+
+    @property
+    def block(self) -> int:
+        """Keys in which parts are counted."""
+        return self.kernel.block or self.tile[1]
+
 
 def case(where: str, columns: Columns) -> Case:
     """A row as a question.
@@ -158,7 +169,7 @@ def _with_tile(row: Row, cores: int) -> Row:
     if row.kernel.parted is None or (row.together == 1 and not row.kernel.alone):
         return row
     own = replace(row, most=2)  # by whose tiles parts are counted
-    return replace(row, most=most_splits(own.kernel, _grid(own, own.seen, cores)))
+    return replace(row, most=_most(own, own.seen, cores))
 
 
 def _workload(row: Row, cores: int) -> v.Workload:
@@ -234,23 +245,27 @@ def _parts(row: Row, keys: int, cores: int) -> tuple[int, int]:
 
 
 def _wanted(row: Row, keys: int, cores: int) -> int:
-    """Parts of the keys by the kernel's own heuristic."""
+    """Parts of the keys by the kernel's own heuristic: `_most` or fewer."""
     if row.together == 1 and not row.kernel.alone:
         return 1
-    return splits(row.kernel, _grid(row, keys, cores))
+    most = _most(row, keys, cores)
+    if not row.kernel.dynamic or most == 1:
+        return most
+    blocks = ceil(keys / row.block)
+    # a tenth more than an equal share
+    share = ceil(1.1 * row.batch * blocks * row.tiles / cores)
+    return max(1, min(ceil(blocks / share), most))
 
 
-def _grid(row: Row, keys: int, cores: int) -> KeySplit:
-    rows, tile = row.tile
-    heads, packed = (row.kv_heads, row.together) if row.kernel.packs else (row.heads, 1)
-    return KeySplit(
-        cores=cores,
-        batch=row.batch,
-        tiles=heads * ceil(row.queries * packed / rows),
-        keys=keys,
-        loaded=min(keys, row.window + rows) if row.mask and row.mask.window else keys,
-        tile_keys=tile,
-    )
+def _most(row: Row, keys: int, cores: int) -> int:
+    """Parts into which the kernel may cut keys, by its own rule.
+
+    Where splits are chosen again when lengths are known, as if there were one sequence.
+    """
+    loaded = min(keys, row.window + row.tile[0]) if row.mask and row.mask.window else keys
+    again = row.kernel.dynamic
+    tiles = row.tiles * (1 if again else row.batch)
+    return fullest(tiles, cores * row.kernel.ahead, ceil(loaded / row.block), skips=not again)
 
 
 def _with_copies(workload: v.Workload) -> v.Workload:

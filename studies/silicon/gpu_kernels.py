@@ -138,45 +138,7 @@ def kernel_of(chip: str, name: str, phase: str) -> Kernel:
     return replace(table[name], name=f"{name}_{phase}", phase=phase)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeySplit:
-    """Sizes by which a kernel chooses the parts that keys of a row of tiles are cut into.
-
-    cores: of the chip. batch: sequences. tiles: of one sequence: heads by tiles of queries.
-    keys:  of a sequence. loaded: that a tile of queries sees of them at most; 0 for all.
-    tile_keys: of a tile.
-    """
-
-    cores: int
-    batch: int
-    tiles: int
-    keys: int
-    tile_keys: int
-    loaded: int = 0
-
-
-def most_splits(kernel: Kernel, grid: KeySplit) -> int:
-    """Parts into which a kernel may cut keys, by its own rule.
-
-    Where splits are chosen again when lengths are known, as if there were one sequence.
-    """
-    seen = ceil((grid.loaded or grid.keys) / (kernel.block or grid.tile_keys))
-    tiles = grid.tiles * (1 if kernel.dynamic else grid.batch)
-    return _fullest(tiles, grid.cores * kernel.ahead, seen, skips=not kernel.dynamic)
-
-
-def splits(kernel: Kernel, grid: KeySplit) -> int:
-    """Parts into which a kernel cuts keys: `most_splits` or fewer."""
-    most = most_splits(kernel, grid)
-    if not kernel.dynamic or most == 1:
-        return most
-    blocks = ceil(grid.keys / (kernel.block or grid.tile_keys))
-    # a tenth more than an equal share
-    share = ceil(1.1 * grid.batch * blocks * grid.tiles / grid.cores)
-    return max(1, min(ceil(blocks / share), most))
-
-
-def _fullest(tiles: int, cores: int, blocks: int, *, skips: bool) -> int:
+def fullest(tiles: int, cores: int, blocks: int, *, skips: bool) -> int:
     """The fewest parts that fill the cores nearly as well as any number of them does.
 
     skips: numbers of parts with as many blocks a part as one part less.
