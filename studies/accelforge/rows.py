@@ -13,8 +13,7 @@ from functools import partial
 from math import inf
 from pathlib import Path
 
-from studies.accelforge.chips import CHIPS, workload_of
-from studies.accelforge.choice import Found, Objective, best, cost_to_lower
+from studies.accelforge.choice import CHIPS, Found, Objective, best, cost_to_lower, workload_of
 from studies.common import Columns, choice_of, grid, number_of, rows_by, wrong
 
 NEEDED = ("arch", "workload", "fusion", "objective", "energy", "latency")

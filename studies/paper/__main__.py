@@ -14,8 +14,7 @@ from math import inf
 from studies.common import Answer, Parser, run, wrong
 from studies.paper.plots import paper_figures
 from studies.paper.points import TableRow
-from studies.paper.tables import Grid, paper_tables
-from studies.paper.text import paper_files, paper_text
+from studies.paper.tables import Grid, paper_files, paper_tables, paper_text
 
 
 def options(parser: Parser) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from studies.common import Answer, grid, read_rows, run
 from studies.silicon.accuracy import findings, fitted, summary
-from studies.silicon.counters import are_counters, counted, counters_text
+from studies.silicon.blackhole import are_counters, counted, counters_text
 from studies.silicon.families import measured, row_files
 
 

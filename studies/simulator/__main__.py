@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 
 from studies.common import Answer, Parser, each, grid, run
-from studies.simulator.array import mapping_text
+from studies.simulator.array import SPACES, Searched, mapping_text, search_row
 from studies.simulator.rows import BesideSimulator, compare_rows, largest_errors, simulator_rows
-from studies.simulator.search import SPACES, Searched, search_row
 
 _NAMES = {
     "offchip_bytes": "DRAM bytes",

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import flat_mapper as fm
 from flat_mapper.values import edit_platform, energies
-from studies.accelforge.chips import PARTS, Chip
-from studies.accelforge.choice import Objective, Question, cost_to_lower
+from studies.accelforge.choice import PARTS, Chip, Objective, Question, cost_to_lower
 
 WORD_BITS = 8
 CHIP = Chip(mapspace="cells")

@@ -12,9 +12,8 @@ from simulator_rows import HEADING, ROWS
 from studies.common import each
 from studies.paper.__main__ import main as paper
 from studies.simulator.__main__ import main
-from studies.simulator.array import Choices, mapping_text
+from studies.simulator.array import SAME, Choices, mapping_text, search_row
 from studies.simulator.rows import simulator_rows
-from studies.simulator.search import SAME, search_row
 
 
 @pytest.fixture(scope="module")

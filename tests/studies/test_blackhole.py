@@ -22,7 +22,7 @@ from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.mask import Mask
 from studies.common import read_rows
 from studies.silicon.accuracy import findings, leave_one_out
-from studies.silicon.counters import are_counters, counted, counters_text
+from studies.silicon.blackhole import are_counters, counted, counters_text
 from studies.silicon.families import measured, row_files
 from studies.silicon.sdpa_mapping import chunk_mapping
 

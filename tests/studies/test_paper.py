@@ -28,8 +28,7 @@ from studies.paper.points import (
     solve,
     space_of,
 )
-from studies.paper.tables import LAYERS, Grid, geomean, paper_tables
-from studies.paper.text import csv_text, paper_files
+from studies.paper.tables import LAYERS, Grid, csv_text, geomean, paper_files, paper_tables
 from studies.simulator.rows import simulator_ert, simulator_platform
 
 GRID = Grid(
