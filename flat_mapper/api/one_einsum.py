@@ -19,10 +19,9 @@ from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Section, section_of
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
-from flat_mapper.spec.yamlio import write_text
-from flat_mapper.timeloop.backend import INPUT_FILES, run_files
+from flat_mapper.timeloop.backend import run_files
 from flat_mapper.timeloop.mapping_reader import read_chip, read_mapping
-from flat_mapper.timeloop.run import Rejection, command_of, model_stats, run_folder
+from flat_mapper.timeloop.run import command_of, model_stats, run_folder
 from flat_mapper.workload.timeloop import read_problem
 
 
@@ -81,11 +80,9 @@ def _by_timeloop(found: ModelResult, table: Ert) -> ModelResult:
     """The same with what timeloop-model itself counts."""
     files = run_files(found.workload, found.arch, found.mapping, table, handed_on=True)
     with run_folder(None, "model") as folder:
-        for name, text in files.items():
-            write_text(folder / name, text)
         read = found.workload.einsums[0], found.arch, found.mapping
-        answer = model_stats(command_of(), folder, INPUT_FILES, *read)
-    if isinstance(answer, Rejection):
+        answer = model_stats(command_of(), folder, files, *read)
+    if isinstance(answer, Infeasible):
         raise BackendError(f"timeloop-model: expected a mapping that fits, got {answer}")
     return replace(found, stats=answer)
 

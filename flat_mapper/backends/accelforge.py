@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import prod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -104,10 +104,7 @@ GAPS = (
 class AccelforgeBackend:
     """AccelForge's model as an evaluator of fused mappings."""
 
-    @property
-    def name(self) -> str:
-        """The name that `--backend` takes."""
-        return "accelforge"
+    name: ClassVar = "accelforge"
 
     def missing(self) -> str | None:
         """The missing package and how to get it, in one line; None where it can run."""

@@ -19,10 +19,7 @@ from flat_mapper.workload.graph import Workload
 class NativeBackend:
     """The package's own model; it needs nothing else."""
 
-    @property
-    def name(self) -> str:
-        """The name that `--backend` takes."""
-        return "native"
+    name = "native"
 
     def missing(self) -> str | None:
         """Nothing is ever missing."""

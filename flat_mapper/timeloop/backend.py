@@ -13,7 +13,9 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import BackendError, expected
@@ -26,15 +28,9 @@ from flat_mapper.energy.tables import Ert, priced_for
 from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
-from flat_mapper.spec.yamlio import dump, write_text
+from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.rounds import asked_of, overfull_words
-from flat_mapper.timeloop.run import (
-    Command,
-    FrontEnd,
-    Rejection,
-    model_stats,
-    run_folder,
-)
+from flat_mapper.timeloop.run import Command, FrontEnd, model_stats, run_folder
 from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import FRONT_END_FILES, lower_einsum, write_lowered
 from flat_mapper.timeloop.write_processed import (
@@ -48,21 +44,17 @@ from flat_mapper.workload.graph import Workload
 INPUT_FILES = ("processed.yaml", "ERT.yaml", "ART.yaml")
 
 
-Asking = Callable[[], EinsumStats | Infeasible]  # runs timeloop-model on files that are there
+Asking = Callable[[], EinsumStats | Infeasible]  # runs timeloop-model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeloopBackend:
     """timeloop-model as an evaluator of fused mappings."""
 
+    name: ClassVar = "timeloop"
     command: Command
     folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
     front_end: FrontEnd | None = None  # None: the processed file is written here
-
-    @property
-    def name(self) -> str:
-        """The name that `--backend` takes."""
-        return "timeloop"
 
     def missing(self) -> str | None:
         """The missing program and how to get it, in one line; None where it can run."""
@@ -120,7 +112,7 @@ class TimeloopBackend:
         mapping: EinsumMapping,
         ert: Ert,
     ) -> Asking:
-        """The question of one run, whose files are in a folder of their own."""
+        """The question of one run in a folder of its own."""
         einsum = workload.einsum(mapping.einsum)
         arch, mapping, _ = unfolded(arch, mapping)
         table = priced_for(arch, ert, einsum, workload.widths)
@@ -130,23 +122,7 @@ class TimeloopBackend:
             write_lowered(folder, {name: lowered[name] for name in FRONT_END_FILES})
             paths = [folder / name for name in FRONT_END_FILES]
             files[INPUT_FILES[0]] = self.front_end.processed(paths)
-        for name, text in files.items():
-            write_text(folder / name, text)
-
-        def answer() -> EinsumStats | Infeasible:
-            found = model_stats(self.command, folder, INPUT_FILES, einsum, arch, mapping)
-            if not isinstance(found, Rejection):
-                return found
-            return Infeasible(
-                level=found.level,
-                needs=found.needs,
-                has=found.has,
-                terms=(),
-                where=einsum.name,
-                hint=f"cut the tiles at {found.level} or let a tensor bypass it",
-            )
-
-        return answer
+        return partial(model_stats, self.command, folder, files, einsum, arch, mapping)
 
 
 def _alone(

@@ -17,7 +17,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -26,10 +26,10 @@ from pathlib import Path
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import BackendError, SpecError, expected, file_name
 from flat_mapper.base.process import last_words, run_logged, tail
-from flat_mapper.cost_model.result import EinsumStats, LevelStats, TensorStats
+from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, TensorStats
 from flat_mapper.mapping.values import EinsumMapping
 from flat_mapper.spec.document import Range, checked
-from flat_mapper.spec.yamlio import read_text, scalar
+from flat_mapper.spec.yamlio import read_text, scalar, write_text
 from flat_mapper.workload.einsum import Einsum
 
 TIMELOOP_MODEL = "timeloop-model"
@@ -79,15 +79,6 @@ class Command:
         if shutil.which(self.program):
             return None
         return f"{self.program}: expected an executable on PATH, got none; {self.install}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejection:
-    """Timeloop's own words on a level that cannot hold its tiles."""
-
-    level: str
-    needs: int  # words
-    has: int
 
 
 def command_of(text: str | None = None, *, timeout_s: float | None = None) -> Command:
@@ -216,19 +207,29 @@ def call(command: Command, folder: Path, inputs: Sequence[str]) -> Run:
 def model_stats(
     command: Command,
     folder: Path,
-    inputs: Sequence[str],
+    files: Mapping[str, str],
     einsum: Einsum,
     arch: Architecture,
     mapping: EinsumMapping,
-) -> EinsumStats | Rejection:
+) -> EinsumStats | Infeasible:
     """One Einsum's figures of one run in a fresh folder, or Timeloop's rejection of the mapping.
 
+    files:  texts of the inputs, by name; they are written there.
     raises: BackendError with the log and the command to run again, or naming what the answer lacks.
     """
-    run = call(command, folder, inputs)
-    rejection = _REJECTION.search(run.said)
-    if rejection:
-        return Rejection(level=rejection[1], needs=int(rejection[2]), has=int(rejection[3]))
+    for name, text in files.items():
+        write_text(folder / name, text)
+    run = call(command, folder, [*files])
+    if rejection := _REJECTION.search(run.said):
+        level, needs, has = rejection.groups()
+        return Infeasible(
+            level=level,
+            needs=int(needs),
+            has=int(has),
+            terms=(),
+            where=einsum.name,
+            hint=f"cut the tiles at {level} or let a tensor bypass it",
+        )
     path = run.written(folder / "out" / STATS)
     try:
         text = read_text(path, is_input=False)
