@@ -278,7 +278,7 @@ class _Question:
         """
         found: dict[Quantity, float] = {}
         for group in self.mapping.groups:
-            ragged = any(p.last for nest in group.einsums for _, at in nest.loops for p in at)
+            ragged = any(nest.has_remainders for nest in group.einsums)
             if len(group.einsums) < 2 or not group.shared or ragged:
                 continue
             tile, inside = single_pass(self.workload, self.platform, self.mapping, group)
@@ -559,7 +559,7 @@ def compare(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
     Timeloop's, which may be above the execution, and the difference says so.
     """
     nests = result.mapping.einsum_mappings
-    ragged = {name for name, m in nests.items() if any(p.last for _, at in m.loops for p in at)}
+    ragged = {name for name, nest in nests.items() if nest.has_remainders}
     cut = [g.names for g in result.groups if g.cores is not None and not g.cores.divides]
     ragged |= {name for names in cut for name in names}
     found = [

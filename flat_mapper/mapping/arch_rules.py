@@ -40,7 +40,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.sharing import crosses_dram, shared_level
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
-from flat_mapper.spec.document import Section, Tagged, section_of, take
+from flat_mapper.spec.document import Section, Tagged, children, section_of, take, walk
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
@@ -187,20 +187,14 @@ def binding_notes(platform: Platform, workload: Workload) -> tuple[str, ...]:
 
 def check_branches(arch: Architecture, einsum: Einsum, bound: Binding | None) -> None:
     """Under !Parallel, every tensor of an Einsum has a branch, as Timeloop's front end demands."""
-    stack: list[object] = [arch.document.get("architecture", arch.document)]
-    while stack:
-        node = stack.pop()
-        body = node.body if isinstance(node, Tagged) else node
-        nodes = body.get("nodes") if isinstance(body, Mapping) else None
-        children = list(nodes) if isinstance(nodes, list) else []
-        stack.extend(children)
-        if not isinstance(node, Tagged) or node.tag != "!Parallel":
-            continue
-        where = f"{arch.path or arch.name}: !Parallel"
-        kept = {t for child in children for t in kept_in(child, where, {})}
+    where = f"{arch.path or arch.name}: !Parallel"
+    every = walk(arch.document.get("architecture", arch.document))
+    for node in (n for n in every if isinstance(n, Tagged) and n.tag == "!Parallel"):
+        branches = children(node)
+        kept = {t for branch in branches for t in kept_in(branch, where, {})}
         kept = kept if bound is None else set(bound.names(tuple(kept)))
         lost = [a.tensor for a in einsum.accesses if a.tensor not in kept and "*" not in kept]
-        if lost and len(children) > 1:
+        if lost and len(branches) > 1:
             condition = f"a branch that keeps each tensor of {einsum.name}"
             change = f"add `- !Nothing {{constraints: {{dataspace: {{keep: [{lost[0]}]}}}}}}`"
             raise SpecError(expected(where, condition, f"none for {', '.join(lost)}", change))

@@ -238,9 +238,7 @@ def _shared_faults(
         yield expected(f"{where}: shared loops", condition, got)
     cut = {loop.rank for loop in group.shared if loop.factor > 1}
     skips = workload.mask and workload.roles.masked and set(workload.roles.masked) <= cut
-    if skips and any(
-        p.final != p.factor for nest in group.einsums for _, at in nest.loops for p in at
-    ):
+    if skips and any(nest.has_remainders for nest in group.einsums):
         condition = "factors that divide their ranks: tiles under a mask are all of one size"
         yield expected(f"{where}: mask", condition, "a remainder")
     for name in group.names:

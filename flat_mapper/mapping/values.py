@@ -62,6 +62,11 @@ class EinsumMapping:
     keep: tuple[tuple[str, tuple[str, ...]], ...]
     stay: tuple[str, ...] = ()  # tensors whose tiles may stay private over shared loops
 
+    @property
+    def has_remainders(self) -> bool:
+        """True where some loop's last pass is shorter than the others."""
+        return any(loop.final != loop.factor for _, loops in self.loops for loop in loops)
+
     def at(self, slot: Slot) -> tuple[Loop, ...]:
         """The loops of one slot."""
         node, axis = slot.node, slot.axis

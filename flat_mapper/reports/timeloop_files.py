@@ -15,7 +15,6 @@ from flat_mapper.base.units import si
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.energy.tables import UNPRICED, energy_kind
 from flat_mapper.timeloop.rounds import Asked, timeloop_stats
-from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import Lowering
 from flat_mapper.workload.graph import Workload
 
@@ -160,6 +159,6 @@ def _otherwise(workload: Workload, one: Asked, own: EinsumStats) -> list[str]:
     if own.cycles_per_compute != 1:
         kind = energy_kind(einsum.operation)
         found.append(f"{kind} in 1 cycle, not {own.cycles_per_compute:g}")
-    if has_remainders(one.nest):
+    if one.nest.has_remainders:
         found.append("the last pass of a remainder as a full one")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, overload
 
@@ -44,6 +44,20 @@ class Tagged:
     tag: str  # with its exclamation mark
     body: object
     line: int = field(default=0, compare=False)  # from 1; 0: not from a file
+
+
+def walk(node: object) -> Iterator[object]:
+    """A node of an architecture's document, and all inside it."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def children(node: object) -> list[object]:
+    """The nodes directly inside a node of a document."""
+    body = node.body if isinstance(node, Tagged) else node
+    nodes = body.get("nodes") if isinstance(body, Mapping) else None
+    return list(nodes) if isinstance(nodes, list) else []
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,6 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.rounds import asked_of, overfull_words
 from flat_mapper.timeloop.run import Command, FrontEnd, model_stats, run_folder
-from flat_mapper.timeloop.terms import has_remainders
 from flat_mapper.timeloop.write import FRONT_END_FILES, lower_einsum, write_lowered
 from flat_mapper.timeloop.write_processed import (
     art_document,
@@ -117,7 +116,7 @@ class TimeloopBackend:
         arch, mapping, _ = unfolded(arch, mapping)
         table = priced_for(arch, ert, einsum, workload.widths)
         files = run_files(workload, arch, mapping, table)
-        if self.front_end and not has_remainders(mapping):
+        if self.front_end and not mapping.has_remainders:
             lowered = lower_einsum(workload, arch, mapping)
             write_lowered(folder, {name: lowered[name] for name in FRONT_END_FILES})
             paths = [folder / name for name in FRONT_END_FILES]

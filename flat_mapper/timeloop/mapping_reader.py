@@ -31,13 +31,14 @@ from flat_mapper.spec.document import (
     Section,
     Tagged,
     checked,
+    children,
     kind_of,
     refuse_unknown,
     section_of,
     take,
+    walk,
 )
 from flat_mapper.timeloop.terms import empty_level
-from flat_mapper.timeloop.write_processed import children, walk
 from flat_mapper.workload.einsum import Einsum
 
 EntryKind = Literal["temporal", "spatial", "dataspace"]

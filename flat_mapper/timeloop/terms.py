@@ -101,11 +101,6 @@ def empty_level(name: str) -> str:
     return f"inter_{name}_spatial"
 
 
-def has_remainders(mapping: EinsumMapping) -> bool:
-    """True where some loop's last pass is shorter than the others."""
-    return any(loop.final != loop.factor for _, loops in mapping.loops for loop in loops)
-
-
 def rank_letters(einsum: Einsum) -> dict[str, str]:
     """Timeloop's one-letter dimension for each rank: its own name where that is one letter."""
     taken = {rank for rank in einsum.ranks if len(rank) == 1 and rank in string.ascii_letters}

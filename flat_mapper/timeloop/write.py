@@ -18,12 +18,7 @@ from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, sized_workload
 from flat_mapper.spec.yamlio import dump, write_text
 from flat_mapper.timeloop.rounds import Asked, asked_of
-from flat_mapper.timeloop.terms import (
-    has_remainders,
-    node_entries,
-    problem_comment,
-    problem_document,
-)
+from flat_mapper.timeloop.terms import node_entries, problem_comment, problem_document
 from flat_mapper.timeloop.write_processed import (
     architecture_document,
     art_document,
@@ -156,7 +151,7 @@ def lower_einsum(
         notes += (f"{', '.join(filled)}: Timeloop has no fill_bandwidth: fills pass write ports.",)
     about = (title, *about, *problem_comment(workload, prices, einsum))
     read: tuple[str, ...] = (title, "Permutations are innermost first.")
-    if has_remainders(mapping):
+    if mapping.has_remainders:
         read += (
             "P=32,5 is 32 passes, and 5 in the last pass of the loops above. Timeloop's Python "
             "front end cannot read it: run `timeloop-model processed.yaml` instead.",

@@ -10,7 +10,7 @@ Energies and areas have Accelergy's form: timeloop-model takes them in its place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil, prod
 
@@ -18,7 +18,7 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLev
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, Slot, sized_workload
-from flat_mapper.spec.document import Quoted, Tagged
+from flat_mapper.spec.document import Quoted, Tagged, children, walk
 from flat_mapper.timeloop.terms import TIMELOOP_VERSION, empty_level, node_entries, problem_document
 from flat_mapper.workload.graph import Workload
 
@@ -317,20 +317,6 @@ def _with_nodes(
     if "architecture" in document:
         document["architecture"] = _edited(document["architecture"], edit)[0]
     return replace(arch, nodes=tuple(nodes), document=document)
-
-
-def walk(node: object) -> Iterator[object]:
-    """A node of an architecture's document, and all inside it."""
-    yield node
-    for child in children(node):
-        yield from walk(child)
-
-
-def children(node: object) -> list[object]:
-    """The nodes directly inside a node of a document."""
-    body = node.body if isinstance(node, Tagged) else node
-    nodes = body.get("nodes") if isinstance(body, Mapping) else None
-    return list(nodes) if isinstance(nodes, list) else []
 
 
 def _edited(node: object, edit: Edit) -> list[object]:
