@@ -38,7 +38,7 @@ from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.result import Executed, ExecutedGroup
 from flat_mapper.mapping.check import all_handed_inside
-from flat_mapper.mapping.cores import CoreView
+from flat_mapper.mapping.cores import CoreView, names_outside
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level, whole_group
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop
 from flat_mapper.timeloop.backend import TimeloopBackend
@@ -514,8 +514,7 @@ def _round_of(
     cycles = whole_cycles(rounds * answer.compute_cycles * chip.cycles_per_compute)
     own_cycles = whole_cycles(chip.compute_cycles)
     yield Difference(backend, name, "", "", "compute_cycles", own_cycles, cycles)
-    names = [level.name for level in one.arch.levels]
-    outside = names[: names.index(one.level)]
+    outside = names_outside(one.arch, one.level)
     kept = {t for level in outside[1:] for t in one.nest.kept_at(level)}
     already = kept if rounds > 1 else kept.intersection(others)
     whole, theirs = numbers_of([chip]), numbers_of([answer])

@@ -19,6 +19,7 @@ from flat_mapper.backends.agreement import Disagreement
 from flat_mapper.base.tolerance import ABOVE, CYCLES
 from flat_mapper.cost_model.result import GroupStats, Result
 from flat_mapper.execution.result import Executed
+from flat_mapper.mapping.cores import names_outside
 
 # Einsum, level, tensor, words read and written, of these filled, instances
 Counted = tuple[str, str, str, float, float, float, int]
@@ -130,8 +131,7 @@ def _of_boundary(
     ports = boundary(platform.matrix, group.buffer.level, platform.dram.word_bits)
     if ports is None:
         return
-    names = [lv.name for lv in platform.matrix.levels]
-    outside = names[: names.index(group.buffer.level)]
+    outside = names_outside(platform.matrix, group.buffer.level)
     kept = {(e, lv, t) for e, lv, t, *_ in own if lv in outside}
     read = written = 0.0
     for einsum, level, tensor, out, back, *_ in own:

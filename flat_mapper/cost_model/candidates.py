@@ -33,14 +33,8 @@ class NodeChoice:
 
     def take(self, index: Ints) -> NodeChoice:
         """Choices of some candidates."""
-        return NodeChoice(
-            node=self.node,
-            grid=self.grid,
-            column=self.column[index],
-            across=self.across,
-            choice=None if self.choice is None else self.choice[index],
-            orders=self.orders,
-        )
+        choice = None if self.choice is None else self.choice[index]
+        return replace(self, column=self.column[index], choice=choice)
 
     @property
     def on_both_axes(self) -> Bools:

@@ -75,7 +75,7 @@ class GroupTerms:
 
     @property
     def passes(self) -> int:
-        """Passes of the shared loops, if a mask leaves all."""
+        """Passes of the shared loops in time, if a mask leaves all."""
         return prod(loop.factor for loop in self.group.shared)
 
     @cached_property

@@ -178,13 +178,8 @@ def tile_words(
         inside = extents(factors, sizes, slot)
         for access in nest.einsum.accesses:
             if access.tensor in nest.keep[level]:
-                tiles[level, access.tensor] = tensor_tile(nest, access.tensor, inside)
+                words = np.ones(1, np.int64)
+                for dim in nest.dims[access.tensor]:
+                    words = words * (1 + sum(step * (inside[r] - 1) for r, step in dim))
+                tiles[level, access.tensor] = words
     return tiles
-
-
-def tensor_tile(nest: Nest, tensor: str, inside: list[IntArray]) -> IntArray:
-    """Words of a tensor over given rank extents."""
-    words = np.ones(1, np.int64)
-    for dim in nest.dims[tensor]:
-        words = words * (1 + sum(step * (inside[r] - 1) for r, step in dim))
-    return words

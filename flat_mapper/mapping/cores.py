@@ -195,15 +195,9 @@ class CoreUse:
 
     def to_dict(self) -> dict[str, object]:
         """The names of `--json`."""
-        return {
-            "cores": self.cores,
-            "tiles": self.tiles,
-            "rounds": self.rounds,
-            "imbalance": self.imbalance,
-            "idle_share": self.idle_share,
-            "longest_cycles": self.longest_cycles,
-            "launch_cycles": self.launch_cycles,
-        }
+        counts = "cores", "tiles", "rounds"
+        shares = "imbalance", "idle_share", "longest_cycles", "launch_cycles"
+        return {name: getattr(self, name) for name in (*counts, *shares)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

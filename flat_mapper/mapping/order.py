@@ -95,12 +95,6 @@ def overlaps(schedule: Schedule | str) -> bool:
     return schedule in ("overlapped", "phases")
 
 
-def of_group(phases: Phases, names: Sequence[str]) -> Phases:
-    """The phases as far as Einsums of a group are in them."""
-    parts = (tuple(n for n in phase if n in names) for phase in phases)
-    return tuple(part for part in parts if part)
-
-
 def check_phases(workload: Workload, names: Sequence[str], phases: Phases, where: str) -> None:
     """Raise MappingError unless every Einsum of a group is in one phase, and none waits in vain."""
     check_listed(names, phases, where)

@@ -92,7 +92,7 @@ RECORD_COMMENT = (
     "A fused mapping of flat-mapper; `flat-mapper evaluate` prices it again.",
     "Loops run outermost first. P=32,5 is 32 passes, and 5 in the last pass of the loops above.",
 )
-_RULES = ("passing", "prefetch")  # of other tools
+_RULES = ("passing", "prefetch")  # of other tools; records have those that are switched on
 _LOOP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([0-9]{1,18})(?:,([0-9]{1,18}))?")
 
 
@@ -103,7 +103,8 @@ def record_document(
 
     arch: files of the architectures relative to the record, the matrix path first; or a name.
     """
-    policy, plain = fused.policy, _rules(Policy())
+    policy, plain = fused.policy, Policy()
+    rules = {name: getattr(policy, name) for name in _RULES}
     return {
         "fused_mapping": {
             "version": RECORD_VERSION,
@@ -113,7 +114,7 @@ def record_document(
                 "buffering": policy.buffering,
                 "in_place": policy.in_place,
                 "softmax": policy.softmax,
-                **{name: said for name, said in _rules(policy).items() if said != plain[name]},
+                **{name: said for name, said in rules.items() if said != getattr(plain, name)},
             },
             "groups": [_group_document(group) for group in fused.groups],
         }
@@ -272,11 +273,6 @@ def _policy(node: object, where: str) -> Policy:
         passing=take_choice(node, "passing", get_args(Passing), where, "held"),
         prefetch=take_choice(node, "prefetch", get_args(Prefetch), where, "held"),
     )
-
-
-def _rules(policy: Policy) -> dict[str, object]:
-    """The rules of other tools; a record has those that a policy switches on."""
-    return {name: getattr(policy, name) for name in _RULES}
 
 
 def _words(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.mapping.order import check_listed, execution_order, of_group
+from flat_mapper.mapping.order import check_listed, execution_order
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.values import Granularity, Phases, Policy, Schedule
 from flat_mapper.workload.graph import Workload
@@ -209,9 +209,9 @@ def _with_phases(workload: Workload, mapspace: Mapspace, group: GroupSpace) -> G
     """
     if group.schedule != "phases":
         return group
-    phases = mapspace.fusion.phases
-    listed = [[m for n in part for m in members_of(workload, n)] for part in phases]
-    phases = of_group(tuple(map(tuple, listed)), group.names)
+    listed = ([m for n in part for m in members_of(workload, n)] for part in mapspace.fusion.phases)
+    own = (tuple(n for n in part if n in group.names) for part in listed)
+    phases = tuple(part for part in own if part)
     check_listed(group.names, phases, f"{mapspace.name}: fusion")
     return replace(group, phases=phases)
 

@@ -35,6 +35,7 @@ from flat_mapper.mapping.cores import (
     given_tiles,
     levels_between,
     list_starts,
+    names_outside,
     times_brought,
     words_held,
 )
@@ -226,7 +227,7 @@ class GroupOnCores:
     @cached_property
     def _fixed(self) -> Floats:
         """Fixed costs of a tile of each class; float64[classes]."""
-        steps = self.priced.each([cost.steps for cost in self.priced.tiles])
+        steps = self.priced.each([cost.terms.passes for cost in self.priced.tiles])
         found: Floats = self.facts.tile_cycles + self.facts.step_cycles * steps
         return found
 
@@ -353,8 +354,7 @@ def _check_between(on: GroupOnCores, tensor: str, level: MemoryLevel) -> None:
     where = f"{' + '.join(on.group.names)}: {tensor} at {level.name}"
     if tensor in {on.workload.einsum(n).output.tensor for n in on.group.names}:
         raise MappingError(expected(where, "an input of the group", "an output", "let it bypass"))
-    names = [lv.name for lv in on.platform.matrix.levels]
-    outside = names[: names.index(level.name)]
+    outside = names_outside(on.platform.matrix, level.name)
     for nest in on.group.einsums:
         for slot, loops in nest.loops:
             ranks = {p.rank for p in loops if slot.node in outside}

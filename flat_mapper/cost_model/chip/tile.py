@@ -38,7 +38,6 @@ class TileCost:
 
     stats: tuple[EinsumStats, ...]
     terms: GroupTerms
-    steps: int  # passes of the shared loops in time
 
 
 # All ways to give a mapping's tiles out share these; without, GPT-2 on a100 takes twice the CPU
@@ -64,8 +63,7 @@ def tile_cost(core: CoreQuestion, policy: Policy, ert: Ert) -> TileCost | Infeas
     overflow = private_overflow(core, policy)
     if overflow is not None:
         return overflow
-    terms = group_terms(core, policy, stats)
-    return TileCost(stats=tuple(stats.values()), terms=terms, steps=terms.passes)
+    return TileCost(stats=tuple(stats.values()), terms=group_terms(core, policy, stats))
 
 
 # What of a group's terms grows with the passes of a tile.
