@@ -18,7 +18,8 @@ import numpy as np
 from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts, stream_weights
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.cost_model.chip.rounds import Floats, given, runs_of
+from flat_mapper.cost_model.candidates import Floats
+from flat_mapper.cost_model.chip.rounds import given, runs_of
 from flat_mapper.cost_model.chip.tile import KnownTiles, PricedTiles, priced_tiles
 from flat_mapper.cost_model.group import Latency
 from flat_mapper.cost_model.outside import Outside, SourcePort, Words, source_ports

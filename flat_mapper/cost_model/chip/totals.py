@@ -9,8 +9,8 @@ import numpy as np
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.tolerance import whole_cycles
+from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.cores import GroupOnCores
-from flat_mapper.cost_model.chip.rounds import Floats
 from flat_mapper.cost_model.group import port_cycles
 from flat_mapper.cost_model.network import NetworkStats, network_stats
 from flat_mapper.cost_model.outside import Outside
