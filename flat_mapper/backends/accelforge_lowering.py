@@ -106,9 +106,7 @@ class _Nest:
         """
         places: dict[tuple[str, str], int] = {}
         for access in self.einsum.accesses:
-            kept = [
-                lv.name for lv in self.arch.levels if access.tensor in self.mapping.kept_at(lv.name)
-            ]
+            kept = self.mapping.keepers(access.tensor, self.arch)
             inner = len(self.loops)
             for level in reversed(kept):
                 place = self.base[level]
@@ -309,8 +307,7 @@ def _check_backing(workload: Workload, platform: Platform, nests: Sequence[Einsu
     for nest in nests:
         einsum = workload.einsum(nest.einsum)
         for access in einsum.accesses:
-            chain = [lv.name for lv in platform.path(einsum.unit).levels]
-            level = next(lv for lv in chain if access.tensor in nest.kept_at(lv))
+            level = nest.keepers(access.tensor, platform.path(einsum.unit))[0]
             first = found.setdefault(access.tensor, level)
             if first != level:
                 raise NotExpressibleError(

@@ -268,7 +268,6 @@ def _nodes(
                 groups=groups,
                 einsum=einsum,
                 workload=workload,
-                outermost=one is arch.levels[0],
                 arch=arch,
             )
 
@@ -282,7 +281,6 @@ class _Node:
     groups: Mapping[str, Section]
     einsum: Einsum
     workload: Workload
-    outermost: bool  # DRAM
     arch: Architecture
 
     def slot_rules(self) -> Iterator[SlotRule]:
@@ -317,7 +315,7 @@ class _Node:
         where = f"{self.where}.dataspace"
         for tensor in (t for t in keep if t in bypass):
             raise SpecError(expected(where, f"{tensor} kept or bypassed", "both"))
-        if self.outermost and bypass:
+        if bypass and self.node.name == self.arch.levels[0].name:
             got = ", ".join(bypass)
             raise SpecError(expected(f"{where}.bypass", "every tensor kept off chip", got))
         if keep or bypass:

@@ -261,7 +261,7 @@ def handed_inside(workload: Workload, platform: Platform, group: GroupMapping) -
             continue  # it is accounted as costing nothing
         if tensor in found or crosses_dram(workload, group.names, tensor):
             continue
-        kept = _keepers(platform.path(einsum.unit), nest, tensor)
+        kept = nest.keepers(tensor, platform.path(einsum.unit))
         if kept and not outer & set(kept):
             found[tensor] = kept[0]
     return found
@@ -283,11 +283,6 @@ def refuse_inside(workload: Workload, platform: Platform, mapping: FusedMapping,
         said = ", ".join(f"{tensor} at {level}" for tensor, level in inside.items())
         condition = "intermediates handed over at the fusion level"
         raise BackendError(expected(who, condition, said, "use the native or the timeloop backend"))
-
-
-def _keepers(arch: Architecture, nest: EinsumMapping, tensor: str) -> list[str]:
-    """The levels that keep a tensor, outermost first."""
-    return [level.name for level in arch.levels if tensor in nest.kept_at(level.name)]
 
 
 def handover_faults(workload: Workload, platform: Platform, group: GroupMapping) -> Iterator[str]:
@@ -319,7 +314,7 @@ def _nodes_faults(
         yield expected(f"{tensor}: keep", condition, level)
     for nest in touching:
         arch = platform.path(workload.einsum(nest.einsum).unit)
-        kept = _keepers(arch, nest, tensor)
+        kept = nest.keepers(tensor, arch)
         if kept[:1] != [level]:
             change = f"keep it at {level} and at no level outside, or at the fusion level"
             where, condition = f"{nest.einsum}: {tensor}", f"{level} to be the outermost that keeps"

@@ -76,6 +76,10 @@ class EinsumMapping:
         """The tensors kept at a level."""
         return next((tensors for name, tensors in self.keep if name == level), ())
 
+    def keepers(self, tensor: str, arch: Architecture) -> list[str]:
+        """The levels that keep a tensor, outermost first."""
+        return [level.name for level in arch.levels if tensor in self.kept_at(level.name)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupMapping:

@@ -329,21 +329,13 @@ def group_on_cores(
 
 def _between_overflow(on: GroupOnCores) -> Infeasible | None:
     """The level between DRAM and the cores that cannot hold what it keeps."""
-    terms: dict[str, list[tuple[str, int]]] = {}
     for tensor, level in on.between.items():
         _check_between(on, tensor, level)
-        words = words_held(
-            on.words(tensor),
-            on.tensors[tensor],
-            on.outer_loops(level.name),
-            on.tiles.count,
-            on.at_work,
-            on.policy.buffering,
-        )
-        terms.setdefault(level.name, []).append((tensor, words))
     for level in on.levels_between:
-        held = tuple(terms.get(level.name, ()))
-        use = BufferUse(level=level.name, capacity_words=level.usable_words, terms=held)
+        flying = on.outer_loops(level.name), on.tiles.count, on.at_work, on.policy.buffering
+        here = (t for t, keeper in on.between.items() if keeper.name == level.name)
+        terms = tuple((t, words_held(on.words(t), on.tensors[t], *flying)) for t in here)
+        use = BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
         hint = f"let a tensor bypass {level.name}, or let more loops stand outside it"
         overflow = use.overflow(" + ".join(on.group.names), hint)
         if overflow is not None:
