@@ -275,7 +275,7 @@ class Compare(_Goal, _Backend, Spend, _Energies, _Spaces, _Chip, _Schedule, Load
 
 
 class Need(Spend, _Energies, _Space, _Chip, _Schedule, LoadProblem):
-    """The least buffer, bandwidth, cores or devices that reach a target.
+    """The least buffer, bandwidth, cores, devices for a target.
 
     quantity: buffer, of the level that fused Einsums share, in its rows; bandwidth, of DRAM;
         cores, of a chip, with a mapspace such as cores; or devices, of a cluster
