@@ -182,7 +182,9 @@ class Sharded(Printed):
         ]
         stays, goes = (units.si(n, "B") for n in (plan.static, plan.peak))
         has = self.cluster.dram_bytes
-        room = f"room of a device: {stays} stay, {goes} come and go"
+        layers = max(self.workload.all_layers, self.workload.of_layers)
+        room = f"room of a device: {stays} stay{f' for {layers} layers' if layers > 1 else ''}"
+        room += f", {goes} come and go"
         room += f", of {units.si(has, 'B')}" if has < inf else ""
         return "\n".join(
             (

@@ -183,7 +183,8 @@ class Paths:
 
     @cached_property
     def _layers(self) -> int:
-        return self.workload.all_layers
+        """All layers have their weights and caches on a device, whatever part is asked for."""
+        return max(self.workload.all_layers, self.workload.of_layers)
 
     def _plan(
         self, label: Label, start: Placed, moved: list[tuple[str, Moved]], end: Placed

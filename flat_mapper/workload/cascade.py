@@ -161,7 +161,7 @@ def scope(workload: Workload, extent: Scope | None) -> Workload:
     if extent == "model":
         return workload
     one = workload.of_kind(workload.layers[0]) if workload.layers else workload
-    once = replace(one, repeat=1)
+    once = replace(one, repeat=1, of_layers=workload.all_layers)
     if extent == "attention" and not once.core:
         condition = "block or model for a cascade that is written out"
         change = "leave the scope out: all of its Einsums are mapped, once"

@@ -45,6 +45,7 @@ class Workload:
     mask: Mask | None = None  # which keys a query may see, by the ranks that `roles` names
     unseen: int = 0  # first keys that no query sees, beside those of `rank_sizes`
     repeat: int = 1  # times the whole cascade runs, one after another (layers of a model)
+    of_layers: int = field(default=0, compare=False)  # the model's, where this is one of them
     layers: tuple[LayerKind, ...] = ()  # where masks differ: what it stands for, see `each_kind`
     sequences: tuple[Workload, ...] = ()  # of a ragged batch: one for each length
     other_layers: tuple[LayerKind, ...] = field(default=(), compare=False)  # and what it does not
