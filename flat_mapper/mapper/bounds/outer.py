@@ -307,16 +307,20 @@ class OuterTiles:
             stagings, self.grid, {part.space.einsum.name: part for part in self.sets or ()}
         ).ravel()
         bound = traffic_bound(self.bounds.occupancy, needs, every)
-        words = self._any_words(stagings, bound["floors"], bound["staged"])
-        bound["cycles"] = bound["cycles"] + np.tile(self.steps, count)
+        words = self._any_words(stagings, bound.floors, bound.staged)
         return Outers(
             staging=np.repeat(numbers, self.grid.shape[1]),
             order=np.tile(self.order, count),
             tile=np.tile(self.grid, count),
-            energy=np.maximum(np.tile(self.inside, count) + bound["floors"], words),
+            cycles=bound.cycles + np.tile(self.steps, count),
+            energy=np.maximum(np.tile(self.inside, count) + bound.floors, words),
             needs=np.ceil(needs).astype(np.int64),
+            floors=bound.floors,
+            staged=bound.staged,
+            streams=bound.streams,
+            turns=bound.turns,
+            waits=bound.waits,
             visited=np.tile(self.visited, count),
-            **bound,
         )
 
     def _any_words(self, stagings: Sequence[Staging], floors: Floats, staged: Floats) -> Floats:

@@ -99,8 +99,8 @@ class TilesUnder:
         self.legal: Bools = np.ones((extents.shape[1], of.count), np.bool_)
         self._same: list[tuple[Bools, Ints]] = []
         for own, (tiles, which) in zip(extents, of.extents, strict=True):
-            values, where = located(own)
-            outer = np.where((values == FOLLOW)[:, None], tiles, values[:, None])
+            values, where = _distinct(own[None, :])
+            outer = np.where((values[0] == FOLLOW)[:, None], tiles, values[0][:, None])
             self.legal &= np.take(outer % tiles == 0, which, axis=1)[where]
             self._same.append((np.take(outer == tiles, which, axis=1), where))
         self.known: dict[object, Any] = {}
@@ -134,7 +134,7 @@ class TilesUnder:
 
     def _spared(self, lacks: tuple[int, ...]) -> Floats:
         """The same of a tensor that lacks some ranks."""
-        values, _, where = distinct_columns(self.extents[list(lacks)])
+        values, where = _distinct(self.extents[list(lacks)])
         closed, inner = np.ones(1), np.ones((1, 1))
         for r, outer in zip(lacks, values, strict=True):
             tile = self.of.tile[r]
@@ -143,7 +143,7 @@ class TilesUnder:
         kept = (1 - 1 / inner) * closed
         found: Floats = np.ones(kept.shape)
         np.divide(kept, closed - 1, out=found, where=closed > 1)
-        return np.asarray(np.minimum(found, 1.0)[where])
+        return np.minimum(found, 1.0, out=found)[where]
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,3 +204,14 @@ class TileBounds:
             part = under.fraction(r, stay)[0]
             np.minimum(found, full - part[which] * gains[candidates], out=found)
         return found
+
+
+def _distinct(extents: Ints) -> tuple[Ints, Ints]:
+    """Distinct columns of int64[R, n], and which of them each is."""
+    if extents.shape[1] == 1:
+        return extents, np.zeros(1, np.int64)
+    if len(extents) == 1:
+        values, where = located(extents[0])
+        return values[None, :], where
+    values, _, where = distinct_columns(extents)
+    return values, where

@@ -91,9 +91,9 @@ class EinsumUses:
         found = {}
         for use in self.uses:
             if use.stay is not None and use.moved is not None:
-                held, again = use.stay
-                more, energy = use.weight * (again - use.moved), use.energy(again) - use.moved_pj
-                found[use.tensor] = np.array([held, energy, more, more * use.is_output])
+                more = use.weight * (use.stay.again - use.moved)
+                energy = use.energy(use.stay.again) - use.moved_pj
+                found[use.tensor] = np.array([use.stay.more, energy, more, more * use.is_output])
         return found
 
     @cached_property
@@ -180,15 +180,26 @@ def in_a_row(parts: Sequence[Floats], index: Ints) -> Floats:
     return found.reshape(*found.shape[:-2], -1)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrafficBound:
+    """Lower bounds of n outer choices, whatever the candidates; see `Outers`."""
+
+    floors: Floats
+    staged: Floats
+    cycles: Floats  # whole ones
+    streams: Floats
+    turns: Floats
+    waits: Floats
+
+
 def traffic_bound(
     occupancy: SharedOccupancy,
     needs: Floats,
     every: Sequence[tuple[list[EinsumUses], Ints]],
-) -> dict[str, Floats]:
+) -> TrafficBound:
     """Lower bounds of outer tiles under one staging after another.
 
     needs: words of the shared level. every: by Einsum, its uses, and the place of each staging's.
-    returns: by name of `Outers`.
     """
     problem = occupancy.problem
 
@@ -202,14 +213,14 @@ def traffic_bound(
     moved = np.maximum.reduce([moved, *total[_COUNT:]])
     # Where nothing runs ahead that is all that they take, else their first inputs and last outputs.
     beside = problem.platform.dram.waits * sums.waits if problem.runs_ahead else sums.waits
-    return {
-        "floors": floors,
-        "staged": sums.staged,
-        "cycles": _cycles(problem, sums, moved, beside, turns),
-        "streams": np.array(of(lambda one: one.stream)),
-        "turns": np.array(turns),
-        "waits": beside,
-    }
+    return TrafficBound(
+        floors=floors,
+        staged=sums.staged,
+        cycles=_cycles(problem, sums, moved, beside, turns),
+        streams=np.array(of(lambda one: one.stream)),
+        turns=np.array(turns),
+        waits=beside,
+    )
 
 
 def _streams(own: EinsumUses) -> list[Streams]:

@@ -22,6 +22,14 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import FOLLOW, tile_words
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stay:
+    """A streamed tensor that some candidate may hold whole, and so keep over DRAM loops."""
+
+    more: Floats  # words of the shared level beside those of its smallest tile, where it stays
+    again: Floats  # words through DRAM where it does not stay
+
+
 @dataclass(frozen=True, kw_only=True)
 class Use:
     """One Einsum's use of one tensor, over the outer tiles."""
@@ -34,9 +42,7 @@ class Use:
     opening: bool  # whether the group waits for its first tile
     moved: Floats | None  # words through DRAM; None where it has no part in it
     drawn: Floats | None  # the same by split of the fanouts, float64[S, n]; None: of any
-    # Where some candidate may hold it whole, and so keep it over DRAM loops: words of the shared
-    # level beside those of its smallest tile if it stays, and words through DRAM if it does not.
-    stay: tuple[Floats, Floats] | None
+    stay: Stay | None
     volume: Floats  # words of the tensor; under a mask those of its tiles that are worked on
     seen: Floats  # lower bound on the words of it that are used at all
     once: Floats  # pJ at DRAM of one pass of every word, as bounds of candidates have it
@@ -143,7 +149,7 @@ def uses_of(
             if (moved < again).any():
                 held = np.where(may, tile_words(space, tensor, tile, level), 0)
                 copies = occupancy.lower_term(space, tensor, role, tile, least).copies
-                stay = copies * np.maximum(held - least, 0.0), again
+                stay = Stay(more=copies * np.maximum(held - least, 0.0), again=again)
             if tensor in space.passing:
                 drawn = np.maximum(_drawn(space, tensor, share), moved)
                 moved = drawn.min(axis=0, initial=np.inf)

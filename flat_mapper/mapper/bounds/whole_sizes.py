@@ -46,8 +46,6 @@ class WordsBound:
 
     def at(self, share: Floats | float) -> Floats:
         """pJ at least where a mask leaves a share of the work; float64[n]."""
-        if isinstance(share, float) and share == 1.0:  # the first takes least
-            return np.array(max(self.ways[0][0], 0.0))
         found = [np.asarray(share * pj - (1 - share) * spared) for pj, spared in self.ways]
         least: Floats = np.maximum(np.minimum.reduce(found), 0.0)
         return least
