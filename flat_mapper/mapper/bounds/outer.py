@@ -17,15 +17,16 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.traffic import EinsumUses, by_roles, in_a_row, traffic_bound
-from flat_mapper.mapper.bounds.turns import busy_cycles
-from flat_mapper.mapper.bounds.uses import uses_of
-from flat_mapper.mapper.bounds.whole_sizes import least_words, words_bound
+from flat_mapper.mapper.bounds.turns import busy_cycles, unit_ends
+from flat_mapper.mapper.bounds.uses import Loops, uses_of
+from flat_mapper.mapper.bounds.whole_sizes import least_words, sharing_units, words_bound
 from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
 from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
+from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
 from flat_mapper.mapper.space.outer import Staging, has_dram_loops, single_tiles, tiles
 from flat_mapper.mapper.space.tile_index import MOST_TILES
+from flat_mapper.mapping.order import overlaps
 
 DRAM_SHARES = (0.0, 0.02, 0.1, 1.0)  # chosen: shares of DRAM in bounds of words whatever the tile
 AT_ONCE = 8_000  # chosen: tiles that are bounded in one go
@@ -79,11 +80,17 @@ class OuterBounds:
     occupancy: SharedOccupancy
     stagings: list[Staging]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
+    known: dict[object, Any] = field(default_factory=dict)  # answers so far, see `remembered`
 
     def roles(self, space: EinsumSpace) -> dict[str, tuple[Role, ...]]:
         """By tensor of an Einsum, the roles that some staging gives it."""
         every = zip(*(s.roles[space.einsum.name] for s in self.stagings), strict=True)
         return {t: tuple(dict.fromkeys(own)) for t, own in zip(space.tensors, every, strict=True)}
+
+    @remembered
+    def ends(self, i: int, roles: tuple[Role, ...]) -> tuple[Floats, Floats]:
+        """Choices of units of an Einsum, see `unit_ends`."""
+        return unit_ends(self.occupancy, self.problem.spaces[i], roles)
 
     def least(self) -> tuple[float, float]:
         """Lower bounds on (cycles, pJ) of the group: units at their widest, least words."""
@@ -91,8 +98,7 @@ class OuterBounds:
         visited = np.array([problem.least_visited])
         shares = [float(problem.shares(s, visited)[0]) for s in problem.spaces]
         every = zip(problem.spaces, shares, strict=True)
-        busy = busy_cycles(problem, [share * s.lane_cycles / s.widest for s, share in every])
-        cycles = float(busy[0])
+        cycles = self.compute([share * s.lane_cycles / s.widest for s, share in every])
         energy = float(inside_pj(problem, visited, [np.array([n]) for n in shares])[0])
         met: set[str] = set()
         for space, share in zip(problem.spaces, shares, strict=True):
@@ -115,7 +121,7 @@ class OuterBounds:
         Without a mask.
         """
         spaces = self.problem.spaces
-        cycles = float(busy_cycles(self.problem, [s.lane_cycles / s.lanes for s in spaces])[0])
+        cycles = self.compute([s.lane_cycles / s.lanes for s in spaces])
         energy = sum(s.compute_energy + s.least_network for s in spaces)
         for space in spaces:
             energy += float(
@@ -146,11 +152,23 @@ class OuterBounds:
         writes = sum(words[t] for t in self.problem.external if t in out)
         return float(transfer_cycles(dram, np.array([float(reads)]), np.array([float(writes)]))[0])
 
+    def compute(self, cycles: list[float]) -> float:
+        """Compute cycles of the group from those of its Einsums."""
+        units: dict[str, float] = {}
+        for space, value in zip(self.problem.spaces, cycles, strict=True):
+            units[space.einsum.unit] = units.get(space.einsum.unit, 0.0) + value
+        overlapped = overlaps(self.problem.group.schedule)
+        return max(units.values()) if overlapped else sum(units.values())
+
     def fits(self, outers: Outers) -> Bools:
         """True if each choice may fit the shared level."""
+        return self._fit(outers.needs)
+
+    def _fit(self, needs: Ints) -> Bools:
+        """True where so many words may fit the shared level."""
         if self.occupancy.capacity is None:
-            return np.ones(len(outers.needs), np.bool_)
-        return np.asarray(outers.needs <= self.occupancy.capacity)
+            return np.ones(len(needs), np.bool_)
+        return np.asarray(needs <= self.occupancy.capacity)
 
     def roots(self, step: Callable[[], None] | None = None) -> tuple[Outers, int]:
         """All outer choices that may fit, bounded whatever the candidates; and how many there are.
@@ -279,6 +297,11 @@ class OuterTiles:
         sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
         return each * (sizes // self.grid).prod(axis=0).astype(np.float64)
 
+    @property
+    def by_units(self) -> bool:
+        """True if bounds look at each choice of units: of any candidates, of units in turn."""
+        return self.sets is None and not overlaps(self.problem.group.schedule)
+
     @remembered
     def _of_roles(self, i: int, roles: tuple[Role, ...]) -> EinsumUses:
         """An Einsum in some roles."""
@@ -289,12 +312,14 @@ class OuterTiles:
             for order, own in self.tiles
         )
         share, tile = problem.shares(space, self.visited), self.grid[problem.index(space)]
+        loops = Loops(tile, roles, orders, share, sharing_units(space))
         part = self.sets[i] if self.sets else None
-        # A tile has work for no more units than points.
-        units = np.minimum(np.where(tile == FOLLOW, np.inf, tile).prod(axis=0), space.widest)
-        cycles = np.maximum(part.fewest_cycles if part else 0.0, space.lane_cycles / units)
-        uses = list(uses_of(bounds.occupancy, space, tile, roles, orders, share, part))
-        return EinsumUses(problem, uses, cycles * self.runs[i])
+        ends = np.array([float(space.widest)]), np.zeros(1)
+        if self.by_units and i in (0, len(problem.spaces) - 1):
+            ends = bounds.ends(i, roles)
+        fewest = part.fewest_cycles if part else space.lane_cycles / space.widest
+        uses = list(uses_of(bounds.occupancy, space, loops, part))
+        return EinsumUses(problem, uses, fewest * self.runs[i], tile, ends)
 
     def outers(self, numbers: Sequence[int]) -> Outers:
         """The tiles under one staging after another, with lower bounds."""
@@ -306,7 +331,7 @@ class OuterTiles:
         needs = self.bounds.occupancy.least_words(
             stagings, self.grid, {part.space.einsum.name: part for part in self.sets or ()}
         ).ravel()
-        bound = traffic_bound(self.bounds.occupancy, needs, every)
+        bound = traffic_bound(self.bounds.occupancy, needs, every, by_units=self.by_units)
         words = self._any_words(stagings, bound.floors, bound.staged)
         return Outers(
             staging=np.repeat(numbers, self.grid.shape[1]),

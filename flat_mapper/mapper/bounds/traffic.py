@@ -21,6 +21,8 @@ from flat_mapper.mapper.bounds.partial import over_splits
 from flat_mapper.mapper.bounds.turns import (
     Streams,
     busy_cycles,
+    least_of_choices,
+    own_turns,
     turns_of,
 )
 from flat_mapper.mapper.bounds.uses import Use
@@ -36,6 +38,8 @@ class EinsumUses:
     problem: GroupProblem
     uses: list[Use]
     compute: Floats  # cycles at least; float64[n]
+    tile: Ints
+    ends: tuple[Floats, Floats]  # see `unit_ends`
 
     @cached_property
     def zero(self) -> Floats:
@@ -56,6 +60,17 @@ class EinsumUses:
     def turns(self) -> Floats:
         """Cycles of its turns."""
         return turns_of(self.compute, self.streams)
+
+    @cached_property
+    def own_turns(self) -> Floats:
+        """The same by choice of its units; float64[K, n]."""
+        units, _ = self.ends
+        return own_turns(self.uses[0].space, self.tile, self.compute, self.streams, units)
+
+    @cached_property
+    def own_ends(self) -> Floats:
+        """Cycles that its streams wait, by choice of its units; float64[K, n]."""
+        return self.ends[1][:, None] + self.zero
 
     @cached_property
     def sums(self) -> Floats:
@@ -173,10 +188,15 @@ def by_roles(stagings: Sequence[Staging], name: str) -> tuple[list[tuple[Role, .
 
 
 def in_a_row(parts: Sequence[Floats], index: Ints) -> Floats:
-    """Values by tile, of the roles of each staging, float64[..., n], of all stagings in a row."""
+    """Values by tile, of the roles of each staging, float64[..., n], of all stagings in a row.
+
+    Where they are by choice, float64[K, n], the last one of few counts again.
+    """
     if len(index) == 1:
         return parts[0]
-    found = np.moveaxis(np.array(parts)[index], 0, -2)
+    most = max(map(len, parts))
+    even = [p if len(p) == most else p[np.minimum(np.arange(most), len(p) - 1)] for p in parts]
+    found = np.moveaxis(np.array(even)[index], 0, -2)
     return found.reshape(*found.shape[:-2], -1)
 
 
@@ -196,10 +216,13 @@ def traffic_bound(
     occupancy: SharedOccupancy,
     needs: Floats,
     every: Sequence[tuple[list[EinsumUses], Ints]],
+    *,
+    by_units: bool,
 ) -> TrafficBound:
     """Lower bounds of outer tiles under one staging after another.
 
     needs: words of the shared level. every: by Einsum, its uses, and the place of each staging's.
+    by_units: whether to look at each choice of units of an Einsum.
     """
     problem = occupancy.problem
 
@@ -211,12 +234,13 @@ def traffic_bound(
     sums = _Sums(*total[:_COUNT])
     floors, moved = _with_room(occupancy, needs, every, sums)
     moved = np.maximum.reduce([moved, *total[_COUNT:]])
+    choices = (of(lambda one: one.own_turns), of(lambda one: one.own_ends)) if by_units else None
     # Where nothing runs ahead that is all that they take, else their first inputs and last outputs.
     beside = problem.platform.dram.waits * sums.waits if problem.runs_ahead else sums.waits
     return TrafficBound(
         floors=floors,
         staged=sums.staged,
-        cycles=_cycles(problem, sums, moved, beside, turns),
+        cycles=_cycles(problem, sums, moved, beside, turns, choices),
         streams=np.array(of(lambda one: one.stream)),
         turns=np.array(turns),
         waits=beside,
@@ -311,18 +335,24 @@ def _cycles(
     moved: Floats,
     waits: Floats,
     turns: list[Floats],
+    choices: tuple[list[Floats], list[Floats]] | None,
 ) -> Floats:
     """Lower bound on the cycles of the group; moved: cycles of DRAM. turns: of each Einsum.
 
-    waits: of staged tiles beside turns.
+    waits: of staged tiles beside turns. choices: by units, turns and what streams wait; None: not.
     """
     level, dram = shared_level(problem.platform), problem.platform.dram
     found = np.maximum(moved, transfer_cycles(level, sums.read, sums.written, sums.filled))
-    beside = 0.0 if problem.runs_ahead else waits
-    found = np.maximum(found, busy_cycles(problem, turns) + beside)
+    beside, exposed = 0.0 if problem.runs_ahead else waits, sums.opening
+    if choices is None:
+        exposed = exposed + sums.streamed
+        found = np.maximum(found, busy_cycles(problem, turns, turns) + beside)
+    else:
+        busy, ends = choices
+        found = least_of_choices([*busy[:-1], busy[-1] + beside], ends, found)
     if problem.runs_ahead:
         found = found + waits
         if problem.opens:
-            found = found + dram.waits * (sums.opening + sums.streamed)
+            found = found + dram.waits * exposed
     # The sums that cycles come from are off in the last bits.
     return rounded(dram, found * (1 - LOST))

@@ -7,7 +7,7 @@ first tile that streams in, and the last one out, nothing overlaps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,12 +16,15 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.facts import prod_of
 from flat_mapper.cost_model.outside import least_weight
 from flat_mapper.cost_model.ports import port_loads
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds, TilesUnder
-from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
+from flat_mapper.mapper.space.factors import distinct_columns
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapping.order import overlaps
 
 
@@ -71,14 +74,13 @@ class RoleBounds:
             ports += _ports(tiles, levels[0], streams, least_weight)
             ports += _ports(tiles, levels[1], others, lambda *_: 1.0)
         may = occupancy.problem.may_stay(space)
-        waits = occupancy.exposed(space, {"stream": tiles.tile}, roles)
         return cls(
             tiles=tiles,
             stay=tuple(t for t, yes in zip(space.tensors, may, strict=True) if yes),
             pj=TileBounds.of(tiles, roles),
             spared=tiles.spared(roles[-1]),
             ports=tuple(ports),
-            waits=waits if occupancy.problem.runs_ahead else 0 * waits,
+            waits=exposed(occupancy, space, {"stream": tiles.tile}, roles),
             words=occupancy.streamed(space, tiles.tile, roles),
         )
 
@@ -143,6 +145,17 @@ class RoleBounds:
         return np.where(once, energy, total)
 
 
+def exposed(
+    occupancy: SharedOccupancy,
+    space: EinsumSpace,
+    tiles: Mapping[Role, Ints],
+    roles: tuple[Role, ...],
+) -> Floats:
+    """Cycles of first inputs and last outputs as far as a group's latency has them; float64[n]."""
+    found = occupancy.exposed(space, tiles, roles)
+    return found if occupancy.problem.runs_ahead else 0 * found
+
+
 def _ports(
     tiles: CandidateTiles,
     level: MemoryLevel,
@@ -181,6 +194,52 @@ class Streams:
     idle: Floats  # share of its passes in which none of them moves; float64[n or 1]
 
 
+def unit_ends(
+    occupancy: SharedOccupancy, space: EinsumSpace, roles: tuple[Role, ...]
+) -> tuple[Floats, Floats]:
+    """Units at work, and cycles that streams wait with them at least; float64[K] each.
+
+    Without choices beside which another has as many units and waits no longer.
+    """
+    tiles = unit_tiles(space)
+    waits = exposed(occupancy, space, {"stream": tiles}, roles)
+    units = prod_of(tiles, range(len(space.ranks))).astype(np.float64)
+    order = np.lexsort((waits, -units))
+    least = np.minimum.accumulate(np.concatenate([[np.inf], waits[order]]))[:-1]
+    some = order[waits[order] < least]
+    return units[some], waits[some]
+
+
+@remembered
+def unit_tiles(space: EinsumSpace) -> Ints:
+    """Extents that an Einsum's units work on at once, by split of the fanouts; int64[R, n]."""
+    found = np.ones((len(space.ranks), 1), np.int64)
+    for grid, _ in space.splits.values():
+        if grid.shape[1]:
+            every = found[:, :, None] * grid[:, None, :]
+            found = distinct_columns(every.reshape(len(space.ranks), -1))[0]
+    return found
+
+
+def own_turns(
+    space: EinsumSpace,
+    extents: Ints,
+    compute: Floats | float,
+    streams: Sequence[Streams],
+    units: Floats,
+) -> Floats:
+    """Cycles of an Einsum's turns at least, by choice of its units; float64[K, n].
+
+    An outer tile has work for no more units than points.
+
+    extents: of outer tiles, int64[R, n]. compute: cycles with all its units.
+    streams: what it moves in its turns. units: at work; float64[K].
+    """
+    points = np.where(extents == FOLLOW, np.inf, extents).prod(axis=0)
+    cycles = space.widest / np.minimum(units[:, None], points) * np.asarray(compute)
+    return turns_of(cycles, streams)
+
+
 def turns_of(compute: Floats | float, streams: Sequence[Streams]) -> Floats:
     """Cycles of an Einsum's turns at least (lemma 30); compute: of all passes.
 
@@ -192,14 +251,31 @@ def turns_of(compute: Floats | float, streams: Sequence[Streams]) -> Floats:
     return found
 
 
-def busy_cycles(problem: GroupProblem, *bounds: Iterable[Floats | float]) -> Floats:
+def busy_cycles(
+    problem: GroupProblem, compute: Sequence[Floats | float], turns: Iterable[Floats]
+) -> Floats:
     """Lower bound on the cycles of a group's turns, by outer choice; float64[n].
 
-    bounds: lower bounds of each Einsum; the largest counts.
+    compute, turns: of each Einsum, two lower bounds; turns float64[E, n].
     """
     units: dict[str, Floats] = {}
-    for space, *cycles in zip(problem.spaces, *bounds, strict=True):
-        longest = np.maximum.reduce([np.asarray(one) for one in cycles])
-        units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + longest
-    every = list(units.values())
-    return np.asarray(np.maximum.reduce(every) if overlaps(problem.group.schedule) else sum(every))
+    for space, cycles, other in zip(problem.spaces, compute, turns, strict=True):
+        longer = np.maximum(cycles, other)
+        units[space.einsum.unit] = units.get(space.einsum.unit, np.zeros(1)) + longer
+    if overlaps(problem.group.schedule):
+        longest: Floats = np.maximum.reduce(list(units.values()))
+        return longest
+    total: Floats = sum(units.values(), np.zeros(1))
+    return total
+
+
+def least_of_choices(turns: Sequence[Floats], waits: Sequence[Floats], floor: Floats) -> Floats:
+    """Cycles of turns, which add up, or a floor, and what streams wait; over all choices of units.
+
+    turns, waits: of each Einsum, float64[K, n]; only the first and the last have a choice.
+    """
+    none, found = np.zeros((1, 1)), np.full(len(floor), np.inf)
+    for busy, ends in zip(sum(turns[:-1], none), sum(waits[:-1], none), strict=True):
+        cycles = np.maximum(floor, busy + turns[-1]) + (ends + waits[-1])
+        found = np.minimum(found, cycles.min(axis=0))
+    return found

@@ -17,9 +17,8 @@ from flat_mapper.cost_model.transfers import looped
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
-from flat_mapper.mapper.bounds.whole_sizes import sharing_units
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.group import FOLLOW, tile_words
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,34 +103,35 @@ class Use:
 Orders = tuple[tuple[tuple[int, ...], int], ...]
 
 
-def uses_of(
-    occupancy: SharedOccupancy,
-    space: EinsumSpace,
-    extents: Ints,
-    roles: tuple[Role, ...],
-    orders: Orders,
-    share: Floats,
-    part: CandidateSet | None,
-) -> Iterator[Use]:
-    """The tensors of an Einsum under outer tiles.
+@dataclass(frozen=True, slots=True)
+class Loops:
+    """The DRAM loops over an Einsum's ranks, by outer tile."""
 
-    extents: int64[R, n]. share: of the Einsum's work that a mask leaves; float64[n].
-    part: its candidates; None: any.
-    """
-    problem = occupancy.problem
+    extents: Ints  # int64[R, n]
+    roles: tuple[Role, ...]
+    orders: Orders
+    share: Floats  # of the Einsum's work that a mask leaves; float64[n]
+    sharing: Ints  # see `whole_sizes.sharing_units`
+
+
+def uses_of(
+    occupancy: SharedOccupancy, space: EinsumSpace, loops: Loops, part: CandidateSet | None
+) -> Iterator[Use]:
+    """The tensors of an Einsum."""
+    problem, extents, share = occupancy.problem, loops.extents, loops.share
     tile = np.where(extents == FOLLOW, 1, extents)
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
     dram = np.where(extents == FOLLOW, 1, sizes // tile)
     masked, level = problem.masked(space) or (), space.arch.levels[space.shared].name
     queries = problem.masked_pair[0] if problem.masked_pair else -1
-    for tensor, role in zip(space.tensors, roles, strict=True):
+    for tensor, role in zip(space.tensors, loops.roles, strict=True):
         whole = np.full(tile.shape[1], float(space.volume[tensor]))
         relevant = space.relevant[tensor]
         own = [problem.ranks.index(space.ranks[r]) for r in masked if relevant[r]]
         volume = whole * share if len(own) == 2 else whole
         moved = None
         if role != "inside":
-            moved = _staged_words(space, tensor, dram, orders, share, masked)
+            moved = _staged_words(space, tensor, dram, loops, masked)
         stay, drawn, outermost = None, None, space.arch.levels[0].name
         smallest, least = space.share(tensor, outermost), space.share(tensor, level)
         if role == "stream" and moved is not None:
@@ -151,14 +151,11 @@ def uses_of(
                 copies = occupancy.lower_term(space, tensor, role, tile, least).copies
                 stay = Stay(more=copies * np.maximum(held - least, 0.0), again=again)
             if tensor in space.passing:
-                drawn = np.maximum(_drawn(space, tensor, share), moved)
+                drawn = np.maximum(_drawn(space, tensor, loops), moved)
                 moved = drawn.min(axis=0, initial=np.inf)
-        # Under a mask it is scaled, and so without rounding.
-        unmasked, dram_level = problem.masked_pair is None, space.arch.levels[0]
-        once = drawn_energy(space, tensor, dram_level, space.volume[tensor], rounded=unmasked)
         fresh = np.ones(1)
-        if problem.takes_turns and unmasked and not space.einsum.each:
-            often = _staged_words(space, tensor, dram, orders, share) if moved is None else moved
+        if problem.takes_turns and problem.masked_pair is None and not space.einsum.each:
+            often = _staged_words(space, tensor, dram, loops, ()) if moved is None else moved
             most = streamed_words(space, tensor, dram)
             fresh = np.minimum(often / most, 1.0) if drawn is None else fresh
         yield Use(
@@ -175,32 +172,36 @@ def uses_of(
             stay=stay,
             volume=volume,
             seen=whole if own in ([], [queries]) else whole * share,
-            once=share * once,
+            once=share * _once(problem, space, tensor),
             fresh=fresh,
         )
 
 
+def _once(problem: GroupProblem, space: EinsumSpace, tensor: str) -> Floats:
+    """pJ at DRAM of one pass of every word; under a mask it is scaled, and so without rounding."""
+    words = space.volume[tensor]
+    dram = space.arch.levels[0]
+    return drawn_energy(space, tensor, dram, words, rounded=problem.masked_pair is None)
+
+
 def _staged_words(
-    space: EinsumSpace,
-    tensor: str,
-    dram: Ints,
-    orders: Orders,
-    share: Floats,
-    masked: Sequence[int] = (),
+    space: EinsumSpace, tensor: str, dram: Ints, loops: Loops, masked: Sequence[int]
 ) -> Floats:
     """Words through DRAM of a tensor whose whole tile stays in place; dram int64[R, n] factors.
 
     masked: the mask's ranks that the Einsum has.
     """
     relevant, found, begin = space.relevant[tensor], list[Floats](), 0
-    for order, count in orders:
+    for order, count in loops.orders:
         part = slice(begin, begin + count)
         begin += count
         words = np.full(count, float(space.volume[tensor]))
         moved, _ = looped(relevant, words, np.ones(1) > 0, dram[:, part], order)
         if masked:
             still = np.ones(count, np.bool_)
-            left = mask_leaves(*(relevant, still, dram[:, part], order, tuple(masked), share[part]))
+            left = mask_leaves(
+                *(relevant, still, dram[:, part], order, tuple(masked), loops.share[part])
+            )
             moved = moved * left[0] * left[1]
         found.append(moved)
     return found[0] if len(found) == 1 else np.concatenate(found)
@@ -212,13 +213,13 @@ def streamed_words(space: EinsumSpace, tensor: str, dram: Ints) -> Floats:
     return float(space.volume[tensor]) * prod_of(dram, lacks)
 
 
-def _drawn(space: EinsumSpace, tensor: str, share: Floats) -> Floats:
+def _drawn(space: EinsumSpace, tensor: str, loops: Loops) -> Floats:
     """Words that the units draw of a tensor that no level keeps for them; float64[S, n].
 
     One for every compute, which as many units share as differ in ranks that it lacks.
     """
-    units = sharing_units(space)[space.tensors.index(tensor)][:, None]
+    units = loops.sharing[space.tensors.index(tensor)][:, None]
     # Counts are whole values: less than one of them is lost.
-    own = space.share(tensor, space.arch.levels[0].name)
-    often = max(space.iterations * own - max(own, 1), 0)
-    return np.asarray(share * (often / units))
+    share = space.share(tensor, space.arch.levels[0].name)
+    often = max(space.iterations * share - max(share, 1), 0)
+    return np.asarray(loops.share * (often / units))

@@ -17,34 +17,42 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapping.order import overlaps
 
 
-def columns_of(problem: GroupProblem, tile: tuple[int, ...], order: tuple[int, ...]) -> Columns:
-    """The columns under one outer choice; tile, order (innermost first): by group rank."""
+def columns_of(problem: GroupProblem) -> Columns:
+    """The columns of a group, under any outer choice."""
     turns, ahead = problem.takes_turns, problem.runs_ahead
     overlapped, dram = overlaps(problem.group.schedule), problem.platform.dram
-    outside, at_once = around(dram, {}), overlapped and ahead and turns
+    outside = around(dram, {})
     chip = {
         (level.memory, load.port): None
         for level in on_chip(problem)
         for load in port_loads(level, 0, 0)
         if not turns or (overlapped and ahead)
     }
-    found = Columns(
+    return Columns(
         timing=Timing(overlapped=overlapped, turns=turns, ahead=ahead),
         chip=tuple(chip),
         ports=len(outside.ports),
         in_turn=turns and not outside.adds_up,
         unequal=turns and bool(dram.unequal),
-        waits=problem.loops if at_once else (),
-        rounds=problem.rounds if at_once else None,
+        waits=problem.loops if overlapped and ahead and turns else (),
+        rounds=problem.rounds if overlapped and ahead and turns else None,
     )
+
+
+def under(
+    columns: Columns, problem: GroupProblem, tile: tuple[int, ...], order: tuple[int, ...]
+) -> Columns:
+    """The columns under one outer choice; tile, order (innermost first): by group rank."""
     if not problem.group.fused:
-        return found
+        return columns
     every = prod(r.size // t for r, t in zip(problem.ranks, tile, strict=True))
-    behind = found.rounds.behind if found.rounds else 0
-    passes = every * problem.visited_of(tile)
     return replace(
-        found,
-        timing=replace(found.timing, passes=passes, behind=behind),
+        columns,
+        timing=replace(
+            columns.timing,
+            passes=every * problem.visited_of(tile),
+            behind=columns.rounds.behind if columns.rounds else 0,
+        ),
         rare_passes=problem.rare_turns(tile, order),
         fixed=every * problem.platform.dram.step_cycles,
         rows=problem.rows(tile, order),

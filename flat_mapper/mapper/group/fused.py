@@ -19,7 +19,7 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import first_pass_pj, rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.group.columns import beside_turns, columns_of, uneven
+from flat_mapper.mapper.group.columns import beside_turns, columns_of, under, uneven
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick, PricedCandidates
@@ -78,6 +78,7 @@ class Fused:
         self.problem, self.bounds, self.tiles = problem, bounds, tiles
         self.candidate_sets = [t.candidate_set for t in tiles]
         self.incumbent, self.counters = incumbent, counters
+        self.columns = columns_of(problem)
         self.bounded = FusedBounds(problem, bounds, tiles, incumbent)
         self._known: dict[object, PricedCandidates] = {}
         self._known_count = 0  # of all together
@@ -141,7 +142,7 @@ class Fused:
             tile=tile,
             room=float(self.bounds.occupancy.room(staging, one.tile)[0]),
             once=self._once(one),
-            columns=columns_of(self.problem, tile, order),
+            columns=under(self.columns, self.problem, tile, order),
         )
 
     def _once(self, one: Outers) -> float:
