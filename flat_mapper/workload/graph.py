@@ -230,6 +230,19 @@ class Workload:
         """Words of a whole tensor."""
         return self._accesses[tensor].words(self.rank_sizes)
 
+    def seen_words(self, einsum: Einsum, tensor: str) -> int:
+        """Those of them that an Einsum needs: of keys, what some query may see."""
+        words, pair, mask = self.tensor_words(tensor), self.roles.masked, self.mask
+        own = set(einsum.ranks) - set(einsum.each)
+        if mask is None or pair is None or not set(pair) <= own:
+            return words
+        queries, keys = (self.rank_sizes[r] for r in pair)
+        if pair[1] not in self.tensor_ranks[tensor]:
+            return words
+        every = keys * mask.parts
+        first, end = replace(mask, parts=1).seen(every - queries, every - 1, every)
+        return words * (end - first) // every
+
     def with_ranks(self, sizes: Mapping[str, int]) -> Workload:
         """The same cascade at other rank sizes."""
         for rank in (r for r in sizes if r not in self.rank_sizes):

@@ -327,3 +327,15 @@ def test_one_tile_that_hands_over_inside_costs_what_it_does_on_an_array(objectiv
         )
         values.append(value_of(found.result, objective))  # type: ignore[arg-type]
     assert values[0] == pytest.approx(values[1], rel=1e-12)
+
+
+def test_keys_that_no_query_sees_are_in_no_bound() -> None:
+    """A proof of the first answer stood on 61 keys where two queries see three."""
+    row = {**by_chance(133), "softmax": "online", "groups": "listed"}
+    asked_ = question_of(row)
+    what = asked_.workload, asked_.platform, asked_.mapspace, asked_.ert
+    early, late = (search(*what, budget=Budget(steps=steps)) for steps in (3, 60))
+    assert isinstance(early, Solution)
+    assert isinstance(late, Solution)
+    assert early.certificate.proven_bound <= value_of(late.result, "edp")
+    assert early.certificate.lower_bound <= value_of(late.result, "edp")

@@ -183,8 +183,10 @@ def bound(
         energy += computes * operation_energy(arch, ert, einsum, workload.widths)
         for access in einsum.accesses:
             if crosses_dram(workload, everything, access.tensor):
-                values = workload.tensor_words(access.tensor)
-                outside[access.tensor] = values * workload.share(access.tensor, platform.dram.name)
+                tensor = access.tensor
+                share = workload.share(tensor, platform.dram.name)
+                words = workload.seen_words(einsum, tensor) * share
+                outside[tensor] = max(outside.get(tensor, 0.0), words)
     dram = platform.dram
     words = sum(outside.values())
     read, _, update = ert.actions(dram.name)
