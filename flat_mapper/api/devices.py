@@ -111,13 +111,14 @@ class Devices:
             got = ", ".join(axis.name for axis in self.cluster.axes)
             raise SpecError(expected(f"need devices: {self.cluster.name}", "one axis", got))
         (axis,), rows = self.cluster.axes, dict[int, Plan | None]()
-        for count in range(1, axis.size + 1):
-            rows[count] = plan = self._best(replace(self.cluster, axes=(axis.of(count),)), {})
-            if plan and plan.seconds * self.workload.all_layers <= latency_s:
-                break
-        return NeededDevices(
+        found = NeededDevices(
             workload=self.workload, cluster=self.cluster, latency_s=latency_s, rows=rows
         )
+        for count in range(1, axis.size + 1):
+            rows[count] = self._best(replace(self.cluster, axes=(axis.of(count),)), {})
+            if found:
+                break
+        return found
 
     def _refusal(self, fixed: Mapping[str, Placement], allowed: Allowed) -> Infeasible:
         """Reason for no path: a part that does not fit, or what the least path needs of room."""

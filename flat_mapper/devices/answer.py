@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from flat_mapper.base import units
 from flat_mapper.base.table import Printed, grid
@@ -18,6 +18,20 @@ from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.reports.fields import sizes_text
 from flat_mapper.reports.tree import fused_tree_text
 from flat_mapper.workload.graph import Workload
+
+
+class _Carried(NamedTuple):
+    """A collective of a tensor: how often it comes in a ring, and whether work hides it there."""
+
+    tensor: str
+    moved: Moved
+    rounds: int = 0
+    hidden: bool = False
+
+    def to_dict(self) -> dict[str, object]:
+        """The fields by name."""
+        more = {"rounds": self.rounds, "hidden": self.hidden}
+        return {"tensor": self.tensor, **self.moved.to_dict(), **more}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -55,7 +69,7 @@ class Sharded(Printed):
     @property
     def moving_s(self) -> float:
         """Seconds of collectives that nothing hides, of all layers."""
-        found = sum(float(str(one["seconds"])) for one in self._collectives() if not one["rounds"])
+        found = sum(one.moved.seconds for one in self._collectives() if not one.rounds)
         return found * self.workload.all_layers
 
     @property
@@ -77,31 +91,25 @@ class Sharded(Printed):
     def _price(self, work: Work) -> float:
         return self.parts[work].result.latency_s
 
-    def _collectives(self) -> Iterator[dict[str, object]]:
+    def _collectives(self) -> Iterator[_Carried]:
         """All that moves, in its order."""
         for step in self.plan.steps:
             for tensor, one in step.moved:
-                yield self._moved(tensor, one)
+                yield _Carried(tensor, one)
             way = step.way
             if way.shift:
                 least = min(
                     max(sum(map(self._price, t.works)) + t.merge for t in turns)
                     for turns in way.steps[:-1]
                 )
-                seconds = way.shift.seconds
-                hidden = seconds <= least
                 keys = " and ".join(
                     t for t in way.needs if self.workload.roles.keys in way.needs[t]
                 )
-                times = len(way.steps) - 1
-                yield self._moved(keys, way.shift) | {"rounds": times, "hidden": hidden}
+                yield _Carried(keys, way.shift, len(way.steps) - 1, way.shift.seconds <= least)
             for one in way.after:
-                yield self._moved(" and ".join(way.gives), one)
+                yield _Carried(" and ".join(way.gives), one)
         for tensor, one in self.plan.moved:
-            yield self._moved(tensor, one)
-
-    def _moved(self, tensor: str, one: Moved) -> dict[str, object]:
-        return {"tensor": tensor, **one.to_dict(), "rounds": 0, "hidden": False}
+            yield _Carried(tensor, one)
 
     def _step(self, way: Way) -> dict[str, object]:
         seconds = way.seconds(self._price) - sum(one.seconds for one in way.after)
@@ -135,7 +143,7 @@ class Sharded(Printed):
             "start": {t: self.placed(at) for t, at in plan.start.items()},
             "end": {t: self.placed(at) for t, at in plan.end.items()},
             "steps": [self._step(step.way) for step in plan.steps],
-            "collectives": list(self._collectives()),
+            "collectives": [one.to_dict() for one in self._collectives()],
             "room": {
                 "stays_bytes": plan.static,
                 "live_bytes": plan.peak,
@@ -154,7 +162,7 @@ class Sharded(Printed):
 
     def __str__(self) -> str:
         """The path, what moves, the room, and the proof."""
-        said, plan = self.to_dict(), self.plan
+        plan = self.plan
         gap = f"within {units.percent(self.gap, 2)} of the best" if self.gap else "the best"
         ended = " (the time is over)" if self.stopped else ""
         share = "" if self.share is None else f", {self.share:.2f} of the ideal"
@@ -171,18 +179,18 @@ class Sharded(Printed):
         ]
         moved = [
             (
-                str(one["tensor"]),
-                f"{one['what']} over {one['axis']}",
-                units.si(float(str(one["link_bytes"])), "B"),
-                f"{one['rounds'] or 1} x {one['steps']}",
-                units.si(float(str(one["seconds"])), "s"),
-                "hidden" if one["hidden"] else "",
+                one.tensor,
+                f"{one.moved.what} over {one.moved.axis}",
+                units.si(one.moved.link_bytes, "B"),
+                f"{one.rounds or 1} x {one.moved.steps}",
+                units.si(one.moved.seconds, "s"),
+                "hidden" if one.hidden else "",
             )
             for one in self._collectives()
         ]
         stays, goes = (units.si(n, "B") for n in (plan.static, plan.peak))
         has = self.cluster.dram_bytes
-        layers = max(self.workload.all_layers, self.workload.of_layers)
+        layers = self.workload.held_layers
         room = f"room of a device: {stays} stay{f' for {layers} layers' if layers > 1 else ''}"
         room += f", {goes} come and go"
         room += f", of {units.si(has, 'B')}" if has < inf else ""
@@ -202,7 +210,7 @@ class Sharded(Printed):
                 if moved
                 else "nothing moves between devices",
                 "",
-                ", ".join(f"{t} starts {at}" for t, at in dict(said["start"]).items()),  # type: ignore[call-overload]
+                ", ".join(f"{t} starts {self.placed(at)}" for t, at in plan.start.items()),
                 room,
                 *self.notes,
             )

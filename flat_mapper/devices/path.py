@@ -155,11 +155,11 @@ class Paths:
         rest = _rest(takes)
         kept: dict[tuple[int, Placed, Placed], list[Label]] = {}
         heap: list[tuple[float, int, int, Placed, Placed, Label | Plan]] = []
-        count = itertools.count()
+        count, layers = itertools.count(), self.workload.held_layers
 
         def push(i: int, start: Placed, state: Placed, label: Label) -> None:
             others = kept.setdefault((i, start, state), [])
-            fits = self._layers * label.static + label.peak <= room
+            fits = layers * label.static + label.peak <= room
             if label.seconds + rest[i] < inf and fits and not _dominated(label, others, room):
                 others.append(label)
                 entry = label.seconds + rest[i], next(count), i, start, state, label
@@ -181,11 +181,6 @@ class Paths:
                     push(j, start, step[1], label.then(step[0], seconds))
         return None
 
-    @cached_property
-    def _layers(self) -> int:
-        """All layers have their weights and caches on a device, whatever part is asked for."""
-        return max(self.workload.all_layers, self.workload.of_layers)
-
     def _plan(
         self, label: Label, start: Placed, moved: list[tuple[str, Moved]], end: Placed
     ) -> Plan:
@@ -196,7 +191,7 @@ class Paths:
             end=dict(end),
             seconds=label.seconds + sum(one.seconds for _, one in moved),
             bound=0.0,
-            static=label.static * self._layers,
+            static=label.static * self.workload.held_layers,
             peak=label.peak,
         )
 
@@ -320,10 +315,10 @@ def _rest(takes: list[list[tuple[float, int, Way]]]) -> list[float]:
 def _dominated(found: Label, others: list[Label], room: float) -> bool:
     """True where another path to the node is no worse for all that follows; of what is worse than
     the one that is found, the others are cleared."""
-    some = 1 if room == inf else 3
 
     def no_worse(one: Label, other: Label) -> bool:
-        return all(a <= b for a, b in zip(one[:some], other[:some], strict=True))  # type: ignore[operator]
+        smaller = one.static <= other.static and one.peak <= other.peak
+        return one.seconds <= other.seconds and (room == inf or smaller)
 
     if any(no_worse(one, found) for one in others):
         return True

@@ -13,7 +13,7 @@ which keys:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from flat_mapper.arch.values import Platform
@@ -48,17 +48,8 @@ def ring_steps(devices: int, order: Order, *, causal: bool) -> tuple[tuple[Piece
     return ((own,), *(later for _ in range(devices - 1)))
 
 
-def ring_seconds(
-    steps: Sequence[Sequence[Piece]],
-    work: Callable[[Piece], float],
-    merge: Callable[[Piece], float],
-    shift: float,
-) -> float:
-    """Seconds of all steps. work, merge: of a piece; shift: of one part of the keys."""
-    longest = [
-        max(work(piece) + (merge(piece) if number else 0.0) for piece in pieces)
-        for number, pieces in enumerate(steps)
-    ]
+def ring_seconds(longest: Sequence[float], shift: float) -> float:
+    """Seconds of all steps. longest: of the slowest device in each; shift: of a keys' part."""
     return sum(max(one, shift) for one in longest[:-1]) + longest[-1]
 
 

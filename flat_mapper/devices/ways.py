@@ -23,7 +23,7 @@ from typing import NamedTuple
 from flat_mapper.base.errors import SpecError
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.network import Axis, Moved
-from flat_mapper.devices.ring import ORDERS, Order, merge_seconds, ring_steps
+from flat_mapper.devices.ring import ORDERS, Order, merge_seconds, ring_seconds, ring_steps
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.softmax import with_softmax
@@ -88,8 +88,7 @@ class Way:
             max(sum(map(price, turn.works)) + turn.merge for turn in step) for step in self.steps
         ]
         shift = self.shift.seconds if self.shift else 0.0
-        moved = sum(one.seconds for one in self.after)
-        return sum(max(one, shift) for one in longest[:-1]) + longest[-1] + moved
+        return ring_seconds(longest, shift) + sum(one.seconds for one in self.after)
 
 
 class Ways:
@@ -195,13 +194,9 @@ class Ways:
         """Placements of what Einsums read from outside, and of what they leave there."""
         workload, einsums = self.workload, [self.workload.einsum(n) for n in names]
         made = {e.output.tensor: e for e in einsums if not e.updates}
-        read = {a.tensor: a.ranks for e in einsums for a in e.inputs if a.tensor not in made}
-        read = {
-            t: ranks for t, ranks in read.items() if t not in {e.output.tensor for e in einsums}
-        }
-        needs = {
-            t: tuple(r if r in ranks else WHOLE for r in division) for t, ranks in read.items()
-        }
+        written = {e.output.tensor for e in einsums}
+        read = dict.fromkeys(a.tensor for e in einsums for a in e.inputs)
+        needs = {t: self._at(t, division) for t in read if t not in written}
         gives = {}
         viewed = set(workload.views.values())
         for tensor, einsum in made.items():

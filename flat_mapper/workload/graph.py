@@ -83,6 +83,11 @@ class Workload:
         return sum(kind.count for kind in self.layers) or self.repeat
 
     @property
+    def held_layers(self) -> int:
+        """Layers of the model, all of which have weights and caches; it may be one of them."""
+        return max(self.all_layers, self.of_layers)
+
+    @property
     def each_kind(self) -> tuple[Workload, ...]:
         """A workload for each kind of its layers, at each length; itself where all are alike."""
         if self.sequences:

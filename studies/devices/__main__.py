@@ -65,12 +65,15 @@ def attention(where: str, row: Columns, rows: Sequence[Columns]) -> Row:
     same = ("device", "phase", "mask", *SIZES)
     ones = (r for r in rows if all(r[key] == row[key] for key in same) and "one_" in r["method"])
     scale = next((float(one["measured_s"]) / ideal for one in ones), 1.0)
-    seconds = v.ring_seconds(
-        v.ring_steps(devices, METHODS[row["method"]], causal=causal),
-        lambda piece: scale * model(piece),
-        lambda piece: v.merge_seconds(chip, whole / piece.queries * heads, size, 32),
-        axis.moved("shift", 4 * tokens * kv_heads * size).seconds,
-    )
+
+    def taken(step: int, piece: v.Piece) -> float:
+        merged = v.merge_seconds(chip, whole / piece.queries * heads, size, 32) if step else 0.0
+        return scale * model(piece) + merged
+
+    steps = enumerate(v.ring_steps(devices, METHODS[row["method"]], causal=causal))
+    longest = [max(taken(step, piece) for piece in pieces) for step, pieces in steps]
+    shift = axis.moved("shift", 4 * tokens * kv_heads * size).seconds
+    seconds = v.ring_seconds(longest, shift)
     said = {"left_out": STRIPED} if row["method"] == "ring_striped" else {}
     return {"predicted_s": seconds, "share": scale * ideal / seconds, **said}
 
