@@ -182,8 +182,6 @@ def search(asked: Search) -> SearchResult | Infeasible:
         placed = {} if asked.mapspace in DERIVED else load_mapspace(asked.mapspace).placement
         devices = devices_of(asked, cluster, asked.mapspace)
         return devices.answer({**placed, **(asked.placement or {})})  # type: ignore[return-value]
-    if asked.placement:
-        raise SpecError(expected("placement", "a cluster, such as 8xh100", f"chip {asked.arch}"))
     (found,) = _best(asked, (asked.mapspace,)).rows.values()
     return found
 
@@ -232,9 +230,12 @@ def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comp
         searched = unpriced(chip) if table.unknown else table  # of equals not the dearest
         spaces = [mapspace_of(m, cascade, chip, asked.schedule) for m in mapspaces]
         names = [space.name for space in spaces]
-        for space in (one for one in spaces if one.placement):
-            where = f"{space.name}: placement"
-            raise SpecError(expected(where, "a cluster, such as 8xh100", f"the chip {chip.name}"))
+        placed = [f"{space.name}: placement" for space in spaces if space.placement]
+        if isinstance(asked, Search) and asked.placement:
+            placed.append("placement")
+        if placed:
+            got = f"the chip {chip.name}"
+            raise SpecError(expected(placed[0], "a cluster, such as 8xh100", got))
         if not names or len(set(names)) < len(names):
             got = ", ".join(names) or "none"
             raise SpecError(expected("mapspaces", "at least one, each once", got))

@@ -88,8 +88,8 @@ def _devices(asked: questions.Need) -> NeededDevices:
     """The fewest devices of a cluster that reach a latency."""
     cluster = cluster_of(asked.arch, asked.data)
     if cluster is None:
-        condition = "a cluster, such as 8xh100"
-        raise SpecError(expected("need devices: arch", condition, f"the chip {asked.arch}"))
+        condition, chip = "a cluster, such as 8xh100", load_platform(asked.arch, asked.data)
+        raise SpecError(expected("need devices: arch", condition, f"the chip {chip.name}"))
     if asked.latency_s is None or not 0 < asked.latency_s < inf:
         got = "a utilization" if asked.latency_s is None else asked.latency_s
         raise SpecError(expected("need devices", "--latency, seconds > 0", got))
