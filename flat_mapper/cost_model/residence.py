@@ -295,6 +295,8 @@ def private_words(
 ) -> PrivateWords:
     """Words that candidates hold at private levels; levels: their names."""
     found = PrivateWords(*np.zeros((2, len(levels), candidates.count)))
+    if not candidates.count:
+        return found  # a rule leaves no order of the shared level's loops
     for level, _, words, stays in candidate_tiles(facts, candidates, outer):
         found.stays[levels.index(level)] += np.where(stays, words, 0.0)
         found.turn[levels.index(level)] += np.where(stays, 0.0, words)
