@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import FlatMapperError
@@ -40,7 +40,8 @@ class Annealing:
     ert: Ert
     value: Callable[[Result], float]
     rng: random.Random
-    legal: int = 0  # mappings that were priced
+    legal: int = 0  # moves to a mapping that has a value
+    known: dict[FusedMapping, float] = field(default_factory=dict)
 
     def best(self, start: FusedMapping, evaluations: int) -> tuple[float, FusedMapping]:
         """The least value of so many moves, and its mapping."""
@@ -60,14 +61,17 @@ class Annealing:
         return best, found
 
     def _priced(self, mapping: FusedMapping) -> float:
+        if mapping not in self.known:  # a cold walk comes by again and again
+            self.known[mapping] = self._value(mapping)
+        self.legal += self.known[mapping] < math.inf
+        return self.known[mapping]
+
+    def _value(self, mapping: FusedMapping) -> float:
         try:
             found = evaluate(self.workload, self.platform, mapping, self.ert)
         except FlatMapperError:
             return math.inf
-        if not isinstance(found, Result):
-            return math.inf
-        self.legal += 1
-        return self.value(found)
+        return self.value(found) if isinstance(found, Result) else math.inf
 
     def _moved(self, mapping: FusedMapping) -> FusedMapping:
         number = self.rng.randrange(len(mapping.groups))
