@@ -725,14 +725,13 @@ def with_extra(costs: FloatArray, turns: list[int], steady: list[int]) -> FloatA
 
 def undominated(costs: FloatArray) -> np.ndarray:
     """Rows such that no other row is as small in every column; the first of equals."""
-    if not len(costs):
-        return np.zeros(0, np.int64)
-    _, first = np.unique(costs, axis=0, return_index=True)
-    kept: list[int] = []
-    for i in first:  # np.unique sorts, so whatever is as small comes earlier
-        if not kept or not (costs[kept] <= costs[i]).all(axis=1).any():
-            kept.append(int(i))
-    return np.array(kept)
+    order = np.lexsort(costs.T[::-1])  # whatever is as small comes earlier
+    rows, kept = costs[order], list[int]()
+    while len(order):
+        kept.append(int(order[0]))
+        left = (rows < rows[0]).any(axis=1)
+        rows, order = rows[left], order[left]
+    return np.array(kept, np.int64)
 
 
 def mapping_of(nest: Nest, factors: np.ndarray) -> EinsumMapping:
