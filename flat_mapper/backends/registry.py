@@ -34,9 +34,9 @@ class NativeBackend:
 
 def _timeloop() -> Backend:
     from flat_mapper.timeloop.backend import TimeloopBackend
-    from flat_mapper.timeloop.run import command_of, front_end
+    from flat_mapper.timeloop.run import command_of
 
-    return TimeloopBackend(command=command_of(), front_end=front_end())
+    return TimeloopBackend(command=command_of())
 
 
 def _accelforge() -> Backend:

@@ -3,8 +3,7 @@
 Each Einsum is one ordinary Timeloop problem over its full rank sizes: the shared loops are its
 DRAM loops, and a tensor that stays on chip bypasses DRAM. The raw timeloop-model is given the
 processed single file, which can say remainders (`P=32,5`; the Python front end cannot read them),
-together with the energies as ERT and ART files: then it does not call Accelergy. Where the Python
-front end is there and nothing has a remainder, that file is the front end's own.
+together with the energies as ERT and ART files: then it does not call Accelergy.
 """
 
 from __future__ import annotations
@@ -30,8 +29,7 @@ from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.rounds import asked_of, overfull_words
-from flat_mapper.timeloop.run import Command, FrontEnd, model_stats, run_folder
-from flat_mapper.timeloop.write import FRONT_END_FILES, lower_einsum, write_lowered
+from flat_mapper.timeloop.run import Command, model_stats, run_folder
 from flat_mapper.timeloop.write_processed import (
     art_document,
     ert_document,
@@ -53,7 +51,6 @@ class TimeloopBackend:
     name: ClassVar = "timeloop"
     command: Command
     folder: Path | None = None  # where runs are kept; None: temporary, kept only where one failed
-    front_end: FrontEnd | None = None  # None: the processed file is written here
 
     def missing(self) -> str | None:
         """The missing program and how to get it, in one line; None where it can run."""
@@ -80,7 +77,7 @@ class TimeloopBackend:
             raise BackendError(missing)
         stats: dict[str, EinsumStats] = {}
         with ExitStack() as folders:
-            jobs: list[Asking] = []  # made one after another: the front end is not made for threads
+            jobs: list[Asking] = []
             for one in asked_of(workload, platform, mapping)[0]:
                 folder = folders.enter_context(run_folder(self.folder, one.nest.einsum))
                 jobs.append(self._job(folder, one.workload, one.arch, one.nest, ert))
@@ -92,9 +89,7 @@ class TimeloopBackend:
         if isinstance(result, Infeasible):
             return result
         notes = _deepened(workload, platform, mapping) + _alone(workload, platform, mapping, ert)
-        reader = self.front_end.name if self.front_end else "none"
-        extra = {**result.extra, "timeloop_front_end": reader}
-        return replace(result, notes=(*result.notes, *notes), extra=extra)
+        return replace(result, notes=(*result.notes, *notes))
 
     def einsum(
         self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert
@@ -116,11 +111,6 @@ class TimeloopBackend:
         arch, mapping, _ = unfolded(arch, mapping)
         table = priced_for(arch, ert, einsum, workload.widths)
         files = run_files(workload, arch, mapping, table)
-        if self.front_end and not mapping.has_remainders:
-            lowered = lower_einsum(workload, arch, mapping)
-            write_lowered(folder, {name: lowered[name] for name in FRONT_END_FILES})
-            paths = [folder / name for name in FRONT_END_FILES]
-            files[INPUT_FILES[0]] = self.front_end.processed(paths)
         return partial(model_stats, self.command, folder, files, einsum, arch, mapping)
 
 

@@ -32,7 +32,6 @@ from flat_mapper.timeloop.write_processed import (
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
 
-FRONT_END_FILES = ("arch.yaml", "problem.yaml", "mapping.yaml")  # of an Einsum, v0.4
 _COMMENT_WIDTH = 98  # columns behind the mark
 
 

@@ -36,7 +36,7 @@ SECONDS = 10.0  # of each search
 
 def model(work: Path) -> Iterator[tuple[str, Path]]:
     """Runs of timeloop-model, by name."""
-    backend = TimeloopBackend(command=command_of(), front_end=None)
+    backend = TimeloopBackend(command=command_of())
     workload, platform = small.workload(), small.platform()
     fused = replace(backend, folder=work / "fused")
     fused.evaluate(workload, platform, small.fused(), cases.ERT)
