@@ -14,7 +14,7 @@ from flat_mapper.arch.attributes import technology_nm
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.units import PJ_PER_J
-from flat_mapper.energy.hwcomponents import Argument, Price, Question, prices, versions
+from flat_mapper.energy.hwcomponents import PUBLISHED, Argument, Price, Question, prices, versions
 from flat_mapper.energy.tables import FREE, Art, Ert, Multiplier
 from flat_mapper.spec.document import SCALE, checked, did_you_mean, take
 
@@ -51,21 +51,14 @@ RECIPES: Mapping[str, Recipe] = {
     for name in names.split()
 }
 _GENERIC_STORAGE = "storage"  # registers or an array, by its depth
-_MICRON = "Micron, Ultra-Bandwidth Solutions, memory comparison, average device power"
-# Memories that hwcomponents has no class for: pJ of a bit that is read or written, and who says so.
-_PUBLISHED: Mapping[str, tuple[float, str]] = {
-    "LPDDR5": (7.0, "Lee et al., AiF, ISCA 2025, doi:10.1145/3695053.3731073, figure 17"),
-    "LPDDR5X": (5.6, "20 % below LPDDR5: Samsung, first 14 nm LPDDR5X, 9 November 2021"),
-    "GDDR6": (7.5, _MICRON),
-    "GDDR6X": (7.25, _MICRON),
-    "HBM2E": (6.0, _MICRON),
-    "HBM3E": (3.9, "Samsung at the OCP Global Summit, October 2025"),
-}
 _DRAM_CLASSES = ("LPDDR4", "LPDDR", "DDR3", "HBM2", "HBM3", "HBM4")  # of hwcomponents
-_DRAM_TYPES = (*_DRAM_CLASSES, *_PUBLISHED)
+_DRAM_TYPES = (*_DRAM_CLASSES, *PUBLISHED)
 _UNPRICED_DRAM = ("DDR4", "DDR5", "GDDR5", "GDDR7", "LPDDR4X", "LPDDR6", "LPDDR2", "LPDDR3", "HBM")
 _DEFAULT_DRAM = "LPDDR4"  # where an architecture gives no type; so does Accelergy's CACTI plug-in
 _OPTIONAL = ("n_banks", "n_rw_ports")
+
+
+_Nodes = Mapping[str, tuple[MemoryLevel | ComputeUnit, str]]  # each, and its place for errors
 
 
 def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art]:
@@ -74,71 +67,60 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
     What a component costs that nothing prices is `unknown`, and counted as zero.
     raises: SpecError for a value that cannot be, BackendError where hwcomponents fails.
     """
-    components = _components(platform)
+    nodes = _components(platform)
     questions: dict[str, Question] = {}
     unknown: dict[str, str] = {}
-    for name, (node, where) in components.items():
+    for name, (node, where) in nodes.items():
         try:
             questions[name] = _question(node, where)
         except UnpricedError as error:
             unknown[name] = str(error)
-    components = {name: one for name, one in components.items() if name in questions}
-    inside = {n: q for n, (node, at) in components.items() for q in _part(node, at)}
-    asked = {n: q for n, q in questions.items() if q.class_name not in _PUBLISHED}
-    answers = prices(asked | {f"{name} inside": q for name, q in inside.items()})
-    for name in questions.keys() - asked.keys():
-        answers[name] = _published(questions[name])
-    levels: dict[str, dict[str, float]] = {}
+    inside = {name: part for name in questions if (part := _part(*nodes[name]))}
+    answers = prices(questions | {f"{name} inside": part for name, part in inside.items()})
+    levels: dict[str, Mapping[str, float]] = {}
     areas: dict[str, float] = {}
     provenance: dict[str, str] = {}
     multipliers: dict[str, Multiplier] = {}
-    cycle_seconds = (platform.matrix if isinstance(platform, Platform) else platform).cycle_seconds
-    for name, (node, where) in components.items():
-        price, part = answers[name], answers.get(f"{name} inside")
-        known = str(questions[name])
-        if name not in asked:
-            pj, who = _PUBLISHED[questions[name].class_name]
-            known += f", {pj:g} pJ a bit ({who})"
+    for name, question in questions.items():
+        (node, where), part = nodes[name], answers.get(f"{name} inside")
+        price, origin = answers[name], str(question)
         if part and isinstance(node, MemoryLevel):
-            price = {a: max(pj, part[a]) if a != "area" else pj for a, pj in price.items()}
-            known = f"each access the dearer of {known} and {inside[name]}"
-        energies, areas[name], note = _scaled(node, price, where, cycle_seconds)
+            price = _dearer(price, part)
+            origin = f"each access the dearer of {origin} and {inside[name]}"
+        energies, areas[name], note = _scaled(node, price, where, platform.paths[0].cycle_seconds)
+        levels[name], provenance[name] = energies, origin + note
         if part and isinstance(node, ComputeUnit):
             pj = part["compute"] * energies["compute"] / price["compute"]
             multipliers[name] = Multiplier(bits=_bits(node, where), pj=pj)
-        levels[name] = energies
-        provenance[name] = f"{known}{note}"
+    source = _source(nodes, questions, unknown)
+    ert = Ert(
+        levels=levels | dict.fromkeys(unknown, FREE),
+        source=source,
+        provenance=provenance,
+        multipliers=multipliers,
+        unknown=unknown,
+    )
+    return ert, Art(areas_um2=areas, source=source, provenance=provenance)
+
+
+def _source(nodes: _Nodes, questions: Mapping[str, Question], unknown: Mapping[str, str]) -> str:
+    """What priced a chip, what it was assumed to have, and what nothing prices."""
     untyped = [
         name
-        for name, (node, _) in components.items()
-        if questions[name].class_name == _DEFAULT_DRAM and node.attributes.get("type") is None
+        for name, question in questions.items()
+        if question.class_name == _DEFAULT_DRAM and nodes[name][0].attributes.get("type") is None
     ]
     assumed = f"; {', '.join(untyped)} without type: {_DEFAULT_DRAM}" if untyped else ""
     lacking = f"; {', '.join(unknown)} unknown" if unknown else ""
-    source = versions() + assumed + lacking
-    levels |= dict.fromkeys(unknown, FREE)
-    return (
-        Ert(
-            levels=levels,
-            source=source,
-            provenance=provenance,
-            multipliers=multipliers,
-            unknown=unknown,
-        ),
-        Art(areas_um2=areas, source=source, provenance=provenance),
-    )
+    return versions() + assumed + lacking
 
 
-def _published(question: Question) -> Price:
-    """The price of a memory by what is published of a bit; no area, no leakage."""
-    assert question.bits is not None
-    pj = _PUBLISHED[question.class_name][0] * question.bits
-    return {"read": pj, "write": pj, "area": 0.0, "leak": 0.0}
+def _dearer(price: Price, part: Price) -> Price:
+    """The price of a memory whose accesses cost no less than those of what is inside."""
+    return {name: n if name == "area" else max(n, part[name]) for name, n in price.items()}
 
 
-def _components(
-    platform: Platform | Architecture,
-) -> dict[str, tuple[MemoryLevel | ComputeUnit, str]]:
+def _components(platform: Platform | Architecture) -> _Nodes:
     """Every component once, with the file it stands in."""
     found: dict[str, tuple[MemoryLevel | ComputeUnit, str]] = {}
     for arch in platform.paths:
@@ -182,7 +164,7 @@ def _asked_of(
     )
 
 
-def _part(node: MemoryLevel | ComputeUnit, where: str) -> list[Question]:
+def _part(node: MemoryLevel | ComputeUnit, where: str) -> Question | None:
     """A second question, of what is inside: a register file's array, a unit's multiplier.
 
     A row of a register file toggles as a register does; to find it among many takes an array's
@@ -190,30 +172,25 @@ def _part(node: MemoryLevel | ComputeUnit, where: str) -> list[Question]:
     """
     recipe = _recipe(node, where)
     if recipe.kind == "file" and isinstance(node, MemoryLevel):
-        return [_asked_of("SRAM", node, where, _array(node))]
+        return _asked_of("SRAM", node, where, _array(node))
     if recipe.class_name in ("AladdinIntMAC", "AladdinMultiplier") and recipe.kind == "compute":
         assert isinstance(node, ComputeUnit)
-        return [_asked_of("AladdinMultiplier", node, where, {"width": _bits(node, where)})]
-    return []
+        return _asked_of("AladdinMultiplier", node, where, {"width": _bits(node, where)})
+    return None
 
 
 def _recipe(node: MemoryLevel | ComputeUnit, where: str) -> Recipe:
     override = node.attributes.get(OVERRIDE)
     if override is not None:
-        name = checked(override, str, f"{where}.attributes.{OVERRIDE}")
-        known_classes = {recipe.class_name: recipe for recipe in RECIPES.values()}
-        known_classes["AladdinRegister"] = Recipe(class_name="AladdinRegister", kind="register")
-        dram = Recipe(class_name=name, kind="dram") if name in _DRAM_TYPES else None
-        return dram or known_classes.get(name) or Recipe(class_name=name, kind="override")
-    own = node.component_class
-    if own == _GENERIC_STORAGE and isinstance(node, MemoryLevel):
+        return _recipe_of_class(checked(override, str, f"{where}.attributes.{OVERRIDE}"))
+    stores, own = isinstance(node, MemoryLevel), node.component_class
+    if isinstance(node, MemoryLevel) and own == _GENERIC_STORAGE:
         small = (node.capacity_words or 0) <= REGISTER_ROWS * node.row_words
         return RECIPES["regfile" if small else "SRAM"]
-    recipe = RECIPES.get(own) or (RECIPES["DRAM"] if "DRAM" in own else None)
-    stores = isinstance(node, MemoryLevel)
-    if recipe is None or (recipe.kind == "compute") == stores:
-        kinds = {name: r for name, r in RECIPES.items() if (r.kind == "compute") != stores}
-        known = [*kinds, *([_GENERIC_STORAGE] if stores else [])]
+    fitting = {name: r for name, r in RECIPES.items() if (r.kind == "compute") != stores}
+    recipe = fitting.get("DRAM" if "DRAM" in own else own)
+    if recipe is None:
+        known = [*fitting, *([_GENERIC_STORAGE] if stores else [])]
         hint = did_you_mean(own, known)
         raise UnpricedError(
             f"{where}: expected a class that hwcomponents prices ({', '.join(known)}), got "
@@ -221,6 +198,15 @@ def _recipe(node: MemoryLevel | ComputeUnit, where: str) -> Recipe:
             f'{OVERRIDE}: "...", or give energies in an ERT file'
         )
     return recipe
+
+
+def _recipe_of_class(name: str) -> Recipe:
+    """The way to price by a class of hwcomponents that a component names itself."""
+    if name in _DRAM_TYPES:
+        return Recipe(class_name=name, kind="dram")
+    known = {recipe.class_name: recipe for recipe in RECIPES.values()}
+    known["AladdinRegister"] = Recipe(class_name="AladdinRegister", kind="register")
+    return known.get(name) or Recipe(class_name=name, kind="override")
 
 
 def _dram_type(node: MemoryLevel, where: str) -> str:

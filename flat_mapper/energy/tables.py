@@ -353,13 +353,18 @@ def operation_energy(arch: Architecture, ert: Ert, einsum: Einsum, widths: Width
         checked(arch.variables.get(key, other), float, _place(arch, key), within=MULTIPLE)
         for key in keys
     )
-    priced = any(key != f"{kind}_energy" for key in keys)
-    if reduces and name in ert.multipliers and len(einsum.inputs) == 2 and not priced:
-        word = arch.levels[0].word_bits
-        own = {t: value_bits(widths.widths[t]) for t in widths.shares}
-        bits = [own.get(a.tensor, word) for a in einsum.inputs]
-        compute -= ert.multipliers[name].spared_pj(bits)
+    if reduces and keys == (f"{kind}_energy",):
+        compute -= _spared_pj(arch, ert, einsum, widths)
     return compute * factor
+
+
+def _spared_pj(arch: Architecture, ert: Ert, einsum: Einsum, widths: Widths) -> float:
+    """pJ that operands of fewer bits than a unit's multiplier is built for leave out."""
+    multiplier, word = ert.multipliers.get(arch.compute.name), arch.levels[0].word_bits
+    if multiplier is None or len(einsum.inputs) != 2:
+        return 0.0
+    own = {t: value_bits(widths.widths[t]) for t in widths.shares}
+    return multiplier.spared_pj([own.get(a.tensor, word) for a in einsum.inputs])
 
 
 def priced_for(arch: Architecture, ert: Ert, einsum: Einsum, widths: Widths = PLAIN) -> Ert:
