@@ -7,7 +7,7 @@ files of a chip have is one piece of hardware: its attribute changes in both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -16,34 +16,15 @@ from flat_mapper.arch.attributes import MODELLED
 from flat_mapper.arch.reader import Files, PlatformFiles, platform_files, platform_of
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.spec.document import Section, Tagged, did_you_mean
+from flat_mapper.spec.document import Section, Tagged, did_you_mean, edited_nodes, walk
 
 MESHES = ("meshX", "meshY")
 VARIABLES = "variables"
 
-Edits = Mapping[str, object]  # the value of each path
-
-
-def edited(files: PlatformFiles, edits: Edits) -> PlatformFiles:
-    """The documents with the attributes set.
-
-    raises: SpecError where a document has no such node, attribute or variable.
-    """
-    for path, value in edits.items():
-        if not has_path(files, path):
-            raise SpecError(unknown_path(files, path))
-        files = _both(files, partial(set_path, path=path, value=value))
-    return files
-
-
-def edited_platform(files: PlatformFiles, edits: Edits) -> Platform:
-    """The chip with the attributes set."""
-    return platform_of(edited(files, edits) if edits else files)
-
 
 def edit_platform(
-    source: Files,
-    edits: Edits = MappingProxyType({}),
+    source: Files | PlatformFiles,
+    edits: Mapping[str, object] = MappingProxyType({}),
     rules: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
 ) -> Platform:
     """The chip of that name or in those files, with attributes set and constraints added.
@@ -52,29 +33,33 @@ def edit_platform(
     rules: what a node's constraint says, by `NODE.KIND`: spatial, temporal or dataspace.
     raises: SpecError where a path leads nowhere, and for what `load_platform` refuses.
     """
-    files = edited(platform_files(source), edits)
+    files = source if isinstance(source, PlatformFiles) else platform_files(source)
+    for path, value in edits.items():
+        if not has_path(files, path):
+            raise SpecError(unknown_path(files, path))
+        files = _both(files, partial(set_path, path=path, value=value))
     for path, rule in rules.items():
         node, _, kind = path.partition(".")
-        files = constrained(files, node, kind, rule)
+        keys = "constraints", kind
+        files = _both(files, partial(_at_node, name=node, value=Section(rule), keys=keys))
     return platform_of(files)
 
 
 def has_path(files: PlatformFiles, path: str) -> bool:
     """True where an attribute path leads somewhere in either document."""
-    return any(_leads(d, path) for d in (files.matrix, files.vector) if d is not None)
+    return any(_leads(document, path) for document in files.documents)
 
 
 def unknown_path(files: PlatformFiles, path: str) -> str:
     """The error line of a path that leads nowhere: what there is, and the nearest of it."""
     node, _, key = path.partition(".")
-    documents = [d for d in (files.matrix, files.vector) if d is not None]
-    names = list(dict.fromkeys(n for d in documents for n, _ in _nodes(d)))
-    known = [*names, VARIABLES]
+    bodies = [one for document in files.documents for one in _nodes(document)]
+    known = [*dict.fromkeys(str(body["name"]) for body in bodies), VARIABLES]
     where = f"{files.path}: {path}"
     if node not in known:
         hint = did_you_mean(node, known)
         return expected(where, f"a node among {', '.join(known)}", node, hint)
-    there = list(dict.fromkeys(k for d in documents for k in _keys(d, node)))
+    there = list(dict.fromkeys(k for d in files.documents for k in _keys(d, node)))
     hint = did_you_mean(key, there) or did_you_mean(key, MODELLED)
     noun = "a variable" if node == VARIABLES else "an attribute"
     listed = ", ".join(there) or "none"
@@ -84,37 +69,25 @@ def unknown_path(files: PlatformFiles, path: str) -> str:
 def _leads(document: Section, path: str) -> bool:
     """True where a node has the key, or attributes at all to which a modelled one may be added."""
     node, _, key = path.partition(".")
-    bodies = [body for name, body in _nodes(document) if name == node]
-    grows = any(isinstance(body.get("attributes"), Section) for body in bodies)
-    return key in _keys(document, node) or (grows and key in MODELLED)
+    own = [body for body in _nodes(document) if body["name"] == node]
+    grows = key in MODELLED and any(isinstance(body.get("attributes"), Section) for body in own)
+    return grows or key in _keys(document, node)
 
 
 def _keys(document: Section, node: str) -> tuple[str, ...]:
     """Keys that can be set at a node, as the document has it."""
     if node == VARIABLES:
-        variables = _section(document.get(VARIABLES))
-        return tuple(name for name in variables if name != "version")
+        return tuple(name for name in _section(document.get(VARIABLES)) if name != "version")
     found: list[str] = []
-    for name, body in _nodes(document):
-        if name == node:
-            attributes = body.get("attributes")
-            found += list(attributes) if isinstance(attributes, Section) else []
-            found += list(MESHES) if "spatial" in body else []
+    for body in (body for body in _nodes(document) if body["name"] == node):
+        found += [*_section(body.get("attributes")), *(MESHES if "spatial" in body else ())]
     return tuple(found)
 
 
-def _nodes(document: Section) -> Iterator[tuple[str, Section]]:
-    """Every named node, with its body."""
-    yield from _inside(_section(document.get("architecture")).get("nodes"))
-
-
-def _inside(nodes: object) -> Iterator[tuple[str, Section]]:
-    for node in nodes if isinstance(nodes, list) else ():
-        body = node.body if isinstance(node, Tagged) else None
-        if isinstance(body, Section):
-            if isinstance(body.get("name"), str):
-                yield str(body["name"]), body
-            yield from _inside(body.get("nodes"))
+def _nodes(document: Section) -> list[Section]:
+    """Bodies of the named nodes."""
+    bodies = (n.body for n in walk(document.get("architecture")) if isinstance(n, Tagged))
+    return [b for b in bodies if isinstance(b, Section) and isinstance(b.get("name"), str)]
 
 
 def set_path(document: Section, path: str, value: object) -> Section:
@@ -124,42 +97,22 @@ def set_path(document: Section, path: str, value: object) -> Section:
     node, _, key = path.partition(".")
     if node == VARIABLES:
         return _with(document, value, VARIABLES, key)
-    return _at_node(document, node, value, "spatial" if key in MESHES else "attributes", key)
-
-
-def constrained(
-    files: PlatformFiles, node: str, kind: str, rule: Mapping[str, object]
-) -> PlatformFiles:
-    """The documents with a constraint of a kind (spatial, temporal, dataspace) at a node."""
-
-    def one(document: Section) -> Section:
-        return _at_node(document, node, Section(rule, document.source), "constraints", kind)
-
-    return _both(files, one)
+    keys = "spatial" if key in MESHES else "attributes", key
+    return _at_node(document, node, value, keys)
 
 
 def _both(files: PlatformFiles, change: Callable[[Section], Section]) -> PlatformFiles:
     """The documents of both paths changed."""
-    vector = None if files.vector is None else change(files.vector)
-    return replace(files, matrix=change(files.matrix), vector=vector)
+    return replace(files, matrix=change(files.matrix), vector=files.vector and change(files.vector))
 
 
-def _at_node(document: Section, name: str, value: object, *keys: str) -> Section:
+def _at_node(document: Section, name: str, value: object, keys: tuple[str, str]) -> Section:
     """The document with a value under the keys of a node, in whatever branch it stands."""
 
-    def changed(node: object) -> object:
-        if not isinstance(node, Tagged) or not isinstance(node.body, Section):
-            return node
-        body = node.body
-        if body.get("name") == name:
-            body = _with(body, value, *keys)
-        elif isinstance(inner := body.get("nodes"), list):
-            body = _with(body, list(map(changed, inner)), "nodes")
-        return replace(node, body=body)
+    def edit(body: Section) -> tuple[Section, ...]:
+        return (_with(body, value, *keys) if body.get("name") == name else body,)
 
-    nodes = _section(document["architecture"])["nodes"]
-    listed = list(map(changed, nodes if isinstance(nodes, list) else ()))
-    return _with(document, listed, "architecture", "nodes")
+    return _with(document, edited_nodes(document["architecture"], edit), "architecture")
 
 
 def _section(value: object) -> Section:

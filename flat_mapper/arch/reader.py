@@ -102,6 +102,11 @@ class PlatformFiles:
     matrix: Section
     vector: Section | None = None
 
+    @property
+    def documents(self) -> tuple[Section, ...]:
+        """Those of the paths that there are."""
+        return (self.matrix,) if self.vector is None else (self.matrix, self.vector)
+
 
 def platform_files(source: Files, data: Mapping[str, object] | None = None) -> PlatformFiles:
     """The documents of the chip of that name, or in those files and the .sfu.yaml beside them."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, overload
 
 from flat_mapper.base.errors import SpecError, expected
@@ -58,6 +58,24 @@ def children(node: object) -> list[object]:
     body = node.body if isinstance(node, Tagged) else node
     nodes = body.get("nodes") if isinstance(body, Mapping) else None
     return list(nodes) if isinstance(nodes, list) else []
+
+
+Edit = Callable[[Section], Sequence[Mapping[str, object]]]  # what takes the place of a named body
+
+
+def edited_nodes(node: object, edit: Edit) -> Section:
+    """The body of a hierarchy or a node, every named node inside it edited."""
+    body, nodes = section_of(node, "a node"), list[object]()
+    if not isinstance(body.get("nodes"), list):
+        return body
+    for child in children(body):
+        if isinstance(child, Tagged) and isinstance(child.body, Mapping):
+            inner = edited_nodes(child.body, edit)
+            bodies = edit(inner) if "name" in inner else (inner,)
+            nodes += [replace(child, body=own) for own in bodies]
+        else:
+            nodes.append(child)
+    return Section({**body, "nodes": nodes}, body.source, body.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,7 +142,7 @@ def _constrained_architecture(arch: Architecture, held_words: int) -> dict[str, 
     def edit(body: Mapping[str, object]) -> Bodies:
         said = constraints.get(str(body["name"]))
         (bare,) = without_constraints(body)
-        return (bare | ({"constraints": said} if said else {}),)
+        return ({**bare, **({"constraints": said} if said else {})},)
 
     return architecture_document(left, edit)
 

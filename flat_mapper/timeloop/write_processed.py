@@ -10,7 +10,7 @@ Energies and areas have Accelergy's form: timeloop-model takes them in its place
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import ceil, prod
 
@@ -18,7 +18,7 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLev
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, Slot, sized_workload
-from flat_mapper.spec.document import Quoted, Tagged, children, walk
+from flat_mapper.spec.document import Edit, Quoted, Tagged, edited_nodes, walk
 from flat_mapper.timeloop.terms import TIMELOOP_VERSION, empty_level, node_entries, problem_document
 from flat_mapper.workload.graph import Workload
 
@@ -160,8 +160,7 @@ def _components(arch: Architecture) -> dict[str, MemoryLevel | ComputeUnit]:
     return {f"system.{n.name}[1..{n.instances}]": n for n in nodes}
 
 
-Bodies = tuple[dict[str, object], ...]
-Edit = Callable[[Mapping[str, object]], Bodies]  # of a named node's body: what takes its place
+Bodies = tuple[Mapping[str, object], ...]
 
 # Every attribute that says how much a level holds (Timeloop, src/model/buffer.cpp, ParseSpecs).
 DEPTH_KEYS = ("depth", "memory_depth", "data_storage_depth", "entries", "sizeKB")
@@ -173,7 +172,7 @@ def architecture_document(arch: Architecture, edit: Edit) -> dict[str, object]:
         condition = "an architecture loaded from v0.4 YAML, to write it again"
         raise SpecError(expected(arch.path or arch.name, condition, "one without a document"))
     document = dict(arch.document)
-    document["architecture"] = _edited(document["architecture"], edit)[0]
+    document["architecture"] = edited_nodes(document["architecture"], edit)
     if document.get("components"):
         document["components"] = {"version": TIMELOOP_VERSION, "classes": document["components"]}
     else:
@@ -192,7 +191,7 @@ def without_constraints(body: Mapping[str, object]) -> Bodies:
 
 def as_loaded(body: Mapping[str, object]) -> Bodies:
     """A node as it is."""
-    return (dict(body),)
+    return (body,)
 
 
 def with_depth(arch: Architecture, name: str, depth: int) -> Architecture:
@@ -315,17 +314,5 @@ def _with_nodes(
     """The architecture with other nodes, and its document edited accordingly."""
     document = dict(arch.document)
     if "architecture" in document:
-        document["architecture"] = _edited(document["architecture"], edit)[0]
+        document["architecture"] = edited_nodes(document["architecture"], edit)
     return replace(arch, nodes=tuple(nodes), document=document)
-
-
-def _edited(node: object, edit: Edit) -> list[object]:
-    """The nodes that take the place of one in a document."""
-    if isinstance(node, Tagged):
-        return [Tagged(node.tag, body) for body in _edited(node.body, edit)]
-    if not isinstance(node, Mapping):
-        return [node]
-    first, *more = edit(node) if "name" in node else as_loaded(node)
-    if isinstance(first.get("nodes"), list):
-        first["nodes"] = [new for child in children(node) for new in _edited(child, edit)]
-    return [first, *more]

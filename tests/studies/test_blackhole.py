@@ -164,13 +164,13 @@ def test_one_left_out_has_the_others_factor(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mask", [None, Mask(causal=True)])
 def test_lists_of_chunks_are_what_is_executed(mask: Mask | None) -> None:
     """The kernel's mapping on real numbers: counts, words alive and latency on three cores."""
-    from flat_mapper.arch.edits import edited_platform
+    from flat_mapper.arch.edits import edit_platform
     from flat_mapper.arch.reader import platform_files
     from flat_mapper.spec import catalog
 
     files = platform_files(catalog.resolve("arch", "blackhole-p100a"))
     edits = {"core.meshX": 3, "PE.meshX": 4, "PE.meshY": 2, "lane.meshX": 2}
-    platform = edited_platform(files, edits)
+    platform = edit_platform(files, edits)
     workload = attention(B=1, H=2, P=16, M=16, E=4, F=4, softmax="online")
     workload = replace(workload, mask=mask)
     mapping = chunk_mapping(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper.arch.edits import edited_platform
+from flat_mapper.arch.edits import edit_platform
 from flat_mapper.arch.reader import platform_files
 from flat_mapper.backends.agreement import compare
 from flat_mapper.base.errors import SpecError
@@ -97,7 +97,7 @@ def test_its_mapping_is_what_is_executed(name: str) -> None:
         einsums = [replace(e, unit="vector") if e.name in at else e for e in workload.einsums]
         workload = replace(workload, einsums=tuple(einsums))
     files = platform_files(catalog.resolve("arch", CHIP))
-    platform = edited_platform(files, {"variables.pe_dim": 2})
+    platform = edit_platform(files, {"variables.pe_dim": 2})
     mapping = block_mapping(workload, platform, kind, 8)
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result)

@@ -18,7 +18,7 @@ from typing import Any
 from flat_mapper import __version__
 from flat_mapper.api.calls import load_problem, mapspace_of, objective_of, scope_of
 from flat_mapper.api.questions import DERIVED
-from flat_mapper.arch.edits import edited_platform, has_path, unknown_path
+from flat_mapper.arch.edits import edit_platform, has_path, unknown_path
 from flat_mapper.arch.reader import platform_files
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import BACKENDS, get_backend
@@ -218,7 +218,7 @@ class Inputs:
         files = self._files(coordinates)
         return Chip(
             digest=_digest([str(self.sweep.folder), arch, ert, files, written]),
-            platform=edited_platform(self.chips[arch], edits),
+            platform=edit_platform(self.chips[arch], edits),
             ert=self.tables[ert] if ert else None,
         )
 
