@@ -16,28 +16,32 @@ How the two define what they count, over all instances of a level:
 
 Known gaps of AccelForge 1.0.467: one buffer per tile (no double buffering), no in-place softmax,
 latency added up over Einsums without overlap, drains take read bandwidth, no remainders.
+
+A dictionary with a "type" stands for the class of that name (a YAML tag in AccelForge's files).
+The unit of every action is a word, so that counts compare with Timeloop's scalar accesses. One
+Einsum's loop nest becomes a root-to-compute path of AccelForge's mapping tree. Timeloop finds out
+by itself that a tile stays while loops run that its tensor lacks. AccelForge is told by the place
+of the Storage node: it stands outside those loops, and the spatial loops of a fanout stand directly
+outside the first Storage below that fanout. Every loop is written by what it leaves of its rank
+(`tile_shape`), not by its factor.
+Source: AccelForge 1.0.467, model/main.py, model/_looptree/reuse/symbolic/_symbolic.py, frontend/,
+frontend/mapping/mapping.py (_get_single_tensor_mapping).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import keyword
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from math import prod
+from math import inf, prod
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.cores import NO_MULTICAST, reads_apart
-from flat_mapper.arch.values import Architecture, Fanout, Platform
-from flat_mapper.backends.accelforge_lowering import (
-    AXES,
-    JOULES,
-    Documents,
-    NotExpressibleError,
-    accelforge_documents,
-    component_name,
-)
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine
@@ -48,12 +52,23 @@ from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert, operation_energy
 from flat_mapper.mapping.check import check_fused, refuse_inside
 from flat_mapper.mapping.sharing import shared_level
-from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot
-from flat_mapper.workload.einsum import TensorAccess
+from flat_mapper.mapping.values import Axis, EinsumMapping, FusedMapping, Loop, Slot, slots_of
+from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload
 
 JOINT = "<SEP>"  # what AccelForge puts between the parts of a column's name
 NO_JOIN = ("No match found", "No mappings found")  # its words for paths that do not fit together
+ISL_WORDS = frozenset({"and", "or", "not", "exists", "mod", "floor", "ceil", "min", "max"})
+AXES: tuple[Axis, ...] = ("y", "x")  # outermost first, as in slots_of
+UNBOUNDED_BITS = 2**80  # a power of two: AccelForge reports occupancy as a share of the size
+JOULES = 1e-12  # per pJ
+
+_Document = dict[str, object]
+Documents = tuple[_Document, _Document, _Document]  # arch, workload, mapping
+
+
+class NotExpressibleError(BackendError):
+    """A mapping that has no counterpart among AccelForge's mappings."""
 
 
 class ActionKey(NamedTuple):
@@ -187,10 +202,11 @@ def _told(
     tensors: dict[tuple[str, str], TensorStats] = {}
     for access in einsum.accesses:
         rows = {lv.level: t for lv in frame.levels for t in lv.tensors if t.tensor == access.tensor}
-        keys: dict[str, list[ActionKey]] = {}
-        for level in rows:
-            place = einsum.name, component_name(platform, einsum, level), access.tensor
-            keys[level] = [ActionKey(*place, action) for action in ("read", "write")]
+        names = {level: component_name(platform, einsum, level) for level in rows}
+        keys = {
+            level: [ActionKey(einsum.name, name, access.tensor, a) for a in ("read", "write")]
+            for level, name in names.items()
+        }
         words = timeloop_counts(workload, arch, nest, access, answer.counts, keys)
         for level, row in rows.items():
             pj = sum(answer.energy_pj.get(key, 0.0) for key in keys[level])
@@ -357,16 +373,280 @@ def _parsed(columns: Mapping[str, object]) -> AccelforgeEvaluation:
     latency: dict[tuple[str, str], float] = {}
     for column, value in columns.items():
         match column.split(JOINT):
-            case [einsum, "action", component, tensor, action]:
+            case [einsum, "action" | "energy" as what, component, tensor, action]:
                 key = ActionKey(einsum, component, "" if tensor == "None" else tensor, action)
-                counts[key] = round(_number(value))
-            case [einsum, "energy", component, tensor, action]:
-                key = ActionKey(einsum, component, "" if tensor == "None" else tensor, action)
-                energy[key] = _number(value) / JOULES
+                if what == "action":
+                    counts[key] = round(float(str(value)))  # of any library
+                else:
+                    energy[key] = float(str(value)) / JOULES
             case [einsum, "latency", component]:
-                latency[einsum, component] = _number(value)
+                latency[einsum, component] = float(str(value))
     return AccelforgeEvaluation(counts=counts, energy_pj=energy, latency_s=latency)
 
 
-def _number(value: object) -> float:
-    return float(str(value)) if not isinstance(value, (int, float)) else float(value)
+def rank_variable(rank: str) -> str:
+    """AccelForge's lower-case variable of a rank, kept clear of words that mean something to it."""
+    name = rank.lower()
+    return f"{name}_" if keyword.iskeyword(name) or name in ISL_WORDS else name
+
+
+def component_names(platform: Platform) -> dict[str, str]:
+    """The vector path's nodes by their name in the joint architecture, where names are unique."""
+    if platform.vector is None:
+        return {}
+    trunk = trunk_length(platform)
+    taken = {n.name for n in platform.matrix.nodes} | {platform.matrix.compute.name}
+    own = [*(n.name for n in platform.vector.nodes[trunk:]), platform.vector.compute.name]
+    names = {n.name: n.name for n in platform.vector.nodes[:trunk]}
+    return names | {n: f"{n}_vector" if n in taken else n for n in own}
+
+
+def component_name(platform: Platform, einsum: Einsum, node: str) -> str:
+    """The joint architecture's name of a node on an Einsum's path."""
+    return component_names(platform)[node] if einsum.unit == "vector" else node
+
+
+def trunk_length(platform: Platform) -> int:
+    """The number of outermost levels that the two paths have in common."""
+    assert platform.vector is not None
+    length = 0
+    for own, other in zip(platform.matrix.nodes, platform.vector.nodes, strict=False):
+        if own.name != other.name or not isinstance(other, MemoryLevel):
+            break
+        length += 1
+    return length
+
+
+class _Nest:
+    """Places of Storage nodes and spatial loops of one Einsum among its temporal loops.
+
+    A place is the number of temporal loops outside it. Raises NotExpressibleError where one lacks.
+    """
+
+    def __init__(self, workload: Workload, platform: Platform, mapping: EinsumMapping) -> None:
+        self.workload, self.platform, self.mapping = workload, platform, mapping
+        self.einsum = workload.einsum(mapping.einsum)
+        self.arch = platform.path(self.einsum.unit)
+        self.loops: list[Loop] = []  # temporal, outermost first
+        self.base: dict[str, int] = {}  # node -> place, before anything is lifted
+        for slot in slots_of(self.arch):
+            self.base.setdefault(slot.node, len(self.loops))
+            if slot.axis == "temporal":
+                self.loops += self._at(slot)
+        self.place = self._storage_places()
+
+    def _at(self, slot: Slot) -> list[Loop]:
+        loops = [loop for loop in self.mapping.at(slot) if loop.factor > 1]
+        for loop in loops:
+            if loop.final != loop.factor:
+                raise NotExpressibleError(
+                    f"{self.einsum.name}: {slot.node}.{loop.rank}: expected factors that divide "
+                    f"the rank, got {loop.factor},{loop.final}; AccelForge averages over remainders"
+                )
+        return loops
+
+    def _storage_places(self) -> dict[tuple[str, str], int]:
+        """(level, tensor) -> place, lifted over the loops directly outside that lack the tensor.
+
+        Nobody fills the outermost keeper, so it stays; it only may not stand inside an inner
+        keeper of its tensor.
+        """
+        places: dict[tuple[str, str], int] = {}
+        for access in self.einsum.accesses:
+            kept = self.mapping.keepers(access.tensor, self.arch)
+            inner = len(self.loops)
+            for level in reversed(kept):
+                place = self.base[level]
+                while level != kept[0] and place and self.loops[place - 1].rank not in access.ranks:
+                    place -= 1
+                inner = places[level, access.tensor] = min(place, inner)
+        return places
+
+    def _fanout_place(self, index: int) -> int:
+        """Directly outside the first Storage below a fanout."""
+        fanout = self.arch.nodes[index].name
+        below = {n.name for n in self.arch.nodes[index:] if isinstance(n, MemoryLevel)}
+        lifted = [place for (level, _), place in self.place.items() if level in below]
+        place = min([self.base[fanout], *lifted])
+        self._check_crossing(fanout, place, below)
+        return place
+
+    def _check_crossing(self, fanout: str, place: int, below: set[str]) -> None:
+        """No tile outside the fanout may stand inside a loop that its own spatial loop passes."""
+        spatial = {loop.rank for axis in AXES for loop in self._at(Slot(fanout, axis))}
+        for access in self.einsum.accesses:
+            for passed in range(place, self.base[fanout]):
+                rank = self.loops[passed].rank
+                outside = [
+                    level
+                    for (level, tensor), at in self.place.items()
+                    if tensor == access.tensor and level not in below and at > passed
+                ]
+                if outside and rank in spatial and rank in access.ranks:
+                    raise NotExpressibleError(
+                        f"{self.einsum.name}: expected no rank both temporal outside {outside[0]} "
+                        f"and spatial at {fanout} while a tile below {fanout} stays, got {rank}; "
+                        "AccelForge would have to reorder its loops"
+                    )
+
+    def nodes(self) -> list[_Document]:
+        """Storage, Temporal and Spatial nodes in order, then the Compute."""
+        before: list[list[_Document]] = [[] for _ in range(len(self.loops) + 1)]
+        for index, node in enumerate(self.arch.nodes):
+            if isinstance(node, Fanout):
+                before[self._fanout_place(index)] += self._spatial(node)
+                continue
+            held: dict[int, list[str]] = {}
+            for (level, tensor), place in self.place.items():
+                if level == node.name:
+                    held.setdefault(place, []).append(tensor)
+            name = component_name(self.platform, self.einsum, node.name)
+            for place, tensors in held.items():
+                before[place].append({"type": "Storage", "tensors": tensors, "component": name})
+        for place, loop in enumerate(self.loops):
+            before[place].append({"type": "Temporal", **_factor(loop)})
+        compute = component_name(self.platform, self.einsum, self.arch.compute.name)
+        left = dict(self.workload.rank_sizes)
+        ordered = [_tiled(node, left) for nodes in before for node in nodes]
+        return [*ordered, {"type": "Compute", "einsum": self.einsum.name, "component": compute}]
+
+    def _spatial(self, fanout: Fanout) -> list[_Document]:
+        name = component_name(self.platform, self.einsum, fanout.name)
+        return [
+            {"type": "Spatial", **_factor(loop), "name": axis, "component": name}
+            for axis in AXES
+            for loop in self._at(Slot(fanout.name, axis))
+        ]
+
+
+def _factor(loop: Loop) -> _Document:
+    return {"rank_variable": loop.rank, "tile_shape": loop.factor}
+
+
+def _tiled(node: _Document, left: dict[str, int]) -> _Document:
+    """A loop by what it leaves of its rank, in place of its factor; `left` is updated."""
+    rank, factor = node.get("rank_variable"), node.get("tile_shape")
+    if not isinstance(rank, str) or not isinstance(factor, int):
+        return node
+    left[rank] //= factor
+    return {**node, "rank_variable": rank_variable(rank), "tile_shape": left[rank]}
+
+
+def accelforge_documents(
+    workload: Workload, platform: Platform, nests: Sequence[EinsumMapping], ert: Ert
+) -> Documents:
+    """The documents of some Einsums' nests, as one tree with a branch for each Einsum.
+
+    A branch has the shared loops too: AccelForge evaluates every path from the root on its own.
+    Raises NotExpressibleError; those of each Einsum alone may then still do.
+    """
+    _check_backing(workload, platform, nests)
+    branches = [_Nest(workload, platform, nest).nodes() for nest in nests]
+    root = branches[0]
+    if len(branches) > 1:
+        nested = [{"type": "Nested", "nodes": nodes} for nodes in branches]
+        root = [{"type": "Sequential", "nodes": nested}]
+    names = [nest.einsum for nest in nests]
+    return _arch_document(platform, ert), _workload_document(workload, names), {"nodes": root}
+
+
+def _arch_document(platform: Platform, ert: Ert) -> _Document:
+    """Both paths as one hierarchy: the common trunk, the vector path as a fork, the matrix path.
+
+    Sizes are unbounded: AccelForge has neither double buffers nor in-place softmax, so that its
+    verdict on capacity would be about another machine than ours.
+    """
+    matrix, vector = platform.matrix, platform.vector
+    trunk, fork = 0, list[_Document]()
+    if vector is not None:
+        trunk, names = trunk_length(platform), component_names(platform)
+        side = _components(vector, vector.nodes[trunk:], ert, names)
+        branch = [*side, _compute(vector, names[vector.compute.name], ert)]
+        fork = [{"type": "Fork", "nodes": branch}]
+    top = _components(matrix, matrix.nodes[:trunk], ert)
+    own = _components(matrix, matrix.nodes[trunk:], ert)
+    return {"nodes": [*top, *fork, *own, _compute(matrix, matrix.compute.name, ert)]}
+
+
+def _components(
+    arch: Architecture,
+    nodes: Sequence[MemoryLevel | Fanout],
+    ert: Ert,
+    names: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[_Document]:
+    """Levels and fanouts of more than one instance. names: of those that have another one here."""
+    for node in nodes:
+        name = names.get(node.name, node.name)
+        if isinstance(node, Fanout):
+            sizes = {"y": node.fanout_y, "x": node.fanout_x}
+            if spatial := [{"name": axis, "fanout": n} for axis, n in sizes.items() if n > 1]:
+                yield {"type": "Container", "name": name, "spatial": spatial}
+            continue
+        read_pj, write_pj, _ = ert.actions(node.name)
+        shared = node.shared_words_per_cycle
+        ports = {
+            "read": (read_pj, shared or node.read_words_per_cycle),
+            "write": (write_pj, shared or node.write_words_per_cycle),
+        }
+        each = "(a.n_calls / a.throughput for a in actions)"
+        yield {
+            "type": "Memory",
+            "name": name,
+            "size": UNBOUNDED_BITS,
+            "leak_power": 0,
+            "area": 0,
+            "values_per_action": {"All": 1},
+            "actions": [
+                {
+                    "name": action,
+                    "energy": row_pj / node.row_words * JOULES,
+                    "throughput": inf if rate is None else rate / arch.cycle_seconds,
+                }
+                for action, (row_pj, rate) in ports.items()
+            ],
+            # One shared port serves reads and writes in turn; two ports work side by side.
+            "total_latency": ("sum" if shared else "max") + each,
+        }
+
+
+def _compute(arch: Architecture, name: str, ert: Ert) -> _Document:
+    energy = ert.energy(arch.compute.name, "compute") * JOULES
+    action = {"name": "compute", "energy": energy, "throughput": 1 / arch.cycle_seconds}
+    return {"type": "Compute", "name": name, "leak_power": 0, "area": 0, "actions": [action]}
+
+
+def _workload_document(workload: Workload, names: Sequence[str]) -> _Document:
+    """The mapped Einsums, in execution order."""
+    einsums = [workload.einsum(n) for n in names]
+    ranks = {r for e in einsums for r in e.ranks}
+    accesses = {
+        e.name: [
+            {
+                "name": a.tensor,
+                "projection": {r: rank_variable(r) for r in a.ranks},
+                "output": a.is_output,
+                "bits_per_value": workload.bits(a.tensor, ""),
+            }
+            for a in e.accesses
+        ]
+        for e in einsums
+    }
+    return {
+        "rank_sizes": {r: n for r, n in workload.rank_sizes.items() if r in ranks},
+        "einsums": [{"name": name, "tensor_accesses": a} for name, a in accesses.items()],
+    }
+
+
+def _check_backing(workload: Workload, platform: Platform, nests: Sequence[EinsumMapping]) -> None:
+    """A tensor has one outermost keeper for all Einsums, or AccelForge cannot join them."""
+    found: dict[str, str] = {}
+    for nest in nests:
+        einsum = workload.einsum(nest.einsum)
+        for access in einsum.accesses:
+            level = nest.keepers(access.tensor, platform.path(einsum.unit))[0]
+            first = found.setdefault(access.tensor, level)
+            if first != level:
+                raise NotExpressibleError(
+                    f"{nest.einsum}: {access.tensor}: expected {first} as outermost keeper, as in "
+                    f"the Einsums before it, got {level}; AccelForge takes such Einsums one by one"
+                )

@@ -19,8 +19,7 @@ from math import ceil, isclose, prod
 from typing import ClassVar, NamedTuple
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.accelforge import DEFINITION
-from flat_mapper.backends.accelforge_lowering import NotExpressibleError
+from flat_mapper.backends.accelforge import DEFINITION, NotExpressibleError
 from flat_mapper.base.errors import MappingError
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.base.tolerance import ABOVE, whole_cycles

@@ -13,8 +13,8 @@ import small_platform as small
 from random_mappings import random_mapping
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.accelforge import AccelforgeBackend
-from flat_mapper.backends.accelforge_lowering import (
+from flat_mapper.backends.accelforge import (
+    AccelforgeBackend,
     NotExpressibleError,
     accelforge_documents,
 )
