@@ -11,8 +11,7 @@ from flat_mapper.reports.plots import figures
 from flat_mapper.reports.timeloop_files import TimeloopFiles, told_of
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.timeloop.rounds import held_words
-from flat_mapper.timeloop.write import Lowering, lowered
-from flat_mapper.timeloop.write_mapper import lower_for_mapper
+from flat_mapper.timeloop.write import Lowering, lower_for_mapper, lowered
 
 KEY = "timeloop_files"
 

@@ -21,7 +21,7 @@ from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_art, load_ert, s
 from flat_mapper.spec.document import section_of, take
 from flat_mapper.spec.yamlio import dump, load, write_text
 from flat_mapper.timeloop.run import Command, Run, call, command_of, run_folder
-from flat_mapper.timeloop.write_processed import accelergy_document
+from flat_mapper.timeloop.terms import accelergy_document
 
 SUMMARY = "ERT_summary.yaml"
 INPUT = "arch.yaml"

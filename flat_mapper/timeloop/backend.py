@@ -30,7 +30,7 @@ from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.rounds import asked_of, overfull_words
 from flat_mapper.timeloop.run import Command, model_stats, run_folder
-from flat_mapper.timeloop.write_processed import (
+from flat_mapper.timeloop.terms import (
     art_document,
     ert_document,
     processed_document,

@@ -11,6 +11,7 @@ multicasts what several cores need unless it is told not to.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -30,7 +31,7 @@ from flat_mapper.mapping.values import (
     Slot,
     slots_of,
 )
-from flat_mapper.timeloop.write_processed import in_one_row, with_depth
+from flat_mapper.timeloop.terms import in_one_row, with_depth
 from flat_mapper.workload.graph import Workload
 
 
@@ -142,25 +143,24 @@ def _of_group(
         if free and einsum.unit != "matrix":
             continue
         arch, notes = chip.path(einsum.unit), tuple[str, ...]()
-        own = tuple(p for p in spatial if p.rank in einsum.ranks and p.factor > 1)
-        if own:
-            fanout = next(n for n in reversed(arch.outside(level.name)) if isinstance(n, Fanout))
-            loops = dict(nest.loops) | {Slot(fanout.name, "x"): own}
-            nest = replace(nest, loops=tuple((s, loops[s]) for s in slots_of(arch) if s in loops))
+        nest = _over_cores(arch, level.name, nest, [p for p in spatial if p.rank in einsum.ranks])
         if words := overfull.get(nest.einsum, 0):
             arch, notes = _with_room(arch, level, words)
-        found.append(
-            Asked(
-                workload=whole,
-                arch=arch,
-                nest=nest,
-                level=level.name,
-                rounds=rounds,
-                cores=cores,
-                notes=notes,
-            )
-        )
+        one = Asked(workload=whole, arch=arch, nest=nest, level=level.name, notes=notes)
+        found.append(replace(one, rounds=rounds, cores=cores))
     return found
+
+
+def _over_cores(
+    arch: Architecture, level: str, nest: EinsumMapping, loops: Sequence[Loop]
+) -> EinsumMapping:
+    """A nest with loops over the tiles of a round on the innermost fanout outside a level."""
+    own = tuple(loop for loop in loops if loop.factor > 1)
+    if not own:
+        return nest
+    fanout = next(n for n in reversed(arch.outside(level)) if isinstance(n, Fanout))
+    at = dict(nest.loops) | {Slot(fanout.name, "x"): own}
+    return replace(nest, loops=tuple((slot, at[slot]) for slot in slots_of(arch) if slot in at))
 
 
 def _with_room(

@@ -10,7 +10,7 @@ from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
-from flat_mapper.timeloop.write_processed import with_depth
+from flat_mapper.timeloop.terms import with_depth
 from flat_mapper.workload.graph import Workload
 
 ERT = Ert(

@@ -25,7 +25,7 @@ from flat_mapper.reports.answers import SearchResult
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.accelergy import Accelergy, chosen_accelergy
 from flat_mapper.timeloop.run import VARIABLE, command_of
-from flat_mapper.timeloop.write_processed import accelergy_document
+from flat_mapper.timeloop.terms import accelergy_document
 
 REPLAY = Path(__file__).parents[1] / "replay"
 SCRIPT = shlex.join([sys.executable, str(REPLAY / "stand_in.py")])

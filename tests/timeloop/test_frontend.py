@@ -15,8 +15,8 @@ from flat_mapper.mapping.values import EinsumMapping
 from flat_mapper.timeloop.backend import run_files
 from flat_mapper.timeloop.rounds import asked_of
 from flat_mapper.timeloop.run import command_of, model_stats
+from flat_mapper.timeloop.terms import unfolded
 from flat_mapper.timeloop.write import lower_einsum, write_lowered
-from flat_mapper.timeloop.write_processed import unfolded
 from flat_mapper.workload.graph import Workload
 
 Case = tuple[Workload, Architecture, EinsumMapping]

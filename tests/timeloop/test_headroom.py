@@ -14,7 +14,7 @@ from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.timeloop.rounds import held_words
-from flat_mapper.timeloop.write_mapper import remaining_depth
+from flat_mapper.timeloop.write import remaining_depth
 
 
 def test_an_einsum_leaves_the_room_of_the_others() -> None:

@@ -27,13 +27,20 @@ from flat_mapper.reports.tree import loop_nest_text
 from flat_mapper.spec.document import Quoted, Tagged
 from flat_mapper.spec.yamlio import load, load_text
 from flat_mapper.timeloop.mapping_reader import read_mapping
-from flat_mapper.timeloop.terms import node_entries, problem_document, rank_letters
-from flat_mapper.timeloop.write import lower_einsum, lowered, write_lowered
-from flat_mapper.timeloop.write_mapper import lower_for_mapper, remaining_depth
-from flat_mapper.timeloop.write_processed import (
+from flat_mapper.timeloop.terms import (
     architecture_document,
     as_loaded,
+    node_entries,
+    problem_document,
     processed_document,
+    rank_letters,
+)
+from flat_mapper.timeloop.write import (
+    lower_einsum,
+    lower_for_mapper,
+    lowered,
+    remaining_depth,
+    write_lowered,
 )
 from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Workload
