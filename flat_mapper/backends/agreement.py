@@ -113,7 +113,12 @@ class Crosscheck(Printed):
     @property
     def agrees(self) -> bool:
         """True where every difference is within its tolerance."""
-        return not any(d.exceeds for d in self.differences)
+        return not self.exceeding
+
+    @property
+    def exceeding(self) -> tuple[Difference, ...]:
+        """Differences above their tolerance."""
+        return tuple(difference for difference in self.differences if difference.exceeds)
 
     def __bool__(self) -> bool:
         return self.agrees
@@ -152,11 +157,10 @@ class Crosscheck(Printed):
                 f"left out, {len(self.left_out)} quantities that the rules between fused Einsums "
                 f"set (`evaluate --execute --check` is their referee): {', '.join(sorted(places))}"
             )
-        bad = sum(d.exceeds for d in self.differences)
         names = ", ".join(self.answers) or "nobody"
         lines.append(
             f"native against {names}: {self.compared} quantities compared, "
-            f"{len(self.differences)} differ, {bad} by more than allowed"
+            f"{len(self.differences)} differ, {len(self.exceeding)} by more than allowed"
         )
         return "\n".join(lines)
 
@@ -187,14 +191,13 @@ def compare_backends(
     """
     native = evaluate(workload, platform, mapping, ert)
     asked = _Question(workload=workload, platform=platform, mapping=mapping, ert=ert, native=native)
-    on_cores = any(group.cores for group in mapping.groups)
-    apart = {} if on_cores else asked.between_einsums()
+    apart = asked.between_einsums()
     answers: dict[str, Result | Infeasible] = {}
     absent: dict[str, str] = {}
     pairs: list[Difference] = []
     for backend in backends:
         try:
-            told = asked.in_rounds(backend) if on_cores else asked.whole(backend, apart)
+            told = asked.told(backend, apart)
         except (NotExpressibleError, MappingError) as error:
             absent[backend.name] = str(error)
         else:
@@ -225,10 +228,16 @@ class _Question:
     ert: Ert
     native: Result | Infeasible
 
-    def whole(self, backend: Backend, apart: Mapping[Quantity, None]) -> _Told:
+    @property
+    def on_cores(self) -> bool:
+        """True if some group's tiles are given to cores."""
+        return any(group.cores for group in self.mapping.groups)
+
+    def told(self, backend: Backend, apart: Mapping[Quantity, None]) -> _Told:
         """Every Einsum at its full size; what is apart is one pass's, times the passes."""
-        if missing := backend.missing():
-            raise NotExpressibleError(missing)
+        if self.on_cores:
+            return self.in_rounds(backend)
+        _check_present(backend)
         answer = backend.evaluate(self.workload, self.platform, self.mapping, self.ert)
         turns: dict[Quantity, float] = {}
         if apart and isinstance(answer, Result):
@@ -246,7 +255,7 @@ class _Question:
 
     def between_einsums(self) -> dict[Quantity, None]:
         """Counts of the native model that differ from every Einsum alone, as others count."""
-        if isinstance(self.native, Infeasible):
+        if isinstance(self.native, Infeasible) or self.on_cores:
             return {}
         alone = stats_alone(self.workload, self.platform, self.mapping, self.ert)
         found = _differing(self.native.einsums, alone.values())
@@ -332,27 +341,69 @@ class _Question:
         native = self.native
         if not isinstance(backend, TimeloopBackend) or isinstance(native, Infeasible):
             raise NotExpressibleError("it has no spatial loops outside the shared level")
-        if missing := backend.missing():
-            raise NotExpressibleError(missing)
+        _check_present(backend)
         pairs: list[Difference] = []
         asked, refused = asked_of(self.workload, self.platform, self.mapping)
-        for group in self.mapping.groups:
-            own = [one for one in asked if one.nest.einsum in group.names]
-            turns = self._of_turns(group) if own else set()
-            for one in own:
-                name = one.nest.einsum
-                answer = backend.einsum(one.workload, one.arch, one.nest, self.ert)
-                if isinstance(answer, Infeasible):
-                    refused[name] = f"timeloop-model refuses a round: {answer}"
-                    continue
-                said = timeloop_stats(one, self.ert, self.workload)
-                others = [self.workload.einsum(n) for n in group.names if n != name]
-                there = {a.tensor for e in others for a in e.accesses} | set(group.resident)
-                stats = next(e for e in native.einsums if e.einsum == name)
-                pairs += _round_of(backend.name, one, said, stats, answer, turns, there)
+        names = {one.nest.einsum for one in asked}
+        groups = [g for g in self.mapping.groups if names.intersection(g.names)]
+        turns = {turn for group in groups for turn in self._of_turns(group)}
+        for one in asked:
+            answer = backend.einsum(one.workload, one.arch, one.nest, self.ert)
+            if isinstance(answer, Infeasible):
+                refused[one.nest.einsum] = f"timeloop-model refuses a round: {answer}"
+            else:
+                pairs += self._of_a_round(backend.name, one, answer, native, turns)
         if refused and not pairs:
             raise NotExpressibleError("; ".join(refused.values()))
         return replace(native, notes=(*native.notes, *refused.values())), pairs
+
+    def _of_a_round(
+        self,
+        backend: str,
+        one: Asked,
+        answer: EinsumStats,
+        native: Result,
+        turns: set[tuple[str, str, str]],
+    ) -> Iterator[Difference]:
+        """Every count of an Einsum.
+
+        It is the chip's own where it is so often the round's by the model's rules too; where tiles
+        return with every turn, or a level between keeps what later rounds need or has it already,
+        it is what the model says of the Einsum in the round by itself.
+        """
+        rounds, name = one.rounds, one.nest.einsum
+        model = timeloop_stats(one, self.ert, self.workload)
+        chip = next(stats for stats in native.einsums if stats.einsum == name)
+        yield Difference(backend, name, "", "", "computes", chip.computes, rounds * answer.computes)
+        # Timeloop counts a cycle an operation.
+        cycles = whole_cycles(rounds * answer.compute_cycles * chip.cycles_per_compute)
+        own_cycles = whole_cycles(chip.compute_cycles)
+        yield Difference(backend, name, "", "", "compute_cycles", own_cycles, cycles)
+        outside, already = names_outside(one.arch, one.level), self._already(one)
+        whole, theirs = numbers_of([chip]), numbers_of([answer])
+        for q, said in numbers_of([model]).items():
+            place = outside[0] if q.level in outside else q.level  # as one core has it
+            between = q.tensor in already and q.level in outside
+            if q.quantity in COUNTS[:4]:
+                by_itself = between or (name, place, q.tensor) in turns
+                count = rounds * said if by_itself else whole.get(q, rounds * said)
+                yield Difference(backend, *q, count, rounds * theirs[q])
+            elif q.quantity == "utilized_instances":
+                yield Difference(backend, *q, whole.get(q, said), theirs[q])
+
+    def _already(self, one: Asked) -> set[str]:
+        """Tensors of an Einsum that a level outside the cores has before its round.
+
+        Those that later rounds need; in the only round those that other Einsums of its group access
+        too, or that are there from before.
+        """
+        name, outside = one.nest.einsum, names_outside(one.arch, one.level)
+        kept = {tensor for level in outside[1:] for tensor in one.nest.kept_at(level)}
+        if one.rounds > 1:
+            return kept
+        group = next(group for group in self.mapping.groups if name in group.names)
+        others = (self.workload.einsum(other) for other in group.names if other != name)
+        return kept & ({a.tensor for e in others for a in e.accesses} | set(group.resident))
 
     def _of_turns(self, group: GroupMapping) -> set[tuple[str, str, str]]:
         """Einsum, level and tensor of each tile that returns with every turn, on one core."""
@@ -362,6 +413,11 @@ class _Question:
         tile = tile_cost(core, self.mapping.policy, self.ert)
         differ = [] if isinstance(tile, Infeasible) else _differing(tile.stats, alone.values())
         return {(q.einsum, q.level, q.tensor) for q in differ if q.quantity in COUNTS[:4]}
+
+
+def _check_present(backend: Backend) -> None:
+    if missing := backend.missing():
+        raise NotExpressibleError(missing)
 
 
 def _differing(stats: Iterable[EinsumStats], alone: Iterable[EinsumStats]) -> list[Quantity]:
@@ -442,23 +498,14 @@ def single_pass(
 ) -> tuple[Workload, FusedMapping]:
     """A group's Einsums at the sizes of one FLAT-tile, and their mapping without shared loops."""
     names = whole_group(workload, group.names, mapping.policy)
-    einsums = tuple(workload.einsum(n) for n in names)
-    tensors = {a.tensor for e in einsums for a in e.accesses}
-    ranks = {r for e in einsums for r in e.ranks}
-    tile = replace(
-        workload,
-        einsums=einsums,
-        rank_sizes={
-            r: n // passes_of(group, (r,)) for r, n in workload.rank_sizes.items() if r in ranks
-        },
-        tensor_bits={t: b for t, b in workload.tensor_bits.items() if t in tensors},
-        operators={},
-        core=(),
-        left_out=(),
-    )
+    whole = workload.subset(names)
+    sizes = {r: n // passes_of(group, (r,)) for r, n in whole.rank_sizes.items()}
+    tile = whole.with_ranks(sizes)
     # What only other groups need of what is read here too: without them it stays on chip.
     inside = {
-        t for t in tensors if crosses_dram(workload, names, t) and not crosses_dram(tile, names, t)
+        tensor
+        for tensor in tile.tensor_ranks
+        if crosses_dram(workload, names, tensor) and not crosses_dram(tile, names, tensor)
     }
     dram = platform.dram.name
     alone = replace(
@@ -487,45 +534,6 @@ def _without(
         for level, kept in nest.keep
     )
     return replace(nest, loops=loops, keep=keep)
-
-
-def _round_of(
-    backend: str,
-    one: Asked,
-    model: EinsumStats,
-    chip: EinsumStats,
-    answer: EinsumStats,
-    turns: set[tuple[str, str, str]],
-    others: set[str],
-) -> Iterator[Difference]:
-    """Every count of an Einsum.
-
-    It is the chip's own where it is so often the round's by the model's rules too; where tiles
-    return with every turn, or a level between keeps what later rounds need or has it already, it
-    is what the model says of the Einsum in the round by itself.
-
-    others: tensors that other Einsums of the group access too, or that are there from before.
-    """
-    rounds, name = one.rounds, model.einsum
-    computes = chip.computes, rounds * answer.computes
-    yield Difference(backend, name, "", "", "computes", *computes)
-    # Timeloop counts a cycle an operation.
-    cycles = whole_cycles(rounds * answer.compute_cycles * chip.cycles_per_compute)
-    own_cycles = whole_cycles(chip.compute_cycles)
-    yield Difference(backend, name, "", "", "compute_cycles", own_cycles, cycles)
-    outside = names_outside(one.arch, one.level)
-    kept = {t for level in outside[1:] for t in one.nest.kept_at(level)}
-    already = kept if rounds > 1 else kept.intersection(others)
-    whole, theirs = numbers_of([chip]), numbers_of([answer])
-    for q, said in numbers_of([model]).items():
-        place = outside[0] if q.level in outside else q.level  # as one core has it
-        between = q.tensor in already and q.level in outside
-        if q.quantity in COUNTS[:4]:
-            by_itself = between or (name, place, q.tensor) in turns
-            count = rounds * said if by_itself else whole.get(q, rounds * said)
-            yield Difference(backend, *q, count, rounds * theirs[q])
-        elif q.quantity == "utilized_instances":
-            yield Difference(backend, *q, whole.get(q, said), theirs[q])
 
 
 UPPER = "a remainder: Timeloop counts idle units and some shorter last passes as full"

@@ -75,8 +75,8 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
             questions[name] = _question(node, where)
         except UnpricedError as error:
             unknown[name] = str(error)
-    inside = {name: part for name in questions if (part := _part(*nodes[name]))}
-    answers = prices(questions | {f"{name} inside": part for name, part in inside.items()})
+    inside = {name: inner for name in questions if (inner := _part(*nodes[name]))}
+    answers = prices(questions | {f"{name} inside": inner for name, inner in inside.items()})
     levels: dict[str, Mapping[str, float]] = {}
     areas: dict[str, float] = {}
     provenance: dict[str, str] = {}
