@@ -15,7 +15,7 @@ from small_platform import loops, nest
 import flat_mapper as fm
 from flat_mapper.arch.reader import load_architecture, load_platform
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert, load_ert, unpriced
@@ -80,7 +80,7 @@ def checked(workload: Workload, platform: Platform, mapping: FusedMapping) -> Re
     """What the model says of a mapping that computes what it should, as it is executed."""
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result)
-    assert compare(execute(workload, platform, mapping), result) == ()
+    assert compare_run(execute(workload, platform, mapping), result) == ()
     return result
 
 

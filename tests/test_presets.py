@@ -102,7 +102,11 @@ def test_a_chip_of_many_cores_has_its_peak(name: str):
 
 
 def test_every_platform_is_here():
-    assert {name for name, _ in catalog.shipped("arch")} == {*PLATFORMS, *MANY_CORES, *CLUSTERS}
+    assert {name for name, _ in catalog.shipped_names("arch")} == {
+        *PLATFORMS,
+        *MANY_CORES,
+        *CLUSTERS,
+    }
 
 
 @pytest.mark.parametrize("name", CLUSTERS)
@@ -116,7 +120,7 @@ def test_a_model_has_its_weights(name: str):
     assert weights(api.load_problem(name, scope="model")) == pytest.approx(WEIGHTS[name], rel=0.01)
 
 
-@pytest.mark.parametrize("name", [name for name, _ in catalog.shipped("problems")])
+@pytest.mark.parametrize("name", [name for name, _ in catalog.shipped_names("problems")])
 def test_every_problem_says_where_it_comes_from(name: str):
     workload = api.load_problem(name)
     assert workload.source
@@ -133,7 +137,7 @@ def test_a_decoder_of_mixed_layers_has_both_kinds(name: str, window: int):
 @pytest.mark.parametrize("kind", ["arch", "problems", "mapspaces"])
 def test_what_ships_says_what_it_is_in_one_line(kind: catalog.CatalogKind):
     """`list` shows the first line of a file: the sentence must not go on in the second."""
-    for name, line in catalog.shipped(kind):
+    for name, line in catalog.shipped_names(kind):
         text = catalog.resolve(kind, name).read_text(encoding="utf-8")
         assert line, name
         assert text.split("\n")[1] == "#", f"{name}: {line} ..."

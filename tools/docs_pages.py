@@ -14,7 +14,7 @@ import yaml
 
 from flat_mapper.arch import attributes
 from flat_mapper.arch import values as variables
-from flat_mapper.base.formats import FORMATS
+from flat_mapper.base.formats import NUMBER_FORMATS
 from flat_mapper.cli.arguments import PROGRAM, grammar
 from flat_mapper.energy.tables import energy_kind
 from flat_mapper.mapping import space_reader
@@ -50,10 +50,10 @@ def words() -> str:
         _table(("operation", "takes"), _operations()),
         "## Variables of an architecture",
         "Beside those of the operations above, each also behind the name of a number format "
-        f"(`fp8_e4m3_mul_cycles`; {_listed(FORMATS)}). A kernel that was measured has its own, "
-        f"behind its name: {_listed((*variables.FITTED, *variables.HELD_ASIDE))}. Others are for "
-        "expressions.",
-        _meant({**variables.WHOLE_CHIP, **variables.CORE, **variables.CORE_PORTS}),
+        f"(`fp8_e4m3_mul_cycles`; {_listed(NUMBER_FORMATS)}). A kernel that was measured has its "
+        f"own, behind its name: {_listed((*variables.FITTED, *variables.HELD_ASIDE))}. Others are "
+        "for expressions.",
+        _meant({**variables.WHOLE_CHIP, **variables.CORE_COSTS, **variables.CORE_PORTS}),
         "## Attributes of a storage component",
         "Read by the model; `technology` by the prices.",
         _meant(attributes.NUMBERS),

@@ -53,7 +53,7 @@ from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import BITS, checked, did_you_mean
 from flat_mapper.spec.templating import load_document
-from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
+from flat_mapper.spec.timeloopfe import IN_MEMORY, plain_document
 from flat_mapper.spec.yamlio import check_target, is_text, write_text
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.cascade import GROUP, SCOPES, Scope
@@ -138,7 +138,7 @@ def _in_memory(source: Mapping[str, object]) -> Workload:
     """The one Einsum of a specification."""
     from flat_mapper.workload.timeloop import read_problem
 
-    document = document_of(source)
+    document = plain_document(source)
     variables = variables_of(document.get("variables"), IN_MEMORY)
     return replace(read_problem(document, IN_MEMORY, variables), states_bits=False)
 

@@ -10,7 +10,7 @@ from flat_mapper.api.options import answers
 from flat_mapper.api.questions import Crosscheck, Execute
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends import agreement
-from flat_mapper.backends.agreement import Disagreement, compare, compare_backends
+from flat_mapper.backends.agreement import Disagreement, compare_backends, compare_run
 from flat_mapper.backends.ports import overdrawn_in_run
 from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.errors import BackendError, NothingFeasible
@@ -89,7 +89,10 @@ def execute(asked: Execute) -> Execution:
     result = evaluate(workload, read.platform, nests, unpriced(read.platform))
     if isinstance(result, Infeasible):
         raise NothingFeasible(result)
-    found = (*compare(executed, result), *overdrawn_in_run(executed, result, read.platform))
+    found = (
+        *compare_run(executed, result),
+        *overdrawn_in_run(executed, result, read.platform),
+    )
     return Execution(executed=executed, checked=True, differences=found)
 
 

@@ -18,9 +18,9 @@ from flat_mapper.reports.answers import Comparison, Evaluation
 from flat_mapper.reports.files import (
     KEY,
     comparison_files,
+    files_of_record,
     mapper_folder,
     mapping_files,
-    record_files,
     saved_document,
     told,
     told_text,
@@ -81,7 +81,7 @@ def lower(asked: Lower) -> Lowered:
     if tool == "mapper" and any(group.on_cores for group in found.mapping.groups):
         condition = "Einsums on one array, for timeloop-mapper"
         raise SpecError(expected(where, condition, "tiles on many cores", "use --for model"))
-    files = record_files(found) | (mapper_folder(found) if tool == "mapper" else {})
+    files = files_of_record(found) | (mapper_folder(found) if tool == "mapper" else {})
     return Lowered(files, said)
 
 
@@ -106,10 +106,10 @@ class ShippedFiles(Printed):
 @answers(Shipped)
 def shipped(asked: Shipped) -> ShippedFiles:
     """Each name stands where a file may."""
-    wanted = tuple(kind for kind in catalog.KINDS if asked.kind in ("", kind))
+    wanted = tuple(kind for kind in catalog.CATALOG_KINDS if asked.kind in ("", kind))
     if not wanted:
-        raise SpecError(expected("list", f"one of {', '.join(catalog.KINDS)}", asked.kind))
-    return ShippedFiles(names={kind: dict(catalog.shipped(kind)) for kind in wanted})
+        raise SpecError(expected("list", f"one of {', '.join(catalog.CATALOG_KINDS)}", asked.kind))
+    return ShippedFiles(names={kind: dict(catalog.shipped_names(kind)) for kind in wanted})
 
 
 def save(answer: Answer, folder: Name, *, force: bool = False) -> list[str]:

@@ -18,7 +18,7 @@ from flat_mapper.mapping.check import check_mapping
 from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Section, section_of
 from flat_mapper.spec.templating import load_document
-from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
+from flat_mapper.spec.timeloopfe import IN_MEMORY, plain_document
 from flat_mapper.timeloop.backend import run_files
 from flat_mapper.timeloop.mapping_reader import read_chip, read_mapping
 from flat_mapper.timeloop.run import command_of, model_stats, run_folder
@@ -41,7 +41,7 @@ def model(asked: Model) -> ModelResult | Infeasible:
     if not files:
         raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
     if isinstance(files, Mapping):
-        documents = [(IN_MEMORY, document_of(files))]
+        documents = [(IN_MEMORY, plain_document(files))]
     else:
         documents = [(str(f), section_of(load_document(f, data), str(f))) for f in files]
     held = {key: _holder(documents, key) for key in ("architecture", "problem", "mapping")}

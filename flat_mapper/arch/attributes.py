@@ -16,10 +16,10 @@ from dataclasses import dataclass, replace
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec.document import (
-    ANY,
     BITS,
     COPIES,
     COUNT,
+    FINITE,
     INSTANCES,
     PICOJOULES,
     RATE,
@@ -200,7 +200,7 @@ class _Numbers:
     def place_of(self, key: str) -> str:
         return place(self.where, self.section, self._name(key))
 
-    def number(self, key: str, within: Range = ANY) -> float | None:
+    def number(self, key: str, within: Range = FINITE) -> float | None:
         value = self.attributes.get(self._name(key))
         if value is None:
             return None

@@ -21,7 +21,7 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.expressions import resolved
 
-Outside = Mapping[str, Mapping[str, object]]  # target: kind: constraint
+ListedConstraints = Mapping[str, Mapping[str, object]]  # target: kind: constraint
 
 _ITERATION = (
     *("factors", "factors_only", "permutation", "default_max_factor", "default_min_factor"),
@@ -84,7 +84,7 @@ def listed_constraints(node: object, where: str) -> dict[str, dict[str, object]]
     return by_target
 
 
-def kept_in(node: object, where: str, outside: Outside) -> tuple[str, ...]:
+def kept_in(node: object, where: str, outside: ListedConstraints) -> tuple[str, ...]:
     """The tensors that the components of one branch say they keep."""
     if not isinstance(node, Tagged) or not isinstance(node.body, Mapping):
         return ()

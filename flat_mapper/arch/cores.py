@@ -36,7 +36,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flat_mapper.arch.values import (
-    CORE,
+    CORE_COSTS,
     CORE_PORTS,
     FITTED,
     FITTED_ON,
@@ -48,10 +48,10 @@ from flat_mapper.arch.values import (
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import CYCLES, Range, checked
 
-SECONDS = Range(least=0, most=1e6, unit="s")
-WATTS = Range(least=0, most=1e9, unit="W")
-BYTES = Range(least=1e-9, most=1e15, unit="bytes per cycle")
-SHARE = Range(least=0, most=1e3, unit="")
+_SECONDS = Range(least=0, most=1e6, unit="s")
+_WATTS = Range(least=0, most=1e9, unit="W")
+_BYTES = Range(least=1e-9, most=1e15, unit="bytes per cycle")
+_SHARE = Range(least=0, most=1e3, unit="")
 UNKNOWN = "unknown"
 BOUNDARY = "port of a core"  # the name of the level that stands for it
 
@@ -93,7 +93,7 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
     raises: SpecError where one that is needed is `unknown`, or is no number in its range, and for
             a kernel of which the chip's file says nothing.
     """
-    facts = {name.removeprefix("core_"): _number(arch, name) for name in (*CORE, *CORE_PORTS)}
+    facts = {name.removeprefix("core_"): _number(arch, name) for name in (*CORE_COSTS, *CORE_PORTS)}
     one_way = facts["read_bytes_per_cycle"], facts["write_bytes_per_cycle"]
     if facts["stream_value_cycles"] and one_way != (None, None):
         where = _place(arch, "core_stream_value_cycles")
@@ -141,7 +141,7 @@ def kernels(arch: Architecture) -> tuple[str, ...]:
     return tuple(n.removesuffix(end) for n in arch.variables if n.endswith(end))
 
 
-def fitted_costs(arch: Architecture, kernel: str) -> dict[str, float]:
+def kernel_costs(arch: Architecture, kernel: str) -> dict[str, float]:
     """All that a chip's file says of a kernel: the costs, and the errors on rows set aside."""
     found = {end[1:]: _number(arch, f"{kernel}{end}") for end in (*FITTED, *HELD_ASIDE)}
     return {name: value for name, value in found.items() if value is not None}
@@ -212,9 +212,9 @@ def _number(arch: Architecture, name: str) -> float | None:
     if value == UNKNOWN:
         change = "measure it or find a source; leave it out to count none"
         raise SpecError(expected(where, "a number, which this question needs", UNKNOWN, change))
-    within = SECONDS if "seconds" in name else BYTES if name in CORE_PORTS else CYCLES
+    within = _SECONDS if "seconds" in name else _BYTES if name in CORE_PORTS else CYCLES
     share = name.endswith((FITTED[0], *HELD_ASIDE))
-    return checked(value, float, where, within=SHARE if share else within)
+    return checked(value, float, where, within=_SHARE if share else within)
 
 
 def _place(arch: Architecture, name: str) -> str:
@@ -246,4 +246,4 @@ def power_limit_w(arch: Architecture) -> float | None:
     raises: SpecError where it is no number > 0.
     """
     given, where = arch.variables.get("power_limit_w"), _place(arch, "power_limit_w")
-    return None if given is None else checked(given, float, where, above=0, within=WATTS)
+    return None if given is None else checked(given, float, where, above=0, within=_WATTS)

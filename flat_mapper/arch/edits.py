@@ -13,7 +13,7 @@ from functools import partial
 from types import MappingProxyType
 
 from flat_mapper.arch.attributes import MODELLED
-from flat_mapper.arch.reader import Files, PlatformFiles, platform_files, platform_of
+from flat_mapper.arch.reader import ChipFiles, PlatformFiles, platform_files, platform_of
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, Tagged, did_you_mean, edited_nodes, walk
@@ -23,7 +23,7 @@ VARIABLES = "variables"
 
 
 def edit_platform(
-    source: Files | PlatformFiles,
+    source: ChipFiles | PlatformFiles,
     edits: Mapping[str, object] = MappingProxyType({}),
     rules: Mapping[str, Mapping[str, object]] = MappingProxyType({}),
 ) -> Platform:

@@ -24,7 +24,7 @@ from flat_mapper.arch.attributes import (
 )
 from flat_mapper.arch.constraints import (
     CONSTRAINTS,
-    Outside,
+    ListedConstraints,
     kept_in,
     node_constraints,
 )
@@ -35,7 +35,7 @@ from flat_mapper.spec.document import (
     Tagged,
     checked,
     did_you_mean,
-    kind_of,
+    noun_of,
     place,
     refuse_unknown,
     section_of,
@@ -78,7 +78,7 @@ class NodeReader:
     """
 
     def __init__(
-        self, names: Mapping[str, object], faults: Faults, outside: Outside | None = None
+        self, names: Mapping[str, object], faults: Faults, outside: ListedConstraints | None = None
     ) -> None:
         self.names = dict(names)
         self.faults = faults
@@ -93,7 +93,7 @@ class NodeReader:
     def read(self, nodes: object, where: str) -> None:
         """Read a list of nodes; faults are noted, not raised."""
         if not isinstance(nodes, list | tuple):
-            self.faults.append(expected(where, "a list of nodes", kind_of(nodes)))
+            self.faults.append(expected(where, "a list of nodes", noun_of(nodes)))
             return
         if len(nodes) > MAX_LISTED_NODES:
             self.faults.append(expected(where, f"at most {MAX_LISTED_NODES} nodes", len(nodes)))
@@ -114,7 +114,7 @@ class NodeReader:
     def _node(self, node: object, where: str, branch: _Branch | None) -> None:
         if not isinstance(node, Tagged) or node.tag not in TAGS:
             raise SpecError(
-                f"{where}: expected a node with a tag among {', '.join(TAGS)}, got {kind_of(node)}"
+                f"{where}: expected a node with a tag among {', '.join(TAGS)}, got {noun_of(node)}"
             )
         if node.tag in _BRANCHES:
             self._branch(node, where, branch)
@@ -304,7 +304,7 @@ def _refuse_filled(body: Section, keys: Iterable[str], where: str) -> None:
         if body.get(key):
             raise SpecError(
                 f"{place(where, body, key)}: expected no {key} ({why}), "
-                f"got {kind_of(body[key])}; remove it"
+                f"got {noun_of(body[key])}; remove it"
             )
 
 
@@ -401,7 +401,7 @@ def read_factors(
     for i, item in enumerate(items):
         spot = f"{where}.{i}"
         if not isinstance(item, str):
-            raise SpecError(f"{spot}: expected {condition}, got {kind_of(item)}")
+            raise SpecError(f"{spot}: expected {condition}, got {noun_of(item)}")
         text, position = item.partition("#")[0].strip(), 0
         while position < len(text):
             found = _FACTOR.match(text, position)

@@ -33,7 +33,7 @@ from flat_mapper.spec.document import (
     Tagged,
     checked,
     did_you_mean,
-    kind_of,
+    noun_of,
     place,
     refuse_unknown,
     section_of,
@@ -44,11 +44,11 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.spec.rendering import SUFFIXES
 from flat_mapper.spec.templating import load_document
-from flat_mapper.spec.timeloopfe import IN_MEMORY, document_of
+from flat_mapper.spec.timeloopfe import IN_MEMORY, plain_document
 from flat_mapper.spec.yamlio import load_text
 
 _KEPT = ("architecture", "variables", "components")  # the document that lowering starts from
-Files = str | Path | Sequence[str | Path]
+ChipFiles = str | Path | Sequence[str | Path]
 CYCLE_SECONDS = 1e-9  # s; where global_cycle_seconds is not given (Timeloop's tutorials use it)
 
 
@@ -72,7 +72,7 @@ def architecture_of(document: object, name: str = "architecture") -> Architectur
 
 
 def load_platform(
-    source: Platform | Files | Mapping[str, object],
+    source: Platform | ChipFiles | Mapping[str, object],
     data: Mapping[str, object] | None = None,
     *,
     vector: Mapping[str, object] | None = None,
@@ -89,8 +89,10 @@ def load_platform(
         return source
     if not isinstance(source, Mapping):
         return platform_of(platform_files(source, data))
-    matrix = architecture_of(document_of(source), IN_MEMORY)
-    other = architecture_of(document_of(vector), f"{IN_MEMORY}.sfu") if vector is not None else None
+    matrix = architecture_of(plain_document(source), IN_MEMORY)
+    other = (
+        architecture_of(plain_document(vector), f"{IN_MEMORY}.sfu") if vector is not None else None
+    )
     return _platform(matrix, other)
 
 
@@ -108,18 +110,18 @@ class PlatformFiles:
         return (self.matrix,) if self.vector is None else (self.matrix, self.vector)
 
 
-def platform_files(source: Files, data: Mapping[str, object] | None = None) -> PlatformFiles:
+def platform_files(source: ChipFiles, data: Mapping[str, object] | None = None) -> PlatformFiles:
     """The documents of the chip of that name, or in those files and the .sfu.yaml beside them."""
     paths = _paths(source)
     documents = [_document(path, data) for path in paths]
     path = next((p for p, d in zip(paths, documents, strict=True) if "architecture" in d), paths[0])
-    matrix = documents[0] if len(documents) == 1 else merged(documents, str(path))
+    matrix = documents[0] if len(documents) == 1 else _merged(documents, str(path))
     beside = _vector_file(path)
     vector = _document(beside, data) if beside else None
     return PlatformFiles(path=path, matrix=matrix, vector=vector)
 
 
-def _paths(source: Files) -> list[Path]:
+def _paths(source: ChipFiles) -> list[Path]:
     """The files of shipped names, paths and folders, each once; a folder's in their order."""
     listed = [source] if isinstance(source, str | Path) else list(source)
     found: dict[Path, Path] = {}
@@ -201,7 +203,7 @@ def _name_of(path: str) -> str:
 
 def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) -> Architecture:
     """The architecture of documents that complete each other; faults inside are noted."""
-    whole = merged(documents, path)
+    whole = _merged(documents, path)
     head = section_of(whole["architecture"], f"{path}: architecture")
     where = f"{head.source or path}: architecture"
     check_head(head, where)
@@ -308,7 +310,7 @@ def check_head(head: Section, where: str) -> None:
     take(head, "nodes", list, where)
 
 
-def merged(documents: Sequence[Section], path: str) -> Section:
+def _merged(documents: Sequence[Section], path: str) -> Section:
     """The documents joined, under the keys that are read here."""
     whole = Section()
     for written in documents:
@@ -348,7 +350,7 @@ def _joined(key: str, before: object, value: object, where: str) -> object:
             if node.get(inner):
                 raise SpecError(
                     f"{where}.{inner}: expected none (they are not run or modelled), got "
-                    f"{kind_of(node[inner])}; remove it"
+                    f"{noun_of(node[inner])}; remove it"
                 )
         return node
     if key in ("components", "constraints"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import FORMATS
+from flat_mapper.base.formats import NUMBER_FORMATS
 from flat_mapper.spec.document import Section, Tagged, place, section_of
 from flat_mapper.workload.notation import BINARY, REDUCTIONS, UNARY
 
@@ -26,7 +26,7 @@ class MovedRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Beside:
+class PortBeside:
     """A port beside DRAM's that serves a core, by tensor: cycles of a word that comes to the core,
     of one that leaves it, and of one that DRAM sends of it for the core, by the same port.
     """
@@ -66,7 +66,7 @@ class MemoryLevel:
     totals: Mapping[str, float] = field(default_factory=dict)  # words moved, however often read
     rows: Mapping[str, MovedRows] = field(default_factory=dict)  # moved for the tiles of all cores
     outside_pj: float = 0.0  # of the networks that one word crosses between it and a core
-    beside: tuple[Beside, ...] = ()  # ports of other sources
+    beside: tuple[PortBeside, ...] = ()  # ports of other sources
     unequal: tuple[str, ...] = ()  # inputs of which tiles of other cores have fewer words
     waits: float = 1.0  # how often cycles of first inputs and last outputs count
     step_cycles: float = 0.0  # of each pass of the shared loops
@@ -251,7 +251,7 @@ class Platform:
 _SUFFIXES = ("_cycles", "_energy")
 _OPERATIONS = tuple(dict.fromkeys((*BINARY, *REDUCTIONS, *UNARY)))
 # Of a core, with what each counts; see `arch.cores`.
-CORE: Mapping[str, str] = {
+CORE_COSTS: Mapping[str, str] = {
     "core_tile_cycles": "cycles of each tile that a core is given",
     "core_step_cycles": "cycles of each pass of the shared loops in time",
     "launch_seconds": "s of each group",
@@ -275,9 +275,14 @@ FITTED = ("_factor", "_tile_cycles", "_launch_seconds")
 HELD_ASIDE = ("_median_error", "_p90_error")
 FITTED_ON = "fitted_on"  # the chip whose rows all of them are of, where it is another one
 KNOWN = (
-    *(*WHOLE_CHIP, *CORE, *CORE_PORTS, FITTED_ON),
+    *(*WHOLE_CHIP, *CORE_COSTS, *CORE_PORTS, FITTED_ON),
     *(f"{operation}{suffix}" for operation in _OPERATIONS for suffix in _SUFFIXES),
-    *(f"{form}_{o}{suffix}" for form in FORMATS for o in _OPERATIONS for suffix in _SUFFIXES),
+    *(
+        f"{form}_{o}{suffix}"
+        for form in NUMBER_FORMATS
+        for o in _OPERATIONS
+        for suffix in _SUFFIXES
+    ),
 )
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEAR = 0.8  # chosen: of difflib's ratio; exp_cycle and exp_cycles have 0.95

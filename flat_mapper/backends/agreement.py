@@ -41,7 +41,7 @@ from flat_mapper.mapping.cores import CoreView, names_outside
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level, whole_group
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop
 from flat_mapper.timeloop.backend import TimeloopBackend
-from flat_mapper.timeloop.rounds import Asked, asked_of, timeloop_stats
+from flat_mapper.timeloop.rounds import Posed, asked_of, timeloop_stats
 from flat_mapper.workload.graph import Workload
 
 ENERGY_TOLERANCE = 1e-6  # relative: Timeloop prints pJ with two decimals, AccelForge rounds floats
@@ -58,7 +58,7 @@ ONE_PASS = "one pass times the passes"
 _HEAD = ("backend", "Einsum", "level", "tensor", "quantity", "native", "backend's", "verdict")
 
 
-class Quantity(NamedTuple):
+class Compared(NamedTuple):
     """Compared quantity: a count, cycles or an energy of an Einsum, a level or a tensor."""
 
     einsum: str
@@ -82,9 +82,9 @@ class Difference:
     reason: str = ""  # why it is so by definition
 
     @property
-    def of(self) -> Quantity:
+    def of(self) -> Compared:
         """The quantity."""
-        return Quantity(self.einsum, self.level, self.tensor, self.quantity)
+        return Compared(self.einsum, self.level, self.tensor, self.quantity)
 
     @property
     def exceeds(self) -> bool:
@@ -107,7 +107,7 @@ class Crosscheck(Printed):
     absent: dict[str, str] = field(default_factory=dict)  # backend: why it did not answer
     compared: int = 0  # quantities looked at
     one_pass: int = 0  # those of them that are one pass's, times the passes
-    left_out: tuple[Quantity, ...] = ()  # what follows from the rules between Einsums
+    left_out: tuple[Compared, ...] = ()  # what follows from the rules between Einsums
     differences: tuple[Difference, ...] = ()
 
     @property
@@ -233,13 +233,13 @@ class _Question:
         """True if some group's tiles are given to cores."""
         return any(group.cores for group in self.mapping.groups)
 
-    def told(self, backend: Backend, apart: Mapping[Quantity, None]) -> _Told:
+    def told(self, backend: Backend, apart: Mapping[Compared, None]) -> _Told:
         """Every Einsum at its full size; what is apart is one pass's, times the passes."""
         if self.on_cores:
             return self.in_rounds(backend)
         _check_present(backend)
         answer = backend.evaluate(self.workload, self.platform, self.mapping, self.ert)
-        turns: dict[Quantity, float] = {}
+        turns: dict[Compared, float] = {}
         if apart and isinstance(answer, Result):
             copies = self._copied()
             told = self._one_pass(backend, answer)
@@ -253,38 +253,38 @@ class _Question:
             if p.of in turns or p.of not in apart
         ]
 
-    def between_einsums(self) -> dict[Quantity, None]:
+    def between_einsums(self) -> dict[Compared, None]:
         """Counts of the native model that differ from every Einsum alone, as others count."""
         if isinstance(self.native, Infeasible) or self.on_cores:
             return {}
         alone = stats_alone(self.workload, self.platform, self.mapping, self.ert)
         found = _differing(self.native.einsums, alone.values())
         if any(q.level == self.platform.dram.name and q.quantity in COUNTS for q in found):
-            found.append(Quantity("all", "", "", "offchip_words"))  # the sum of these
+            found.append(Compared("all", "", "", "offchip_words"))  # the sum of these
         if found:
-            found.append(Quantity("all", "", "", "cycles"))
+            found.append(Compared("all", "", "", "cycles"))
         return dict.fromkeys(found)
 
-    def _copied(self) -> set[Quantity]:
+    def _copied(self) -> set[Compared]:
         """The counts in which a correction's copy of an old value is one part."""
-        found: set[Quantity] = set()
+        found: set[Compared] = set()
         inside = all_handed_inside(self.workload, self.platform, self.mapping)
         for name in (n for g in self.mapping.groups if len(g.names) > 1 for n in g.names):
             einsum = self.workload.einsum(name)
             tensor = copied_from(self.workload, einsum)
             if tensor is not None:
                 level = inside.get(tensor, shared_level(self.platform).name)
-                found.add(Quantity(name, level, tensor, "scalar_reads"))
-                found.add(Quantity(name, level, einsum.output.tensor, "scalar_updates"))
+                found.add(Compared(name, level, tensor, "scalar_reads"))
+                found.add(Compared(name, level, einsum.output.tensor, "scalar_updates"))
         return found
 
-    def _one_pass(self, backend: Backend, alone: Result) -> dict[Quantity, float]:
+    def _one_pass(self, backend: Backend, alone: Result) -> dict[Compared, float]:
         """Counts of a backend where nothing stays in private levels from one pass to another.
 
         alone: its answer for the whole mapping.
         Groups with remainders are left out: their passes are not alike.
         """
-        found: dict[Quantity, float] = {}
+        found: dict[Compared, float] = {}
         for group in self.mapping.groups:
             ragged = any(nest.has_remainders for nest in group.einsums)
             if len(group.einsums) < 2 or not group.shared or ragged:
@@ -301,9 +301,9 @@ class _Question:
         self,
         group: GroupMapping,
         nest: EinsumMapping,
-        whole: Mapping[Quantity, float],
-        one: Mapping[Quantity, float],
-    ) -> Iterator[tuple[Quantity, float]]:
+        whole: Mapping[Compared, float],
+        one: Mapping[Compared, float],
+    ) -> Iterator[tuple[Compared, float]]:
         """Words of an Einsum in all passes, if each moves those of one.
 
         An output's first words need no old ones, once over all passes: that many the whole mapping
@@ -318,7 +318,7 @@ class _Question:
                 if inner <= SHARED:
                     continue  # whole tiles stay in the shared level by Timeloop's rule
                 reads, fills, updates, old = (
-                    Quantity(nest.einsum, levels[i], tensor, what) for what in COUNTS[:4]
+                    Compared(nest.einsum, levels[i], tensor, what) for what in COUNTS[:4]
                 )
                 filled, read = passes * one[fills], passes * one[reads]
                 if tensor == einsum.output.tensor:
@@ -360,7 +360,7 @@ class _Question:
     def _of_a_round(
         self,
         backend: str,
-        one: Asked,
+        one: Posed,
         answer: EinsumStats,
         native: Result,
         turns: set[tuple[str, str, str]],
@@ -391,7 +391,7 @@ class _Question:
             elif q.quantity == "utilized_instances":
                 yield Difference(backend, *q, whole.get(q, said), theirs[q])
 
-    def _already(self, one: Asked) -> set[str]:
+    def _already(self, one: Posed) -> set[str]:
         """Tensors of an Einsum that a level outside the cores has before its round.
 
         Those that later rounds need; in the only round those that other Einsums of its group access
@@ -420,7 +420,7 @@ def _check_present(backend: Backend) -> None:
         raise NotExpressibleError(missing)
 
 
-def _differing(stats: Iterable[EinsumStats], alone: Iterable[EinsumStats]) -> list[Quantity]:
+def _differing(stats: Iterable[EinsumStats], alone: Iterable[EinsumStats]) -> list[Compared]:
     """Facts that differ from those of every Einsum alone."""
     others = numbers_of(alone)
     return [q for q, n in numbers_of(stats).items() if n != others[q]]
@@ -457,19 +457,19 @@ def comparisons(
         yield Difference(backend, "all", "", "", quantity, *pair)
 
 
-def numbers_of(einsums: Iterable[EinsumStats]) -> dict[Quantity, float]:
+def numbers_of(einsums: Iterable[EinsumStats]) -> dict[Compared, float]:
     """Every quantity of some Einsums."""
-    found: dict[Quantity, float] = {}
+    found: dict[Compared, float] = {}
     for stats in einsums:
         name = stats.einsum
         for what in ("computes", "compute_cycles", "lanes", "lanes_total", "cycles"):
-            found[Quantity(name, "", "", what)] = getattr(stats, what)
-        found[Quantity(name, stats.unit, "", "energy_pj")] = stats.compute_energy_pj
+            found[Compared(name, "", "", what)] = getattr(stats, what)
+        found[Compared(name, stats.unit, "", "energy_pj")] = stats.compute_energy_pj
         for level in stats.levels:
-            found[Quantity(name, level.level, "", "cycles")] = level.cycles
+            found[Compared(name, level.level, "", "cycles")] = level.cycles
             for t in level.tensors:
                 for what in (*COUNTS, "energy_pj"):
-                    found[Quantity(name, level.level, t.tensor, what)] = getattr(t, what)
+                    found[Compared(name, level.level, t.tensor, what)] = getattr(t, what)
     return found
 
 
@@ -556,7 +556,7 @@ class Disagreement:
         return asdict(self)
 
 
-def compare(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
+def compare_run(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
     """Differences between an execution and the model's result for the same mapping.
 
     Numbers have to be right; every count equal; no level over its capacity; each group's latency

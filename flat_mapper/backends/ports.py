@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.backends.agreement import Disagreement
-from flat_mapper.base.tolerance import ABOVE, CYCLES
+from flat_mapper.base.tolerance import ABOVE, CYCLE_ERROR
 from flat_mapper.cost_model.result import GroupStats, Result
 from flat_mapper.execution.result import Executed
 from flat_mapper.mapping.cores import names_outside
@@ -163,7 +163,7 @@ def _too_much(
         ("shared", level.shared_words_per_cycle, read + written),
     )
     for port, rate, words in ports:
-        if rate is not None and words > rate * cycles * (1 + ABOVE) + CYCLES:
+        if rate is not None and words > rate * cycles * (1 + ABOVE) + CYCLE_ERROR:
             yield Overdrawn(group.names, level.name, port, words, rate, cycles)
 
 

@@ -20,7 +20,7 @@ DEFAULT = "default"  # in place of a level: all that are not named
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Format:
+class NumberFormat:
     """A number format: `bits` of a value, and `scale_bits` for every `block` of values."""
 
     bits: int
@@ -34,8 +34,8 @@ class Format:
         return int(bits) if bits.is_integer() else bits
 
 
-def _mx(bits: int) -> Format:
-    return Format(bits=bits, block=32, scale_bits=8)
+def _mx(bits: int) -> NumberFormat:
+    return NumberFormat(bits=bits, block=32, scale_bits=8)
 
 
 # fp8: Micikevicius et al., "FP8 formats for deep learning", 2022. mx*: OCP Microscaling Formats
@@ -43,35 +43,35 @@ def _mx(bits: int) -> Format:
 # NVIDIA, "Introducing NVFP4", 2025; the scale of the whole tensor is left out. bfp*_b: a tile of
 # 32x32 values has 64 shared exponents of 8 bits, 1088 and 576 bytes in all (Tenstorrent polaris,
 # ttsim/perf/roofline_sdpa.py at 0334f829). tf32 is stored as fp32 (NVIDIA A100 whitepaper, 2020).
-FORMATS: Mapping[str, Format] = MappingProxyType(
+NUMBER_FORMATS: Mapping[str, NumberFormat] = MappingProxyType(
     {
-        "fp32": Format(bits=32),
-        "tf32": Format(bits=32),
-        "bf16": Format(bits=16),
-        "fp16": Format(bits=16),
-        "fp8_e4m3": Format(bits=8),
-        "fp8_e5m2": Format(bits=8),
-        "int8": Format(bits=8),
-        "int4": Format(bits=4),
+        "fp32": NumberFormat(bits=32),
+        "tf32": NumberFormat(bits=32),
+        "bf16": NumberFormat(bits=16),
+        "fp16": NumberFormat(bits=16),
+        "fp8_e4m3": NumberFormat(bits=8),
+        "fp8_e5m2": NumberFormat(bits=8),
+        "int8": NumberFormat(bits=8),
+        "int4": NumberFormat(bits=4),
         "mxfp8": _mx(8),
         "mxint8": _mx(8),
         "mxfp6": _mx(6),
         "mxfp4": _mx(4),
-        "nvfp4": Format(bits=4, block=16, scale_bits=8),
-        "bfp8_b": Format(bits=8, block=16, scale_bits=8),
-        "bfp4_b": Format(bits=4, block=16, scale_bits=8),
+        "nvfp4": NumberFormat(bits=4, block=16, scale_bits=8),
+        "bfp8_b": NumberFormat(bits=8, block=16, scale_bits=8),
+        "bfp4_b": NumberFormat(bits=4, block=16, scale_bits=8),
     }
 )
 
 
 def stored_bits(width: Width) -> float:
     """Bits that a value of a width takes where it is stored or moved."""
-    return FORMATS[width].stored_bits if isinstance(width, str) else width
+    return NUMBER_FORMATS[width].stored_bits if isinstance(width, str) else width
 
 
 def value_bits(width: Width) -> int:
     """Bits of the value itself."""
-    return FORMATS[width].bits if isinstance(width, str) else width
+    return NUMBER_FORMATS[width].bits if isinstance(width, str) else width
 
 
 def width_at(width: TensorWidth, level: str, word_bits: int) -> Width:
@@ -93,8 +93,8 @@ def words(width: TensorWidth) -> str:
 
 def near(name: str) -> str:
     """Known formats, the nearest one first."""
-    close = difflib.get_close_matches(name, FORMATS, n=1)
-    return ", ".join(dict.fromkeys((*close, *FORMATS)))
+    close = difflib.get_close_matches(name, NUMBER_FORMATS, n=1)
+    return ", ".join(dict.fromkeys((*close, *NUMBER_FORMATS)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,18 +11,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
 
-KEPT = 2**16  # chosen: bytes of either end of a log that are looked at
+KEPT_BYTES = 2**16  # chosen: bytes of either end of a log that are looked at
 
 
 def tail(log: Path) -> str:
     """The beginning and the end of a log, however long it is; Timeloop ends with its reason."""
     try:
         with log.open("rb") as file:
-            said = file.read(KEPT)
+            said = file.read(KEPT_BYTES)
             size = file.seek(0, os.SEEK_END)
-            if size > KEPT:
-                file.seek(max(KEPT, size - KEPT))
-                said += b"\n" + file.read(KEPT)
+            if size > KEPT_BYTES:
+                file.seek(max(KEPT_BYTES, size - KEPT_BYTES))
+                said += b"\n" + file.read(KEPT_BYTES)
     except OSError:
         return ""
     return said.decode(errors="replace")

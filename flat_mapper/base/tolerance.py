@@ -11,9 +11,9 @@ from math import ceil
 EQUAL = 1e-12  # relative
 LOST = EQUAL / 100  # relative; of sums of up to some tens of terms
 ABOVE = 1000 * EQUAL  # relative: so little above known costs that what has them is found again
-CYCLES = 1e-9  # absolute: of cycles and rows, before they are rounded up
+CYCLE_ERROR = 1e-9  # absolute: of cycles and rows, before they are rounded up
 
 
 def whole_cycles(cycles: float) -> int:
     """The least whole number of cycles that is no less, but for rounding."""
-    return ceil(cycles - CYCLES)
+    return ceil(cycles - CYCLE_ERROR)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flat_mapper.arch.values import CORE, FITTED, Architecture, Platform
+from flat_mapper.arch.values import CORE_COSTS, FITTED, Architecture, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import DEFAULT, words
 from flat_mapper.mapping.cores import levels_between
@@ -102,6 +102,6 @@ def _cycles_per_word(arch: Architecture) -> float:
         float(value)
         for name, value in arch.variables.items()
         if name.endswith("_cycles") and isinstance(value, int | float)
-        if name not in CORE and not name.endswith(FITTED)  # once a tile, not an operation
+        if name not in CORE_COSTS and not name.endswith(FITTED)  # once a tile, not an operation
     )
     return max((1.0, *(1 / rate for rate in rates), *costs))

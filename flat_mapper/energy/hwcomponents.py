@@ -40,11 +40,11 @@ PUBLISHED: Mapping[str, tuple[float, str]] = {
 }
 
 Argument = int | float | str
-Price = Mapping[str, float]  # pJ of each action, `area` in um2, `leak` in W
+ComponentPrice = Mapping[str, float]  # pJ of each action, `area` in um2, `leak` in W
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class PriceQuery:
     """One class of hwcomponents, what it is built from, and the actions to price."""
 
     class_name: str
@@ -95,15 +95,15 @@ def _installed(names: tuple[str, ...], places: tuple[str, ...]) -> Iterator[tupl
                     yield stems[stem + dash], version
 
 
-def prices(questions: Mapping[str, Question]) -> dict[str, Price]:
+def prices(questions: Mapping[str, PriceQuery]) -> dict[str, ComponentPrice]:
     """The answer to every question, by the name of the component that asks.
 
     raises: BackendError where hwcomponents cannot answer, SpecError where the class is unknown.
     """
     source, path = versions(), cache_path()
     keys = {n: json.dumps([asdict(q), source], sort_keys=True) for n, q in questions.items()}
-    kept, new = _remembered(path), dict[str, Price]()
-    answers: dict[str, Price] = {}
+    kept, new = _remembered(path), dict[str, ComponentPrice]()
+    answers: dict[str, ComponentPrice] = {}
     for name, question in questions.items():
         key = keys[name]
         if question.class_name in PUBLISHED and question.bits is not None:
@@ -126,7 +126,7 @@ def cache_path() -> Path:
     return base / "flat-mapper" / "hwcomponents.json"
 
 
-def _remembered(path: Path) -> dict[str, Price]:
+def _remembered(path: Path) -> dict[str, ComponentPrice]:
     """The entries of the cache, to be checked; a file that is not one is as good as none."""
     try:
         document = json.loads(read_text(path, is_input=False))
@@ -137,13 +137,13 @@ def _remembered(path: Path) -> dict[str, Price]:
     return {key: price for key, price in found.items() if entries[key] == _entry(key, price)}
 
 
-def _entry(key: str, price: Price) -> dict[str, object]:
+def _entry(key: str, price: ComponentPrice) -> dict[str, object]:
     """A price as the cache has it: one that was changed by hand no longer has its digest."""
     written = json.dumps([key, price], sort_keys=True)
     return {"price": price, "sha256": sha256(written.encode()).hexdigest()}
 
 
-def is_price(price: object, question: Question) -> bool:
+def is_price(price: object, question: PriceQuery) -> bool:
     """True where something answers a question: an energy of each action, area and leakage."""
     names = {"area", "leak", *(name for name, _ in question.actions)}
     if not isinstance(price, dict) or set(price) != names:
@@ -151,13 +151,13 @@ def is_price(price: object, question: Question) -> bool:
     return all(type(n) in (int, float) and 0 <= n <= PICOJOULES.most for n in price.values())
 
 
-def _is_kept(price: object, question: Question) -> bool:
+def _is_kept(price: object, question: PriceQuery) -> bool:
     """True where an entry of the cache is believed; a class without a cost is always asked."""
     free = isinstance(price, dict) and any(price.get(name) == 0 for name, _ in question.actions)
     return not free and is_price(price, question)
 
 
-def _asked(name: str, question: Question) -> Price:
+def _asked(name: str, question: PriceQuery) -> ComponentPrice:
     """The answer of hwcomponents itself."""
     import inspect
 

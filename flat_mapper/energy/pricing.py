@@ -14,8 +14,15 @@ from flat_mapper.arch.attributes import technology_nm
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.units import PJ_PER_J
-from flat_mapper.energy.hwcomponents import PUBLISHED, Argument, Price, Question, prices, versions
-from flat_mapper.energy.tables import FREE, Art, Ert, Multiplier
+from flat_mapper.energy.hwcomponents import (
+    PUBLISHED,
+    Argument,
+    ComponentPrice,
+    PriceQuery,
+    prices,
+    versions,
+)
+from flat_mapper.energy.tables import FREE_ACTIONS, Art, Ert, Multiplier
 from flat_mapper.spec.document import SCALE, checked, did_you_mean, take
 
 OVERRIDE = "hwcomponents_class"
@@ -68,7 +75,7 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
     raises: SpecError for a value that cannot be, BackendError where hwcomponents fails.
     """
     nodes = _components(platform)
-    questions: dict[str, Question] = {}
+    questions: dict[str, PriceQuery] = {}
     unknown: dict[str, str] = {}
     for name, (node, where) in nodes.items():
         try:
@@ -94,7 +101,7 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
             multipliers[name] = Multiplier(bits=_bits(node, where), pj=pj)
     source = _source(nodes, questions, unknown)
     ert = Ert(
-        levels=levels | dict.fromkeys(unknown, FREE),
+        levels=levels | dict.fromkeys(unknown, FREE_ACTIONS),
         source=source,
         provenance=provenance,
         multipliers=multipliers,
@@ -103,7 +110,7 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
     return ert, Art(areas_um2=areas, source=source, provenance=provenance)
 
 
-def _source(nodes: _Nodes, questions: Mapping[str, Question], unknown: Mapping[str, str]) -> str:
+def _source(nodes: _Nodes, questions: Mapping[str, PriceQuery], unknown: Mapping[str, str]) -> str:
     """What priced a chip, what it was assumed to have, and what nothing prices."""
     untyped = [
         name
@@ -115,7 +122,7 @@ def _source(nodes: _Nodes, questions: Mapping[str, Question], unknown: Mapping[s
     return versions() + assumed + lacking
 
 
-def _dearer(price: Price, part: Price) -> Price:
+def _dearer(price: ComponentPrice, part: ComponentPrice) -> ComponentPrice:
     """The price of a memory whose accesses cost no less than those of what is inside."""
     return {name: n if name == "area" else max(n, part[name]) for name, n in price.items()}
 
@@ -129,14 +136,14 @@ def _components(platform: Platform | Architecture) -> _Nodes:
     return found
 
 
-def _question(node: MemoryLevel | ComputeUnit, where: str) -> Question:
+def _question(node: MemoryLevel | ComputeUnit, where: str) -> PriceQuery:
     """The question to ask for one component."""
     recipe = _recipe(node, where)
     if recipe.kind == "dram":
         if not isinstance(node, MemoryLevel):
             raise SpecError(f"{where}: expected the class of a compute unit, got a memory's")
         name = recipe.class_name or _dram_type(node, where)
-        return Question(class_name=name, arguments=(), actions=_STORE, bits=_width(node))
+        return PriceQuery(class_name=name, arguments=(), actions=_STORE, bits=_width(node))
     given: dict[str, Argument] = {}
     if recipe.kind == "override":  # whatever a class of hwcomponents could take
         skipped = ("technology", "global_cycle_seconds", OVERRIDE)
@@ -155,16 +162,16 @@ def _question(node: MemoryLevel | ComputeUnit, where: str) -> Question:
 
 def _asked_of(
     class_name: str, node: MemoryLevel | ComputeUnit, where: str, given: dict[str, Argument]
-) -> Question:
+) -> PriceQuery:
     """The question to a class, of a component's technology and what it is built from."""
     arguments = {"tech_node": _technology_m(node, where), **given}
     actions = _STORE if isinstance(node, MemoryLevel) else _COMPUTE
-    return Question(
+    return PriceQuery(
         class_name=class_name, arguments=tuple(sorted(arguments.items())), actions=actions
     )
 
 
-def _part(node: MemoryLevel | ComputeUnit, where: str) -> Question | None:
+def _part(node: MemoryLevel | ComputeUnit, where: str) -> PriceQuery | None:
     """A second question, of what is inside: a register file's array, a unit's multiplier.
 
     A row of a register file toggles as a register does; to find it among many takes an array's
@@ -264,7 +271,7 @@ def _bits(node: ComputeUnit, where: str) -> int:
 
 
 def _scaled(
-    node: MemoryLevel | ComputeUnit, price: Price, where: str, cycle_seconds: float
+    node: MemoryLevel | ComputeUnit, price: ComponentPrice, where: str, cycle_seconds: float
 ) -> tuple[dict[str, float], float, str]:
     """Energies in pJ, the area of one instance in um2, and what was done to the answer.
 

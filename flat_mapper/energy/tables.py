@@ -174,13 +174,15 @@ class Art:
 UNPRICED = "none"  # the source of a table that knows no energy
 
 
-FREE = dict.fromkeys(("read", "write", "update", "compute"), 0.0)  # energies of what has none
+FREE_ACTIONS = dict.fromkeys(
+    ("read", "write", "update", "compute"), 0.0
+)  # energies of what has none
 
 
 def unpriced(platform: Platform) -> Ert:
     """A table in which nothing costs energy: counts and cycles do not need one."""
     nodes = [node for arch in platform.paths for node in arch.components]
-    return Ert(levels={node.name: FREE for node in nodes}, source=UNPRICED)
+    return Ert(levels={node.name: FREE_ACTIONS for node in nodes}, source=UNPRICED)
 
 
 def load_ert(path: str | Path) -> Ert:
@@ -330,7 +332,7 @@ def _place(arch: Architecture, key: str) -> str:
     return f"{arch.path or arch.name}: variables.{key}"
 
 
-def multiple(kind: str) -> float:
+def in_macs(kind: str) -> float:
     """The energy of an operation over that of a multiply-accumulate."""
     adds, muls = OPERATIONS[kind]
     return (adds * ADD_PJ + muls * MUL_PJ) / (ADD_PJ + MUL_PJ)
@@ -348,7 +350,10 @@ def operation_energy(arch: Architecture, ert: Ert, einsum: Einsum, widths: Width
         return compute
     if kind in ert.levels[name]:
         return ert.levels[name][kind]
-    keys, other = _keys(arch, einsum, widths, f"{kind}_energy"), 1 if reduces else multiple(kind)
+    keys, other = (
+        _keys(arch, einsum, widths, f"{kind}_energy"),
+        1 if reduces else in_macs(kind),
+    )
     factor = max(
         checked(arch.variables.get(key, other), float, _place(arch, key), within=MULTIPLE)
         for key in keys

@@ -24,7 +24,7 @@ from flat_mapper.reports import html as answers_html
 from flat_mapper.reports import text as report
 from flat_mapper.reports.answers import SearchResult
 from flat_mapper.reports.fields import answer_record, gains, sizes_text
-from flat_mapper.reports.files import record_files, result_file, saved_document
+from flat_mapper.reports.files import files_of_record, result_file, saved_document
 from flat_mapper.reports.folder import RESULT
 from flat_mapper.workload.graph import Workload
 
@@ -58,7 +58,7 @@ class Front(Printed):
         """The table as JSON, and a folder for each point, numbered from the fastest."""
         found: dict[str, bytes] = {}
         for number, point in enumerate(self.points, 1):
-            inside = record_files(point)
+            inside = files_of_record(point)
             inside[RESULT] = result_file(point.kind, saved_document(point), inside)
             found |= {f"{number}/{path}": data for path, data in inside.items()}
         return found | {RESULT: result_file(self.kind, self.to_dict(), found)}

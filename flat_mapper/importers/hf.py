@@ -35,7 +35,7 @@ from flat_mapper.spec.document import (
     take,
     take_list,
 )
-from flat_mapper.spec.yamlio import dump, load, load_text, scalar
+from flat_mapper.spec.yamlio import dump, load_text, load_yaml, scalar
 from flat_mapper.workload.mask import NONE, LayerKind, Mask, mask_document
 from flat_mapper.workload.notation import UNARY
 
@@ -85,7 +85,7 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Mo
     if isinstance(source, Mapping):
         where, document = CONFIG, load_text(dump(source), CONFIG)
     else:
-        where, document = str(source), load(Path(source))
+        where, document = str(source), load_yaml(Path(source))
     config = section_of(document, where)
     kind = take(config, "model_type", str, where)
     family = ARCHITECTURES.get(kind)

@@ -36,7 +36,7 @@ from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.answers import Evaluation
 from flat_mapper.reports.fields import sizes_text
-from flat_mapper.reports.files import record_files
+from flat_mapper.reports.files import files_of_record
 from flat_mapper.spec.document import Section, did_you_mean
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import MERGE, with_splits
@@ -146,7 +146,7 @@ class Ranked(Printed):
         files: dict[str, bytes] = {}
         for number, one in enumerate(self.tiles[: self.count], 1):
             answer = Evaluation(workload=one.workload, platform=self.platform, result=one.result)
-            files |= {f"{number}/{name}": data for name, data in record_files(answer).items()}
+            files |= {f"{number}/{name}": data for name, data in files_of_record(answer).items()}
         return files
 
     def __str__(self) -> str:

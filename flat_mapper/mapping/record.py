@@ -73,7 +73,7 @@ from flat_mapper.spec.document import (
     take_list,
     take_section,
 )
-from flat_mapper.spec.yamlio import load
+from flat_mapper.spec.yamlio import load_yaml
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
 from flat_mapper.workload.mask import mask_document, read_layers, read_mask
@@ -186,7 +186,7 @@ def read_record(path: Path, platform: Platform | None = None) -> MappingRecord:
 
 
 def _record(path: Path, platform: Platform | None) -> MappingRecord:
-    where, document = str(path), load(path)
+    where, document = str(path), load_yaml(path)
     refuse_unknown(document, ("fused_mapping",), where)
     record = take(document, "fused_mapping", dict, where)
     where = f"{where}: fused_mapping"

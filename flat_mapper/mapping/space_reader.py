@@ -64,8 +64,8 @@ from flat_mapper.mapping.values import (
 )
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import (
-    ANY,
     COPIES,
+    FINITE,
     Range,
     Section,
     checked,
@@ -106,7 +106,13 @@ class FilePart:
         )
 
     def value[T](
-        self, key: str, kind: type[T], default: T, *, above: float = -inf, within: Range = ANY
+        self,
+        key: str,
+        kind: type[T],
+        default: T,
+        *,
+        above: float = -inf,
+        within: Range = FINITE,
     ) -> T:
         """The value of a key; the default where it is missing or wrong."""
 

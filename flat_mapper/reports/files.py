@@ -10,7 +10,7 @@ from flat_mapper.reports.folder import RESULT
 from flat_mapper.reports.plots import figures
 from flat_mapper.reports.timeloop_files import TimeloopFiles, told_of
 from flat_mapper.spec.answers import answer_json
-from flat_mapper.timeloop.rounds import held_words
+from flat_mapper.timeloop.rounds import words_of_others
 from flat_mapper.timeloop.write import Lowering, lower_for_mapper, lowered
 
 KEY = "timeloop_files"
@@ -18,7 +18,7 @@ KEY = "timeloop_files"
 
 def mapping_files(answer: Evaluation) -> dict[str, bytes]:
     """The result, the record, Timeloop's files per Einsum, and the plots."""
-    files = record_files(answer)
+    files = files_of_record(answer)
     name = answer.mapspace if isinstance(answer, SearchResult) else "mapping"
     document = saved_document(answer)
     files |= figures({name: document})
@@ -30,14 +30,14 @@ def comparison_files(comparison: Comparison) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     documents = {name: saved_document(row) for name, row in comparison.feasible.items()}
     for name, row in comparison.feasible.items():
-        inside = record_files(row)
+        inside = files_of_record(row)
         inside[RESULT] = result_file(row.kind, documents[name], inside)
         files |= {f"{name}/{path}": data for path, data in inside.items()}
     files |= figures(documents)
     return files | {RESULT: result_file(comparison.kind, comparison.to_dict(), files)}
 
 
-def record_files(answer: Evaluation) -> dict[str, bytes]:
+def files_of_record(answer: Evaluation) -> dict[str, bytes]:
     """fused-mapping.yaml with the architectures beside it, and Timeloop's files per Einsum.
 
     Of layers of several kinds, a folder of these for each: layers-1, layers-2, ...
@@ -51,7 +51,7 @@ def record_files(answer: Evaluation) -> dict[str, bytes]:
 
 
 def told(answer: Evaluation) -> dict[str, TimeloopFiles]:
-    """Files of `record_files` for Timeloop, by the folder of a kind of layers."""
+    """Files of `files_of_record` for Timeloop, by the folder of a kind of layers."""
     return {
         name: told_of(part.workload, part.result, _lowered(part))
         for name, part in _kinds(answer).items()
@@ -89,7 +89,7 @@ def _lowered(answer: Evaluation) -> Lowering:
 
 def mapper_folder(priced: Evaluation) -> dict[str, bytes]:
     """The files of timeloop-mapper that hold each Einsum to the fusion, in the folder `mapper`."""
-    held = held_words(priced.workload, priced.platform, priced.mapping)
+    held = words_of_others(priced.workload, priced.platform, priced.mapping)
     lowered = lower_for_mapper(priced.workload, priced.platform, priced.mapping, held)
     return {f"mapper/{name}": file.text.encode() for name, file in lowered.items()}
 

@@ -14,7 +14,7 @@ from flat_mapper.base.formats import words
 from flat_mapper.base.units import si
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.energy.tables import UNPRICED, energy_kind
-from flat_mapper.timeloop.rounds import Asked, timeloop_stats
+from flat_mapper.timeloop.rounds import Posed, timeloop_stats
 from flat_mapper.timeloop.write import Lowering
 from flat_mapper.workload.graph import Workload
 
@@ -130,7 +130,7 @@ def told_of(workload: Workload, result: Result, lowering: Lowering) -> TimeloopF
     )
 
 
-def _apart(workload: Workload, one: Asked, own: EinsumStats, said: EinsumStats) -> dict[str, float]:
+def _apart(workload: Workload, one: Posed, own: EinsumStats, said: EinsumStats) -> dict[str, float]:
     """pJ of an Einsum beyond what Timeloop says of all its rounds, by what they are."""
     names = [level.name for level in one.arch.levels]
     outside = names[: names.index(one.level)]
@@ -147,7 +147,7 @@ def _apart(workload: Workload, one: Asked, own: EinsumStats, said: EinsumStats) 
     return found
 
 
-def _otherwise(workload: Workload, one: Asked, own: EinsumStats) -> list[str]:
+def _otherwise(workload: Workload, one: Posed, own: EinsumStats) -> list[str]:
     """Quantities that Timeloop counts otherwise than the model, of one Einsum."""
     einsum = workload.einsum(own.einsum)
     bits = f"{one.arch.levels[0].word_bits} bits"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.base.formats import FORMATS, TensorWidth, Width, near
+from flat_mapper.base.formats import NUMBER_FORMATS, TensorWidth, Width, near
 from flat_mapper.spec.document import (
     BITS,
     Quoted,
@@ -27,7 +27,7 @@ from flat_mapper.spec.expressions import expression_value
 from flat_mapper.spec.rendering import SUFFIXES
 
 CatalogKind = Literal["arch", "problems", "mapspaces"]
-KINDS: tuple[CatalogKind, ...] = get_args(CatalogKind)
+CATALOG_KINDS: tuple[CatalogKind, ...] = get_args(CatalogKind)
 
 
 def resolve(kind: CatalogKind, name_or_path: str | Path) -> Path:
@@ -58,14 +58,14 @@ def shipped_file(name: str) -> Path:
     raises: SpecError for a word that is none.
     """
     known: dict[str, Path] = {}
-    for kind in KINDS:
+    for kind in CATALOG_KINDS:
         known = {**_files(kind), **known}
     if name not in known:
         raise SpecError(expected(name, "a file or a shipped name", name, did_you_mean(name, known)))
     return known[name]
 
 
-def shipped(kind: CatalogKind) -> list[tuple[str, str]]:
+def shipped_names(kind: CatalogKind) -> list[tuple[str, str]]:
     """The shipped names with a line on each: what its file's first comment says."""
     return [(name, _description(path)) for name, path in _files(kind).items()]
 
@@ -93,7 +93,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _QUANTITY = re.compile(r"\s*[0-9.]+\s*[A-Za-z]")  # "512 KB": a unit, and no expression
 
 
-def size_of(value: object, names: Mapping[str, object], where: str) -> int:
+def rank_size(value: object, names: Mapping[str, object], where: str) -> int:
     """An integer > 0: the number itself, or what an unquoted expression over the names gives.
 
     Division gives whole numbers where it comes out even: `D / H` is 64 for 768 and 12.
@@ -108,7 +108,7 @@ def size_of(value: object, names: Mapping[str, object], where: str) -> int:
     return result
 
 
-def sizes_of(
+def section_sizes(
     section: Section, changes: Mapping[str, object], where: str, faults: Faults
 ) -> dict[str, int]:
     """Every size of a section, in its order, each worked out after those that it refers to.
@@ -128,7 +128,7 @@ def sizes_of(
     for name in order:
         if all(other in known for other in waits[name]):  # otherwise the other one is the fault
             spot = f"{where}.{name}" if name in changes else place(where, section, name)
-            size = faults.attempt(size_of, values[name], known, spot)
+            size = faults.attempt(rank_size, values[name], known, spot)
             known.update({name: size} if size else {})
     return {name: known[name] for name in values if name in known}
 
@@ -137,7 +137,7 @@ def width_of(value: object, where: str) -> Width:
     """Bits of a value, or the name of a number format."""
     if not isinstance(value, str):
         return checked(value, int, where, above=0, within=BITS)
-    if value not in FORMATS:
+    if value not in NUMBER_FORMATS:
         raise SpecError(expected(where, f"bits, or one of {near(value)}", value))
     return str(value)
 

@@ -93,8 +93,8 @@ class Range:
 
 # What a number may be that no field says more about: nothing physical is outside, and sums and
 # products of a few of these stay finite.
-ANY = Range(least=-1e30, most=1e30)
-WHOLE = Range(least=-(2**62), most=2**62)  # of integers: counts are int64
+FINITE = Range(least=-1e30, most=1e30)
+_WHOLE = Range(least=-(2**62), most=2**62)  # of integers: counts are int64
 SMALLEST = 1e-30  # of numbers other than 0
 COUNT = Range(least=1, most=2**61)
 INSTANCES = Range(least=1, most=2**24, unit="instances")
@@ -133,7 +133,7 @@ def take(
     default: object = REQUIRED,
     *,
     above: float = -math.inf,
-    within: Range = ANY,
+    within: Range = FINITE,
 ) -> object:
     """The value of one key, of the kind asked for.
 
@@ -158,7 +158,12 @@ def take(
 
 
 def checked[T](
-    value: object, kind: type[T], where: str, *, above: float = -math.inf, within: Range = ANY
+    value: object,
+    kind: type[T],
+    where: str,
+    *,
+    above: float = -math.inf,
+    within: Range = FINITE,
 ) -> T:
     """The value itself where it is of the kind, and a number above a bound and in its range.
 
@@ -174,12 +179,12 @@ def checked[T](
         number = isinstance(value, int if kind is int else int | float)
         if number and not isinstance(value, bool) and not value <= above:  # type: ignore[operator]
             assert isinstance(value, int | float)
-            within = WHOLE if kind is int and within is ANY else within
+            within = _WHOLE if kind is int and within is FINITE else within
             # nan never is, and nothing is absurdly near to 0
             if within.least <= value <= within.most and not 0 < abs(value) < SMALLEST:
                 return kind(value)  # type: ignore[call-arg]  # int or float; mypy loses it
             condition += f", {within}" if bounded else f" {within}"
-    raise SpecError(f"{where}: expected {condition}, got {kind_of(value)}{_change(value, kind)}")
+    raise SpecError(f"{where}: expected {condition}, got {noun_of(value)}{_change(value, kind)}")
 
 
 def take_choice[C: str](
@@ -235,7 +240,7 @@ def section_of(node: object, where: str) -> Section:
         return node
     if isinstance(node, Mapping):
         return Section({str(key): value for key, value in node.items()})
-    raise SpecError(f"{where}: expected a mapping of keys to values, got {kind_of(node)}")
+    raise SpecError(f"{where}: expected a mapping of keys to values, got {noun_of(node)}")
 
 
 def place(where: str, section: Section, key: str = "", *, shown: bool = True) -> str:
@@ -279,7 +284,7 @@ def _change(value: object, kind: type) -> str:
     return ""
 
 
-def kind_of(value: object) -> str:
+def noun_of(value: object) -> str:
     """The kind of a value, in a reader's words."""
     if isinstance(value, Tagged):
         return value.tag

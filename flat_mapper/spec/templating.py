@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.spec.document import Section, did_you_mean, kind_of
+from flat_mapper.spec.document import Section, did_you_mean, noun_of
 from flat_mapper.spec.rendering import CPU_SECONDS, INCLUDED, MEMORY, SEARCH_PATH, is_template
 from flat_mapper.spec.yamlio import Anchors, load_sized, load_text, note_input, read_text
 
@@ -112,7 +112,7 @@ def _part(document: object, keys: str, path: Path) -> object:
     value = document
     for key in filter(None, keys.split(".")):
         if not isinstance(value, Section) or key not in value:
-            known = ", ".join(value) if isinstance(value, Section) else kind_of(value)
+            known = ", ".join(value) if isinstance(value, Section) else noun_of(value)
             hint = did_you_mean(key, value) if isinstance(value, Section) else ""
             raise SpecError(
                 f"{path}: expected the key {key!r} of {keys!r}, got {known}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.spec.document import Quoted, Section, Tagged, kind_of
+from flat_mapper.spec.document import Quoted, Section, Tagged, noun_of
 from flat_mapper.spec.yamlio import plain_number
 
 IN_MEMORY = "specification"  # what errors call it
@@ -25,7 +25,7 @@ _ALWAYS = (*_NAMING, "name", "version")
 _OWN = ("processors", "spec")
 
 
-def document_of(specification: Mapping[str, object]) -> Section:
+def plain_document(specification: Mapping[str, object]) -> Section:
     """The document of a specification, under the keys that are read here."""
     found = {
         key: _value(specification[key])
@@ -58,7 +58,7 @@ def _value(value: object) -> object:
         return plain_number(value)
     except TypeError as error:
         condition = "words, numbers, lists and mappings"
-        raise SpecError(expected(IN_MEMORY, condition, kind_of(value))) from error
+        raise SpecError(expected(IN_MEMORY, condition, noun_of(value))) from error
 
 
 def _node(node: Mapping[str, object]) -> object:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Literal, NoReturn
 import yaml
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.spec.document import Quoted, Section, Tagged, kind_of
+from flat_mapper.spec.document import Quoted, Section, Tagged, noun_of
 
 MAX_NODES = 500_000  # chosen: values after every alias is expanded; 2 s of reading
 MAX_DEPTH = 64  # chosen: nesting; Timeloop files stay below 12
@@ -49,7 +49,7 @@ _WORDS: dict[str, object] = {
 }
 
 
-def load(source: str | Path) -> object:
+def load_yaml(source: str | Path) -> object:
     """The document in a file, or in a text: a string with a line break or a colon and a space.
 
     returns: None, bool, int, float, str, list, Section and Tagged, nested.
@@ -186,7 +186,7 @@ class _Reader:
             for source in value if isinstance(value, list) else [value]:
                 body = source.body if isinstance(source, Tagged) else source
                 if not isinstance(body, Section):
-                    self._refuse(event, f"a mapping, or a list of them, under {key}", kind_of(body))
+                    self._refuse(event, f"a mapping, or a list of them, under {key}", noun_of(body))
                 self._count(event, len(body))
                 _merge(section, body, deep=key == "<<<")
         return section
@@ -247,7 +247,7 @@ def scalar(text: str) -> object:
 
 
 def dump(document: object) -> str:
-    """Canonical YAML: the same document gives the same text, and `load` gives it back.
+    """Canonical YAML: the same document gives the same text, and `load_yaml` gives it back.
 
     Lists without mappings inside are in flow style, `Quoted` strings keep their quotes, and a
     string is quoted where any reader, Accelergy's expressions included, would see something else.

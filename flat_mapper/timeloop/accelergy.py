@@ -19,7 +19,7 @@ from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.base.process import waited_for
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_art, load_ert, short_name
 from flat_mapper.spec.document import section_of, take
-from flat_mapper.spec.yamlio import dump, load, write_text
+from flat_mapper.spec.yamlio import dump, load_yaml, write_text
 from flat_mapper.timeloop.run import Command, Run, call, command_of, run_folder
 from flat_mapper.timeloop.terms import accelergy_document
 
@@ -107,7 +107,7 @@ def _estimators(path: Path) -> dict[str, tuple[str, ...]]:
     """The plug-ins that priced each component, each once."""
     where = f"{path}: ERT_summary"
     found: dict[str, tuple[str, ...]] = {}
-    summary = take(load(path), "ERT_summary", dict, str(path))
+    summary = take(load_yaml(path), "ERT_summary", dict, str(path))
     for i, item in enumerate(take(summary, "table_summary", list, where)):
         node = section_of(item, f"{where}.table_summary.{i}")
         used = node.get("primitive_estimation(s)")

@@ -32,7 +32,7 @@ from flat_mapper.spec.document import (
     Tagged,
     checked,
     children,
-    kind_of,
+    noun_of,
     refuse_unknown,
     section_of,
     take,
@@ -159,7 +159,7 @@ def _loops_in(item: object, where: str) -> list[Loop]:
     if not isinstance(item, str):
         change = "quote a remainder: 'P=32,5'" if isinstance(item, int) else ""
         raise SpecError(
-            f"{where}: expected factors such as P=4, got {kind_of(item)}"
+            f"{where}: expected factors such as P=4, got {noun_of(item)}"
             + (f"; {change}" if change else "")
         )
     loops, position = [], 0

@@ -6,7 +6,7 @@ the same at the same time. So a round is an ordinary mapping: the tile's nest, w
 over the cores around it. What a round moves, times the rounds, is what the chip moves. Timeloop
 multicasts what several cores need unless it is told not to.
 
-`held_words` and `overfull_words`: the shared level as one Einsum of a group sees it.
+`words_of_others` and `overfull_words`: the shared level as one Einsum of a group sees it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from flat_mapper.timeloop.terms import in_one_row, with_depth
 from flat_mapper.workload.graph import Workload
 
 
-def held_words(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, int]:
+def words_of_others(workload: Workload, platform: Platform, fused: FusedMapping) -> dict[str, int]:
     """By Einsum, words of the shared level that its own kept tiles, each counted once, must leave.
 
     In a group these are the terms of `buffer_use` less the Einsum's own kept tiles: tiles of the
@@ -88,7 +88,7 @@ def _kept_words(workload: Workload, platform: Platform, mapping: EinsumMapping) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Posed:
     """One Einsum as Timeloop is asked for it, and how often that is what the chip does."""
 
     workload: Workload
@@ -102,13 +102,13 @@ class Asked:
 
 def asked_of(
     workload: Workload, platform: Platform, fused: FusedMapping
-) -> tuple[tuple[Asked, ...], dict[str, str]]:
+) -> tuple[tuple[Posed, ...], dict[str, str]]:
     """Questions for Timeloop, and the reason for what cannot be asked, by the group's Einsums."""
     if workload.mask:
         names = " + ".join(fused.einsum_mappings)
         condition = "no mask: Timeloop's loops are as long for every query"
         return (), {names: expected(names, condition, str(workload.mask))}
-    found: list[Asked] = []
+    found: list[Posed] = []
     refused: dict[str, str] = {}
     for group in fused.groups:
         try:
@@ -120,7 +120,7 @@ def asked_of(
 
 def _of_group(
     workload: Workload, platform: Platform, fused: FusedMapping, group: GroupMapping
-) -> list[Asked]:
+) -> list[Posed]:
     """A round of a group's tiles, with a loop over the cores in each nest; one array has one tile.
 
     raises: MappingError where the tiles do not go in rounds.
@@ -146,7 +146,7 @@ def _of_group(
         nest = _over_cores(arch, level.name, nest, [p for p in spatial if p.rank in einsum.ranks])
         if words := overfull.get(nest.einsum, 0):
             arch, notes = _with_room(arch, level, words)
-        one = Asked(workload=whole, arch=arch, nest=nest, level=level.name, notes=notes)
+        one = Posed(workload=whole, arch=arch, nest=nest, level=level.name, notes=notes)
         found.append(replace(one, rounds=rounds, cores=cores))
     return found
 
@@ -225,7 +225,7 @@ def _innermost(loops: tuple[Loop, ...], cores: int, where: str) -> list[Loop]:
     return found
 
 
-def timeloop_stats(asked: Asked, ert: Ert, prices: Workload) -> EinsumStats:
+def timeloop_stats(asked: Posed, ert: Ert, prices: Workload) -> EinsumStats:
     """Answer of timeloop-model to one question: counts of words of one width, a cycle each.
 
     prices: the workload whose widths and operations the energy of a compute is that of.

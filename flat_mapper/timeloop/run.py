@@ -32,7 +32,7 @@ TIMEOUT = "FLAT_MAPPER_BACKEND_TIMEOUT"  # that of --backend-timeout
 LIMITS = Range(least=0.01, most=1e7, unit="s")
 STATS = "timeloop-model.stats.txt"
 LOG = "timeloop.log"
-LIMIT_S = 1800.0  # chosen: one run took 2 s on 32 x 32 PEs, and 8 minutes on 256 x 256
+RUN_LIMIT_S = 1800.0  # chosen: one run took 2 s on 32 x 32 PEs, and 8 minutes on 256 x 256
 INSTALL_TIMELOOP = (
     "build it from https://github.com/NVlabs/timeloop, or run the published container image "
     "with --timeloop-cmd (docs/timeloop.md), or use --backend native"
@@ -49,7 +49,7 @@ class Command:
 
     tool: str = TIMELOOP_MODEL
     wrapper: tuple[str, ...] = ()  # words before it; `{}` stands for the call, `{dir}` its folder
-    timeout_s: float = LIMIT_S  # of one run
+    timeout_s: float = RUN_LIMIT_S  # of one run
     install: str = INSTALL_TIMELOOP  # how to get it
 
     def words(self, arguments: Sequence[str], folder: Path) -> list[str]:
@@ -82,7 +82,7 @@ def command_of(text: str | None = None, *, timeout_s: float | None = None) -> Co
     raises:    BackendError where the text is no command line.
     """
     if timeout_s is None:
-        timeout_s = seconds_of(os.environ.get(TIMEOUT, str(LIMIT_S)), TIMEOUT)
+        timeout_s = seconds_of(os.environ.get(TIMEOUT, str(RUN_LIMIT_S)), TIMEOUT)
     given = os.environ.get(VARIABLE, "") if text is None else text
     try:
         words = tuple(shlex.split(given))

@@ -22,7 +22,7 @@ from flat_mapper.energy.tables import Ert, priced_for
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot, sized_workload
 from flat_mapper.spec.yamlio import dump, write_text
-from flat_mapper.timeloop.rounds import Asked, asked_of
+from flat_mapper.timeloop.rounds import Posed, asked_of
 from flat_mapper.timeloop.terms import (
     TIMELOOP_VERSION,
     Bodies,
@@ -46,7 +46,7 @@ _COMMENT_WIDTH = 98  # columns behind the mark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lowered:
+class LoweredFile:
     """One file to write: its document, and the comment it opens with."""
 
     document: Mapping[str, object]
@@ -63,8 +63,8 @@ class Lowered:
 class Lowering:
     """A fused mapping as files."""
 
-    files: Mapping[str, Lowered]  # by path relative to the output folder
-    asked: tuple[Asked, ...]  # a folder each, named after its Einsum
+    files: Mapping[str, LoweredFile]  # by path relative to the output folder
+    asked: tuple[Posed, ...]  # a folder each, named after its Einsum
     refused: Mapping[str, str]  # Einsums without a folder, by group: why
 
 
@@ -90,7 +90,7 @@ def lowered(
     return Lowering(files=files, asked=asked, refused=refused)
 
 
-def _of_a_round(one: Asked) -> tuple[str, ...]:
+def _of_a_round(one: Posed) -> tuple[str, ...]:
     if one.rounds == one.cores == 1:
         return ()
     times = f"of {one.rounds} alike: multiply by {one.rounds}" if one.rounds > 1 else "the only one"
@@ -104,7 +104,7 @@ def record_files(
     name: str = RECORD,
     chip: str = "",
     said: tuple[str, ...] = (),
-) -> dict[str, Lowered]:
+) -> dict[str, LoweredFile]:
     """The record of a mapping, and the files of the chip that it refers to, by name.
 
     name: of the record's file. chip: of the chip's, without an ending; by default its own. said:
@@ -115,10 +115,10 @@ def record_files(
     if platform.vector:
         copies[f"{stem}.sfu.yaml"] = platform.vector
     record = record_document(workload, fused, tuple(copies))
-    files = {name: Lowered(document=record, comment=(*RECORD_COMMENT, *said))}
+    files = {name: LoweredFile(document=record, comment=(*RECORD_COMMENT, *said))}
     for copy, arch in copies.items():
         comment = (f"{arch.name} as it was loaded; {name} refers to this copy.",)
-        files[copy] = Lowered(document=architecture_document(arch, as_loaded), comment=comment)
+        files[copy] = LoweredFile(document=architecture_document(arch, as_loaded), comment=comment)
     return files
 
 
@@ -129,7 +129,7 @@ def lower_einsum(
     ert: Ert | None = None,
     about: tuple[str, ...] = (),
     notes: tuple[str, ...] = (),
-) -> dict[str, Lowered]:
+) -> dict[str, LoweredFile]:
     """The Timeloop files of one Einsum.
 
     arch.yaml, problem.yaml and mapping.yaml are v0.4, for Timeloop's Python front end.
@@ -168,35 +168,35 @@ def lower_einsum(
     how = "For `timeloop-model processed.yaml ERT.yaml ART.yaml -o .`, without a front end."
     left_out = f"{arch.name}: the constraints of its nodes are left out; the mapping obeys them."
     files = {
-        "arch.yaml": Lowered(
+        "arch.yaml": LoweredFile(
             document=architecture_document(arch, without_constraints), comment=(left_out, *notes)
         ),
-        "problem.yaml": Lowered(document=problem_document(workload, einsum), comment=about),
-        "mapping.yaml": Lowered(
+        "problem.yaml": LoweredFile(document=problem_document(workload, einsum), comment=about),
+        "mapping.yaml": LoweredFile(
             document={"mapping": node_entries(workload, arch, mapping)}, comment=read
         ),
-        "processed.yaml": Lowered(
+        "processed.yaml": LoweredFile(
             document=processed_document(workload, arch, mapping), comment=(*about, *notes, how)
         ),
     }
     if ert is not None:
         table = priced_for(prices, ert, einsum, widths)
         what = "of one operation here" if einsum.states_operation else "of one compute"
-        files["ERT.yaml"] = Lowered(
+        files["ERT.yaml"] = LoweredFile(
             document=ert_document(arch, table),
             comment=(
                 f"Energies in pJ from {ert.source}; `compute` is {what} ({einsum.operation}).",
                 "Leakage is not in it: it is one number of the whole mapping.",
             ),
         )
-        files["ART.yaml"] = Lowered(
+        files["ART.yaml"] = LoweredFile(
             document=art_document(arch),
             comment=("Areas are left at 0: Timeloop wants the table, and no energy hangs on it.",),
         )
     return files
 
 
-def write_lowered(folder: Path, files: Mapping[str, Lowered]) -> None:
+def write_lowered(folder: Path, files: Mapping[str, LoweredFile]) -> None:
     """Write lowered files under a folder."""
     for path, lowered in files.items():
         write_text(folder / path, lowered.text)
@@ -221,7 +221,7 @@ SETTINGS: Mapping[str, object] = {
 
 def lower_for_mapper(
     workload: Workload, platform: Platform, fused: FusedMapping, held_words: Mapping[str, int]
-) -> dict[str, Lowered]:
+) -> dict[str, LoweredFile]:
     """The files of timeloop-mapper for every Einsum, by path relative to the output folder.
 
     Each has arch.yaml, problem.yaml, constraints.yaml and mapper.yaml.
@@ -230,7 +230,7 @@ def lower_for_mapper(
                 take: what the other Einsums of its group hold, second copies, streamed tiles
                 (`cost_model.residence.tile_occupancies`).
     """
-    files: dict[str, Lowered] = {}
+    files: dict[str, LoweredFile] = {}
     for group in fused.groups:
         for mapping in group.einsums:
             arch = platform.path(workload.einsum(mapping.einsum).unit)
@@ -242,7 +242,7 @@ def lower_for_mapper(
 
 def _mapper_files(
     workload: Workload, arch: Architecture, mapping: EinsumMapping, held_words: int, *, free: bool
-) -> dict[str, Lowered]:
+) -> dict[str, LoweredFile]:
     """The files of one Einsum; free: nothing of it is fixed."""
     workload = sized_workload(workload, mapping)
     einsum = workload.einsum(mapping.einsum)
@@ -261,16 +261,16 @@ def _mapper_files(
     constraints = {"version": TIMELOOP_VERSION, "targets": [] if free else fixed}
     said = "The fusion, as far as this Einsum goes; all else is free."
     return {
-        "arch.yaml": Lowered(document=_constrained(arch, held_words), comment=comment),
-        "problem.yaml": Lowered(
+        "arch.yaml": LoweredFile(document=_constrained(arch, held_words), comment=comment),
+        "problem.yaml": LoweredFile(
             document=problem_document(workload, einsum),
             comment=problem_comment(workload, arch, einsum),
         ),
-        "constraints.yaml": Lowered(
+        "constraints.yaml": LoweredFile(
             document={"constraints": constraints},
             comment=() if free else (said,),
         ),
-        "mapper.yaml": Lowered(document=SETTINGS),
+        "mapper.yaml": LoweredFile(document=SETTINGS),
     }
 
 

@@ -39,7 +39,7 @@ from typing import Any, Literal, get_args
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.formats import OFF_CHIP
-from flat_mapper.spec.catalog import size_of
+from flat_mapper.spec.catalog import rank_size
 from flat_mapper.spec.document import Section, place, refuse_unknown, section_of, take, take_choice
 from flat_mapper.workload.cascade import (
     CORE,
@@ -547,7 +547,7 @@ def _form(file: File, sizes: Mapping[str, int]) -> dict[str, Any]:
         if kv_heads is not None:
             condition = f"kv_heads here or {GROUP} among the ranks"
             raise SpecError(expected(where, condition, "both", "remove one"))
-        kv_heads = size_of(section["kv_heads"], sizes, place(where, section, "kv_heads"))
+        kv_heads = rank_size(section["kv_heads"], sizes, place(where, section, "kv_heads"))
     phase = take_choice(section, "phase", PHASES, where, "prefill")
     softmax = take_choice(section, "softmax", SOFTMAXES, where, "row")
     return {

@@ -46,7 +46,7 @@ from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.formats import TensorWidth
-from flat_mapper.spec.catalog import size_of, sizes_of, widths_of
+from flat_mapper.spec.catalog import rank_size, section_sizes, widths_of
 from flat_mapper.spec.document import (
     BITS,
     Section,
@@ -59,7 +59,7 @@ from flat_mapper.spec.document import (
     unknown_key,
 )
 from flat_mapper.spec.templating import load_document
-from flat_mapper.spec.yamlio import is_text, load
+from flat_mapper.spec.yamlio import is_text, load_yaml
 from flat_mapper.workload.cascade import PHASES, Scope
 from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.einsum import faults as workload_faults
@@ -193,7 +193,7 @@ def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
     if not sizes:
         return workload
     return workload.with_ranks(
-        {r: size_of(size, workload.rank_sizes, f"{where}.{r}") for r, size in sizes.items()}
+        {r: rank_size(size, workload.rank_sizes, f"{where}.{r}") for r, size in sizes.items()}
     )
 
 
@@ -212,7 +212,7 @@ def _workload(
         return None
     unknown = [key for key in file.problem if key not in PROBLEM_KEYS]
     faults.extend(unknown_key(key, file.problem, PROBLEM_KEYS, file.where) for key in unknown)
-    sizes = sizes_of(file.ranks, file.changes, f"{file.where}.ranks", faults)
+    sizes = section_sizes(file.ranks, file.changes, f"{file.where}.ranks", faults)
     cascade = short_workload if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)
     name, cited = (faults.attempt(_word, file, key) for key in ("name", "source"))
@@ -248,7 +248,7 @@ def _workload(
 
 def _document(source: str | Path) -> Section:
     """The document of a file, rendered where it is a template, or of a text."""
-    document = load(source) if is_text(source) else load_document(source)
+    document = load_yaml(source) if is_text(source) else load_document(source)
     return section_of(document, document.source if isinstance(document, Section) else str(source))
 
 

@@ -28,12 +28,12 @@ from math import prod
 from types import MappingProxyType
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.spec.catalog import size_of
+from flat_mapper.spec.catalog import rank_size
 from flat_mapper.spec.document import (
     Section,
     checked,
     did_you_mean,
-    kind_of,
+    noun_of,
     place,
     refuse_unknown,
     section_of,
@@ -184,7 +184,7 @@ def _coefficients(shape: Section, instance: Section, where: str) -> dict[str, in
 def _size(outline: _Outline, rank: str, variables: Mapping[str, object]) -> int:
     instance, where = outline.instance, outline.instance_where
     if isinstance(instance.get(rank), str):
-        return size_of(instance[rank], variables, place(where, instance, rank))
+        return rank_size(instance[rank], variables, place(where, instance, rank))
     return take(instance, rank, int, where, above=0)
 
 
@@ -200,7 +200,7 @@ def _access(outline: _Outline, sizes: Mapping[str, int], index: int) -> TensorAc
     written = space.get("read_write", False)
     if not isinstance(written, bool) and written not in (0, 1):
         spot = place(where, space, "read_write")
-        raise SpecError(f"{spot}: expected true or false, got {kind_of(written)}")
+        raise SpecError(f"{spot}: expected true or false, got {noun_of(written)}")
     name = take(space, "name", str, where)
     wide = [tuple(term for term in dim if sizes.get(term[0]) != 1) for dim in dims]
     if all(len(dim) < 2 and all(step == 1 for _, step in dim) for dim in wide):

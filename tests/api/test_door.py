@@ -22,7 +22,7 @@ import sweep_files
 
 import flat_mapper as fm
 from flat_mapper.energy.tables import load_ert
-from flat_mapper.spec.yamlio import load
+from flat_mapper.spec.yamlio import load_yaml
 
 ROOT = Path(fm.__file__).parents[1]
 SCREEN = 60  # lines
@@ -187,7 +187,7 @@ VALUES: dict[str, Callable[[Any], tuple[Any, ...]]] = {
         *(Path(given), f"{given}/fused-mapping.yaml", fm.load(given)),
         fm.search("attend.yaml", "nano.yaml", "flat-h", "ert.yaml"),
     ),
-    "Source": lambda given: (Path(given), Path(given).read_text(), load(Path(given))),
+    "Source": lambda given: (Path(given), Path(given).read_text(), load_yaml(Path(given))),
     "ModelFile": lambda given: (Path(given), json.loads(Path(given).read_text())),
     "Saved": lambda given: (
         *(Path(given), [given], fm.load_results(given)),

@@ -15,7 +15,7 @@ from records import record_text
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.backends.ports import overdrawn, overdrawn_in_run
 from flat_mapper.cli.main import main
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -155,7 +155,7 @@ def test_what_several_einsums_read_comes_to_a_level_between_once(tmp_path: Path)
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result), result
     executed = execute(workload, platform, mapping)
-    assert compare(executed, result) == ()
+    assert compare_run(executed, result) == ()
     fills = [m.fills for m in executed.counts if (m.level, m.tensor) == ("L2", "A")]
     reads = [m.reads for m in executed.counts if (m.level, m.tensor) == ("DRAM", "A")]
     assert (sum(fills), sum(reads)) == (4, 4)
@@ -192,7 +192,7 @@ def obeys(seed: int) -> None:
     executed = execute(workload, platform, mapping)
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result), f"seed {seed}: {result}"
-    assert [d for d in compare(executed, result) if not d.reason] == [], f"seed {seed}"
+    assert [d for d in compare_run(executed, result) if not d.reason] == [], f"seed {seed}"
     assert overdrawn(result, platform) == (), f"seed {seed}"
     assert overdrawn_in_run(executed, result, platform) == (), f"seed {seed}"
 

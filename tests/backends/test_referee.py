@@ -9,7 +9,7 @@ from execution.tiny import chip, fused, products
 from hypothesis import given, settings
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.agreement import UPPER, compare
+from flat_mapper.backends.agreement import UPPER, compare_run
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
@@ -36,7 +36,7 @@ def test_one_einsum_on_its_own_agrees_in_everything(question: nests.Question) ->
     mapping = FusedMapping(groups=(GroupMapping(einsums=(question.mapping,)),), policy=policy)
     result = evaluate(question.workload, platform, mapping, question.ert)
     assert isinstance(result, Result)
-    assert compare(execute(question.workload, platform, mapping), result) == ()
+    assert compare_run(execute(question.workload, platform, mapping), result) == ()
 
 
 def test_every_quantity_is_compared() -> None:
@@ -47,7 +47,7 @@ def test_every_quantity_is_compared() -> None:
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result)
     executed = execute(workload, platform, mapping)
-    assert compare(executed, result) == ()
+    assert compare_run(executed, result) == ()
     moved, error = executed.counts[0], Error(tensor="Z", absolute=1.0, relative=0.5)
     alive = replace(executed.groups[0].alive[0], capacity=1)
     broken = replace(
@@ -60,7 +60,7 @@ def test_every_quantity_is_compared() -> None:
             *executed.groups[1:],
         ),
     )
-    said = [(d.where, d.quantity) for d in compare(broken, result)]
+    said = [(d.where, d.quantity) for d in compare_run(broken, result)]
     assert said == [
         ("output", "relative error"),
         ("Y", "reads"),
@@ -85,10 +85,10 @@ def test_a_remainder_is_a_reason_to_be_above() -> None:
     assert isinstance(result, Result)
     executed = execute(workload, chip(), mapping)
     assert executed.right
-    found = {d.quantity: d for d in compare(executed, result)}
+    found = {d.quantity: d for d in compare_run(executed, result)}
     steps = found["compute cycles"]
     assert (steps.executed, steps.model, steps.reason) == (7, 8, UPPER)
-    more = compare(replace(executed, compute_cycles={"Y": 9}), result)
+    more = compare_run(replace(executed, compute_cycles={"Y": 9}), result)
     assert [d.reason for d in more if d.quantity == "compute cycles"] == [""]
 
 

@@ -150,7 +150,7 @@ def test_c4_a_wrong_price_is_asked_again(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     actions = (("read", ("read",)), ("write", ("write",)))
-    question = hwcomponents.Question(class_name="LPDDR4", arguments=(), actions=actions, bits=64)
+    question = hwcomponents.PriceQuery(class_name="LPDDR4", arguments=(), actions=actions, bits=64)
     right = hwcomponents.prices({"DRAM": question})["DRAM"]
     path = hwcomponents.cache_path()
     (key,) = json.loads(path.read_text())

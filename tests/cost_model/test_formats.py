@@ -19,9 +19,9 @@ from flat_mapper.api import calls as api
 from flat_mapper.arch.reader import architecture_of
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.errors import BackendError, SpecError
-from flat_mapper.base.formats import FORMATS
+from flat_mapper.base.formats import NUMBER_FORMATS
 from flat_mapper.cli.main import main
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -49,7 +49,7 @@ def drawn(seed: int, cascade: Workload, place: Platform) -> tuple[Workload, Plat
     """Formats of some tensors, and the cycles of their operations, by chance."""
     rng = np.random.default_rng(seed)
     some = [t for t in cascade.tensor_ranks if rng.random() < 0.7]
-    bits = {t: str(rng.choice(list(FORMATS))) for t in some}
+    bits = {t: str(rng.choice(list(NUMBER_FORMATS))) for t in some}
     keys = [f"{form}_mul_cycles" for form in dict.fromkeys(bits.values()) if rng.random() < 0.7]
     keys += [key for key in ("exp_cycles", "mul_cycles") if rng.random() < 0.5]
     rates = {key: float(rng.choice(RATES)) for key in keys}
@@ -68,7 +68,7 @@ def of(result: Result, name: str) -> EinsumStats:
 
 @pytest.mark.parametrize("name", TILES)
 def test_a_tile_of_32_by_32_takes_the_published_bytes(name: str) -> None:
-    assert 1024 * FORMATS[name].stored_bits == 8 * TILES[name]
+    assert 1024 * NUMBER_FORMATS[name].stored_bits == 8 * TILES[name]
 
 
 def test_a_block_format_moves_its_scales() -> None:
@@ -115,7 +115,7 @@ def _executed(cascade: Workload, place: Platform, mapping, seed: int) -> None:  
     executed = execute(cascade, place, mapping)
     result = evaluate(cascade, place, mapping, unpriced(place))
     if isinstance(result, Result):  # else wider values than it was drawn for
-        assert [d for d in compare(executed, result) if not d.reason] == [], f"seed {seed}"
+        assert [d for d in compare_run(executed, result) if not d.reason] == [], f"seed {seed}"
 
 
 def test_a_product_takes_as_long_as_its_slowest_operand() -> None:

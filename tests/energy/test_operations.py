@@ -22,7 +22,7 @@ from flat_mapper.energy.tables import (
     Ert,
     energy_kind,
     ert_of,
-    multiple,
+    in_macs,
     operation_cycles,
     operation_energy,
 )
@@ -81,8 +81,8 @@ def test_an_energy_table_may_price_operations() -> None:
 
 def test_every_operation_of_the_notation_has_an_energy() -> None:
     assert {energy_kind(o) for o in FUNCTIONS} == set(OPERATIONS)
-    assert multiple("copy") == 0 < multiple("max") == multiple("add") < multiple("mul") < 1
-    assert multiple("div") < multiple("exp") < multiple("sigmoid") < multiple("gelu")
+    assert in_macs("copy") == 0 < in_macs("max") == in_macs("add") < in_macs("mul") < 1
+    assert in_macs("div") < in_macs("exp") < in_macs("sigmoid") < in_macs("gelu")
 
 
 def test_a_product_costs_as_its_operands_are_wide() -> None:

@@ -6,7 +6,7 @@ import pytest
 from execution.random_apart import random_apart_case
 from execution.random_fused import random_case
 
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
@@ -20,7 +20,7 @@ def agree(seed: int) -> bool:
     assert executed.right, f"seed {seed}: {executed.errors}"
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result), f"seed {seed}: {result}"
-    assert [d for d in compare(executed, result) if not d.reason] == [], f"seed {seed}"
+    assert [d for d in compare_run(executed, result) if not d.reason] == [], f"seed {seed}"
     return executed.counts != execute(workload, random_case(seed)[1], mapping).counts
 
 

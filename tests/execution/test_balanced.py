@@ -10,7 +10,7 @@ from execution.random_fused import random_case
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.result import Executed
@@ -74,7 +74,7 @@ def test_outputs_that_take_as_long_as_turns(seed: int) -> None:
     """Units overlap, and of DRAM only writes have a limit: the model is not below the run."""
     found = balanced(seed, 1.0)
     assert found is not None
-    assert compare(*found) == ()
+    assert compare_run(*found) == ()
 
 
 @pytest.mark.nightly

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from execution.random_cores import random_cores_case
 
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
@@ -31,7 +31,7 @@ def agree(seed: int, *, widths: bool = False, shrink: bool = False) -> None:
     assert executed.right, f"seed {seed}: {executed.errors}"
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result), f"seed {seed}: {result}"
-    found = [d for d in compare(executed, result) if not d.reason]
+    found = [d for d in compare_run(executed, result) if not d.reason]
     assert found == [], f"seed {seed}"
 
 

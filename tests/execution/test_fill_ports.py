@@ -11,7 +11,7 @@ from execution.random_fused import random_case
 from execution.tiny import chip, fused, products
 
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.backends.ports import overdrawn_in_run
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
@@ -42,7 +42,7 @@ def agree(workload: Workload, platform: Platform, mapping: FusedMapping, seed: i
     assert executed.right, f"seed {seed}: {executed.errors}"
     result = evaluate(workload, narrow, mapping, unpriced(narrow))
     assert isinstance(result, Result), f"seed {seed}: {result}"
-    assert [d for d in compare(executed, result) if not d.reason] == [], f"seed {seed}"
+    assert [d for d in compare_run(executed, result) if not d.reason] == [], f"seed {seed}"
     assert overdrawn_in_run(executed, result, narrow) == (), f"seed {seed}"
     return executed.cycles != execute(workload, platform, mapping).cycles
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracles.fused_questions import fused_question
 
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
@@ -69,7 +69,7 @@ def agree(seed: int) -> None:
         if isinstance(found, Solution):
             executed = execute(found.workload, case.platform, found.result.mapping)
             assert executed.right, f"seed {seed}, {objective}"
-            assert compare(executed, found.result) == (), f"seed {seed}, {objective}"
+            assert compare_run(executed, found.result) == (), f"seed {seed}, {objective}"
 
 
 @pytest.mark.parametrize("seed", SEEDS)

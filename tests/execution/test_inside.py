@@ -12,7 +12,7 @@ from execution.test_phases import in_phases
 from execution.tiny import chip, fused, moved, products, two_rows, with_group
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.errors import BackendError, MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.residence import private_needs
@@ -35,7 +35,7 @@ def agree(workload: Workload, platform: Platform, mapping: FusedMapping, seed: i
     assert executed.right, f"seed {seed}: {executed.errors}"
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result), f"seed {seed}: {result}"
-    assert [d for d in compare(executed, result) if not d.reason] == [], f"seed {seed}"
+    assert [d for d in compare_run(executed, result) if not d.reason] == [], f"seed {seed}"
     for group, alive in zip(mapping.groups, executed.groups, strict=True):
         if not group.on_cores:
             uses = private_needs(CoreQuestion(workload, platform, group), mapping.policy)

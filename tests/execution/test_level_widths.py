@@ -10,7 +10,7 @@ from execution.random_fused import random_case
 from oracles.level_widths import with_level_widths
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
@@ -32,7 +32,7 @@ def agree(workload: Workload, platform: Platform, mapping: FusedMapping, seed: i
     assert executed.right, f"seed {seed}: {executed.errors}"
     result = evaluate(wide, platform, mapping, unpriced(platform))
     assert isinstance(result, Result), f"seed {seed}: {result}"
-    assert [d for d in compare(executed, result) if not d.reason] == [], f"seed {seed}"
+    assert [d for d in compare_run(executed, result) if not d.reason] == [], f"seed {seed}"
     same = replace(
         wide, tensor_bits={t: wide.width(t, platform.dram.name) for t in wide.tensor_bits}
     )

@@ -9,7 +9,7 @@ from execution.random_fused import random_case
 from execution.tiny import chip, memory, moved, products
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.backends.ports import overdrawn
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -56,7 +56,7 @@ def agree(seed: int) -> bool:
     assert executed.right, f"seed {seed}: {executed.errors}"
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result), f"seed {seed}: {result}"
-    assert [d for d in compare(executed, result) if not d.reason] == [], f"seed {seed}"
+    assert [d for d in compare_run(executed, result) if not d.reason] == [], f"seed {seed}"
     assert overdrawn(result, platform) == (), f"seed {seed}"
     return True
 
@@ -102,7 +102,7 @@ def test_a_weight_comes_in_pieces_while_an_intermediate_stays_whole() -> None:
     assert dict(done.groups[0].alive[0].terms) == {"A": 4, "B": 4, "Y": 4, "C": 2, "Z": 4}
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result)
-    assert compare(done, result) == ()
+    assert compare_run(done, result) == ()
     assert done.groups[0].turns[1].end - done.groups[0].turns[1].start == 8 + 12 + 12
     refused = evaluate(*in_pieces(17), unpriced(platform))
     assert isinstance(refused, Infeasible)

@@ -9,7 +9,7 @@ import pytest
 from execution.random_fused import random_case
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.agreement import Disagreement, compare
+from flat_mapper.backends.agreement import Disagreement, compare_run
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
@@ -68,7 +68,7 @@ def differences(
     if not isinstance(result, Result):
         pytest.skip("does not fit")
     executed = execute(workload, platform, mapping, seed=seed)
-    return [d for d in compare(executed, result) if not d.reason]
+    return [d for d in compare_run(executed, result) if not d.reason]
 
 
 # What each of them once had below the execution, by seed.

@@ -11,7 +11,7 @@ from execution.tiny import chip, fused, moved, products, two_rows, with_group
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
@@ -150,7 +150,7 @@ def test_a_tile_that_its_own_loop_replaces_comes_again_in_every_pass() -> None:
     assert (first.end - first.start, second.end - second.start) == (40, 32)
     result = evaluate(products(), platform, changed, unpriced(platform))
     assert isinstance(result, Result)
-    assert compare(executed, result) == ()
+    assert compare_run(executed, result) == ()
 
 
 def test_rows_of_unequal_length_take_turns_row_by_row() -> None:
@@ -165,7 +165,7 @@ def test_rows_of_unequal_length_take_turns_row_by_row() -> None:
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result)
     assert result.cycles == 16
-    assert compare(executed, result) == ()
+    assert compare_run(executed, result) == ()
 
 
 def test_what_stays_over_the_inner_loop_alone_has_room_beside_any_turn() -> None:

@@ -20,7 +20,7 @@ from oracles.chip_cases import (
 )
 from oracles.many_cores import answers
 
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.chip.assignments import cascades, every_assignment
@@ -126,7 +126,7 @@ def does_what_it_says(case: Case, truth: Result) -> None:
     )
     executed = execute(workload, case.platform, truth.mapping)
     assert executed.right
-    assert [d for d in compare(executed, truth) if not d.reason] == []
+    assert [d for d in compare_run(executed, truth) if not d.reason] == []
 
 
 def test_the_best_mapping_of_a_chip_does_what_brute_force_says() -> None:
@@ -151,7 +151,7 @@ def hold_primes(seed: int) -> tuple[bool, bool]:
         if objective == "latency":
             executed = execute(found.workload, case.platform, found.result.mapping)
             assert executed.right, seed
-            assert [d for d in compare(executed, found.result) if not d.reason] == [], seed
+            assert [d for d in compare_run(executed, found.result) if not d.reason] == [], seed
         padded |= any("padded" in note for note in found.result.notes)
         if truth is None:  # parts of longer keys may fit
             assert not found.certificate.optimal

@@ -15,7 +15,7 @@ from prices import PRICES
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
@@ -291,4 +291,4 @@ def test_any_groups_give_keys_of_one_row_to_several_cores() -> None:
     assert found.workload.rank_sizes[SPLIT] > 1
     executed = execute(found.workload, platform, found.result.mapping)
     assert executed.right
-    assert [d for d in compare(executed, found.result) if not d.reason] == []
+    assert [d for d in compare_run(executed, found.result) if not d.reason] == []

@@ -15,7 +15,7 @@ from oracles.many_cores import answers as on_cores
 
 import flat_mapper as fm
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.execution.run import execute
@@ -134,7 +134,7 @@ def test_the_best_of_all_partitions_and_all_orders(seed: int) -> None:
         assert _value(found.result, objective) == pytest.approx(truths[objective], rel=1e-9)
         executed = execute(case.workload, case.platform, found.result.mapping)
         assert executed.right
-        assert [d for d in compare(executed, found.result) if not d.reason] == []
+        assert [d for d in compare_run(executed, found.result) if not d.reason] == []
 
 
 def _brought_first(case: Case, group: GroupMapping, names: tuple[str, ...]) -> GroupMapping:

@@ -20,7 +20,7 @@ from flat_mapper.api.calls import load_problem
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -34,7 +34,7 @@ from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.reports.answers import SearchResult
-from flat_mapper.spec.catalog import shipped
+from flat_mapper.spec.catalog import shipped_names
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
@@ -81,7 +81,7 @@ def test_the_best_mapping_on_cores_does_what_the_model_says(seed: int) -> None:
     assert again.cycles == found.result.cycles
     executed = execute(found.workload, platform, found.result.mapping)
     assert executed.right
-    assert [d for d in compare(executed, found.result) if not d.reason] == []
+    assert [d for d in compare_run(executed, found.result) if not d.reason] == []
     assert found.certificate.lower_bound <= found.result.latency_s * (1 + 1e-12)
     above = found.result.latency_s / found.certificate.proven_bound - 1
     assert found.certificate.gap == pytest.approx(max(above, 0.0), abs=1e-12)
@@ -137,7 +137,7 @@ def test_one_query_spreads_its_keys_over_the_cores() -> None:
     assert merging.names == ("QK_top", "QK_scale", "QK_all", "AV_all", "AV_div")
     executed = execute(found.workload, platform, found.result.mapping)
     assert executed.right
-    assert [d for d in compare(executed, found.result) if not d.reason] == []
+    assert [d for d in compare_run(executed, found.result) if not d.reason] == []
     # The parts of a row add up to what the online softmax makes of it whole.
     inputs = inputs_of(found.workload, 0)
     parts = evaluated(found.workload, inputs)["AV_div"]
@@ -162,7 +162,7 @@ def test_one_core_is_a_shipped_chip() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("chip_name", ["edge", "cloud"])
-@pytest.mark.parametrize("problem", [name for name, _ in shipped("problems")])
+@pytest.mark.parametrize("problem", [name for name, _ in shipped_names("problems")])
 def test_one_core_is_a_shipped_chip_on_every_problem(problem: str, chip_name: str) -> None:
     for objective in OBJECTIVES:
         one_core_of(problem, chip_name, objective)

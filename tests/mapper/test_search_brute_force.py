@@ -21,7 +21,7 @@ from oracles.small_cases import (
 )
 
 from flat_mapper.arch.values import Fanout
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.solve.driver import frontier
 from flat_mapper.mapping.values import FusedMapping
@@ -117,7 +117,7 @@ def held_against_execution(case: Case, seed: int) -> None:
             done.append(truth.mapping)
             executed = execute(cascade.workload, case.platform, truth.mapping)
             assert executed.right, f"seed {seed}"
-            assert compare(executed, truth) == (), f"seed {seed}"
+            assert compare_run(executed, truth) == (), f"seed {seed}"
 
 
 def one_place_case(words: int) -> Case:

@@ -14,7 +14,7 @@ from oracles.brute_force import Case
 from random_mappings import random_mapping
 
 from flat_mapper.arch.values import Architecture, Fanout, Platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
@@ -208,7 +208,7 @@ def test_a_larger_size_is_not_faster_on_cores(
     own = hold_the_law(number, kind, size, larger)
     executed = execute(own.workload, CHIPS[number], own.result.mapping)
     assert executed.right
-    assert [d for d in compare(executed, own.result) if not d.reason] == []
+    assert [d for d in compare_run(executed, own.result) if not d.reason] == []
 
 
 def test_a_gap_that_sizes_keep_is_kept() -> None:

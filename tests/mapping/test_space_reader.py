@@ -16,7 +16,7 @@ from flat_mapper.base.errors import SpecError
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule, partitions
 from flat_mapper.mapping.space_reader import check_mapspace, load_mapspace, unmatched_rules
 from flat_mapper.mapping.values import Policy
-from flat_mapper.spec.catalog import resolve, shipped
+from flat_mapper.spec.catalog import resolve, shipped_names
 from flat_mapper.workload.reader import load_workload
 
 TINY = Path(__file__).parents[2] / "problems" / "tiny.yaml"
@@ -93,11 +93,11 @@ def test_factors_in_timeloops_older_form(tmp_path: Path) -> None:
 # What ships
 
 FUSEMAX = ("fusemax-arch", "fusemax-binding", "fusemax-cascade")  # of the problem fusemax-attention
-ANY_PROBLEM = tuple(name for name, _ in shipped("mapspaces") if name not in FUSEMAX)
+ANY_PROBLEM = tuple(name for name, _ in shipped_names("mapspaces") if name not in FUSEMAX)
 
 
 def test_each_has_a_line_a_source_and_no_faults() -> None:
-    lines = dict(shipped("mapspaces"))
+    lines = dict(shipped_names("mapspaces"))
     assert set(lines) == {
         *(
             "naive",

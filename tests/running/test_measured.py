@@ -10,7 +10,7 @@ import pytest
 
 import flat_mapper as fm
 from flat_mapper.cli.main import main
-from flat_mapper.reports.files import record_files
+from flat_mapper.reports.files import files_of_record
 
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 needs_valgrind = pytest.mark.skipif(shutil.which("valgrind") is None, reason="no valgrind")
@@ -28,7 +28,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "ert.yaml").write_text(PRICES)
     found = fm.search("tiny", "edge", "flat-h", folder / "ert.yaml", objective="latency")
     assert not isinstance(found, fm.Infeasible)
-    files = record_files(found)
+    files = files_of_record(found)
     for name in ("fused-mapping.yaml", "edge.yaml", "edge.sfu.yaml"):
         (folder / name).write_bytes(files[name])
     return str(folder)

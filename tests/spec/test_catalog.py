@@ -8,7 +8,7 @@ import pytest
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.spec import catalog
-from flat_mapper.spec.catalog import resolve, shipped
+from flat_mapper.spec.catalog import resolve, shipped_names
 
 
 def test_names_and_paths(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_names_and_paths(tmp_path: Path) -> None:
 
 
 def test_what_ships_has_a_line_each() -> None:
-    lines = dict(shipped("arch"))
+    lines = dict(shipped_names("arch"))
     assert {"cloud", "edge"} <= lines.keys()
     assert "edge.sfu" not in lines
     assert all(lines.values())
@@ -51,6 +51,6 @@ def test_an_installed_package_reads_its_own_data(
     (folder / "only.sfu.yaml").write_text("a: 1\n")
     (folder / "plain.yaml").write_text("a: 1\n")
     monkeypatch.setattr(catalog, "__file__", str(tmp_path / "flat_mapper" / "spec" / "catalog.py"))
-    assert shipped("arch") == [("only", "The one: a line on it"), ("plain", "")]
+    assert shipped_names("arch") == [("only", "The one: a line on it"), ("plain", "")]
     assert resolve("arch", "only") == folder / "only.yaml"
-    assert shipped("problems") == []
+    assert shipped_names("problems") == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from flat_mapper.base.errors import Faults, SpecError
-from flat_mapper.spec.catalog import size_of, sizes_of
+from flat_mapper.spec.catalog import rank_size, section_sizes
 from flat_mapper.spec.document import Quoted, Section
 
 NAMES = {"D": 768, "H": 12}
@@ -16,7 +16,7 @@ NAMES = {"D": 768, "H": 12}
     [(5, 5), ("D", 768), ("D / H", 64), ("4 * D", 3072), ("max(H, 2) + 1", 13), ("2**10", 1024)],
 )
 def test_a_size(value, size):
-    result = size_of(value, NAMES, "here")
+    result = rank_size(value, NAMES, "here")
     assert (result, type(result)) == (size, int)
 
 
@@ -43,14 +43,14 @@ def test_a_size(value, size):
 )
 def test_what_is_no_size(value, message):
     with pytest.raises(SpecError) as caught:
-        size_of(value, NAMES, "here")
+        rank_size(value, NAMES, "here")
     assert str(caught.value).startswith(message)
 
 
 def test_sizes_are_worked_out_in_any_order_and_kept_in_theirs():
     faults = Faults()
     section = Section({"E": "D / H", "FF": "4 * D", "D": "H * 64", "H": 12})
-    assert list(sizes_of(section, {}, "ranks", faults).items()) == [
+    assert list(section_sizes(section, {}, "ranks", faults).items()) == [
         ("E", 64),
         ("FF", 3072),
         ("D", 768),
@@ -62,14 +62,14 @@ def test_sizes_are_worked_out_in_any_order_and_kept_in_theirs():
 def test_changes_come_before_what_follows_from_them():
     faults = Faults()
     section = Section({"P": 512, "M": "P", "B": 1})
-    assert sizes_of(section, {"P": "8 * B"}, "ranks", faults) == {"P": 8, "M": 8, "B": 1}
-    assert sizes_of(section, {"Z": 3}, "ranks", faults)["Z"] == 3
+    assert section_sizes(section, {"P": "8 * B"}, "ranks", faults) == {"P": 8, "M": 8, "B": 1}
+    assert section_sizes(section, {"Z": 3}, "ranks", faults)["Z"] == 3
     assert faults == []
 
 
 def test_a_cycle_is_named():
     faults = Faults()
-    assert sizes_of(Section({"P": "M", "M": "P"}), {}, "f: ranks", faults) == {}
+    assert section_sizes(Section({"P": "M", "M": "P"}), {}, "f: ranks", faults) == {}
     (line,) = faults
     assert line.startswith("f: ranks: expected sizes without a cycle, got '")
     assert "P -> M" in line
@@ -78,5 +78,5 @@ def test_a_cycle_is_named():
 def test_only_the_root_of_a_fault_is_noted():
     faults = Faults()
     section = Section({"P": 0, "M": "P", "E": "M + 1", "B": "x", "H": 2})
-    assert sizes_of(section, {}, "f: ranks", faults) == {"H": 2}
+    assert section_sizes(section, {}, "f: ranks", faults) == {"H": 2}
     assert [line.partition(": expected")[0] for line in faults] == ["f: ranks.P", "f: ranks.B"]

@@ -13,8 +13,8 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.reports.answers import ModelResult
 from flat_mapper.spec.document import Quoted, Tagged
-from flat_mapper.spec.timeloopfe import document_of
-from flat_mapper.spec.yamlio import load, write_text
+from flat_mapper.spec.timeloopfe import plain_document
+from flat_mapper.spec.yamlio import load_yaml, write_text
 from flat_mapper.timeloop.write import lowered
 
 FILES = ("arch.yaml", "problem.yaml", "mapping.yaml")
@@ -66,7 +66,7 @@ def folder(tmp_path: Path) -> Path:
 def documents(folder: Path, einsum: str) -> dict[str, object]:
     found: dict[str, object] = {}
     for name in FILES:
-        found |= load(folder / einsum / name)  # type: ignore[operator]
+        found |= load_yaml(folder / einsum / name)  # type: ignore[operator]
     return found
 
 
@@ -74,8 +74,8 @@ def test_a_specification_says_what_its_files_say(folder: Path) -> None:
     plain = documents(folder, "QK")
     specification = front_ends(plain)
     assert specification["architecture"]["nodes"][0]["n_banks"] == 2
-    assert document_of(plain) == plain
-    found = document_of(specification)
+    assert plain_document(plain) == plain
+    found = plain_document(specification)
     for entry in plain["mapping"]:  # type: ignore[attr-defined]
         for empty in [key for key, value in entry.items() if value == []]:
             del entry[empty]  # the front end cannot tell an empty list from none
@@ -85,7 +85,7 @@ def test_a_specification_says_what_its_files_say(folder: Path) -> None:
 
 
 def test_it_is_taken_wherever_names_and_files_are(folder: Path) -> None:
-    paths = (front_ends(load(folder / name)) for name in ("small.yaml", "small.sfu.yaml"))
+    paths = (front_ends(load_yaml(folder / name)) for name in ("small.yaml", "small.sfu.yaml"))
     platform = fm.load_platform(next(paths), vector=next(paths))
     shipped = load_platform(folder / "small.yaml")
     assert platform.matrix.nodes == shipped.matrix.nodes
@@ -124,7 +124,7 @@ def test_timeloopfes_own_specification(folder: Path) -> None:
     }
     for name, specification in specifications.items():
         left = ("variables", "architecture", "problem", "mapping")
-        plain, found = documents(folder, name), document_of(specification)
+        plain, found = documents(folder, name), plain_document(specification)
         assert found["architecture"]["nodes"] == plain["architecture"]["nodes"]  # type: ignore[index]
         assert set(found) == set(left)
     platform = fm.load_platform(specifications["QK"], vector=specifications["QK_exp"])

@@ -20,7 +20,7 @@ from flat_mapper.spec.document import (
     take_choice,
     take_list,
 )
-from flat_mapper.spec.yamlio import dump, dump_json, load, load_text, write_text
+from flat_mapper.spec.yamlio import dump, dump_json, load_text, load_yaml, write_text
 
 NODES = """\
 architecture:
@@ -35,7 +35,7 @@ architecture:
 
 
 def test_tags_numbers_and_quotes() -> None:
-    document = load(NODES)
+    document = load_yaml(NODES)
     assert document == {
         "architecture": {
             "version": 0.4,
@@ -140,7 +140,7 @@ two: &two {b: 9, e: 5}
 flat: {<<: [*one, *two], a: 0}
 deep: {<<<: *one, b: {c: 0}, l: [0], k: !nomerge [0]}
 """
-    document = load(text)
+    document = load_yaml(text)
     assert isinstance(document, Section)
     assert document["flat"] == {"a": 0, "b": {"c": 1, "d": 2}, "l": [1], "k": [1], "e": 5}
     assert document["deep"] == {"b": {"c": 0, "d": 2}, "l": [0, 1], "k": [0], "a": 1}
@@ -148,16 +148,16 @@ deep: {<<<: *one, b: {c: 0}, l: [0], k: !nomerge [0]}
 
 def test_files(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"gone\.yaml: expected a readable file, got: No such file"):
-        load(tmp_path / "gone.yaml")
+        load_yaml(tmp_path / "gone.yaml")
     with pytest.raises(SpecError, match="expected a readable file, got: Is a directory"):
-        load(tmp_path)
+        load_yaml(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
     with pytest.raises(
         SpecError, match=r"latin\.yaml: expected text in UTF-8, got 'byte 0xe9 at 3'"
     ):
-        load(str(tmp_path / "latin.yaml"))
+        load_yaml(str(tmp_path / "latin.yaml"))
     (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbfa: 1\n")
-    assert load(tmp_path / "bom.yaml") == {"a": 1}
+    assert load_yaml(tmp_path / "bom.yaml") == {"a": 1}
 
 
 def test_writing_leaves_all_or_nothing(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
@@ -184,7 +184,7 @@ def test_lists_of_chunks_are_what_is_executed(mask: Mask | None) -> None:
     assert isinstance(result, Result)
     executed = execute(workload, platform, mapping)
     assert executed.right
-    assert [d for d in compare(executed, result) if not d.reason] == []
+    assert [d for d in compare_run(executed, result) if not d.reason] == []
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from flat_mapper.arch.edits import edit_platform
 from flat_mapper.arch.reader import platform_files
-from flat_mapper.backends.agreement import compare
+from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
@@ -102,7 +102,7 @@ def test_its_mapping_is_what_is_executed(name: str) -> None:
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result)
     executed = execute(workload, platform, mapping)
-    assert [d for d in compare(executed, result) if not d.reason] == []
+    assert [d for d in compare_run(executed, result) if not d.reason] == []
     assert max(e.relative for e in executed.errors) < 1e-12
 
 

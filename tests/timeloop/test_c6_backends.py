@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper.base.process import KEPT, tail
+from flat_mapper.base.process import KEPT_BYTES, tail
 from flat_mapper.cli.main import main
 from flat_mapper.timeloop.run import TIMEOUT, Command, call, command_of, run_folder
 
@@ -137,7 +137,7 @@ def test_c6_a_long_log_is_read_at_its_ends(tmp_path: Path) -> None:
         file.seek(300 * 2**20)
         file.write(b"\nERROR: last")
     said = tail(log)
-    assert len(said) <= 2 * KEPT + 1
+    assert len(said) <= 2 * KEPT_BYTES + 1
     assert said.startswith("first")
     assert said.endswith("ERROR: last")
 

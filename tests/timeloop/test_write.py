@@ -25,7 +25,7 @@ from flat_mapper.mapping.values import (
 )
 from flat_mapper.reports.tree import loop_nest_text
 from flat_mapper.spec.document import Quoted, Tagged
-from flat_mapper.spec.yamlio import load, load_text
+from flat_mapper.spec.yamlio import load_text, load_yaml
 from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.timeloop.terms import (
     architecture_document,
@@ -115,7 +115,7 @@ def test_the_recorded_mapping_is_read_and_printed_as_timeloop_did(run: Run) -> N
     name, workload, arch, mapping = run
     einsum = workload.einsum(name)
     for file in ("mapping.yaml", "parsed-processed-input.yaml"):
-        document: Any = load(RUNS / name / file)
+        document: Any = load_yaml(RUNS / name / file)
         assert read_mapping(document["mapping"], arch, einsum) == mapping
     printed = (RUNS / name / "timeloop-model.map.txt").read_text()
     assert loop_nest_text(workload, arch, mapping) == printed
@@ -124,7 +124,7 @@ def test_the_recorded_mapping_is_read_and_printed_as_timeloop_did(run: Run) -> N
 def test_the_processed_file_says_what_the_front_end_said(run: Run) -> None:
     name, workload, arch, mapping = run
     ours: Any = load_text(lower_text(processed_document(workload, arch, mapping)), "ours")
-    theirs: Any = load(RUNS / name / "parsed-processed-input.yaml")
+    theirs: Any = load_yaml(RUNS / name / "parsed-processed-input.yaml")
     assert [stated(e) for e in ours["mapping"]] == [stated(e) for e in theirs["mapping"]]
     shapes = [document["problem"]["shape"] for document in (ours, theirs)]
     assert sorted(shapes[0]["dimensions"]) == sorted(shapes[1]["dimensions"])

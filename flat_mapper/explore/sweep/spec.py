@@ -30,7 +30,7 @@ from flat_mapper.spec.document import (
     Section,
     checked,
     did_you_mean,
-    kind_of,
+    noun_of,
     place,
     refuse_unknown,
     section_of,
@@ -302,4 +302,4 @@ def _value(value: object, where: str) -> InputValue:
         return value
     if isinstance(value, int | float):
         return checked(value, type(value), where)
-    raise SpecError(f"{where}: expected a word or a finite number, got {kind_of(value)}")
+    raise SpecError(f"{where}: expected a word or a finite number, got {noun_of(value)}")

@@ -9,7 +9,7 @@ from operator import add
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.tolerance import CYCLES
+from flat_mapper.base.tolerance import CYCLE_ERROR
 from flat_mapper.cost_model.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.counts import candidate_costs
 from flat_mapper.cost_model.outside import around
@@ -193,7 +193,7 @@ def seen_words(workload: Workload, tensor: str) -> float:
 
 def rounded(dram: MemoryLevel, cycles: Floats) -> Floats:
     """Cycles rounded up, where what a group takes is; sums may be off in their last bits."""
-    return np.ceil(cycles - CYCLES) if dram.whole_cycles else cycles
+    return np.ceil(cycles - CYCLE_ERROR) if dram.whole_cycles else cycles
 
 
 def in_turn_cycles(
