@@ -226,21 +226,21 @@ def _row(reader: _Numbers, word_bits: int) -> tuple[int, int]:
     """Words of one row of one instance, and the instances that share a physical row."""
     width = reader.whole("width")
     block, cluster = reader.whole("block_size"), reader.whole("cluster_size")
+    given = {"datawidth": word_bits, "block_size": block, "cluster_size": cluster}
+    factors = {name: value for name, value in given.items() if value}
+    unit, both = math.prod(factors.values()), len(factors) == len(given)
     if width is None:
         return block or 1, cluster or 1
-    unit = word_bits * (block or 1) * (cluster or 1)
-    whole = width == unit if block and cluster else width % unit == 0
-    if not whole:
-        given = {"datawidth": word_bits, "block_size": block, "cluster_size": cluster}
-        factors = " x ".join(f"{name} {value}" for name, value in given.items() if value)
-        relation = "equal to" if block and cluster else "that is a multiple of"
+    sizes = (unit,) if both else range(unit, width + 1, unit)
+    if width not in sizes:
+        said = " x ".join(f"{name} {value}" for name, value in factors.items())
+        relation = "equal to" if both else "that is a multiple of"
         raise SpecError(
-            f"{reader.place_of('width')}: expected a width in bits {relation} {factors} = {unit}, "
+            f"{reader.place_of('width')}: expected a width in bits {relation} {said} = {unit}, "
             f"got {width}"
         )
-    if block:
-        return block, width // (word_bits * block)
-    return width // unit, cluster or 1
+    words = block or width // unit
+    return words, cluster or width // (word_bits * words)
 
 
 def _capacity(reader: _Numbers, word_bits: int, row_words: int) -> int | None:

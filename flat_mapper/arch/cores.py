@@ -218,7 +218,7 @@ def _number(arch: Architecture, name: str) -> float | None:
 
 
 def _place(arch: Architecture, name: str) -> str:
-    return f"{arch.path or arch.name}: variables.{name}"
+    return f"{arch.where}: variables.{name}"
 
 
 NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's names for one rule

@@ -89,11 +89,9 @@ def load_platform(
         return source
     if not isinstance(source, Mapping):
         return platform_of(platform_files(source, data))
-    matrix = architecture_of(plain_document(source), IN_MEMORY)
-    other = (
-        architecture_of(plain_document(vector), f"{IN_MEMORY}.sfu") if vector is not None else None
-    )
-    return _platform(matrix, other)
+    other = None if vector is None else plain_document(vector)
+    matrix = plain_document(source)
+    return platform_of(PlatformFiles(path=Path(IN_MEMORY), matrix=matrix, vector=other))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +114,8 @@ def platform_files(source: ChipFiles, data: Mapping[str, object] | None = None) 
     documents = [_document(path, data) for path in paths]
     path = next((p for p, d in zip(paths, documents, strict=True) if "architecture" in d), paths[0])
     matrix = documents[0] if len(documents) == 1 else _merged(documents, str(path))
-    beside = _vector_file(path)
-    vector = _document(beside, data) if beside else None
+    beside = _beside(path)
+    vector = _document(beside, data) if beside != path and beside.exists() else None
     return PlatformFiles(path=path, matrix=matrix, vector=vector)
 
 
@@ -145,16 +143,36 @@ def platform_of(files: PlatformFiles) -> Platform:
 
     raises: SpecError with the first fault, and where nodes of the same name differ.
     """
-    matrix = _sound([files.matrix], _name_of(str(files.path)), str(files.path))
-    beside = _vector_file(files.path)
-    if files.vector is None or beside is None:
-        return _platform(matrix, None)
-    return _platform(matrix, _sound([files.vector], _name_of(str(beside)), str(beside)))
+    faults = Faults()
+    chip = _chip(files, faults)
+    if chip is None or faults:
+        raise SpecError(faults[0])
+    return chip
 
 
-def _platform(matrix: Architecture, vector: Architecture | None) -> Platform:
-    for fault in _disagreements(matrix, vector) if vector else ():
-        raise SpecError(fault)
+def check_architecture(
+    name_or_path: str | Path, data: Mapping[str, object] | None = None
+) -> list[str]:
+    """Everything that is wrong with an architecture file and the .sfu.yaml beside it."""
+    faults = Faults()
+    files = faults.attempt(platform_files, name_or_path, data)
+    if files is not None:
+        _chip(files, faults)
+    return faults
+
+
+def _chip(files: PlatformFiles, faults: Faults) -> Platform | None:
+    """The chip, as far as it can be read; what cannot is noted."""
+    paths = files.path, _beside(files.path)
+    read = [
+        faults.attempt(_read, [document], _name_of(str(path)), str(path), faults)
+        for document, path in zip(files.documents, paths, strict=False)
+    ]
+    matrix, vector = read[0], read[1] if len(read) > 1 else None
+    if matrix is None:
+        return None
+    if vector is not None and not faults:
+        faults.extend(_disagreements(matrix, vector))
     return Platform(name=matrix.name, matrix=matrix, vector=vector)
 
 
@@ -164,22 +182,6 @@ def _sound(documents: Sequence[Section], name: str, path: str) -> Architecture:
     if arch is None or faults:
         raise SpecError(faults[0])
     return arch
-
-
-def check_architecture(
-    name_or_path: str | Path, data: Mapping[str, object] | None = None
-) -> list[str]:
-    """Everything that is wrong with an architecture file and the .sfu.yaml beside it."""
-    faults = Faults()
-    path = faults.attempt(catalog.resolve, "arch", name_or_path)
-    read = []
-    for one in (path, _vector_file(path)) if path else ():
-        document = faults.attempt(_document, one, data) if one else None
-        if document is not None:
-            read.append(faults.attempt(_read, [document], _name_of(str(one)), str(one), faults))
-    if not faults and len(read) > 1 and read[0] and read[1]:
-        faults.extend(_disagreements(read[0], read[1]))
-    return faults
 
 
 def _document(source: str | Path, data: Mapping[str, object] | None) -> Section:
@@ -238,18 +240,17 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
     return arch
 
 
-def _vector_file(path: Path) -> Path | None:
-    """The file of the vector path beside that of the matrix path."""
+def _beside(path: Path) -> Path:
+    """The place of the vector path beside the matrix path's."""
     stem = path.name.partition(".")[0]
-    beside = path.with_name(f"{stem}.sfu.yaml")
-    return beside if beside != path and beside.exists() else None
+    return path.with_name(f"{stem}.sfu{'.yaml' if path.suffix else ''}")
 
 
 def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
     """Differences of levels of one name, one line each; shared ones are one resource."""
     theirs = {level.name: level for level in vector.levels}
     shared = [(level, theirs[level.name]) for level in matrix.levels if level.name in theirs]
-    where, ours_at = vector.path or vector.name, matrix.path or matrix.name
+    where, ours_at = vector.where, matrix.where
     if not shared:
         ours, names = matrix.levels[0].name, ", ".join(theirs)
         return [
@@ -454,10 +455,8 @@ class _Walk:
             raise SpecError(expected(f"{where}.name", "a name such as PE[1..16]", written))
         attributes = take_section(body, "attributes", where)
         count = int(found["last"] or 0) - int(found["first"] or 0) + 1
-        x, y = (
-            take(attributes, axis, int, where, copies, above=0)
-            for axis, copies in (("meshX", count), ("meshY", 1))
-        )
+        x = take(attributes, "meshX", int, where, count, above=0)
+        y = take(attributes, "meshY", int, where, 1, above=0)
         if x % self.mesh[0] or y % self.mesh[1]:
             condition = f"a multiple of the {self.mesh[0]} x {self.mesh[1]} instances above it"
             raise SpecError(expected(f"{where}: {written}", condition, f"{x} x {y}"))
@@ -473,8 +472,8 @@ class _Walk:
             name = _EMPTY.fullmatch(found["name"])
             self.empty = name["name"] if name else found["name"]
             return
-        plain = {k: v for k, v in body.items() if k != "required_actions"}
-        plain |= {"name": found["name"], "attributes": _plain(attributes), **spatial}
+        plain = {**body, "name": found["name"], "attributes": _plain(attributes), **spatial}
+        plain.pop("required_actions", None)
         self.nodes.append(Tagged("!Component", Section(plain, body.source, body.lines)))
 
 

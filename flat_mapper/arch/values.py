@@ -192,6 +192,11 @@ class Architecture:
         return any(any(fanout.word_pj) for fanout in self.fanouts)
 
     @property
+    def where(self) -> str:
+        """Its place for errors: its file, where it is of one."""
+        return self.path or self.name
+
+    @property
     def components(self) -> tuple[MemoryLevel | ComputeUnit, ...]:
         """Parts that have a price: the levels, and the compute unit."""
         return (*self.levels, self.compute)
@@ -211,7 +216,7 @@ class Architecture:
             if level.name == name:
                 return level
         known = ", ".join(lv.name for lv in self.levels)
-        raise SpecError(expected(self.path or self.name, f"one of the levels {known}", name))
+        raise SpecError(expected(self.where, f"one of the levels {known}", name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,20 +296,19 @@ _NEAR = 0.8  # chosen: of difflib's ratio; exp_cycle and exp_cycles have 0.95
 def variable_faults(documents: Sequence[Section], path: str) -> list[str]:
     """A line for each variable that nothing reads and that is nearly one that is read."""
     faults: list[str] = []
-    used = {word for document in documents for word in _words(document)}
+    known = {*KNOWN, *(word for document in documents for word in _words(document))}
     for document in documents:
         where = f"{document.source or path}: variables"
         section = section_of(document.get("variables") or {}, where)
         for name in section:
-            if name in KNOWN or name in used or name.endswith((*FITTED, *HELD_ASIDE)):
+            if name in known or name.endswith((*FITTED, *HELD_ASIDE)):
                 continue
-            near = difflib.get_close_matches(name, (*KNOWN, *used), n=1, cutoff=_NEAR)
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
             if near or name.endswith(_SUFFIXES):
-                listed = ", ".join(f"{o}_cycles" for o in ("max", "exp", "add", "div"))
                 line = (
                     f"{place(where, section, name, shown=False)}: expected a variable that an "
                     f"expression names or the model knows (technology, global_cycle_seconds, "
-                    f"{listed}, ...), got {name!r}"
+                    f"max_cycles, exp_cycles, add_cycles, div_cycles, ...), got {name!r}"
                 )
                 faults.append(line + (f"; did you mean {near[0]!r}?" if near else "; remove it"))
     return faults

@@ -102,7 +102,7 @@ def _level(arch: Architecture, level: MemoryLevel, bits: int) -> MemoryLevel:
     row, ratio = level.row_words * level.word_bits, level.word_bits / bits
     unsized = level.row_words == 1 and level.attributes.get("width") is None
     if row % bits and not unsized:
-        where = f"{arch.path or arch.name}: {level.name}"
+        where = f"{arch.where}: {level.name}"
         condition = f"rows of a multiple of {bits} bits, the problem's word_bits"
         change = f"take --word-bits {level.word_bits}, or widen the level"
         raise SpecError(expected(where, condition, f"rows of {row} bits", change))
@@ -130,7 +130,7 @@ def _check_unit(arch: Architecture, unit: ComputeUnit, bits: int) -> None:
     key = next((k for k in _OPERANDS if unit.attributes.get(k) is not None), "")
     wide = unit.attributes.get(key)
     if key and isinstance(wide, int) and wide < bits:
-        where = f"{arch.path or arch.name}: {unit.name}.attributes.{key}"
+        where = f"{arch.where}: {unit.name}.attributes.{key}"
         condition = f"operands of at least {bits} bits, the problem's word_bits"
         change = f"take --word-bits {wide}, or widen the unit"
         raise SpecError(expected(where, condition, wide, change))

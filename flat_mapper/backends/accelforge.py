@@ -179,7 +179,7 @@ def _refuse_apart(workload: Workload, platform: Platform, who: str) -> None:
     for arch in platform.paths:
         for fanout in arch.fanouts:
             if any(reads_apart(fanout, tensor) for tensor in workload.tensor_ranks):
-                where = f"{arch.path or arch.name}: {fanout.name}"
+                where = f"{arch.where}: {fanout.name}"
                 condition = f"a fanout that multicasts, where {who} counts"
                 change = "use the native or the timeloop backend"
                 raise SpecError(expected(where, condition, " or ".join(NO_MULTICAST), change))

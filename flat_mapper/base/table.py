@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import zip_longest
+from itertools import chain, zip_longest
 from unicodedata import combining, east_asian_width
 
 from flat_mapper.base.formats import html_text
@@ -30,23 +30,25 @@ class Printed(Framed):
 
 def grid(rows: Sequence[TextRow], *, head: TextRow = (), right: Iterable[int] = ()) -> str:
     """Rows under each other in columns that are as wide as they need to be."""
-    aligned, margin, gap = set(right), " " if head else "", "   " if head else "  "
-    cells = [
-        line
-        for row in ([head] if head else []) + list(rows)
-        for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")
-    ]
+    margin, gap = (" ", "   ") if head else ("", "  ")
+    top, aligned = _lines(head), set(right)
+    cells = [*top, *chain.from_iterable(map(_lines, rows))]
     widths = [max(map(_cells, column)) for column in zip(*cells, strict=True)]
-    lines = []
-    for row in cells:
-        spaces = [" " * (n - _cells(cell)) for n, cell in zip(widths, row, strict=True)]
-        pairs = enumerate(zip(spaces, row, strict=True))
-        shown = [s + cell if i in aligned else cell + s for i, (s, cell) in pairs]
-        lines.append(margin + gap.join(shown))
+    sides = [column in aligned for column in range(len(widths))]
+    lines = [margin + gap.join(map(_padded, row, widths, sides)) for row in cells]
     if head:
-        height = max(cell.count("\n") for cell in head) + 1
-        lines.insert(height, margin + "─" * len(gap.join("x" * n for n in widths)))
+        lines.insert(len(top), margin + "─" * (sum(widths) + len(gap) * (len(widths) - 1)))
     return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def _lines(row: TextRow) -> list[TextRow]:
+    """A row whose cells may have several lines, as rows of one line."""
+    return list(zip_longest(*(cell.split("\n") for cell in row), fillvalue=""))
+
+
+def _padded(cell: str, width: int, right: bool) -> str:
+    spaces = " " * (width - _cells(cell))
+    return spaces + cell if right else cell + spaces
 
 
 def wrapped(parts: Sequence[str], between: str, width: int) -> str:

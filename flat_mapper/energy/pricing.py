@@ -132,7 +132,7 @@ def _components(platform: Platform | Architecture) -> _Nodes:
     found: dict[str, tuple[MemoryLevel | ComputeUnit, str]] = {}
     for arch in platform.paths:
         for node in arch.components:
-            found.setdefault(node.name, (node, f"{arch.path or arch.name}: {node.name}"))
+            found.setdefault(node.name, (node, f"{arch.where}: {node.name}"))
     return found
 
 

@@ -329,7 +329,7 @@ def _keys(arch: Architecture, einsum: Einsum, widths: Widths, name: str) -> tupl
 
 
 def _place(arch: Architecture, key: str) -> str:
-    return f"{arch.path or arch.name}: variables.{key}"
+    return f"{arch.where}: variables.{key}"
 
 
 def in_macs(kind: str) -> float:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, overload
+from typing import Final, TypeGuard, overload
 
 from flat_mapper.base.errors import SpecError, expected
 
@@ -85,6 +85,10 @@ class Range:
     least: float
     most: float
     unit: str = ""
+
+    def holds(self, number: float) -> bool:
+        """True where a number is in it; nan never is, and nothing is absurdly near to 0."""
+        return self.least <= number <= self.most and not 0 < abs(number) < SMALLEST
 
     def __str__(self) -> str:
         unit = self.unit and f" {self.unit}"
@@ -170,21 +174,21 @@ def checked[T](
     Every number that enters the package comes through here.
     """
     condition = _NOUNS.get(kind, kind.__name__)
-    if kind not in (int, float):
-        if isinstance(value, kind):
-            return value
-    else:
+    if kind in (int, float):
         bounded = above > -math.inf
         condition += f" > {above:g}" if bounded else ""
-        number = isinstance(value, int if kind is int else int | float)
-        if number and not isinstance(value, bool) and not value <= above:  # type: ignore[operator]
-            assert isinstance(value, int | float)
+        if _is_number(value, kind) and not value <= above:
             within = _WHOLE if kind is int and within is FINITE else within
-            # nan never is, and nothing is absurdly near to 0
-            if within.least <= value <= within.most and not 0 < abs(value) < SMALLEST:
+            if within.holds(value):
                 return kind(value)  # type: ignore[call-arg]  # int or float; mypy loses it
             condition += f", {within}" if bounded else f" {within}"
+    elif isinstance(value, kind):
+        return value
     raise SpecError(f"{where}: expected {condition}, got {noun_of(value)}{_change(value, kind)}")
+
+
+def _is_number(value: object, kind: type) -> TypeGuard[float]:
+    return isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
 
 
 def take_choice[C: str](

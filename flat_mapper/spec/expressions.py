@@ -128,13 +128,13 @@ class _Evaluator:
                 return self._either(op, values)
             case ast.IfExp(test=test, body=body, orelse=orelse):
                 return self.value(body if self.value(test) else orelse)
-            case ast.List(elts=items) | ast.Tuple(elts=items):
-                return tuple(self.value(item) for item in items)
             case _:
                 return self._reading(node)
 
     def _reading(self, node: ast.expr) -> ExpressionValue:
         match node:
+            case ast.List(elts=items) | ast.Tuple(elts=items):
+                return tuple(self.value(item) for item in items)
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
                 return self._call(name, args)
             case ast.Attribute(value=owner, attr=key):

@@ -65,21 +65,21 @@ def _node(node: Mapping[str, object]) -> object:
     """One mapping; of a node of the front end, what it states."""
     stated: Callable[[str], bool] | None
     stated = getattr(node, "is_defined_non_default_non_empty", None)
-    if stated is None:
-        section = Section((str(key), _value(value)) for key, value in node.items())
-    else:
-        own = (key for key in node if key not in _OWN and not key.startswith("_"))
-        said = {k: _value(node[k]) for k in own if k in _ALWAYS or _is_stated(stated, k)}
+    keys = node if stated is None else [key for key in node if _is_stated(stated, key)]
+    said = {str(key): _value(node[key]) for key in keys}
+    if stated is not None:
         said = {key: value for key, value in said.items() if not _empty(value)}
-        section = Section({} if said.keys() <= {*_NAMING} else said)
+        said = {} if said.keys() <= {*_NAMING} else said
     tag = str(getattr(node, "tag", None) or "")
-    return Tagged(tag, section) if tag.startswith("!") else section
+    return Tagged(tag, Section(said)) if tag.startswith("!") else Section(said)
 
 
 def _is_stated(stated: Callable[[str], bool], key: str) -> bool:
     """The front end's value of a key; it has no word for one that it knows no default of."""
+    if key in _OWN or key.startswith("_"):
+        return False
     try:
-        return stated(key)
+        return key in _ALWAYS or stated(key)
     except AttributeError:
         return True
 

@@ -346,7 +346,7 @@ def architecture_document(arch: Architecture, edit: Edit) -> dict[str, object]:
     """The architecture as it was loaded, every named node edited."""
     if "architecture" not in arch.document:
         condition = "an architecture loaded from v0.4 YAML, to write it again"
-        raise SpecError(expected(arch.path or arch.name, condition, "one without a document"))
+        raise SpecError(expected(arch.where, condition, "one without a document"))
     document = dict(arch.document)
     document["architecture"] = edited_nodes(document["architecture"], edit)
     if document.get("components"):
