@@ -9,7 +9,6 @@ together with the energies as ERT and ART files: then it does not call Accelergy
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +27,7 @@ from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.rounds import asked_of, overfull_words
+from flat_mapper.timeloop.rounds import Posed, asked_of, overfull_words
 from flat_mapper.timeloop.run import Command, model_stats, run_folder
 from flat_mapper.timeloop.terms import (
     art_document,
@@ -37,11 +36,6 @@ from flat_mapper.timeloop.terms import (
     unfolded,
 )
 from flat_mapper.workload.graph import Workload
-
-INPUT_FILES = ("processed.yaml", "ERT.yaml", "ART.yaml")
-
-
-Asking = Callable[[], EinsumStats | Infeasible]  # runs timeloop-model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +71,11 @@ class TimeloopBackend:
             raise BackendError(missing)
         stats: dict[str, EinsumStats] = {}
         with ExitStack() as folders:
-            jobs: list[Asking] = []
-            for one in asked_of(workload, platform, mapping)[0]:
-                folder = folders.enter_context(run_folder(self.folder, one.nest.einsum))
-                jobs.append(self._job(folder, one.workload, one.arch, one.nest, ert))
-            for found in waited_for(lambda ask: ask(), jobs, os.cpu_count() or 1):
+            jobs = [
+                (folders.enter_context(run_folder(self.folder, one.nest.einsum)), one)
+                for one in asked_of(workload, platform, mapping)[0]
+            ]
+            for found in waited_for(partial(self._answer, ert), jobs, os.cpu_count() or 1):
                 if isinstance(found, Infeasible):
                     return found
                 stats[found.einsum] = found
@@ -96,22 +90,17 @@ class TimeloopBackend:
     ) -> EinsumStats | Infeasible:
         """One run of timeloop-model: one Einsum on its path."""
         with run_folder(self.folder, mapping.einsum) as folder:
-            return self._job(folder, workload, arch, mapping, ert)()
+            one = Posed(workload=workload, arch=arch, nest=mapping, level="")
+            return self._answer(ert, (folder, one))
 
-    def _job(
-        self,
-        folder: Path,
-        workload: Workload,
-        arch: Architecture,
-        mapping: EinsumMapping,
-        ert: Ert,
-    ) -> Asking:
-        """The question of one run in a folder of its own."""
-        einsum = workload.einsum(mapping.einsum)
-        arch, mapping, _ = unfolded(arch, mapping)
-        table = priced_for(arch, ert, einsum, workload.widths)
-        files = run_files(workload, arch, mapping, table)
-        return partial(model_stats, self.command, folder, files, einsum, arch, mapping)
+    def _answer(self, ert: Ert, job: tuple[Path, Posed]) -> EinsumStats | Infeasible:
+        """One run in a folder of its own."""
+        folder, one = job
+        einsum = one.workload.einsum(one.nest.einsum)
+        arch, nest, _ = unfolded(one.arch, one.nest)
+        table = priced_for(arch, ert, einsum, one.workload.widths)
+        files = run_files(one.workload, arch, nest, table)
+        return model_stats(self.command, folder, files, einsum, arch, nest)
 
 
 def _alone(
@@ -158,9 +147,8 @@ def run_files(
     ert:       what a compute costs there is what the Einsum's operation costs.
     handed_on: see `processed_document`.
     """
-    documents = (
-        processed_document(workload, arch, mapping, handed_on=handed_on),
-        ert_document(arch, ert),
-        art_document(arch),
-    )
-    return {name: dump(document) for name, document in zip(INPUT_FILES, documents, strict=True)}
+    return {
+        "processed.yaml": dump(processed_document(workload, arch, mapping, handed_on=handed_on)),
+        "ERT.yaml": dump(ert_document(arch, ert)),
+        "ART.yaml": dump(art_document(arch)),
+    }
