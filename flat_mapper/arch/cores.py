@@ -96,14 +96,14 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
     facts = {name.removeprefix("core_"): _number(arch, name) for name in (*CORE_COSTS, *CORE_PORTS)}
     one_way = facts["read_bytes_per_cycle"], facts["write_bytes_per_cycle"]
     if facts["stream_value_cycles"] and one_way != (None, None):
-        where = _place(arch, "core_stream_value_cycles")
+        where = arch.place_of("core_stream_value_cycles")
         condition = "core_stream_bytes_per_cycle alone beside it, as a value goes either way"
         raise SpecError(expected(where, condition, "a port of one way", "leave one of them out"))
     if kernel:
         facts |= {end[1:]: _number(arch, f"{kernel}{end}") for end in FITTED}
         if facts["factor"] is None:
             known = ", ".join(kernels(arch)) or "none"
-            where = _place(arch, f"{kernel}{FITTED[0]}")
+            where = arch.place_of(f"{kernel}{FITTED[0]}")
             change = "leave the kernel out of the mapping to count none of its costs"
             condition = f"a number for a kernel of this chip ({known})"
             raise SpecError(expected(where, condition, "none", change))
@@ -206,7 +206,7 @@ def error_bands(
 
 def _number(arch: Architecture, name: str) -> float | None:
     """The value of a variable; of a port None where it is unknown, which limits nothing."""
-    value, where = arch.variables.get(name), _place(arch, name)
+    value, where = arch.variables.get(name), arch.place_of(name)
     if value is None or (value == UNKNOWN and name in CORE_PORTS):
         return None
     if value == UNKNOWN:
@@ -215,10 +215,6 @@ def _number(arch: Architecture, name: str) -> float | None:
     within = _SECONDS if "seconds" in name else _BYTES if name in CORE_PORTS else CYCLES
     share = name.endswith((FITTED[0], *HELD_ASIDE))
     return checked(value, float, where, within=_SHARE if share else within)
-
-
-def _place(arch: Architecture, name: str) -> str:
-    return f"{arch.where}: variables.{name}"
 
 
 NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's names for one rule
@@ -245,5 +241,5 @@ def power_limit_w(arch: Architecture) -> float | None:
 
     raises: SpecError where it is no number > 0.
     """
-    given, where = arch.variables.get("power_limit_w"), _place(arch, "power_limit_w")
+    given, where = arch.variables.get("power_limit_w"), arch.place_of("power_limit_w")
     return None if given is None else checked(given, float, where, above=0, within=_WATTS)

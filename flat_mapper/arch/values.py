@@ -196,6 +196,10 @@ class Architecture:
         """Its place for errors: its file, where it is of one."""
         return self.path or self.name
 
+    def place_of(self, variable: str) -> str:
+        """The place of a variable, for errors."""
+        return f"{self.where}: variables.{variable}"
+
     @property
     def components(self) -> tuple[MemoryLevel | ComputeUnit, ...]:
         """Parts that have a price: the levels, and the compute unit."""

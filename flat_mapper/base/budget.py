@@ -90,12 +90,9 @@ class Budget:
         """
         if budget is not None:
             return budget
-        if time_limit is not None:
-            _check("time_limit", "seconds > 0", time_limit, 1e-9)
-        if memory_limit is not None:
-            _check("memory_limit", "MB > 0", memory_limit, 1e-9)
-        if gap is not None:
-            _check("gap", "a share from 0 to 1, such as 0.01", gap, 0.0, 1.0)
+        _check("time_limit", "seconds > 0", time_limit, 1e-9)
+        _check("memory_limit", "MB > 0", memory_limit, 1e-9)
+        _check("gap", "a share from 0 to 1, such as 0.01", gap, 0.0, 1.0)
         if time_limit is None:  # who names a gap alone asks for a proof
             time_limit = SECONDS if gap is None else inf
         return cls(
@@ -203,7 +200,7 @@ class Budget:
 
 def _check(name: str, condition: str, value: object, least: float, most: float = inf) -> None:
     number = value if isinstance(value, int | float) and not isinstance(value, bool) else nan
-    if not least <= number <= most:
+    if value is not None and not least <= number <= most:
         raise SpecError(expected(name, condition, value))
 
 

@@ -313,7 +313,7 @@ def operation_cycles(arch: Architecture, einsum: Einsum, widths: Widths = PLAIN)
     Of operands in several formats the one that takes longest decides.
     """
     keys = _keys(arch, einsum, widths, f"{energy_kind(einsum.operation)}_cycles")
-    given = ((arch.variables.get(k, 1), f"{_place(arch, k)}: cycles of a lane") for k in keys)
+    given = ((arch.variables.get(k, 1), f"{arch.place_of(k)}: cycles of a lane") for k in keys)
     cycles = max(checked(n, float, where, above=0, within=CYCLES) for n, where in given)
     return int(cycles) if cycles.is_integer() else cycles
 
@@ -326,10 +326,6 @@ def _keys(arch: Architecture, einsum: Einsum, widths: Widths, name: str) -> tupl
     own = (f"{form}_{name}" for a in einsum.inputs if (form := widths.format(a.tensor)))
     plain = [name] if any(not widths.format(a.tensor) for a in einsum.inputs) else []
     return tuple(dict.fromkeys([*(k if k in arch.variables else name for k in own), *plain]))
-
-
-def _place(arch: Architecture, key: str) -> str:
-    return f"{arch.where}: variables.{key}"
 
 
 def in_macs(kind: str) -> float:
@@ -355,7 +351,7 @@ def operation_energy(arch: Architecture, ert: Ert, einsum: Einsum, widths: Width
         1 if reduces else in_macs(kind),
     )
     factor = max(
-        checked(arch.variables.get(key, other), float, _place(arch, key), within=MULTIPLE)
+        checked(arch.variables.get(key, other), float, arch.place_of(key), within=MULTIPLE)
         for key in keys
     )
     if reduces and keys == (f"{kind}_energy",):

@@ -246,25 +246,22 @@ class _Fields:
     where: str
     values: dict[str, str]
 
-    def text(self, name: str) -> str:
-        """The first word of a value."""
-        if name not in self.values:
-            raise BackendError(expected(self.where, f"the field {name!r}", "none"))
-        return self.values[name].split()[0]
-
     def count(self, name: str) -> int:
         """An integer, printed in full."""
-        text = self.text(name)
-        if not text.isdecimal():
-            raise BackendError(expected(f"{self.where}: {name}", "an integer", text))
-        return int(text)
+        return int(self._word(name, "[0-9]+", "an integer"))
 
     def number(self, name: str) -> float:
         """A finite number."""
-        text = self.text(name)
-        if not re.fullmatch(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", text):
-            raise BackendError(expected(f"{self.where}: {name}", "a number", text))
-        return float(text)
+        return float(self._word(name, r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?", "a number"))
+
+    def _word(self, name: str, form: str, noun: str) -> str:
+        """The first word of a value."""
+        if name not in self.values:
+            raise BackendError(expected(self.where, f"the field {name!r}", "none"))
+        word = self.values[name].split()[0]
+        if not re.fullmatch(form, word):
+            raise BackendError(expected(f"{self.where}: {name}", noun, word))
+        return word
 
 
 def einsum_stats(
