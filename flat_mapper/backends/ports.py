@@ -11,7 +11,7 @@ by which latency is found.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import chain
 
 from flat_mapper.arch.cores import boundary
 from flat_mapper.arch.values import MemoryLevel, Platform
@@ -23,43 +23,19 @@ from flat_mapper.mapping.cores import names_outside
 
 # Einsum, level, tensor, words read and written, of these filled, instances
 Counted = tuple[str, str, str, float, float, float, int]
+Overdrawn = tuple[str, str, float]  # a level, its port, and cycles that the words through it take
 
 
-@dataclass(frozen=True, slots=True)
-class Overdrawn:
-    """A port that would have to pass more words than it can."""
-
-    group: tuple[str, ...]
-    level: str
-    port: str  # read, write, fill or shared
-    words: float  # through one instance, in all
-    words_per_cycle: float
-    cycles: float  # that the group is said to take
-
-    @property
-    def needs(self) -> float:
-        """Cycles that the words take."""
-        return self.words / self.words_per_cycle
-
-    def __str__(self) -> str:
-        return (
-            f"{' + '.join(self.group)}: {self.level}: expected {self.needs:,.6g} cycles or more "
-            f"for {self.words:,.6g} words through a {self.port} port of "
-            f"{self.words_per_cycle:,.6g} words a cycle, got {self.cycles:,.6g}"
-        )
-
-
-def overdrawn(result: Result, platform: Platform) -> tuple[Overdrawn, ...]:
+def overdrawn(result: Result, platform: Platform) -> tuple[Disagreement, ...]:
     """The ports that an answer breaks the law at; none of one that can be true."""
     counts = [
-        (*(e.einsum, lv.level, t.tensor), *words, t.utilized_instances)
+        (*(e.einsum, lv.level, t.tensor), *t.moved, t.utilized_instances)
         for e in result.einsums
         for lv in e.levels
         for t in lv.tensors
-        for words in [t.moved]
     ]
-    found = (_of_group(g, g.cycles, counts, platform) for g in result.groups)
-    return tuple(one for some in found for one in some)
+    found = (_broken("model's", group, group.cycles, counts, platform) for group in result.groups)
+    return tuple(chain.from_iterable(found))
 
 
 def overdrawn_in_run(
@@ -75,26 +51,24 @@ def overdrawn_in_run(
         for lv in e.levels
         for t in lv.tensors
     }
-    counts = []
+    counts, found = list[Counted](), list[Disagreement]()
     for m in executed.counts:
         values = share.get((m.einsum, m.level, m.tensor), 1) / m.instances
         words = m.reads * values, (m.fills + m.updates) * values, m.fills * values
         counts.append((m.einsum, m.level, m.tensor, *words, m.instances))
-    found = []
     for ran, stats in zip(executed.groups, result.groups, strict=True):
-        for who, cycles in (("executed", ran.cycles), ("model's", float(stats.cycles))):
-            found += [
-                Disagreement(
-                    " + ".join(over.group),
-                    over.level,
-                    "",
-                    f"{who} cycles, by words at its {over.port} port",
-                    over.needs,
-                    over.cycles,
-                )
-                for over in _of_group(stats, cycles, counts, platform)
-            ]
+        found += _broken("executed", stats, ran.cycles, counts, platform)
+        found += _broken("model's", stats, float(stats.cycles), counts, platform)
     return tuple(found)
+
+
+def _broken(
+    who: str, group: GroupStats, cycles: float, counts: Iterable[Counted], platform: Platform
+) -> Iterator[Disagreement]:
+    """The ports that need more cycles than a group is said to take; by whom."""
+    for level, port, needs in _of_group(group, cycles, counts, platform):
+        quantity = f"{who} cycles, by words at its {port} port"
+        yield Disagreement(" + ".join(group.names), level, "", quantity, needs, cycles)
 
 
 def _of_group(
@@ -115,7 +89,7 @@ def _of_group(
                 part = instances / max(instances, most)
                 read, written = read + part * out, written + part * back
                 filled += part * fills
-        yield from _too_much(group, cycles, level, read, written, filled)
+        yield from _too_much(cycles, level, read, written, filled)
     yield from _of_boundary(group, cycles, own, platform)
 
 
@@ -143,28 +117,18 @@ def _of_boundary(
         read += out
         written += back * (level == platform.dram.name)  # else it is what DRAM sends
     part = 1 / min(group.cores.cores, group.cores.tiles)
-    yield from _too_much(group, cycles, ports, part * read, part * written)
+    yield from _too_much(cycles, ports, part * read, part * written)
 
 
 def _too_much(
-    group: GroupStats,
-    cycles: float,
-    level: MemoryLevel,
-    read: float,
-    written: float,
-    filled: float = 0.0,
+    cycles: float, level: MemoryLevel, read: float, written: float, filled: float = 0.0
 ) -> Iterator[Overdrawn]:
     """The ports of one instance that words overdraw."""
     apart = filled if level.fill_words_per_cycle is not None else 0.0
-    ports = (
-        ("read", level.read_words_per_cycle, read),
-        ("write", level.write_words_per_cycle, written - apart),
-        ("fill", level.fill_words_per_cycle, filled),
-        ("shared", level.shared_words_per_cycle, read + written),
-    )
-    for port, rate, words in ports:
+    loads = {"read": read, "write": written - apart, "fill": filled, "shared": read + written}
+    for (port, words), rate in zip(loads.items(), level.rates, strict=True):
         if rate is not None and words > rate * cycles * (1 + ABOVE) + CYCLE_ERROR:
-            yield Overdrawn(group.names, level.name, port, words, rate, cycles)
+            yield level.name, port, words / rate
 
 
 def _in_use(group: GroupStats, level: MemoryLevel, platform: Platform) -> int:

@@ -105,11 +105,9 @@ def test_a_price_below_a_port_is_found(tmp_path: Path) -> None:
     assert overdrawn_in_run(executed, result, platform) == ()
     low = replace(result, groups=(replace(result.groups[0], cycles=15),))
     (over,) = overdrawn(low, platform)
-    assert (over.level, over.port, over.needs) == ("L2", "shared", 16)
-    assert str(over) == (
-        "Y + Z: L2: expected 16 cycles or more for 32 words through a shared port of 2 words a "
-        "cycle, got 15"
-    )
+    assert (over.where, over.level) == ("Y + Z", "L2")
+    assert over.quantity == "model's cycles, by words at its shared port"
+    assert (over.executed, over.model) == (16, 15)  # 32 words, 2 a cycle
     (said,) = overdrawn_in_run(executed, low, platform)
     assert said.quantity == "model's cycles, by words at its shared port"
     fast = replace(executed, groups=(replace(executed.groups[0], cycles=15.5),))
