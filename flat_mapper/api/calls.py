@@ -417,7 +417,7 @@ def _energies(
     if ert is not None:
         table = ert if isinstance(ert, Ert) else load_ert(ert)
         return table.covering(platform.matrix if isinstance(platform, Platform) else platform), None
-    from flat_mapper.energy.pricing import price_with_hwcomponents
+    from flat_mapper.energy.hwcomponents import price_with_hwcomponents
 
     return price_with_hwcomponents(platform)
 

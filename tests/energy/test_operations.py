@@ -16,7 +16,7 @@ from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import EinsumStats, Result
-from flat_mapper.energy.pricing import price_with_hwcomponents
+from flat_mapper.energy.hwcomponents import price_with_hwcomponents
 from flat_mapper.energy.tables import (
     OPERATIONS,
     Ert,

@@ -15,8 +15,7 @@ from flat_mapper.arch.reader import load_architecture, load_platform
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import BackendError, SpecError
 from flat_mapper.energy import hwcomponents as hwcomponents_prices
-from flat_mapper.energy.hwcomponents import cache_path
-from flat_mapper.energy.pricing import price_with_hwcomponents
+from flat_mapper.energy.hwcomponents import cache_path, price_with_hwcomponents
 
 HEAD = """\
 variables: {technology: "22nm"}
@@ -209,7 +208,7 @@ class Blocker:
         assert not name.startswith("hwcomponents"), name
 sys.meta_path.insert(0, Blocker())
 from flat_mapper.arch.reader import load_platform
-from flat_mapper.energy.pricing import price_with_hwcomponents
+from flat_mapper.energy.hwcomponents import price_with_hwcomponents
 print(price_with_hwcomponents(load_platform("edge"))[0].energy("GLB", "read"))
 """
 

@@ -29,7 +29,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.backends.agreement import compare_backends, comparisons
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.energy.pricing import price_with_hwcomponents
+from flat_mapper.energy.hwcomponents import price_with_hwcomponents
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
