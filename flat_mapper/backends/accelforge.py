@@ -34,6 +34,7 @@ import keyword
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import takewhile
 from math import inf, prod
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple
@@ -408,13 +409,9 @@ def component_name(platform: Platform, einsum: Einsum, node: str) -> str:
 
 def trunk_length(platform: Platform) -> int:
     """The number of outermost levels that the two paths have in common."""
-    assert platform.vector is not None
-    length = 0
-    for own, other in zip(platform.matrix.nodes, platform.vector.nodes, strict=False):
-        if own.name != other.name or not isinstance(other, MemoryLevel):
-            break
-        length += 1
-    return length
+    pairs = zip(platform.matrix.nodes, platform.paths[-1].nodes, strict=False)
+    same = (own.name == other.name and isinstance(other, MemoryLevel) for own, other in pairs)
+    return sum(takewhile(bool, same))
 
 
 class _Nest:
