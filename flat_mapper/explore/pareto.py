@@ -14,8 +14,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base.budget import Budget
-from flat_mapper.base.frame import Cell
-from flat_mapper.base.table import Printed, TextRow, grid
+from flat_mapper.base.table import Cell, Printed, TextRow, grid
 from flat_mapper.base.units import percent
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.group.incumbent import FRONT

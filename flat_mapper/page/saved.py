@@ -11,8 +11,7 @@ from typing import ClassVar
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import Answer, Report, Sweep
 from flat_mapper.base import units
-from flat_mapper.base.frame import Cell, FrameRecord
-from flat_mapper.base.table import Printed
+from flat_mapper.base.table import Cell, FrameRecord, Printed
 from flat_mapper.explore.sweep.engines import engine_of
 from flat_mapper.explore.sweep.inputs import Inputs
 from flat_mapper.explore.sweep.run import SweepProgress, affordable, code_of, resumable, run_sweep

@@ -9,8 +9,7 @@ from math import prod
 from typing import ClassVar
 
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.base.frame import FrameRecord
-from flat_mapper.base.table import Printed, grid
+from flat_mapper.base.table import FrameRecord, Printed, grid
 from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result
 from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flat_mapper.base import units
-from flat_mapper.base.frame import Cell, flat_row
+from flat_mapper.base.table import Cell, flat_row
 from flat_mapper.energy.tables import UNPRICED
 
 Document = dict[str, Any]  # as JSON has it

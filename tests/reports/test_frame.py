@@ -11,8 +11,7 @@ import report_samples as samples
 
 from flat_mapper import load_results
 from flat_mapper.base.errors import SpecError
-from flat_mapper.base.frame import data_frame
-from flat_mapper.base.table import Printed
+from flat_mapper.base.table import Printed, data_frame
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.reports.answers import Comparison, SearchResult
 
