@@ -45,7 +45,7 @@ from flat_mapper.spec.document import (
 from flat_mapper.spec.rendering import SUFFIXES
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, plain_document
-from flat_mapper.spec.yamlio import load_text
+from flat_mapper.spec.yamlio import is_text, load_text
 
 _KEPT = ("architecture", "variables", "components")  # the document that lowering starts from
 ChipFiles = str | Path | Sequence[str | Path]
@@ -57,11 +57,11 @@ def load_architecture(
 ) -> Architecture:
     """The architecture that one or more files, or texts, describe together.
 
-    sources: paths; a string with a line break is the text itself.
+    sources: paths; a string with a line break, or a colon and a blank, is the text itself.
     data:    values for the templates in them.
     raises:  SpecError with the first fault; `check_architecture` lists all.
     """
-    path = "" if _is_text(sources[0]) else str(sources[0])
+    path = "" if is_text(sources[0]) else str(sources[0])
     documents = [_document(source, data) for source in sources]
     return _sound(documents, _name_of(path), path or "text")
 
@@ -185,13 +185,9 @@ def _sound(documents: Sequence[Section], name: str, path: str) -> Architecture:
 
 
 def _document(source: str | Path, data: Mapping[str, object] | None) -> Section:
-    if isinstance(source, str) and _is_text(source):
-        return section_of(load_text(source, "text"), "text")
+    if is_text(source):
+        return section_of(load_text(str(source), "text"), "text")
     return section_of(load_document(source, data), str(source))
-
-
-def _is_text(source: str | Path) -> bool:
-    return isinstance(source, str) and "\n" in source
 
 
 def _name_of(path: str) -> str:
