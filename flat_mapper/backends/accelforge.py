@@ -48,7 +48,7 @@ from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.ports import level_cycles, throttling
-from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
+from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result, TensorStats
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert, operation_energy
 from flat_mapper.mapping.check import check_fused, refuse_inside
@@ -203,29 +203,30 @@ def _told(
     tensors: dict[tuple[str, str], TensorStats] = {}
     for access in einsum.accesses:
         rows = {lv.level: t for lv in frame.levels for t in lv.tensors if t.tensor == access.tensor}
-        names = {level: component_name(platform, einsum, level) for level in rows}
-        keys = {
-            level: [ActionKey(einsum.name, name, access.tensor, a) for a in ("read", "write")]
-            for level, name in names.items()
-        }
+        keys: dict[str, list[ActionKey]] = {}
+        for level in rows:
+            at = einsum.name, component_name(platform, einsum, level), access.tensor
+            keys[level] = [ActionKey(*at, "read"), ActionKey(*at, "write")]
         words = timeloop_counts(workload, arch, nest, access, answer.counts, keys)
         for level, row in rows.items():
             pj = sum(answer.energy_pj.get(key, 0.0) for key in keys[level])
             where = f"accelforge: {einsum.name}: {level}: {access.tensor}"
             tensors[level, access.tensor] = _row(row, words[level], pj, access, where)
-    unit = ActionKey(
-        einsum.name, component_name(platform, einsum, arch.compute.name), "", "compute"
-    )
-    computes = answer.counts.get(unit, 0)
+    place = component_name(platform, einsum, arch.compute.name)
+    computes = answer.counts.get(ActionKey(einsum.name, place, "", "compute"), 0)
+    busy, levels = np.array([frame.compute_cycles]), []
+    for level in frame.levels:
+        own = tuple(tensors[level.level, t.tensor] for t in level.tensors)
+        slowdown = throttling(arch.level(level.level), busy, [t.moved for t in own])
+        cycles = int(level_cycles(busy, slowdown)[0])
+        said = replace(level, cycles=cycles, throttling=float(slowdown[0]), tensors=own)
+        levels.append(said)
     return replace(
         frame,
         computes=computes,
         compute_energy_pj=computes * operation_energy(arch, ert, einsum),
         network=(),
-        levels=tuple(
-            _level(arch, lv, tuple(tensors[lv.level, t.tensor] for t in lv.tensors), frame)
-            for lv in frame.levels
-        ),
+        levels=tuple(levels),
     )
 
 
@@ -245,16 +246,6 @@ def _row(
         temporal_reductions=reads if access.is_output else 0,
         energy_pj=pj,
     )
-
-
-def _level(
-    arch: Architecture, level: LevelStats, tensors: tuple[TensorStats, ...], frame: EinsumStats
-) -> LevelStats:
-    """A level's cycles from the counts of its tensors."""
-    compute = np.array([frame.compute_cycles])
-    slowdown = throttling(arch.level(level.level), compute, [t.moved for t in tensors])
-    cycles = int(level_cycles(compute, slowdown)[0])
-    return replace(level, cycles=cycles, throttling=float(slowdown[0]), tensors=tensors)
 
 
 def timeloop_counts(
