@@ -89,10 +89,7 @@ def execute(asked: Execute) -> Execution:
     result = evaluate(workload, read.platform, nests, unpriced(read.platform))
     if isinstance(result, Infeasible):
         raise NothingFeasible(result)
-    found = (
-        *compare_run(executed, result),
-        *overdrawn_in_run(executed, result, read.platform),
-    )
+    found = (*compare_run(executed, result), *overdrawn_in_run(executed, result, read.platform))
     return Execution(executed=executed, checked=True, differences=found)
 
 

@@ -19,10 +19,10 @@ from flat_mapper.spec.document import (
     BITS,
     COPIES,
     COUNT,
-    FINITE,
     INSTANCES,
     PICOJOULES,
     RATE,
+    REAL,
     Quoted,
     Range,
     Section,
@@ -200,7 +200,7 @@ class _Numbers:
     def place_of(self, key: str) -> str:
         return place(self.where, self.section, self._name(key))
 
-    def number(self, key: str, within: Range = FINITE) -> float | None:
+    def number(self, key: str, within: Range = REAL) -> float | None:
         value = self.attributes.get(self._name(key))
         if value is None:
             return None

@@ -26,7 +26,7 @@ class MovedRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PortBeside:
+class SidePort:
     """A port beside DRAM's that serves a core, by tensor: cycles of a word that comes to the core,
     of one that leaves it, and of one that DRAM sends of it for the core, by the same port.
     """
@@ -66,7 +66,7 @@ class MemoryLevel:
     totals: Mapping[str, float] = field(default_factory=dict)  # words moved, however often read
     rows: Mapping[str, MovedRows] = field(default_factory=dict)  # moved for the tiles of all cores
     outside_pj: float = 0.0  # of the networks that one word crosses between it and a core
-    beside: tuple[PortBeside, ...] = ()  # ports of other sources
+    beside: tuple[SidePort, ...] = ()  # ports of other sources
     unequal: tuple[str, ...] = ()  # inputs of which tiles of other cores have fewer words
     waits: float = 1.0  # how often cycles of first inputs and last outputs count
     step_cycles: float = 0.0  # of each pass of the shared loops
@@ -286,12 +286,7 @@ FITTED_ON = "fitted_on"  # the chip whose rows all of them are of, where it is a
 KNOWN = (
     *(*WHOLE_CHIP, *CORE_COSTS, *CORE_PORTS, FITTED_ON),
     *(f"{operation}{suffix}" for operation in _OPERATIONS for suffix in _SUFFIXES),
-    *(
-        f"{form}_{o}{suffix}"
-        for form in NUMBER_FORMATS
-        for o in _OPERATIONS
-        for suffix in _SUFFIXES
-    ),
+    *(f"{n}_{o}{suffix}" for n in NUMBER_FORMATS for o in _OPERATIONS for suffix in _SUFFIXES),
 )
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NEAR = 0.8  # chosen: of difflib's ratio; exp_cycle and exp_cycles have 0.95

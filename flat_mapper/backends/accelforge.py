@@ -48,7 +48,7 @@ from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.chip.evaluation import combine
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.ports import level_cycles, throttling
-from flat_mapper.cost_model.result import EinsumStats, Infeasible, Result, TensorStats
+from flat_mapper.cost_model.result import EinsumStats, Infeasible, LevelStats, Result, TensorStats
 from flat_mapper.cost_model.widths import refuse_widths
 from flat_mapper.energy.tables import Ert, operation_energy
 from flat_mapper.mapping.check import check_fused, refuse_inside
@@ -214,13 +214,12 @@ def _told(
             tensors[level, access.tensor] = _row(row, words[level], pj, access, where)
     place = component_name(platform, einsum, arch.compute.name)
     computes = answer.counts.get(ActionKey(einsum.name, place, "", "compute"), 0)
-    busy, levels = np.array([frame.compute_cycles]), []
-    for level in frame.levels:
-        own = tuple(tensors[level.level, t.tensor] for t in level.tensors)
-        slowdown = throttling(arch.level(level.level), busy, [t.moved for t in own])
+    busy, levels = np.array([frame.compute_cycles]), list[LevelStats]()
+    for stats in frame.levels:
+        own = tuple(tensors[stats.level, t.tensor] for t in stats.tensors)
+        slowdown = throttling(arch.level(stats.level), busy, [t.moved for t in own])
         cycles = int(level_cycles(busy, slowdown)[0])
-        said = replace(level, cycles=cycles, throttling=float(slowdown[0]), tensors=own)
-        levels.append(said)
+        levels.append(replace(stats, cycles=cycles, throttling=float(slowdown[0]), tensors=own))
     return replace(
         frame,
         computes=computes,

@@ -292,7 +292,7 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
 
 
 def _source(nodes: _Nodes, questions: Mapping[str, PriceQuery], unknown: Mapping[str, str]) -> str:
-    """What priced a chip, what it was assumed to have, and what nothing prices."""
+    """The line on what priced a chip, what it was assumed to have, and what nothing prices."""
     untyped = [
         name
         for name, question in questions.items()

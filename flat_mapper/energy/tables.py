@@ -174,9 +174,7 @@ class Art:
 UNPRICED = "none"  # the source of a table that knows no energy
 
 
-FREE_ACTIONS = dict.fromkeys(
-    ("read", "write", "update", "compute"), 0.0
-)  # energies of what has none
+FREE_ACTIONS = dict.fromkeys(("read", "write", "update", "compute"), 0.0)  # of what costs none
 
 
 def unpriced(platform: Platform) -> Ert:
@@ -346,10 +344,7 @@ def operation_energy(arch: Architecture, ert: Ert, einsum: Einsum, widths: Width
         return compute
     if kind in ert.levels[name]:
         return ert.levels[name][kind]
-    keys, other = (
-        _keys(arch, einsum, widths, f"{kind}_energy"),
-        1 if reduces else in_macs(kind),
-    )
+    keys, other = _keys(arch, einsum, widths, f"{kind}_energy"), 1 if reduces else in_macs(kind)
     factor = max(
         checked(arch.variables.get(key, other), float, arch.place_of(key), within=MULTIPLE)
         for key in keys

@@ -65,7 +65,7 @@ from flat_mapper.mapping.values import (
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import (
     COPIES,
-    FINITE,
+    REAL,
     Range,
     Section,
     checked,
@@ -106,13 +106,7 @@ class FilePart:
         )
 
     def value[T](
-        self,
-        key: str,
-        kind: type[T],
-        default: T,
-        *,
-        above: float = -inf,
-        within: Range = FINITE,
+        self, key: str, kind: type[T], default: T, *, above: float = -inf, within: Range = REAL
     ) -> T:
         """The value of a key; the default where it is missing or wrong."""
 

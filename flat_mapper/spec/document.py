@@ -97,7 +97,7 @@ class Range:
 
 # What a number may be that no field says more about: nothing physical is outside, and sums and
 # products of a few of these stay finite.
-FINITE = Range(least=-1e30, most=1e30)
+REAL = Range(least=-1e30, most=1e30)
 _WHOLE = Range(least=-(2**62), most=2**62)  # of integers: counts are int64
 SMALLEST = 1e-30  # of numbers other than 0
 COUNT = Range(least=1, most=2**61)
@@ -137,7 +137,7 @@ def take(
     default: object = REQUIRED,
     *,
     above: float = -math.inf,
-    within: Range = FINITE,
+    within: Range = REAL,
 ) -> object:
     """The value of one key, of the kind asked for.
 
@@ -162,12 +162,7 @@ def take(
 
 
 def checked[T](
-    value: object,
-    kind: type[T],
-    where: str,
-    *,
-    above: float = -math.inf,
-    within: Range = FINITE,
+    value: object, kind: type[T], where: str, *, above: float = -math.inf, within: Range = REAL
 ) -> T:
     """The value itself where it is of the kind, and a number above a bound and in its range.
 
@@ -178,7 +173,7 @@ def checked[T](
         bounded = above > -math.inf
         condition += f" > {above:g}" if bounded else ""
         if _is_number(value, kind) and not value <= above:
-            within = _WHOLE if kind is int and within is FINITE else within
+            within = _WHOLE if kind is int and within is REAL else within
             if within.holds(value):
                 return kind(value)  # type: ignore[call-arg]  # int or float; mypy loses it
             condition += f", {within}" if bounded else f" {within}"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from flat_mapper.arch.cores import boundary, core_facts, multicasts, stream_weights
-from flat_mapper.arch.values import Architecture, MemoryLevel, MovedRows, Platform, PortBeside
+from flat_mapper.arch.values import Architecture, MemoryLevel, MovedRows, Platform, SidePort
 from flat_mapper.base.tolerance import LOST, whole_cycles
 from flat_mapper.cost_model.ports import port_loads, transfer_cycles
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
@@ -102,7 +102,7 @@ def tile_words(one: Assignment, tensor: str) -> float:
     return core.tensor_words(tensor) * core.share(tensor, one.dram)
 
 
-def _streams(platform: Platform, one: Assignment, way: Way | None = None) -> Iterator[PortBeside]:
+def _streams(platform: Platform, one: Assignment, way: Way | None = None) -> Iterator[SidePort]:
     """Ports that serve a core beside DRAM's share.
 
     Inputs come from the level between that may keep them, or from DRAM, each core's for itself:
@@ -120,19 +120,17 @@ def _streams(platform: Platform, one: Assignment, way: Way | None = None) -> Ite
         yield from way.kept
     elif dram and all(rates) and rates and not ways_apart(platform, one.level):
         weights = {t: one.at_work * least_reads(platform, one, t) for t in inputs}
-        yield PortBeside(comes={t: n / max(dram, *filter(None, rates)) for t, n in weights.items()})
+        yield SidePort(comes={t: n / max(dram, *filter(None, rates)) for t, n in weights.items()})
         shared = between[-1].shared_words_per_cycle
         if shared is not None and shared >= 2 * dram and not one.keys:
             slow = {t: n / shared for t, n in weights.items()}
-            yield PortBeside(comes=slow, sent=dict.fromkeys(inputs, one.at_work / shared))
+            yield SidePort(comes=slow, sent=dict.fromkeys(inputs, one.at_work / shared))
     facts, tensors = core_facts(arch), dict.fromkeys([*inputs, *sorted(made)])
     weights = stream_weights(facts, workload.word_bits, workload.widths.at(one.dram), tensors)
     own = boundary(arch, one.level, workload.word_bits)
     for port, rate, _ in () if own is None else port_loads(own, 0.0, 0.0):
         slow = {t: weights.get(t, 1.0) / rate for t in tensors}
-        yield PortBeside(
-            comes=slow if port != "write" else {}, leaves=slow if port != "read" else {}
-        )
+        yield SidePort(comes=slow if port != "write" else {}, leaves=slow if port != "read" else {})
 
 
 def core_view(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from flat_mapper.arch.cores import boundary
-from flat_mapper.arch.values import MemoryLevel, MovedRows, Platform, PortBeside
+from flat_mapper.arch.values import MemoryLevel, MovedRows, Platform, SidePort
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.chip.cores import GroupOnCores
 from flat_mapper.cost_model.ports import port_loads
@@ -25,7 +25,7 @@ class Way:
     rows: Mapping[str, MovedRows]  # by tensor, for all tiles, of which one counts; none: pJ do not
     weights: Mapping[str, float]  # of inputs that come from DRAM, see MemoryLevel.weights
     totals: Mapping[str, float]  # words that DRAM sends for a tile, of inputs that are kept between
-    kept: tuple[PortBeside, ...]  # ports of the level between that keeps these
+    kept: tuple[SidePort, ...]  # ports of the level between that keeps these
     brought_pj: float  # of all that comes to the level between
 
     @classmethod
@@ -78,14 +78,14 @@ def _brought_pj(on: GroupOnCores, ert: Ert) -> float:
     return total
 
 
-def ports_of(level: MemoryLevel, weights: Mapping[str, float], cores: int) -> Iterator[PortBeside]:
+def ports_of(level: MemoryLevel, weights: Mapping[str, float], cores: int) -> Iterator[SidePort]:
     """The limited ports of a level between, as one of so many cores sees them.
 
     weights: words that it reads for one that the core moves, by tensor that it keeps.
     """
     ways = port_loads(level, 1.0, 0.0), port_loads(level, 0.0, 1.0, 1.0)
     for (_, rate, read), (*_, filled) in zip(*ways, strict=True):
-        yield PortBeside(
+        yield SidePort(
             comes={t: read * n / rate for t, n in weights.items()},
             sent=dict.fromkeys(weights, filled * cores / rate),
         )
