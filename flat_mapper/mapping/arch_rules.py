@@ -47,8 +47,9 @@ from flat_mapper.workload.softmax import alternatives
 
 LAYER = ("Inputs", "Weights", "Outputs")  # Timeloop, problem-shapes/cnn-layer.yaml
 _RANKS = ("C", "M", "K", "N", "P", "Q", "R", "S", "G")
+KEPT_KEYS = ("keep", "bypass", "keep_only", "bypass_only")
 _LISTS = (
-    *("keep", "bypass", "keep_only", "bypass_only"),
+    *KEPT_KEYS,
     *("no_iteration_over_dataspaces", "must_iterate_over_dataspaces"),
 )
 
@@ -153,20 +154,15 @@ def _ranks(
         for name, tensor in tensors.items()
     }
     inputs, weights = has.get("Inputs", set()), has.get("Weights", set())
-    output = set(einsum.output.ranks)
-    own = [r for r in workload.rank_sizes if r in einsum.ranks]
-    places = (workload.roles.queries, workload.roles.keys)
-    beside = [r for r in own if r in output and r not in weights]
-    position = next((r for r in places if r in beside), "")
-    columns = tuple(r for r in own if r in output and r in weights and r not in inputs)
-    found = {
-        "C": tuple(r for r in own if r not in output),
-        "M": columns,
-        "K": columns,
-        "N": tuple(r for r in beside if r != position),
-        "P": (position,) if position else (),
-        "G": tuple(r for r in own if r in output and r in weights and r in inputs),
-    }
+    output, found = set(einsum.output.ranks), dict[str, tuple[str, ...]]()
+    for rank in (r for r in workload.rank_sizes if r in einsum.ranks):
+        shared = "G" if rank in inputs else "M"
+        name = "C" if rank not in output else shared if rank in weights else "N"
+        found[name] = (*found.get(name, ()), rank)
+    beside = found.get("N", ())
+    position = [r for r in (workload.roles.queries, workload.roles.keys) if r in beside][:1]
+    found |= {"K": found.get("M", ()), "P": tuple(position)}
+    found["N"] = tuple(r for r in beside if r not in position)
     return {name: found.get(name, ()) for name in _RANKS}
 
 
@@ -209,7 +205,7 @@ _LOOPS = (
 _HONOURED: Mapping[str, tuple[str, ...]] = {
     "temporal": _LOOPS,
     "spatial": (*_LOOPS, "split"),
-    "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
+    "dataspace": KEPT_KEYS,
 }
 
 
@@ -307,14 +303,10 @@ class _Node:
         """Rules about the tensors that the level keeps."""
         if not isinstance(self.node, MemoryLevel):
             return
-        body = dict(self._stated()).get("dataspace")
-        keep, bypass = self._tensors(body) if body is not None else ((), ())
-        if self.node.keeps_only is not None:
-            others = (t for t in self._own_tensors if t not in self.node.keeps_only)
-            bypass = (*bypass, *others)
-        where = f"{self.where}.dataspace"
-        for tensor in (t for t in keep if t in bypass):
-            raise SpecError(expected(where, f"{tensor} kept or bypassed", "both"))
+        body, only = dict(self._stated()).get("dataspace", Section()), self.node.keeps_only
+        own, where = tuple(a.tensor for a in self.einsum.accesses), f"{self.where}.dataspace"
+        passing = () if only is None else tuple(t for t in own if t not in only)
+        keep, bypass = kept_tensors(body, own, tuple(self.workload.tensor_ranks), where, passing)
         if bypass and self.node.name == self.arch.levels[0].name:
             got = ", ".join(bypass)
             raise SpecError(expected(f"{where}.bypass", "every tensor kept off chip", got))
@@ -323,7 +315,7 @@ class _Node:
                 level=self.node.name,
                 einsum=self.einsum.name,
                 keep=keep,
-                bypass=tuple(dict.fromkeys(bypass)),
+                bypass=bypass,
             )
 
     def _stated(self) -> Iterator[tuple[str, Section]]:
@@ -428,24 +420,6 @@ class _Node:
         known, where = tuple(self.workload.rank_sizes), f"{self.where}.{kind}.permutation"
         return read_order(body.get("permutation"), known, where)
 
-    def _tensors(self, body: Section) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        where, known = f"{self.where}.dataspace", tuple(self.workload.tensor_ranks)
-        said = {
-            key: tuple(t for t in self._own_tensors if t in tensors_of(body, key, where, known))
-            for key in _HONOURED["dataspace"]
-        }
-        keep = (*said["keep"], *said["keep_only"])
-        bypass = (*said["bypass"], *said["bypass_only"])
-        if "keep_only" in body:
-            bypass += tuple(t for t in self._own_tensors if t not in said["keep_only"])
-        if "bypass_only" in body:
-            keep += tuple(t for t in self._own_tensors if t not in said["bypass_only"])
-        return tuple(dict.fromkeys(keep)), bypass
-
-    @property
-    def _own_tensors(self) -> tuple[str, ...]:
-        return tuple(a.tensor for a in self.einsum.accesses)
-
     @property
     def _every_rank(self) -> tuple[str, ...]:
         """The Einsum's ranks in the problem's order."""
@@ -455,6 +429,30 @@ class _Node:
     def _loop_ranks(self) -> tuple[str, ...]:
         """The Einsum's ranks that can have a loop."""
         return tuple(r for r in self._every_rank if self.workload.rank_sizes[r] > 1)
+
+
+def kept_tensors(
+    body: Section,
+    own: tuple[str, ...],
+    known: tuple[str, ...],
+    where: str,
+    passing: tuple[str, ...] = (),
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The tensors of an Einsum that a constraint has a level keep, and those that it lets by.
+
+    own: of the Einsum, known: of all. passing: those that go by another branch.
+    """
+    found: dict[str, tuple[str, ...]] = {"keep": (), "bypass": passing}
+    for key, other in (("keep", "bypass"), ("bypass", "keep")):
+        for said in (key, f"{key}_only"):
+            listed = tensors_of(body, said, where, known)
+            found[key] += tuple(t for t in own if t in listed)
+            if said in body and said != key:
+                found[other] += tuple(t for t in own if t not in listed)
+    keep, bypass = (tuple(dict.fromkeys(tensors)) for tensors in found.values())
+    for tensor in (t for t in keep if t in bypass):
+        raise SpecError(expected(where, f"{tensor} kept or bypassed", "both"))
+    return keep, bypass
 
 
 def _ones(ranks: Iterable[str]) -> FactorLimits:

@@ -23,9 +23,12 @@ from itertools import chain, product
 from math import prod
 from typing import Literal
 
+from flat_mapper.arch.constraints import tensors_of
 from flat_mapper.arch.cores import NO_MULTICAST
+from flat_mapper.arch.nodes import read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, SpecError, expected
+from flat_mapper.mapping.arch_rules import KEPT_KEYS, kept_tensors
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, slots_of
 from flat_mapper.spec.document import (
     Section,
@@ -58,7 +61,7 @@ _KEYS: dict[EntryKind, tuple[str, ...]] = {
         *NO_MULTICAST,
         *_MAXIMIZED,
     ),
-    "dataspace": ("keep", "bypass", "keep_only", "bypass_only"),
+    "dataspace": KEPT_KEYS,
 }
 _PLAIN = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=\s*[0-9]+\s*")
 _FACTOR = re.compile(
@@ -94,16 +97,16 @@ def _parsed(section: Section, node: str, kind: EntryKind, einsum: Einsum, where:
     split = take(stated, "split", int, where, None)
     if split is not None and split < 0:
         raise SpecError(expected(f"{where}.split", "a number of ranks, 0 or more", split))
-    keep, bypass = _tensors(stated, einsum, where)
     names = tuple(a.tensor for a in einsum.accesses)
-    listed = {t for key in NO_MULTICAST for t in _listed(stated, key, names, where)}
+    keep, bypass = kept_tensors(stated, names, names, where)
+    listed = {t for key in NO_MULTICAST for t in tensors_of(stated, key, where, names)}
     alone = tuple(t for t in names if t in listed)
     return NodeEntry(
         where=where,
         node=node,
         kind=kind,
         factors=factors,
-        permutation=_permutation(stated.get("permutation", []), einsum, f"{where}.permutation"),
+        permutation=read_order(stated.get("permutation"), einsum.ranks, f"{where}.permutation"),
         split=split,
         keep=keep,
         bypass=bypass,
@@ -117,10 +120,10 @@ def _apart(section: Section, names: tuple[str, ...], alone: tuple[str, ...], whe
 
     Words that each instance reads for itself are not handed on anyhow.
     """
-    listed = _listed(section, "no_link_transfer", names, where)
-    if len(listed) < len(names) and not set(listed) <= set(alone):
+    listed = {*tensors_of(section, "no_link_transfer", where, names)}
+    if len(listed) < len(names) and not listed <= {*alone}:
         condition = f"all of the tensors {', '.join(names)}, or none"
-        raise SpecError(expected(f"{where}.no_link_transfer", condition, ", ".join(listed)))
+        raise SpecError(expected(f"{where}.no_link_transfer", condition, ", ".join(sorted(listed))))
     return len(listed) == len(names)
 
 
@@ -177,51 +180,6 @@ def _loops_in(item: object, where: str) -> list[Loop]:
         loops.append(Loop(found[1] or found[2], factor, 0 if last == factor else last))
         position = found.end()
     return loops
-
-
-def _permutation(value: object, einsum: Einsum, where: str) -> tuple[str, ...]:
-    """Ranks innermost first, from `[E, M]`, `EM`, `E M` or `E,M`."""
-    if isinstance(value, str):
-        words = [w for w in re.split(r"[,\s]+", value.partition("#")[0]) if w]
-        listed = [c for w in words for c in ([w] if w in einsum.ranks else w)]
-    else:
-        listed = [checked(rank, str, where) for rank in checked(value, list, where)]
-    for rank in listed:
-        if rank not in einsum.ranks:
-            raise SpecError(expected(where, f"ranks among {', '.join(einsum.ranks)}", str(rank)))
-    if len(set(listed)) < len(listed):
-        raise SpecError(expected(where, "each rank once", ", ".join(listed)))
-    return tuple(str(rank) for rank in listed)
-
-
-def _listed(
-    section: Mapping[str, object], key: str, names: tuple[str, ...], where: str
-) -> tuple[str, ...]:
-    """The tensors under a key, in the order of their names; `*` stands for all."""
-    listed = [checked(t, str, f"{where}.{key}") for t in take(section, key, list, where, [])]
-    for tensor in listed:
-        if tensor != "*" and tensor not in names:
-            condition = f"tensors among {', '.join(names)}"
-            raise SpecError(expected(f"{where}.{key}", condition, str(tensor)))
-    return names if "*" in listed else tuple(t for t in names if t in listed)
-
-
-def _tensors(
-    section: Mapping[str, object], einsum: Einsum, where: str
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The tensors kept and those bypassed; `*` stands for all."""
-    names = tuple(a.tensor for a in einsum.accesses)
-    found = {key: _listed(section, key, names, where) for key in _KEYS["dataspace"]}
-    for key, other in (("keep", "bypass"), ("bypass", "keep")):
-        if f"{key}_only" in section:
-            only = found[f"{key}_only"]
-            found[key] += only
-            found[other] += tuple(t for t in names if t not in only)
-    keep, bypass = found["keep"], found["bypass"]
-    both = [t for t in keep if t in bypass]
-    if both:
-        raise SpecError(expected(where, f"{both[0]} kept or bypassed", "both"))
-    return keep, bypass
 
 
 def read_mapping(
