@@ -36,7 +36,7 @@ from flat_mapper.spec.document import (
     take_list,
 )
 from flat_mapper.spec.yamlio import dump, load_text, load_yaml, scalar
-from flat_mapper.workload.mask import NONE, LayerKind, Mask, mask_document
+from flat_mapper.workload.mask import NO_MASK, LayerKind, Mask, mask_document
 from flat_mapper.workload.notation import UNARY
 
 CONFIG = "config.json"  # what errors call one that is in memory
@@ -429,7 +429,7 @@ def _chosen(model: Model, origin: str, layers: str) -> tuple[LayerKind, ...]:
 
 def _layer_lines(kinds: tuple[LayerKind, ...]) -> list[str]:
     """The layers of a problem with their masks."""
-    words = [_flow(mask_document(kind.mask)) if kind.mask else NONE for kind in kinds]
+    words = [_flow(mask_document(kind.mask)) if kind.mask else NO_MASK for kind in kinds]
     if len(kinds) == 1:
         return [f"  layers: {kinds[0].count}", *([f"  mask: {words[0]}"] if kinds[0].mask else [])]
     counted = zip(kinds, words, strict=True)

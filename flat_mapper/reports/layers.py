@@ -11,7 +11,7 @@ from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.reports.fields import Document
 from flat_mapper.reports.text import COMPARISON_COLUMNS, comparison_row
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import NONE, LayerKind
+from flat_mapper.workload.mask import NO_MASK, LayerKind
 
 _HEAD = ("layers", "mask", "latency", "of all", "energy", "of all", *COMPARISON_COLUMNS[5:])
 
@@ -74,7 +74,7 @@ def kinds_text(whole: Workload, kinds: Sequence[Workload], total: Document) -> s
         _, latency, _, energy, _, *rest = comparison_row("", found)
         share = units.percent(found["latency_s"] / total["latency_s"])
         spent = units.percent(found["energy_pj"] / (total["energy_pj"] or 1.0))
-        mask = str(workload.mask or NONE)
+        mask = str(workload.mask or NO_MASK)
         rows.append((*length, f"{found['repeat']}", mask, latency, share, energy, spent, *rest))
     head, shift = (*(("sequences", "length") if ragged else ()), *_HEAD), 2 * ragged
     return grid(rows, head=head, right=[*range(shift + 1), *range(shift + 2, shift + 9)])

@@ -14,7 +14,7 @@ from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.reports.fields import FIELDS, Document, answer_totals, busy_text, power_of, shown
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import NONE
+from flat_mapper.workload.mask import NO_MASK
 from flat_mapper.workload.softmax import WORDS
 
 _WIDE = 48  # chosen: characters of a line of names; a table with two such columns fits a screen
@@ -191,7 +191,7 @@ def left_out_text(of: Workload) -> str:
     if of.other_layers:
         others = ", ".join(str(kind) for kind in of.other_layers)
         lines.append(
-            f"one kind of layer, with the mask {of.mask or NONE}; the model has also {others}: "
+            f"one kind of layer, with the mask {of.mask or NO_MASK}; the model has also {others}: "
             "--layers chooses, --scope model adds all up"
         )
     return "\n".join(lines)

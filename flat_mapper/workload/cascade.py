@@ -33,7 +33,7 @@ FeedForward = Literal["plain", "gated"]
 
 GROUP, HEAD = "G", "H"
 # What a group of heads has once: keys and values, what makes them, and the rows new to the cache.
-SHARED = ("K", "V", "WK", "WV", "KN", "VN")
+_SHARED = ("K", "V", "WK", "WV", "KN", "VN")
 
 _QUERIES = "Q[b,h,p,e] = X[b,p,d] * WQ[h,e,d]"
 _BEFORE: Mapping[Phase, tuple[str, ...]] = {  # the projections
@@ -70,7 +70,7 @@ SOFTMAX = "softmax"  # the operator that the vector Einsums of the core are
 ROLES = {"batch": "B", "groups": GROUP, "heads": HEAD, "queries": "P", "keys": "M"}
 
 # FuseMax (MICRO'24) names the row maximum M, as it does a rank; here it is QK_max.
-CORE = (
+CORE_LINES = (
     "QK[b,h,p,m] = Q[b,h,p,e] * K[b,h,m,e]",
     "QK_max[b,h,p] = max(QK[b,h,p,m])",
     "QK_exp[b,h,p,m] = exp(QK[b,h,p,m] - QK_max[b,h,p])",
@@ -102,7 +102,7 @@ def attention(
               H / kv_heads heads each. By default every query head has its own.
     """
     sizes = {"B": B, **head_sizes(H, kv_heads), "P": P, "M": M, "E": E, "F": F}
-    return with_softmax(_workload("attention", CORE, sizes, word_bits), softmax)
+    return with_softmax(_workload("attention", CORE_LINES, sizes, word_bits), softmax)
 
 
 def block(
@@ -140,7 +140,7 @@ def block(
     width = H * E if D is None else D
     sizes = {**core.rank_sizes, "D": width, "FF": 4 * width if FF is None else FF}
     before = _among(_BEFORE, phase, "attention: phase")
-    lines = (*before, *CORE, *_among(_AFTER, feed_forward, "block: feed_forward"))
+    lines = (*before, *CORE_LINES, *_among(_AFTER, feed_forward, "block: feed_forward"))
     whole = replace(_workload("block", lines, sizes, word_bits), repeat=layers)
     return with_softmax(whole, softmax)
 
@@ -174,7 +174,7 @@ def scope(workload: Workload, extent: Scope | None) -> Workload:
 
 def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bits: int) -> Workload:
     """The cascade of some lines, with the attention among them."""
-    core = tuple(parse_einsum(line) for line in CORE)
+    core = tuple(parse_einsum(line) for line in CORE_LINES)
     if GROUP in sizes:
         lines = grouped(lines)
     return Workload(
@@ -203,7 +203,7 @@ def grouped(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 def _grouped_access(found: re.Match[str]) -> str:
     tensor, ranks = found[1], found[2].split(",")
-    into = [GROUP.lower()] if tensor in SHARED else [GROUP.lower(), HEAD.lower()]
+    into = [GROUP.lower()] if tensor in _SHARED else [GROUP.lower(), HEAD.lower()]
     spread = [r for rank in ranks for r in (into if rank == HEAD.lower() else [rank])]
     return f"{tensor}[{','.join(spread)}]"
 

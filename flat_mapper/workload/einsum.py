@@ -34,11 +34,8 @@ class TensorAccess:
     sums: tuple[tuple[tuple[str, int], ...], ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.tensor}[{','.join(self._dimensions).lower()}]"
-
-    @property
-    def _dimensions(self) -> tuple[str, ...]:
-        return tuple(" + ".join(map(_term, dim)) for dim in self.sums) if self.sums else self.ranks
+        dims = [" + ".join(map(_term, dim)) for dim in self.sums] or self.ranks
+        return f"{self.tensor}[{','.join(dims).lower()}]"
 
     def words(self, extents: Mapping[str, int]) -> int:
         """Values of the box that it takes over so much of every rank."""

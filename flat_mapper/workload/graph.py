@@ -22,7 +22,7 @@ from flat_mapper.workload.einsum import (
     producers_of,
     viewed,
 )
-from flat_mapper.workload.mask import NONE, LayerKind, Mask, pairs
+from flat_mapper.workload.mask import NO_MASK, LayerKind, Mask, pairs
 from flat_mapper.workload.roles import NO_ROLES, Roles, operator_faults, role_faults
 
 Softmax = Literal["row", "online", "online-2pass", "any", "none"]
@@ -105,7 +105,9 @@ class Workload:
         if lengths := len(self.sequences):
             raise SpecError(expected(where, "one length", f"{lengths} of them", "choose --seq N"))
         if self.layers:
-            words = " or ".join(f"--layers {k.mask.words if k.mask else NONE}" for k in self.layers)
+            words = " or ".join(
+                f"--layers {k.mask.words if k.mask else NO_MASK}" for k in self.layers
+            )
             got = ", ".join(str(kind) for kind in self.layers)
             raise SpecError(expected(where, "layers of one kind", got, f"choose {words}"))
 

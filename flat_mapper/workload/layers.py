@@ -42,7 +42,7 @@ from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.spec.catalog import rank_size
 from flat_mapper.spec.document import Section, place, refuse_unknown, section_of, take, take_choice
 from flat_mapper.workload.cascade import (
-    CORE,
+    CORE_LINES,
     FEED_FORWARDS,
     GROUP,
     HEAD,
@@ -88,14 +88,6 @@ class Experts:
             condition = f"1 to count ({self.count}) experts"
             raise SpecError(expected("layer: experts.per_token", condition, self.per_token))
 
-    def working(self, tokens: int) -> int:
-        """Experts that have a token at all, of so many tokens."""
-        return min(self.count, tokens * self.per_token)
-
-    def tokens_each(self, tokens: int) -> int:
-        """Tokens of each expert at work: the mean, rounded up."""
-        return -(-tokens * self.per_token // self.working(tokens))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Latent:
@@ -132,7 +124,7 @@ _PARTS = {"experts": Experts, "latent": Latent}  # fields of a form that are for
 
 
 @dataclass(slots=True)
-class Lines:
+class _Lines:
     """A cascade being written: its Einsums, operators, views and parameters."""
 
     sizes: dict[str, int]
@@ -199,7 +191,7 @@ def layer(
         condition = "softmax row, online or any, and no kv_heads: all heads have one latent"
         raise SpecError(expected("layer: latent", condition, kv_heads or softmax))
     sizes = {"B": B, **head_sizes(H, kv_heads), "P": P, "M": M, "E": E, "F": F, "D": D, "FF": FF}
-    lines = Lines(sizes)
+    lines = _Lines(sizes)
     before = form.norm_at in ("before", "around")
     entry = lines.norm(form.norm, "N1", "X", "b,p,d", "d") if before else "X"
     _attention(lines, form, entry, (f"{GROUP},{HEAD}" if GROUP in sizes else HEAD).lower())
@@ -220,7 +212,7 @@ def layer(
         operators=lines.operators,
         views=lines.views,
         weights=lines.weights,
-        core=tuple(parse_einsum(line).name for line in CORE),
+        core=tuple(parse_einsum(line).name for line in CORE_LINES),
     )
     formed = with_softmax(made, softmax)
     if form.latent is None:
@@ -229,7 +221,7 @@ def layer(
     return with_latent(rebuilt, form.latent.form)
 
 
-def _joined(lines: Lines, form: LayerForm, name: str, part: str, stream: str, number: str) -> str:
+def _joined(lines: _Lines, form: LayerForm, name: str, part: str, stream: str, number: str) -> str:
     """A residual sum, with the norms that stand behind the part or behind the sum."""
     if form.norm_at in ("around", "behind"):
         part = lines.norm(form.norm, f"M{number}", part, "b,p,d", "d")
@@ -239,7 +231,7 @@ def _joined(lines: Lines, form: LayerForm, name: str, part: str, stream: str, nu
     return name
 
 
-def _attention(lines: Lines, form: LayerForm, entry: str, heads: str) -> None:
+def _attention(lines: _Lines, form: LayerForm, entry: str, heads: str) -> None:
     """Queries, keys and values, the core, and the product that leaves it."""
     if form.latent is not None:
         scores: tuple[str, ...] = _latent(lines, entry, form.latent)
@@ -253,17 +245,17 @@ def _attention(lines: Lines, form: LayerForm, entry: str, heads: str) -> None:
         _projected(lines, form, (names[1], source, where, "f", shared), bias=bias, turned=False)
         if not form.cross:
             lines.views |= {"K": "KN", "V": "VN"}
-        scores = CORE[:1]
-    core = (*scores, *CORE[1:])
+        scores = CORE_LINES[:1]
+    core = (*scores, *CORE_LINES[1:])
     for line in grouped(core) if "," in heads else core:
         lines.add(line)
-    softmax = tuple(e.name for e in (parse_einsum(c) for c in CORE) if e.unit == "vector")
+    softmax = tuple(e.name for e in (parse_einsum(c) for c in CORE_LINES) if e.unit == "vector")
     lines.operators[SOFTMAX] = softmax
     right = f"AV[b,{heads},p,f] * WO[{heads},f,d]"
     lines.biased("O", "b,p,d", right, "WO", "d" if form.bias else "")
 
 
-def _latent(lines: Lines, entry: str, latent: Latent) -> tuple[str, ...]:
+def _latent(lines: _Lines, entry: str, latent: Latent) -> tuple[str, ...]:
     """Queries, the latent, and what is made of it for every head; the line of the scores."""
     lines.sizes |= {"L": latent.rank, "R": latent.rotary}
     source, width = entry, "d"
@@ -287,7 +279,7 @@ def _latent(lines: Lines, entry: str, latent: Latent) -> tuple[str, ...]:
 
 
 def _projected(
-    lines: Lines,
+    lines: _Lines,
     form: LayerForm,
     made: tuple[str, str, str, str, str],
     *,
@@ -314,7 +306,7 @@ def _projected(
         lines.add(f"{name}[{ranks}] = rotary({first}[{ranks}] * {angles})")
 
 
-def _feed_forward(lines: Lines, form: LayerForm, source: str, kind: FeedForward) -> str:
+def _feed_forward(lines: _Lines, form: LayerForm, source: str, kind: FeedForward) -> str:
     """The feed-forward layer, or the experts in its place; the name of what it makes."""
     if form.activation not in UNARY:
         condition = f"one of {', '.join(UNARY)}"
@@ -324,7 +316,7 @@ def _feed_forward(lines: Lines, form: LayerForm, source: str, kind: FeedForward)
     return _experts(lines, form, kind, source, form.experts)
 
 
-def _dense(lines: Lines, form: LayerForm, kind: FeedForward, at: tuple[str, str, str, str]) -> str:
+def _dense(lines: _Lines, form: LayerForm, kind: FeedForward, at: tuple[str, str, str, str]) -> str:
     """One feed-forward layer.
 
     at: a suffix of its names, ranks of its positions, its input, and a rank of its weights alone.
@@ -351,13 +343,13 @@ def _dense(lines: Lines, form: LayerForm, kind: FeedForward, at: tuple[str, str,
 
 
 def _experts(
-    lines: Lines, form: LayerForm, kind: FeedForward, source: str, experts: Experts
+    lines: _Lines, form: LayerForm, kind: FeedForward, source: str, experts: Experts
 ) -> str:
     """A router, the experts at work, the weighted sum of what they make, and shared layers."""
     tokens = lines.sizes["B"] * lines.sizes["P"]
-    working = experts.working(tokens)
-    sizes = {"EX": experts.count, "AT": working, "T": experts.tokens_each(tokens)}
-    lines.sizes |= {**sizes, "TOP": experts.per_token}
+    working = min(experts.count, tokens * experts.per_token)  # that have a token at all
+    each = -(-tokens * experts.per_token // working)  # the mean, rounded up
+    lines.sizes |= {"EX": experts.count, "AT": working, "T": each, "TOP": experts.per_token}
     lines.add(f"ROUTE[b,p,ex] = {source}[b,p,d] * WR[d,ex]", "WR")
     lines.add("RT_exp[b,p,ex] = exp(ROUTE[b,p,ex])")
     lines.add("RT_sum[b,p] = sum(RT_exp[b,p,ex])")
@@ -392,7 +384,7 @@ class EndsForm:
 
 def ends(form: EndsForm, norm: Norm, *, B: int, P: int, D: int) -> Workload:
     """Rows of the embedding in; the last norm and the product over the vocabulary out."""
-    lines = Lines({"B": B, "P": P, "D": D, "VOC": form.size})
+    lines = _Lines({"B": B, "P": P, "D": D, "VOC": form.size})
     # Only the rows of the words that occur are read, one for each position.
     stream = "TOK"
     lines.add("TOK[b,p,d] = copy(WT[b,p,d])")

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-WORDS = "causal, window=N, causal,window=N, with parts=N too, or none"
-NONE = "none"  # the word that takes a mask away
+_WORDS = "causal, window=N, causal,window=N, with parts=N too, or none"
+NO_MASK = "none"  # the word that takes a mask away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ class LayerKind:
 
     def __str__(self) -> str:
         layers = "layer" if self.count == 1 else "layers"
-        return f"{self.count} {layers} with the mask {self.mask or NONE}"
+        return f"{self.count} {layers} with the mask {self.mask or NO_MASK}"
 
     def to_dict(self) -> dict[str, object]:
         """As `read_layers` reads it."""
@@ -118,6 +118,7 @@ class MaskTiles:
     whole: int  # seen by all: nothing in them is masked
     partial: int  # done whole, though some of their pairs are masked
     total: int
+    bands: int  # rows of tiles
     visited_first: int  # tiles that are worked on of the first row of tiles
     by_row: tuple[tuple[int, int], ...]  # (tiles worked on, rows of tiles with so many)
     by_column: tuple[tuple[int, int], ...]  # the same of columns
@@ -162,6 +163,7 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
         whole=whole,
         partial=every - whole,
         total=total,
+        bands=len(start),
         visited_first=int(visited[0]),
         by_row=_counted(visited),
         by_column=_counted(np.cumsum(steps)[:-1]),
@@ -188,7 +190,7 @@ def read_mask(section: Section, where: str) -> Mask | None:
         return None
     spot = place(where, section, "mask")
     if isinstance(node, str):
-        if str(node) == NONE:
+        if str(node) == NO_MASK:
             return None
         if str(node) != "causal":
             raise SpecError(expected(spot, "causal, or {window: N}", str(node)))
@@ -244,7 +246,7 @@ def mask_document(mask: Mask) -> object:
 def mask_of(words: str, where: str = "--mask") -> Mask | None:
     """The mask of some words; None for no words, and for the word none."""
     causal, window, parts = False, None, 1
-    words = "" if words.strip() == NONE else words
+    words = "" if words.strip() == NO_MASK else words
     for word in filter(None, (w.strip() for w in words.split(","))):
         key, equals, value = (part.strip() for part in word.partition("="))
         if key == "causal" and not equals:
@@ -252,5 +254,5 @@ def mask_of(words: str, where: str = "--mask") -> Mask | None:
         elif key in ("window", "parts") and value.isdigit() and int(value) > 0:
             window, parts = (int(value), parts) if key == "window" else (window, int(value))
         else:
-            raise SpecError(expected(where, WORDS, word))
+            raise SpecError(expected(where, _WORDS, word))
     return Mask(causal=causal, window=window, parts=parts) if causal or window else None

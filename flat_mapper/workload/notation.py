@@ -107,25 +107,11 @@ def _operation(function: str, joint: str, reduces: bool) -> str:
 
 
 def format_einsum(einsum: Einsum) -> str:
-    """The line that `parse_einsum` reads back as the same output, inputs and operation.
-
-    What joins two tensors inside a function (`exp(A - B)`) is in the Einsum's `text` only; without
-    it the line is written with `-` in an exp, `+` in a sum, and `*` in any other function.
-    """
-    if einsum.text:
-        return einsum.text
-    sources = [str(a) for a in einsum.inputs]
-    signs = {name: sign for sign, name in OPERATORS.items()}
-    if len(sources) == 1:
-        right = sources[0] if einsum.operation == "copy" else f"{einsum.operation}({sources[0]})"
-    elif einsum.operation in signs:
-        right = f" {signs[einsum.operation]} ".join(sources)
-    elif einsum.operation in BINARY:
-        right = f"{einsum.operation}({', '.join(sources)})"
-    else:
-        joint = {"exp": " - ", "sum": " + "}.get(einsum.operation, " * ")
-        right = f"{einsum.operation}({joint.join(sources)})"
-    return f"{einsum.output} = {right}"
+    """The line that it was written in, or of a Timeloop problem the line that says the same."""
+    right = " * ".join(map(str, einsum.inputs))
+    if einsum.operation == "sum":
+        right = f"sum({right})"
+    return einsum.text or f"{einsum.output} = {right}"
 
 
 def _spaced(text: str) -> str:

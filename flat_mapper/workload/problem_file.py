@@ -25,7 +25,7 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.workload.cascade import ROLES, Phase
 from flat_mapper.workload.graph import Softmax, Workload
-from flat_mapper.workload.mask import NONE, LayerKind, Mask, mask_of, read_layers, read_mask
+from flat_mapper.workload.mask import NO_MASK, LayerKind, Mask, mask_of, read_layers, read_mask
 from flat_mapper.workload.roles import Roles, read_roles
 
 
@@ -130,7 +130,7 @@ def sequence_sizes(lengths: Lengths | None, roles: Roles, where: str) -> dict[st
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Replacements:
     """Words that a caller puts in the place of the file's."""
 
     phase: Phase | None = None
@@ -150,7 +150,7 @@ class File:
     stem: str
     ranks: Section
     changes: Mapping[str, object]  # sizes that a caller puts in
-    asked: Asked
+    asked: Replacements
     roles: Roles  # as the file declares them
 
     @property
@@ -198,7 +198,7 @@ def chosen_layers(workload: Workload, layers: str) -> Workload:
         if kind.mask == wanted:
             return workload.of_kind(kind)
     masks = [kind.mask for kind in kinds] or [workload.mask]
-    condition = f"one of {', '.join(mask.words if mask else NONE for mask in masks)}"
+    condition = f"one of {', '.join(mask.words if mask else NO_MASK for mask in masks)}"
     raise SpecError(expected(f"{workload.name}: --layers", condition, layers))
 
 

@@ -39,10 +39,11 @@ A problem of Timeloop (a shape and an instance) is read as a workload of one Ein
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.formats import TensorWidth
@@ -65,12 +66,12 @@ from flat_mapper.workload.cascade import scope as scoped
 from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.layers import VOCABULARY, short_workload
-from flat_mapper.workload.mask import NONE, LayerKind, mask_of, merged_layers
+from flat_mapper.workload.mask import NO_MASK, LayerKind, mask_of, merged_layers
 from flat_mapper.workload.notation import read_einsum
 from flat_mapper.workload.problem_file import (
-    Asked,
     File,
     Lengths,
+    Replacements,
     check_ranks,
     chosen_layers,
     declared_roles,
@@ -98,6 +99,14 @@ PROBLEM_KEYS = (
 )
 DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 
+_FIELDS: Mapping[str, Callable[[File], Any]] = {  # of a workload, that a file says by itself
+    "name": lambda file: str(take(file.problem, "name", str, file.where, "")) or file.stem,
+    "source": lambda file: str(take(file.problem, "source", str, file.where, "")),
+    "dropped": lambda file: (*map(str, take_list(file.problem, "dropped", str, file.where, ())),),
+    "word_bits": lambda file: take(
+        *(file.problem, "word_bits", int, file.where, DEFAULT_WORD_BITS), above=0, within=BITS
+    ),
+}
 _UNCHANGED: Mapping[str, object] = MappingProxyType({})
 
 
@@ -137,12 +146,12 @@ def load_workload(
         each = [load_workload(source, scope, sizes=sizes, lengths=n, **words) for n in lengths]
         return ragged(each, sizes)
     faults = Faults()
-    asked = Asked(
+    asked = Replacements(
         softmax=_named("softmax", softmax, SOFTMAXES),
         phase=_named("phase", phase, PHASES),
         mask=mask_of(mask),
         lengths=lengths,
-        unmasked=mask.strip() == NONE,
+        unmasked=mask.strip() == NO_MASK,
         scope=scope or "",
     )
     # The queries of a decode are not known before its keys: until then there is nothing to mask.
@@ -165,7 +174,7 @@ def check_problem(source: str | Path) -> list[str]:
     if document is not None:
         several = faults.attempt(listed_lengths, document, "")
         if several is not None:
-            _workload(document, _UNCHANGED, Asked(lengths=next(iter(several), None)), faults)
+            _workload(document, _UNCHANGED, Replacements(lengths=next(iter(several), None)), faults)
     return faults
 
 
@@ -198,7 +207,7 @@ def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
 
 
 def _workload(
-    document: Section, changes: Mapping[str, object], asked: Asked, faults: Faults
+    document: Section, changes: Mapping[str, object], asked: Replacements, faults: Faults
 ) -> Workload | None:
     """The whole workload of a problem file; None where there are faults."""
     problem = document.get("problem")
@@ -215,12 +224,10 @@ def _workload(
     sizes = section_sizes(file.ranks, file.changes, f"{file.where}.ranks", faults)
     cascade = short_workload if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)
-    name, cited = (faults.attempt(_word, file, key) for key in ("name", "source"))
-    word_bits = faults.attempt(_bits, file.problem, "word_bits", file.where)
-    tensor_bits = faults.attempt(_tensor_bits, file, workload, sizes)
+    said: dict[str, Any] = {key: faults.attempt(read, file) for key, read in _FIELDS.items()}
+    said["tensor_bits"] = faults.attempt(_tensor_bits, file, workload, sizes)
     kinds = faults.attempt(layers_of, file)
     spaces = faults.attempt(read_data_spaces, file.problem, file.where)
-    dropped = faults.attempt(take_list, file.problem, "dropped", str, file.where, ())
     if asked.scope == VOCABULARY:
         kinds = (LayerKind(count=1, mask=None),)
     if faults or workload is None or kinds is None:
@@ -234,11 +241,7 @@ def _workload(
     kinds = merged_layers(kinds, queries, keys)
     return replace(
         workload,
-        name=name or file.stem,
-        source=cited or "",
-        dropped=tuple(str(line) for line in dropped or ()),
-        word_bits=word_bits or DEFAULT_WORD_BITS,
-        tensor_bits=tensor_bits or {},
+        **said,
         roles=replace(workload.roles, data_spaces=spaces or {}),
         repeat=kinds[0].count,
         mask=kinds[0].mask,
@@ -272,7 +275,7 @@ def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -
     return faults.attempt(set_ranks, replace(workload, name=name, states_bits=False), changes)
 
 
-def _file(document: Section, changes: Mapping[str, object], asked: Asked) -> File:
+def _file(document: Section, changes: Mapping[str, object], asked: Replacements) -> File:
     """The outline of a file; raises where there is nothing to go on with."""
     name = document.source
     problem = section_of(take(document, "problem", dict, name), name)
@@ -340,10 +343,6 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
     return workload
 
 
-def _word(file: File, key: str) -> str:
-    return str(take(file.problem, key, str, file.where, ""))
-
-
 def _tensor_bits(
     file: File, workload: Workload | None, sizes: Mapping[str, int]
 ) -> dict[str, TensorWidth]:
@@ -368,8 +367,3 @@ def _tensors(file: File, workload: Workload | None, sizes: Mapping[str, int]) ->
         other = replace(file, asked=replace(file.asked, scope=scope))
         found = short_workload(other, sizes, Faults())
         yield from found.tensor_ranks if found else ()
-
-
-def _bits(section: Section, key: str, where: str) -> int:
-    """Bits of a value; the default where the key is missing."""
-    return take(section, key, int, where, DEFAULT_WORD_BITS, above=0, within=BITS)

@@ -138,10 +138,11 @@ def alternatives(workload: Workload, *, charged: bool = True) -> tuple[Workload,
     if workload.softmax == "any":
         twice = charged and workload.latent == "none"
         forms = ("row", "online", "online-2pass") if twice else ("row", "online")
+    latents: tuple[Workload, ...] = (workload,)
+    if workload.latent == "any":
+        latents = with_latent(workload, "rebuilt"), with_latent(workload, "absorbed")
     return tuple(
-        one if one.softmax == form else with_softmax(one, form)
-        for one in latent_forms(workload)
-        for form in forms
+        one if one.softmax == form else with_softmax(one, form) for one in latents for form in forms
     )
 
 
@@ -229,7 +230,7 @@ WORDS = {
 def with_latent(workload: Workload, form: LatentForm) -> Workload:
     """A workload of rebuilt latent attention with its latent used in another form.
 
-    `any` keeps the rebuilt cascade; `latent_forms` has what it stands for.
+    `any` keeps the rebuilt cascade; `alternatives` has what it stands for.
     """
     if form not in LATENTS:
         condition = f"one of {', '.join(LATENTS)}"
@@ -238,13 +239,6 @@ def with_latent(workload: Workload, form: LatentForm) -> Workload:
         condition = f"a latent that is rebuilt, to use it as {form}"
         raise SpecError(expected(workload.name, condition, workload.latent))
     return _absorbed(workload) if form == "absorbed" else replace(workload, latent=form)
-
-
-def latent_forms(workload: Workload) -> tuple[Workload, ...]:
-    """The cascades that a workload's latent leaves open: two where it is `any`."""
-    if workload.latent != "any":
-        return (workload,)
-    return tuple(with_latent(workload, form) for form in ("rebuilt", "absorbed"))
 
 
 def _absorbed(workload: Workload) -> Workload:
