@@ -16,7 +16,7 @@ from flat_mapper.workload.softmax import SPLIT, made_again, passes
 
 LoopKind = Literal["temporal", "spatial"]
 ANY_SCHEDULE: tuple[Schedule, ...] = ("interleaved", "overlapped")
-Staging = Literal["any", "none", "all"]
+Staged = Literal["any", "none", "all"]
 
 # The roles of the ranks that a granularity of FLAT holds at one; "row" leaves the rows free.
 GRANULARITIES: Mapping[Granularity, tuple[str, ...]] = {
@@ -95,7 +95,7 @@ class Fusion:
     anything: AnyGroups | None = None  # `groups: any`: the search chooses the partition
     optional: bool = False  # the unfused partition is in the space too
     granularity: Granularity | Literal["any"] = "any"
-    staging: Staging | tuple[str, ...] = "any"  # tensors that cross DRAM: kept whole or streamed
+    staging: Staged | tuple[str, ...] = "any"  # tensors that cross DRAM: kept whole or streamed
     schedule: Schedule | Literal["any"] = "interleaved"  # any: interleaved or overlapped
     phases: Phases = ()  # of Einsums or operators, where the schedule is `phases`
     tiles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # allowed tile sizes

@@ -50,7 +50,7 @@ from flat_mapper.mapping.space import (
     KeepRule,
     Mapspace,
     SlotRule,
-    Staging,
+    Staged,
 )
 from flat_mapper.mapping.values import (
     GONE,
@@ -365,10 +365,10 @@ def _lists(part: FilePart, key: str, noun: str) -> tuple[tuple[str, ...], ...]:
     return tuple(found)
 
 
-def _staging(part: FilePart) -> Staging | tuple[str, ...]:
+def _staging(part: FilePart) -> Staged | tuple[str, ...]:
     if isinstance(part.body.get("staging"), list):
         return part.words("staging") or ()
-    words: tuple[Staging, ...] = get_args(Staging)
+    words: tuple[Staged, ...] = get_args(Staged)
     return part.choice("staging", words, "any")
 
 
@@ -409,10 +409,21 @@ def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) 
     `if_present` and names nothing here; a group of which only a part is here is refused all the
     same, and so is a target that no chip has.
     """
-    names = _names(workload, platform)
-    found = list(_fusion_misses(mapspace.name, mapspace.fusion, names))
+    einsums = list(_einsums(workload))
+    # A rule for the row softmax says nothing of a tensor that another form lacks.
+    others = ROW if workload.softmax not in ("row", "none") else ()
+    levels = [lv.name for arch in platform.paths for lv in arch.levels]
+    known: dict[str, Iterable[str]] = {
+        "Einsums": [e.name for e in einsums],
+        "ranks": workload.rank_sizes,
+        "tensors": [*(a.tensor for e in einsums for a in e.accesses), *others],
+        "targets": [n.name for arch in platform.paths for n in arch.nodes],
+        "levels": levels,
+    }
+    names = {noun: tuple(dict.fromkeys(own)) for noun, own in known.items()}
+    found = list(_fusion_misses(mapspace.name, mapspace.fusion, workload, names))
     found += _role_misses(mapspace, workload, names)
-    for rule in mapspace.rules:
+    for rule in (r for r in mapspace.rules if r.einsum not in workload.left_out):
         found += _rule_misses(f"{mapspace.name}: constraints", rule, names)
     return list(dict.fromkeys(found))
 
@@ -430,44 +441,18 @@ def absent_parts(mapspace: Mapspace, workload: Workload) -> list[str]:
     return [f"{mapspace.name}: {line}" for line in lines]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Names:
-    """The names that a mapspace may use."""
-
-    workload: Workload
-    nodes: tuple[str, ...]
-    levels: tuple[str, ...]
-    tensors: tuple[str, ...]
-    einsums: tuple[str, ...]
-
-
-def _names(workload: Workload, platform: Platform) -> _Names:
-    """The names of a workload in all forms that its softmax has, and of a platform."""
-    einsums = list(_einsums(workload))
-    # A rule for the row softmax says nothing of a tensor that another form lacks.
-    others = ROW if workload.softmax not in ("row", "none") else ()
-    tensors = (a.tensor for e in einsums for a in e.accesses)
-    return _Names(
-        workload=workload,
-        nodes=tuple(dict.fromkeys(n.name for arch in platform.paths for n in arch.nodes)),
-        levels=tuple(dict.fromkeys(lv.name for arch in platform.paths for lv in arch.levels)),
-        tensors=tuple(dict.fromkeys((*tensors, *others))),
-        einsums=tuple(dict.fromkeys(e.name for e in einsums)),
-    )
-
-
 def _einsums(workload: Workload) -> Iterator[Einsum]:
     """The Einsums of a workload, in all forms that it may take."""
     for form in alternatives(workload):
         yield from form.einsums
 
 
-def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:
+def _fusion_misses(name: str, fusion: Fusion, workload: Workload, names: _Names) -> Iterator[str]:
     """Names in a mapspace's words on shared loops that are nowhere."""
-    where, present, workload = f"{name}: fusion", fusion.if_present, names.workload
-    known = (*workload.operators, *names.einsums)
+    where, present = f"{name}: fusion", fusion.if_present
+    known = (*workload.operators, *names["Einsums"])
     limits = fusion.anything if fusion.anything and not present else AnyGroups()
-    lists = [("groups", g) for g in fusion.groups if not present or set(g) & set(names.einsums)]
+    lists = [("groups", g) for g in fusion.groups if not present or set(g) & set(names["Einsums"])]
     lists += [("within", limits.within), *(("never", some) for some in limits.never)]
     lists += [("phases", phase) for phase in fusion.phases]
     for key, words in lists:
@@ -476,16 +461,16 @@ def _fusion_misses(name: str, fusion: Fusion, names: _Names) -> Iterator[str]:
             advised = "; " in line or workload.operators or key != "groups"
             yield line if advised else f"{line}; {_NO_OPERATORS}"
     if not present:
-        yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, workload.rank_sizes)
+        yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, names["ranks"])
         if isinstance(fusion.staging, tuple):
             staged = [t for t in fusion.staging if t not in workload.left_out]
-            yield from _misses(f"{where}.staging", "tensors", staged, names.tensors)
+            yield from _misses(f"{where}.staging", "tensors", staged, names["tensors"])
 
 
 def _role_misses(mapspace: Mapspace, workload: Workload, names: _Names) -> Iterator[str]:
     """A granularity of which the workload does not say what it holds."""
     fusion, roles = mapspace.fusion, workload.roles
-    fused = any(set(group) & set(names.einsums) for group in fusion.groups)
+    fused = any(set(group) & set(names["Einsums"]) for group in fusion.groups)
     if not fused or fusion.granularity == "any" or fusion.granularity == "all":
         return
     if not roles.declared or (fusion.granularity == "row" and not roles.queries):
@@ -498,35 +483,33 @@ def _role_misses(mapspace: Mapspace, workload: Workload, names: _Names) -> Itera
 
 def _rule_misses(where: str, rule: SlotRule | KeepRule, names: _Names) -> Iterator[str]:
     """Names in a constraint that nothing has."""
-    if rule.einsum in names.workload.left_out:
-        return
-    if rule.einsum and rule.einsum not in names.einsums:
+    if rule.einsum and rule.einsum not in names["Einsums"]:
         if not rule.if_present:
-            yield from _misses(where, "an Einsum", [rule.einsum], names.einsums)
+            yield from _misses(where, "an Einsum", [rule.einsum], names["Einsums"])
         return
     if isinstance(rule, SlotRule):
-        yield from _misses(where, "a target", [rule.node], names.nodes)
-        if rule.node in names.nodes and (rule.kind == "temporal") != (rule.node in names.levels):
+        yield from _misses(where, "a target", [rule.node], names["targets"])
+        level = rule.node in names["levels"]
+        if rule.node in names["targets"] and (rule.kind == "temporal") != level:
             condition = "temporal constraints on levels, spatial ones on fanouts"
             got = f"{rule.kind} on {rule.node}"
             yield expected(where, condition, got, "change type or target")
         axes = (*(rule.x or ()), *(rule.y or ()))
         named = [*rule.factors, *rule.at_most, *rule.innermost, *axes]
         if not rule.if_present:
-            yield from _misses(where, "ranks", named, names.workload.rank_sizes)
+            yield from _misses(where, "ranks", named, names["ranks"])
         return
-    yield from _misses(where, "a target", [rule.level], names.levels)
+    yield from _misses(where, "a target", [rule.level], names["levels"])
     if not rule.if_present:
-        yield from _misses(where, "tensors", [*rule.keep, *rule.bypass], names.tensors)
+        yield from _misses(where, "tensors", [*rule.keep, *rule.bypass], names["tensors"])
 
 
+_Names = Mapping[str, tuple[str, ...]]  # those that a mapspace may use, by what they are of
 _NO_OPERATORS = "add operators: {softmax: [EINSUM, ...]} to the problem, if that is what is meant"
 
 
-def _misses(where: str, noun: str, words: Iterable[str], known: Iterable[str]) -> Iterator[str]:
+def _misses(where: str, noun: str, words: Iterable[str], known: tuple[str, ...]) -> Iterator[str]:
     """A line for each word that is not known."""
-    listed = tuple(known)
-    for word in words:
-        if word not in listed:
-            condition = f"{noun} among {', '.join(listed)}"
-            yield expected(where, condition, word, did_you_mean(word, listed))
+    for word in (word for word in words if word not in known):
+        condition = f"{noun} among {', '.join(known)}"
+        yield expected(where, condition, word, did_you_mean(word, known))
