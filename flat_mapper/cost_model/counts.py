@@ -28,14 +28,14 @@ from flat_mapper.cost_model.transfers import (
     looped,
     masked_passes,
 )
-from flat_mapper.cost_model.turns import Copied, Passing, Turn, TurnParts, kind_parts
+from flat_mapper.cost_model.turns import Copied, PassingWords, Turn, TurnParts, kind_parts
 
-Shares = tuple[Floats | float, Floats | float]
-WHOLE: Shares = (1.0, 1.0)
+_Shares = tuple[Floats | float, Floats | float]
+_WHOLE: _Shares = (1.0, 1.0)
 
 
 @dataclass(slots=True)
-class Costs:
+class CandidateCosts:
     """Of n candidates: pJ, the cycles of each limited port, and the words outside.
 
     held: of `moved`, what a mask's inner loop leaves in place.
@@ -69,7 +69,7 @@ class Chain:
     passes: list[Floats]
     top: MemoryLevel | None = None
     stays: list[Bools] = field(default_factory=list)
-    left: list[Shares] = field(default_factory=list)
+    left: list[_Shares] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -97,6 +97,7 @@ class Chain:
             found.transfers.append(whole)
             found.passes.append(one)
             found.stays.append(one > 0)
+        found.left = [_WHOLE] * len(found.transfers)
         return found
 
     def over(self, relevant: tuple[bool, ...], dram: Ints, outer: Outer) -> None:
@@ -104,15 +105,14 @@ class Chain:
         masked = outer.dram_order, outer.masked, outer.visited
         for i, stays in enumerate(self.stays):
             passes = self.passes[i] * np.where(stays, 1, outer.passes)
-            whole = outer.visited == 1
-            self.left.append(WHOLE if whole else mask_leaves(relevant, stays, dram, *masked))
+            if outer.visited != 1:
+                self.left[i] = mask_leaves(relevant, stays, dram, *masked)
             self.passes[i], _ = looped(relevant, passes, stays, dram, outer.dram_order)
 
-    def _ends(self) -> Iterator[tuple[int, Transfer | None, MemoryLevel | None, Shares]]:
+    def _ends(self) -> Iterator[tuple[int, Transfer | None, MemoryLevel | None, _Shares]]:
         """Of each transfer its place, the next one out, the level it comes from, and its shares."""
-        left = self.left or [WHOLE] * len(self.transfers)
         for i, above in enumerate([*self.transfers[1:], None]):
-            yield i, above, self.top if above is None else above.child, left[i]
+            yield i, above, self.top if above is None else above.child, self.left[i]
 
     def traffic(
         self, facts: EinsumFacts, tensor: str, pieces: Ints | int = 1
@@ -121,7 +121,7 @@ class Chain:
 
         pieces: equal ones of the tensor, of which one is counted.
         """
-        output, left = tensor == facts.output, self.left or [WHOLE] * len(self.transfers)
+        output = tensor == facts.output
         for i, above, level, (often, some) in self._ends():
             if level is None:
                 continue
@@ -130,7 +130,7 @@ class Chain:
             reads, updates = at_parent(held * (self.passes[i] * often), held, output=output)
             fills = NONE
             if above is not None:
-                comes, part = left[i + 1]
+                comes, part = self.left[i + 1]
                 own = facts.volume_at(tensor, level) * part / pieces / spread
                 arrived = own * above.of_child(self.passes[i + 1] * comes)
                 fills = at_child(arrived, own, output=output)
@@ -152,18 +152,14 @@ class Chain:
 
 def candidate_costs(
     facts: EinsumFacts, candidates: CandidateBlock, outer: Outer, tile: Ints | None = None
-) -> Costs:
+) -> CandidateCosts:
     """Costs of candidates under given outer loops.
 
     tile: int64[R, n], of each candidate in place of the one of all.
     """
     computed = outer.visited * outer.passes * facts.compute_energy
-    costs = Costs(energy=np.full(candidates.count, computed))
-    sizes = np.array(facts.sizes, dtype=np.int64)[:, None]
-    if tile is None:
-        tile = np.array(outer.tile, dtype=np.int64)[:, None]
-    tile = np.where(tile == 0, candidates.tile, tile)
-    shared, dram, outside = tile // candidates.tile, sizes // tile, facts.arch.levels[0]
+    costs = CandidateCosts(energy=np.full(candidates.count, computed))
+    (shared, dram), outside = outer.grids(facts.sizes, candidates.tile, tile), facts.arch.levels[0]
     weights: dict[str, Floats] = {}
     for position, (tensor, role) in enumerate(zip(facts.tensors, outer.roles, strict=True)):
         chain = Chain.of(facts, candidates, outer, position, shared)
@@ -210,8 +206,8 @@ def _with_copy(facts: EinsumFacts, tensor: str, outer: Outer, traffic: Traffic) 
 def turn_of(facts: EinsumFacts, candidates: CandidateBlock, outer: Outer, outside: Outside) -> Turn:
     """The turns of candidates under given outer loops."""
     shared, dram = outer.grids(facts.sizes, candidates.tile)
-    passing: list[Passing] = []
-    streams: list[Passing] = []
+    passing: list[PassingWords] = []
+    streams: list[PassingWords] = []
     for position, (tensor, role) in enumerate(zip(facts.tensors, outer.roles, strict=True)):
         own = [r for r, yes in enumerate(facts.relevant[tensor]) if yes]
         chain = Chain.of(facts, candidates, outer, position, shared)
@@ -219,9 +215,9 @@ def turn_of(facts: EinsumFacts, candidates: CandidateBlock, outer: Outer, outsid
         stays: list[Bools | None] = [*chain.stays[1:], None]
         for (level, traffic), mine, below in zip(every, stays, chain.stays, strict=True):
             if level is not facts.arch.levels[0]:
-                passing.append(Passing(level, tensor, traffic, mine, below))
+                passing.append(PassingWords(level, tensor, traffic, mine, below))
             elif role == "stream":
-                streams.append(Passing(level, tensor, traffic, mine, below))
+                streams.append(PassingWords(level, tensor, traffic, mine, below))
     compute = facts.lane_cycles / candidates.spatial / dram.prod(axis=0)
     copied = outer.copied and Copied(outer.copied, facts.arch.levels[facts.shared].name)
     kinds = kind_parts(passing, streams, outer.kinds, compute, facts.output, copied or None)
@@ -236,7 +232,7 @@ def mask_leaves(
     order: tuple[int, ...],
     masked: tuple[int, ...],
     visited: Floats | float,
-) -> Shares:
+) -> _Shares:
     """Shares that a mask leaves of a transfer's passes, and of the tensor itself.
 
     A transfer is passed in each of the masked loops, or it stays in place over one of them.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.formats import PLAIN, Widths
 from flat_mapper.cost_model.nest import (
-    BoolArray,
     Factors,
     FloatArray,
     IntArray,
@@ -19,7 +19,7 @@ from flat_mapper.cost_model.nest import (
     Visited,
     factors_of,
     nest_of,
-    tile_words,
+    words_of_tiles,
 )
 from flat_mapper.cost_model.network import NetworkStats, crossings
 from flat_mapper.cost_model.ports import Moved, level_cycles, throttling
@@ -59,10 +59,6 @@ class EinsumCosts:
         )
         return [Moved(*(n * share for n in traffic.moved)) for share, traffic in counted]
 
-    def occupied(self, level: int) -> IntArray:
-        """Words of all tiles kept at a level."""
-        return sum((self.tile(level, t) for t in self._kept(level)), np.zeros(1, np.int64))
-
     def share(self, level: int, tensor: str) -> float:
         """Words of one value at a level."""
         return self.widths.share(tensor, self.nest.arch.levels[level].name)
@@ -73,29 +69,12 @@ class EinsumCosts:
         return values if share == 1 else np.ceil(values * share).astype(np.int64)
 
     @cached_property
-    def fits(self) -> BoolArray:
-        """True if every level holds its tiles."""
-        fits = np.ones(self.factors.count, np.bool_)
-        for i, level in enumerate(self.nest.arch.levels):
-            if level.usable_words is not None:
-                fits = fits & (self.occupied(i) <= level.usable_words)
-        return fits
-
-    @cached_property
     def slowdown(self) -> tuple[FloatArray, ...]:
         """Timeloop's bandwidth throttling of each level."""
         compute, levels = self.accesses.compute, self.nest.arch.levels
         same = [[i for i, lv in enumerate(levels) if lv.memory == one.memory] for one in levels]
         every = ([words for i in own for words in self.moved(i)] for own in same)
         return tuple(throttling(lv, compute, own) for lv, own in zip(levels, every, strict=True))
-
-    @cached_property
-    def cycles(self) -> IntArray:
-        """The slowest of compute and levels."""
-        worst = self.slowdown[0]
-        for slowdown in self.slowdown[1:]:
-            worst = np.minimum(worst, slowdown)
-        return level_cycles(self.accesses.compute, worst)
 
     @cached_property
     def tensor_energy(self) -> dict[tuple[int, str], FloatArray]:
@@ -125,12 +104,6 @@ class EinsumCosts:
         arch, einsum = self.nest.arch, self.nest.einsum
         return self.computes * operation_energy(arch, self.ert, einsum, self.widths)
 
-    @cached_property
-    def energy(self) -> FloatArray:
-        """pJ of every access, network and compute."""
-        moved = [*self.tensor_energy.values(), *(one.energy_pj for one in self.network)]
-        return sum(moved, np.full(1, self.compute_energy))
-
     def infeasible(self, n: int, apart: Collection[str] = ()) -> Infeasible | None:
         """Of one mapping, the innermost level that does not hold its tiles: Timeloop's order.
 
@@ -155,7 +128,7 @@ class EinsumCosts:
             einsum=self.nest.einsum.name,
             unit=compute.name,
             computes=self.computes,
-            compute_cycles=_amount(self.accesses.compute, n),
+            compute_cycles=_at(self.accesses.compute, n),
             lanes=_at(self.accesses.lanes, n),
             lanes_total=compute.instances,
             cycles_per_compute=operation_cycles(self.nest.arch, self.nest.einsum, self.widths),
@@ -169,7 +142,7 @@ class EinsumCosts:
         return LevelStats(
             level=self.nest.arch.levels[i].name,
             cycles=_at(level_cycles(self.accesses.compute, slowdown), n),
-            throttling=float(slowdown[n if len(slowdown) > 1 else 0]),
+            throttling=float(_at(slowdown, n)),
             tensors=tuple(self._tensor(i, t, n) for t in self._kept(i)),
         )
 
@@ -184,7 +157,7 @@ class EinsumCosts:
             temporal_reductions=_at(traffic.reads, n) if output else 0,
             utilized_capacity=_at(self.tiles[i, tensor], n),
             utilized_instances=_at(self.accesses.instances[i], n),
-            energy_pj=float(energy[n if len(energy) > 1 else 0]),
+            energy_pj=float(_at(energy, n)),
             share=self.share(i, tensor),
         )
 
@@ -194,13 +167,8 @@ class EinsumCosts:
         )
 
 
-def _at(values: IntArray, n: int) -> int:
-    """The n-th of n values, or the one that stands for all."""
-    return int(values[n if len(values) > 1 else 0])
-
-
-def _amount(values: IntArray | FloatArray, n: int) -> float:
-    """The same, of numbers that need not be whole."""
+def _at(values: IntArray | FloatArray, n: int) -> Any:
+    """The n-th of n values, or the one that stands for all; an int where it is whole."""
     value = values[n if len(values) > 1 else 0]
     return int(value) if float(value).is_integer() else float(value)
 
@@ -277,7 +245,7 @@ def nest_costs(
         factors=factors,
         ert=ert,
         accesses=replace(found, compute=np.multiply(found.compute, cycles)),
-        tiles=tile_words(nest, factors, sizes),
+        tiles=words_of_tiles(nest, factors, sizes),
         widths=widths,
         visited=visited,
     )

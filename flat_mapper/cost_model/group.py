@@ -27,7 +27,7 @@ from flat_mapper.cost_model.residence import buffer_use, shared_tile
 from flat_mapper.cost_model.result import BufferUse, EinsumStats, GroupStats
 from flat_mapper.cost_model.schedule import (
     GroupCycles,
-    Phase,
+    PhaseCycles,
     Rounds,
     Timing,
     is_exposed,
@@ -167,7 +167,7 @@ class GroupTerms:
         )
         return name_of_largest(added_up(parts))
 
-    def _phases(self, turns: Sequence[Turn]) -> list[Phase]:
+    def _phases(self, turns: Sequence[Turn]) -> list[PhaseCycles]:
         """The turns by phase and unit."""
         found = []
         for phase in self.rounds.phases if self.rounds else ():
@@ -179,7 +179,7 @@ class GroupTerms:
                     times.append(turn.passes)
                 else:
                     every[turn.unit] += self._timing.passes * turn.steady / turn.passes
-            found.append(Phase([(every[unit], rare[unit]) for unit in every], largest(times)))
+            found.append(PhaseCycles([(every[unit], rare[unit]) for unit in every], largest(times)))
         return found
 
     def _rows(self, turns: Sequence[Turn], outside: Outside) -> float | None:

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture
+from flat_mapper.mapping.cores import IntArray as IntArray
 from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
 from flat_mapper.workload.einsum import Einsum
 
-IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
@@ -169,7 +169,7 @@ def extents(factors: Factors, sizes: tuple[int, ...], slot: int) -> list[IntArra
     return list(inner)
 
 
-def tile_words(
+def words_of_tiles(
     nest: Nest, factors: Factors, sizes: tuple[int, ...]
 ) -> dict[tuple[int, str], IntArray]:
     """(level index, tensor) -> words of the tile one instance keeps, int64[n]."""

@@ -13,7 +13,7 @@ from flat_mapper.cost_model.nest import FloatArray, Nest
 from flat_mapper.cost_model.ports import Amount
 from flat_mapper.cost_model.reuse import Accesses
 
-FREE = "networks between levels"  # where none of them costs anything
+FREE_NETWORKS = "networks between levels"  # where none of them costs anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +89,4 @@ def unpriced_networks(platform: Platform) -> tuple[str, ...]:
     free = [name for name, fanout in fanouts.items() if fanout.hop_pj is None]
     if len(free) < len(fanouts):
         return tuple(f"network of {name}" for name in free)  # as `component` has it
-    return (FREE,)
+    return (FREE_NETWORKS,)

@@ -16,7 +16,7 @@ from flat_mapper.cost_model.nest import FloatArray
 from flat_mapper.cost_model.ports import Amount, largest, port_loads, ways_compete
 
 Words = Mapping[str, tuple[Amount, Amount]]  # by tensor: read there, written there
-NONE: Mapping[str, Amount] = {}
+_NONE: Mapping[str, Amount] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,7 @@ class SourcePort:
 
 
 def source_ports(
-    level: MemoryLevel, weights: Mapping[str, Amount], fills: Mapping[str, Amount] = NONE
+    level: MemoryLevel, weights: Mapping[str, Amount], fills: Mapping[str, Amount] = _NONE
 ) -> Iterator[SourcePort]:
     """The limited ports of a level outside.
 
@@ -51,10 +51,10 @@ def source_ports(
     """
     ways = (port_loads(level, *way) for way in ((1, 0, 0), (0, 1, 0), (0, 1, 1)))
     for (_, rate, reads), (*_, writes), (*_, filled) in zip(*ways, strict=True):
-        comes = weights if reads else fills if filled else NONE
+        comes = weights if reads else fills if filled else _NONE
         if reads and filled and fills:
             comes = {t: weight + fills.get(t, 0.0) for t, weight in weights.items()}
-        leaves = weights if writes else NONE
+        leaves = weights if writes else _NONE
         yield SourcePort(level=level.name, words_per_cycle=rate, comes=comes, leaves=leaves)
 
 

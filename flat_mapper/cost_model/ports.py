@@ -11,7 +11,7 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.nest import FloatArray, IntArray
 
-Port = Literal["read", "write", "fill", "shared"]
+_Port = Literal["read", "write", "fill", "shared"]
 # A number of one mapping, or an array over n: the rules are the same arithmetic for both.
 Amount = Any
 
@@ -32,7 +32,7 @@ class Moved(NamedTuple):
 class PortLoad(NamedTuple):
     """A limited port of a level, and what passes it."""
 
-    port: Port
+    port: _Port
     words_per_cycle: float
     words: Amount
 

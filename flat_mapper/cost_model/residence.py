@@ -19,7 +19,7 @@ from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Int
 from flat_mapper.cost_model.counts import Chain
 from flat_mapper.cost_model.einsum import returning
 from flat_mapper.cost_model.facts import EinsumFacts, prod_of
-from flat_mapper.cost_model.nest import factors_of, nest_of, tile_words
+from flat_mapper.cost_model.nest import factors_of, nest_of, words_of_tiles
 from flat_mapper.cost_model.ports import Amount, largest
 from flat_mapper.cost_model.result import BufferUse, Infeasible
 from flat_mapper.cost_model.roles import Outer
@@ -321,7 +321,7 @@ def private_uses(core: CoreQuestion, names: Sequence[str]) -> dict[str, list[Pri
         arch = platform.path(einsum.unit)
         nest = nest_of(arch, einsum, mapping, returning(workload, names, mapping))
         factors, sizes = factors_of(nest, [mapping]), sized_ranks(workload, mapping)
-        tiles = tile_words(nest, factors, tuple(sizes[r] for r in nest.ranks))
+        tiles = words_of_tiles(nest, factors, tuple(sizes[r] for r in nest.ranks))
         every = ((arch.levels[i].name, t, n) for (i, t), n in tiles.items() if i > SHARED)
         words = {(lv, t): n * workload.share(t, lv) for lv, t, n in every if inside.get(t) != lv}
         passes = factors.factors[0, :, 0].tolist()

@@ -36,9 +36,13 @@ class Outer:
     copied: str | None = None  # tensor whose old value is copied to the output's place
     firsts: float = 0.0  # first passes whose pJ count beside, see FirstPasses
 
-    def grids(self, sizes: Sequence[int], tile: Ints) -> tuple[Ints, Ints]:
-        """Factors of the shared level's loops and of DRAM's; tile: of candidates, int64[R, n]."""
-        own = np.array(self.tile, dtype=np.int64)[:, None]
+    def grids(self, sizes: Sequence[int], tile: Ints, own: Ints | None = None) -> tuple[Ints, Ints]:
+        """Factors of the shared level's loops and of DRAM's.
+
+        tile: of candidates, int64[R, n]. own: below DRAM's loops, of each in place of that of all.
+        """
+        if own is None:
+            own = np.array(self.tile, dtype=np.int64)[:, None]
         own = np.where(own == 0, tile, own)
         return own // tile, np.array(sizes, dtype=np.int64)[:, None] // own
 

@@ -18,7 +18,7 @@ from flat_mapper.mapping.values import Phases
 from flat_mapper.workload.graph import Workload
 
 
-class Phase(NamedTuple):
+class PhaseCycles(NamedTuple):
     """One of `phases`, by unit: cycles of what runs in all passes; and of what runs in a few, in
     one of these.
     """
@@ -50,7 +50,7 @@ class GroupCycles:
     once: Sequence[Amount] = ()
     loops: Sequence[tuple[Amount, Amount]] = ()
     extra: Amount = 0.0
-    phases: Sequence[Phase] = ()
+    phases: Sequence[PhaseCycles] = ()
     inside: Amount = 0.0
     outside: Amount = 0.0
     staged: Amount = 0.0
@@ -123,7 +123,7 @@ class Timing:
         found = largest((total + cycles.extra, floor))
         return Timed(found, exposed, busy + cycles.extra, late)
 
-    def _phase(self, phase: Phase) -> Amount:
+    def _phase(self, phase: PhaseCycles) -> Amount:
         """Cycles of one phase in all rounds, at most.
 
         A unit that is not the busiest has that much room for what runs in some passes only. Rounds

@@ -117,6 +117,9 @@ class Transfer:
         """The same transfer of several sets of candidates."""
         networks = [p.network for p in parts if p.network is not None]
         kept = parts if parts[0].child is not None else parts[:1]
+        apart: Amounts | float = 1.0
+        if not all(isinstance(p.apart, float) for p in parts):
+            apart = np.concatenate([np.broadcast_to(p.apart, p.passes.shape) for p in parts])
         return replace(
             parts[0],
             passes=np.concatenate([p.passes for p in parts]),
@@ -124,14 +127,8 @@ class Transfer:
             spread=np.concatenate([p.spread for p in kept]),
             copies=np.concatenate([p.copies for p in kept]),
             network=np.concatenate(networks) if networks else None,
-            apart=_joined_apart(parts),
+            apart=apart,
         )
-
-
-def _joined_apart(parts: list[Transfer]) -> Amounts | float:
-    if all(isinstance(p.apart, float) for p in parts):
-        return 1.0
-    return np.concatenate([np.broadcast_to(p.apart, p.passes.shape) for p in parts])
 
 
 def looped(

@@ -27,7 +27,6 @@ from flat_mapper.cost_model.transfers import SHARED, Traffic
 from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import (
-    MaskedPasses,
     PassKind,
     SharedLoop,
     UnevenRows,
@@ -42,7 +41,7 @@ from flat_mapper.workload.graph import Workload
 COMPUTE = "compute"
 
 
-class Passing(NamedTuple):
+class PassingWords(NamedTuple):
     """Words of a tensor at one instance of a level in a pass, if nothing is in place yet.
 
     The tile of the level may stay in place from one pass to the next, and so may what it feeds.
@@ -62,7 +61,7 @@ class Copied(NamedTuple):
     level: str
 
 
-def words_in_pass(one: Passing, kind: PassKind, output: str, copied: Copied | None) -> Moved:
+def words_in_pass(one: PassingWords, kind: PassKind, output: str, copied: Copied | None) -> Moved:
     """Words that move at an instance of a level in a pass of a kind.
 
     Tiles that are in place do not move again, unless the pass works on others. An output's first
@@ -122,8 +121,8 @@ class KindParts:
 
 
 def kind_parts(
-    passing: Iterable[Passing],
-    streams: Iterable[Passing],
+    passing: Iterable[PassingWords],
+    streams: Iterable[PassingWords],
     kinds: Iterable[PassKind],
     compute: Amount,
     output: str,
@@ -134,7 +133,7 @@ def kind_parts(
     passing: at the shared level and those inside it. streams: at DRAM, past the shared level.
     compute: cycles of a pass.
     """
-    by_level: dict[str, list[Passing]] = {}
+    by_level: dict[str, list[PassingWords]] = {}
     for one in passing:
         if limited(one.level):
             by_level.setdefault(one.level.memory, []).append(one)
@@ -199,15 +198,14 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
     tensors = {a.tensor: frozenset(a.ranks) for a in einsum.accesses}
     output, pair = einsum.output.tensor, set(workload.roles.masked or ())
     tiles = visited_tiles(workload, group) if pair <= set(einsum.ranks) else None
-    masked = MaskedPasses.of(workload, tiles)
-    inner = rows.inner if (rows := uneven_shared(workload, group)) and masked else None
+    inner = rows.inner if (rows := uneven_shared(workload, group)) and tiles else None
     old = copied_from(workload, einsum)
     copied = None if old is None else Copied(old, arch.levels[nest.home(old)].name)
     found, in_pass = [], frozenset[str]()
     for loops, factors, sizes in _sizes(workload, nest, mapping):
         every, compute = _passing(workload, nest, factors, sizes)
         ends = every[True], every[False]
-        kinds = pass_kinds(loops, tensors, output, masked)
+        kinds = pass_kinds(loops, tensors, output, tiles, workload.roles.masked)
         found.append(kind_parts(*ends, kinds, compute, output, copied))
         if inner:
             step = _step(loops, tensors, inner)
@@ -282,11 +280,11 @@ def _part(loop: Loop, final: bool, short: bool) -> SharedLoop:
 
 def _passing(
     workload: Workload, nest: Nest, factors: Factors, sizes: tuple[int, ...]
-) -> tuple[dict[bool, list[Passing]], float]:
+) -> tuple[dict[bool, list[PassingWords]], float]:
     """Words that move in one pass of an Einsum, on chip and past it, and its compute cycles."""
     arch, einsum = nest.arch, nest.einsum
     counted = accesses(nest, factors, sizes)
-    found: dict[bool, list[Passing]] = {True: [], False: []}
+    found: dict[bool, list[PassingWords]] = {True: [], False: []}
     for tensor in (a.tensor for a in einsum.accesses):
         chain = [i for i, kept in enumerate(nest.keep) if tensor in kept]
         # Of a level's tiles and of what it feeds, whether one may be in place when a pass begins.
@@ -299,7 +297,7 @@ def _passing(
             reads, fills, updates, held = (share * float(n[0]) for n in counts[:4])
             mine = own if i != chain[0] else None
             words = Traffic(reads, fills, updates, held)
-            found[i >= SHARED].append(Passing(level, tensor, words, mine, fed))
+            found[i >= SHARED].append(PassingWords(level, tensor, words, mine, fed))
     names = [level.name for level in arch.levels]
     found[True].sort(key=lambda one: names.index(one.level.name))  # of equals the outer one binds
     cycles = float(counted.compute[0]) * operation_cycles(arch, einsum, workload.widths)

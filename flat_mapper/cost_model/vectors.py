@@ -10,8 +10,8 @@ from itertools import batched, chain
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Floats
-from flat_mapper.cost_model.counts import Costs
-from flat_mapper.cost_model.schedule import GroupCycles, Phase, Rounds, Timing, row_by_row
+from flat_mapper.cost_model.counts import CandidateCosts
+from flat_mapper.cost_model.schedule import GroupCycles, PhaseCycles, Rounds, Timing, row_by_row
 from flat_mapper.cost_model.turns import Turn
 from flat_mapper.mapping.order import UnevenRows
 from flat_mapper.workload.notation import UNITS
@@ -90,7 +90,14 @@ class Columns:
         return vectors[:, self.at[name].start]
 
     def vectors(
-        self, einsum: str, turn: Turn, costs: Costs, exposed: Floats, words: Floats, *, masked: bool
+        self,
+        einsum: str,
+        turn: Turn,
+        costs: CandidateCosts,
+        exposed: Floats,
+        words: Floats,
+        *,
+        masked: bool,
     ) -> Floats:
         """Cost vectors of n candidates of one Einsum; float64[n, D].
 
@@ -180,10 +187,10 @@ class Columns:
         cycles: Floats = found.cycles + found.exposed + self.fixed
         return cycles
 
-    def _phases(self, columns: Sequence[Floats]) -> list[Phase]:
+    def _phases(self, columns: Sequence[Floats]) -> list[PhaseCycles]:
         """The columns of turns by phase."""
         found, count = [], len(UNITS)
         for begin in range(0, len(columns) if self.rounds else 0, 2 * count):
             every, rare = columns[begin : begin + count], columns[begin + count : begin + 2 * count]
-            found.append(Phase([*zip(every, rare, strict=True)], self.rare_passes))
+            found.append(PhaseCycles([*zip(every, rare, strict=True)], self.rare_passes))
         return found

@@ -20,7 +20,7 @@ def check_widths(workload: Workload, platform: Platform) -> None:
     these shares exact in floating point, those of block formats too.
     """
     check_counts(workload, platform)
-    check_levels(workload, platform)
+    _check_levels(workload, platform)
     if not workload.widths.tensors:
         return
     bits = workload.word_bits
@@ -36,7 +36,7 @@ def check_widths(workload: Workload, platform: Platform) -> None:
                 raise SpecError(expected(where, condition, level.word_bits, change))
 
 
-def check_levels(workload: Workload, platform: Platform) -> None:
+def _check_levels(workload: Workload, platform: Platform) -> None:
     """Raise SpecError where a width is said of a level that a platform does not have."""
     known = dict.fromkeys([lv.name for arch in platform.paths for lv in arch.levels] + [DEFAULT])
     for tensor, levels in workload.widths.levels.items():
@@ -72,7 +72,7 @@ def refuse_widths(workload: Workload, who: str) -> None:
         raise SpecError(expected(who, condition, widths, change))
 
 
-MOST = 2.0**62  # of words and cycles; int64 ends at 2**63
+_MOST = 2.0**62  # of words and cycles; int64 ends at 2**63
 
 
 def check_counts(workload: Workload, platform: Platform) -> None:
@@ -88,7 +88,7 @@ def check_counts(workload: Workload, platform: Platform) -> None:
     slowest = max(_cycles_per_word(arch) for arch in paths)
     cycles = words * slowest * len(workload.einsums) * workload.repeat
     for what, most in (("words", words), ("cycles", cycles)):
-        if most >= MOST:
+        if most >= _MOST:
             raise SpecError(
                 f"{workload.name} on {platform.name}: expected at most 2^62 {what} in the worst "
                 f"mapping (counts are 64-bit), got {most:.3g}; make ranks smaller or levels faster"

@@ -22,16 +22,16 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import Factors, IntArray, Nest
 from flat_mapper.cost_model.transfers import Traffic
 
-Point = tuple[int, ...]  # by dimension of the tensor
+_Point = tuple[int, ...]  # by dimension of the tensor
 Counts = tuple[int, int, int, int]  # read, filled, updated, and different words that it ever holds
-Loop = tuple[int, Point]  # its factor, and how far one iteration takes a tile
+_Loop = tuple[int, _Point]  # its factor, and how far one iteration takes a tile
 
 
 class Box(NamedTuple):
     """One box of words: its least point, and its size along each dimension."""
 
-    low: Point
-    shape: Point
+    low: _Point
+    shape: _Point
 
 
 @dataclass(slots=True, kw_only=True)
@@ -101,20 +101,20 @@ def _blocks(nest: Nest, grid: IntArray, tensor: str) -> list[_Block]:
         for r, step in terms:
             dim[r] += step
     inside = np.array([grid[slot:].prod(axis=0) for slot in range(len(grid) + 1)])
-    shapes: list[Point] = [tuple(own) for own in (1 + (inside - 1) @ steps.T).tolist()]
+    shapes: list[_Point] = [tuple(own) for own in (1 + (inside - 1) @ steps.T).tolist()]
 
-    def loops(slot: int) -> Iterator[Loop]:
+    def loops(slot: int) -> Iterator[_Loop]:
         """Loops of a slot, outermost first."""
         for r in reversed(nest.orders[slot]):
             if grid[slot, r] > 1:
                 yield int(grid[slot, r]), tuple((steps[:, r] * inside[slot + 1, r]).tolist())
 
     found: list[_Block] = []
-    time: list[Loop] = []
+    time: list[_Loop] = []
     slot, keep = 0, iter(nest.keep)
     for node in nest.arch.nodes:
         first, width, height = slot, 1, 1
-        places: list[Point] = [(0,) * len(steps)]
+        places: list[_Point] = [(0,) * len(steps)]
         if isinstance(node, Fanout):
             slot += 2
             height = max(node.fanout_y, int(grid[first].prod()))
@@ -149,15 +149,15 @@ def _blocks(nest: Nest, grid: IntArray, tensor: str) -> list[_Block]:
     return found
 
 
-def _added(a: Point, b: Point) -> Point:
+def _added(a: _Point, b: _Point) -> _Point:
     return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
-def _less(a: Point, b: Point) -> Point:
+def _less(a: _Point, b: _Point) -> _Point:
     return tuple(x - y for x, y in zip(a, b, strict=True))
 
 
-def _steps(loops: Sequence[Loop], shape: Point) -> Iterator[tuple[int, Box]]:
+def _steps(loops: Sequence[_Loop], shape: _Point) -> Iterator[tuple[int, Box]]:
     """Steps of temporal loops, outermost first: how many each stands for, and the tile then."""
     for moved in product((False, True), repeat=len(loops)):
         low, weight = (0,) * len(shape), 1
@@ -169,8 +169,8 @@ def _steps(loops: Sequence[Loop], shape: Point) -> Iterator[tuple[int, Box]]:
 
 def _new_words(steps: Iterable[tuple[int, Box]]) -> Iterator[tuple[int, Box | None]]:
     """Of each step, what the tile has that it did not have before; None where nothing is new."""
-    last: Point | None = None
-    stride: Point | None = None
+    last: _Point | None = None
+    stride: _Point | None = None
     for weight, tile in steps:
         way, last = None if last is None else _less(tile.low, last), tile.low
         if way is None:
@@ -185,7 +185,7 @@ def _new_words(steps: Iterable[tuple[int, Box]]) -> Iterator[tuple[int, Box | No
             yield weight, tile
 
 
-def _moved(tile: Box, way: Point) -> Box:
+def _moved(tile: Box, way: _Point) -> Box:
     """New words of a tile that moved; the whole of it where it moved along several dimensions."""
     moved = [d for d, far in enumerate(way) if far]
     if len(moved) != 1 or abs(way[moved[0]]) >= tile.shape[moved[0]]:
@@ -200,7 +200,7 @@ def _moved(tile: Box, way: Point) -> Box:
 
 
 def _drawn(
-    places: Sequence[Point],
+    places: Sequence[_Point],
     mesh: tuple[int, int],
     steps: Iterable[tuple[int, Box | None]],
     *,
@@ -225,7 +225,7 @@ def _drawn(
         yield from (index + way for yes, way in near if yes and index + way < len(places))
 
     @cache
-    def still(way: Point) -> tuple[int, int]:
+    def still(way: _Point) -> tuple[int, int]:
         """Groups and copies that still draw, when boxes have moved so far."""
         own = [
             place

@@ -15,6 +15,7 @@ from flat_mapper.mapping.sharing import (
     carried_tensors,
     copied_from,
     crosses_dram,
+    may_stay,
     shared_level,
     whole_group,
 )
@@ -167,9 +168,12 @@ def _group_faults(
     carried = carried_tensors(workload, whole) if cut else ()
     for nest in group.einsums:
         loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
-        ranks = workload.einsum(nest.einsum).ranks
-        yield from _stay_faults(workload, whole, nest)
-        if loops != tuple(loop for loop in group.shared if loop.rank in ranks):
+        einsum = workload.einsum(nest.einsum)
+        may = may_stay(workload, whole, einsum)
+        for tensor in (tensor for tensor in nest.stay if tensor not in may):
+            condition = "tensors that no other Einsum of the group makes, reads or writes"
+            yield expected(f"{nest.einsum}: stay", condition, tensor)
+        if loops != tuple(loop for loop in group.shared if loop.rank in einsum.ranks):
             yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
     yield from _kept_faults(workload, platform, group, carried)
 
@@ -209,15 +213,6 @@ def _kept_faults(
         if tensor in carried and tensor not in nest.kept_at(level):
             condition = f"kept at {level}: the shared loops carry partial results in it"
             yield expected(where, condition, "bypass")
-
-
-def _stay_faults(workload: Workload, names: tuple[str, ...], nest: EinsumMapping) -> Iterator[str]:
-    """Tensors that a nest lets stay although another Einsum of the group has to see them."""
-    for tensor in nest.stay:
-        users = [e for e in map(workload.einsum, names) if e.touches(tensor)]
-        if len(users) > 1 and any(e.output.tensor == tensor for e in users):
-            condition = "tensors that no other Einsum of the group makes, reads or writes"
-            yield expected(f"{nest.einsum}: stay", condition, tensor)
 
 
 def _shared_faults(

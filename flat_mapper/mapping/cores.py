@@ -305,14 +305,6 @@ def _paired(group: GroupMapping, loop: Loop, keys: _Keys | None) -> bool:
     return inner and keys is not None and loop.rank == keys.queries and loop.factor % 2 == 0
 
 
-def list_starts(tiles: int, together: int, cores: int) -> IntArray:
-    """First tile, in their order, of the list of each core at work, and the end of the last."""
-    units = tiles // together
-    lists = min(cores, units)
-    numbers = np.arange(lists + 1, dtype=np.int64)
-    return together * (numbers * (units // lists) + np.minimum(numbers, units % lists))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Keys:
     """Keys that a tile of queries works on, under a mask."""
@@ -506,7 +498,7 @@ def lifted(
 
     group: of a tile, on `core_platform`. tiles: extents of the ranks that are given out.
     """
-    orders, dram = loop_orders(workload, group.names, tiles), platform.dram.name
+    orders, dram = given_orders(workload, group.names, tiles), platform.dram.name
     ways = [(dram, [(dram, order)]) for order in orders]
     for between in levels_between(platform.matrix, level)[-1:]:
         ways += [
@@ -523,7 +515,7 @@ def lifted(
         )
 
 
-def loop_orders(
+def given_orders(
     workload: Workload, names: tuple[str, ...], tiles: Mapping[str, int]
 ) -> list[tuple[Loop, ...]]:
     """The loops over a group's tiles, outermost first, in every order that is tried."""

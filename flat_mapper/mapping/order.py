@@ -224,31 +224,6 @@ class PassKind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MaskedPasses:
-    """Passes that a mask leaves of the loops over queries and over keys."""
-
-    queries: str  # ranks
-    keys: str
-    rows: int  # tiles of queries
-    visited: int  # tiles of queries x keys
-    visited_first: int  # of the first tile of queries
-
-    @classmethod
-    def of(cls, workload: Workload, tiles: MaskTiles | None) -> MaskedPasses | None:
-        """Those of an Einsum that has both ranks; tiles: that the mask leaves, None: all."""
-        pair = workload.roles.masked
-        if tiles is None or pair is None:
-            return None
-        return cls(
-            queries=pair[0],
-            keys=pair[1],
-            rows=workload.rank_sizes[pair[0]] // tiles.rows,
-            visited=tiles.visited,
-            visited_first=tiles.visited_first,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UnevenRows:
     """Rows of a mask's tiles that are not alike: of the inner of its two loops, all passes.
 
@@ -269,15 +244,11 @@ class UnevenRows:
         return sum(passes * rows for passes, rows in self.counts)
 
 
-def uneven_rows(
-    tiles: MaskTiles | None, pair: tuple[str, str], order: Sequence[str]
-) -> UnevenRows | None:
+def uneven_rows(tiles: MaskTiles, pair: tuple[str, str], order: Sequence[str]) -> UnevenRows | None:
     """The rows that a mask leaves of the shared loops; None where they are alike.
 
     pair: ranks of queries and of keys. order: ranks of the shared loops, outermost first.
     """
-    if tiles is None:
-        return None
     inner = max(pair, key=list(order).index)
     counts = tiles.by_row if inner == pair[1] else tiles.by_column
     return UnevenRows(inner=inner, counts=counts) if len(counts) > 1 else None
@@ -302,21 +273,26 @@ def pass_kinds(
     loops: Sequence[SharedLoop],
     tensors: Mapping[str, frozenset[str]],
     output: str,
-    masked: MaskedPasses | None = None,
+    tiles: MaskTiles | None = None,
+    pair: tuple[str, str] | None = None,
 ) -> tuple[PassKind, ...]:
     """The kinds of passes of an Einsum under its shared loops.
 
     loops:   outermost first.
     tensors: the ranks of each.
-    masked:  where both its loops over queries and over keys are cut by a mask.
+    tiles:   that a mask leaves where it cuts both loops of the pair, over queries and over keys.
     """
     real = [loop for loop in loops if loop.factor > 1]
     stays = {t: innermost_run(real, ranks) for t, ranks in tensors.items()}
     lacks = frozenset(loop.rank for loop in real if loop.rank not in tensors[output])
+    masked = pair if tiles and pair else ()
+    pairs: dict[tuple[bool, ...], int] = _visited(tiles) if tiles else {(): 1}
     found: dict[tuple[frozenset[str], bool], float] = {}
     for begins in product((True, False), repeat=len(real)):
         zero = frozenset(loop.rank for loop, yes in zip(real, begins, strict=True) if yes)
-        count = _count(real, zero, masked)
+        others = (loop for loop in real if loop.rank not in masked)
+        count = prod(loop.begin if loop.rank in zero else loop.others for loop in others)
+        count *= pairs[tuple(rank in zero for rank in masked)]
         if count:
             fresh = frozenset(t for t, run in stays.items() if run <= zero)
             key = (fresh, lacks <= zero)
@@ -324,23 +300,18 @@ def pass_kinds(
     return tuple(PassKind(count=n, fresh=f, first=y) for (f, y), n in found.items())
 
 
+def _visited(tiles: MaskTiles) -> dict[tuple[bool, ...], int]:
+    """Tiles that a mask leaves, by whether they are in the first row and the first of their own."""
+    rows, first = tiles.bands, tiles.visited_first
+    return {
+        (True, True): 1,
+        (True, False): first - 1,
+        (False, True): rows - 1,
+        (False, False): tiles.visited - first - (rows - 1),
+    }
+
+
 def innermost_run(loops: Sequence[SharedLoop], ranks: frozenset[str]) -> frozenset[str]:
     """Ranks of the innermost loops up to the first over a rank of the tensor's own."""
     own = takewhile(lambda loop: loop.rank not in ranks, reversed(loops))
     return frozenset(loop.rank for loop in own)
-
-
-def _count(loops: Sequence[SharedLoop], zero: frozenset[str], masked: MaskedPasses | None) -> int:
-    """Passes in which just these loops are at their beginning."""
-    if masked is None:
-        return prod(loop.begin if loop.rank in zero else loop.others for loop in loops)
-    others = [loop for loop in loops if loop.rank not in (masked.queries, masked.keys)]
-    rows, first = masked.rows, masked.visited_first
-    after_first = masked.visited - first
-    pairs = {
-        (True, True): 1,
-        (True, False): first - 1,
-        (False, True): rows - 1,
-        (False, False): after_first - (rows - 1),
-    }
-    return _count(others, zero, None) * pairs[masked.queries in zero, masked.keys in zero]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.cost_model.nest import extents, factors_of, nest_of, tile_words
+from flat_mapper.cost_model.nest import extents, factors_of, nest_of, words_of_tiles
 from flat_mapper.cost_model.residence import private_uses
 from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.cores import (
@@ -92,7 +92,7 @@ def tree_tile_words(
     """Words of the largest tile of each tensor that a level keeps, by level."""
     nest = nest_of(arch, workload.einsum(mapping.einsum), mapping)
     sizes = tuple(sized_workload(workload, mapping).rank_sizes[rank] for rank in nest.ranks)
-    tiles = tile_words(nest, factors_of(nest, [mapping]), sizes)
+    tiles = words_of_tiles(nest, factors_of(nest, [mapping]), sizes)
     words: dict[str, dict[str, int]] = {level.name: {} for level in arch.levels}
     for (level, tensor), tile in tiles.items():
         words[arch.levels[level].name][tensor] = int(tile[0])

@@ -13,9 +13,8 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip import tile
-from flat_mapper.cost_model.chip.cores import GroupOnCores, Timed
+from flat_mapper.cost_model.chip.cores import GroupOnCores, TimedTiles, given
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.chip.rounds import given
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
@@ -97,7 +96,7 @@ def test_three_rows_on_two_cores_take_two_rounds() -> None:
 def test_what_holds_the_cores_up_longest_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """30 cycles of all cores at DRAM, 20 at the units."""
     share = {"MAC": 20.0, "DRAM": 30.0}
-    timed = Timed(longest=25.0, busy=50.0, cold=0.0, slack=0.0, rounds=1, share=share)
+    timed = TimedTiles(longest=25.0, busy=50.0, cold=0.0, slack=0.0, rounds=1, share=share)
     monkeypatch.setattr(GroupOnCores, "timed", lambda on: timed)
     workload, mapping = over_rows(2)
     assert result_of(workload, many(2), mapping).bottleneck == "DRAM"

@@ -6,6 +6,7 @@ import re
 from math import prod
 from typing import Any
 
+import batches
 import pytest
 from timeloop_cases import architecture_of, cases, with_remainders
 
@@ -72,7 +73,7 @@ def test_accepted_mappings_count_as_timeloop_counts(kind: str, einsum: str) -> N
         if (case["kind"], case["einsum"]) == (kind, einsum) and "levels" in case["timeloop"]:
             costs = costs_of(case)
             assert costs.infeasible(0) is None, case["id"]
-            assert costs.fits.all(), case["id"]
+            assert batches.fits(costs).all(), case["id"]
             compare(case, costs.stats(0))
             for level in costs.nest.arch.levels:
                 said = case["timeloop"]["levels"].get(level.name)
@@ -94,7 +95,7 @@ def test_refused_mappings_are_refused_at_the_same_level_for_as_many_words() -> N
         assert no is not None, case["id"]
         assert (no.level, no.needs, no.has) == (words[1], int(words[2]), int(words[3])), case["id"]
         assert sum(w for _, w in no.terms) == no.needs
-        assert not costs.fits.any()
+        assert not batches.fits(costs).any()
 
 
 def test_all_recorded_cases_are_there() -> None:

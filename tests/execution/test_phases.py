@@ -13,7 +13,7 @@ from flat_mapper.backends.agreement import Disagreement, compare_run
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.cost_model.schedule import GroupCycles, Phase, Timing
+from flat_mapper.cost_model.schedule import GroupCycles, PhaseCycles, Timing
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.order import check_phases, rounds_behind
@@ -116,7 +116,7 @@ def test_phases_add_up() -> None:
 
     def cycles(*units: tuple[float, float], behind: int, times: float = 1.0) -> float:
         timing = Timing(overlapped=True, turns=True, passes=4, behind=behind)
-        phase = Phase(units, times)
+        phase = PhaseCycles(units, times)
         found = timing.latency(GroupCycles(steady=(), exposed=0.0, phases=[phase]))
         return float(found.cycles)
 

@@ -22,6 +22,7 @@ from functools import cache
 from itertools import permutations, product
 from math import ceil, inf, prod
 
+import batches
 import numpy as np
 from oracles.constrained import first_of_equals, obeying_factors, obeying_keeps, obeying_orders
 
@@ -341,12 +342,12 @@ def fitting(case: Case, group: GroupSpace, priced: EinsumCosts) -> np.ndarray:
     output may take its input's place: `fixed_words` and `held`.
     """
     if not group.fused:
-        return priced.fits
+        return batches.fits(priced)
     together = shared_level(case.platform).name
     good = np.ones(priced.factors.count, np.bool_)
     for i, level in enumerate(priced.nest.arch.levels):
         if level.name != together and level.usable_words is not None:
-            good = good & (priced.occupied(i) <= level.usable_words)
+            good = good & (batches.occupied(priced, i) <= level.usable_words)
     return good
 
 
@@ -609,7 +610,7 @@ def vectors(
             turn = steady = np.maximum(turn, port_cycles(level, *words))
     parts = [turn, steady, held(case, group, priced, roles)]
     parts += [first_words(case, group, priced, roles), last_words(case, group, priced, roles)]
-    parts += [priced.energy, *staged_words(priced)]
+    parts += [batches.energy(priced), *staged_words(priced)]
     for name in level_names(case.platform):
         mine = [i for i, lv in enumerate(priced.nest.arch.levels) if lv.memory == name]
         for way in range(3):  # read, written, and of that filled

@@ -19,6 +19,7 @@ from functools import cached_property
 from itertools import product
 from math import ceil, inf, prod
 
+import batches
 import numpy as np
 from oracles.brute_force import (
     MEASURES,
@@ -789,7 +790,7 @@ def tile_of(
         writes={t: every(traffic[0, t].updates * priced.share(0, t)) for t in outside},
         first={t: every(n) for t, n in ends(last=False).items()},
         last={t: every(n) for t, n in ends(last=True).items()},
-        energy=every(priced.energy),
+        energy=every(batches.energy(priced)),
     )
 
 

@@ -8,10 +8,12 @@ them need is read once where the chip can multicast. Else each core reads for it
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 import numpy as np
 
@@ -19,7 +21,6 @@ from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts, 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.candidates import Floats
-from flat_mapper.cost_model.chip.rounds import given, runs_of
 from flat_mapper.cost_model.chip.tile import KnownTiles, PricedTiles, priced_tiles
 from flat_mapper.cost_model.group import Latency
 from flat_mapper.cost_model.outside import Outside, SourcePort, Words, source_ports
@@ -35,7 +36,6 @@ from flat_mapper.mapping.cores import (
     fusion_level,
     given_tiles,
     levels_between,
-    list_starts,
     names_outside,
     times_brought,
     words_held,
@@ -57,7 +57,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Timed:
+class TimedTiles:
     """Cycles of all tiles, before the factor of a kernel."""
 
     longest: float  # of the fullest core
@@ -194,7 +194,11 @@ class GroupOnCores:
     @cached_property
     def starts(self) -> IntArray:
         """Places in the order where the cores' lists of tiles begin, and the end of the last."""
-        return list_starts(self.tiles.count, self.tiles.together, self.cores)
+        units = self.tiles.count // self.tiles.together
+        lists = min(self.cores, units)
+        numbers = np.arange(lists + 1, dtype=np.int64)
+        first = numbers * (units // lists) + np.minimum(numbers, units % lists)
+        return self.tiles.together * first
 
     @cached_property
     def rest(self) -> IntArray:
@@ -240,11 +244,11 @@ class GroupOnCores:
         found = self.priced.latency(self.outside(at), kinds)
         return found._replace(exposed=found.exposed + self._fixed[kinds])
 
-    def timed(self) -> Timed:
+    def timed(self) -> TimedTiles:
         """All tiles, in the group's order."""
         return self._listed() if self.group.order == "lists" else self._as_free()
 
-    def _listed(self) -> Timed:
+    def _listed(self) -> TimedTiles:
         """Each core with a list of tiles of its own.
 
         First inputs and last outputs of a tile stand beside its neighbours in the list, but for the
@@ -260,7 +264,7 @@ class GroupOnCores:
         alone[starts] = True
         ends = np.where(alone, found.exposed[order], 0.0)
         cycles = (found.cycles + self._fixed)[order] + ends
-        return Timed(
+        return TimedTiles(
             longest=float(np.add.reduceat(cycles, starts).max()),
             busy=float(cycles.sum()),
             cold=float(ends.sum()),
@@ -269,7 +273,7 @@ class GroupOnCores:
             share=added_up(zip(found.bottleneck, self.priced.counts * found.cycles, strict=True)),
         )
 
-    def _as_free(self) -> Timed:
+    def _as_free(self) -> TimedTiles:
         """Each tile on the core that is free first: rounds of equal ones, then one by one."""
         begin = cold = slack = 0.0
         share: list[tuple[str, float]] = []
@@ -283,8 +287,8 @@ class GroupOnCores:
         found = self.latency(Round(cores=self.at_work), kinds)
         cycles = found.cycles + found.exposed
         share += zip(found.bottleneck, counts * cycles, strict=True)
-        loads, taken = given([begin] * self.cores, runs_of(cycles[back]))
-        return Timed(
+        loads, taken = given([begin] * self.cores, _runs(cycles[back]))
+        return TimedTiles(
             longest=max(loads),
             busy=float(sum(own for _, own in share)),
             cold=float(cold + counts @ found.exposed),
@@ -292,6 +296,39 @@ class GroupOnCores:
             rounds=sum(self.rounds.values()) + taken,
             share=added_up(share),
         )
+
+
+def _runs(cycles: Floats) -> Iterable[tuple[float, int]]:
+    """Runs of tiles that take as long as each other: (cycles, how many)."""
+    first = np.flatnonzero(np.diff(cycles, prepend=np.nan))
+    many = np.diff(first, append=len(cycles))
+    return zip(cycles[first].tolist(), many.tolist(), strict=True)
+
+
+def given(loads: list[float], tiles: Iterable[tuple[float, int]]) -> tuple[list[float], int]:
+    """Loads of the cores after some more tiles, and the most tiles that a core was given.
+
+    loads: cycles at which each core is free.
+    tiles: (cycles of a tile, how many of them follow each other), in the order given out.
+    Of many equal tiles every core takes a number that needs no counting one by one.
+    """
+    heap, taken = [(float(load), core) for core, load in enumerate(loads)], [0] * len(loads)
+    heapq.heapify(heap)
+    for cycles, count in tiles:
+        left = count
+        if cycles > 0 and left > 4 * len(heap):
+            spread = max(heap)[0] - heap[0][0]
+            sure = left // len(heap) - ceil(spread / cycles) - 1
+            if sure > 0:
+                heap = [(load + sure * cycles, core) for load, core in heap]
+                heapq.heapify(heap)
+                taken = [n + sure for n in taken]
+                left -= sure * len(heap)
+        for _ in range(left):
+            load, core = heap[0]
+            heapq.heapreplace(heap, (load + cycles, core))
+            taken[core] += 1
+    return [load for load, _ in sorted(heap, key=lambda one: one[1])], max(taken)
 
 
 def group_on_cores(

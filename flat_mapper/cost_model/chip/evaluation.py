@@ -10,7 +10,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.group import alone, group_terms
-from flat_mapper.cost_model.network import FREE, unpriced_networks
+from flat_mapper.cost_model.network import FREE_NETWORKS, unpriced_networks
 from flat_mapper.cost_model.result import (
     Bound,
     EinsumStats,
@@ -25,7 +25,6 @@ from flat_mapper.mapping.cores import CoreQuestion, core_count, fusion_level, on
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
-from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import UNITS
 
@@ -116,7 +115,7 @@ def combine(
     dram, at_once = platform.dram, any(overlaps(g.schedule) for g in mapping.groups)
     networks, notes = unpriced_networks(platform), _intake_notes(platform, mapping)
     if backend != "native" and any(path.priced for path in platform.paths):
-        networks = (FREE,)
+        networks = (FREE_NETWORKS,)
         free = f"{backend} knows no hop_energy_pj: the energy of networks is left out here"
         notes = (*notes, free)
     return Result(
@@ -131,7 +130,11 @@ def combine(
         dram=dram.name,
         word_bytes=dram.word_bits / 8,
         bound=bound(workload, platform, names, ert, at_once=at_once),
-        products=tuple(e.name for e in workload.einsums if is_product(e)),
+        products=tuple(  # on the matrix path; so is all that a Timeloop problem says
+            e.name
+            for e in workload.einsums
+            if e.unit == "matrix" and (e.operation == "mul" or not e.states_operation)
+        ),
         leak_pj_per_cycle=ert.leak_per_cycle(platform),
         unpriced_networks=networks,
         notes=notes,
@@ -155,11 +158,6 @@ def _intake_notes(platform: Platform, mapping: FusedMapping) -> tuple[str, ...]:
     outer = [level for level in levels if cores and core_count(arch, level) == 1]
     note = f"fused at {', '.join(outer)}, outside the cores: what one core takes in slows nothing"
     return (note,) if outer else ()
-
-
-def is_product(einsum: Einsum) -> bool:
-    """True for a product on the matrix path; so is all that a Timeloop problem says."""
-    return einsum.unit == "matrix" and (einsum.operation == "mul" or not einsum.states_operation)
 
 
 def bound(

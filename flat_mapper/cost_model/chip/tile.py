@@ -28,7 +28,7 @@ from flat_mapper.mapping.cores import CoreQuestion, CoreView, GivenTiles, IntArr
 from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import Policy
 
-Sizes = tuple[tuple[str, int], ...]  # by rank
+_Sizes = tuple[tuple[str, int], ...]  # by rank
 LEVEL = 4  # passes from which on each further one costs the same
 
 
@@ -74,20 +74,20 @@ GROWING: Mapping[type, Sequence[str]] = {
 }
 
 
-def combined(every: Sequence[Any], parts: IntArray) -> Any:
+def summed_parts(every: Sequence[Any], parts: IntArray) -> Any:
     """Terms of n tiles, or amounts among them, as sums of parts of those of a few tiles.
 
     parts: int64[tiles, n].
     """
     first = every[0]
     if isinstance(first, Mapping):
-        return {name: combined([one[name] for one in every], parts) for name in first}
+        return {name: summed_parts([one[name] for one in every], parts) for name in first}
     if isinstance(first, tuple):
-        return tuple(combined(some, parts) for some in zip(*every, strict=True))
+        return tuple(summed_parts(some, parts) for some in zip(*every, strict=True))
     names = GROWING.get(type(first))
     if names is None:
         return sum(part * amount for part, amount in zip(parts, every, strict=True))
-    grown = {name: combined([getattr(one, name) for one in every], parts) for name in names}
+    grown = {name: summed_parts([getattr(one, name) for one in every], parts) for name in names}
     return replace(first, **grown)
 
 
@@ -114,12 +114,7 @@ class PricedTiles:
 
     def total(self, values: ArrayLike) -> Any:
         """The same of all tiles together; numbers."""
-        return (self._weights @ np.asarray(values)).tolist()
-
-    @cached_property
-    def _weights(self) -> IntArray:
-        """Parts of the priced tiles of which all tiles are the sum; int64[priced]."""
-        return np.asarray(self.counts @ self.parts)
+        return (self.counts @ self.parts @ np.asarray(values)).tolist()
 
     @cached_property
     def first(self) -> int:
@@ -133,7 +128,7 @@ class PricedTiles:
         for number, own in enumerate(sums):
             kinds, few = np.flatnonzero(of.reshape(-1) == number), np.flatnonzero(own)
             some, parts = [self.tiles[i].terms for i in few], self.parts[kinds][:, few].T
-            found.append((kinds, combined(some, parts) if len(some) > 1 else some[0]))
+            found.append((kinds, summed_parts(some, parts) if len(some) > 1 else some[0]))
         return found
 
     def latency(self, outside: Outside, kinds: IntArray) -> Latency:
@@ -158,8 +153,8 @@ def priced_tiles(
     pair = view.workload.roles.masked
     keys = pair[1] if pair and any(pair[1] in dict(c.sizes) for c in tiles.classes) else ""
     step = view.steps[keys] if keys else 1
-    priced: dict[Sizes, TileCost] = {}
-    parts: dict[Sizes, dict[Sizes, int]] = {}  # of each class, of the priced tiles
+    priced: dict[_Sizes, TileCost] = {}
+    parts: dict[_Sizes, dict[_Sizes, int]] = {}  # of each class, of the priced tiles
     for kind in sorted(tiles.classes, key=lambda c: -prod(n for _, n in c.sizes)):
         passes, left = divmod(dict(kind.sizes).get(keys, 0), step)
         more = max(0, passes - LEVEL + bool(left))

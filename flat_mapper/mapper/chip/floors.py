@@ -20,8 +20,8 @@ from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.ways import Way, read_rate, ways_apart
 from flat_mapper.mapping.cores import (
     core_platform,
+    given_orders,
     levels_between,
-    loop_orders,
     times_brought,
     words_held,
 )
@@ -47,7 +47,7 @@ def least_moved(
     shared = [t for t in inputs if multicasts(arch, arch.level(one.level), t)]
     between = levels_between(arch, one.level)
     totals: dict[str, float] = {}
-    for order in loop_orders(workload, one.group.names, dict(one.tile)) if between else ():
+    for order in given_orders(workload, one.group.names, dict(one.tile)) if between else ():
         for outer in (order[:i] for i in range(len(order) + 1)):
             needs = sum(
                 words_held(

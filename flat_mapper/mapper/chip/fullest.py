@@ -13,7 +13,7 @@ import numpy as np
 from flat_mapper.arch.cores import core_facts
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.candidates import Floats
-from flat_mapper.cost_model.chip.rounds import given
+from flat_mapper.cost_model.chip.cores import given
 from flat_mapper.cost_model.roles import FirstPasses
 from flat_mapper.mapper.chip.assignments import Assignment, key_rank
 from flat_mapper.mapper.chip.floors import Peak, largest_tiles, whole

@@ -18,7 +18,6 @@ from flat_mapper.cost_model.schedule import Rounds, rounds_of
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.einsum import EinsumSpace, merged_ranks
 from flat_mapper.mapping.order import (
-    MaskedPasses,
     PassKind,
     SharedLoop,
     UnevenRows,
@@ -178,8 +177,7 @@ class GroupProblem:
             for t, relevant in space.relevant.items()
         }
         tiles = None if self.masked(space) is None else self.mask_tiles(tile)
-        masked = MaskedPasses.of(self.workload, tiles)
-        return pass_kinds(loops, tensors, space.output, masked)
+        return pass_kinds(loops, tensors, space.output, tiles, self.workload.roles.masked)
 
     @cached_property
     def loops(self) -> tuple[frozenset[str], ...]:
