@@ -15,16 +15,17 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 from typing import Literal, get_args
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.energy.tables import operation_cycles
-from flat_mapper.execution.group import GroupRun, Passed, TurnLog, Words, levels_of, more
+from flat_mapper.execution.group import Exchanged, GroupRun, Passed, TurnLog, levels_by_name, more
 from flat_mapper.execution.link import DRAM
 from flat_mapper.execution.result import TurnTime
-from flat_mapper.execution.shared import Turn
+from flat_mapper.execution.shared import PassTurn
 from flat_mapper.workload.einsum import Einsum
 
 EPSILON = 1e-9  # cycles; rounding of float64
@@ -34,8 +35,8 @@ EPSILON = 1e-9  # cycles; rounding of float64
 # path also ready: that of the group's first Einsum; and none but the one whose turn it is, in turn:
 # pass by pass; program: the first Einsum's of the next pass before the others' of this one, as in a
 # software pipeline.
-Order = Literal["pass", "ready", "in turn", "program"]
-FIXED: tuple[Order, ...] = ("in turn", "program")
+_Order = Literal["pass", "ready", "in turn", "program"]
+FIXED: tuple[_Order, ...] = ("in turn", "program")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,32 +70,32 @@ class Job(_Waiting):
     end: float = inf
 
     @property
-    def turn(self) -> Turn:
+    def turn(self) -> PassTurn:
         """The turn."""
         return self.log.turn
 
 
-def timeline(run: GroupRun) -> tuple[float, tuple[TurnTime, ...]]:
+def group_timeline(run: GroupRun) -> tuple[float, tuple[TurnTime, ...]]:
     """Cycles of a group, and its turns."""
     if run.alone:
         # One Einsum is Timeloop's: the slowest of compute and all levels, over the run.
         (log,) = run.logs
-        turn, cycles = run.turns[0], max(_compute(run, log), *level_cycles(run).values(), 0.0)
+        turn, cycles = run.turns[0], max(_compute(run, log), *cycles_at_levels(run).values(), 0.0)
         return cycles, (TurnTime(einsum=turn.einsum, pass_number=0, start=0.0, end=cycles),)
     # Where units overlap, the matrix path may go ahead of a pass or not: the best is taken.
     choice = run.facts.group.schedule == "overlapped" and run.policy.buffering >= 2
-    orders: tuple[Order, ...] = get_args(Order) if choice else ("pass",)
+    orders: tuple[_Order, ...] = get_args(_Order) if choice else ("pass",)
     return min((_in_order(run, order) for order in orders), key=lambda found: found[0])
 
 
-def _in_order(run: GroupRun, order: Order) -> tuple[float, tuple[TurnTime, ...]]:
+def _in_order(run: GroupRun, order: _Order) -> tuple[float, tuple[TurnTime, ...]]:
     """The same for one order of the turns; infinite where they wait for each other in it."""
     jobs = [_job(run, log) for log in run.logs]
     requests = _requests(run, jobs)
     _order(run, jobs)
     end = _Clock(run, jobs, requests, order).run()
     if run.facts.apart:
-        end = max(end, *level_cycles(run).values())  # whose ports all units share
+        end = max(end, *cycles_at_levels(run).values())  # whose ports all units share
     turns = (
         TurnTime(einsum=j.turn.einsum, pass_number=j.turn.pass_number, start=j.start, end=j.end)
         for j in jobs
@@ -111,7 +112,7 @@ def limits(level: MemoryLevel, words: Passed) -> tuple[tuple[float, float], ...]
     return tuple(zip((inf if r is None else r for r in level.rates), passed, strict=True))
 
 
-def port_cycles(level: MemoryLevel, words: Passed) -> float:
+def cycles_at_ports(level: MemoryLevel, words: Passed) -> float:
     """Cycles that words take through the ports of one instance of a level."""
     return max(passed / rate for rate, passed in limits(level, words))
 
@@ -121,28 +122,30 @@ def _compute(run: GroupRun, log: TurnLog) -> float:
     return log.steps * operation_cycles(nest.arch, nest.einsum, run.facts.workload.widths)
 
 
-def level_cycles(run: GroupRun) -> dict[str, float]:
+def cycles_at_levels(run: GroupRun) -> dict[str, float]:
     """Cycles that all words of a run take at every level, its own and those that serve it."""
     total: dict[str, Passed] = {}
     for name, words in (one for log in run.logs for one in log.ports.items()):
         total[name] = more(total.get(name, (0.0, 0.0, 0.0)), words)
-    crossed: dict[str, Words] = {}
+    crossed: dict[str, Exchanged] = {}
     for one in run.charged.values():
         for tensor in (t for level, t in one.counters if level == DRAM):
             (read, written), c = crossed.get(tensor, (0.0, 0.0)), one.counters[DRAM, tensor]
             share = run.facts.workload.share(tensor, run.platform.dram.name)
             crossed[tensor] = read + share * c.reads, written + share * c.updates
     total |= {port.level.name: port.moved(crossed) for port in run.outside}
-    levels = levels_of(run.platform) | {port.level.name: port.level for port in run.outside}
-    return {name: port_cycles(levels[name], words) for name, words in total.items()}
+    levels = levels_by_name(run.platform) | {port.level.name: port.level for port in run.outside}
+    return {name: cycles_at_ports(levels[name], words) for name, words in total.items()}
 
 
 def _job(run: GroupRun, log: TurnLog) -> Job:
     """A turn takes as long as the slowest of its compute, its ports, and its own streams."""
-    levels = levels_of(run.platform)
-    ports = [port_cycles(levels[name], words) for name, words in log.ports.items()]
+    levels = levels_by_name(run.platform)
+    ports = [cycles_at_ports(levels[name], words) for name, words in log.ports.items()]
     streams = [port.moved(log.streamed) for port in run.outside]
-    ports += [port_cycles(p.level, words) for p, words in zip(run.outside, streams, strict=True)]
+    ports += [
+        cycles_at_ports(p.level, words) for p, words in zip(run.outside, streams, strict=True)
+    ]
     cycles = max(_compute(run, log), *ports)
     rates = tuple(more((0.0, 0.0, 0.0), s, 1 / cycles if cycles else 0.0) for s in streams)
     unit = run.facts.nests[log.turn.einsum].einsum.unit if run.facts.apart else ""
@@ -162,21 +165,15 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
             touching = [n for n, job in enumerate(jobs) if job.turn.einsum in users]
             passes = [number[n] for n in touching]
             # By all its Einsums, from the first pass to the last.
-            used = [
-                touching[
-                    bisect_left(passes, number[t.first]) : bisect_right(passes, number[t.last])
-                ]
-                for t in tiles
-            ]
+            begins = (bisect_left(passes, number[t.first]) for t in tiles)
+            ends = (bisect_right(passes, number[t.last]) for t in tiles)
+            used = [touching[first:end] for first, end in zip(begins, ends, strict=True)]
+            move = partial(Request, tensor=tensor)
             drains: list[Request] = []
             for n, tile in enumerate(tiles):
-                fetch = Request(
-                    tensor=tensor, words=tile.fetched * share, reads=True, deadline=tile.first
-                )
+                fetch = move(words=tile.fetched * share, reads=True, deadline=tile.first)
                 heir = tiles[n + copies].first if n + copies < len(tiles) else inf
-                drain = Request(
-                    tensor=tensor, words=tile.drained * share, reads=False, deadline=heir
-                )
+                drain = move(words=tile.drained * share, reads=False, deadline=heir)
                 drain.after_turns.update(used[n])
                 drains.append(drain)
                 if n >= copies:
@@ -295,7 +292,7 @@ def _hold_phases(phases: Sequence[Sequence[str]], jobs: Sequence[Job]) -> None:
             raise MappingError(expected("phases", condition, "Einsums that wait in a circle"))
 
 
-def _queue(jobs: Sequence[Job], order: Order) -> list[int]:
+def _queue(jobs: Sequence[Job], order: _Order) -> list[int]:
     """The numbers of turns in the order in which their units look at them."""
     place = {name: i for i, name in enumerate(dict.fromkeys(job.turn.einsum for job in jobs))}
 
@@ -315,7 +312,7 @@ class _Clock:
     """Jobs and requests, from event to event."""
 
     def __init__(
-        self, run: GroupRun, jobs: list[Job], requests: list[Request], order: Order
+        self, run: GroupRun, jobs: list[Job], requests: list[Request], order: _Order
     ) -> None:
         self.outside, self.jobs = run.outside, jobs
         self.requests = sorted(requests, key=lambda r: (r.deadline, not r.reads))

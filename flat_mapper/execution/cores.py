@@ -18,18 +18,18 @@ import numpy as np
 
 from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
-from flat_mapper.execution.clock import level_cycles, port_cycles, timeline
+from flat_mapper.execution.clock import cycles_at_levels, cycles_at_ports, group_timeline
 from flat_mapper.execution.free import free_nest
-from flat_mapper.execution.group import GroupRun, Passed, Port, chained, more
+from flat_mapper.execution.group import GroupRun, OutsidePort, Passed, chained, more
 from flat_mapper.execution.link import DRAM, Place, flat_nest
-from flat_mapper.execution.result import Alive, ExecutedGroup, Moved, TurnTime
+from flat_mapper.execution.result import AliveWords, ExecutedGroup, MovedValues, TurnTime
 from flat_mapper.execution.shared import GroupFacts
 from flat_mapper.execution.turn import may_see
 from flat_mapper.mapping.resize import resized_group
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, Slot, largest_extent
 from flat_mapper.workload.graph import Workload
 
-Tile = Mapping[str, tuple[int, int]]  # what one core does at a time: by rank (first, extent)
+_Tile = Mapping[str, tuple[int, int]]  # what one core does at a time: by rank (first, extent)
 
 
 @dataclass
@@ -69,25 +69,25 @@ class CoresRun:
             equal = 0 if group.order == "lists" else equal // self.cores * self.cores
         self.in_rounds = equal
 
-    def _in_order(self) -> Iterator[Tile]:
+    def _in_order(self) -> Iterator[_Tile]:
         """The tiles in the order in which they are given out."""
         sizes, loops = self.workload.rank_sizes, self.group.given_out
         axes = []
         for loop in loops:
             tile = largest_extent(self.group, loop.rank)
             along = [
-                (i, self._parts(loop.rank, i * tile, min(tile, sizes[loop.rank] - i * tile)))
+                self._parts(loop.rank, i * tile, min(tile, sizes[loop.rank] - i * tile))
                 for i in range(loop.factor)
             ]
             if self.group.order == "largest":
-                along.sort(key=lambda one: -prod(n for _, n in one[1].values()))
+                along.sort(key=lambda parts: -prod(n for _, n in parts.values()))
             axes.append(along)
         if self._pairs():
             last = axes[-1]
             axes[-1] = [last[i // 2 if i % 2 == 0 else -1 - i // 2] for i in range(len(last))]
         for chosen in product(*axes):
             parts = {rank: (0, size) for rank, size in sizes.items()}
-            for _, own in chosen:
+            for own in chosen:
                 parts |= own
             yield parts
 
@@ -144,12 +144,12 @@ class CoresRun:
         """The tiles' runs, in the order of the tiles."""
         return [self._run(tile) for tile in self.tiles]
 
-    def _run(self, tile: Tile) -> GroupRun:
+    def _run(self, tile: _Tile) -> GroupRun:
         places = {tensor: place.beginning(tile) for tensor, place in self.dram.items()}
         facts = self.facts(tile)
         return GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places).run()
 
-    def facts(self, tile: Tile) -> GroupFacts:
+    def facts(self, tile: _Tile) -> GroupFacts:
         """Facts of the group on the core that has a tile."""
         workload, given = self.workload, {p.rank for p in self.group.given_out}
         group = replace(self.group, einsums=self.nests, cores=(), level="")
@@ -250,7 +250,7 @@ class CoresRun:
             before = here
         return sent
 
-    def counts(self) -> list[Moved]:
+    def counts(self) -> list[MovedValues]:
         """Words that moved, of many cores as if they were one instance."""
         found: dict[tuple[str, str, str], list[int]] = {}
         instances: dict[tuple[str, str, str], int] = {}
@@ -275,11 +275,11 @@ class CoresRun:
                 found[name, where, tensor][1] += sent
                 found[name, dram, tensor] = [sent, 0, 0]
         return [
-            Moved(*key, instances=instances.get(key, 1), reads=r, fills=f, updates=u)
+            MovedValues(*key, instances=instances.get(key, 1), reads=r, fills=f, updates=u)
             for key, (r, f, u) in found.items()
         ]
 
-    def _ports(self, number: int) -> tuple[Port, ...]:
+    def _ports(self, number: int) -> tuple[OutsidePort, ...]:
         """Levels outside that serve a tile's core, in equal parts for all cores at work."""
         together = self._round(number) if number < self.in_rounds else range(self.at_work)
         cores = float(len(together))
@@ -292,16 +292,16 @@ class CoresRun:
             dram[tensor] = sent[tensor]
             if self.keeper(tensor) is not self.outside[0]:
                 dram[tensor] = cores * self.passed_on(tensor) / self._reads(tensor)
-        ports = [Port(level=self.outside[0], weights=dram)]
+        ports = [OutsidePort(level=self.outside[0], weights=dram)]
         for level in self.outside[1:]:
             kept = {t: w for t, w in sent.items() if self.keeper(t) is level}
             if kept:
                 come = {t: dram[t] for t in kept}
-                ports.append(Port(level=level, weights=kept, other=0.0, fills=come))
+                ports.append(OutsidePort(level=level, weights=kept, other=0.0, fills=come))
         # At the boundary of the core, past which all goes that comes or leaves.
         arch, bits = self.platform.matrix, self.workload.word_bits
         if self.group.on_cores and (own := boundary(arch, self.level.name, bits)):
-            ports.append(Port(level=own, weights=self._stream_weights(sent)))
+            ports.append(OutsidePort(level=own, weights=self._stream_weights(sent)))
         return tuple(ports)
 
     def _stream_weights(self, tensors: Iterable[str]) -> dict[str, float]:
@@ -315,13 +315,8 @@ class CoresRun:
 
     def _reads(self, tensor: str) -> int:
         """Values that all tiles read from outside, each for itself."""
-        return sum(
-            c.reads
-            for run in self.runs
-            for one in run.runs.values()
-            for (level, name), c in one.counters.items()
-            if level == DRAM and name == tensor
-        )
+        counters = (one.counters for run in self.runs for one in run.runs.values())
+        return sum(own[DRAM, tensor].reads for own in counters if (DRAM, tensor) in own)
 
     def executed(self) -> ExecutedGroup:
         """When the last core is done.
@@ -344,7 +339,7 @@ class CoresRun:
         last, passes = 0.0, 0
         turns: tuple[TurnTime, ...] = ()
         for run, tiles in jobs:
-            cycles, own_turns = timeline(run)
+            cycles, own_turns = group_timeline(run)
             steps = run.turns[-1].pass_number + 1
             passes += steps
             cycles += facts.tile_cycles * tiles + facts.step_cycles * steps
@@ -373,18 +368,18 @@ class CoresRun:
             at = words.get(one.level, (0.0, 0.0, 0.0))
             words[one.level] = more(at, (one.reads, one.updates, one.fills), share)
         for level in self.outside:
-            yield port_cycles(level, words.get(level.name, (0.0, 0.0, 0.0)))
+            yield cycles_at_ports(level, words.get(level.name, (0.0, 0.0, 0.0)))
         inside: dict[str, float] = {}
         for run in self.runs:
-            for name, cycles in level_cycles(run).items():
+            for name, cycles in cycles_at_levels(run).items():
                 inside[name] = inside.get(name, 0.0) + cycles / self.at_work
         for level in self.outside:
             inside.pop(level.name, None)
         yield from inside.values()
 
-    def _alive(self) -> tuple[Alive, ...]:
+    def _alive(self) -> tuple[AliveWords, ...]:
         """The most words alive at each level of a core."""
-        worst: dict[str, Alive] = {}
+        worst: dict[str, AliveWords] = {}
         for run in self.runs:
             for alive in run.alive():
                 if alive.level not in worst or alive.words > worst[alive.level].words:

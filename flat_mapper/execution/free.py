@@ -18,28 +18,22 @@ from flat_mapper.workload.graph import Workload
 _UNITS = "free"
 
 
-def _needed(workload: Workload, mapped: Sequence[str]) -> set[str]:
+def needed(workload: Workload, mapped: Sequence[str]) -> set[str]:
     """Einsums that mapped ones need.
 
     A result that is corrected in the passes of a loop is kept up even where only what is left out
     after that loop reads it: the sum of a row.
     """
     corrected = {e.output.tensor for e in workload.einsums if e.updates}
-    needed = {e.name for e in workload.einsums if e.output.tensor in corrected}
-    return needed.union(*(workload.ancestors[n] for n in mapped))
-
-
-def left_out(workload: Workload, mapped: Sequence[str]) -> tuple[str, ...]:
-    """Einsums that a mapping lacks, in execution order, as far as something mapped needs them."""
-    needed = _needed(workload, mapped)
-    return tuple(n for n in workload.ancestors if n in needed and n not in mapped)
+    kept = {e.name for e in workload.einsums if e.output.tensor in corrected}
+    return kept.union(*(workload.ancestors[n] for n in mapped))
 
 
 def inside(workload: Workload, group: GroupMapping, lacking: Sequence[str]) -> tuple[str, ...]:
-    """Those of them that stand between Einsums of a group: its own, in execution order."""
+    """Those that a mapping lacks between Einsums of a group, in execution order."""
     if len(group.einsums) == 1:
         return ()
-    before, cut = _needed(workload, group.names), {p.rank for p in group.shared if p.factor > 1}
+    before, cut = needed(workload, group.names), {p.rank for p in group.shared if p.factor > 1}
     return tuple(
         n
         for n in lacking

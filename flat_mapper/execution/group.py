@@ -9,14 +9,14 @@ from itertools import groupby
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.execution.link import DRAM, SHARED, Counter, Place
-from flat_mapper.execution.result import Alive
-from flat_mapper.execution.shared import GroupFacts, Turn, held_words, shared_places, turns_of
+from flat_mapper.execution.link import DRAM, SHARED_LEVEL, Counter, Place
+from flat_mapper.execution.result import AliveWords
+from flat_mapper.execution.shared import GroupFacts, PassTurn, group_turns, shared_places, words_at
 from flat_mapper.execution.turn import EinsumRun
 from flat_mapper.mapping.values import Policy
 from flat_mapper.workload.einsum import Einsum
 
-Words = tuple[float, float]  # read, written
+Exchanged = tuple[float, float]  # read, written
 Passed = tuple[float, float, float]  # read, updated, filled from above
 
 
@@ -24,14 +24,14 @@ Passed = tuple[float, float, float]  # read, updated, filled from above
 class TurnLog:
     """Cost of one turn: steps of the compute unit, and words of one instance of each level."""
 
-    turn: Turn
+    turn: PassTurn
     steps: int
     ports: Mapping[str, Passed]  # of the shared level and those below it
-    streamed: Mapping[str, Words]  # by tensor, words from outside that pass the shared level by
+    streamed: Mapping[str, Exchanged]  # by tensor, words from outside that pass the shared level by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Port:
+class OutsidePort:
     """A level outside the shared one; weights: words that it moves for one of a tensor's.
 
     fills: words that are written into it meanwhile, for one that it sends.
@@ -42,7 +42,7 @@ class Port:
     other: float = 1.0
     fills: Mapping[str, float] = field(default_factory=dict)
 
-    def moved(self, words: Mapping[str, Words]) -> Passed:
+    def moved(self, words: Mapping[str, Exchanged]) -> Passed:
         """Words that pass there, for the words of some tensors that come and leave."""
         read = updated = filled = 0.0
         for tensor, (come, leave) in words.items():
@@ -60,7 +60,7 @@ class GroupRun:
     platform: Platform
     policy: Policy
     dram: Mapping[str, Place]
-    outside: tuple[Port, ...] = ()
+    outside: tuple[OutsidePort, ...] = ()
     runs: dict[str, EinsumRun] = field(default_factory=dict)
     logs: list[TurnLog] = field(default_factory=list)
 
@@ -82,7 +82,7 @@ class GroupRun:
                 fixed=0 if self.alone else nest.dram_loops,
                 hidden=facts.hidden,
             )
-        self.turns = turns_of(facts)
+        self.turns = group_turns(facts)
         self.copied = {n: x for e in facts.einsums if (n := e.name) and (x := copied(facts, e))}
         # By unit where units overlap, else under one name: (level, what) -> words, at the worst.
         self.peaks: dict[str, dict[str, dict[str, int]]] = {}
@@ -114,7 +114,7 @@ class GroupRun:
                 self.logs.append(self._log(turn, run, steps))
         return self
 
-    def _copy(self, turn: Turn) -> bool:
+    def _copy(self, turn: PassTurn) -> bool:
         """Give what corrects partial results the old value of what it corrects by; False: nothing.
 
         This is before the maker of that value has its turn; it is counted in the turn of the Einsum
@@ -126,9 +126,9 @@ class GroupRun:
         self.places[run.nest.einsum.output.tensor].data[:] = self.places[source].data
         return True
 
-    def _count_copy(self, turn: Turn, run: EinsumRun) -> None:
+    def _count_copy(self, turn: PassTurn, run: EinsumRun) -> None:
         source, nest = self.copied[turn.einsum], run.nest
-        home, slot = self.facts.at(nest, source), nest.level_slots[SHARED]
+        home, slot = self.facts.at(nest, source), nest.level_slots[SHARED_LEVEL]
         at = {s.rank: turn.dram[i] for i, s in enumerate(nest.temporal[: nest.dram_loops])}
         words = 1
         for r in run.nest.einsum.output.ranks:
@@ -137,15 +137,15 @@ class GroupRun:
         run.counters.setdefault((home, source), Counter()).reads += words
         run.counters[home, run.nest.einsum.output.tensor].updates += words
 
-    def _log(self, turn: Turn, run: EinsumRun, steps: int) -> TurnLog:
+    def _log(self, turn: PassTurn, run: EinsumRun, steps: int) -> TurnLog:
         ports: dict[str, Passed] = {}
-        streamed: dict[str, Words] = {}
+        streamed: dict[str, Exchanged] = {}
         free = turn.einsum in self.facts.free
         for (level, tensor), c in () if free else run.counters.items():
             share = self.facts.workload.share(tensor, run.nest.arch.levels[level].name)
             read, updated, filled = c.since()
             if level == DRAM:
-                if SHARED not in run.nest.keepers(tensor):
+                if SHARED_LEVEL not in run.nest.keepers(tensor):
                     streamed[tensor] = read * share, updated * share
                 continue
             n = run.nest.instances(run.nest.level_slots[level])
@@ -165,7 +165,7 @@ class GroupRun:
                 continue
             tiles = other.tile_words(held=other is not run)
             for (level, tensor), words in tiles.items():
-                if level > SHARED:
+                if level > SHARED_LEVEL:
                     level_name = other.nest.arch.levels[level].name
                     at = now.setdefault(level_name, {})
                     share = self.facts.workload.share(tensor, level_name)
@@ -175,7 +175,7 @@ class GroupRun:
             if sum(terms.values()) > sum(worst.get(level_name, {}).values()):
                 worst[level_name] = terms
 
-    def alive(self) -> tuple[Alive, ...]:
+    def alive(self) -> tuple[AliveWords, ...]:
         """The most words alive at once in one instance of every on-chip level."""
         found: dict[str, dict[str, int]] = {self.facts.shared: {}}
         for einsum in self.facts.einsums:
@@ -183,11 +183,11 @@ class GroupRun:
         for pool in self.peaks.values():
             for name, terms in pool.items():
                 found.setdefault(name, {}).update(terms)
-        levels = levels_of(self.platform)
+        levels = levels_by_name(self.platform)
         for name, terms in found.items():
-            terms.update(held_words(self.facts, self.places, self.policy, name))
+            terms.update(words_at(self.facts, self.places, self.policy, name))
         return tuple(
-            Alive(level=name, capacity=levels[name].usable_words, terms=tuple(terms.items()))
+            AliveWords(level=name, capacity=levels[name].usable_words, terms=tuple(terms.items()))
             for name, terms in found.items()
         )
 
@@ -198,7 +198,7 @@ def more(some: Passed, others: Passed, times: float = 1.0) -> Passed:
     return read, updated, filled
 
 
-def levels_of(platform: Platform) -> dict[str, MemoryLevel]:
+def levels_by_name(platform: Platform) -> dict[str, MemoryLevel]:
     """Every level of a platform by name."""
     return {level.name: level for path in platform.paths for level in path.levels}
 
@@ -212,7 +212,7 @@ def copied(facts: GroupFacts, einsum: Einsum) -> str:
     return next((t for t in einsum.so_far if facts.carried(t)), "")
 
 
-def chained(runs: Sequence[GroupRun], outside: tuple[Port, ...]) -> GroupRun:
+def chained(runs: Sequence[GroupRun], outside: tuple[OutsidePort, ...]) -> GroupRun:
     """The runs of several tiles on one core, which knows of the next one while it does the last.
 
     outside: the levels that serve them.

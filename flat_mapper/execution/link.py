@@ -5,7 +5,7 @@ A `FlatNest` is an Einsum's loop nest: every loop with the stride of its rank's 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -18,12 +18,12 @@ from flat_mapper.execution.real_numbers import Arithmetic, Values
 from flat_mapper.mapping.values import EinsumMapping, slots_of
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 
-IntArray = npt.NDArray[np.int64]
-DRAM, SHARED, LANES = 0, 1, -1  # level indices
+Integers = npt.NDArray[np.int64]
+DRAM, SHARED_LEVEL, LANES_LEVEL = 0, 1, -1  # level indices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class NestLoop:
     """One loop: its slot, and by how much one pass of it moves the coordinate of its rank."""
 
     slot: int
@@ -44,19 +44,19 @@ class FlatNest:
     arch: Architecture
     einsum: Einsum
     mapping: EinsumMapping
-    steps: tuple[Step, ...]
+    steps: tuple[NestLoop, ...]
     sizes: Mapping[str, int]
     ragged: tuple[str, ...]
     level_slots: tuple[int, ...]
     slot_count: int
 
     @cached_property
-    def temporal(self) -> tuple[Step, ...]:
+    def temporal(self) -> tuple[NestLoop, ...]:
         """The loops in time, outermost first: the order of an index vector."""
         return tuple(s for s in self.steps if s.temporal)
 
     @cached_property
-    def spatial(self) -> tuple[Step, ...]:
+    def spatial(self) -> tuple[NestLoop, ...]:
         """The loops in space."""
         return tuple(s for s in self.steps if not s.temporal)
 
@@ -86,7 +86,7 @@ def flat_nest(
 ) -> FlatNest:
     """The flattened nest of one Einsum."""
     slots = slots_of(arch)
-    found: list[Step] = []
+    found: list[NestLoop] = []
     inside: dict[str, int] = {}
     for s in reversed(range(len(slots))):
         for loop in reversed(mapping.at(slots[s])):
@@ -94,7 +94,7 @@ def flat_nest(
                 stride = inside.get(loop.rank, 1)
                 temporal = slots[s].axis == "temporal"
                 found.append(
-                    Step(
+                    NestLoop(
                         slot=s, rank=loop.rank, factor=loop.factor, stride=stride, temporal=temporal
                     )
                 )
@@ -112,21 +112,13 @@ def flat_nest(
     )
 
 
-def numbered(placed: Iterable[tuple[Step, IntArray]], count: int) -> IntArray:
-    """The number of the instance that each combination of indices of some loops belongs to."""
-    number = np.zeros(count, np.int64)
-    for step, index in placed:
-        number = number * step.factor + index
-    return number
-
-
 def weighted(pairs: Iterable[tuple[int, int]], index: Sequence[int]) -> int:
     """The sum of weight x index over (position, weight) pairs."""
     return sum(index[at] * weight for at, weight in pairs)
 
 
 Index = Sequence[int]  # of every loop in time, outermost first
-BoolArray = npt.NDArray[np.bool_]
+Booleans = npt.NDArray[np.bool_]
 
 
 @dataclass(slots=True)
@@ -202,14 +194,14 @@ class Link:
     ) -> None:
         self.nest, self.access = nest, access
         outer, self.level = levels
-        self.staged = levels == (DRAM, SHARED)
+        self.staged = levels == (DRAM, SHARED_LEVEL)
         self.parent, self.child = places
         self.outer, self.inner = counters
         self.held: tuple[int, ...] | None = None
         self.offset = self.most = 0
-        self._valid: BoolArray | None = None
+        self._valid: Booleans | None = None
         self.top = nest.level_slots[outer]
-        self.cut = nest.slot_count if self.level == LANES else nest.level_slots[self.level]
+        self.cut = nest.slot_count if self.level == LANES_LEVEL else nest.level_slots[self.level]
         time = [(i, s) for i, s in enumerate(nest.temporal) if s.slot < self.cut]
         self.key_at = tuple(i for i, s in time if s.rank in access.ranks)
         self.reduced_at = tuple(i for i, s in time if s.rank not in access.ranks)
@@ -222,12 +214,15 @@ class Link:
         self.count = nest.instances(self.cut)
         grid = np.indices([s.factor for s in spatial], dtype=np.int64)
         self.placed = [(s, part.reshape(-1)) for s, part in zip(spatial, grid, strict=True)]
-        own = [(s, i) for s, i in self.placed if s.slot < self.top or s.rank in access.ranks]
-        apart = [(s, i) for s, i in self.placed if s.slot > self.top and self._apart(s)]
-        words = numbered(own, self.count)
-        self.peers: IntArray = np.argsort(words, kind="stable").reshape(len(np.unique(words)), -1)
-        self.reps: IntArray = self.peers[:, 0]
-        self.heads: IntArray = np.unique(numbered([*own, *apart], self.count), return_index=True)[1]
+
+        def own(step: NestLoop) -> bool:
+            return step.slot < self.top or step.rank in access.ranks
+
+        words = self._number(own)
+        self.peers: Integers = np.argsort(words, kind="stable").reshape(len(np.unique(words)), -1)
+        self.reps: Integers = self.peers[:, 0]
+        served = self._number(lambda s: own(s) or self._apart(s))
+        self.heads: Integers = np.unique(served, return_index=True)[1]
         extents = [nest.extent(r, self.cut) for r in access.ranks]
         inside = np.indices(extents, dtype=np.int64).reshape(len(extents), -1)
         self.words = inside.shape[1]
@@ -242,19 +237,26 @@ class Link:
             )
             for rank in nest.ragged
         ]
-        outside = [(s, i) for s, i in self.placed if s.slot < self.top]
-        base = numbered(outside, self.count) * self.parent.size
+        base = self._number(lambda s: s.slot < self.top) * self.parent.size
         for step, index in self.placed:
             if step.slot > self.top and step.rank in access.ranks:
                 base = base + index * (step.stride * self.parent.strides[step.rank])
         # A place that Einsums share is as large as the largest of their tiles.
-        self.every: IntArray = np.arange(self.count, dtype=np.int64)
+        self.every: Integers = np.arange(self.count, dtype=np.int64)
         self.index, self.inside = (
             at[:, None] + sum((n * place.strides[r] for r, n in within.items()), nothing)
             for at, place in ((base, self.parent), (self.every * self.child.size, self.child))
         )
 
-    def coordinate(self, rank: str) -> IntArray:
+    def _number(self, counts: Callable[[NestLoop], bool]) -> Integers:
+        """The number of what each instance has, among all that some loops in space tell apart."""
+        number = np.zeros(self.count, np.int64)
+        for step, index in self.placed:
+            if counts(step):
+                number = number * step.factor + index
+        return number
+
+    def coordinate(self, rank: str) -> Integers:
         """The first coordinate of a rank in each instance, as far as loops in space set it."""
         found = np.zeros(self.count, np.int64)
         for step, index in self.placed:
@@ -262,7 +264,7 @@ class Link:
                 found = found + index * step.stride
         return found
 
-    def _apart(self, step: Step) -> bool:
+    def _apart(self, step: NestLoop) -> bool:
         """True if a loop in space stands at a fanout whose instances each read for themselves."""
         name = slots_of(self.nest.arch)[step.slot].node
         fanout = next(f for f in self.nest.arch.fanouts if f.name == name)
@@ -276,7 +278,7 @@ class Link:
         """True if every loop that comes back to the same words is in its first pass."""
         return not any(index[i] for i in self.reduced_at)
 
-    def valid(self, index: Index) -> BoolArray | None:
+    def valid(self, index: Index) -> Booleans | None:
         """Of each word of each instance, whether it exists; None where all do.
 
         An instance that has nothing to compute in this pass gets nothing.
@@ -310,7 +312,7 @@ class Link:
         data[self.inside[reps]] = self._outside(self.index[reps])
         return self._counted(self.reps)
 
-    def _outside(self, index: IntArray) -> Values:
+    def _outside(self, index: Integers) -> Values:
         """Words of the parent. One that does not exist is any other: it is computed on in vain."""
         return self.parent.data.take(index + self.offset, mode="clip")
 
@@ -340,12 +342,12 @@ class Link:
         most = self.words if self._valid is None else int(self._valid.sum(axis=1).max())
         self.most = max(self.most, most)
 
-    def _words(self, instances: IntArray) -> int:
+    def _words(self, instances: Integers) -> int:
         """Words that some instances have now."""
         valid = self._valid
         return len(instances) * self.words if valid is None else int(valid[instances].sum())
 
-    def _counted(self, instances: IntArray) -> int:
+    def _counted(self, instances: Integers) -> int:
         """Words read outside for some instances; all of them are filled."""
         read = self._words(instances)
         self.outer.reads += read

@@ -37,10 +37,6 @@ _UNARY: dict[str, Callable[[Values], Values]] = {
     "rotary": lambda x: x,  # of the product of words and angles: one point is one complex number
 }
 _BINARY: dict[str, np.ufunc] = {
-    "*": np.multiply,
-    "/": np.divide,
-    "+": np.add,
-    "-": np.subtract,
     "mul": np.multiply,
     "div": np.divide,
     "add": np.add,
@@ -48,6 +44,7 @@ _BINARY: dict[str, np.ufunc] = {
     "max": np.maximum,
     "min": np.minimum,
 }
+_BINARY |= {sign: _BINARY[name] for sign, name in OPERATORS.items()}
 _NEUTRAL = {np.add: 0.0, np.maximum: -np.inf, np.minimum: np.inf}
 NEEDS_POSITIVE = {"log", "sqrt", "rsqrt", "reciprocal"}  # of what they are given
 

@@ -13,7 +13,7 @@ from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 
-def inputs_of(workload: Workload, seed: int) -> dict[str, Values]:
+def random_inputs(workload: Workload, seed: int) -> dict[str, Values]:
     """Random values for every tensor that no Einsum makes.
 
     Normal ones; between 1/2 and 3/2 where an operation takes positive numbers only.

@@ -26,7 +26,7 @@ TOLERANCE = 1e-9  # chosen: float64 sums of up to 1e6 terms in another order sta
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class MovedValues:
     """Values of one tensor at one level under one Einsum, all instances together."""
 
     einsum: str
@@ -49,7 +49,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Alive:
+class AliveWords:
     """The most words alive at once in one instance of a level, and what they are."""
 
     level: str
@@ -86,7 +86,7 @@ class ExecutedGroup:
     passes: int
     cycles: float
     turns: tuple[TurnTime, ...]
-    alive: tuple[Alive, ...]
+    alive: tuple[AliveWords, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ class Executed:
     seed: int
     steps: int
     errors: tuple[Error, ...]
-    counts: tuple[Moved, ...]
+    counts: tuple[MovedValues, ...]
     groups: tuple[ExecutedGroup, ...]
     compute_cycles: Mapping[str, float]  # by Einsum: temporal steps taken, times cycles of one
     shrunk: Mapping[str, tuple[int, int]]  # rank -> size before and after `--shrink`

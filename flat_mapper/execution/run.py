@@ -8,10 +8,10 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.execution.cores import CoresRun, steps_of
-from flat_mapper.execution.free import inside, left_out, with_free
+from flat_mapper.execution.free import inside, needed, with_free
 from flat_mapper.execution.link import new_place
 from flat_mapper.execution.real_numbers import Values
-from flat_mapper.execution.reference import evaluated, inputs_of, whole_of
+from flat_mapper.execution.reference import evaluated, random_inputs, whole_of
 from flat_mapper.execution.result import Error, Executed
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
@@ -31,7 +31,7 @@ def execute(
     if steps > MAX_STEPS:
         condition = f"at most {MAX_STEPS:,} steps of temporal loops"
         raise SpecError(expected("execute", condition, f"{steps:,}", "use --shrink"))
-    inputs, sizes = inputs_of(workload, seed), workload.rank_sizes
+    inputs, sizes = random_inputs(workload, seed), workload.rank_sizes
     places = {
         tensor: new_place(tensor, {r: sizes[r] for r in ranks}, 1)
         for tensor, ranks in workload.tensor_ranks.items()
@@ -89,8 +89,10 @@ def execute(
 
 
 def left_over(workload: Workload, mapping: FusedMapping) -> tuple[str, ...]:
-    """Einsums that the mapping leaves out, in execution order."""
-    lacking = left_out(workload, list(mapping.einsum_mappings))
+    """Einsums that the mapping leaves out, in execution order, as far as those mapped need them."""
+    mapped = list(mapping.einsum_mappings)
+    wanted = needed(workload, mapped).difference(mapped)
+    lacking = tuple(n for n in workload.ancestors if n in wanted)
     if mapping.policy.softmax != "free":
         lacking = tuple(n for n in lacking if not workload.einsum(n).each)
         if lacking:

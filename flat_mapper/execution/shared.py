@@ -2,7 +2,7 @@
 
 It is the shared level, or one inside it that hands an intermediate over.
 
-`turns_of`: the passes of a group's shared loops, and the turns in each.
+`group_turns`: the passes of a group's shared loops, and the turns in each.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from math import ceil, prod
 
-from flat_mapper.execution.link import DRAM, SHARED, FlatNest, Place, new_place
+from flat_mapper.execution.link import DRAM, SHARED_LEVEL, FlatNest, Place, new_place
 from flat_mapper.mapping.values import GroupMapping, Policy
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
@@ -41,7 +41,7 @@ class GroupFacts:
     @property
     def shared(self) -> str:
         """The name of the shared level."""
-        return next(iter(self.nests.values())).arch.levels[SHARED].name
+        return next(iter(self.nests.values())).arch.levels[SHARED_LEVEL].name
 
     @property
     def cut(self) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class GroupFacts:
     def home(self, tensor: str) -> str:
         """The name of the level where all Einsums of the group find a tensor."""
         top = [nest.keepers(tensor)[:1] for nest in self.nests.values()]
-        if self.passed_on(tensor) and all(levels[:1] > (SHARED,) for levels in top if levels):
+        if self.passed_on(tensor) and all(levels[:1] > (SHARED_LEVEL,) for levels in top if levels):
             (maker, *_) = self.makers(tensor)
             nest = self.nests[maker.name]
             return nest.arch.levels[nest.keepers(tensor)[0]].name
@@ -98,7 +98,7 @@ class GroupFacts:
         return bool(self.makers(tensor)) and len(units) > 1
 
 
-def overwritten(facts: GroupFacts) -> dict[str, str]:
+def _overwritten(facts: GroupFacts) -> dict[str, str]:
     """Of each output that is made in the place of an input, that input: of several the widest's."""
     found: dict[str, str] = {}
     for n, einsum in enumerate(facts.einsums):
@@ -133,7 +133,7 @@ def _bits_of_place(facts: GroupFacts, instead: Mapping[str, str], tensor: str) -
 
 def held_in(facts: GroupFacts, policy: Policy) -> dict[str, str]:
     """Of every tensor that has a place, whose place it was first: its own, where nobody had it."""
-    instead = overwritten(facts) if policy.in_place else {}
+    instead = _overwritten(facts) if policy.in_place else {}
     found: dict[str, str] = {}
     users = [(nest, a.tensor) for nest in facts.nests.values() for a in nest.einsum.accesses]
     kept = {t for nest, t in users if facts.at(nest, t) in nest.keepers(t)}
@@ -169,7 +169,7 @@ def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
     return places
 
 
-def held_words(
+def words_at(
     facts: GroupFacts, places: Mapping[str, Place], policy: Policy, level: str
 ) -> tuple[tuple[str, int], ...]:
     """Words of a level that tensors with a place there take while the group runs, all copies."""
@@ -203,7 +203,7 @@ def _copies(facts: GroupFacts, tensor: str, policy: Policy) -> float:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class PassTurn:
     """One Einsum in one pass: the indices of its own DRAM loops there."""
 
     number: int
@@ -212,7 +212,7 @@ class Turn:
     dram: tuple[int, ...]
 
 
-def turns_of(facts: GroupFacts) -> tuple[Turn, ...]:
+def group_turns(facts: GroupFacts) -> tuple[PassTurn, ...]:
     """Every turn of a group, pass by pass and in execution order.
 
     An Einsum that lacks the rank of a shared loop runs after that loop: in its last pass.
@@ -224,12 +224,12 @@ def turns_of(facts: GroupFacts) -> tuple[Turn, ...]:
     for n, index in enumerate(passes):
         for name, at in own.items():
             last[name, tuple(index[i] for i in at)] = n
-    found: list[Turn] = []
+    found: list[PassTurn] = []
     for n, index in enumerate(passes):
         for name, at in own.items():
             dram = tuple(index[i] for i in at)
             if last[name, dram] == n:
-                found.append(Turn(number=len(found), pass_number=n, einsum=name, dram=dram))
+                found.append(PassTurn(number=len(found), pass_number=n, einsum=name, dram=dram))
     return tuple(found)
 
 

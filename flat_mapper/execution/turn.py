@@ -9,13 +9,13 @@ from itertools import pairwise, product
 import numpy as np
 
 from flat_mapper.execution.link import (
-    LANES,
-    SHARED,
-    BoolArray,
+    LANES_LEVEL,
+    SHARED_LEVEL,
+    Booleans,
     Counter,
     FlatNest,
     Index,
-    IntArray,
+    Integers,
     Link,
     Place,
     new_place,
@@ -83,15 +83,16 @@ class EinsumRun:
         counters.append(Counter())  # of the lanes: nobody asks
         slots = [*(nest.level_slots[i] for i in levels), nest.slot_count]
         places = [
-            self.places.get((i, tensor)) or self._tile(slot, access)
-            for i, slot in zip([*levels, LANES], slots, strict=True)
+            self.places.get((i, tensor))
+            or new_place(
+                tensor, {r: nest.extent(r, slot) for r in access.ranks}, nest.instances(slot)
+            )
+            for i, slot in zip([*levels, LANES_LEVEL], slots, strict=True)
         ]
-        pairs = zip(pairwise([*levels, LANES]), pairwise(places), pairwise(counters), strict=True)
+        pairs = zip(
+            pairwise([*levels, LANES_LEVEL]), pairwise(places), pairwise(counters), strict=True
+        )
         return [Link(nest, access, *pair) for pair in pairs]
-
-    def _tile(self, slot: int, access: TensorAccess) -> Place:
-        extents = {r: self.nest.extent(r, slot) for r in access.ranks}
-        return new_place(access.tensor, extents, self.nest.instances(slot))
 
     def _masked(self) -> Callable[[Index, Values], Values] | None:
         """Mask that takes pairs out of the scores that this Einsum makes."""
@@ -189,14 +190,14 @@ class EinsumRun:
         """
         for links in self.links.values():
             for link in reversed(links[:-1]):
-                stays = link.access.tensor in self.resident or link.level == SHARED
+                stays = link.access.tensor in self.resident or link.level == SHARED_LEVEL
                 following = stays and after is not None and self._next(link, dram, after)
                 if link.held is None or following:
                     continue
                 if links is self.output:
                     self._put_back(link)
                 link.held = None
-                if link.level > SHARED:
+                if link.level > SHARED_LEVEL:
                     link.child.data.fill(np.nan)
 
     def _next(self, link: Link, dram: tuple[int, ...], after: tuple[int, ...]) -> bool:
@@ -238,9 +239,9 @@ def masked_value(workload: Workload, tensor: str) -> float:
     return -np.inf if any(e.operation in ("max", "exp") for e in readers) else 0.0
 
 
-def may_see(mask: Mask, query: IntArray, key: IntArray) -> BoolArray:
+def may_see(mask: Mask, query: Integers, key: Integers) -> Booleans:
     """True if a query at a position may see a key, pair by pair; of keys in parts, one of them."""
-    seen: BoolArray = np.zeros(np.broadcast(query, key).shape, np.bool_)
+    seen: Booleans = np.zeros(np.broadcast(query, key).shape, np.bool_)
     for position in (key * mask.parts + part for part in range(mask.parts)):
         within = np.ones(seen.shape, np.bool_)
         if mask.causal:

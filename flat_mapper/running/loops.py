@@ -24,7 +24,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.execution.cores import CoresRun
 from flat_mapper.execution.group import copied
-from flat_mapper.execution.link import DRAM, FlatNest, Step
+from flat_mapper.execution.link import DRAM, FlatNest, NestLoop
 from flat_mapper.execution.real_numbers import arithmetic
 from flat_mapper.execution.shared import GroupFacts, held_in
 from flat_mapper.execution.turn import masked_value, scores_of
@@ -191,7 +191,7 @@ class GroupText:
                 return (*(r for r in ranks if r != lanes[-1].rank), lanes[-1].rank)
         return ranks
 
-    def _lanes(self, nest: FlatNest) -> list[Step]:
+    def _lanes(self, nest: FlatNest) -> list[NestLoop]:
         """Loops in space: reduced ranks, then the output's in their order."""
         out = nest.einsum.output.ranks
         return sorted(nest.spatial, key=lambda s: out.index(s.rank) if s.rank in out else -1)
@@ -249,7 +249,7 @@ class GroupText:
         given = rank in self.given
         return f"{self.names.ranks[rank]}_end" if given else str(self.whole.rank_sizes[rank])
 
-    def _loop(self, loop: _Loop | Step, at: Coordinates) -> tuple[str, str]:
+    def _loop(self, loop: _Loop | NestLoop, at: Coordinates) -> tuple[str, str]:
         """A loop's variable, and the line that begins it."""
         rank, start, reach = loop.rank, at[loop.rank], loop.factor * loop.stride
         level = 0 if start == "0" else int(start.rpartition("_")[2]) + 1
@@ -261,7 +261,7 @@ class GroupText:
         step = f"{name}++" if loop.stride == 1 else f"{name} += {loop.stride}"
         return name, f"for (long {name} = {start}; {test}; {step})"
 
-    def _enter(self, steps: Sequence[Step], at: dict[str, str]) -> list[str]:
+    def _enter(self, steps: Sequence[NestLoop], at: dict[str, str]) -> list[str]:
         """The lines that begin some loops, whose variables are noted."""
         heads = []
         for step in steps:

@@ -22,7 +22,7 @@ import numpy as np
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.process import last_words, run_logged, tail
 from flat_mapper.cost_model.result import Result
-from flat_mapper.execution.reference import evaluated, inputs_of
+from flat_mapper.execution.reference import evaluated, random_inputs
 from flat_mapper.running.source import FAST, SOURCE, WORD, Program
 from flat_mapper.workload.graph import Workload
 
@@ -108,7 +108,7 @@ def measured(
         where = Path(folder)
         (where / SOURCE).write_text(program.text, encoding="ascii")
         tool_said([compiler, *flags, "-o", "run", SOURCE, "-lm"], where)
-        inputs = inputs_of(workload, 0)
+        inputs = random_inputs(workload, 0)
         for tensor in program.inputs:
             inputs[tensor].astype("<f4").tofile(where / f"{tensor}.bin")
         said = tool_said(["./run", ".", str(runs)], where)

@@ -63,7 +63,7 @@ def test_nothing_is_overwritten_that_is_still_read(monkeypatch: pytest.MonkeyPat
     einsums = tuple(parse_einsum(line) for line in lines)
     silu = Workload(name="silu", rank_sizes=dict.fromkeys("IJK", 4), einsums=einsums)
     assert wrong(silu) == 0
-    monkeypatch.setattr(shared, "overwritten", lambda facts: {"G": "T"})
+    monkeypatch.setattr(shared, "_overwritten", lambda facts: {"G": "T"})
     assert wrong(silu) > 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel, Platform
-from flat_mapper.execution.result import Executed, Moved
+from flat_mapper.execution.result import Executed, MovedValues
 from flat_mapper.mapping.values import (
     EinsumMapping,
     FusedMapping,
@@ -24,7 +24,7 @@ from flat_mapper.workload.notation import parse_einsum
 ALL = (Slot("DRAM", "temporal"), Slot("GLB", "temporal"), Slot("RF", "temporal"))
 
 
-def moved(done: Executed, einsum: str, level: str, tensor: str) -> Moved:
+def moved(done: Executed, einsum: str, level: str, tensor: str) -> MovedValues:
     """The counts of one tensor at one level under one Einsum."""
     place = (einsum, level, tensor)
     return next(m for m in done.counts if (m.einsum, m.level, m.tensor) == place)

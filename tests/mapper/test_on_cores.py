@@ -24,7 +24,7 @@ from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.execution.reference import evaluated, inputs_of
+from flat_mapper.execution.reference import evaluated, random_inputs
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.certificate import Solution
@@ -139,7 +139,7 @@ def test_one_query_spreads_its_keys_over_the_cores() -> None:
     assert executed.right
     assert [d for d in compare_run(executed, found.result) if not d.reason] == []
     # The parts of a row add up to what the online softmax makes of it whole.
-    inputs = inputs_of(found.workload, 0)
+    inputs = random_inputs(found.workload, 0)
     parts = evaluated(found.workload, inputs)["AV_div"]
     joined = {t: inputs[t].transpose(0, 1, 4, 2, 3).reshape(1, 1, 64, 2) for t in ("K", "V")}
     joined["Q"] = inputs["Q"]
