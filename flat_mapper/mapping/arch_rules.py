@@ -444,13 +444,13 @@ def kept_tensors(
     """
     found: dict[str, tuple[str, ...]] = {"keep": (), "bypass": passing}
     for key, other in (("keep", "bypass"), ("bypass", "keep")):
-        for said in (key, f"{key}_only"):
-            listed = tensors_of(body, said, where, known)
-            found[key] += tuple(t for t in own if t in listed)
-            if said in body and said != key:
-                found[other] += tuple(t for t in own if t not in listed)
+        only = tensors_of(body, f"{key}_only", where, known)
+        listed = (*tensors_of(body, key, where, known), *only)
+        found[key] += tuple(t for t in own if t in listed)
+        if f"{key}_only" in body:
+            found[other] += tuple(t for t in own if t not in only)
     keep, bypass = (tuple(dict.fromkeys(tensors)) for tensors in found.values())
-    for tensor in (t for t in keep if t in bypass):
+    for tensor in sorted({*keep} & {*bypass}):
         raise SpecError(expected(where, f"{tensor} kept or bypassed", "both"))
     return keep, bypass
 

@@ -34,11 +34,11 @@ that neither axis names stay off the fanout: `Mapspace` has no other way to fix 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from flat_mapper.arch.nodes import read_factors
 from flat_mapper.arch.values import Platform
@@ -56,7 +56,6 @@ from flat_mapper.mapping.values import (
     GONE,
     GONE_NOW,
     Accounting,
-    Granularity,
     Passing,
     Phases,
     Policy,
@@ -212,11 +211,6 @@ def _axes(
 MAPSPACE_KEYS = ("description", "source", "fusion", "policy", "constraints", "placement")
 LIMIT_KEYS = ("within", "never", "at_most", "products")  # beside groups: any
 POLICY_KEYS = ("buffering", "in_place", "softmax", "passing")
-FUSION_KEYS = (
-    *("groups", "optional", "granularity", "staging", "schedule", "phases", "tiles", "if_present"),
-    *("level", "cores", "intermediates"),
-    *LIMIT_KEYS,
-)
 SCHEDULES: tuple[Schedule | Literal["any"], ...] = (*get_args(Schedule), "any")
 
 
@@ -276,27 +270,6 @@ def _outline(document: object, name: str, faults: Faults) -> FilePart:
     return FilePart(body=body, where=f"{name}: mapspace", faults=faults)
 
 
-def _fusion(outline: FilePart) -> Fusion:
-    part = outline.inner("fusion", FUSION_KEYS)
-    names: tuple[Granularity | Literal["any"], ...] = ("any", *GRANULARITIES)
-    granularity = part.choice("granularity", names, "any")
-    anything = _any_groups(part)
-    return Fusion(
-        groups=() if anything else _groups(part),
-        anything=anything,
-        optional=part.value("optional", bool, False),
-        granularity=granularity,
-        staging=_staging(part),
-        schedule=part.choice("schedule", SCHEDULES, "interleaved"),
-        phases=_phases(part),
-        tiles=_tiles(part),
-        if_present=part.value("if_present", bool, False),
-        level=part.value("level", str, ""),
-        cores=_cores(part),
-        intermediates=_intermediates(part),
-    )
-
-
 def _cores(part: FilePart) -> tuple[str, ...] | Literal["any"]:
     """Ranks whose tiles may be given out to cores."""
     if str(part.body.get("cores")) == "any":
@@ -330,7 +303,9 @@ def _any_groups(part: FilePart) -> AnyGroups | None:
 
 
 def _groups(part: FilePart) -> tuple[tuple[str, ...], ...]:
-    """The Einsums that share loops; none of them twice."""
+    """The Einsums that share loops; none of them twice; of groups: any, none that are listed."""
+    if str(part.body.get("groups")) == "any":
+        return ()
     groups = _lists(part, "groups", "group")
     spot = place(part.where, part.body, "groups")
     for i, group in enumerate(groups):
@@ -384,6 +359,27 @@ def _sizes(tiles: FilePart, rank: str) -> tuple[int, ...]:
     if not sizes:
         raise SpecError(expected(spot, "at least one tile size", [], "remove the rank"))
     return tuple(checked(n, int, f"{spot}.{i}", above=0) for i, n in enumerate(sizes))
+
+
+_FUSION: Mapping[str, Callable[[FilePart], Any]] = {
+    "groups": _groups,
+    "optional": lambda part: part.value("optional", bool, False),
+    "granularity": lambda part: part.choice("granularity", ("any", *GRANULARITIES), "any"),
+    "staging": _staging,
+    "schedule": lambda part: part.choice("schedule", SCHEDULES, "interleaved"),
+    "phases": _phases,
+    "tiles": _tiles,
+    "if_present": lambda part: part.value("if_present", bool, False),
+    "level": lambda part: part.value("level", str, ""),
+    "cores": _cores,
+    "intermediates": _intermediates,
+}
+
+
+def _fusion(outline: FilePart) -> Fusion:
+    part = outline.inner("fusion", (*_FUSION, *LIMIT_KEYS))
+    said = {key: read(part) for key, read in _FUSION.items()}
+    return Fusion(anything=_any_groups(part), **said)
 
 
 def _policy(outline: FilePart) -> Policy:

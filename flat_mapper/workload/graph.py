@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
@@ -267,10 +267,10 @@ class Workload:
         return replace(
             self,
             einsums=einsums,
-            rank_sizes={r: n for r, n in self.rank_sizes.items() if r in ranks},
-            tensor_bits={t: n for t, n in self.tensor_bits.items() if t in tensors},
+            rank_sizes=_among(ranks, self.rank_sizes),
+            tensor_bits=_among(tensors, self.tensor_bits),
             views={view: of for view, of in self.views.items() if {view, of} <= tensors},
-            weights={t: n for t, n in self.weights.items() if t in tensors},
+            weights=_among(tensors, self.weights),
             roles=roles,
             mask=self.mask if roles.masked else None,
             layers=self.layers if roles.masked else (),
@@ -357,6 +357,11 @@ class Workload:
         }
         left_out = {r for e in self.einsums if e.name not in names for r in e.each}
         return frozenset(bound | (left_out & self._corrected(names)))
+
+
+def _among[T](names: Container[str], values: Mapping[str, T]) -> dict[str, T]:
+    """The values of some names."""
+    return {name: value for name, value in values.items() if name in names}
 
 
 def _waits(reader: Einsum, maker: Einsum, rank: str) -> bool:
