@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import reduce
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.cost_model.nest import FloatArray, IntArray
 
-_Port = Literal["read", "write", "fill", "shared"]
 # A number of one mapping, or an array over n: the rules are the same arithmetic for both.
 Amount = Any
 
@@ -32,7 +31,7 @@ class Moved(NamedTuple):
 class PortLoad(NamedTuple):
     """A limited port of a level, and what passes it."""
 
-    port: _Port
+    port: str  # read, write, fill or shared
     words_per_cycle: float
     words: Amount
 

@@ -407,7 +407,7 @@ def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) 
     """
     einsums = list(_einsums(workload))
     # A rule for the row softmax says nothing of a tensor that another form lacks.
-    others = ROW if workload.softmax not in ("row", "none") else ()
+    others = ROW * (workload.softmax not in ("row", "none"))
     levels = [lv.name for arch in platform.paths for lv in arch.levels]
     known: dict[str, Iterable[str]] = {
         "Einsums": [e.name for e in einsums],
