@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -163,9 +163,6 @@ class CandidateSet:
         return found
 
 
-MOST_UNDER_TILES = 60_000  # chosen: candidates under a few outer tiles; beyond, all are enumerated
-
-
 @dataclass(slots=True)
 class CandidateCache:
     """Facts about candidates that searches of one question, under one platform, have found out."""
@@ -181,53 +178,26 @@ def enumerated(
     least: int,
     most: int,
     step: Callable[[], None] | None = None,
-    tiles: Ints | None = None,
 ) -> CandidateSet | None:
     """Candidates of an Einsum with so many compute units in use; None if there are too many.
 
     most:    candidates that a candidate set may have.
-    tiles:   int64[R, n]: of those whose tile divides none of these there may be some or none.
     step:    called with every piece of work.
     """
-    # Of no candidate are units between the two: one search's widest are often another's.
-    least = space.units_from(least)
-    everything = Wanted(least=least, most=2 * most, together=most)
-    ways = [(everything, most, step)]
-    if tiles is not None:
-        few = min(most, MOST_UNDER_TILES)
-        # It takes milliseconds: no piece of work of its own.
-        ways.insert(0, (replace(everything, most=2 * few, together=few, tiles=tiles), few, None))
-    for wanted, limit, tick in ways:
-        found = _enumerated_once(space, roles, known, wanted, limit, tick)
-        if found is not None:
-            answers = found.known if found.roles == roles else {}
-            return CandidateSet(space=space, blocks=found.blocks, roles=roles, known=answers)
-    return None
-
-
-def _enumerated_once(
-    space: EinsumSpace,
-    roles: dict[str, tuple[Role, ...]],
-    known: CandidateCache,
-    wanted: Wanted,
-    most: int,
-    step: Callable[[], None] | None,
-) -> CandidateSet | None:
-    """Candidates of an Einsum that are wanted, as found before; None if there are too many."""
-    where = b"" if wanted.tiles is None else wanted.tiles.tobytes()
-    kind = space.einsum.name, space.ranks, space.weighing, space.waits, where
-    key = kind, wanted.least
-    if key in known.candidate_sets:
-        return known.candidate_sets[key]
-    if wanted.least <= known.too_many.get((kind, most), 0):
-        return None
-    try:
-        blocks = list(_some(inner_candidates(space, wanted), most, step))
-    except TooMany:
-        known.too_many[kind, most] = wanted.least
-        return None
-    found = CandidateSet(space=space, blocks=blocks, roles=roles)
-    return known.candidate_sets.setdefault(key, found)
+    kind = space.einsum.name, space.ranks, space.weighing, space.waits
+    if (kind, least) not in known.candidate_sets:
+        if least <= known.too_many.get((kind, most), 0):
+            return None
+        wanted = Wanted(tiles=np.array(space.sizes)[:, None], least=least, most=2 * most)
+        try:
+            blocks = list(_some(inner_candidates(space, wanted), most, step))
+        except TooMany:
+            known.too_many[kind, most] = least
+            return None
+        known.candidate_sets[kind, least] = CandidateSet(space=space, blocks=blocks, roles=roles)
+    found = known.candidate_sets[kind, least]
+    answers = found.known if found.roles == roles else {}
+    return CandidateSet(space=space, blocks=found.blocks, roles=roles, known=answers)
 
 
 def _some(

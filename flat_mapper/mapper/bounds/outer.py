@@ -25,7 +25,6 @@ from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
 from flat_mapper.mapper.space.outer import Staging, has_dram_loops, single_tiles, tiles
-from flat_mapper.mapper.space.tile_index import MOST_TILES
 from flat_mapper.mapping.order import overlaps
 
 DRAM_SHARES = (0.0, 0.02, 0.1, 1.0)  # chosen: shares of DRAM in bounds of words whatever the tile
@@ -59,11 +58,6 @@ class Outers:
         """All arrays by name; of each the last axis is that of the choices."""
         every = {own.name: getattr(self, own.name) for own in fields(self)}
         return {name: value for name, value in every.items() if value is not None}
-
-    def few_tiles(self, ranks: list[int]) -> Ints | None:
-        """Different tiles of some ranks, int64[R, n]; None where they are many."""
-        found, _, _ = distinct_columns(self.tile[ranks])
-        return found if found.shape[1] <= MOST_TILES else None
 
     @classmethod
     def joined(cls, parts: list[Outers]) -> Outers:

@@ -19,7 +19,7 @@ from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.group.beside import improving, improving_with
 from flat_mapper.mapper.group.fused import Fused
-from flat_mapper.mapper.group.incremental import Beam, rounded_narrowest
+from flat_mapper.mapper.group.incremental import Beam, narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.space.enumerate import TooMany
@@ -87,7 +87,7 @@ class GroupSearch:
         Where they are too many to be kept, only those that can improve under some outer choices.
         whole: whether all of these are wanted, or `TooMany` is raised: else the most promising.
         """
-        every = self._whole(least, outers)
+        every = self._whole(least)
         found = [t for t in every if t is not None]
         if len(found) < len(every):
             beam, before = self._beam(outers), self.counters.partial_bounded
@@ -125,21 +125,11 @@ class GroupSearch:
         """One piece of work; the search stops where there is a mapping to stop with."""
         self.budget.step()
 
-    def _whole(self, least: list[int], outers: Outers | None) -> list[CandidateSet | None]:
-        """All candidates of every Einsum that outer choices may have; None where too many.
-
-        outers: None: any.
-        """
-        spaces = zip(self.problem.spaces, self._roles, least, strict=True)
+    def _whole(self, least: list[int]) -> list[CandidateSet | None]:
+        """All candidates of every Einsum with so many units; None where they are too many."""
         most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
-        few = outers if self.problem.group.fused else None
-        return [
-            enumerated(
-                *(s, roles, self.known, units, most, self._step),
-                None if few is None else few.few_tiles(self.problem.index(s)),
-            )
-            for s, roles, units in spaces
-        ]
+        spaces = zip(self.problem.spaces, self._roles, least, strict=True)
+        return [enumerated(s, r, self.known, units, most, self._step) for s, r, units in spaces]
 
     def _beam(self, outers: Outers) -> Beam:
         return Beam(
@@ -222,7 +212,7 @@ class GroupSearch:
     def _search(self, outers: Outers) -> None:
         """Search the outer choices that come next, in parts where their candidates are too many."""
         assert self._left is not None
-        least = rounded_narrowest(self.bounds, self.incumbent, outers)
+        least = narrowest(self.bounds, self.incumbent, outers)
         parts = _halves(self.incumbent, outers)
         try:
             # Under no name of its own, so that what `_descend` drops is gone.
@@ -246,7 +236,7 @@ class GroupSearch:
             self._step()
             mark, one = self.incumbent.mark, alive.take(np.array([at]))
             widest = [s.widest for s in self.problem.spaces]
-            near = self._beam(one).near(self._whole(widest, one), widest)
+            near = self._beam(one).near(self._whole(widest), widest)
             if all(t.count for t in near):
                 self._fused(near).evaluate_one(one, FEW)
             if not self.incumbent.open and self.incumbent.mark == mark:
@@ -336,7 +326,7 @@ class GroupSearch:
             return infeasibility(self.bounds, [], self.roots)
         self.prepare()
         outers, least = self.roots, [1] * len(self.problem.spaces)
-        candidate_sets = self._beam(outers).first(self._whole(least, None), least)
+        candidate_sets = self._beam(outers).first(self._whole(least), least)
         if all(t.count for t in candidate_sets) and len(outers.staging):
             outers = self.bounds.bounded(outers, candidate_sets)
         return infeasibility(self.bounds, candidate_sets, outers)

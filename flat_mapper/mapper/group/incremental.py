@@ -395,15 +395,3 @@ def narrowest(
             low, high = (low, middle) if hopeful else (middle, high)
         found.append(high)
     return found
-
-
-def rounded_narrowest(
-    bounds: OuterBounds, incumbent: Incumbent[GroupSolution], outers: Outers
-) -> list[int]:
-    """The same rounded down, so that searches with other goals find the candidates again."""
-    fewest = narrowest(bounds, incumbent, outers)
-    widest = [s.widest for s in bounds.problem.spaces]
-    return [
-        n if n == most else n - n % (1 << max(0, n.bit_length() - 4))
-        for n, most in zip(fewest, widest, strict=True)
-    ]

@@ -8,7 +8,7 @@ What was chosen has no say in it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from math import inf
 
 from flat_mapper.arch.values import Platform
@@ -114,18 +114,11 @@ class Certificate:
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
-        return {
-            "mapspace_size": self.mapspace_size,
-            "evaluated": self.evaluated,
+        every = {own.name: getattr(self, own.name) for own in fields(self)}
+        limit = None if self.time_limit_s == inf else self.time_limit_s
+        return every | {
             "pruned": dict(self.pruned),
-            "optimal": self.optimal,
-            "lower_bound": self.lower_bound,
-            "proven_bound": self.proven_bound,
-            "gap": self.gap,
-            "stopped": self.stopped,
-            "seconds": self.seconds,
-            "asked_gap": self.asked_gap,
-            "time_limit_s": None if self.time_limit_s == inf else self.time_limit_s,
+            "time_limit_s": limit,
             "infeasible": dict(self.infeasible),
         }
 

@@ -12,10 +12,9 @@ import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base.tolerance import EQUAL
-from flat_mapper.cost_model.facts import EinsumFacts, Rank, prod_of
+from flat_mapper.cost_model.facts import EinsumFacts, Rank
 from flat_mapper.mapper.space.factors import (
     Splits,
-    distinct,
     divisor_places,
     divisors,
     most_at_once,
@@ -130,19 +129,6 @@ class EinsumSpace(EinsumFacts):
         """At most so many compute units any mapping of the Einsum uses."""
         fanouts = (n for n in self.inner_nodes if isinstance(n, Fanout))
         return prod(most_at_once(*self.on_fanout(n)) for n in fanouts)
-
-    @cached_property
-    def _units(self) -> np.ndarray:
-        """Numbers of compute units that some split of the fanouts uses, ascending."""
-        found = np.ones(1, np.int64)
-        for grid, _ in self.splits.values():
-            found = distinct((found[:, None] * prod_of(grid, range(len(grid)))).ravel())
-        return found
-
-    def units_from(self, least: int) -> int:
-        """So many compute units, or the next number of them that some split uses."""
-        place = int(np.searchsorted(self._units, least))
-        return int(self._units[place]) if place < len(self._units) else least
 
     @cached_property
     def splits(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +17,7 @@ from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import combinations, multiple, new_loops
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
-from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, Extensions, FactorGrid
+from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, dividing
 
 
 class TooMany(Exception):
@@ -28,20 +28,16 @@ class TooMany(Exception):
 class Wanted:
     """Conditions on candidates."""
 
+    tiles: Ints  # int64[R, n]: a candidate's tile divides one of these
     least: int = 1  # compute units in use
-    tiles: Ints | None = (
-        None  # int64[R, n]: a candidate's tile divides one of these; None: the ranks
-    )
     most: int | None = None  # candidates at any node; beyond, `TooMany` is raised
-    together: int | None = None  # candidates in all blocks; beyond, it may be raised early
 
-    def outer(self, sizes: tuple[int, ...]) -> Ints:
+    @property
+    def outer(self) -> Ints:
         """Outer tiles of which the tile of every candidate divides one; int64[R, few].
 
         Where those that are wanted are many, their common multiple: that is cheap to tell.
         """
-        if self.tiles is None:
-            return np.array(sizes, dtype=np.int64)[:, None]
         if self.tiles.shape[1] > MOST_TILES:
             return np.array([[multiple(own)] for own in self.tiles])
         return self.tiles
@@ -52,20 +48,7 @@ def inner_candidates(space: EinsumSpace, wanted: Wanted) -> Iterator[CandidateBl
 
     raises: TooMany where there are more than `wanted` says.
     """
-    nodes = tuple(reversed(space.inner_nodes))
-    fanouts = [n for n in nodes if isinstance(n, Fanout)]
-    if wanted.together is None or not fanouts or fanouts != [*nodes[-1:]]:
-        yield from _enumerated(space, start(space), nodes, wanted)
-        return
-    # One fanout, around all levels: how many there are is known before any is made.
-    inside = list(_enumerated(space, start(space), nodes[:-1], replace(wanted, least=1)))
-    splits = splits_of(space, fanouts[0], wanted.least)
-    pairs = [_pairs(space, block, splits.factors, wanted) for block in inside]
-    if sum(own.count for own in pairs) > wanted.together:
-        raise TooMany
-    for block, own in zip(inside, pairs, strict=True):
-        if own.count:
-            yield fanned(space, block, fanouts[0], splits, *own.every())
+    yield from _enumerated(space, start(space), tuple(reversed(space.inner_nodes)), wanted)
 
 
 def _enumerated(
@@ -102,9 +85,7 @@ def extend(
 ) -> CandidateBlock:
     """Candidates with one more node around them, but for those with a dominated keep."""
     if isinstance(node, Fanout):  # which leaves passes and open runs as they are
-        splits = splits_of(space, node, wanted.least)
-        pairs = _pairs(space, candidates, splits.factors, wanted)
-        return fanned(space, candidates, node, splits, *pairs.every())
+        return _fanned(space, candidates, node, wanted)
     candidates = _at_level(space, candidates, node, keep, wanted)
     idle = dominated_keeps(space, candidates)
     return candidates.take(np.flatnonzero(~idle)) if idle.any() else candidates
@@ -164,9 +145,9 @@ def _at_level(
         level.name,
         grid,
         _pairs(
-            *(space, candidates, FactorGrid(grid), wanted),
+            *(space, candidates, grid, wanted),
             lambda tile: _total(space, keep, tile, level.name) <= limit,
-        ).every(),
+        ),
         ~np.array(grows) & (not bound),
     )
     candidates.keep = {**candidates.keep, level.name: keep}
@@ -295,17 +276,21 @@ def dominated_keeps(space: EinsumSpace, candidates: CandidateBlock) -> Bools:
 def _pairs(
     space: EinsumSpace,
     candidates: CandidateBlock,
-    factors: FactorGrid,
+    grid: Ints,
     wanted: Wanted,
     fits: Callable[[Ints], Bools] | None = None,
-) -> Extensions:
-    """Candidates and columns of a factor grid whose tile divides the ranks, and fits."""
+) -> tuple[Ints, Ints]:
+    """(candidate, column of a factor grid) whose tile together divides a wanted one, and fits."""
     # Many candidates share a tile, and with it the columns.
     same = ByTile.of(space, candidates.tile)
-    found = same.extended(wanted.outer(space.sizes), factors, fits)
-    if wanted.most is not None and found.count > wanted.most:
+    tile, column = dividing(wanted.outer, same.tile, grid)
+    if fits is not None:
+        some = fits(same.tile.take(tile, axis=1) * grid.take(column, axis=1))
+        tile, column = tile[some], column[some]
+    if wanted.most is not None and same.counts[tile].sum() > wanted.most:
         raise TooMany
-    return found
+    column, candidate = same.candidates(column, tile)
+    return candidate, column
 
 
 def _total(space: EinsumSpace, keep: frozenset[str], tile: Ints, level: str) -> Ints | Floats:
@@ -318,20 +303,6 @@ def _total(space: EinsumSpace, keep: frozenset[str], tile: Ints, level: str) -> 
     return total
 
 
-@dataclass(frozen=True, slots=True)
-class FanoutSplits:
-    """Ways to split ranks over a fanout."""
-
-    factors: FactorGrid
-    across: Ints  # the part of each on the x axis
-    units: Floats  # instances in use; float64[m]
-
-    def take(self, some: Ints) -> FanoutSplits:
-        """Some of the ways."""
-        grid = self.factors.grid.take(some, axis=1)
-        return FanoutSplits(FactorGrid(grid), self.across.take(some, axis=1), self.units[some])
-
-
 def sharing_ranks(space: EinsumSpace, fanout: Fanout) -> tuple[tuple[int, ...], ...]:
     """By tensor, ranks over which instances of a fanout take the same words of it."""
     return tuple(
@@ -342,26 +313,17 @@ def sharing_ranks(space: EinsumSpace, fanout: Fanout) -> tuple[tuple[int, ...], 
     )
 
 
-def splits_of(space: EinsumSpace, fanout: Fanout, least: int) -> FanoutSplits:
-    """Those beside which so many compute units at least may be in use."""
-    grid, across = space.splits[fanout.name]
-    others = space.lanes // (fanout.fanout_x * fanout.fanout_y)
-    units = prod_of(grid, range(len(space.ranks)))
-    every = FanoutSplits(FactorGrid(grid), across, units.astype(np.float64))
-    return every.take(np.flatnonzero(units * others >= least))
-
-
-def fanned(
-    space: EinsumSpace,
-    candidates: CandidateBlock,
-    fanout: Fanout,
-    splits: FanoutSplits,
-    candidate: Ints,
-    column: Ints,
+def _fanned(
+    space: EinsumSpace, candidates: CandidateBlock, fanout: Fanout, wanted: Wanted
 ) -> CandidateBlock:
-    """Pairs of a candidate and a way to split ranks over a fanout around it."""
-    grid, units = splits.factors.grid, splits.units
-    node_choice = NodeChoice(node=fanout.name, grid=grid, column=column, across=splits.across)
+    """Candidates with each way to split ranks over a fanout around them."""
+    grid, across = space.splits[fanout.name]
+    units = prod_of(grid, range(len(grid))).astype(np.float64)
+    # Those beside which so many compute units at least may be in use.
+    some = np.flatnonzero(units * (space.lanes // fanout.copies) >= wanted.least)
+    grid, across, units = grid.take(some, axis=1), across.take(some, axis=1), units[some]
+    candidate, column = _pairs(space, candidates, grid, wanted)
+    node_choice = NodeChoice(node=fanout.name, grid=grid, column=column, across=across)
     # A merged rank stands on both axes of one fanout at most: its members then suffice for all.
     if candidates.on_both_axes.any():
         good = np.flatnonzero(
