@@ -184,7 +184,7 @@ def enumerated(
     most:    candidates that a candidate set may have.
     step:    called with every piece of work.
     """
-    kind = space.einsum.name, space.ranks, space.weighing, space.waits
+    kind = space.einsum.name, space.ranks, space.waits
     if (kind, least) not in known.candidate_sets:
         if least <= known.too_many.get((kind, most), 0):
             return None

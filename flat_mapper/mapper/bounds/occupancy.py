@@ -167,6 +167,15 @@ class SharedOccupancy:
 
         tile: int64[R, n]. sets: candidates by Einsum, else any. returns: float64[stagings, n].
         """
+        every = self.least_terms(stagings, tile, sets).values()
+        total = sum(every, np.zeros((len(stagings), tile.shape[1])))
+        unmapped = self.unmapped(np.where(tile == FOLLOW, 1, tile))
+        return sum((one.words * one.copies for one in unmapped), total)
+
+    def least_terms(
+        self, stagings: Sequence[Staging], tile: Ints, sets: Mapping[str, CandidateSet]
+    ) -> dict[str, Floats]:
+        """The same by place of the group's tensors."""
         tile = np.where(tile == FOLLOW, 1, tile)
         shape = len(stagings), tile.shape[1]
         words: dict[str, Floats] = {}
@@ -185,5 +194,4 @@ class SharedOccupancy:
                     most[some] = np.maximum(most[some], term.words)
                     times = copies.setdefault(term.tensor, np.zeros((shape[0], 1)))
                     times[some] = np.maximum(times[some], term.copies)
-        total = sum((copies[p] * words[p] for p in words), np.zeros(shape))
-        return sum((one.words * one.copies for one in self.unmapped(tile)), total)
+        return {place: copies[place] * words[place] for place in words}

@@ -47,7 +47,6 @@ class Outers:
     turns: Floats  # by Einsum, cycles of these turns; float64[E, n]
     waits: Floats  # cycles of staged tiles at DRAM, beside turns
     visited: Floats  # share of the tiles of queries x keys that a mask leaves
-    sums: Floats | None = None  # weighted sums, see Incumbent.slope
 
     def take(self, index: Ints) -> Outers:
         """Some of the choices."""
@@ -56,8 +55,7 @@ class Outers:
     @property
     def _arrays(self) -> dict[str, np.ndarray]:
         """All arrays by name; of each the last axis is that of the choices."""
-        every = {own.name: getattr(self, own.name) for own in fields(self)}
-        return {name: value for name, value in every.items() if value is not None}
+        return {own.name: getattr(self, own.name) for own in fields(self)}
 
     @classmethod
     def joined(cls, parts: list[Outers]) -> Outers:
@@ -66,7 +64,7 @@ class Outers:
         return cls(**{k: np.concatenate([own[k] for own in every], axis=-1) for k in every[0]})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OuterBounds:
     """Enumerates outer choices and bounds them from below."""
 
@@ -76,8 +74,12 @@ class OuterBounds:
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
     known: dict[object, Any] = field(default_factory=dict)  # answers so far, see `remembered`
 
-    def roles(self, space: EinsumSpace) -> dict[str, tuple[Role, ...]]:
-        """By tensor of an Einsum, the roles that some staging gives it."""
+    @cached_property
+    def roles(self) -> list[dict[str, tuple[Role, ...]]]:
+        """By Einsum and tensor, the roles that some staging gives it."""
+        return [self._roles(space) for space in self.problem.spaces]
+
+    def _roles(self, space: EinsumSpace) -> dict[str, tuple[Role, ...]]:
         every = zip(*(s.roles[space.einsum.name] for s in self.stagings), strict=True)
         return {t: tuple(dict.fromkeys(own)) for t, own in zip(space.tensors, every, strict=True)}
 
@@ -104,8 +106,8 @@ class OuterBounds:
                     )
                 met.add(tensor)
         moved = sum(
-            share * s.compute_energy + float(least_words(s, tuple(self.roles(s).values()), share))
-            for s, share in zip(problem.spaces, shares, strict=True)
+            share * s.compute_energy + float(least_words(s, tuple(own.values()), share))
+            for s, share, own in zip(problem.spaces, shares, self.roles, strict=True)
         )
         return max(cycles, self.compulsory_cycles()), max(energy, moved)
 
@@ -117,10 +119,8 @@ class OuterBounds:
         spaces = self.problem.spaces
         cycles = self.compute([s.lane_cycles / s.lanes for s in spaces])
         energy = sum(s.compute_energy + s.least_network for s in spaces)
-        for space in spaces:
-            energy += float(
-                words_bound(space, tuple(self.roles(space).values()), divides=False).at(1.0)
-            )
+        for space, own in zip(spaces, self.roles, strict=True):
+            energy += float(words_bound(space, tuple(own.values()), divides=False).at(1.0))
         return max(cycles, self.compulsory_cycles()), energy
 
     def busy(self, i: int, cycles: float, outers: Outers) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -21,20 +22,18 @@ from flat_mapper.mapper.space.outer import Staging
 Least = tuple[Floats, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Beside:
     """Lower bounds on a group with each of an Einsum's candidates.
 
     Beside it stand the least of every other Einsum and what some outer choices cost: no group with
-    it has fewer cycles, fewer pJ, or a lesser weighted sum.
+    it has fewer cycles, or fewer pJ.
     """
 
     incumbent: Incumbent[GroupSolution]
     adds: Sequence[int]  # by Einsum, whether its cycles add to the others'
-    at: tuple[Floats, Floats]  # least cycles and pJ of the outer choices
-    slope: float  # of weighted sums there
-    outside: Floats  # of them, what stands beside each of `_terms`
-    lows: list[Floats] = field(default_factory=list)  # by Einsum, the least of `_terms`
+    outers: Outers
+    lows: list[Floats] = field(default_factory=list)  # by Einsum, see `low`
 
     @classmethod
     def of(
@@ -45,61 +44,39 @@ class Beside:
         every: Iterable[Least] = (),
     ) -> Beside:
         """Beside some outer choices; every: candidates of each Einsum."""
-        at = np.asarray(outers.cycles.min()), np.asarray(outers.energy.min())
-        slope = float(incumbent.slope(*at))
-        found = cls(
-            incumbent=incumbent,
-            adds=problem.cycles_add,
-            at=at,
-            slope=slope,
-            outside=_outside(slope, outers),
-        )
+        found = cls(incumbent=incumbent, adds=problem.cycles_add, outers=outers)
         found.lows.extend(found.low(i, own) for i, own in enumerate(every))
         return found
 
-    def under(self, outers: Outers) -> Beside:
-        """The same beside some of the outer choices alone."""
-        at = np.asarray(outers.cycles.min()), np.asarray(outers.energy.min())
-        return replace(self, at=at, outside=_outside(self.slope, outers))
+    @cached_property
+    def _outside(self) -> tuple[float, Floats]:
+        """The fewest cycles of the outer choices, and their least beside each part of `low`."""
+        some = self.outers
+        rest = np.array([own.min() for own in (some.waits, some.staged, some.floors)])
+        return float(some.cycles.min()), rest
 
-    def raised(self, outers: Outers) -> Outers:
+    def raised(self) -> Outers:
         """Outer choices with at least the pJ of the least of all Einsums under them."""
-        _, priced, _, free, _ = np.sum(self.lows, axis=0)
-        energy = np.maximum(priced + outers.staged, free + outers.floors)
-        return replace(outers, energy=np.maximum(outers.energy, energy))
+        _, priced, free = np.sum(self.lows, axis=0)
+        energy = np.maximum(priced + self.outers.staged, free + self.outers.floors)
+        return replace(self.outers, energy=np.maximum(self.outers.energy, energy))
 
     def low(self, i: int, least: Least) -> Floats:
         """The least of the i-th Einsum's candidates, of each that adds up; of none infinite."""
-        return _terms(self.slope, self.adds[i] * least[0], *least[1:]).min(axis=1, initial=np.inf)
-
-    def _group(self, i: int, least: Least) -> tuple[Floats, Floats, Floats]:
-        """Least cycles, pJ and weighted sums with each of the i-th Einsum's candidates."""
-        found = _terms(self.slope, self.adds[i] * least[0], *least[1:])
-        for rest in (self.outside, *self.lows[:i], *self.lows[i + 1 :]):
-            found += rest[: len(found), None]
-        cycles = np.maximum(np.maximum(found[0], least[0]), self.at[0])
-        return cycles, found[1::2].max(axis=0), found[2::2].max(axis=0)
+        return np.array([own.min(initial=np.inf) for own in (self.adds[i] * least[0], *least[1:])])
 
     def bound(self, i: int, least: Least) -> tuple[Floats, Floats]:
         """Least cycles and pJ of the group with each of the i-th Einsum's candidates."""
-        return self._group(i, least)[:2]
+        fewest, outside = self._outside
+        others = (*self.lows[:i], *self.lows[i + 1 :])
+        rest = sum(others, outside[: len(least)])
+        cycles = np.maximum(self.adds[i] * least[0] + rest[0], least[0])
+        energy = np.maximum.reduce([own + n for own, n in zip(least[1:], rest[1:], strict=True)])
+        return np.maximum(cycles, fewest), energy
 
     def improving(self, i: int, least: Least) -> Bools:
         """Candidates of the i-th Einsum with which the group can improve; bool[n]."""
-        cycles, energy, sums = self._group(i, least)
-        good = self.incumbent.can_improve(cycles, energy)
-        return good & self.incumbent.sum_can_improve(sums, *self.at)
-
-
-def _outside(slope: float, outers: Outers) -> Floats:
-    """The least that stands beside each of `_terms` under some outer choices."""
-    least = [np.asarray(v.min()) for v in (outers.waits, outers.staged, outers.floors)]
-    return _terms(slope, *least)
-
-
-def _terms(slope: float, cycles: Floats, *energy: Floats) -> Floats:
-    """Terms that add up over a group: cycles, and by bound pJ and a weighted sum; float64[D, n]."""
-    return np.stack([cycles, *(t for e in energy for t in (e, e + slope * cycles))])
+        return self.incumbent.can_improve(*self.bound(i, least))
 
 
 def least_shares(problem: GroupProblem, outers: Outers) -> list[float | None]:

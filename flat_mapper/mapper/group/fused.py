@@ -17,11 +17,9 @@ from flat_mapper.cost_model.turns import Turn
 from flat_mapper.cost_model.vectors import Columns
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import first_pass_pj, rounded
-from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
-from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.bounds.outer import Outers
 from flat_mapper.mapper.group.columns import beside_turns, columns_of, under, uneven
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
-from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick, PricedCandidates
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
@@ -67,19 +65,11 @@ MOST_KNOWN = 1 << 20  # priced candidates that are remembered
 class Fused:
     """Prices the candidates of a group's Einsums, and joins them."""
 
-    def __init__(
-        self,
-        problem: GroupProblem,
-        bounds: OuterBounds,
-        tiles: list[CandidateTiles],
-        incumbent: Incumbent[GroupSolution],
-        counters: Counters,
-    ) -> None:
-        self.problem, self.bounds, self.tiles = problem, bounds, tiles
-        self.candidate_sets = [t.candidate_set for t in tiles]
-        self.incumbent, self.counters = incumbent, counters
-        self.columns = columns_of(problem)
-        self.bounded = FusedBounds(problem, bounds, tiles, incumbent)
+    def __init__(self, bounded: FusedBounds, counters: Counters) -> None:
+        self.bounded, self.bounds, self.problem = bounded, bounded.bounds, bounded.problem
+        self.incumbent, self.counters = bounded.incumbent, counters
+        self.candidate_sets = [t.candidate_set for t in bounded.tiles]
+        self.columns = columns_of(self.problem)
         self._known: dict[object, PricedCandidates] = {}
         self._known_count = 0  # of all together
 
@@ -103,7 +93,10 @@ class Fused:
         if chosen is None:
             return
         outers = [self._outer(space, where) for space in self.problem.spaces]
-        where = self._returning(where, outers)
+        where = replace(
+            where,
+            returns=uneven(self.problem) and any(map(may_return, self.problem.spaces, outers)),
+        )
         masks = [p.mask(some) for p, some in zip(self.candidate_sets, chosen, strict=True)]
         # First as if every tile could stay that may.
         every = zip(self.candidate_sets, masks, outers, strict=True)
@@ -151,12 +144,6 @@ class Fused:
         every = zip(self.problem.spaces, one.streams[:, 0], strict=True)
         own = ((s, cycles) for s, cycles in every if keys not in (*s.einsum.ranks, *s.einsum.each))
         return sum(max(float(cycles) - s.lane_cycles / s.widest, 0.0) for s, cycles in own)
-
-    def _returning(self, where: _Where, outers: list[Outer]) -> _Where:
-        """One outer choice, if what stays may return and leave turns more alike (lemma 15)."""
-        every = zip(self.problem.spaces, outers, strict=True)
-        returns = uneven(self.problem) and any(may_return(*own) for own in every)
-        return replace(where, returns=returns)
 
     def _improving(
         self, where: _Where, parts: list[PricedCandidates]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,23 +25,21 @@ from flat_mapper.mapper.space.outer import Staging
 from flat_mapper.mapper.space.rules import shared_fits
 
 PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
-SUMS = 1 << 14  # chosen: of these, weighted sums that are made in one go
 
 
+@dataclass(frozen=True, slots=True)
 class FusedBounds:
     """Bounds of a group's candidates under outer choices."""
 
-    def __init__(
-        self,
-        problem: GroupProblem,
-        bounds: OuterBounds,
-        tiles: list[CandidateTiles],
-        incumbent: Incumbent[GroupSolution],
-    ) -> None:
-        self.problem, self.bounds, self.tiles = problem, bounds, tiles
-        self.candidate_sets = [t.candidate_set for t in tiles]
-        self.incumbent = incumbent
-        self.known: dict[object, Any] = {}
+    bounds: OuterBounds
+    tiles: list[CandidateTiles]  # of each Einsum
+    incumbent: Incumbent[GroupSolution]
+    known: dict[object, Any] = field(default_factory=dict)  # answers so far, see `remembered`
+
+    @property
+    def problem(self) -> GroupProblem:
+        """The group."""
+        return self.bounds.problem
 
     def _roles(self, i: int, staging: Staging) -> RoleBounds:
         """Bounds of an Einsum in its roles under a staging."""
@@ -54,40 +52,30 @@ class FusedBounds:
     def refined(self, outers: Outers, step: Callable[[], None]) -> Outers:
         """Outer choices with bounds from candidates whose tiles divide theirs."""
         energy, cycles = outers.energy.copy(), outers.cycles.copy()
-        weighted = np.zeros(len(energy))
         stays = may_stay_over(self.problem, self.bounds, outers)
         for number, own in self._parts(outers):
             step()
             some, may = outers.take(own), [one[own] for one in stays]
-            energy[own], cycles[own], weighted[own] = self._refined(some, number, may)
-        return replace(outers, cycles=cycles, energy=energy, sums=weighted)
+            energy[own], cycles[own] = self._refined(some, number, may)
+        return replace(outers, cycles=cycles, energy=energy)
 
-    def _refined(
-        self, outers: Outers, number: int, stays: list[Bools]
-    ) -> tuple[Floats, Floats, Floats]:
-        """Bounds of outer choices of one staging: pJ, cycles, and a sum; float64[n] each.
+    def _refined(self, outers: Outers, number: int, stays: list[Bools]) -> tuple[Floats, Floats]:
+        """Bounds of outer choices of one staging: pJ and cycles; float64[n] each.
 
         stays: see `may_stay_over`.
         """
         tiles, first, where = distinct_columns(outers.tile)
         every = self._by_tile(self.bounds.stagings[number], tiles, outers.visited[first])
 
-        def least(value: Callable[[int, Lows], Floats]) -> list[Floats]:
+        def least(value: Callable[[Lows], Floats]) -> list[Floats]:
             """The least by Einsum, where some tensors stay and where none does."""
-            return [
-                np.where(may, *(value(i, own) for own in pair))
-                for i, (may, pair) in enumerate(zip(stays, every, strict=True))
-            ]
+            lows = [[value(own).min(axis=1)[where] for own in pair] for pair in every]
+            return [np.where(may, *pair) for may, pair in zip(stays, lows, strict=True)]
 
-        low = sum(least(lambda _, own: own.energy.min(axis=1)[where]))
-        energy = np.maximum(outers.energy, low + outers.staged)
-        shortest = least(lambda _, own: own.cycles.min(axis=1)[where])
-        busy = busy_cycles(self.problem, shortest, outers.turns) + outers.waits
-        busy = rounded(self.problem.platform.dram, busy * (1 - LOST))
-        cycles = np.maximum(outers.cycles, busy)
-        slope, adds = self.incumbent.slope(cycles, energy), self.problem.cycles_add
-        sums = least(lambda i, own: _least_sums(own.energy, where, adds[i] * slope, own.cycles))
-        return energy, cycles, sum(sums, outers.staged + slope * outers.waits)
+        energy = np.maximum(outers.energy, sum(least(lambda own: own.energy)) + outers.staged)
+        busy = busy_cycles(self.problem, least(lambda own: own.cycles), outers.turns)
+        busy = rounded(self.problem.platform.dram, (busy + outers.waits) * (1 - LOST))
+        return energy, np.maximum(outers.cycles, busy)
 
     def _parts(self, outers: Outers) -> Iterator[tuple[int, Ints]]:
         """(staging, outer choices with it), so many as go with all tiles at once."""
@@ -172,21 +160,6 @@ class FusedBounds:
         if any(level.part_of for level in tiles.space.arch.levels):
             good &= tiles.candidate_set.parts_stream(roles)[candidates]
         return candidates[good]
-
-
-def _least_sums(energy: Floats, where: Ints, weight: Floats, cycles: Floats) -> Floats:
-    """The least of (energy + weight * cycles)[where] over all tiles; float64[n]."""
-    if not weight.any():
-        return energy.min(axis=1)[where]
-    found, step = np.empty(len(where)), max(1, SUMS // energy.shape[1])
-    for start in range(0, len(where), step):
-        at, some = where[start : start + step], weight[start : start + step, None]
-        # Tiles in which nothing fits have cycles without end, which a weight of none leaves out.
-        more = np.multiply(
-            some, cycles[at], where=some != 0, out=np.zeros((len(at), len(cycles[0])))
-        )
-        found[start : start + step] = (energy[at] + more).min(axis=1)
-    return found
 
 
 def may_stay_over(problem: GroupProblem, bounds: OuterBounds, outers: Outers) -> list[Bools]:

@@ -10,21 +10,20 @@ import numpy as np
 
 from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.candidates import Bools, Floats
-from flat_mapper.cost_model.residence import merged
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache, CandidateSet, enumerated
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.group.beside import improving, improving_with
 from flat_mapper.mapper.group.fused import Fused
+from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.incremental import Beam, narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent
 from flat_mapper.mapper.group.picks import Counters, GroupSolution
 from flat_mapper.mapper.space.enumerate import TooMany
 from flat_mapper.mapper.space.factors import distinct_columns
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
+from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import dram_orders
 from flat_mapper.mapper.space.outer import stagings
 from flat_mapper.mapping.sharing import shared_level
@@ -53,7 +52,6 @@ class GroupSearch:
     # Parts of them with candidates left out for their number, and the least bound of these
     _dropped: dict[int, tuple[float, Outers]] = field(default_factory=dict)
     _width: float = NARROW  # times as many candidates as the budget says
-    _roles: list[dict[str, tuple[Role, ...]]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -70,15 +68,12 @@ class GroupSearch:
 
     def again(self, known: CandidateCache) -> GroupSearch:
         """A search of the same outer choices; known: see `of`."""
-        self.prepare()
         roots = self.roots  # which counts
         count = replace(self.counters)
         return replace(self, known=known, counters=count, _found_roots=roots, _dropped={})
 
     def prepare(self) -> tuple[float, float]:
         """The least (cycles, energy) of the group."""
-        if not self._roles:
-            self._roles = [self.bounds.roles(space) for space in self.problem.spaces]
         return self.bounds.least()
 
     def _built(self, least: list[int], outers: Outers, *, whole: bool) -> list[CandidateSet]:
@@ -92,7 +87,8 @@ class GroupSearch:
         if len(found) < len(every):
             beam, before = self._beam(outers), self.counters.partial_bounded
             found = replace(beam, drop=None if whole else self._drop).filtered(every, least)
-            self._log_count("partial candidates: bound", self.counters.partial_bounded - before)
+            few = self.counters.partial_bounded - before
+            self._log_bounds("partial candidates: bound", np.zeros(few))
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))
         return found
 
@@ -121,24 +117,20 @@ class GroupSearch:
             found.append(np.array([self.floor()]))
         return np.concatenate(found)
 
-    def _step(self) -> None:
-        """One piece of work; the search stops where there is a mapping to stop with."""
-        self.budget.step()
-
     def _whole(self, least: list[int]) -> list[CandidateSet | None]:
         """All candidates of every Einsum with so many units; None where they are too many."""
         most = min(MOST_CANDIDATES, 2 * self.budget.candidates)
-        spaces = zip(self.problem.spaces, self._roles, least, strict=True)
-        return [enumerated(s, r, self.known, units, most, self._step) for s, r, units in spaces]
+        spaces = zip(self.problem.spaces, self.bounds.roles, least, strict=True)
+        return [
+            enumerated(s, r, self.known, units, most, self.budget.step) for s, r, units in spaces
+        ]
 
     def _beam(self, outers: Outers) -> Beam:
         return Beam(
-            problem=self.problem,
             bounds=self.bounds,
             incumbent=self.incumbent,
-            roles=self._roles,
             outers=outers,
-            step=self._step,
+            step=self.budget.step,
             most=int(self._width * self.budget.candidates),
             deep=self._width >= 1,
             counters=self.counters,
@@ -182,7 +174,10 @@ class GroupSearch:
                 self.warm(incumbent)
             self.incumbent = incumbent
             alive = self._alive_roots()
-            self._count_roots(alive)
+            count, roots = self.counters, self.roots
+            count.outer_bounded = count.outer - len(alive.staging) - count.outer_infeasible
+            good = incumbent.can_improve(roots.cycles, roots.energy)
+            self._log("outer: bound", roots, self.bounds.fits(roots) & ~good)
             again = [alive] if len(alive.staging) else []
             if incumbent.value <= NEAR * self._lowest(incumbent.first, alive):
                 self._width = 1.0
@@ -200,14 +195,6 @@ class GroupSearch:
                     if incumbent.open or (wider and not least >= incumbent.value > 0)
                 ]
                 self._width *= WIDER
-
-    def _count_roots(self, alive: Outers) -> None:
-        """Count outer choices that cannot improve whatever the candidates, and write them down."""
-        count = self.counters
-        count.outer_bounded = count.outer - len(alive.staging) - count.outer_infeasible
-        if self.budget.cuts is not None:
-            good = self.incumbent.can_improve(self.roots.cycles, self.roots.energy)
-            self._log("outer: bound", self.roots, self.bounds.fits(self.roots) & ~good)
 
     def _search(self, outers: Outers) -> None:
         """Search the outer choices that come next, in parts where their candidates are too many."""
@@ -233,7 +220,7 @@ class GroupSearch:
             left = self.incumbent.can_improve(alive.cycles, alive.energy)
             if not self.incumbent.open and np.count_nonzero(left) <= FEW_OUTERS:
                 return
-            self._step()
+            self.budget.step()
             mark, one = self.incumbent.mark, alive.take(np.array([at]))
             widest = [s.widest for s in self.problem.spaces]
             near = self._beam(one).near(self._whole(widest), widest)
@@ -254,34 +241,33 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
-        where = self.bounds, self.incumbent
+        where, step = (self.bounds, self.incumbent), self.budget.step
         kept = _kept(kept, improving(*where, kept, outers, None))
         if all(t.count for t in kept):
-            outers = self._cut(self.bounds.bounded(outers, kept, self._step))
-            kept = _kept(kept, improving_with(*where, kept, outers, self._step))
+            outers = self._cut(self.bounds.bounded(outers, kept, step))
+            kept = _kept(kept, improving_with(*where, kept, outers, step))
         few = self.counters.candidates - sum(t.count for t in kept)
         self.counters.candidates_bounded = few
-        self._log_count("candidates: bound", few)
+        self._log_bounds("candidates: bound", np.zeros(few))
         if not all(t.count for t in kept) or not len(outers.staging):
             self._bound_empty(outers)
             return
         inside = self._fused(kept)
-        outers = inside.bounded.refined(self.bounds.bounded(outers, kept, self._step), self._step)
+        outers = inside.bounded.refined(
+            self.bounds.bounded(outers, kept, self.budget.step), self.budget.step
+        )
         keys = self.incumbent.sort_keys(outers.cycles, outers.energy)
         left = outers.take(np.lexsort((outers.needs, *keys[::-1])))  # of equals what needs least
         while len(left.staging):
             left = self._cut(left)
-            self._step()
-            done = inside.evaluate(left, self._step)
+            step()
+            done = inside.evaluate(left, step)
             left = left.take(np.arange(done, len(left.staging)))
 
     def _cut(self, outers: Outers) -> Outers:
         """Outer choices that fit and can improve; the others are counted and written down."""
         alive = self.bounds.fits(outers)
         alive &= self.incumbent.can_improve(outers.cycles, outers.energy)
-        if outers.sums is not None:
-            at = outers.cycles, outers.energy
-            alive &= self.incumbent.sum_can_improve(outers.sums, *at)
         self.counters.outer_bounded += int((~alive).sum())
         self._log("outer: bound with its candidates", outers, ~alive)
         left = outers.take(np.flatnonzero(alive))
@@ -291,19 +277,17 @@ class GroupSearch:
 
     def _log(self, rule: str, outers: Outers, cut: Bools) -> None:
         """Write down outer choices that are left out, if somebody asked."""
+        if self.budget.cuts is not None:
+            first, *_ = self.incumbent.sort_keys(outers.cycles[cut], outers.energy[cut])
+            self._log_bounds(rule, first)
+
+    def _log_bounds(self, rule: str, bounds: Floats) -> None:
+        """Write down what is left out, by the least value of each, if somebody asked."""
         if self.budget.cuts is None:
             return
-        first, *_ = self.incumbent.sort_keys(outers.cycles[cut], outers.energy[cut])
         # What cannot improve on the best is no better, whatever else is known of it.
-        bounds = np.maximum(first, self.incumbent.value)
-        where = "+".join(self.problem.group.names)
-        self.budget.log(where, rule, self.incumbent.name, bounds.tolist())
-
-    def _log_count(self, rule: str, count: int) -> None:
-        """Write down candidates that cannot improve on the best, if somebody asked."""
-        if self.budget.cuts is not None:
-            where, every = "+".join(self.problem.group.names), count * [self.incumbent.value]
-            self.budget.log(where, rule, self.incumbent.name, every)
+        least = np.maximum(bounds, self.incumbent.value).tolist()
+        self.budget.log("+".join(self.problem.group.names), rule, self.incumbent.name, least)
 
     def _bound_empty(self, outers: Outers) -> None:
         """Count and write down outer choices under which some Einsum has no candidate left."""
@@ -313,7 +297,7 @@ class GroupSearch:
     def _fused(self, candidate_sets: list[CandidateSet]) -> Fused:
         """The evaluation of outer choices."""
         tiles = [CandidateTiles(t) for t in candidate_sets]
-        return Fused(self.problem, self.bounds, tiles, self.incumbent, self.counters)
+        return Fused(FusedBounds(self.bounds, tiles, self.incumbent), self.counters)
 
     @property
     def fits(self) -> bool:
@@ -324,16 +308,11 @@ class GroupSearch:
         """Reason why nothing fits, without candidates where none could."""
         if not self.fits:
             return infeasibility(self.bounds, [], self.roots)
-        self.prepare()
         outers, least = self.roots, [1] * len(self.problem.spaces)
         candidate_sets = self._beam(outers).first(self._whole(least), least)
         if all(t.count for t in candidate_sets) and len(outers.staging):
             outers = self.bounds.bounded(outers, candidate_sets)
         return infeasibility(self.bounds, candidate_sets, outers)
-
-    def least_of_any_size(self) -> tuple[float, float]:
-        """Lower bounds on (cycles, pJ) over mappings whose factors need not divide."""
-        return self.bounds.least_of_any_size()
 
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""
@@ -385,21 +364,10 @@ def infeasibility(
         hint = "the mapspace's constraints leave no mapping that fits"
         return _ruled_out(problem, level.name, where, hint, (), ())
     choice = int(outers.needs.argmin())
-    staging = bounds.stagings[int(outers.staging[choice])]
-    terms: dict[str, int] = {}
-    tile = np.where(outers.tile[:, choice] == FOLLOW, 1, outers.tile[:, choice])
-    smallest = {part.space.einsum.name: part.smallest for part in candidate_sets}
-    for space in problem.spaces:
-        tiles, streamed = tile[problem.index(space)], smallest.get(space.einsum.name, space.share)
-        roles = staging.roles[space.einsum.name]
-        needs = merged(
-            bounds.occupancy.lower_term(
-                space, tensor, role, tiles[:, None], streamed(tensor, level.name)
-            )
-            for tensor, role in zip(space.tensors, roles, strict=True)
-        )
-        for name, held in needs.items():
-            terms[name] = max(terms.get(name, 0), int(held.total_words.max()))
+    staging, sets = outers.staging[choice], {t.space.einsum.name: t for t in candidate_sets}
+    tile = outers.tile[:, choice, None]
+    words = bounds.occupancy.least_terms([bounds.stagings[int(staging)]], tile, sets)
+    terms = {place: int(np.ceil(own).max()) for place, own in words.items()}
     return Infeasible(
         level=level.name,
         needs=sum(terms.values()) or int(np.ceil(outers.needs[choice])),

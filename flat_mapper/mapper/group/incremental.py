@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -50,10 +50,10 @@ class IncrementalEnumeration:
     roles: dict[str, tuple[Role, ...]]
     least: int
     tiles: Ints  # int64[R, n]
-    sharing: Sharing = field(default_factory=dict)  # by units of all fanouts
-    share: float | None = None  # of the work that a mask leaves; None: there is none
-    step: Callable[[], None] | None = None  # called with every piece of work
-    most: int = 200_000  # candidates to keep at a node
+    sharing: Sharing  # by units of all fanouts
+    share: float | None  # of the work that a mask leaves; None: there is none
+    step: Callable[[], None]  # called with every piece of work
+    most: int  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
     narrow: Narrow | None = None  # whole ones that are kept; None: all, else more go on in parts
 
@@ -123,8 +123,7 @@ class IncrementalEnumeration:
                     costs = self._costs(block, (node, *rest), keep, known)
                     inside = block.take(choose(costs))
                 for part in _chunks(inside, self._factors(node)):
-                    if self.step is not None:
-                        self.step()
+                    self.step()
                     own = self._around(part, node, keep, rest, choose)
                     if own.count:
                         found.append(own)
@@ -248,18 +247,19 @@ Drop = Callable[[Floats, Floats], None]  # lower bounds on the group's cycles an
 class Beam:
     """Enumerates incrementally the candidates that are too many, under some outer choices."""
 
-    problem: GroupProblem
     bounds: OuterBounds
     incumbent: Incumbent[GroupSolution]
-    roles: list[dict[str, tuple[Role, ...]]]
     outers: Outers
-    step: Callable[[], None] | None = None  # called with every piece of work
-    most: int = 200_000  # candidates of an Einsum at a node
-    deep: bool = (
-        False  # whether whole candidates are looked at in parts, where all others are known
-    )
+    step: Callable[[], None]  # called with every piece of work
+    most: int  # candidates of an Einsum at a node
+    deep: bool  # whether whole candidates are looked at in parts, where all others are known
+    counters: Counters
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
-    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def problem(self) -> GroupProblem:
+        """The group."""
+        return self.bounds.problem
 
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""
@@ -310,15 +310,15 @@ class Beam:
             found = one.least_of_all(low) if own is None else low(own.least(None, one.share))
             beside.lows.append(found)
         # Beside the least of all Einsums fewer outer choices can improve, with wider candidates.
-        outers = beside.raised(self.outers)
+        outers = beside.raised()
         alive = self.incumbent.can_improve(outers.cycles, outers.energy)
         outers = outers.take(np.flatnonzero(alive))
         if not len(outers.staging):
             return [
                 CandidateSet(space=s, blocks=[], roles=r)
-                for s, r in zip(self.problem.spaces, self.roles, strict=True)
+                for s, r in zip(self.problem.spaces, self.bounds.roles, strict=True)
             ]
-        beside, every = beside.under(outers), list[CandidateSet]()
+        beside, every = replace(beside, outers=outers), list[CandidateSet]()
         wider = narrowest(self.bounds, self.incumbent, outers)
         for i, (own, one) in enumerate(zip(whole, self._enumerations(wider, outers), strict=True)):
             if own is None:
@@ -344,7 +344,7 @@ class Beam:
         self, i: int, others: list[CandidateSet], outers: Outers, blocks: list[CandidateBlock]
     ) -> list[CandidateBlock]:
         """Candidates of the i-th Einsum with which the group can improve beside known others."""
-        own = CandidateSet(space=self.problem.spaces[i], blocks=blocks, roles=self.roles[i])
+        own = CandidateSet(space=self.problem.spaces[i], blocks=blocks, roles=self.bounds.roles[i])
         every = [*others[:i], own, *others[i:]]
         if not own.count:
             return []
@@ -363,6 +363,8 @@ class Beam:
         return np.flatnonzero(good)
 
     def _enumerations(self, least: list[int], outers: Outers) -> list[IncrementalEnumeration]:
+        shares = least_shares(self.problem, outers)
+        every = zip(self.problem.spaces, self.bounds.roles, least, shares, strict=True)
         return [
             IncrementalEnumeration(
                 space=space,
@@ -374,10 +376,7 @@ class Beam:
                 step=self.step,
                 most=self.most,
             )
-            for space, roles, units, share in zip(
-                *(self.problem.spaces, self.roles, least, least_shares(self.problem, outers)),
-                strict=True,
-            )
+            for space, roles, units, share in every
         ]
 
 

@@ -35,10 +35,7 @@ class Point(Protocol):
 
 @dataclass(slots=True)
 class Incumbent[Found: Point](ABC):
-    """The best solutions so far, and which costs can still improve on them.
-
-    What is said here is so for whoever knows nothing of weighted sums.
-    """
+    """The best solutions so far, and which costs can still improve on them."""
 
     goal: Goal
 
@@ -69,17 +66,6 @@ class Incumbent[Found: Point](ABC):
     @abstractmethod
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on costs that leave room for an improvement; bool[n]."""
-
-    def slope(self, cycles: Floats, energy: Floats) -> Floats:
-        """The weight of cycles against energy in the sums of `sum_can_improve`."""
-        return np.zeros(np.shape(cycles))
-
-    def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
-        """Lower bounds on weighted sums that leave room for an improvement; bool[n].
-
-        cycles, energy: what the slope was taken at.
-        """
-        return np.ones(np.shape(sums), np.bool_)
 
     @abstractmethod
     def improvements(self, cycles: Floats, energy: Floats) -> Iterable[int]:
@@ -120,15 +106,6 @@ class GoalIncumbent(Incumbent[GroupSolution]):
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on costs that can improve."""
         return better(self.goal, cycles, energy, self.aspired)
-
-    def slope(self, cycles: Floats, energy: Floats) -> Floats:
-        """The weight of cycles under which `sum_can_improve` takes sums."""
-        return self.goal.slope(cycles, energy)
-
-    def sum_can_improve(self, sums: Floats, cycles: Floats, energy: Floats) -> Bools:
-        """Lower bounds on weighted sums that leave room for an improvement; bool[n]."""
-        limit = self.goal.limit(self.slope(cycles, energy), cycles, energy, self.aspired)
-        return np.asarray(sums <= limit * (1 + EQUAL))
 
     def improvements(self, cycles: Floats, energy: Floats) -> list[int]:
         """The position of costs that take the place of the best, if any do."""
@@ -339,35 +316,6 @@ class Goal:
         if self.kind == "edp":
             return first, cycles, energy
         return first, cycles * energy, cycles
-
-    def slope(self, cycles: Floats, energy: Floats) -> Floats:
-        """A weight of cycles against energy for `limit`, at costs that are known at least."""
-        if self.kind == "edp":
-            ends = np.isfinite(cycles)  # nothing fits where not: no sum is about it
-            whole = np.where(ends, self.whole(np.where(ends, cycles, 0.0), energy), 0.0)
-            whole = np.where(np.isfinite(whole), whole, 0.0)
-            return whole / np.maximum(np.where(ends, cycles, 1.0), 1e-300) + self.leak
-        weight = self.weight if self.kind == "weighted" else 0.0
-        return np.full(np.shape(cycles), weight + self.leak)
-
-    def limit(
-        self, slope: Floats, cycles: Floats, energy: Floats, best: tuple[float, float]
-    ) -> Floats:
-        """Limit that `slope * cycles + energy` is below for all that can improve on the best.
-
-        For the energy-delay product: with cycles and energy at least (c, e), what can improve lies
-        under a hyperbola, and so under its chord between c and e: the sum is most at its ends.
-        """
-        if self.kind == "latency" or not np.isfinite(best[0]):
-            return np.full(np.shape(cycles), np.inf)
-        value = float(self.first(np.array(best[0]), np.array(best[1])))
-        if self.kind == "edp":
-            quick = np.maximum(cycles, 1e-300)
-            lean = np.maximum(self.whole(cycles, energy), 1e-300)
-            weight = slope - self.leak
-            with np.errstate(over="ignore", invalid="ignore"):  # a limit may be infinite
-                return np.maximum(weight * quick + value / quick, weight * value / lean + lean)
-        return np.full(np.shape(cycles), value)
 
 
 def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Bools:

@@ -371,9 +371,8 @@ class Arrays(Kind):
     def staged(self, problem: GroupProblem) -> OrderSearch:
         """A group in which all its tensors are staged: few outer choices, however many Einsums."""
         fusion = replace(problem.mapspace.fusion, staging="all")
-        group = replace(problem.group, beside=())  # that set is there in every execution order
         mapspace = replace(problem.mapspace, fusion=fusion)
-        return self._way(replace(problem, group=group, mapspace=mapspace))
+        return self._way(replace(problem, mapspace=mapspace))
 
     def keep(self, group: ArrayGroup) -> None:
         """Keep the outer choices of groups that were asked last, as far as there is room."""
@@ -572,7 +571,7 @@ class ArrayGroup(Group[Asked]):
         found = [one.again(candidates) for one in self.opened()]
         self.kind.keep(self)
         if goal and found[1:]:
-            found.sort(key=lambda way: least_of(way.search, goal))
+            found.sort(key=lambda way: way.search.least(goal))
         return found
 
     def why(self) -> Infeasible | None:
@@ -581,27 +580,20 @@ class ArrayGroup(Group[Asked]):
         return least_refused(*(one.infeasibility() for one in every if not one.fits))
 
     def opened(self) -> list[OrderSearch]:
-        """The ways to run it, with nothing searched yet; those that stage something, if any do."""
+        """The ways to run it, with nothing searched yet."""
         if self.kept is None:
-            every = [one for group in self.ways for one in self.kind.ways(self.workload, group)]
-            self.kept = [one for one in every if one.search.bounds.stagings] or every
+            self.kept = [one for group in self.ways for one in self.kind.ways(self.workload, group)]
         return self.kept
 
     def least_of_any_size(self) -> Costs:
         """Lower bounds on (cycles, pJ) of mappings whose factors need not divide."""
-        every = np.array([way.search.least_of_any_size() for way in self.opened()])
+        every = np.array([way.search.bounds.least_of_any_size() for way in self.opened()])
         cycles, energy = every.min(axis=0)
         return float(cycles), float(energy)
 
     def size(self) -> int:
         """Combinations of outer and inner choices."""
         return sum(one.search.space_size() for one in self.kept or ())
-
-
-def least_of(search: GroupSearch, goal: Goal) -> float:
-    """Lower bound on the objective of a group."""
-    search.prepare()
-    return search.least(goal)
 
 
 def quick_mapping(search: GroupSearch, goal: Goal) -> GroupSolution | None:

@@ -99,7 +99,7 @@ def next_weight(
 
     Around the corner of least product what may be better lies under a hyperbola, and so under its
     chord between the two edges at which the half-planes leave it: if no sum of the chord's weight
-    is below the chord, nothing is better there (lemma 13). Where an edge is of cycles or of energy
+    is below the chord, nothing is better there (lemma 22). Where an edge is of cycles or of energy
     alone, and no point is on it, the weight is that of a chord a little farther out: a better point
     moves the hyperbola.
 

@@ -60,9 +60,6 @@ class EinsumSpace(EinsumFacts):
     masked: tuple[str, ...] = ()  # queries and keys of the workload's mask, if it has one
     # inputs that stream, of which DRAM moves a number of words in all, and the group waits for some
     waits: frozenset[str] = frozenset()
-    # private levels of limited ports, if the latency of the Einsum's group has what turns that
-    # bring new tiles take beyond the shortest ones: less where more words lengthen these
-    weighing: frozenset[str] = frozenset()
 
     @cached_property
     def common(self) -> tuple[bool, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -83,12 +82,10 @@ def extend(
     keep: frozenset[str],
     wanted: Wanted,
 ) -> CandidateBlock:
-    """Candidates with one more node around them, but for those with a dominated keep."""
+    """Candidates with one more node around them."""
     if isinstance(node, Fanout):  # which leaves passes and open runs as they are
         return _fanned(space, candidates, node, wanted)
-    candidates = _at_level(space, candidates, node, keep, wanted)
-    idle = dominated_keeps(space, candidates)
-    return candidates.take(np.flatnonzero(~idle)) if idle.any() else candidates
+    return _at_level(space, candidates, node, keep, wanted)
 
 
 def start(space: EinsumSpace) -> CandidateBlock:
@@ -248,29 +245,6 @@ def _runs(parts: list[Ints]) -> Iterator[slice]:
     for part in parts:
         yield slice(start, start + len(part))
         start += len(part)
-
-
-def dominated_keeps(space: EinsumSpace, candidates: CandidateBlock) -> Bools:
-    """Candidates with a dominated keep: a level fetches a tensor as often as it passes it on.
-
-    Its tile comes by as often as what it feeds does, and stays in place as long: without it there,
-    the next keeper serves as many words, and nothing is written or read in between. Not so where it
-    feeds instances that each read for themselves, where a network would carry the words of another
-    width, or where the level is one of those whose words make turns more alike.
-    """
-    found = np.zeros(candidates.count, np.bool_)
-    if space.widths.levels and space.priced_networks:
-        return found
-    for tensor, transfers in candidates.transfers.items():
-        for below, above in pairwise(transfers):
-            assert above.child is not None
-            level = above.child.name
-            if level in space.weighing:
-                continue
-            if candidates.keep[level] - {tensor} in space.keep_sets(level):
-                same = (below.passes == above.of_child(above.passes)) & (below.open == above.open)
-                found |= same & (below.apart == 1)
-    return found
 
 
 def _pairs(

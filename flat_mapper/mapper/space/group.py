@@ -12,7 +12,6 @@ import numpy as np
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.candidates import Floats, Ints
 from flat_mapper.cost_model.facts import Rank, prod_of
-from flat_mapper.cost_model.ports import limited
 from flat_mapper.cost_model.roles import FirstPasses
 from flat_mapper.cost_model.schedule import Rounds, rounds_of
 from flat_mapper.energy.tables import Ert
@@ -321,18 +320,10 @@ def group_problem(
         whole=whole,
         inner=_made_of(ranks, inner),
     )
-    if problem.takes_turns and problem.runs_ahead:
-        spaces = [replace(s, weighing=_limited(s)) for s in spaces]
     waits = problem.counted.intersection(spaces[0].tensors)
     if waits and group.fused and problem.runs_ahead and mapspace.fusion.staging != "all":
         spaces[0] = replace(spaces[0], waits=waits)
     return replace(problem, spaces=tuple(spaces))
-
-
-def _limited(space: EinsumSpace) -> frozenset[str]:
-    """Private levels of limited ports."""
-    levels = space.arch.levels[space.shared + 1 :]
-    return frozenset(level.name for level in levels if limited(level))
 
 
 def _apart_below(workload: Workload, platform: Platform, group: GroupSpace) -> Iterator[str]:
