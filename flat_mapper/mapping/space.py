@@ -167,10 +167,6 @@ class GroupSpace:
     schedule: Schedule
     declared: bool  # fused by the mapspace's own choice, not as one row-wise operator
     phases: Phases = ()
-    # Of this execution order, streams that nothing overlaps; and those of the other orders that are
-    # searched beside it, each with whether that one goes first where both wait for the same.
-    waits: frozenset[str] = frozenset()
-    beside: tuple[tuple[frozenset[str], bool], ...] = ()
 
 
 def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace, ...]]:

@@ -20,7 +20,7 @@ from flat_mapper.base.budget import Budget
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
-from flat_mapper.mapper.group.incumbent import Costs, Goal
+from flat_mapper.mapper.group.incumbent import CyclesPj, Goal
 from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import Question, search
@@ -108,7 +108,7 @@ def group(floor: float, bound: float, most: float) -> CoresGroup:
     return known((floor, 0.0), {FAST: [one]})
 
 
-def known(floor: Costs, begun: dict[Goal, list[Any]]) -> CoresGroup:
+def known(floor: CyclesPj, begun: dict[Goal, list[Any]]) -> CoresGroup:
     """A group with what is known of it at first, and from searches."""
     kind = Cores(many(chip(), 2), space(), unpriced(chip()), Budget())
     ways = (GroupSpace(names=("T",), fused=False, schedule="sequential", declared=False),)

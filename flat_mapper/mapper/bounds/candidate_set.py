@@ -21,7 +21,7 @@ from flat_mapper.mapper.bounds.partial import (
 from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, inner_candidates
 
-AT_ONCE = 1 << 13  # candidates that are bounded in one go
+_AT_ONCE = 1 << 13  # candidates that are bounded in one go
 
 
 @dataclass(slots=True)
@@ -105,8 +105,8 @@ class CandidateSet:
         some = {t: (r,) for t, r in own} if roles else self.roles
         found = [(np.zeros(0), np.zeros(0))]
         for block in self.blocks:  # some after others: their terms take more room than they do
-            for begin in range(0, block.count, AT_ONCE):
-                part = np.arange(begin, min(begin + AT_ONCE, block.count))
+            for begin in range(0, block.count, _AT_ONCE):
+                part = np.arange(begin, min(begin + _AT_ONCE, block.count))
                 whole = len(part) == block.count
                 candidates = block if whole else block.take(part)
                 found.append(least_energy(self.space, candidates, some, share))

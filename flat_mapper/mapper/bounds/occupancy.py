@@ -15,8 +15,8 @@ from flat_mapper.cost_model.roles import Role
 from flat_mapper.cost_model.schedule import is_exposed
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
-from flat_mapper.mapper.space.outer import Staging
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, words_of_tile
+from flat_mapper.mapper.space.outer import StagedTensors
 from flat_mapper.mapping.sharing import shared_level
 
 
@@ -95,7 +95,7 @@ class SharedOccupancy:
                 continue
             output, staged = tensor == space.output, role == "staged"
             if is_exposed(**ends, output=output, staged=staged, turns=problem.takes_turns):
-                tile = tile_words(space, tensor, tiles[role], dram.name)
+                tile = words_of_tile(space, tensor, tiles[role], dram.name)
                 words[tensor] = tile * (not output), tile * output
         if outside is None:
             outside = around(dram, {t: least_weight(dram, t) for t in words})
@@ -109,12 +109,12 @@ class SharedOccupancy:
         total = np.zeros(inner.shape[1])
         for tensor, role in zip(space.tensors, roles, strict=True):
             if role == "stream":
-                words = tile_words(space, tensor, inner, self.level)
+                words = words_of_tile(space, tensor, inner, self.level)
                 own = self.rule.takes(tensor, words, kept=False, part=tensor in part)
                 total = total + own.total_words
         return total
 
-    def room(self, staging: Staging, tile: Ints) -> Floats:
+    def room(self, staging: StagedTensors, tile: Ints) -> Floats:
         """Words of the shared level left for what depends on the candidates; tile int64[R, n].
 
         returns: float64[n].
@@ -123,7 +123,7 @@ class SharedOccupancy:
             return np.full(tile.shape[1], np.inf)
         return self.capacity - self._fixed_words(staging, tile)
 
-    def _fixed_words(self, staging: Staging, tile: Ints) -> Floats:
+    def _fixed_words(self, staging: StagedTensors, tile: Ints) -> Floats:
         """Words of the shared level that the tile alone decides; float64[n]."""
         if (tile == FOLLOW).any():
             return np.zeros(tile.shape[1])
@@ -158,10 +158,10 @@ class SharedOccupancy:
         if role == "stream":
             words = np.broadcast_to(np.asarray(smallest, np.float64), (tile.shape[1],))
             return self.rule.takes(tensor, words, kept=False)
-        return self.rule.takes(tensor, tile_words(space, tensor, tile, self.level))
+        return self.rule.takes(tensor, words_of_tile(space, tensor, tile, self.level))
 
     def least_words(
-        self, stagings: Sequence[Staging], tile: Ints, sets: Mapping[str, CandidateSet]
+        self, stagings: Sequence[StagedTensors], tile: Ints, sets: Mapping[str, CandidateSet]
     ) -> Floats:
         """Lower bound on the words of the shared level by staging and outer tile.
 
@@ -173,7 +173,7 @@ class SharedOccupancy:
         return sum((one.words * one.copies for one in unmapped), total)
 
     def least_terms(
-        self, stagings: Sequence[Staging], tile: Ints, sets: Mapping[str, CandidateSet]
+        self, stagings: Sequence[StagedTensors], tile: Ints, sets: Mapping[str, CandidateSet]
     ) -> dict[str, Floats]:
         """The same by place of the group's tensors."""
         tile = np.where(tile == FOLLOW, 1, tile)

@@ -24,11 +24,11 @@ from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
 from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
-from flat_mapper.mapper.space.outer import Staging, has_dram_loops, single_tiles, tiles
+from flat_mapper.mapper.space.outer import StagedTensors, has_dram_loops, outer_tiles, single_tiles
 from flat_mapper.mapping.order import overlaps
 
 DRAM_SHARES = (0.0, 0.02, 0.1, 1.0)  # chosen: shares of DRAM in bounds of words whatever the tile
-AT_ONCE = 8_000  # chosen: tiles that are bounded in one go
+_AT_ONCE = 8_000  # chosen: tiles that are bounded in one go
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class OuterBounds:
 
     problem: GroupProblem
     occupancy: SharedOccupancy
-    stagings: list[Staging]
+    stagings: list[StagedTensors]
     orders: list[tuple[int, ...]]  # of the DRAM loops, innermost first, by group rank
     known: dict[object, Any] = field(default_factory=dict)  # answers so far, see `remembered`
 
@@ -183,10 +183,10 @@ class OuterBounds:
 
     def _fused_roots(self, step: Callable[[], None]) -> Iterator[Outers]:
         """Those of a fused group, by staging and order: stagings share most roles."""
-        grids = orders_of_tiles(self.problem, self.orders, tiles(self.problem, loops=True))
-        for some in together(grids):
+        grids = orders_of_tiles(self.problem, self.orders, outer_tiles(self.problem, loops=True))
+        for some in _together(grids):
             under = OuterTiles(self, some)
-            at_once = max(1, AT_ONCE // max(under.grid.shape[1], 1))
+            at_once = max(1, _AT_ONCE // max(under.grid.shape[1], 1))
             for first in range(0, len(self.stagings), at_once):
                 step()
                 yield under.outers(range(len(self.stagings))[first : first + at_once])
@@ -198,9 +198,9 @@ class OuterBounds:
             where = self.problem, self.orders, staging
             loops = has_dram_loops(self.problem, staging)
             if loops not in whole:
-                whole[loops] = tiles(self.problem, loops=loops)
+                whole[loops] = outer_tiles(self.problem, loops=loops)
             every = single_tiles(*where, whole[loops]) if loops else [(0, whole[loops])]
-            for some in together(every):
+            for some in _together(every):
                 step()
                 yield OuterTiles(self, some).outers([number])
 
@@ -218,7 +218,7 @@ class OuterBounds:
         for order, own in self._alike(outers):
             every, _, which = distinct_columns(outers.tile[:, own])
             numbers, staging = located(outers.staging[own])
-            at_once = max(1, AT_ONCE // len(numbers))
+            at_once = max(1, _AT_ONCE // len(numbers))
             for first in range(0, every.shape[1], at_once):
                 wait()
                 some = every[:, first : first + at_once]
@@ -342,7 +342,9 @@ class OuterTiles:
             visited=np.tile(self.visited, count),
         )
 
-    def _any_words(self, stagings: Sequence[Staging], floors: Floats, staged: Floats) -> Floats:
+    def _any_words(
+        self, stagings: Sequence[StagedTensors], floors: Floats, staged: Floats
+    ) -> Floats:
         """Lower bound on the pJ of the group by what words take whatever the tile; float64[n].
 
         floors, staged: see `Outers`.
@@ -387,12 +389,12 @@ def inside_pj(problem: GroupProblem, visited: Floats, runs: Sequence[Floats]) ->
     return energy
 
 
-def together(tiles: Iterable[tuple[int, Ints]]) -> Iterator[list[tuple[int, Ints]]]:
+def _together(tiles: Iterable[tuple[int, Ints]]) -> Iterator[list[tuple[int, Ints]]]:
     """Tiles by order, as many of them together as are bounded in one go."""
     found: list[tuple[int, Ints]] = []
     count = 0
     for order, own in tiles:
-        if found and count + own.shape[1] > AT_ONCE:
+        if found and count + own.shape[1] > _AT_ONCE:
             yield found
             found, count = [], 0
         found.append((order, own))

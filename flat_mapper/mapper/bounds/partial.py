@@ -36,7 +36,7 @@ BothPj = tuple[Floats, Floats]  # pJ with DRAM and without; float64[n], or by sp
 
 # By tensor, the units that take one word of it, by split of all fanouts; float64[S, 1]
 Sharing = Mapping[str, Floats]
-ANY: Sharing = {}  # whatever the fanouts may spare
+ANY_SHARING: Sharing = {}  # whatever the fanouts may spare
 NOTHING = frozenset[str]()
 
 
@@ -111,7 +111,7 @@ def least_energy(
     rest: Nodes = (),
     keep: frozenset[str] = NOTHING,
     known: Known | None = None,
-    sharing: Sharing = ANY,
+    sharing: Sharing = ANY_SHARING,
 ) -> tuple[Floats, Floats]:
     """Lower bounds on every candidate's pJ, with what DRAM takes and without; float64[n] each.
 

@@ -22,12 +22,12 @@ from flat_mapper.mapper.bounds.turns import (
     Streams,
     busy_cycles,
     least_of_choices,
+    least_turns,
     own_turns,
-    turns_of,
 )
 from flat_mapper.mapper.bounds.uses import Use
-from flat_mapper.mapper.space.group import GroupProblem, tile_words
-from flat_mapper.mapper.space.outer import Staging
+from flat_mapper.mapper.space.group import GroupProblem, words_of_tile
+from flat_mapper.mapper.space.outer import StagedTensors
 from flat_mapper.mapping.sharing import shared_level
 
 
@@ -59,7 +59,7 @@ class EinsumUses:
     @cached_property
     def turns(self) -> Floats:
         """Cycles of its turns."""
-        return turns_of(self.compute, self.streams)
+        return least_turns(self.compute, self.streams)
 
     @cached_property
     def own_turns(self) -> Floats:
@@ -139,7 +139,7 @@ class EinsumUses:
                 continue
             reads, writes = use.ways(self.zero)
             if self.problem.runs_ahead:
-                words = tile_words(use.space, use.tensor, use.tile, dram.name).astype(np.float64)
+                words = words_of_tile(use.space, use.tensor, use.tile, dram.name).astype(np.float64)
                 reads, writes = words * (not use.is_output), words * use.is_output
             found.append(each_way_cycles(dram, use.tensor, reads, writes, use.waits))
         return found
@@ -154,7 +154,7 @@ class EinsumUses:
             words = (
                 use.smallest
                 if use.role == "stream"
-                else tile_words(use.space, use.tensor, use.tile, dram.name)
+                else words_of_tile(use.space, use.tensor, use.tile, dram.name)
             )
             ways = words * (not use.is_output), words * use.is_output
             found.append((use.role, in_turn_cycles(dram, use.tensor, *ways, use.waits)))
@@ -180,7 +180,7 @@ class _Sums:
 _COUNT = len(fields(_Sums))
 
 
-def by_roles(stagings: Sequence[Staging], name: str) -> tuple[list[tuple[Role, ...]], Ints]:
+def by_roles(stagings: Sequence[StagedTensors], name: str) -> tuple[list[tuple[Role, ...]], Ints]:
     """The roles that an Einsum has in some stagings, each once, and the place of each staging's."""
     places: dict[tuple[Role, ...], int] = {}
     index = [places.setdefault(one.roles[name], len(places)) for one in stagings]

@@ -237,10 +237,10 @@ def own_turns(
     """
     points = np.where(extents == FOLLOW, np.inf, extents).prod(axis=0)
     cycles = space.widest / np.minimum(units[:, None], points) * np.asarray(compute)
-    return turns_of(cycles, streams)
+    return least_turns(cycles, streams)
 
 
-def turns_of(compute: Floats | float, streams: Sequence[Streams]) -> Floats:
+def least_turns(compute: Floats | float, streams: Sequence[Streams]) -> Floats:
     """Cycles of an Einsum's turns at least (lemma 30); compute: of all passes.
 
     In a pass in which nothing moves a turn is as long as its compute.

@@ -18,7 +18,7 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import drawn_energy
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, words_of_tile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +142,12 @@ def uses_of(
                 if part
                 else space.room_inside(tensor, space.arch.levels[0])
             )
-            words = tile_words(space, tensor, tile, outermost)
+            words = words_of_tile(space, tensor, tile, outermost)
             again = streamed_words(space, tensor, dram) * share
             may = words <= kept
             moved = np.where(may, moved, again)
             if (moved < again).any():
-                held = np.where(may, tile_words(space, tensor, tile, level), 0)
+                held = np.where(may, words_of_tile(space, tensor, tile, level), 0)
                 copies = occupancy.lower_term(space, tensor, role, tile, least).copies
                 stay = Stay(more=copies * np.maximum(held - least, 0.0), again=again)
             if tensor in space.passing:

@@ -24,8 +24,8 @@ from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of, remembered
 from flat_mapper.mapper.space.enumerate import sharing_ranks
 from flat_mapper.mapper.space.factors import Splits, distinct_columns, on_axes
 
-PARTS = 12  # chosen: weights of tensors are tried in twelfths
-MANY = 4  # of more tensors only equal weights, and each alone
+_PARTS = 12  # chosen: weights of tensors are tried in twelfths
+_MANY = 4  # of more tensors only equal weights, and each alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +209,7 @@ def _of_any_split(space: EinsumSpace, shared: Floats, some: Ints) -> float:
 
 def _sums_to_one(count: int) -> np.ndarray:
     """Weights of so many terms that sum to 1; float64[n, count]."""
-    if count > MANY:
+    if count > _MANY:
         return np.concatenate([np.eye(count), np.full((1, count), 1 / count)])
-    grid = np.indices((PARTS + 1,) * count).reshape(count, -1)
-    return grid[:, grid.sum(axis=0) == PARTS].T / PARTS
+    grid = np.indices((_PARTS + 1,) * count).reshape(count, -1)
+    return grid[:, grid.sum(axis=0) == _PARTS].T / _PARTS

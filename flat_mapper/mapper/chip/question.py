@@ -16,8 +16,8 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.group.incumbent import (
-    NONE,
-    Costs,
+    NO_COSTS,
+    CyclesPj,
     FrontIncumbent,
     Goal,
     Incumbent,
@@ -68,7 +68,7 @@ class Question:
         """The objective at some costs."""
         return float(self.goal.first(np.array(cycles), np.array(energy)))
 
-    def costs(self, value: float) -> Costs:
+    def costs(self, value: float) -> CyclesPj:
         """Costs that come to a value of the objective, and lose every tie but for latency."""
         if self.goal.kind == "edp":
             return 1.0, value - self.goal.leak
@@ -122,8 +122,8 @@ class ChipIncumbent(Incumbent[GroupSolution]):
 
     fullest: Fullest
     beside_pj: float  # of all tiles, that no core sees
-    price: Callable[[GroupSolution], Costs | None]
-    best: Costs = NONE
+    price: Callable[[GroupSolution], CyclesPj | None]
+    best: CyclesPj = NO_COSTS
     loose: float = inf  # of the objective
     offered: int = 0
     frugal: float = inf  # lower bound on the pJ of the best; of equals only less is of use
@@ -143,7 +143,7 @@ class ChipIncumbent(Incumbent[GroupSolution]):
         return not np.isfinite(self.best[0])
 
     @property
-    def mark(self) -> tuple[Costs, ...]:
+    def mark(self) -> tuple[CyclesPj, ...]:
         """A value that changes with every improvement."""
         return (self.best,)
 
@@ -152,7 +152,7 @@ class ChipIncumbent(Incumbent[GroupSolution]):
         return better(self.goal, *self._chip(cycles, energy), self.aspired)
 
     @property
-    def aspired(self) -> Costs:
+    def aspired(self) -> CyclesPj:
         """Costs that a mapping has to be better than to be looked for."""
         return nearer(self.goal, self.best, self.gap)
 
@@ -165,7 +165,7 @@ class ChipIncumbent(Incumbent[GroupSolution]):
             if self._of_use((float(line), float(pj))):
                 yield int(i)
 
-    def _of_use(self, least: Costs) -> bool:
+    def _of_use(self, least: CyclesPj) -> bool:
         """True if costs of the chip that are known at least may be better than the best."""
         equal = self.of(least) >= self.value * (1 - EQUAL)
         useful = better_pair(self.goal, least, self.aspired)
@@ -194,7 +194,7 @@ class ChipIncumbent(Incumbent[GroupSolution]):
         """The objective from which on nothing is of use."""
         return self.of(self.aspired)
 
-    def of(self, costs: Costs) -> float:
+    def of(self, costs: CyclesPj) -> float:
         """The objective."""
         return goal_value(self.goal, costs)
 
@@ -217,7 +217,7 @@ class ChipFront(ChipIncumbent):
     """Costs of the whole chip on a front, which a mapping of a tile must not be dominated by."""
 
     stairs: FrontIncumbent[Laid]
-    missed: list[Costs] = field(default_factory=list)  # lower bounds on what is not known better
+    missed: list[CyclesPj] = field(default_factory=list)  # lower bounds on what is not known better
 
     @property
     def open(self) -> bool:
@@ -225,7 +225,7 @@ class ChipFront(ChipIncumbent):
         return self.stairs.open
 
     @property
-    def mark(self) -> tuple[Costs, ...]:
+    def mark(self) -> tuple[CyclesPj, ...]:
         """A value that changes with every improvement."""
         return self.stairs.mark
 
@@ -238,7 +238,7 @@ class ChipFront(ChipIncumbent):
         """Lower bounds on costs that no known point dominates; bool[n]."""
         return self.stairs.can_improve(*self._chip(cycles, energy))
 
-    def _of_use(self, least: Costs) -> bool:
+    def _of_use(self, least: CyclesPj) -> bool:
         return bool(self.stairs.can_improve(np.array([least[0]]), np.array([least[1]]))[0])
 
     def take(self, solution: GroupSolution) -> None:

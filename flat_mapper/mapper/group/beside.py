@@ -15,7 +15,6 @@ from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import GroupProblem
-from flat_mapper.mapper.space.outer import Staging
 
 # Lower bounds on the cycles and on the pJ of an Einsum's candidates, whole or partial; float64[n]
 # each. Of pJ there may be two: with what DRAM takes, and without.
@@ -23,7 +22,7 @@ Least = tuple[Floats, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
+class BesideOthers:
     """Lower bounds on a group with each of an Einsum's candidates.
 
     Beside it stand the least of every other Einsum and what some outer choices cost: no group with
@@ -42,7 +41,7 @@ class Beside:
         incumbent: Incumbent[GroupSolution],
         outers: Outers,
         every: Iterable[Least] = (),
-    ) -> Beside:
+    ) -> BesideOthers:
         """Beside some outer choices; every: candidates of each Einsum."""
         found = cls(incumbent=incumbent, adds=problem.cycles_add, outers=outers)
         found.lows.extend(found.low(i, own) for i, own in enumerate(every))
@@ -92,32 +91,19 @@ def improving(
     incumbent: Incumbent[GroupSolution],
     candidate_sets: list[CandidateSet],
     outers: Outers,
-    staging: Staging | None,
+    step: Callable[[], None],
 ) -> list[Bools]:
     """Candidates of each candidate set with which the group can improve under outer choices.
 
-    staging: that of the outer choices; None: they have several.
+    Under one staging after another; step: called before each.
     """
-    roles = [staging.roles[t.space.einsum.name] if staging else None for t in candidate_sets]
-    shares = least_shares(bounds.problem, outers)
-    every = [t.least(r, s) for t, r, s in zip(candidate_sets, roles, shares, strict=True)]
-    beside = Beside.of(bounds.problem, incumbent, outers, every)
-    return [beside.improving(i, own) for i, own in enumerate(every)]
-
-
-def improving_with(
-    bounds: OuterBounds,
-    incumbent: Incumbent[GroupSolution],
-    candidate_sets: list[CandidateSet],
-    outers: Outers,
-    step: Callable[[], None] | None = None,
-) -> list[Bools]:
-    """The same under one staging after another; step: called before each."""
     masks = [np.zeros(t.count, np.bool_) for t in candidate_sets]
     for number in distinct(outers.staging):
-        if step is not None:
-            step()
-        chosen = outers.take(np.flatnonzero(outers.staging == number))
-        what = candidate_sets, chosen, bounds.stagings[int(number)]
-        masks = [m | f for m, f in zip(masks, improving(bounds, incumbent, *what), strict=True)]
+        step()
+        some = outers.take(np.flatnonzero(outers.staging == number))
+        roles, shares = bounds.stagings[int(number)].roles, least_shares(bounds.problem, some)
+        sets = zip(candidate_sets, shares, strict=True)
+        every = [t.least(roles[t.space.einsum.name], share) for t, share in sets]
+        beside = BesideOthers.of(bounds.problem, incumbent, some, every)
+        masks = [mask | beside.improving(i, every[i]) for i, mask in enumerate(masks)]
     return masks

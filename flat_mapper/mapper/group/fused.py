@@ -20,11 +20,11 @@ from flat_mapper.mapper.bounds.energy import first_pass_pj, rounded
 from flat_mapper.mapper.bounds.outer import Outers
 from flat_mapper.mapper.group.columns import beside_turns, columns_of, under, uneven
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
-from flat_mapper.mapper.group.picks import Counters, GroupSolution, Pick, PricedCandidates
+from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution, Pick, PricedCandidates
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import inner_orders
-from flat_mapper.mapper.space.outer import Staging
+from flat_mapper.mapper.space.outer import StagedTensors
 from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared
 from flat_mapper.mapper.space.stays import may_return, stays_among
@@ -37,7 +37,7 @@ from flat_mapper.workload.notation import UNITS
 class _Where:
     """One outer choice, and what the Einsums may do under it."""
 
-    staging: Staging
+    staging: StagedTensors
     order: tuple[int, ...]
     tile: tuple[int, ...]
     room: float  # words of the shared level for what depends on candidates
@@ -58,14 +58,14 @@ class _Where:
         return self.columns.one(vectors, "words") <= self.room
 
 
-AT_ONCE = 32  # outer choices between two looks at which of the others can improve
+_AT_ONCE = 32  # outer choices between two looks at which of the others can improve
 MOST_KNOWN = 1 << 20  # priced candidates that are remembered
 
 
 class Fused:
     """Prices the candidates of a group's Einsums, and joins them."""
 
-    def __init__(self, bounded: FusedBounds, counters: Counters) -> None:
+    def __init__(self, bounded: FusedBounds, counters: GroupCounters) -> None:
         self.bounded, self.bounds, self.problem = bounded, bounded.bounds, bounded.problem
         self.incumbent, self.counters = bounded.incumbent, counters
         self.candidate_sets = [t.candidate_set for t in bounded.tiles]
@@ -75,7 +75,7 @@ class Fused:
 
     def evaluate(self, outers: Outers, step: Callable[[], None]) -> int:
         """Go through outer choices until one improves, a few at a time; returns how many."""
-        mark, most = self.incumbent.mark, min(AT_ONCE, len(outers.staging))
+        mark, most = self.incumbent.mark, min(_AT_ONCE, len(outers.staging))
         for choice in range(most):
             step()
             self.evaluate_one(outers.take(np.array([choice])))

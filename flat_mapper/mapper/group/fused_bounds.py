@@ -15,13 +15,13 @@ from flat_mapper.mapper.bounds.energy import rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
 from flat_mapper.mapper.bounds.turns import Lows, RoleBounds, busy_cycles
-from flat_mapper.mapper.group.beside import Beside
+from flat_mapper.mapper.group.beside import BesideOthers
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
 from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
-from flat_mapper.mapper.space.outer import Staging
+from flat_mapper.mapper.space.outer import StagedTensors
 from flat_mapper.mapper.space.rules import shared_fits
 
 PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
@@ -41,7 +41,7 @@ class FusedBounds:
         """The group."""
         return self.bounds.problem
 
-    def _roles(self, i: int, staging: Staging) -> RoleBounds:
+    def _roles(self, i: int, staging: StagedTensors) -> RoleBounds:
         """Bounds of an Einsum in its roles under a staging."""
         return self._in_roles(i, staging.roles[self.tiles[i].space.einsum.name])
 
@@ -85,7 +85,9 @@ class FusedBounds:
             for start in range(0, len(own), at_once):
                 yield int(number), own[start : start + at_once]
 
-    def _by_tile(self, staging: Staging, extents: Ints, visited: Floats) -> list[tuple[Lows, Lows]]:
+    def _by_tile(
+        self, staging: StagedTensors, extents: Ints, visited: Floats
+    ) -> list[tuple[Lows, Lows]]:
         """By Einsum, least of candidates by tile under outer tiles; float64[n, tiles].
 
         First if all may stay private over the shared loops that may, then if nothing does.
@@ -110,7 +112,7 @@ class FusedBounds:
         return found
 
     def candidates(
-        self, one: Outers, staging: Staging, most: int | None = None
+        self, one: Outers, staging: StagedTensors, most: int | None = None
     ) -> list[Ints] | None:
         """By Einsum, candidates that may be part of an improvement under one outer choice."""
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
@@ -123,7 +125,7 @@ class FusedBounds:
             (np.maximum(own.cycles[0, some], streamed), own.energy[0, some])
             for own, some, streamed in zip(low, fits, one.turns[:, 0], strict=True)
         ]
-        beside = Beside.of(self.problem, self.incumbent, one, least)
+        beside = BesideOthers.of(self.problem, self.incumbent, one, least)
         found: list[Ints] = []
         for i, tiles in enumerate(self.tiles):
             some = fits[i][beside.improving(i, least[i])]

@@ -15,12 +15,12 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateCache, CandidateSet
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.tiles import CandidateTiles
-from flat_mapper.mapper.group.beside import improving, improving_with
+from flat_mapper.mapper.group.beside import improving
 from flat_mapper.mapper.group.fused import Fused
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.incremental import Beam, narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent
-from flat_mapper.mapper.group.picks import Counters, GroupSolution
+from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution
 from flat_mapper.mapper.space.enumerate import TooMany
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
@@ -43,7 +43,7 @@ class GroupSearch:
     problem: GroupProblem
     bounds: OuterBounds
     known: CandidateCache = field(default_factory=CandidateCache)  # candidates of earlier searches
-    counters: Counters = field(default_factory=Counters)
+    counters: GroupCounters = field(default_factory=GroupCounters)
     incumbent: Incumbent[GroupSolution] = field(default_factory=FrontIncumbent[GroupSolution])
     budget: Budget = field(default_factory=Budget)
     _found_roots: Outers | None = None  # the outer choices, bounded whatever the candidates
@@ -241,11 +241,10 @@ class GroupSearch:
         if not all(t.count for t in kept):
             self._bound_empty(outers)
             return
-        where, step = (self.bounds, self.incumbent), self.budget.step
-        kept = _kept(kept, improving(*where, kept, outers, None))
-        if all(t.count for t in kept):
-            outers = self._cut(self.bounds.bounded(outers, kept, step))
-            kept = _kept(kept, improving_with(*where, kept, outers, step))
+        step = self.budget.step
+        outers = self._cut(self.bounds.bounded(outers, kept, step))
+        masks = improving(self.bounds, self.incumbent, kept, outers, step)
+        kept = [t if m.all() else t.keep(m) for t, m in zip(kept, masks, strict=True)]
         few = self.counters.candidates - sum(t.count for t in kept)
         self.counters.candidates_bounded = few
         self._log_bounds("candidates: bound", np.zeros(few))
@@ -253,9 +252,7 @@ class GroupSearch:
             self._bound_empty(outers)
             return
         inside = self._fused(kept)
-        outers = inside.bounded.refined(
-            self.bounds.bounded(outers, kept, self.budget.step), self.budget.step
-        )
+        outers = inside.bounded.refined(self.bounds.bounded(outers, kept, step), step)
         keys = self.incumbent.sort_keys(outers.cycles, outers.energy)
         left = outers.take(np.lexsort((outers.needs, *keys[::-1])))  # of equals what needs least
         while len(left.staging):
@@ -317,11 +314,6 @@ class GroupSearch:
     def space_size(self) -> int:
         """Mappings in the group: outer choices times loop nests of each Einsum."""
         return self.counters.outer * prod(s.size() for s in self.problem.spaces)
-
-
-def _kept(candidate_sets: list[CandidateSet], masks: list[Bools]) -> list[CandidateSet]:
-    """The candidates of each candidate set that its mask keeps."""
-    return [t if m.all() else t.keep(m) for t, m in zip(candidate_sets, masks, strict=True)]
 
 
 def _halves(incumbent: Incumbent[GroupSolution], outers: Outers) -> list[Outers]:

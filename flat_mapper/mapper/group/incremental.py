@@ -14,20 +14,20 @@ from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.bounds.partial import (
-    ANY,
+    ANY_SHARING,
     Known,
     Nodes,
     Sharing,
     least_energy,
     shared_words,
 )
-from flat_mapper.mapper.group.beside import Beside, Least, improving_with, least_shares
+from flat_mapper.mapper.group.beside import BesideOthers, Least, improving, least_shares
 from flat_mapper.mapper.group.incumbent import Incumbent
-from flat_mapper.mapper.group.picks import Counters, GroupSolution
+from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
 from flat_mapper.mapper.space.factors import distinct_columns
-from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, tile_words
+from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, words_of_tile
 
 # Of candidates with such costs the positions of those to go on with
 Choice = Callable[[Least], Ints]
@@ -38,8 +38,8 @@ Narrow = Callable[[list[CandidateBlock]], list[CandidateBlock]]
 # The same of so many, where not all can be kept
 Crowd = Callable[[Least, int], Ints]
 
-AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
-PARTS = 8  # chosen: times as few candidates as may be kept go on together, where all go on
+_AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
+_PARTS = 8  # chosen: times as few candidates as may be kept go on together, where all go on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ class IncrementalEnumeration:
             rest = nodes[position + 1 :]
             (blocks,) = self._extend(blocks, node, rest, None)
             count = sum(b.count for b in blocks)
-            if isinstance(node, Fanout) or not rest or count * self._factors(rest[0]) > AT_ONCE:
+            if isinstance(node, Fanout) or not rest or count * self._factors(rest[0]) > _AT_ONCE:
                 break
         found = [low((np.zeros(0),) * 3)]  # of none, where a rule leaves none
         for candidates in blocks:
@@ -114,7 +114,7 @@ class IncrementalEnumeration:
         """Candidates with one more node around them, in parts where they are too many."""
         found, left, most = list[CandidateBlock](), 0, self.most
         if self.narrow is not None:
-            most = -(-most // PARTS)
+            most = -(-most // _PARTS)
         for block in blocks:
             known = Known()
             for keep in keeps(self.space, node):
@@ -173,7 +173,7 @@ class IncrementalEnumeration:
         """Words of all tensors in the tiles of candidates; float64[n]."""
         tile = np.concatenate([b.tile for b in blocks], axis=1)
         level = self.space.arch.levels[self.space.shared].name
-        words = [tile_words(self.space, t, tile, level) for t in self.space.tensors]
+        words = [words_of_tile(self.space, t, tile, level) for t in self.space.tensors]
         return np.asarray(sum(words), np.float64)
 
     def _left(self, candidates: CandidateBlock, rest: Nodes, choose: Choice) -> CandidateBlock:
@@ -200,7 +200,7 @@ class IncrementalEnumeration:
         """Lower bounds on candidates."""
         share = 1.0 if self.share is None else self.share
         units: Ints | int = lanes_of(rest)
-        sharing = self.sharing if units == self.space.lanes else ANY
+        sharing = self.sharing if units == self.space.lanes else ANY_SHARING
         what = self.roles, self.share, rest, keep, known, sharing
         priced, free = least_energy(self.space, candidates, *what)
         cycles = share * (self.space.lane_cycles / (candidates.spatial * units))
@@ -228,7 +228,7 @@ def _by_keeps(blocks: list[CandidateBlock]) -> list[CandidateBlock]:
 
 def _chunks(candidates: CandidateBlock, factors: int) -> Iterator[CandidateBlock]:
     """Candidates in parts that one more node can be put around in one go."""
-    step = max(1, AT_ONCE // max(1, factors))
+    step = max(1, _AT_ONCE // max(1, factors))
     if 0 < candidates.count <= step:
         yield candidates
         return
@@ -236,7 +236,7 @@ def _chunks(candidates: CandidateBlock, factors: int) -> Iterator[CandidateBlock
         yield candidates.take(np.arange(first, min(first + step, candidates.count)))
 
 
-FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
+_FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
 BEAM = 100  # candidates with one set of keeps that the first pass extends at a node
 
 
@@ -253,7 +253,7 @@ class Beam:
     step: Callable[[], None]  # called with every piece of work
     most: int  # candidates of an Einsum at a node
     deep: bool  # whether whole candidates are looked at in parts, where all others are known
-    counters: Counters
+    counters: GroupCounters
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
 
     @property
@@ -267,7 +267,7 @@ class Beam:
         if len(known) == len(whole):
             return known
         return [
-            replace(g, most=FIRST, crowd=self._first_few).candidate_set(self._best_few)
+            replace(g, most=_FIRST, crowd=self._first_few).candidate_set(self._best_few)
             if t is None
             else t
             for t, g in zip(whole, self._enumerations(least, self.outers), strict=True)
@@ -283,9 +283,9 @@ class Beam:
             if part is not None and part.count:
                 tile = self.outers.tile[self.problem.index(part.space), :1]
                 part = part.keep((tile % part.tile == 0).all(axis=0))
-            if part is not None and part.count > FIRST:
+            if part is not None and part.count > _FIRST:
                 few = np.zeros(part.count, np.bool_)
-                few[self._first_few(part.least(), FIRST)] = True
+                few[self._first_few(part.least(), _FIRST)] = True
                 part = part.keep(few)
             some.append(part)
         found = self.first(some, widest)
@@ -302,7 +302,7 @@ class Beam:
 
     def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
-        beside = Beside.of(self.problem, self.incumbent, self.outers)
+        beside = BesideOthers.of(self.problem, self.incumbent, self.outers)
         for i, (own, one) in enumerate(
             zip(whole, self._enumerations(least, self.outers), strict=True)
         ):
@@ -332,7 +332,7 @@ class Beam:
             every.append(own)
         return every
 
-    def _least(self, beside: Beside, i: int, least: Least, most: int) -> Ints:
+    def _least(self, beside: BesideOthers, i: int, least: Least, most: int) -> Ints:
         """So many candidates of an Einsum of the least bounds; the others are dropped."""
         cycles, energy = beside.bound(i, least)
         order = np.lexsort(self.incumbent.sort_keys(cycles, energy)[::-1])
@@ -352,11 +352,11 @@ class Beam:
         good = self.bounds.fits(outers)
         good &= self.incumbent.can_improve(outers.cycles, outers.energy)
         outers = outers.take(np.flatnonzero(good))
-        mask = improving_with(self.bounds, self.incumbent, every, outers, self.step)[i]
+        mask = improving(self.bounds, self.incumbent, every, outers, self.step)[i]
         self.counters.partial_bounded += int(np.count_nonzero(~mask))
         return own.keep(mask).blocks
 
-    def _improving(self, beside: Beside, i: int, least: Least) -> Ints:
+    def _improving(self, beside: BesideOthers, i: int, least: Least) -> Ints:
         """Candidates of an Einsum with which a group can improve, by their bounds."""
         good = beside.improving(i, least)
         self.counters.partial_bounded += int(np.count_nonzero(~good))

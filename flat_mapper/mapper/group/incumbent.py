@@ -15,13 +15,13 @@ from flat_mapper.base.tolerance import EQUAL, LOST
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.group.picks import GroupSolution
 
-Costs = tuple[float, float]  # cycles, pJ
-NONE: Costs = (np.inf, np.inf)
+CyclesPj = tuple[float, float]  # cycles, pJ
+NO_COSTS: CyclesPj = (np.inf, np.inf)
 HUGE = 1e30  # pJ that no mapping takes
-Names = tuple[str, ...]
+EinsumNames = tuple[str, ...]
 
 
-class Point(Protocol):
+class Solved(Protocol):
     """Something that takes cycles and pJ."""
 
     @property
@@ -34,7 +34,7 @@ class Point(Protocol):
 
 
 @dataclass(slots=True)
-class Incumbent[Found: Point](ABC):
+class Incumbent[Found: Solved](ABC):
     """The best solutions so far, and which costs can still improve on them."""
 
     goal: Goal
@@ -60,7 +60,7 @@ class Incumbent[Found: Point](ABC):
 
     @property
     @abstractmethod
-    def mark(self) -> tuple[Costs, ...]:
+    def mark(self) -> tuple[CyclesPj, ...]:
         """A value that changes with every improvement."""
 
     @abstractmethod
@@ -84,7 +84,7 @@ class Incumbent[Found: Point](ABC):
 class GoalIncumbent(Incumbent[GroupSolution]):
     """The best known costs under a goal, and the solution that has them."""
 
-    best: Costs = NONE  # of the solution, or known from elsewhere
+    best: CyclesPj = NO_COSTS  # of the solution, or known from elsewhere
     gap: float = 0.0  # relative; what cannot improve by more counts as no improvement
     solution: GroupSolution | None = None
 
@@ -94,7 +94,7 @@ class GoalIncumbent(Incumbent[GroupSolution]):
         return goal_value(self.goal, self.aspired)
 
     @property
-    def aspired(self) -> Costs:
+    def aspired(self) -> CyclesPj:
         """Costs that a mapping has to be better than to be looked for."""
         return nearer(self.goal, self.best, self.gap)
 
@@ -118,17 +118,17 @@ class GoalIncumbent(Incumbent[GroupSolution]):
         self.best, self.solution = (solution.cycles, solution.energy), solution
 
     @property
-    def mark(self) -> tuple[Costs, ...]:
+    def mark(self) -> tuple[CyclesPj, ...]:
         """A value that changes with every improvement."""
         return (self.best,)
 
 
 @dataclass(slots=True)
-class FrontIncumbent[Found: Point](Incumbent[Found]):
+class FrontIncumbent[Found: Solved](Incumbent[Found]):
     """The Pareto front of cycles and energy so far; energy with leakage, costs without."""
 
     goal: Goal = field(default_factory=lambda: Goal(kind="edp"))  # says what leaks, and sorts
-    known: list[Costs] = field(default_factory=list)  # of others, to be beaten
+    known: list[CyclesPj] = field(default_factory=list)  # of others, to be beaten
     gap: float = 0.0  # relative; what is better by less in cycles or in pJ is of no use
     solutions: list[Found] = field(default_factory=list)
     _stairs: tuple[Floats, Floats] | None = None
@@ -180,7 +180,7 @@ class FrontIncumbent[Found: Point](Incumbent[Found]):
         return float(self.goal.whole(np.array(solution.cycles), np.array(solution.energy)))
 
     @property
-    def mark(self) -> tuple[Costs, ...]:
+    def mark(self) -> tuple[CyclesPj, ...]:
         """A value that changes with every improvement."""
         return tuple((s.cycles, s.energy) for s in self.solutions)
 
@@ -220,14 +220,14 @@ def beside_weights(
     return most * (1 - LOST)
 
 
-def goal_value(goal: Goal, costs: Costs) -> float:
+def goal_value(goal: Goal, costs: CyclesPj) -> float:
     """Value that a goal minimises, at some (cycles, dynamic pJ)."""
     if costs[0] == np.inf:
         return np.inf
     return float(goal.first(np.array(costs[0]), np.array(costs[1])))
 
 
-def nearer(goal: Goal, costs: Costs, gap: float) -> Costs:
+def nearer(goal: Goal, costs: CyclesPj, gap: float) -> CyclesPj:
     """Costs that come to the same share less of each as a goal's value is less by a gap."""
     share = (1 + gap) ** (-0.5 if goal.kind == "edp" else -1.0)
     return (costs[0] * share, costs[1] * share) if gap else costs
@@ -239,11 +239,11 @@ def least_value(goal: Goal, costs: Floats) -> float:
     return float(goal.first(some[:, 0], some[:, 1]).min(initial=np.inf))
 
 
-def costs_of(solution: GroupSolution) -> Costs:
+def costs_of(solution: GroupSolution) -> CyclesPj:
     return solution.cycles, solution.energy
 
 
-def pair_of(goal: Goal, value: float) -> Costs:
+def pair_of(goal: Goal, value: float) -> CyclesPj:
     """Costs that come to some value under a goal, and lose every tie but for latency."""
     if goal.kind == "latency":
         return value, HUGE

@@ -11,11 +11,11 @@ from flat_mapper.cost_model.residence import PrivateWords
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.group import GroupProblem
-from flat_mapper.mapper.space.outer import Staging
+from flat_mapper.mapper.space.outer import StagedTensors
 
 
 @dataclass(slots=True)
-class Counters:
+class GroupCounters:
     """Counts of the search's work, for the certificate."""
 
     outer: int = 0  # outer choices in the space
@@ -51,7 +51,7 @@ class GroupSolution:
     """The best found for a group."""
 
     problem: GroupProblem
-    staging: Staging
+    staging: StagedTensors
     tile: tuple[int, ...]
     dram_order: tuple[int, ...]
     picks: tuple[Pick, ...]

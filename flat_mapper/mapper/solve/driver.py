@@ -37,7 +37,7 @@ from flat_mapper.mapper.chip.assignments import (
 from flat_mapper.mapper.group.incumbent import (
     FRONT,
     OBJECTIVES,
-    Costs,
+    CyclesPj,
     Goal,
     Objective,
     better_pair,
@@ -313,7 +313,7 @@ class _Found:
         self.goal = self.question.goal(self.kind)
 
     @property
-    def costs(self) -> list[Costs]:
+    def costs(self) -> list[CyclesPj]:
         """Cycles and dynamic pJ of one run of the best so far."""
         return [_costs(result) for _, result in self.best]
 
@@ -322,7 +322,7 @@ class _Found:
         """The objective of the best."""
         return min((goal_value(self.goal, own) for own in self.costs), default=inf)
 
-    def search(self, progress: Progress | None = None, below: Costs | None = None) -> None:
+    def search(self, progress: Progress | None = None, below: CyclesPj | None = None) -> None:
         """Search the sizes as they are; below: costs that are too much."""
         opened, known = self.question.opened(), [below] if below else self.costs
         self.unproven = "tiles" if self.question.mapspace.fusion.on_cores else ""
@@ -367,7 +367,7 @@ class _Found:
             self.gap = max(self.gap, _gap(self.goal, self.costs, np.array([corner])))
 
     def _asked(
-        self, opened: FormSearch, progress: Progress | None, known: Sequence[Costs]
+        self, opened: FormSearch, progress: Progress | None, known: Sequence[CyclesPj]
     ) -> tuple[list[Path], float, float]:
         """Paths that are better than what is known, with the bound and the gap of what is left."""
         budget, goal = self.question.budget, self.goal
@@ -434,7 +434,7 @@ class _Found:
         opened.kind.forget_all()
 
 
-def _costs(result: Result) -> Costs:
+def _costs(result: Result) -> CyclesPj:
     """Cycles and dynamic pJ of one run of the cascade, as the search counts them."""
     return result.cycles / result.repeat, result.dynamic_pj / result.repeat
 
@@ -444,7 +444,7 @@ def _is_over(result: Result, limits: Limits) -> bool:
     return result.latency_s > limits.latency_s or result.energy_pj > limits.energy_j * 1e12
 
 
-def _gap(goal: Goal, found: Sequence[Costs], left: Floats) -> float:
+def _gap(goal: Goal, found: Sequence[CyclesPj], left: Floats) -> float:
     """The share by which costs may be better, in cycles and in pJ, than every point of a front."""
     if not len(left):
         return 0.0

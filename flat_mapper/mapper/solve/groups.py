@@ -28,12 +28,12 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.chip.assignments import cascades
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import (
-    NONE,
-    Costs,
+    NO_COSTS,
+    CyclesPj,
+    EinsumNames,
     FrontIncumbent,
     Goal,
     GoalIncumbent,
-    Names,
     beside_weights,
     best_index,
     better_pair,
@@ -66,11 +66,11 @@ if TYPE_CHECKING:  # at run time what is of cores or handed over is imported whe
 MOST_KEPT = 1_000_000  # chosen: candidates that are kept for other groups, 1 GB or so
 MOST_ROOTS = 1_000_000  # chosen: outer choices that are kept for other goals, 0.3 GB or so
 
-Mapped = tuple[Costs, GroupMapping]  # cycles and dynamic pJ, and what takes them
+Mapped = tuple[CyclesPj, GroupMapping]  # cycles and dynamic pJ, and what takes them
 
 
 @dataclass(slots=True)
-class Asked:
+class ArrayAnswer:
     """An array's group under a goal, or a mapping that was found, beside which nothing is left."""
 
     best: Mapped | None = None
@@ -89,7 +89,7 @@ class GroupFront:
 
 
 @dataclass(slots=True)
-class Group[Own: Asked | GroupOnTiles]:
+class Group[Own: ArrayAnswer | GroupOnTiles]:
     """A group, or several that are one question under other names: its costs at least and most.
 
     Either kind has `first`, some mapping soon; `run`, which raises what no mapping beats to so
@@ -105,7 +105,7 @@ class Group[Own: Asked | GroupOnTiles]:
     floors: dict[Goal, float] = field(default_factory=dict)  # the least of `floor`
 
     @property
-    def names(self) -> Names:
+    def names(self) -> EinsumNames:
         """Its Einsums."""
         return self.ways[0].names
 
@@ -122,7 +122,7 @@ class Group[Own: Asked | GroupOnTiles]:
         """Combinations of outer and inner choices that its searches went through."""
         return 0
 
-    def least_of_any_size(self) -> Costs:
+    def least_of_any_size(self) -> CyclesPj:
         """Lower bounds on (cycles, pJ) of mappings whose factors need not divide."""
         cycles, energy = self.floor.min(axis=0)
         return float(cycles), float(energy)
@@ -428,7 +428,7 @@ class Arrays(Kind):
 
 
 @dataclass(slots=True, kw_only=True)
-class ArrayGroup(Group[Asked]):
+class ArrayGroup(Group[ArrayAnswer]):
     """A group on one array."""
 
     kind: Arrays
@@ -471,11 +471,11 @@ class ArrayGroup(Group[Asked]):
             if refused is not None:
                 self._under(goal)[0].refused = least_refused(self._under(goal)[0].refused, refused)
                 return False
-        self._under(goal).append(Asked(mapped))
+        self._under(goal).append(ArrayAnswer(mapped))
         return True
 
-    def _under(self, goal: Goal) -> list[Asked]:
-        return self.begun.setdefault(goal, [Asked(bound=0.0, done=False, whole=False)])
+    def _under(self, goal: Goal) -> list[ArrayAnswer]:
+        return self.begun.setdefault(goal, [ArrayAnswer(bound=0.0, done=False, whole=False)])
 
     def searched(self, goal: Goal) -> bool:
         """True if it was searched to the end, for what breaks ties too."""
@@ -495,7 +495,7 @@ class ArrayGroup(Group[Asked]):
         goal: Goal,
         until: float = inf,
         room: float = inf,
-        below: Costs | None = None,
+        below: CyclesPj | None = None,
         gap: float = 0.0,
     ) -> None:
         """Find the best mapping, if it costs less than is wanted and than there is room for.
@@ -508,7 +508,7 @@ class ArrayGroup(Group[Asked]):
         todo = self.every_way(goal)[::-1]
         while todo:
             way = todo.pop()
-            incumbent = GoalIncumbent(goal, NONE if best is None else best, gap)
+            incumbent = GoalIncumbent(goal, NO_COSTS if best is None else best, gap)
             self.live = incumbent, way.search
             found, beside = solve_group(way.search, incumbent)
             self.live = None
@@ -528,8 +528,8 @@ class ArrayGroup(Group[Asked]):
         self.kind.forget(self.workload)
 
     def _to_beat(
-        self, goal: Goal, wanted: float, below: Costs | None, gap: float
-    ) -> tuple[Costs | None, float]:
+        self, goal: Goal, wanted: float, below: CyclesPj | None, gap: float
+    ) -> tuple[CyclesPj | None, float]:
         """Costs that a mapping has to be better than, by the gap; and what is of use at most."""
         if below is not None:
             wanted = min(wanted, goal_value(goal, below) / (1 + gap))
@@ -540,7 +540,7 @@ class ArrayGroup(Group[Asked]):
                 return best, wanted
         return None if wanted == inf else pair_of(goal, wanted * (1 + gap)), wanted
 
-    def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> GroupFront:
+    def front(self, goal: Goal, known: Sequence[CyclesPj] = (), gap: float = 0.0) -> GroupFront:
         """All mappings that no other one dominates, nor what is known from elsewhere."""
         found, left, todo = list[Mapped](), [np.zeros((0, 2))], self.every_way()[::-1]
         while todo:
@@ -585,7 +585,7 @@ class ArrayGroup(Group[Asked]):
             self.kept = [one for group in self.ways for one in self.kind.ways(self.workload, group)]
         return self.kept
 
-    def least_of_any_size(self) -> Costs:
+    def least_of_any_size(self) -> CyclesPj:
         """Lower bounds on (cycles, pJ) of mappings whose factors need not divide."""
         every = np.array([way.search.bounds.least_of_any_size() for way in self.opened()])
         cycles, energy = every.min(axis=0)
@@ -618,7 +618,7 @@ def solve_group(
     search.solve(incumbent)
     left, one = search.proven(incumbent), incumbent.solution
     if one is None:
-        return search.infeasibility() if best == NONE or not search.fits else None, left
+        return search.infeasibility() if best == NO_COSTS or not search.fits else None, left
     return one if better_pair(goal, (one.cycles, one.energy), best) else None, left
 
 
@@ -656,7 +656,7 @@ class Cores(Kind):
         floor = np.array([self.floor(cascade, ways[0].names)])
         return CoresGroup(cascade, ways, floor, kind=self)
 
-    def floor(self, cascade: Workload, names: Names) -> Costs:
+    def floor(self, cascade: Workload, names: EinsumNames) -> CyclesPj:
         """Cycles and dynamic pJ of a group at least: computes, and the words over its border.
 
         Units are at peak on all cores.
@@ -733,7 +733,7 @@ class CoresGroup(Group["GroupOnTiles"]):
         goal: Goal,
         until: float = inf,
         room: float = inf,
-        below: Costs | None = None,
+        below: CyclesPj | None = None,
         gap: float = 0.0,
     ) -> None:
         """Raise what no mapping beats to so much, if there are mappings below it."""
@@ -752,7 +752,7 @@ class CoresGroup(Group["GroupOnTiles"]):
         """Combinations of the tiles that were searched."""
         return sum(one.size for one in self.every)
 
-    def front(self, goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0) -> GroupFront:
+    def front(self, goal: Goal, known: Sequence[CyclesPj] = (), gap: float = 0.0) -> GroupFront:
         """All mappings that no other one dominates, nor what is known from elsewhere."""
         stairs: FrontIncumbent[Laid] = FrontIncumbent(goal=goal, known=[*known], gap=gap)
         every = self.kind.searches(self, goal)  # a search of a front goes through its tiles once
@@ -777,7 +777,7 @@ def kept(every: Sequence[Mapped], goal: Goal) -> list[Mapped]:
     return front_of(every, [costs for costs, _ in every], goal)
 
 
-def front_of[Own](every: Sequence[Own], costs: Sequence[Costs], goal: Goal) -> list[Own]:
+def front_of[Own](every: Sequence[Own], costs: Sequence[CyclesPj], goal: Goal) -> list[Own]:
     """Those of some things that cost so much that no others dominate; see `undominated`."""
     if not every:
         return []

@@ -25,7 +25,7 @@ from flat_mapper.base.tolerance import EQUAL, LOST
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.result import Infeasible, least_refused
 from flat_mapper.mapper.group.incumbent import (
-    Costs,
+    CyclesPj,
     FrontIncumbent,
     Goal,
     Objective,
@@ -63,16 +63,16 @@ from flat_mapper.workload.graph import Workload
 STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least
 _FEW = 3  # chosen: groups that a line of progress names
 
-Group = ArrayGroup | CoresGroup
+_Group = ArrayGroup | CoresGroup
 
 
 @dataclass(slots=True)
-class Form:
+class CascadeForm:
     """One form of a cascade, and its groups."""
 
     workload: Workload
     graph: FusionGraph
-    groups: list[Group]
+    groups: list[_Group]
 
     @property
     def name(self) -> str:
@@ -87,7 +87,7 @@ class Form:
         return len(self.graph.cuts) == 2
 
     @property
-    def units(self) -> list[Group]:
+    def units(self) -> list[_Group]:
         """Groups of what no partition cuts."""
         every = zip(self.groups, self.graph.groups, strict=True)
         return [group for group, names in every if names in self.graph.units]
@@ -118,17 +118,17 @@ class Path:
     """A partition with what it costs under a goal; no groups where that is infinite."""
 
     total: float
-    form: Form
+    form: CascadeForm
     groups: tuple[int, ...]
     chosen: tuple[Mapped, ...] = ()  # where mappings cost so much
 
     @property
-    def each(self) -> list[Group]:
+    def each(self) -> list[_Group]:
         """Its groups."""
         return [self.form.groups[number] for number in self.groups]
 
     @property
-    def costs(self) -> Costs:
+    def costs(self) -> CyclesPj:
         """Cycles and dynamic pJ."""
         return sum(c for (c, _), _ in self.chosen), sum(e for (_, e), _ in self.chosen)
 
@@ -145,10 +145,10 @@ class FormSearch:
 
     kind: Arrays | Cores
     leak: float = 0.0  # pJ per cycle
-    forms: list[Form] = field(default_factory=list)
-    known: dict[object, Group] = field(default_factory=dict)  # by question
+    forms: list[CascadeForm] = field(default_factory=list)
+    known: dict[object, _Group] = field(default_factory=dict)  # by question
     asked: Counter[tuple[int, Goal]] = field(default_factory=Counter)  # by group, how often
-    now: tuple[Goal, Sequence[Form], Costs | None] | None = None  # what is searched
+    now: tuple[Goal, Sequence[CascadeForm], CyclesPj | None] | None = None  # what is searched
 
     @classmethod
     def of(cls, workload: Workload, kind: Arrays | Cores) -> FormSearch:
@@ -184,7 +184,7 @@ class FormSearch:
                 self.known[question] = self.kind.group(cascade, own)
             groups.append(self.known[question])
         if groups:
-            self.forms.append(Form(cascade, graph, groups))
+            self.forms.append(CascadeForm(cascade, graph, groups))
 
     @property
     def budget(self) -> Budget:
@@ -202,7 +202,7 @@ class FormSearch:
             self.budget.check()
         return bool(self.budget.stopped)
 
-    def best(self, goal: Goal, below: Costs | None = None) -> tuple[Path | None, float]:
+    def best(self, goal: Goal, below: CyclesPj | None = None) -> tuple[Path | None, float]:
         """The best of all forms under a goal, if it is better than what is known; and the bound.
 
         That is what no mapping is below that is not known; infinite where nothing is left.
@@ -238,7 +238,7 @@ class FormSearch:
                 names = form.graph.groups[number]
                 self.budget.log("+".join(names), "groups: bound", str(goal), [bound])
 
-    def _parts(self, goal: Goal) -> list[list[Form]]:
+    def _parts(self, goal: Goal) -> list[list[CascadeForm]]:
         """The forms, those that are one path each alone, the most promising first."""
         if not all(form.is_path for form in self.forms):
             return [self.forms]
@@ -248,18 +248,18 @@ class FormSearch:
                     self.sharpen(form.groups, goal)
         return [[form] for form in sorted(self.forms, key=lambda one: self._least([one], goal))]
 
-    def _corner(self, some: Sequence[Form], goal: Goal) -> Costs:
+    def _corner(self, some: Sequence[CascadeForm], goal: Goal) -> CyclesPj:
         """Cycles at least, and dynamic pJ at least."""
         cycles = self.lowest(Goal(kind="latency"), some).total
         return cycles, self.lowest(Goal(kind="energy"), some).total
 
-    def _least(self, some: Sequence[Form], goal: Goal) -> float:
+    def _least(self, some: Sequence[CascadeForm], goal: Goal) -> float:
         """Lower bound on a goal, as far as it is known."""
         if (goal.kind != "edp" and not goal.is_limited) or _is_group(some):
             return self.lowest(goal, some).total
         return goal_value(goal, self._corner(some, goal))
 
-    def _may_improve(self, some: Sequence[Form], goal: Goal, known: Costs) -> bool:
+    def _may_improve(self, some: Sequence[CascadeForm], goal: Goal, known: CyclesPj) -> bool:
         """True if bounds leave room for better than known costs, in what breaks ties too."""
         if _is_group(some):
             cycles, energy = some[0].groups[0].floor.T
@@ -267,7 +267,7 @@ class FormSearch:
         return better_pair(goal, self._corner(some, goal), known)
 
     def _best(
-        self, some: Sequence[Form], goal: Goal, below: Costs | None
+        self, some: Sequence[CascadeForm], goal: Goal, below: CyclesPj | None
     ) -> tuple[Path | None, float]:
         """The best of some forms; see `best`."""
         if _is_group(some):
@@ -286,7 +286,9 @@ class FormSearch:
             return self.product(some, below)
         return self.under(goal, some, below=below, gap=self.budget.gap)
 
-    def _of_group(self, form: Form, goal: Goal, below: Costs | None) -> tuple[Path | None, float]:
+    def _of_group(
+        self, form: CascadeForm, goal: Goal, below: CyclesPj | None
+    ) -> tuple[Path | None, float]:
         """The best of a form that is one group."""
         (group,) = form.groups
         if self.kind.early is False and self.budget.ends and below is None:
@@ -300,9 +302,9 @@ class FormSearch:
     def under(
         self,
         goal: Goal,
-        some: Sequence[Form],
+        some: Sequence[CascadeForm],
         enough: float = inf,
-        below: Costs | None = None,
+        below: CyclesPj | None = None,
         gap: float = 0.0,
     ) -> tuple[Path | None, float]:
         """The best known partition under a goal that adds up, and a bound of any, or `enough`.
@@ -322,7 +324,7 @@ class FormSearch:
             one.step(lower, best)
 
     def product(
-        self, some: Sequence[Form], below: Costs | None = None
+        self, some: Sequence[CascadeForm], below: CyclesPj | None = None
     ) -> tuple[Path | None, float]:
         """The partition of the least product of cycles and energy that is found, and its bound."""
         fast, lean, known = self.goal("latency"), self.goal("energy"), list[Path]()
@@ -360,11 +362,11 @@ class FormSearch:
             gap,
         )
 
-    def _whole(self, costs: Costs) -> Costs:
+    def _whole(self, costs: CyclesPj) -> CyclesPj:
         """Cycles, and pJ with leakage."""
         return costs[0], costs[1] + self.leak * costs[0]
 
-    def _floor(self, goal: Goal, some: Sequence[Form]) -> float:
+    def _floor(self, goal: Goal, some: Sequence[CascadeForm]) -> float:
         """Lower bound on any partition, as sharp as can be; none of its groups is searched."""
         while True:
             lower = self.lowest(goal, some)
@@ -372,7 +374,7 @@ class FormSearch:
                 return lower.total
             self.sharpen(lower.each, goal)
 
-    def sharpen(self, groups: Sequence[Group], goal: Goal) -> None:
+    def sharpen(self, groups: Sequence[_Group], goal: Goal) -> None:
         """Sharpen the bounds of groups; some mapping of each first if time is limited."""
         rough = {id(one): one for one in groups if not one.sharp}.values()
         for one in rough if self.budget.ends and not self.kind.listed else ():
@@ -381,7 +383,7 @@ class FormSearch:
             with self.budget.until_stopped(True):
                 one.sharpen()
 
-    def first(self, goal: Goal, some: Sequence[Form]) -> None:
+    def first(self, goal: Goal, some: Sequence[CascadeForm]) -> None:
         """Some mapping of every unit of a form, and of those of the others while there is time.
 
         Those of most Einsums last: the more is left of the time, the longer they look.
@@ -396,16 +398,16 @@ class FormSearch:
                         self.budget.step()
                         group.first(goal)
 
-    def found(self, goal: Goal, some: Sequence[Form]) -> Path:
+    def found(self, goal: Goal, some: Sequence[CascadeForm]) -> Path:
         """The best partition of groups with known mappings."""
         path = self._shortest(lambda one: one.most(goal), some)
         return replace(path, chosen=tuple(group.best(goal) for group in path.each))
 
-    def lowest(self, goal: Goal, some: Sequence[Form]) -> Path:
+    def lowest(self, goal: Goal, some: Sequence[CascadeForm]) -> Path:
         """The partition of least lower bound."""
         return self._shortest(lambda one: one.least(goal), some)
 
-    def _shortest(self, weight: Callable[[Group], float], some: Sequence[Form]) -> Path:
+    def _shortest(self, weight: Callable[[_Group], float], some: Sequence[CascadeForm]) -> Path:
         """The partition of least weight of some forms."""
         found, weights = list[Path](), dict[int, float]()
         for form in some:
@@ -416,7 +418,7 @@ class FormSearch:
             found.append(Path(total, form, groups))
         return min(found, key=lambda one: one.total)
 
-    def next_group(self, goal: Goal, doubt: list[Group], known: list[Group]) -> Group:
+    def next_group(self, goal: Goal, doubt: list[_Group], known: list[_Group]) -> _Group:
         """The group to search next, of those on the path of least bounds and on the best one.
 
         The largest first; where the time is short, before it what may be much
@@ -427,7 +429,7 @@ class FormSearch:
             return max(loose, key=lambda one: one.most(goal) - one.least(goal))
         return max((doubt or known)[:: self.kind.ties], key=lambda one: len(one.names))
 
-    def beside(self, goal: Goal, group: Group) -> float:
+    def beside(self, goal: Goal, group: _Group) -> float:
         """Lower bound on all that is beside a group in a partition with it."""
         return min(
             form.beside(goal, number)
@@ -437,7 +439,7 @@ class FormSearch:
         )
 
     def wanted(
-        self, goal: Goal, group: Group, total: float, enough: float, some: Sequence[Form]
+        self, goal: Goal, group: _Group, total: float, enough: float, some: Sequence[CascadeForm]
     ) -> float:
         """The cost to which the bound of a group on the shortest path is raised next.
 
@@ -467,7 +469,11 @@ class FormSearch:
         return found, np.concatenate(left)
 
     def fronts(
-        self, some: Sequence[Form], goal: Goal, known: Sequence[Costs] = (), gap: float = 0.0
+        self,
+        some: Sequence[CascadeForm],
+        goal: Goal,
+        known: Sequence[CyclesPj] = (),
+        gap: float = 0.0,
     ) -> tuple[list[Path], Floats]:
         """The same of some forms: a front of sums consists of sums of fronts.
 
@@ -536,7 +542,7 @@ class FormSearch:
         """Reason why nothing fits, by the form that asks for least."""
         return least_refused(*(self.refusal(form, whole=True) for form in self.forms))
 
-    def refusal(self, form: Form, *, whole: bool = False) -> Infeasible | None:
+    def refusal(self, form: CascadeForm, *, whole: bool = False) -> Infeasible | None:
         """Reason why no mapping of a form fits, as far as that is known; None: one may.
 
         whole: look for it, if it is not known.
@@ -568,7 +574,7 @@ class _Sum:
 
     search: FormSearch
     goal: Goal
-    some: Sequence[Form]
+    some: Sequence[CascadeForm]
     enough: float  # a bound that is enough
     top: float  # what a partition has to stay below
     gap: float  # relative, that is near enough
@@ -583,17 +589,17 @@ class _Sum:
         """A partition, if it stays below the top."""
         return path if path.groups and path.total <= self.top * (1 + EQUAL) else None
 
-    def _ties(self, lower: Path) -> list[Group]:
+    def _ties(self, lower: Path) -> list[_Group]:
         """Groups not searched for what breaks ties: on one path each is searched to its end."""
         whole = self.is_path and self.goal.kind != "weighted"
         return [group for group in lower.each if whole and not group.searched(self.goal)]
 
-    def _doubt(self, lower: Path) -> list[Group]:
+    def _doubt(self, lower: Path) -> list[_Group]:
         """Groups on the path of least bounds whose bounds may be raised."""
         open_ = [group for group in lower.each if not group.settled(self.goal, self.gap)]
         return self._ties(lower) or open_
 
-    def _known(self, best: Path) -> list[Group]:
+    def _known(self, best: Path) -> list[_Group]:
         """Groups on the best path that may be improved."""
         return [group for group in best.each if not group.settled(self.goal, self.gap)]
 
@@ -636,17 +642,17 @@ class _Sum:
             group.run(goal, until, room, gap=self.gap)
 
 
-def _is_path(some: Sequence[Form]) -> bool:
+def _is_path(some: Sequence[CascadeForm]) -> bool:
     """True if forms are one partition."""
     return len(some) == 1 and some[0].is_path
 
 
-def _is_group(some: Sequence[Form]) -> bool:
+def _is_group(some: Sequence[CascadeForm]) -> bool:
     """True if forms are one group."""
     return len(some) == 1 and some[0].alone
 
 
-def _may_be_on_front(least: Costs, goal: Goal, known: Sequence[Costs]) -> bool:
+def _may_be_on_front(least: CyclesPj, goal: Goal, known: Sequence[CyclesPj]) -> bool:
     """True if no known costs dominate what costs so much at least."""
     aim = FrontIncumbent[GroupSolution](goal=goal, known=[*known])
     return bool(aim.can_improve(*np.array([least]).T)[0])
@@ -659,7 +665,7 @@ def _costs(found: Sequence[Mapped]) -> Floats:
     return np.array([costs for costs, _ in found], np.float64).reshape(-1, 2)
 
 
-def _sums(form: Form, fronts: Sequence[GroupFront], goal: Goal) -> list[Path]:
+def _sums(form: CascadeForm, fronts: Sequence[GroupFront], goal: Goal) -> list[Path]:
     """The front of a form, by those of its groups."""
     found = []
     for costs, numbers, picks in _labels(form, [_costs(one.found) for one in fronts], goal):
@@ -668,10 +674,10 @@ def _sums(form: Form, fronts: Sequence[GroupFront], goal: Goal) -> list[Path]:
     return found
 
 
-_Label = tuple[Costs, tuple[int, ...], tuple[int, ...]]  # costs; groups, and which of each
+_Label = tuple[CyclesPj, tuple[int, ...], tuple[int, ...]]  # costs; groups, and which of each
 
 
-def _labels(form: Form, costs: Sequence[Floats], goal: Goal) -> list[_Label]:
+def _labels(form: CascadeForm, costs: Sequence[Floats], goal: Goal) -> list[_Label]:
     """Sums that no others dominate, over all partitions; costs: of each group's choices."""
     graph = form.graph
     labels: dict[int, list[_Label]] = {cut: [] for cut in graph.cuts}

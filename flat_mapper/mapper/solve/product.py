@@ -7,20 +7,20 @@ from itertools import combinations
 from math import inf, prod, sqrt
 
 from flat_mapper.base.tolerance import EQUAL
-from flat_mapper.mapper.group.incumbent import Costs
+from flat_mapper.mapper.group.incumbent import CyclesPj
 
 SAME_WEIGHT = 1e-6  # chosen: weights that are as near are one
 MOST_LINES = 32  # chosen: by so many a bound that is not proven under each grows no more
-Line = tuple[float, float, float]
-Point = tuple[float, float]  # cycles and pJ
-OUTSIDE = 10 * EQUAL  # chosen: by so much rounding may put a corner outside
+_Line = tuple[float, float, float]
+_Point = tuple[float, float]  # cycles and pJ
+_OUTSIDE = 10 * EQUAL  # chosen: by so much rounding may put a corner outside
 TILT = 0.01  # chosen: by so much a weight leaves the chord, where a better point may yet be found
 
 
 def best_product[Path](
-    least: Costs,
+    least: CyclesPj,
     under: Callable[[float, float], tuple[Path | None, float]],
-    costs: Callable[[Path], Costs],
+    costs: Callable[[Path], CyclesPj],
     late: Callable[[], bool],
     known: Sequence[Path] = (),
     top: float = inf,
@@ -60,7 +60,7 @@ def best_product[Path](
         weight, enough = next(new, (inf, inf))
         if (paths and late()) or weight == inf or len(lines) > MOST_LINES:
             least_of_all = least_product(lines)
-            return best, most if least_of_all >= most * (1 - OUTSIDE) else least_of_all
+            return best, most if least_of_all >= most * (1 - _OUTSIDE) else least_of_all
         found, bound = under(weight, enough)
         if found is None:
             return best, inf if bound == inf else least_product([*lines, (weight, 1.0, bound)])
@@ -76,11 +76,11 @@ def best_product[Path](
             return best, least_product(lines)
 
 
-def _tried(weight: float, lines: Sequence[Line]) -> bool:
+def _tried(weight: float, lines: Sequence[_Line]) -> bool:
     return any(abs(weight - w) <= SAME_WEIGHT * w for w, _, _ in lines[2:])
 
 
-def least_product(lines: Sequence[Line]) -> float:
+def least_product(lines: Sequence[_Line]) -> float:
     """Lower bound on the product of cycles and energy, by what weighted sums of them come to.
 
     The product is quasi-concave: over what the half-planes have in common it is least at a corner.
@@ -91,7 +91,7 @@ def least_product(lines: Sequence[Line]) -> float:
 
 
 def next_weight(
-    lines: Sequence[Line], points: Sequence[Point], top: float
+    lines: Sequence[_Line], points: Sequence[_Point], top: float
 ) -> tuple[float, float] | None:
     """The weight of cycles under which to look next for a product below `top`.
 
@@ -130,10 +130,10 @@ def next_weight(
     elif low == least and all(cycles > least * (1 + EQUAL) for cycles, _ in points):
         weight *= 1 + TILT
     sums = (weight * cycles + top / cycles for cycles in (low, high) if 0 < cycles < inf)
-    return weight, max(sums, default=inf) * (1 + OUTSIDE)
+    return weight, max(sums, default=inf) * (1 + _OUTSIDE)
 
 
-def _corners(lines: Sequence[Line]) -> list[tuple[float, float, tuple[Line, Line]]]:
+def _corners(lines: Sequence[_Line]) -> list[tuple[float, float, tuple[_Line, _Line]]]:
     """Corners of what the half-planes of some lines have in common, each with its two lines."""
     found = []
     for one, other in combinations(lines, 2):
@@ -142,11 +142,11 @@ def _corners(lines: Sequence[Line]) -> list[tuple[float, float, tuple[Line, Line
             continue
         x = (least * d - rest * b) / (a * d - b * c)
         y = (a * rest - c * least) / (a * d - b * c)
-        if all(p * x + q * y >= low * (1 - OUTSIDE) for p, q, low in lines):
+        if all(p * x + q * y >= low * (1 - _OUTSIDE) for p, q, low in lines):
             found.append((x, y, (one, other)))
     return found
 
 
-def _meet_at(pair: tuple[Line, Line], point: Point) -> bool:
+def _meet_at(pair: tuple[_Line, _Line], point: _Point) -> bool:
     """True if a point lies on two lines, which so meet there and nowhere else."""
     return all(a * point[0] + b * point[1] <= least * (1 + EQUAL) for a, b, least in pair)

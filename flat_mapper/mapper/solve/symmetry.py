@@ -17,11 +17,11 @@ def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupS
     ways: in which the group may run. Where a mapspace has rules about ranks, tensors or Einsums,
     each group is a question of its own.
     """
-    names = ways[0].names
-    named = mapspace.slots or mapspace.keeps or mapspace.fusion.tiles or mapspace.fusion.orders
-    free = len(names) > 1 and mapspace.policy.softmax == "free"  # Einsums beside it count
-    told = mapspace.fusion.intermediates or any(way.phases for way in ways)
-    if named or free or told or not isinstance(mapspace.fusion.staging, str):
+    names, fusion = ways[0].names, mapspace.fusion
+    fused = len(names) > 1
+    free = fused and mapspace.policy.softmax == "free"  # Einsums beside it count
+    named = mapspace.slots, mapspace.keeps, fusion.tiles, fusion.orders, fusion.intermediates
+    if any((*named, free, not isinstance(fusion.staging, str), *(way.phases for way in ways))):
         einsums = tuple(workload.einsum(n) for n in names)
         return einsums, tuple(workload.rank_sizes.items()), workload.softmax, tuple(ways)
     tensors: dict[str, int] = {}
@@ -30,30 +30,27 @@ def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupS
     def numbers(words: Sequence[str], known: dict[str, int]) -> tuple[int, ...]:
         return tuple(known.setdefault(word, len(known)) for word in words)
 
-    group = [workload.einsum(n) for n in names]
     does = tuple(
         (
             *(e.operation, e.unit, e.updates),
             tuple((*numbers([a.tensor], tensors), numbers(a.ranks, ranks)) for a in e.accesses),
             *(numbers(e.each, ranks), numbers(e.after, ranks), numbers(e.so_far, tensors)),
         )
-        for e in group
+        for e in map(workload.einsum, names)
     )
-    fused = len(names) > 1
-    shared = workload.shareable_ranks(names) if fused else ()
-    inner = workload.inner_ranks(names) if fused else ()
+    of_loops = [workload.shareable_ranks(names), workload.inner_ranks(names)] if fused else []
     corrected = {r for e in workload.einsums for r in (*e.each, *e.after)}
-    roles = {rank: role for role, rank in workload.roles.declared.items()}
-    cut = mapspace.fusion.granularity != "any" and any(way.declared for way in ways)
-    told = workload.mask is not None or cut
+    cut = fusion.granularity != "any" and any(way.declared for way in ways)
+    told = workload.roles.declared if workload.mask is not None or cut else {}
+    roles = {rank: role for role, rank in told.items()}
     return (
         does,
         tuple((workload.every_width(t), crosses_dram(workload, names, t)) for t in tensors),
         tuple(
             (
                 workload.rank_sizes[r],
-                *(r in shared, r in inner, r in corrected),
-                roles.get(r, "") if told else "",
+                *(r in some for some in (*of_loops, corrected)),
+                roles.get(r, ""),
             )
             for r in ranks
         ),

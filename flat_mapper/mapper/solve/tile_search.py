@@ -50,8 +50,8 @@ from flat_mapper.mapper.chip.question import (
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import (
-    NONE,
-    Costs,
+    NO_COSTS,
+    CyclesPj,
     FrontIncumbent,
     Goal,
     GoalIncumbent,
@@ -100,12 +100,12 @@ class GroupOnTiles:
     every: Tiles
     below: float = inf  # the objective of an answer has to stay below
     gap: float = 0.0  # relative; what is better by less need not be found
-    best: tuple[Costs, GroupMapping] | None = None
+    best: tuple[CyclesPj, GroupMapping] | None = None
     searched: float = inf  # bound of what is not known better of the tiles that were searched
     refused: Infeasible | None = None
     size: int = 0  # combinations of outer and inner choices, of tiles that were searched
     known: dict[object, CandidateCache] = field(default_factory=dict)
-    laid: dict[GroupMapping, Costs | None] = field(default_factory=dict)  # of one tile, for what
+    laid: dict[GroupMapping, CyclesPj | None] = field(default_factory=dict)  # of one tile, for what
     stairs: FrontIncumbent[Laid] | None = None  # that is asked for, in place of the best
     crowded: bool = False  # whether what a tile hands over inside left no room for the rest
     tried: bool = False  # whether some mapping is known, or was looked for
@@ -424,9 +424,9 @@ class GroupOnTiles:
         where = self.question.platform, one, self.question.buffering
         return bool(way.rows) or outside_of(*where, way) != outside_of(*where)
 
-    def front(self, stairs: FrontIncumbent[Laid]) -> list[Costs]:
+    def front(self, stairs: FrontIncumbent[Laid]) -> list[CyclesPj]:
         """Offer all mappings to a front; lower bounds on (cycles, pJ) of those not looked at."""
-        left, self.stairs, todo = list[Costs](), stairs, sorted(self._queue)
+        left, self.stairs, todo = list[CyclesPj](), stairs, sorted(self._queue)
         while todo:
             item, self.crowded = todo.pop(0), False
             rest = [(0.0, self.every.energy)]
@@ -441,7 +441,7 @@ class GroupOnTiles:
         self._queue = []
         return left
 
-    def _front_of(self, one: Assignment, stairs: FrontIncumbent[Laid]) -> list[Costs]:
+    def _front_of(self, one: Assignment, stairs: FrontIncumbent[Laid]) -> list[CyclesPj]:
         """Offer the mappings of a tile; see `front`."""
         search, fullest, beside_pj = self._of_core(one), self._fullest(one), self._shared_pj(one)
         outer = self._outer_costs(search, fullest, beside_pj)
@@ -451,7 +451,7 @@ class GroupOnTiles:
         left = _useful(self._front_in(search, one, fullest, beside_pj), stairs)
         if left and not self.question.budget.stopped:
             # What is on the front by the least of each input in some way may be so in none of them.
-            ways, every = self._ways(one), list[Costs]()
+            ways, every = self._ways(one), list[CyclesPj]()
             for way in ways:
                 if self._differs(one, way):
                     of_core = self._of_core(one, way)
@@ -463,7 +463,7 @@ class GroupOnTiles:
 
     def _front_in(
         self, search: GroupSearch, one: Assignment, fullest: Fullest, beside_pj: float
-    ) -> list[Costs]:
+    ) -> list[CyclesPj]:
         """The same of a core's search; beside_pj: of all tiles, that no core sees."""
         assert self.stairs is not None
         fullest = _knowing(fullest, search)
@@ -538,7 +538,7 @@ class GroupOnTiles:
             found.best = self.best[0] if self.best and own else question.costs(most)
         return found
 
-    def _lay_out(self, one: Assignment, found: GroupSolution) -> Costs | None:
+    def _lay_out(self, one: Assignment, found: GroupSolution) -> CyclesPj | None:
         """Price a tile's mapping in every way to give tiles out; the least, None: none fits."""
         question = self.question
         if one.count > MOST_TILES:  # more than the model counts one by one
@@ -563,7 +563,7 @@ class GroupOnTiles:
                 least = own
             if self.stairs is not None and _useful([own], self.stairs):
                 self.stairs.take(Laid(*own, whole))
-            if better_pair(question.goal, own, self.best[0] if self.best else NONE):
+            if better_pair(question.goal, own, self.best[0] if self.best else NO_COSTS):
                 self.best = own, whole
         self.laid[mapping] = least
         return least
@@ -644,16 +644,13 @@ def _spread(platform: Platform, mapspace: Mapspace, one: Assignment) -> Iterator
         return
     from flat_mapper.mapper.space.handover import spreads
 
-    core, plain = (
-        core_platform(platform, one.level),
-        replace(one.group, waits=frozenset(), beside=()),
-    )
+    core = core_platform(platform, one.level)
     if level in [lv.name for lv in core.matrix.levels[2:]]:
         for spread in spreads(one.core_workload, core, level, tensors):
-            yield replace(one, group=plain, spread=spread)
+            yield replace(one, spread=spread)
 
 
-def _useful(costs: Sequence[Costs], stairs: FrontIncumbent[Laid]) -> list[Costs]:
+def _useful(costs: Sequence[CyclesPj], stairs: FrontIncumbent[Laid]) -> list[CyclesPj]:
     """Those that no known point dominates."""
     if not costs:
         return []
@@ -661,7 +658,7 @@ def _useful(costs: Sequence[Costs], stairs: FrontIncumbent[Laid]) -> list[Costs]
     return [costs[i] for i in np.flatnonzero(stairs.can_improve(cycles, energy)).tolist()]
 
 
-def _costs(on: GroupOnCores, ert: Ert) -> Costs:
+def _costs(on: GroupOnCores, ert: Ert) -> CyclesPj:
     stats = chip_stats(on, ert)
     return float(chip_group(on, stats).cycles), sum(one.energy_pj for one in stats)
 

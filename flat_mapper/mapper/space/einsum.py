@@ -253,7 +253,7 @@ def merged_ranks(
     )
 
 
-def loop_orders(
+def chain_orders(
     ranks: Sequence[int], irrelevant: Sequence[frozenset[int]]
 ) -> list[tuple[int, ...]]:
     """Loop orders that may differ in cost; innermost first.

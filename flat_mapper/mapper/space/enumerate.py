@@ -13,10 +13,10 @@ from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Int
 from flat_mapper.cost_model.facts import lacked, prod_of
 from flat_mapper.cost_model.transfers import Transfer, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import combinations, multiple, new_loops
+from flat_mapper.mapper.space.factors import combinations, least_multiple, new_loops
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
-from flat_mapper.mapper.space.tile_index import MOST_TILES, ByTile, dividing
+from flat_mapper.mapper.space.tile_index import MOST_OUTER, ByTile, dividing
 
 
 class TooMany(Exception):
@@ -37,8 +37,8 @@ class Wanted:
 
         Where those that are wanted are many, their common multiple: that is cheap to tell.
         """
-        if self.tiles.shape[1] > MOST_TILES:
-            return np.array([[multiple(own)] for own in self.tiles])
+        if self.tiles.shape[1] > MOST_OUTER:
+            return np.array([[least_multiple(own)] for own in self.tiles])
         return self.tiles
 
 

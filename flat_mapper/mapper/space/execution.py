@@ -8,8 +8,7 @@ order that a group runs in (lemma 31 of docs/search.md):
 - for which streams nothing overlaps: inputs of the first Einsum, and the output of the last one;
 - in the schedule `phases`, by how many rounds an Einsum is behind another.
 
-Orders that are alike in these cost the same. Of the others all are searched, but those that another
-one is never worse than.
+Orders that are alike in these cost the same. Of the others all are searched.
 """
 
 from __future__ import annotations
@@ -36,43 +35,8 @@ from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
 
 Edges = tuple[tuple[int, int], ...]  # each: the first runs before the second
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Tensors that share a place: each by what its words and copies depend on, and how many."""
-
-    tensors: frozenset[tuple[object, int]]
-    alike: bool  # whether a value of any of them is as wide
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """All that the model sees of an order."""
-
-    places: tuple[frozenset[str], ...]  # of several tensors
-    words: frozenset[tuple[_Place, int]]  # what these take, without the names of intermediates
-    movers: frozenset[tuple[str, str]]  # tensors that several Einsums read: who brings them
-    waits: frozenset[str]  # what nothing overlaps where it streams
-    behind: int
-
-    def covers(self, other: _Seen, *, waits: bool = True) -> bool:
-        """True if no mapping takes more in this order than in another one.
-
-        waits: whether what nothing overlaps counts.
-        """
-        return (
-            self.movers == other.movers
-            and self.behind <= other.behind
-            and (not waits or self.waits <= other.waits)
-            and (self.words == other.words or self._holds_no_more(other))
-        )
-
-    def _holds_no_more(self, other: _Seen) -> bool:
-        """True if the other's places are parts of these, each of tensors that are as wide."""
-        alike = {place for place, _ in self.words if not place.alike}
-        parts = all(any(small <= own for own in self.places) for small in other.places)
-        return parts and not alike
+# Einsums of which one goes before all of some rivals, or else after them
+Contest = tuple[Sequence[int], Sequence[int], bool]
 
 
 def execution_orders(
@@ -85,8 +49,7 @@ def execution_orders(
 ) -> tuple[GroupSpace, ...]:
     """The group in every execution order that may be the best; the one it comes in first, if so.
 
-    on_cores: whether its tiles are given out. There what is shorter in a tile may be longer in all,
-              so that of orders with other first inputs or last outputs each is one of its own.
+    on_cores: whether its tiles are given out.
 
     raises: MappingError where Einsums wait for each other in a circle of phases in every order.
     """
@@ -98,43 +61,14 @@ def execution_orders(
     eyes = _Eyes(
         workload=workload, platform=platform, mapspace=mapspace, group=group, on_cores=on_cores
     )
-    found: dict[_Seen, tuple[str, ...]] = {}
+    found: dict[object, tuple[str, ...]] = {}
     for names in (group.names, *eyes.orders()):
         seen = eyes.seen(names)
         if seen is not None:
             found.setdefault(seen, names)
     if not found:
         check_phases(workload, group.names, group.phases, f"{mapspace.name}: fusion")
-    every = list(found)
-    kept = [
-        one
-        for i, one in enumerate(every)
-        if not any(
-            i != j and other.covers(one) and (j < i or not one.covers(other))
-            for j, other in enumerate(every)
-            if not on_cores or other.waits == one.waits
-        )
-    ]
-    return tuple(
-        replace(
-            group,
-            names=found[one],
-            waits=one.waits,
-            beside=() if on_cores or not eyes.by_staging else tuple(_beside(one, kept)),
-        )
-        for one in kept
-    )
-
-
-def _beside(one: _Seen, every: Sequence[_Seen]) -> Iterator[tuple[frozenset[str], bool]]:
-    """Orders that differ in what they wait for, or are worse in nothing else.
-
-    Each with that, and whether it goes first where they wait for the same.
-    """
-    own = every.index(one)
-    for number, other in enumerate(every):
-        if other is not one and other.covers(one, waits=False):
-            yield other.waits, number < own or not one.covers(other, waits=False)
+    return tuple(replace(group, names=names) for names in found.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +148,7 @@ class _Eyes:
         output = {self.workload.einsum(last).output.tensor}.intersection(self.outside)
         return frozenset(t for t in inputs | output if self._streams(t))
 
-    def seen(self, names: tuple[str, ...]) -> _Seen | None:
+    def seen(self, names: tuple[str, ...]) -> object:
         """All that the model sees of an order; None where phases have none such."""
         workload, policy, behind = self.workload, self.mapspace.policy, 0
         level = shared_level(self.platform).name
@@ -230,26 +164,18 @@ class _Eyes:
             whole = whole_group(workload, names, policy)
             for tensor, place in in_place_classes(workload, whole, level, inside).items():
                 places.setdefault(place, []).append(tensor)
-        several = [frozenset(own) for own in places.values() if len(own) > 1]
-        first = {t: next(n for n in names if n in self.outside[t]) for t in self.brought}
-        return _Seen(
-            places=tuple(sorted(several, key=sorted)),
-            words=frozenset(Counter(map(self._place, places.values())).items()),
-            movers=frozenset(first.items()),
-            waits=self._waits(names[0], names[-1]),
-            behind=behind,
-        )
-
-    def _place(self, tensors: Sequence[str]) -> _Place:
-        """Contents of a place: of intermediates that are alike no matter which."""
-        workload = self.workload
-        kinds = Counter(t if t in self.outside else self._kind(t) for t in tensors)
-        alike = len({workload.every_width(t) for t in tensors}) == 1
-        return _Place(frozenset(kinds.items()), alike)
+        # What shares a place, without the names of intermediates; and who brings what several read.
+        kinds = (Counter(map(self._kind, own)) for own in places.values())
+        words = Counter(frozenset(own.items()) for own in kinds)
+        movers = [next(n for n in names if n in self.outside[t]) for t in self.brought]
+        waits = self._waits(names[0], names[-1])
+        return frozenset(words.items()), tuple(movers), waits, behind
 
     def _kind(self, tensor: str) -> object:
-        """All that the words of an intermediate depend on."""
+        """All that the words of an intermediate depend on; of others their name."""
         workload = self.workload
+        if tensor in self.outside:
+            return tensor
         users = workload.readers(tensor)
         units = {e.unit for e in users} | {workload.einsum(workload.producers[tensor]).unit}
         inside = self.mapspace.fusion.intermediates or workload.absent
@@ -268,40 +194,40 @@ class _Eyes:
         ]
         if all((1 << i) - 1 == before for i, before in enumerate(waits)):
             return  # one after another
-        for before in self._chosen(waits, [*self._choices(index), *self._ends(index, waits)]):
+        contests = (*self._contests(index), *self._ends(index, waits))
+        choices = [
+            [_edges(one, rivals, first=first) for one in some]
+            for some, rivals, first in contests
+            if len(some) > 1
+        ]
+        for before in self._chosen(waits, choices):
             order = _least(before)
             yield tuple(self.whole[i] for i in order if self.whole[i] in self.group.names)
 
-    def _choices(self, index: dict[str, int]) -> Iterator[list[Edges]]:
+    def _contests(self, index: dict[str, int]) -> Iterator[Contest]:
         """Who is the first or the last to read a tensor, and who goes first in a phase."""
+        einsums = [self.workload.einsum(n) for n in self.whole]
         for phase in self.group.phases:
-            for a, b in combinations([n for n in phase if n in index], 2):
-                if self.workload.einsum(a).unit == self.workload.einsum(b).unit:
-                    yield [((index[a], index[b]),), ((index[b], index[a]),)]
+            for pair in combinations([index[n] for n in phase if n in index], 2):
+                if einsums[pair[0]].unit == einsums[pair[1]].unit:
+                    yield pair, pair, True
         for tensor in self.brought:
             users = [index[n] for n in self.outside[tensor]]
-            yield [tuple((one, other) for other in users if other != one) for one in users]
-        if not self.mapspace.policy.in_place:
-            return
-        group = [self.workload.einsum(n) for n in self.whole]
-        taken = [t for e in group for t in overwritten(self.workload, self.whole, e)]
-        for tensor in dict.fromkeys(taken):
-            users = [index[e.name] for e in group if e.reads(tensor)]
-            if len(users) > 1:
-                yield [tuple((other, one) for other in users if other != one) for one in users]
+            yield users, users, True
+        if self.mapspace.policy.in_place:
+            taken = (t for e in einsums for t in overwritten(self.workload, self.whole, e))
+            for tensor in dict.fromkeys(taken):
+                users = [index[e.name] for e in einsums if e.reads(tensor)]
+                yield users, users, False
 
-    def _ends(self, index: dict[str, int], waits: Sequence[int]) -> Iterator[list[Edges]]:
+    def _ends(self, index: dict[str, int], waits: Sequence[int]) -> Iterator[Contest]:
         """Who goes first and who goes last, of those of which it makes a difference."""
         own = [index[n] for n in self.group.names]
-        inside = sum(1 << i for i in own)
-        after = sum(1 << j for j in own if any(waits[i] >> j & 1 for i in own))
-        for ends, first in (
-            ([i for i in own if not waits[i] & inside], True),
-            ([i for i in own if not after >> i & 1], False),
-        ):
-            some = [self.whole[i] for i in ends]
-            if any(self._waits(n, n) for n in some) and len(ends) > 1:
-                yield [tuple((i, j) if first else (j, i) for j in own if j != i) for i in ends]
+        begin = [i for i in own if not any(waits[i] >> j & 1 for j in own)]
+        end = [j for j in own if not any(waits[i] >> j & 1 for i in own)]
+        for some, first in ((begin, True), (end, False)):
+            if any(self._waits(self.whole[i], self.whole[i]) for i in some):
+                yield some, own, first
 
     def _chosen(self, before: Sequence[int], choices: Sequence[list[Edges]]) -> Iterator[list[int]]:
         """Predecessors of every Einsum, under each combination of choices that has an order."""
@@ -312,6 +238,11 @@ class _Eyes:
             found = list(before)
             if all(_adds(found, first, second) for first, second in edges):
                 yield from self._chosen(found, choices[1:])
+
+
+def _edges(one: int, rivals: Sequence[int], *, first: bool) -> Edges:
+    """An Einsum before all of some others, or else after them."""
+    return tuple((one, other) if first else (other, one) for other in rivals if other != one)
 
 
 def _adds(before: list[int], first: int, second: int) -> bool:

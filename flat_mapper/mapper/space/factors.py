@@ -126,7 +126,7 @@ def distinct_columns(grid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return grid.take(first, axis=1), first, group_numbers(order, starts)
 
 
-def multiple(factors: np.ndarray) -> int:
+def least_multiple(factors: np.ndarray) -> int:
     """The least multiple of all factors."""
     return int(np.lcm.reduce(distinct(factors), initial=1))
 

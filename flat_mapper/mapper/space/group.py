@@ -360,7 +360,7 @@ def _own_ranks(einsum: Einsum) -> tuple[str, ...]:
     return tuple(r for r in einsum.ranks if r not in einsum.each)
 
 
-def tile_words(space: EinsumSpace, tensor: str, tile: Ints, level: str) -> Ints | Floats:
+def words_of_tile(space: EinsumSpace, tensor: str, tile: Ints, level: str) -> Ints | Floats:
     """Words of a tensor at a level over tile extents; tile int64[R, n] by the Einsum's ranks."""
     own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
     words = prod_of(tile, own)

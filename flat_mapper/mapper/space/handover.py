@@ -180,13 +180,13 @@ class InsideQuestion:
         arch = self.platform.path(self.workload.einsum(nest.einsum).unit)
         fanouts = {f.name: f for f in arch.fanouts}
         for name, factors in self.spread.get(nest.einsum, {}).items():
-            y, x = on_axes(fanouts[name], factors)
+            y, x = _on_axes(fanouts[name], factors)
             loops |= {Slot(name, "y"): y, Slot(name, "x"): x}
         found = tuple((slot, loops[slot]) for slot in slots_of(arch) if loops.get(slot))
         return replace(nest, keep=tuple(keep), loops=found)
 
 
-def on_axes(fanout: Fanout, factors: Mapping[str, int]) -> tuple[tuple[Loop, ...], ...]:
+def _on_axes(fanout: Fanout, factors: Mapping[str, int]) -> tuple[tuple[Loop, ...], ...]:
     """Loops on a fanout's y and x; no cost asks on which, as long as all Einsums have the same."""
     ranks = sorted(factors)
     for ys in product(*(divisors(factors[r]) for r in ranks)):
@@ -218,7 +218,7 @@ def inside_questions(
             platform=platform,
             mapspace=mapspace,
             ert=ert,
-            order=replace(group, waits=frozenset(), beside=()),
+            order=group,
             level=level,
             tensors=tensors,
             spread=spread,
@@ -322,7 +322,7 @@ def _spread(
     first, *others = fanouts
     for chosen in product(*(divisors(n) for n in sizes.values())):
         factors = {r: n for r, n in zip(sizes, chosen, strict=True) if n > 1}
-        if prod(chosen) > first.copies or (factors and not any(on_axes(first, factors))):
+        if prod(chosen) > first.copies or (factors and not any(_on_axes(first, factors))):
             continue
         left = {r: n // factors.get(r, 1) for r, n in sizes.items()}
         yield from ({first.name: factors, **rest} for rest in _spread(others, left))

@@ -11,7 +11,7 @@ import numpy as np
 
 from flat_mapper.cost_model.candidates import Ints
 from flat_mapper.cost_model.facts import Rank
-from flat_mapper.mapper.space.einsum import EinsumSpace, loop_orders
+from flat_mapper.mapper.space.einsum import EinsumSpace, chain_orders
 from flat_mapper.mapper.space.factors import distinct_columns, new_loops
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.rules import allowed_orders, dram, is_bound_outside, obeyed
@@ -38,8 +38,8 @@ def _fused_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
         return [i + o + rest for i in permutations(inner) for o in permutations(ranks)]
     return [
         inside + order + rest
-        for inside in loop_orders(inner, lacks)
-        for order in loop_orders(ranks, lacks)
+        for inside in chain_orders(inner, lacks)
+        for order in chain_orders(ranks, lacks)
     ]
 
 
@@ -127,7 +127,7 @@ def _own_orders(space: EinsumSpace) -> list[tuple[int, ...]]:
     common = tuple(r for r, yes in enumerate(space.common) if yes and r not in follow)
     common += tuple(sorted(follow))
     others = [r for r in range(len(space.ranks)) if r not in common]
-    orders = [order + common for order in loop_orders(others, lacking)]
+    orders = [order + common for order in chain_orders(others, lacking)]
     found = allowed_orders(orders, space, dram(space))
     return [order for order in found if set(order[len(order) - len(follow) :]) == follow]
 
@@ -192,7 +192,7 @@ def inner_orders(
     ranks = range(len(space.ranks))
     lacks = {t: frozenset(r for r in ranks if not space.relevant[t][r]) for t in tensors}
     if not any(lacks[t] for t in counted):
-        return loop_orders(ranks, list(dict.fromkeys(lacks.values())))
+        return chain_orders(ranks, list(dict.fromkeys(lacks.values())))
     some = frozenset(r for r in ranks if space.sizes[r] > 1)
     stays = dict.fromkeys(MayStay(some, lacks[t] & some, t in counted) for t in tensors)
     return list(_of_any_loops(tuple(permutations(ranks)), tuple(sorted(some)), tuple(stays)))

@@ -24,19 +24,15 @@ from flat_mapper.mapping.space import held_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Staging:
+class StagedTensors:
     """Tensors that the shared level keeps whole. Roles by Einsum and tensor."""
 
     staged: tuple[str, ...]
     roles: Mapping[str, tuple[Role, ...]]
 
 
-def stagings(problem: GroupProblem, step: Callable[[], None] | None = None) -> list[Staging]:
-    """Every set of tensors that may be staged; step: is called for each, as they may be many.
-
-    Without those of which another execution order of the group makes as much, or more: it waits for
-    fewer streams.
-    """
+def stagings(problem: GroupProblem, step: Callable[[], None] | None = None) -> list[StagedTensors]:
+    """Every set of tensors that may be staged; step: is called for each, as they may be many."""
     must, never = _ruled_stagings(problem)
     external = problem.external
     free = [t for t in external if t not in must | never]
@@ -46,11 +42,7 @@ def stagings(problem: GroupProblem, step: Callable[[], None] | None = None) -> l
             step()
         chosen = must.union(t for i, t in enumerate(free) if bits >> i & 1)
         staged = tuple(t for t in external if t in chosen)
-        own = problem.group.waits - chosen
-        beside = ((waits - chosen, first) for waits, first in problem.group.beside)
-        if any(waits < own or (waits == own and first) for waits, first in beside):
-            continue
-        found.append(Staging(staged=staged, roles=_roles(problem, staged)))
+        found.append(StagedTensors(staged=staged, roles=_roles(problem, staged)))
     return found
 
 
@@ -124,7 +116,7 @@ def _roles(problem: GroupProblem, staged: tuple[str, ...]) -> dict[str, tuple[Ro
     }
 
 
-def tiles(problem: GroupProblem, *, loops: bool) -> Ints:
+def outer_tiles(problem: GroupProblem, *, loops: bool) -> Ints:
     """Tile extents below the DRAM loops, by group rank; int64[R, n]. loops: whether there are."""
     ranks = range(len(problem.ranks))
     extents = [[r.size] for r in problem.ranks]
@@ -138,7 +130,7 @@ def tiles(problem: GroupProblem, *, loops: bool) -> Ints:
     return np.stack([grid.ravel() for grid in grids])
 
 
-def has_dram_loops(problem: GroupProblem, staging: Staging) -> bool:
+def has_dram_loops(problem: GroupProblem, staging: StagedTensors) -> bool:
     """True if loops at DRAM and at the shared level differ for an Einsum on its own.
 
     Where nothing is staged and no rule says where they stand, they are one and the same.
@@ -201,7 +193,7 @@ def _granular_extent(problem: GroupProblem, i: int) -> int | None:
 
 
 def single_tiles(
-    problem: GroupProblem, orders: Sequence[tuple[int, ...]], staging: Staging, grid: Ints
+    problem: GroupProblem, orders: Sequence[tuple[int, ...]], staging: StagedTensors, grid: Ints
 ) -> list[tuple[int, Ints]]:
     """DRAM orders and tiles of one Einsum, without those that repeat another.
 

@@ -11,7 +11,7 @@ from flat_mapper.cost_model.candidates import Bools, Ints
 from flat_mapper.cost_model.facts import Rank
 from flat_mapper.mapper.space.einsum import EinsumSpace
 
-Order = tuple[int, ...]  # ranks by index, innermost first
+_Order = tuple[int, ...]  # ranks by index, innermost first
 
 
 def dram(space: EinsumSpace) -> str:
@@ -69,9 +69,9 @@ def shared_fits(space: EinsumSpace, tile: Ints, inner: Ints) -> Bools:
     return good
 
 
-def permutations_at(space: EinsumSpace, node: str) -> list[Order]:
+def permutations_at(space: EinsumSpace, node: str) -> list[_Order]:
     """The innermost ranks that the rules fix at a level, each list once."""
-    found: dict[Order, None] = {}
+    found: dict[_Order, None] = {}
     for rule in space.rules(node, "temporal"):
         named = [
             next((i for i, rank in enumerate(space.ranks) if m in rank.members), -1)
@@ -81,7 +81,7 @@ def permutations_at(space: EinsumSpace, node: str) -> list[Order]:
     return [order for order in found if order]
 
 
-def allowed_orders(orders: list[Order], space: EinsumSpace, node: str) -> list[Order]:
+def allowed_orders(orders: list[_Order], space: EinsumSpace, node: str) -> list[_Order]:
     """Orders under the rules of a mapspace, made of those that matter without them.
 
     One rule fixes the innermost ranks. Under several, each order of all ranks is taken, and
@@ -97,7 +97,7 @@ def allowed_orders(orders: list[Order], space: EinsumSpace, node: str) -> list[O
     return orders
 
 
-def in_order(space: EinsumSpace, node: str, order: Order, factors: Ints) -> Bools:
+def in_order(space: EinsumSpace, node: str, order: _Order, factors: Ints) -> Bools:
     """True if the real loops among int64[R, n] factors obey every permutation of a level."""
     good = np.ones(factors.shape[1], np.bool_)
     for own in permutations_at(space, node):
@@ -105,7 +105,7 @@ def in_order(space: EinsumSpace, node: str, order: Order, factors: Ints) -> Bool
     return good
 
 
-def obeyed(own: Sequence[int], order: Order, real: Bools) -> Bools:
+def obeyed(own: Sequence[int], order: _Order, real: Bools) -> Bools:
     """True if the real loops bool[R, n] of an order have some ranks innermost, as listed."""
     good = np.ones(real.shape[1], np.bool_)
     place = {r: i for i, r in enumerate(own)}

@@ -10,7 +10,7 @@ from flat_mapper.cost_model.candidates import Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import group_numbers, located, sorted_groups
 
-MOST_TILES = 16  # chosen: outer tiles to hold every candidate against
+MOST_OUTER = 16  # chosen: outer tiles to hold every candidate against
 
 
 @dataclass(frozen=True, slots=True)
