@@ -113,23 +113,20 @@ class CandidateSet:
         priced, free = (np.concatenate(every) for every in zip(*found, strict=True))
         return self.cycles * (1.0 if share is None else share), priced, free
 
+    def parts(self, some: Ints) -> Iterator[tuple[CandidateBlock, Ints]]:
+        """Blocks of the candidates at some ascending positions, each with these positions."""
+        begin = 0
+        for block in self.blocks:
+            first, last = np.searchsorted(some, (begin, begin + block.count))
+            own = some[first:last]
+            if len(own):
+                yield (block if len(own) == block.count else block.take(own - begin)), own
+            begin += block.count
+
     def keep(self, mask: Bools) -> CandidateSet:
         """The candidates of a mask."""
-        blocks, start = [], 0
-        for block in self.blocks:
-            part = np.flatnonzero(mask[start : start + block.count])
-            start += block.count
-            if len(part) == block.count:
-                blocks.append(block)
-            elif len(part):
-                blocks.append(block.take(part))
+        blocks = [block for block, _ in self.parts(np.flatnonzero(mask))]
         return CandidateSet(space=self.space, blocks=blocks, roles=self.roles)
-
-    def mask(self, some: Ints) -> Bools:
-        """Candidates that are at some positions; bool[n]."""
-        found = np.zeros(self.count, np.bool_)
-        found[some] = True
-        return found
 
     def parts_stream(self, roles: tuple[Role, ...]) -> Bools:
         """Candidates that keep in parts of the shared level nothing but what streams; bool[n]."""
@@ -146,21 +143,6 @@ class CandidateSet:
                 some |= transfer.open
             found.append(some)
         return np.concatenate(found)
-
-    def positions(self, source: Ints) -> Ints:
-        """Positions of candidates that are given as rows of block and candidate in it."""
-        starts = np.cumsum([0, *(b.count for b in self.blocks)])
-        return starts[source[:, 0]] + source[:, 1]
-
-    def index(self, mask: Bools) -> list[tuple[int, Ints]]:
-        """For each block with a candidate in the mask: its number and those candidates."""
-        found, start = [], 0
-        for i, block in enumerate(self.blocks):
-            part = np.flatnonzero(mask[start : start + block.count])
-            start += block.count
-            if len(part):
-                found.append((i, part))
-        return found
 
 
 @dataclass(slots=True)

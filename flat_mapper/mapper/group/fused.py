@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import product
 
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.counts import candidate_costs, turn_of
 from flat_mapper.cost_model.ports import largest
-from flat_mapper.cost_model.residence import PrivateWords, private_words
+from flat_mapper.cost_model.residence import PrivateWords, private_words, runs_on
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.cost_model.turns import Turn
 from flat_mapper.cost_model.vectors import Columns
@@ -22,12 +23,12 @@ from flat_mapper.mapper.group.columns import beside_turns, columns_of, under, un
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution, Pick, PricedCandidates
 from flat_mapper.mapper.space.einsum import EinsumSpace
+from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.outer import StagedTensors
 from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, shared
-from flat_mapper.mapper.space.stays import may_return, stays_among
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import copied_from
 from flat_mapper.workload.notation import UNITS
@@ -97,9 +98,8 @@ class Fused:
             where,
             returns=uneven(self.problem) and any(map(may_return, self.problem.spaces, outers)),
         )
-        masks = [p.mask(some) for p, some in zip(self.candidate_sets, chosen, strict=True)]
         # First as if every tile could stay that may.
-        every = zip(self.candidate_sets, masks, outers, strict=True)
+        every = zip(self.candidate_sets, chosen, outers, strict=True)
         left = self._improving(where, [self._first(where, *own) for own in every])
         if left is None:
             return
@@ -177,18 +177,18 @@ class Fused:
             self._offer(where, parts, total[None, :], np.array([picks]))
 
     def _first(
-        self, where: _Where, part: CandidateSet, mask: Bools, outer: Outer
+        self, where: _Where, part: CandidateSet, chosen: Ints, outer: Outer
     ) -> PricedCandidates:
         """Exact costs of candidates as if every tile stays that may; see `_priced`.
 
         What DRAM moves a number of words of in all may cost less where it returns (lemma 15).
         """
         counted = self.problem.counted
-        found, names = [self._priced(part, mask, outer, where.columns)], part.space.tensors
+        found, names = [self._priced(part, chosen, outer, where.columns)], part.space.tensors
         every = may_return(part.space, outer) if counted and self.problem.group.fused else []
         free = [i for i in every if outer.roles[i] == "stream" and names[i] in counted]
-        some = mask & part.keeps_open([names[i] for i in free]) if free else mask
-        for stay in stays_among(outer.stay, free)[1:] if some.any() else ():
+        some = chosen[part.keeps_open([names[i] for i in free])[chosen]] if free else chosen
+        for stay in stays_among(outer.stay, free)[1:] if len(some) else ():
             found.append(self._priced(part, some, replace(outer, stay=stay), where.columns))
         return PricedCandidates.joined(found) if len(found) > 1 else found[0]
 
@@ -212,14 +212,14 @@ class Fused:
         )
 
     def _priced(
-        self, part: CandidateSet, mask: Bools, outer: Outer, columns: Columns
+        self, part: CandidateSet, some: Ints, outer: Outer, columns: Columns
     ) -> PricedCandidates:
-        """Exact costs of the candidates of a mask, in every shared order that matters."""
+        """Exact costs of candidates at ascending positions, in every shared order that matters."""
         # Under many outer choices an Einsum that meets no difference is priced the same.
-        key = (part.space.einsum.name, outer, np.flatnonzero(mask).tobytes())
+        key = (part.space.einsum.name, outer, some.tobytes())
         found = self._known.get(key)
         if found is None:
-            found = self._priced_under(part, mask, outer, columns)
+            found = self._priced_under(part, some, outer, columns)
             self._known[key] = found
             self._known_count += len(found.costs)
             while self._known_count > MOST_KNOWN:
@@ -227,9 +227,9 @@ class Fused:
         return found
 
     def _priced_under(
-        self, part: CandidateSet, mask: Bools, first: Outer, columns: Columns
+        self, part: CandidateSet, some: Ints, first: Outer, columns: Columns
     ) -> PricedCandidates:
-        """Exact costs of the candidates of a mask under outer loops, in every shared order."""
+        """The same of candidates that are not known yet."""
         space = part.space
         levels = tuple(self.problem.private_levels)
         roles = dict(zip(space.tensors, first.roles, strict=True))
@@ -238,8 +238,7 @@ class Fused:
         source: list[Ints] = []
         outers: list[Outer] = []
         private: list[PrivateWords] = []
-        for number, every in part.index(mask):
-            block = part.blocks[number].take(every)
+        for block, every in part.parts(some):
             loops, _ = first.grids(space.sizes, block.tile)
             for shared_order in shared_orders(space, [block], counted):
                 obeyed = in_order(space, shared(space), shared_order, loops)
@@ -249,8 +248,7 @@ class Fused:
                 outer = replace(first, shared_order=shared_order)
                 costs.append(self._vectors(space, candidates, outer, columns))
                 private.append(private_words(space, candidates, outer, levels))
-                same = np.ones(len(chosen), np.int64)
-                source.append(np.stack([same * number, chosen, same * len(outers)], axis=1))
+                source.append(np.stack([chosen, np.full_like(chosen, len(outers))], axis=1))
                 outers.append(outer)
                 self.counters.evaluated += candidates.count
         return PricedCandidates(
@@ -318,11 +316,11 @@ class Fused:
         self, where: _Where, whole: CandidateSet, part: PricedCandidates, outer: Outer
     ) -> PricedCandidates:
         """Candidates in every choice of what stays over the shared loops."""
-        mask = whole.mask(whole.positions(part.source))
+        some = distinct(part.source[:, 0])
         known, found = {one.stay for one in part.outers}, [part]
         for stay in stays_among(outer.stay, may_return(whole.space, outer)):
             if stay not in known:
-                found.append(self._priced(whole, mask, replace(outer, stay=stay), where.columns))
+                found.append(self._priced(whole, some, replace(outer, stay=stay), where.columns))
         return PricedCandidates.joined(found)
 
     def _offer(
@@ -357,8 +355,8 @@ class Fused:
         """The solution of one candidate of every part; costs: its cycles and pJ."""
         chosen = []
         for whole, part, pick in zip(self.candidate_sets, parts, picks, strict=True):
-            number, candidate, which = part.source[pick]
-            candidates = whole.blocks[int(number)].take(np.array([candidate]))
+            position, which = part.source[pick]
+            ((candidates, _),) = whole.parts(np.array([position]))
             chosen.append(
                 Pick(space=whole.space, candidates=candidates, outer=part.outers[int(which)])
             )
@@ -441,3 +439,19 @@ def shared_orders(
     )
     orders = inner_orders(space, tensors, [t for t in tensors if t in counted])
     return allowed_orders(orders, space, shared(space))
+
+
+def may_return(space: EinsumSpace, outer: Outer) -> list[int]:
+    """Positions of the tensors that stay private over the DRAM loops, if a candidate keeps them."""
+    dram = [size // own for size, own in zip(space.sizes, outer.tile, strict=True)]
+    over = [runs_on(own, dram, outer.dram_order, outer.passes) for own in space.relevant.values()]
+    return [i for i, may in enumerate(outer.stay) if may and over[i]]
+
+
+def stays_among(stay: tuple[bool, ...], free: Sequence[int]) -> list[tuple[bool, ...]]:
+    """Every choice of what stays: `stay`, then those in which some of `free` return."""
+    found = []
+    for bits in product((True, False), repeat=len(free)):
+        chosen = dict(zip(free, bits, strict=True))
+        found.append(tuple(chosen.get(i, yes) for i, yes in enumerate(stay)))
+    return found

@@ -114,7 +114,7 @@ class FusedBounds:
     def candidates(
         self, one: Outers, staging: StagedTensors, most: int | None = None
     ) -> list[Ints] | None:
-        """By Einsum, candidates that may be part of an improvement under one outer choice."""
+        """By Einsum, candidates that may improve something under one outer choice, ascending."""
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
         every = zip(self._by_tile(staging, one.tile, one.visited), stays, strict=True)
         low = [pair[not may] for pair, may in every]
@@ -139,8 +139,8 @@ class FusedBounds:
             if most is not None and len(good) > most:
                 cycles, energy = beside.bound(i, own)
                 keys = self.incumbent.sort_keys(cycles[good], energy[good])
-                good = np.sort(good[np.lexsort(keys[::-1])[:most]])
-            found.append(chosen[good])
+                good = good[np.lexsort(keys[::-1])[:most]]
+            found.append(np.sort(chosen[good]))
             if not len(found[-1]):
                 return None
         return found

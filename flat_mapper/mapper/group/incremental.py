@@ -9,7 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
-from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
+from flat_mapper.cost_model.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
@@ -167,7 +167,7 @@ class IncrementalEnumeration:
         crowd = np.flatnonzero(~mask)
         best = self.crowd(tuple(least[:, crowd]), self.most - int(mask.sum()))
         mask[crowd[best]] = True
-        return _masked(blocks, mask)
+        return CandidateSet(space=self.space, blocks=blocks, roles=self.roles).keep(mask).blocks
 
     def _words(self, blocks: list[CandidateBlock]) -> Floats:
         """Words of all tensors in the tiles of candidates; float64[n]."""
@@ -205,17 +205,6 @@ class IncrementalEnumeration:
         priced, free = least_energy(self.space, candidates, *what)
         cycles = share * (self.space.lane_cycles / (candidates.spatial * units))
         return tuple(np.broadcast_arrays(cycles, priced, free))
-
-
-def _masked(blocks: list[CandidateBlock], mask: Bools) -> list[CandidateBlock]:
-    """Candidates of a mask over all blocks."""
-    found, begin = [], 0
-    for block in blocks:
-        own = np.flatnonzero(mask[begin : begin + block.count])
-        begin += block.count
-        if len(own):
-            found.append(block.take(own))
-    return found
 
 
 def _by_keeps(blocks: list[CandidateBlock]) -> list[CandidateBlock]:

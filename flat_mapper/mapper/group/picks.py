@@ -65,7 +65,7 @@ class PricedCandidates:
     """Inner mappings of one Einsum that may be part of a best one."""
 
     costs: Floats  # float64[n, D]
-    source: Ints  # int64[n, 3]: block, candidate, index into `outers`
+    source: Ints  # int64[n, 2]: position in the candidate set, index into `outers`
     outers: list[Outer]
     private: PrivateWords  # float64[L, n] each
 
@@ -82,7 +82,7 @@ class PricedCandidates:
     def joined(cls, parts: list[PricedCandidates]) -> PricedCandidates:
         """Several sets as one."""
         before = np.cumsum([0, *(len(p.outers) for p in parts)])
-        shifts = [np.array([0, 0, n]) for n in before[:-1]]
+        shifts = [np.array([0, n]) for n in before[:-1]]
         return cls(
             costs=np.concatenate([p.costs for p in parts]),
             source=np.concatenate([p.source + n for p, n in zip(parts, shifts, strict=True)]),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from math import factorial, prod
-from typing import Any, Concatenate, Protocol
+from typing import Any, Concatenate
 
 import numpy as np
 
@@ -28,21 +28,16 @@ from flat_mapper.workload.graph import Workload
 PjLines = tuple[tuple[float, float], ...]
 
 
-class Knowing(Protocol):
-    """Something that keeps answers of functions that are `remembered`."""
+def remembered[**P, Answer](
+    asks: Callable[Concatenate[Any, P], Answer],
+) -> Callable[Concatenate[Any, P], Answer]:
+    """A function of something that is answered once for the same arguments.
 
-    @property
-    def known(self) -> dict[object, Any]:
-        """Those so far."""
-
-
-def remembered[Asked: Knowing, **P, Answer](
-    asks: Callable[Concatenate[Asked, P], Answer],
-) -> Callable[Concatenate[Asked, P], Answer]:
-    """A function of something that is answered once for the same arguments."""
+    It keeps its answers so far as `known`, by function and arguments.
+    """
 
     @wraps(asks)
-    def answer(of: Asked, /, *args: P.args, **named: P.kwargs) -> Answer:
+    def answer(of: Any, /, *args: P.args, **named: P.kwargs) -> Answer:
         key = asks, args, tuple(named.items())
         if key not in of.known:
             of.known[key] = asks(of, *args, **named)
