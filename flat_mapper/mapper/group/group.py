@@ -86,7 +86,7 @@ class GroupSearch:
         found = [t for t in every if t is not None]
         if len(found) < len(every):
             beam, before = self._beam(outers), self.counters.partial_bounded
-            found = replace(beam, drop=None if whole else self._drop).filtered(every, least)
+            found = replace(beam, drop=None if whole else self._drop).filtered(every)
             few = self.counters.partial_bounded - before
             self._log_bounds("partial candidates: bound", np.zeros(few))
         self.counters.candidates = max(self.counters.candidates, sum(t.count for t in found))

@@ -21,6 +21,7 @@ from flat_mapper.mapper.bounds.partial import (
     least_energy,
     shared_words,
 )
+from flat_mapper.mapper.bounds.whole_sizes import least_words
 from flat_mapper.mapper.group.beside import BesideOthers, Least, improving, least_shares
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution
@@ -84,32 +85,12 @@ class IncrementalEnumeration:
                 found = self._fewer(found, ())
         return found
 
-    def least_of_all(self, low: Callable[[Least], Floats]) -> Floats:
-        """Lower bounds on any candidate, seen from the first fanout on, or before it gets long.
-
-        low: the least of some candidates.
-        """
-        blocks = [start(self.space)]
-        nodes = tuple(reversed(self.space.inner_nodes))
-        for position, node in enumerate(nodes):
-            rest = nodes[position + 1 :]
-            (blocks,) = self._extend(blocks, node, rest, None)
-            count = sum(b.count for b in blocks)
-            if isinstance(node, Fanout) or not rest or count * self._factors(rest[0]) > _AT_ONCE:
-                break
-        found = [low((np.zeros(0),) * 3)]  # of none, where a rule leaves none
-        for candidates in blocks:
-            known = Known()
-            for keep in keeps(self.space, rest[0]) if rest else [frozenset[str]()]:
-                found.append(low(self._costs(candidates, rest, keep, known)))
-        return np.min(found, axis=0)
-
     def _extend(
         self,
         blocks: list[CandidateBlock],
         node: MemoryLevel | Fanout,
         rest: Nodes,
-        choose: Choice | None,
+        choose: Choice,
     ) -> Iterator[list[CandidateBlock]]:
         """Candidates with one more node around them, in parts where they are too many."""
         found, left, most = list[CandidateBlock](), 0, self.most
@@ -119,16 +100,17 @@ class IncrementalEnumeration:
             known = Known()
             for keep in keeps(self.space, node):
                 inside = block
-                if choose and isinstance(node, MemoryLevel):
+                if isinstance(node, MemoryLevel):
                     costs = self._costs(block, (node, *rest), keep, known)
                     inside = block.take(choose(costs))
                 for part in _chunks(inside, self._factors(node)):
                     self.step()
-                    own = self._around(part, node, keep, rest, choose)
+                    own = extend(self.space, part, node, keep, self.wanted)
+                    own = self._left(own, rest, choose)
                     if own.count:
                         found.append(own)
                         left += own.count
-                    if choose is None or left <= 2 * most:
+                    if left <= 2 * most:
                         continue
                     if self.narrow is not None:
                         yield _by_keeps(found)
@@ -137,19 +119,7 @@ class IncrementalEnumeration:
                         found = self._fewer(_by_keeps(found), rest)
                     left = sum(b.count for b in found)
         found = _by_keeps(found)
-        yield self._fewer(found, rest) if choose and self.narrow is None else found
-
-    def _around(
-        self,
-        candidates: CandidateBlock,
-        node: MemoryLevel | Fanout,
-        keep: frozenset[str],
-        rest: Nodes,
-        choose: Choice | None,
-    ) -> CandidateBlock:
-        """Candidates with one more node around them."""
-        found = extend(self.space, candidates, node, keep, self.wanted)
-        return found if choose is None else self._left(found, rest, choose)
+        yield self._fewer(found, rest) if self.narrow is None else found
 
     def _fewer(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
         """Candidates; where they are too many, those of `crowd`."""
@@ -289,37 +259,34 @@ class Beam:
     def _best_few(self, least: Least) -> Ints:
         return self._first_few(least, BEAM)
 
-    def filtered(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
+    def filtered(self, whole: list[CandidateSet | None]) -> list[CandidateSet]:
         """Candidates that can improve, where there are too many by the others' lower bounds."""
-        beside = BesideOthers.of(self.problem, self.incumbent, self.outers)
-        for i, (own, one) in enumerate(
-            zip(whole, self._enumerations(least, self.outers), strict=True)
-        ):
-            low = partial(beside.low, i)
-            found = one.least_of_all(low) if own is None else low(own.least(None, one.share))
-            beside.lows.append(found)
+        shares = least_shares(self.problem, self.outers)
+        every = zip(self.problem.spaces, self.bounds.roles, whole, shares, strict=True)
+        least_of = [
+            _least_of_any(space, roles, share) if own is None else own.least(None, share)
+            for space, roles, own, share in every
+        ]
+        beside = BesideOthers.of(self.problem, self.incumbent, self.outers, least_of)
         # Beside the least of all Einsums fewer outer choices can improve, with wider candidates.
         outers = beside.raised()
         alive = self.incumbent.can_improve(outers.cycles, outers.energy)
-        outers = outers.take(np.flatnonzero(alive))
+        outers, found = outers.take(np.flatnonzero(alive)), list[CandidateSet]()
         if not len(outers.staging):
-            return [
-                CandidateSet(space=s, blocks=[], roles=r)
-                for s, r in zip(self.problem.spaces, self.bounds.roles, strict=True)
-            ]
-        beside, every = replace(beside, outers=outers), list[CandidateSet]()
+            return [CandidateSet(space=s, blocks=[], roles={}) for s in self.problem.spaces]
+        beside = replace(beside, outers=outers)
         wider = narrowest(self.bounds, self.incumbent, outers)
         for i, (own, one) in enumerate(zip(whole, self._enumerations(wider, outers), strict=True)):
             if own is None:
                 if self.drop is not None:
                     one = replace(one, crowd=partial(self._least, beside, i))
-                others = [*every, *(t for t in whole[i + 1 :] if t is not None)]
+                others = [*found, *(t for t in whole[i + 1 :] if t is not None)]
                 if self.deep and len(others) == len(whole) - 1:
                     one = replace(one, narrow=partial(self._narrow, i, others, outers))
                 own = one.candidate_set(partial(self._improving, beside, i))
             beside.lows[i] = beside.low(i, own.least(None, one.share))
-            every.append(own)
-        return every
+            found.append(own)
+        return found
 
     def _least(self, beside: BesideOthers, i: int, least: Least, most: int) -> Ints:
         """So many candidates of an Einsum of the least bounds; the others are dropped."""
@@ -367,6 +334,16 @@ class Beam:
             )
             for space, roles, units, share in every
         ]
+
+
+def _least_of_any(
+    space: EinsumSpace, roles: dict[str, tuple[Role, ...]], share: float | None
+) -> Least:
+    """Lower bounds on any candidate of an Einsum, by its words whatever the tile."""
+    part = 1.0 if share is None else share
+    words = (least_words(space, tuple(roles.values()), part, priced) for priced in (1.0, 0.0))
+    energy = (part * space.compute_energy + np.reshape(pj, 1) for pj in words)
+    return np.array([part * space.lane_cycles / space.widest]), *energy
 
 
 def narrowest(
