@@ -13,7 +13,7 @@ from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.mapper.bounds.energy import drawn_energy, seen_words
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import divisors
+from flat_mapper.mapper.space.factors import combinations, divisors
 from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import (
     crosses_dram,
@@ -86,13 +86,10 @@ class BorderBounds:
 
     def _tiles(self, shared: tuple[str, ...]) -> Ints:
         """Extents of the shared ranks, int64[R, n]; one empty tile where there are none."""
-        sizes = self.workload.rank_sizes
-        fixed = self.mapspace.fusion.tiles
-        options = [[d for d in divisors(sizes[r]) if d in fixed.get(r, (d,))] for r in shared]
-        if not shared:
-            return np.zeros((0, 1), np.int64)
-        grids = np.meshgrid(*(np.array(o, np.int64) for o in options), indexing="ij")
-        return np.stack([g.ravel() for g in grids])
+        sizes, fixed = self.workload.rank_sizes, self.mapspace.fusion.tiles
+        return combinations(
+            [[d for d in divisors(sizes[r]) if d in fixed.get(r, (d,))] for r in shared]
+        )
 
     def _tensors(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(t for n in names for t in self.spaces[n].tensors))

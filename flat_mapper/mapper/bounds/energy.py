@@ -206,11 +206,3 @@ def in_turn_cycles(
     """Cycles of the slowest source for words of one tensor, where others come before and after."""
     found: Floats = around(dram, {tensor: weight}).cycles({tensor: (reads, writes)})
     return found
-
-
-def each_way_cycles(
-    dram: MemoryLevel, tensor: str, reads: Amount, writes: Amount, weight: Floats | float
-) -> Floats:
-    """The same of what comes, and then of what goes."""
-    found: Floats = around(dram, {tensor: weight}).each_way({tensor: (reads, writes)})
-    return found

@@ -94,7 +94,7 @@ class OuterBounds:
         visited = np.array([problem.least_visited])
         shares = [float(problem.shares(s, visited)[0]) for s in problem.spaces]
         every = zip(problem.spaces, shares, strict=True)
-        cycles = self.compute([share * s.lane_cycles / s.widest for s, share in every])
+        cycles = self._busy([share * s.lane_cycles / s.widest for s, share in every])
         energy = float(inside_pj(problem, visited, [np.array([n]) for n in shares])[0])
         met: set[str] = set()
         for space, share in zip(problem.spaces, shares, strict=True):
@@ -117,11 +117,15 @@ class OuterBounds:
         Without a mask.
         """
         spaces = self.problem.spaces
-        cycles = self.compute([s.lane_cycles / s.lanes for s in spaces])
+        cycles = self._busy([s.lane_cycles / s.lanes for s in spaces])
         energy = sum(s.compute_energy + s.least_network for s in spaces)
         for space, own in zip(spaces, self.roles, strict=True):
             energy += float(words_bound(space, tuple(own.values()), divides=False).at(1.0))
         return max(cycles, self.compulsory_cycles()), energy
+
+    def _busy(self, cycles: list[float]) -> float:
+        """Compute cycles of the group from those of its Einsums."""
+        return float(busy_cycles(self.problem, cycles, cycles)[0])
 
     def busy(self, i: int, cycles: float, outers: Outers) -> Floats:
         """Lower bound on the cycles of the group's turns, where the i-th Einsum takes these."""
@@ -145,14 +149,6 @@ class OuterBounds:
         reads = sum(words[t] for t in self.problem.external if t not in out)
         writes = sum(words[t] for t in self.problem.external if t in out)
         return float(transfer_cycles(dram, np.array([float(reads)]), np.array([float(writes)]))[0])
-
-    def compute(self, cycles: list[float]) -> float:
-        """Compute cycles of the group from those of its Einsums."""
-        units: dict[str, float] = {}
-        for space, value in zip(self.problem.spaces, cycles, strict=True):
-            units[space.einsum.unit] = units.get(space.einsum.unit, 0.0) + value
-        overlapped = overlaps(self.problem.group.schedule)
-        return max(units.values()) if overlapped else sum(units.values())
 
     def fits(self, outers: Outers) -> Bools:
         """True if each choice may fit the shared level."""

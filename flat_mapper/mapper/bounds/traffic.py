@@ -12,10 +12,10 @@ import numpy as np
 from flat_mapper.arch.values import MemoryLevel
 from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.candidates import Floats, Ints
-from flat_mapper.cost_model.outside import weight_of
+from flat_mapper.cost_model.outside import around, weight_of
 from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.cost_model.roles import Role
-from flat_mapper.mapper.bounds.energy import each_way_cycles, in_turn_cycles, rounded
+from flat_mapper.mapper.bounds.energy import in_turn_cycles, rounded
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.partial import over_splits
 from flat_mapper.mapper.bounds.turns import (
@@ -141,7 +141,8 @@ class EinsumUses:
             if self.problem.runs_ahead:
                 words = words_of_tile(use.space, use.tensor, use.tile, dram.name).astype(np.float64)
                 reads, writes = words * (not use.is_output), words * use.is_output
-            found.append(each_way_cycles(dram, use.tensor, reads, writes, use.waits))
+            outside = around(dram, {use.tensor: use.waits})
+            found.append(outside.each_way({use.tensor: (reads, writes)}))
         return found
 
     @cached_property

@@ -252,7 +252,7 @@ def least_turns(compute: Floats | float, streams: Sequence[Streams]) -> Floats:
 
 
 def busy_cycles(
-    problem: GroupProblem, compute: Sequence[Floats | float], turns: Iterable[Floats]
+    problem: GroupProblem, compute: Sequence[Floats | float], turns: Iterable[Floats | float]
 ) -> Floats:
     """Lower bound on the cycles of a group's turns, by outer choice; float64[n].
 

@@ -105,8 +105,6 @@ class Fused:
             return
         anything = PrivateJoin(np.zeros(0), where.columns.width, overlapped=False)
         total, picks = self._joined(where, left, anything, where.least_latency)
-        if not len(total):
-            return
         legal = self._offer(where, left, total, picks)
         over = total if where.returns else total[~legal]
         cycles = rounded(self.problem.platform.dram, where.least_latency(over))
@@ -121,8 +119,7 @@ class Fused:
         variants = [self._variants(where, *own) for own in some]
         joint = PrivateJoin.of(self.problem, where.columns)
         total, picks = self._joined(where, variants, joint, where.columns.latency)
-        if len(total):
-            self._offer(where, variants, total, picks)
+        self._offer(where, variants, total, picks)
 
     def _where(self, one: Outers) -> _Where:
         """One outer choice."""

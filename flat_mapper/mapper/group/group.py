@@ -341,9 +341,8 @@ def infeasibility(
     where = " + ".join(problem.group.names)
     for found in candidate_sets:
         if not found.count:
-            inner = found.space.inner_nodes
-            name = inner[-1].name if inner else found.space.arch.compute.name
-            einsum, nodes = found.space.einsum.name, [n.name for n in inner]
+            einsum, nodes = found.space.einsum.name, [n.name for n in found.space.inner_nodes]
+            *_, name = found.space.arch.compute.name, *nodes
             hint = "the mapspace's constraints leave no loop nest"
             return _ruled_out(problem, name, einsum, hint, [einsum], nodes)
     level = shared_level(problem.platform)

@@ -213,7 +213,6 @@ class Kind:
     early: ClassVar[bool]  # whether units have a mapping first; else a product has the fastest
     growth: ClassVar[float]  # of the step, each time that a group's bound is raised
     loose: ClassVar[float]  # times its bound from which a known mapping is improved first
-    ties: ClassVar[int]  # of equal groups the first on a path comes first, or the last: -1
 
     @property
     def listed(self) -> bool:
@@ -291,7 +290,6 @@ class Arrays(Kind):
     early: ClassVar = True
     growth: ClassVar = 8.0  # chosen
     loose: ClassVar = inf
-    ties: ClassVar = -1  # measured: a tenth less time for two products
 
     def cascades(self, workload: Workload) -> Sequence[Workload]:
         """The forms of a workload; under a mask no keys are read in two passes."""
@@ -634,7 +632,6 @@ class Cores(Kind):
     early: ClassVar = False
     growth: ClassVar = 2.0  # chosen
     loose: ClassVar = 1.1  # chosen
-    ties: ClassVar = 1  # measured: a twentieth less time for a layer
 
     def cascades(self, workload: Workload) -> Sequence[Workload]:
         """The forms of a workload; with keys in parts, of any groups for cores without a row."""

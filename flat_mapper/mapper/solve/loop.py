@@ -427,7 +427,7 @@ class FormSearch:
         loose = [one for one in known if one.most(goal) > self.kind.loose * one.least(goal)]
         if self.budget.ends and loose:
             return max(loose, key=lambda one: one.most(goal) - one.least(goal))
-        return max((doubt or known)[:: self.kind.ties], key=lambda one: len(one.names))
+        return max(doubt or known, key=lambda one: len(one.names))
 
     def beside(self, goal: Goal, group: _Group) -> float:
         """Lower bound on all that is beside a group in a partition with it."""
@@ -580,28 +580,18 @@ class _Sum:
     gap: float  # relative, that is near enough
     begun: bool  # whether every unit has some mapping
 
-    @property
-    def is_path(self) -> bool:
-        """True if there is one partition."""
-        return _is_path(self.some)
-
     def better(self, path: Path) -> Path | None:
         """A partition, if it stays below the top."""
         return path if path.groups and path.total <= self.top * (1 + EQUAL) else None
 
     def _ties(self, lower: Path) -> list[_Group]:
         """Groups not searched for what breaks ties: on one path each is searched to its end."""
-        whole = self.is_path and self.goal.kind != "weighted"
+        whole = _is_path(self.some) and self.goal.kind != "weighted"
         return [group for group in lower.each if whole and not group.searched(self.goal)]
 
-    def _doubt(self, lower: Path) -> list[_Group]:
-        """Groups on the path of least bounds whose bounds may be raised."""
-        open_ = [group for group in lower.each if not group.settled(self.goal, self.gap)]
-        return self._ties(lower) or open_
-
-    def _known(self, best: Path) -> list[_Group]:
-        """Groups on the best path that may be improved."""
-        return [group for group in best.each if not group.settled(self.goal, self.gap)]
+    def _open(self, path: Path) -> list[_Group]:
+        """Groups on a path that may be improved, or whose bounds may be raised."""
+        return [group for group in path.each if not group.settled(self.goal, self.gap)]
 
     def is_proven(self, lower: Path, best: Path) -> bool:
         """True if no partition is better."""
@@ -618,12 +608,12 @@ class _Sum:
             return True
         if self.search.late and (best.groups or budget.answered):
             return True
-        return self.begun and not (self._doubt(lower) or self._known(best))
+        return self.begun and not (self._ties(lower) or self._open(lower) or self._open(best))
 
     def step(self, lower: Path, best: Path) -> None:
         """Search the group that comes next, or bound those in doubt better."""
         search, goal, some = self.search, self.goal, self.some
-        doubt, known, late = self._doubt(lower), self._known(best), search.late
+        doubt, known, late = self._ties(lower) or self._open(lower), self._open(best), search.late
         if not (doubt or self.begun):  # no bound can be raised, but what is known improved
             search.first(goal, some)
             self.begun = True
@@ -635,7 +625,7 @@ class _Sum:
         with search.budget.until_stopped(bool(best.groups)):
             search.budget.step()
             until = inf  # late there is no answer yet
-            if doubt and not late and (not self.is_path or self.goal.kind == "weighted"):
+            if doubt and not late and (not _is_path(some) or goal.kind == "weighted"):
                 until = search.wanted(goal, group, lower.total, self.enough, some)
             # Of all forms, as a search on cores goes on where it was and looks for no more again.
             room = most / (1 + self.gap) - search.beside(goal, group) if most < inf else inf

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 from itertools import product
-from math import comb, prod
+from math import comb, inf, prod
 
 import numpy as np
 
@@ -131,7 +131,7 @@ def least_multiple(factors: np.ndarray) -> int:
     return int(np.lcm.reduce(distinct(factors), initial=1))
 
 
-def combinations(choices: Sequence[Sequence[int]], limit: int) -> np.ndarray:
+def combinations(choices: Sequence[Sequence[int]], limit: float = inf) -> np.ndarray:
     """All combinations of one factor per rank whose product is at most a limit; int64[R, n]."""
     grid = np.ones((0, 1), np.int64)
     product = np.ones(1, np.int64)

@@ -30,7 +30,7 @@ from flat_mapper.mapping.sharing import (
     crosses_dram,
     may_stay,
     shared_level,
-    with_unmapped,
+    whole_group,
 )
 from flat_mapper.mapping.space import GroupSpace, Mapspace, held_ranks
 from flat_mapper.workload.einsum import Einsum
@@ -289,25 +289,21 @@ def group_problem(
     ranks = group_ranks(workload, platform, mapspace, group)
     whole, legal, inner = group.names, tuple[str, ...](), tuple[str, ...]()
     if group.fused:
-        if mapspace.policy.softmax == "free":
-            whole = with_unmapped(workload, group.names)
+        whole = whole_group(workload, group.names, mapspace.policy)
         legal, inner = workload.shareable_ranks(whole), workload.inner_ranks(whole)
-    spaces = []
-    for name in group.names:
-        einsum = workload.einsum(name)
-        arch = platform.path(einsum.unit)
-        spaces.append(
-            EinsumSpace(
-                einsum=einsum,
-                arch=arch,
-                ert=ert,
-                mapspace=mapspace,
-                ranks=tuple(r for r in ranks if r.members[0] in _own_ranks(einsum)),
-                shared=[lv.name for lv in arch.levels].index(shared_level(platform).name),
-                widths=workload.widths,
-                masked=(workload.roles.masked or ()) if workload.mask is not None else (),
-            )
+    spaces = [
+        EinsumSpace(
+            einsum=einsum,
+            arch=(arch := platform.path(einsum.unit)),
+            ert=ert,
+            mapspace=mapspace,
+            ranks=tuple(r for r in ranks if r.members[0] in _own_ranks(einsum)),
+            shared=arch.levels.index(arch.level(shared_level(platform).name)),
+            widths=workload.widths,
+            masked=(workload.mask and workload.roles.masked) or (),
         )
+        for einsum in map(workload.einsum, group.names)
+    ]
     problem = GroupProblem(
         workload=workload,
         platform=platform,

@@ -27,6 +27,7 @@ from flat_mapper.mapping.sharing import (
     shared_level,
 )
 from flat_mapper.mapping.space import (
+    Fusion,
     GroupSpace,
     KeepRule,
     Mapspace,
@@ -231,22 +232,7 @@ def check_inside(workload: Workload, chips: Sequence[Platform], mapspace: Mapspa
     raises: SpecError where a level is not inside, or a tensor no intermediate of a group.
     """
     where, fusion = _where(mapspace), mapspace.fusion
-    levels = set(fusion.intermediates.values())
-    platform = max(chips, key=lambda chip: len(chip.matrix.levels))
-    names = [lv.name for lv in platform.matrix.levels[2:]]
-    if len(levels) != 1 or not levels <= set(names):
-        got = ", ".join(sorted(levels))
-        raise SpecError(expected(where, f"one level inside among {', '.join(names)}", got))
-    (level,) = levels
-    shared = shared_level(platform).name
-    ways = [between(arch, shared, level) for arch in platform.paths if _has(arch, level)]
-    limits = [arch.level(level) for arch in platform.paths if _has(arch, level)]
-    if len(ways) < len(platform.paths) or any(way != ways[0] for way in ways):
-        condition = f"{level} on both paths, behind the same nodes"
-        raise SpecError(expected(where, condition, "other nodes"))
-    if any(_limited(one) for one in limits):
-        change = "leave out its bandwidth; evaluate and execute have it"
-        raise SpecError(expected(where, f"{level} without a bandwidth", "one", change))
+    _check_level(where, max(chips, key=lambda chip: len(chip.matrix.levels)), fusion)
     for tensor in fusion.intermediates:
         if tensor not in workload.producers:
             known = ", ".join(workload.intermediates)
@@ -259,16 +245,25 @@ def check_inside(workload: Workload, chips: Sequence[Platform], mapspace: Mapspa
             raise SpecError(expected(where, "intermediates that stay in their group", tensor))
 
 
+def _check_level(where: str, platform: Platform, fusion: Fusion) -> None:
+    """Refuse a handover but at one level inside, behind the same nodes and without a bandwidth."""
+    levels, names = set(fusion.intermediates.values()), [lv.name for lv in platform.matrix.levels]
+    if len(levels) != 1 or not levels <= set(names[2:]):
+        got = ", ".join(sorted(levels))
+        raise SpecError(expected(where, f"one level inside among {', '.join(names[2:])}", got))
+    (level,), shared = levels, shared_level(platform).name
+    own = [arch for arch in platform.paths if level in [lv.name for lv in arch.levels]]
+    ways = [between(arch, shared, level) for arch in own]
+    if len(own) < len(platform.paths) or any(way != ways[0] for way in ways):
+        condition = f"{level} on both paths, behind the same nodes"
+        raise SpecError(expected(where, condition, "other nodes"))
+    if any(rate is not None for arch in own for rate in arch.level(level).rates):
+        change = "leave out its bandwidth; evaluate and execute have it"
+        raise SpecError(expected(where, f"{level} without a bandwidth", "one", change))
+
+
 def _where(mapspace: Mapspace) -> str:
     return f"{mapspace.name}: fusion.intermediates"
-
-
-def _has(arch: Architecture, level: str) -> bool:
-    return level in [lv.name for lv in arch.levels]
-
-
-def _limited(level: MemoryLevel) -> bool:
-    return any(rate is not None for rate in level.rates)
 
 
 def _check_places(workload: Workload, mapspace: Mapspace, group: GroupSpace, tensor: str) -> None:

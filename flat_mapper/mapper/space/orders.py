@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import cache
-from itertools import chain, combinations, permutations, takewhile
+from itertools import chain, combinations, permutations, product, takewhile
 from typing import NamedTuple
 
 import numpy as np
@@ -34,13 +34,9 @@ def _fused_orders(problem: GroupProblem) -> list[tuple[int, ...]]:
     # Where an order decides nothing, ranks stay as the problem has them: outermost first.
     ranks = tuple(r for r in reversed(problem.shared_ranks) if r not in problem.inner)
     inner = tuple(reversed(problem.inner))
-    if fixed_shared_orders(problem) or problem.counted:
-        return [i + o + rest for i in permutations(inner) for o in permutations(ranks)]
-    return [
-        inside + order + rest
-        for inside in chain_orders(inner, lacks)
-        for order in chain_orders(ranks, lacks)
-    ]
+    free = fixed_shared_orders(problem) or problem.counted
+    own = [[*permutations(r)] if free else chain_orders(r, lacks) for r in (inner, ranks)]
+    return [inside + order + rest for inside, order in product(*own)]
 
 
 def stays_of(problem: GroupProblem) -> tuple[MayStay, ...]:

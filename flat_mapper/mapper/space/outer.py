@@ -10,7 +10,7 @@ import numpy as np
 
 from flat_mapper.cost_model.candidates import Ints
 from flat_mapper.cost_model.roles import Role
-from flat_mapper.mapper.space.factors import divisors, new_loops
+from flat_mapper.mapper.space.factors import combinations, divisors, new_loops
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapper.space.rules import (
     dram,
@@ -126,8 +126,7 @@ def outer_tiles(problem: GroupProblem, *, loops: bool) -> Ints:
         extents = [_own_extents(problem, i) for i in ranks]
     if contradicts(problem):
         extents = [[]] * len(extents)
-    grids = np.meshgrid(*(np.array(own, np.int64) for own in extents), indexing="ij")
-    return np.stack([grid.ravel() for grid in grids])
+    return combinations(extents)
 
 
 def has_dram_loops(problem: GroupProblem, staging: StagedTensors) -> bool:
