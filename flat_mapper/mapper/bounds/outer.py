@@ -50,18 +50,14 @@ class Outers:
 
     def take(self, index: Ints) -> Outers:
         """Some of the choices."""
-        return Outers(**{k: v.take(index, axis=-1) for k, v in self._arrays.items()})
-
-    @property
-    def _arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name; of each the last axis is that of the choices."""
-        return {own.name: getattr(self, own.name) for own in fields(self)}
+        every = {own.name: getattr(self, own.name) for own in fields(self)}
+        return Outers(**{name: value.take(index, axis=-1) for name, value in every.items()})
 
     @classmethod
     def joined(cls, parts: list[Outers]) -> Outers:
         """Several sets as one."""
-        every = [part._arrays for part in parts]
-        return cls(**{k: np.concatenate([own[k] for own in every], axis=-1) for k in every[0]})
+        every = {own.name: [getattr(part, own.name) for part in parts] for own in fields(cls)}
+        return cls(**{name: np.concatenate(own, axis=-1) for name, own in every.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,13 +148,8 @@ class OuterBounds:
 
     def fits(self, outers: Outers) -> Bools:
         """True if each choice may fit the shared level."""
-        return self._fit(outers.needs)
-
-    def _fit(self, needs: Ints) -> Bools:
-        """True where so many words may fit the shared level."""
-        if self.occupancy.capacity is None:
-            return np.ones(len(needs), np.bool_)
-        return np.asarray(needs <= self.occupancy.capacity)
+        has = self.occupancy.capacity
+        return np.asarray(outers.needs <= (np.inf if has is None else has))
 
     def roots(self, step: Callable[[], None] | None = None) -> tuple[Outers, int]:
         """All outer choices that may fit, bounded whatever the candidates; and how many there are.

@@ -68,11 +68,6 @@ class EinsumUses:
         return own_turns(self.uses[0].space, self.tile, self.compute, self.streams, units)
 
     @cached_property
-    def own_ends(self) -> Floats:
-        """Cycles that its streams wait, by choice of its units; float64[K, n]."""
-        return self.ends[1][:, None] + self.zero
-
-    @cached_property
     def sums(self) -> Floats:
         """All that adds up over Einsums: `_Sums`, then cycles of sources beside DRAM."""
         energy = reads = writes = staged = read = written = filled = self.zero
@@ -235,7 +230,11 @@ def traffic_bound(
     sums = _Sums(*total[:_COUNT])
     floors, moved = _with_room(occupancy, needs, every, sums)
     moved = np.maximum.reduce([moved, *total[_COUNT:]])
-    choices = (of(lambda one: one.own_turns), of(lambda one: one.own_ends)) if by_units else None
+    choices = (
+        (of(lambda one: one.own_turns), of(lambda one: one.ends[1][:, None] + one.zero))
+        if by_units
+        else None
+    )
     # Where nothing runs ahead that is all that they take, else their first inputs and last outputs.
     beside = problem.platform.dram.waits * sums.waits if problem.runs_ahead else sums.waits
     return TrafficBound(

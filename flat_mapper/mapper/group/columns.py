@@ -21,17 +21,17 @@ def columns_of(problem: GroupProblem) -> Columns:
     """The columns of a group, under any outer choice."""
     turns, ahead = problem.takes_turns, problem.runs_ahead
     overlapped, dram = overlaps(problem.group.schedule), problem.platform.dram
-    outside, side_by_side = around(dram, {}), overlapped and ahead
+    outside, apart = around(dram, {}), turns and overlapped and ahead
     loads = ((level, load) for level in on_chip(problem) for load in port_loads(level, 0, 0))
     chip = {(level.memory, load.port): None for level, load in loads}
     return Columns(
         timing=Timing(overlapped=overlapped, turns=turns, ahead=ahead),
-        chip=tuple(chip) if side_by_side or not turns else (),
+        chip=tuple(chip) if apart or not turns else (),
         ports=len(outside.ports),
         in_turn=turns and not outside.adds_up,
         unequal=turns and bool(dram.unequal),
-        waits=problem.loops if side_by_side and turns else (),
-        rounds=problem.rounds if side_by_side and turns else None,
+        waits=problem.loops if apart else (),
+        rounds=problem.rounds if apart else None,
     )
 
 

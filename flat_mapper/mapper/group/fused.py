@@ -89,10 +89,10 @@ class Fused:
 
         most: candidates of each Einsum, those of least bounds; None: all.
         """
-        where = self._where(one)
-        chosen = self.bounded.candidates(one, where.staging, most)
+        chosen = self.bounded.candidates(one, most)
         if chosen is None:
             return
+        where = self._where(one)
         outers = [self._outer(space, where) for space in self.problem.spaces]
         where = replace(
             where,

@@ -111,10 +111,9 @@ class FusedBounds:
             found.append((lows[0], lows[-1]))
         return found
 
-    def candidates(
-        self, one: Outers, staging: StagedTensors, most: int | None = None
-    ) -> list[Ints] | None:
+    def candidates(self, one: Outers, most: int | None = None) -> list[Ints] | None:
         """By Einsum, candidates that may improve something under one outer choice, ascending."""
+        staging = self.bounds.stagings[int(one.staging[0])]
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
         every = zip(self._by_tile(staging, one.tile, one.visited), stays, strict=True)
         low = [pair[not may] for pair, may in every]

@@ -7,7 +7,7 @@ names are one.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import floor, inf, prod
@@ -43,7 +43,7 @@ from flat_mapper.mapper.group.incumbent import (
     pair_of,
     undominated,
 )
-from flat_mapper.mapper.group.picks import GroupSolution
+from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution
 from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.solve.symmetry import group_question
 from flat_mapper.mapper.space.execution import execution_orders
@@ -241,25 +241,6 @@ class Kind:
         return floor(limit * 8 / self.platform.matrix.level(level).word_bits)
 
 
-@dataclass(slots=True)
-class Tally:
-    """Counts over all groups, for the certificate."""
-
-    evaluated: int = 0
-    pruned: dict[str, int] = field(default_factory=dict)
-
-    def add(self, search: GroupSearch) -> None:
-        """Count what a search of a group did."""
-        c = search.counters
-        self.evaluated += c.evaluated
-        for rule, count in (
-            ("outer: does not fit", c.outer_infeasible),
-            ("outer: bound", c.outer_bounded),
-            ("inner: bound", c.candidates_bounded),
-        ):
-            self.pruned[rule] = self.pruned.get(rule, 0) + count
-
-
 @dataclass(frozen=True, slots=True)
 class OrderSearch:
     """One execution order of a group under one schedule; and what is handed over inside, if any."""
@@ -281,7 +262,8 @@ class OrderSearch:
 class Arrays(Kind):
     """Groups on one array: a first mapping comes cheap, and every search begins anew."""
 
-    tally: Tally = field(default_factory=Tally)
+    evaluated: int = 0  # mappings that were priced
+    pruned: Counter[str] = field(default_factory=Counter)  # choices that were left out, by rule
     bounds: dict[int, BorderBounds] = field(default_factory=dict)  # by cascade
     candidates: defaultdict[int, CandidateCache] = field(
         default_factory=lambda: defaultdict(CandidateCache)
@@ -420,9 +402,16 @@ class Arrays(Kind):
             where = f"{cascade.name}: mask {cascade.mask}"
             raise SpecError(expected(where, condition, f"{cascade.softmax}, in several groups"))
 
+    def add(self, done: GroupCounters) -> None:
+        """Count what a search of a group did, for the certificate."""
+        self.evaluated += done.evaluated
+        self.pruned["outer: does not fit"] += done.outer_infeasible
+        self.pruned["outer: bound"] += done.outer_bounded
+        self.pruned["inner: bound"] += done.candidates_bounded
+
     def counts(self) -> tuple[int, Mapping[str, int]]:
         """Mappings that were priced, and choices of all groups that were left out, by rule."""
-        return self.tally.evaluated, self.tally.pruned
+        return self.evaluated, self.pruned
 
 
 @dataclass(slots=True, kw_only=True)
@@ -510,7 +499,7 @@ class ArrayGroup(Group[ArrayAnswer]):
             self.live = incumbent, way.search
             found, beside = solve_group(way.search, incumbent)
             self.live = None
-            self.kind.tally.add(way.search)
+            self.kind.add(way.search.counters)
             if isinstance(found, Infeasible):
                 own.refused = least_refused(own.refused, found)
             elif found is not None and not self._offer(goal, way, found):
@@ -546,7 +535,7 @@ class ArrayGroup(Group[ArrayAnswer]):
             others = [*known, *(costs for costs, _ in found)]
             incumbent = FrontIncumbent[GroupSolution](goal=goal, known=others, gap=gap)
             way.search.solve(incumbent)
-            self.kind.tally.add(way.search)
+            self.kind.add(way.search.counters)
             own = [way.mapped(one) for one in incumbent.solutions]
             why = [self.kind.refused(self.workload, m) for _, m in own if way.inside is not None]
             if not own and incumbent.open:
@@ -706,10 +695,7 @@ class Cores(Kind):
     def counts(self) -> tuple[int, Mapping[str, int]]:
         """Mappings that were priced, and tiles that were left out."""
         every = [one.count for some in self.questions.values() for one in some]
-        pruned: dict[str, int] = {}
-        for count in every:
-            for rule, n in count.of().items():
-                pruned[rule] = pruned.get(rule, 0) + n
+        pruned = sum((Counter(count.of()) for count in every), Counter[str]())
         return sum(count.evaluated for count in every), pruned
 
 

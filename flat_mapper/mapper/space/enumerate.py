@@ -130,8 +130,7 @@ def _at_level(
     )  # the next level may then not take such a loop
     limit = level.usable_words if level.usable_words is not None else space.iterations
     grows = [any(space.relevant[t][r] for t in keep) for r in range(len(space.ranks))]
-    at_compute = all(k.child is None for some in candidates.transfers.values() for k in some)
-    useful = [ruled or not at_compute or more for more in grows]
+    useful = [ruled or any(candidates.keep.values()) or more for more in grows]
     choices = _level_factors(space, level, keep, limit, useful)
     grid = combinations(choices, space.iterations)
     grid = grid[:, _total(space, keep, grid, level.name) <= limit]

@@ -192,8 +192,6 @@ class _Eyes:
         waits = [
             sum(1 << index[m] for m in self.workload.ancestors[n] if m in index) for n in self.whole
         ]
-        if all((1 << i) - 1 == before for i, before in enumerate(waits)):
-            return  # one after another
         contests = (*self._contests(index), *self._ends(index, waits))
         choices = [
             [_edges(one, rivals, first=first) for one in some]
