@@ -42,16 +42,16 @@ def best_product[Path](
     """
     cycles, energy = least
     lines, paths = [(1.0, 0.0, cycles), (0.0, 1.0, energy)], list(known)
+    near = 1 + gap  # times its bound at which a product is near enough
     while True:
-        points = [costs(path) for path in paths]
         best = min(paths, key=lambda path: prod(costs(path)), default=None)
-        most = min(top, *map(prod, points), inf)
-        if gap and most < inf and least_product(lines) * (1 + gap) >= most:
-            return best, least_product(lines)
+        most = top if best is None else min(top, prod(costs(best)))
+        proven = least_product(lines)
+        if near > 1 and most < inf and proven * near >= most:
+            return best, proven
+        step: tuple[float, float] | None = energy / cycles if cycles > 0 else 1.0, inf
         if most < inf:
-            step = next_weight(lines, points, most / (1 + gap))
-        else:
-            step = energy / cycles if cycles > 0 else 1.0, inf
+            step = next_weight(lines, [costs(path) for path in paths], most / (1 + gap))
         if step is None:
             return best, most / (1 + gap)
         # Between the last two lies the weight of whatever is below, by the least cycles and pJ.
@@ -59,21 +59,16 @@ def best_product[Path](
         new = (one for one in (step, *ends) if not _tried(one[0], lines))
         weight, enough = next(new, (inf, inf))
         if (paths and late()) or weight == inf or len(lines) > MOST_LINES:
-            least_of_all = least_product(lines)
-            return best, most if least_of_all >= most * (1 - _OUTSIDE) else least_of_all
+            return best, most if proven >= most * (1 - _OUTSIDE) else proven
         found, bound = under(weight, enough)
         if found is None:
             return best, inf if bound == inf else least_product([*lines, (weight, 1.0, bound)])
-        own = costs(found)
-        value = weight * own[0] + own[1]
+        value = weight * costs(found)[0] + costs(found)[1]
         lines.append((weight, 1.0, value if bound >= value * (1 - EQUAL) else bound))
         paths.append(found)
         # What a sum leaves unproven, no other weight proves: of a product it is twice as much.
         left = value / bound if 0 < bound < min(value, enough) * (1 - EQUAL) else 1.0
-        most = min(most, own[0] * own[1])
-        if left > 1 and most <= least_product(lines) * left**2:
-            best = min(paths, key=lambda path: prod(costs(path)))
-            return best, least_product(lines)
+        near = max(1 + gap, left**2)
 
 
 def _tried(weight: float, lines: Sequence[_Line]) -> bool:
