@@ -183,26 +183,25 @@ class TileBounds:
         spared = {r: least - tiles.least(full - g) for r, g in gains.items()}
         return cls(tiles, full, gains, least, spared)
 
-    def by_tile(self, under: TilesUnder, stay: tuple[str, ...]) -> Floats:
-        """Least pJ by tile under outer tiles; float64[n, tiles].
+    def whole(self, some: Ints | None) -> Floats:
+        """Least pJ if nothing stays: by tile, or of some candidates; float64[m]."""
+        return self.least if some is None else self.full[some]
+
+    def least_under(self, under: TilesUnder, stay: tuple[str, ...], some: Ints | None) -> Floats:
+        """Least pJ under outer tiles: by tile, or of some candidates; float64[n, m].
 
         stay: tensors that may stay private over the DRAM loops.
 
         Of candidates with one tile the least is concave in the fraction that is spared, so it is no
         lower than on the line between its ends.
         """
-        found = self.least + np.zeros(under.legal.shape)
-        for r, spared in self.spared.items():
-            np.minimum(found, self.least - under.fraction(r, stay) * spared, out=found)
-        return found
-
-    def by_candidate(self, under: TilesUnder, candidates: Ints, stay: tuple[str, ...]) -> Floats:
-        """The same of some candidates under one outer tile."""
-        which, full = self.tiles.which[candidates], self.full[candidates]
-        found = full.copy()
+        full = self.whole(some)
+        found = full + np.zeros((len(under.legal), 1))
         for r, gains in self.gains.items():
-            part = under.fraction(r, stay)[0]
-            np.minimum(found, full - part[which] * gains[candidates], out=found)
+            part, most = under.fraction(r, stay), self.spared[r]
+            if some is not None:
+                part, most = part[:, self.tiles.which[some]], gains[some]
+            np.minimum(found, full - part * most, out=found)
         return found
 
 

@@ -84,40 +84,30 @@ class RoleBounds:
             words=occupancy.streamed(space, tiles.tile, roles),
         )
 
-    def by_tile(self, under: TilesUnder, runs: Floats, *, staying: bool) -> Lows:
-        """Least of all runs by tile under outer tiles; float64[n, tiles].
+    def lows(
+        self, under: TilesUnder, runs: Floats, some: Ints | None = None, *, staying: bool
+    ) -> Lows:
+        """Least of all runs under outer tiles: by tile, or of some candidates; float64[n, m].
 
         runs: of the Einsum, see `GroupProblem.runs`. staying: whether tensors stay that may.
         """
-        often, stay = runs[:, None], self.stay if staying else ()
-        pj = self._in_runs(self.pj.by_tile(under, stay), often, self.spared[1:], self._stays(under))
-        cycles: Floats = often * self.tiles.cycles
+        tiles, often, stay = self.tiles, runs[:, None], self.stay if staying else ()
+        which = slice(None) if some is None else tiles.which[some]
+        one, *by_tile = self.spared
+        spared = (one[some], one[some]) if some is not None else (by_tile[0], by_tile[1])
+        pj = self.pj.least_under(under, stay, some)
+        pj = self._in_runs(pj, often, spared, self._stays(under)[:, which])
+        cycles: Floats = often * (tiles.cycles if some is None else tiles.every_cycles[some])
+        # What stays moves once, however often the Einsum runs.
+        times = np.minimum(often, 1.0) if stay else often
         for port in self.ports:
-            low = port.bounds.by_tile(under, stay)
-            # What stays moves once, however often the Einsum runs.
-            times = np.minimum(often, 1.0) if stay else often
-            cycles = np.maximum(cycles, port.least(low, port.bounds.least, times))
-        return Lows(pj, cycles + self.waits)
-
-    def by_candidate(
-        self, under: TilesUnder, candidates: Ints, runs: float, *, staying: bool
-    ) -> Lows:
-        """The same of some candidates under one outer tile; float64[n]."""
-        which, stay = self.tiles.which[candidates], self.stay if staying else ()
-        spared = self.spared[0][candidates]
-        stays = np.broadcast_to(self._stays(under), under.legal.shape)[0][which]
-        pj = self.pj.by_candidate(under, candidates, stay)
-        pj = self._in_runs(pj, np.array(runs), (spared, spared), stays)
-        cycles: Floats = runs * self.tiles.every_cycles[candidates]
-        for port in self.ports:
-            low = port.bounds.by_candidate(under, candidates, stay)
-            times = min(runs, 1.0) if stay else runs
-            cycles = np.maximum(cycles, port.least(low, port.bounds.full[candidates], times))
+            low, full = port.bounds.least_under(under, stay, some), port.bounds.whole(some)
+            cycles = np.maximum(cycles, port.least(low, full, times))
         return Lows(pj, cycles + self.waits[which])
 
     def _stays(self, under: TilesUnder) -> Bools:
         """True where a candidate's tile is the whole outer tile of a tensor that may stay."""
-        found = np.zeros((1, 1), np.bool_)
+        found = np.zeros((1, self.tiles.count), np.bool_)
         for tensor in self.stay if self.tiles.space.einsum.each else ():
             found = found | under.trivial(tensor)
         return found

@@ -104,7 +104,7 @@ class FusedBounds:
             left = room - (needs - float(own.words.min()))
             fits = under.legal & (own.words[None, :] <= left[:, None])
             lows = [
-                own.by_tile(under, runs, staying=yes)
+                own.lows(under, runs, staying=yes)
                 for yes in ((True, False) if own.stay else (False,))
             ]
             lows = [Lows(*(np.where(fits, value, np.inf) for value in low)) for low in lows]
@@ -116,24 +116,24 @@ class FusedBounds:
         staging = self.bounds.stagings[int(one.staging[0])]
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
         every = zip(self._by_tile(staging, one.tile, one.visited), stays, strict=True)
-        low = [pair[not may] for pair, may in every]
-        fits = [np.flatnonzero(np.isfinite(own.energy[0])) for own in low]
+        lows = [pair[not may] for pair, may in every]
+        fits = [np.flatnonzero(np.isfinite(own.energy[0])) for own in lows]
         if not all(map(len, fits)):
             return None
         least = [
             (np.maximum(own.cycles[0, some], streamed), own.energy[0, some])
-            for own, some, streamed in zip(low, fits, one.turns[:, 0], strict=True)
+            for own, some, streamed in zip(lows, fits, one.turns[:, 0], strict=True)
         ]
         beside = BesideOthers.of(self.problem, self.incumbent, one, least)
         found: list[Ints] = []
         for i, tiles in enumerate(self.tiles):
             some = fits[i][beside.improving(i, least[i])]
             extents, runs = one.tile[self.problem.index(tiles.space)], self.problem.runs
-            often = float(runs(tiles.space, one.tile, one.visited)[0])
+            often = runs(tiles.space, one.tile, one.visited)
             chosen = self._whole(tiles, extents, some, staging.roles[tiles.space.einsum.name])
             bounds, under = self._roles(i, staging), tiles.under(extents)
-            energy, cycles = bounds.by_candidate(under, chosen, often, staying=stays[i])
-            own = np.maximum(cycles, one.turns[i]), energy
+            low = bounds.lows(under, often, chosen, staying=stays[i])
+            own = np.maximum(low.cycles[0], one.turns[i]), low.energy[0]
             good = np.flatnonzero(beside.improving(i, own))
             if most is not None and len(good) > most:
                 cycles, energy = beside.bound(i, own)
