@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING
 
 from flat_mapper.api.defaults import derived_mapspace
 from flat_mapper.api.devices import Devices
-from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced, together
+from flat_mapper.api.layers import best_of_layers, noted, of_all_layers, search_results, sourced
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import (
     DEFAULT,
     DERIVED,
+    AskCompare,
+    AskEvaluate,
+    AskLoadProblem,
+    AskNeed,
+    AskSearch,
     Best,
-    Compare,
-    Evaluate,
-    LoadProblem,
     Name,
-    Need,
     OfMapping,
     Part,
-    Search,
     Spend,
     WithTools,
 )
@@ -70,8 +70,8 @@ if TYPE_CHECKING:  # at run time both are imported where they are asked for
     from flat_mapper.mapping.record import MappingRecord
 
 
-@answers(LoadProblem)
-def load_problem(asked: LoadProblem) -> Workload:
+@answers(AskLoadProblem)
+def load_problem(asked: AskLoadProblem) -> Workload:
     """A workload that is given is itself, at the sizes, lengths and widths that are asked for.
 
     Of a specification in memory its one Einsum.
@@ -79,12 +79,12 @@ def load_problem(asked: LoadProblem) -> Workload:
     return workload_of(asked)
 
 
-def workload_of(asked: LoadProblem) -> Workload:
+def workload_of(asked: AskLoadProblem) -> Workload:
     """The workload of a question."""
     source, lengths = asked.problem, _lengths(asked)
     if isinstance(source, str | Path) or (isinstance(source, Mapping) and is_config(source)):
         source = problem_source(source)
-    sizes = sizes_of(asked)
+    sizes = ranks_of(asked)
     words = {n: getattr(asked, n) for n in ("scope", "phase", "softmax", "mask", "layers")}
     if isinstance(source, Workload | Mapping):
         one = lengths if isinstance(lengths, Lengths) else None
@@ -118,13 +118,13 @@ def is_config(document: object) -> bool:
     return isinstance(document, Mapping) and "model_type" in document
 
 
-def sizes_of(asked: Part) -> dict[str, object]:
+def ranks_of(asked: Part) -> dict[str, object]:
     """Ranks that a question sets one by one."""
     heads = {} if asked.kv_heads is None else {GROUP: asked.kv_heads}
     return heads | dict(asked.sizes or {})
 
 
-def _lengths(asked: LoadProblem) -> Lengths | tuple[Lengths, ...] | None:
+def _lengths(asked: AskLoadProblem) -> Lengths | tuple[Lengths, ...] | None:
     """The lengths of a problem, of one number or of several."""
     seq, lengths = asked.seq, asked.lengths
     if seq is not None and lengths is not None:
@@ -170,8 +170,8 @@ def with_widths(workload: Workload, asked: Part, held: Container[str] | None = N
     return replace(workload, tensor_bits={**workload.tensor_bits, **own}, sequences=each)
 
 
-@answers(Search)
-def search(asked: Search) -> SearchResult | Infeasible:
+@answers(AskSearch)
+def search(asked: AskSearch) -> SearchResult | Infeasible:
     """An `Infeasible` is false, and says why when its result is asked for.
 
     Of a cluster it is a `Sharded`: placements, what moves, and each device's mappings.
@@ -186,8 +186,8 @@ def search(asked: Search) -> SearchResult | Infeasible:
     return found
 
 
-@answers(Compare)
-def compare(asked: Compare) -> Comparison:
+@answers(AskCompare)
+def compare(asked: AskCompare) -> Comparison:
     """Each search has its share of the seconds that are left."""
     if cluster := cluster_of(asked.arch, asked.data):
         return devices_of(asked, cluster).compared()  # type: ignore[return-value]
@@ -195,7 +195,7 @@ def compare(asked: Compare) -> Comparison:
 
 
 def devices_of(
-    asked: Search | Compare | Need, cluster: Cluster, mapspace: Mapspace | Name = DEFAULT
+    asked: AskSearch | AskCompare | AskNeed, cluster: Cluster, mapspace: Mapspace | Name = DEFAULT
 ) -> Devices:
     """The problem of a question on its cluster, as far as a cluster takes it.
 
@@ -203,9 +203,9 @@ def devices_of(
     """
     cascade, budget, where = workload_of(asked), asked.spend(), f"--arch {cluster.name}"
     cascade.one_kind(where)
-    goal = objective_of("latency" if isinstance(asked, Need) else asked.objective)
+    goal = objective_of("latency" if isinstance(asked, AskNeed) else asked.objective)
     said = () if goal == "latency" else ("energy of links unknown, searched for latency alone",)
-    counted = "native" if isinstance(asked, Need) else asked.backend
+    counted = "native" if isinstance(asked, AskNeed) else asked.backend
     if goal == "energy" or budget.limits or counted != "native" or getattr(asked, "log", None):
         change = "leave out --objective energy, --max-..., --log and --backend"
         raise SpecError(expected(where, "a search for latency by the native model", goal, change))
@@ -217,7 +217,7 @@ def devices_of(
     return Devices(cascade, cluster, spaces, table, budget, (*said, *priced))
 
 
-def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comparison:
+def _best(asked: AskSearch | AskCompare, mapspaces: Sequence[Mapspace | Name]) -> Comparison:
     """The best mapping of each mapspace, in the order of the names."""
     goal = objective_of(asked.objective)
     with tools_of(asked), logged(asked) as budget:
@@ -231,7 +231,7 @@ def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comp
         spaces = [mapspace_of(m, cascade, chip, asked.schedule) for m in mapspaces]
         names = [space.name for space in spaces]
         placed = [f"{space.name}: placement" for space in spaces if space.placement]
-        if isinstance(asked, Search) and asked.placement:
+        if isinstance(asked, AskSearch) and asked.placement:
             placed.append("placement")
         if placed:
             got = f"the chip {chip.name}"
@@ -253,7 +253,7 @@ def _best(asked: Search | Compare, mapspaces: Sequence[Mapspace | Name]) -> Comp
             if searched is not table:
                 found = tuple(_repriced(one, chip, table) for one in found)
             kinds = search_results(found, cascade, space, chip, (table, art), (*fit.notes, *said))
-            rows[space.name] = _again(together(cascade, kinds), asked.ert, asked.backend)
+            rows[space.name] = _again(of_all_layers(cascade, kinds), asked.ert, asked.backend)
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
 
 
@@ -336,8 +336,8 @@ def checked_record(asked: OfMapping) -> MappingRecord:
     return read
 
 
-@answers(Evaluate)
-def evaluate(asked: Evaluate) -> Evaluation | Infeasible:
+@answers(AskEvaluate)
+def evaluate(asked: AskEvaluate) -> Evaluation | Infeasible:
     """A mapping that contradicts its problem or its chip is a `MappingError`."""
     with tools_of(asked):
         evaluator = get_backend(asked.backend)
@@ -362,7 +362,7 @@ def _again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> Search
         if not isinstance(found, Result):
             return found
         answers.append(replace(part, result=sourced(found, part.platform, table, art)))
-    return together(mapped.workload, answers)
+    return of_all_layers(mapped.workload, answers)
 
 
 def _repriced(one: Solution, chip: Platform, table: Ert) -> Solution:

@@ -17,7 +17,7 @@ from flat_mapper.api.calls import (
     workload_of,
 )
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import DEFAULT, Check, WhyNot
+from flat_mapper.api.questions import DEFAULT, AskCheck, AskWhyNot
 from flat_mapper.arch.reader import check_architecture, load_architecture, load_platform
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
@@ -108,8 +108,8 @@ class Checks(Printed):
         return "\n".join(map(str, self.checked))
 
 
-@answers(Check)
-def check(asked: Check) -> Checks:
+@answers(AskCheck)
+def check(asked: AskCheck) -> Checks:
     """An item for each file, and for each work that they are about.
 
     A Timeloop mapping is checked against what is checked with it. An architecture is checked as
@@ -158,7 +158,7 @@ class _Files:
         self,
         documents: Mapping[str, Section],
         paths: Mapping[str, Path],
-        asked: Check,
+        asked: AskCheck,
     ) -> None:
         """Documents and files by the names that were given."""
         self.documents, self.paths, self.asked = documents, paths, asked
@@ -340,8 +340,8 @@ class Fusible(Printed):
         return "\n".join([*lines, *(f"  not over {r}: {why}" for r, why in self.unshared.items())])
 
 
-@answers(WhyNot)
-def why_not(asked: WhyNot) -> Fusible:
+@answers(AskWhyNot)
+def why_not(asked: AskWhyNot) -> Fusible:
     """It is true where they may be one."""
     workload = workload_of(asked)
     members = (m for name in asked.einsums for m in workload.operators.get(name, (name,)))

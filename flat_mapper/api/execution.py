@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from flat_mapper.api.calls import checked_record, energies, recorded, tools_of
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import Crosscheck, Execute
+from flat_mapper.api.questions import AskCrosscheck, AskExecute
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends import agreement
 from flat_mapper.backends.agreement import Disagreement, compare_backends, compare_run
@@ -71,8 +71,8 @@ class Execution(Printed):
         return "\n".join(line for line in lines if line)
 
 
-@answers(Execute)
-def execute(asked: Execute) -> Execution:
+@answers(AskExecute)
+def execute(asked: AskExecute) -> Execution:
     """It is true where the outputs are right and the model, if asked, says the same.
 
     raises: SpecError where it takes too many steps; with `check`, NothingFeasible where the model
@@ -144,8 +144,8 @@ def _differences(found: tuple[Disagreement, ...]) -> str:
     return f"{table}\nthe model differs in {len(found)} quantities, in {bad} without a reason"
 
 
-@answers(Crosscheck)
-def crosscheck(asked: Crosscheck) -> agreement.Crosscheck:
+@answers(AskCrosscheck)
+def crosscheck(asked: AskCrosscheck) -> agreement.Crosscheck:
     """A BackendError says so where there is nobody to compare with."""
     with tools_of(asked):
         backends = [make() for name, make in BACKENDS.items() if name != "native"]

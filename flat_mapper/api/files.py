@@ -10,7 +10,7 @@ from typing import ClassVar
 from flat_mapper.api.calls import evaluate, workload_of
 from flat_mapper.api.options import answers
 from flat_mapper.api.programs import ProgramSaid, only_of_programs, program_of
-from flat_mapper.api.questions import Answer, Compare, LoadProblem, Lower, Name, Shipped
+from flat_mapper.api.questions import Answer, AskCompare, AskLoadProblem, AskLower, AskShipped, Name
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.result import Infeasible
@@ -55,8 +55,8 @@ class Lowered(Printed, dict[str, bytes]):
         return "\n".join((*self, str(self.said)))
 
 
-@answers(Lower)
-def lower(asked: Lower) -> Lowered:
+@answers(AskLower)
+def lower(asked: AskLower) -> Lowered:
     """The files by name; an answer keeps its own energies.
 
     raises: SpecError where there is nothing to write, with the reason; BackendError where a program
@@ -103,8 +103,8 @@ class ShippedFiles(Printed):
         )
 
 
-@answers(Shipped)
-def shipped(asked: Shipped) -> ShippedFiles:
+@answers(AskShipped)
+def shipped(asked: AskShipped) -> ShippedFiles:
     """Each name stands where a file may."""
     wanted = tuple(kind for kind in catalog.CATALOG_KINDS if asked.kind in ("", kind))
     if not wanted:
@@ -133,7 +133,7 @@ def save(answer: Answer, folder: Name, *, force: bool = False) -> list[str]:
     return [n for n in write_folder(Path(folder), files, force=force) if n != LISTING]
 
 
-def document_of(answer: Answer) -> dict[str, object]:
+def saved_answer(answer: Answer) -> dict[str, object]:
     """The JSON of an answer whose files are saved."""
     return saved_document(answer) if isinstance(answer, Evaluation) else answer.to_dict()
 
@@ -157,14 +157,14 @@ def text_of(answer: Answer, folder: Name, names: Sequence[str]) -> str:
 
 def folders_of(asked: object) -> list[str]:
     """Folders that the answer of a question may have, by what the question is about."""
-    if not isinstance(asked, LoadProblem):
+    if not isinstance(asked, AskLoadProblem):
         return []
     workload = workload_of(asked)
     count = len(workload.each_kind)
     kinds = [f"layers-{i}" for i in range(1, count + 1)] if count > 1 else []
     names = [einsum.name for einsum in workload.einsums]
     inside = [*kinds, *(f"{kind}/{name}" for kind in kinds for name in names), *names]
-    if not isinstance(asked, Compare):
+    if not isinstance(asked, AskCompare):
         return inside
     spaces = [Path(str(getattr(space, "name", space))).stem for space in asked.mapspaces]
     return [f"{space}/{name}" for space in spaces for name in ("", *inside)]

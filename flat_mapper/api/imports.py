@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flat_mapper.api.calls import load_problem
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import ImportProblem
+from flat_mapper.api.questions import AskImportProblem
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.importers.graphs.imported import Imported
@@ -51,8 +51,8 @@ class ImportedProblem(Printed):
         return f"{self.said}{self.written}: written; {command}"
 
 
-@answers(ImportProblem)
-def import_problem(asked: ImportProblem) -> ImportedProblem:
+@answers(AskImportProblem)
+def import_problem(asked: AskImportProblem) -> ImportedProblem:
     """The problem in a file whose kind its name and contents say; a graph is read without torch.
 
     raises: SpecError for what is not read; BackendError where a library that it needs is missing.
@@ -65,7 +65,7 @@ def import_problem(asked: ImportProblem) -> ImportedProblem:
     return replace(found, written=str(target))
 
 
-def _imported(asked: ImportProblem, target: Path | None) -> ImportedProblem:
+def _imported(asked: AskImportProblem, target: Path | None) -> ImportedProblem:
     """The problem by the kind of its file."""
     if asked.word_bits is not None:
         checked(asked.word_bits, int, "word_bits", above=0, within=BITS)
@@ -107,7 +107,7 @@ def _imported(asked: ImportProblem, target: Path | None) -> ImportedProblem:
 
 
 def _of_graph(
-    asked: ImportProblem, found: Imported, origin: str, known: Sequence[str] = ()
+    asked: AskImportProblem, found: Imported, origin: str, known: Sequence[str] = ()
 ) -> ImportedProblem:
     _only(asked, (*known, *_OF_GRAPH), "a graph")
     if asked.word_bits:
@@ -121,7 +121,7 @@ def _of_graph(
     )
 
 
-def _only(asked: ImportProblem, known: Sequence[str], what: str) -> None:
+def _only(asked: AskImportProblem, known: Sequence[str], what: str) -> None:
     """Raise SpecError where something is asked for that a file of this kind has not."""
     for name in (*_OF_CONFIG, "sizes"):
         if name not in known and getattr(asked, name) not in (None, "", {}):
@@ -129,7 +129,7 @@ def _only(asked: ImportProblem, known: Sequence[str], what: str) -> None:
             raise SpecError(expected(f"import: {name}", condition, getattr(asked, name)))
 
 
-def _name(asked: ImportProblem, target: Path | None, otherwise: str) -> str:
+def _name(asked: AskImportProblem, target: Path | None, otherwise: str) -> str:
     """The problem's name: that of the file it is written to, where it is one."""
     if asked.name:
         return asked.name

@@ -91,7 +91,7 @@ def search_results(
     ]
 
 
-def together(workload: Workload, kinds: list[SearchResult]) -> SearchResult:
+def of_all_layers(workload: Workload, kinds: list[SearchResult]) -> SearchResult:
     """The answer for all kinds of layers; of energy-delay products it says how good the sum is."""
     whole = joined(workload, kinds)
     notes = [said] if (said := reread_note(workload)) else []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flat_mapper.api.calls import energies, tools_of
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import Model
+from flat_mapper.api.questions import AskModel
 from flat_mapper.arch.reader import architecture_of, load_architecture
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
@@ -25,8 +25,8 @@ from flat_mapper.timeloop.run import command_of, model_stats, run_folder
 from flat_mapper.workload.timeloop import read_problem
 
 
-@answers(Model)
-def model(asked: Model) -> ModelResult | Infeasible:
+@answers(AskModel)
+def model(asked: AskModel) -> ModelResult | Infeasible:
     """Architecture, problem and mapping may stand in any number of files, or in a specification.
 
     An ERT among them prices the components, unless `ert` is given.

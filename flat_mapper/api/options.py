@@ -13,7 +13,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache, wraps
 from typing import Any, NamedTuple, dataclass_transform, get_args
 
-WIDTH = 92  # chosen: characters of a line of an option's help in Python
+_WIDTH = 92  # chosen: characters of a line of an option's help in Python
 _HELP = re.compile(r"^( *)(\w+): +(.+(?:\n\1 +\S.*)*)", re.MULTILINE)  # name: help
 _ONE = re.compile(r"\A(\w+): +((?s:.)+)")  # the whole docstring of a single option
 
@@ -80,8 +80,8 @@ def summary_of(question: type) -> str:
 
 
 def call_of(question: type) -> str:
-    """The name of the function that answers a question: `why_not` of WhyNot."""
-    return re.sub(r"(?<=.)([A-Z])", r"_\1", question.__name__).lower()
+    """The name of the function that answers a question: `why_not` of AskWhyNot."""
+    return re.sub(r"(?<=.)([A-Z])", r"_\1", question.__name__.removeprefix("Ask")).lower()
 
 
 def answers[**P, Q, R](question: Callable[P, Q]) -> Callable[[Callable[[Q], R]], Callable[P, R]]:
@@ -146,4 +146,4 @@ def _told(question: type, function: Callable[..., object]) -> Iterator[str]:
     yield f"\n{inspect.cleandoc(function.__doc__ or '')}\n"
     for one in options_of(question).values():
         text = one.help.replace("; in Python ", "; ")  # here it is
-        yield from wrap(f"{one.name}: {text}.", WIDTH, subsequent_indent="    ")
+        yield from wrap(f"{one.name}: {text}.", _WIDTH, subsequent_indent="    ")

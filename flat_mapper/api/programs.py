@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from flat_mapper.api.calls import search
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import UNFUSED, Lower, ThisMachine
+from flat_mapper.api.questions import UNFUSED, AskLower, AskThisMachine
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.reports.answers import Evaluation
@@ -45,8 +45,8 @@ class MachineMade(Printed):
         return f"{self.machine}\n{matrix}: written, {vector} beside it; {command}"
 
 
-@answers(ThisMachine)
-def this_machine(asked: ThisMachine) -> MachineMade:
+@answers(AskThisMachine)
+def this_machine(asked: AskThisMachine) -> MachineMade:
     """It takes some seconds, in which nothing else should run.
 
     raises: BackendError without a compiler, or where the system does not tell its caches.
@@ -101,7 +101,7 @@ class ProgramSaid:
         return "\n".join(lines)
 
 
-def program_of(asked: Lower, found: Evaluation) -> tuple[Mapping[str, bytes], ProgramSaid]:
+def program_of(asked: AskLower, found: Evaluation) -> tuple[Mapping[str, bytes], ProgramSaid]:
     """The program's file, and how it ran where that is asked for.
 
     raises: SpecError where no program can be made; BackendError where a tool is missing.
@@ -130,7 +130,7 @@ def program_of(asked: Lower, found: Evaluation) -> tuple[Mapping[str, bytes], Pr
     return files, ProgramSaid(program=made, rows=(first, second))
 
 
-def only_of_programs(asked: Lower, where: str) -> None:
+def only_of_programs(asked: AskLower, where: str) -> None:
     """Raise SpecError where Timeloop's files are to run."""
     for word in (w for w in ("run", "misses") if getattr(asked, w)):
         raise SpecError(expected(f"{where}: {word}", "a program", asked.tool, "use --for c"))

@@ -105,7 +105,7 @@ class _Length(Question):
     phase: Annotated[str, Flag("F")] = ""
 
 
-class LoadProblem(_Length, Part, _Problem):
+class AskLoadProblem(_Length, Part, _Problem):
     """The workload of a problem, cut to a scope, at other sizes if asked."""
 
 
@@ -214,7 +214,7 @@ class Spend(_Watched, _Ends):
         return Limits()
 
 
-class Best(Spend, _Energies, _Space, _Chip, _Schedule, LoadProblem):
+class Best(Spend, _Energies, _Space, _Chip, _Schedule, AskLoadProblem):
     """The best of a mapspace.
 
     max_latency_s: seconds that the mapping may take
@@ -244,7 +244,7 @@ class _Goal(Question):
     objective: Annotated[str, Flag("O")] = "edp"
 
 
-class Search(_Goal, _Backend, Best):
+class AskSearch(_Goal, _Backend, Best):
     """The best mapping in a mapspace.
 
     objective: edp, latency or energy, of equals the others decide; latency,energy: the whole front;
@@ -256,7 +256,7 @@ class Search(_Goal, _Backend, Best):
     placement: Annotated[Values | None, Flag("T=R@A", kind="data")] = None
 
 
-class Front(Best):
+class AskFront(Best):
     """All mappings that no other one dominates in latency and energy."""
 
     near: ClassVar[float | None] = 0.0
@@ -270,11 +270,11 @@ class _Spaces(Question):
     )
 
 
-class Compare(_Goal, _Backend, Spend, _Energies, _Spaces, _Chip, _Schedule, LoadProblem):
+class AskCompare(_Goal, _Backend, Spend, _Energies, _Spaces, _Chip, _Schedule, AskLoadProblem):
     """The best mappings of several mapspaces."""
 
 
-class Need(Spend, _Energies, _Space, _Chip, _Schedule, LoadProblem):
+class AskNeed(Spend, _Energies, _Space, _Chip, _Schedule, AskLoadProblem):
     """The least buffer, bandwidth, cores, devices for a target.
 
     quantity: buffer, of the level that fused Einsums share, in its rows; bandwidth, of DRAM;
@@ -294,7 +294,7 @@ class Need(Spend, _Energies, _Space, _Chip, _Schedule, LoadProblem):
     step: Annotated[float, Flag("S")] = 1e9
 
 
-class Generate(_Goal, Spend, _Energies, _Space, _Chip, _Schedule, Part, _Problem):
+class AskGenerate(_Goal, Spend, _Energies, _Space, _Chip, _Schedule, Part, _Problem):
     """A prompt taken in, then decode against a growing cache.
 
     prefill: positions of the prompt
@@ -315,7 +315,7 @@ class _Kernel(Question):
     kernel: Annotated[str, Flag("K", "--for")] = field(kw_only=False)
 
 
-class Tiles(_Watched, _Chip, LoadProblem, _Kernel):
+class AskTiles(_Watched, _Chip, AskLoadProblem, _Kernel):
     """The best tile sizes of a kernel, in its words.
 
     count: tiles that are shown
@@ -337,11 +337,11 @@ class OfMapping(_Data):
     arch: Annotated[Chip | None, Flag("A", kind="texts")] = field(default=None, kw_only=False)
 
 
-class Evaluate(_Backend, _Energies, OfMapping):
+class AskEvaluate(_Backend, _Energies, OfMapping):
     """A recorded mapping priced again."""
 
 
-class Execute(OfMapping):
+class AskExecute(OfMapping):
     """A mapping run on real numbers, tile by tile, and what moves counted.
 
     check: hold the native model against it
@@ -354,7 +354,7 @@ class Execute(OfMapping):
     seed: Annotated[int, Flag("N", kind="count0")] = 0
 
 
-class Crosscheck(WithTools, _Energies, OfMapping):
+class AskCrosscheck(WithTools, _Energies, OfMapping):
     """One mapping by the native model and by every other backend that is present."""
 
 
@@ -364,11 +364,11 @@ class _Files(Question):
     files: Annotated[Files, Flag("FILE", "files", "texts")] = field(kw_only=False)
 
 
-class Model(_Data, _Backend, _Energies, _Files):
+class AskModel(_Data, _Backend, _Energies, _Files):
     """One Einsum from Timeloop's files, as timeloop-model prices it."""
 
 
-class Lower(_Energies, OfMapping):
+class AskLower(_Energies, OfMapping):
     """Files of a recorded mapping: Timeloop's, or a program.
 
     tool: model, or mapper: timeloop-mapper's inputs too, in mapper/; or c: a program in C
@@ -384,7 +384,7 @@ class Lower(_Energies, OfMapping):
     fill: float = 0.5
 
 
-class Check(_Width, _Data):
+class AskCheck(_Width, _Data):
     """Everything that is wrong with files, or what was understood of them.
 
     files: shipped names, and files of any kind; those of one kind of work are checked together
@@ -393,7 +393,7 @@ class Check(_Width, _Data):
     files: Annotated[Name | Sequence[Name], Flag("FILE", "files", "texts")] = field(kw_only=False)
 
 
-class ThisMachine(Question):
+class AskThisMachine(Question):
     """This machine as an architecture: caches as the system tells them, rates measured in seconds.
 
     output: the matrix path, NAME.yaml; the vector path is written beside it, NAME.sfu.yaml
@@ -408,11 +408,11 @@ class _Einsums(Question):
     einsums: Annotated[Sequence[str], Flag("EINSUM", "--why-not", "texts")] = field(kw_only=False)
 
 
-class WhyNot(LoadProblem, _Einsums):
+class AskWhyNot(AskLoadProblem, _Einsums):
     """The verdict on Einsums as one fused group: why not, or the loops that it shares."""
 
 
-class Sweep(_Ends):
+class AskSweep(_Ends):
     """Every point of a sweep searched, and kept.
 
     sweep: a file of what varies (docs/sweeps.md); in Python its text or what it says too
@@ -435,7 +435,7 @@ class Sweep(_Ends):
     progress: Watch | None = None
 
 
-class Optimize(Sweep):
+class AskOptimize(AskSweep):
     """The best architectures for a mix of workloads.
 
     method: grid: every design, or optuna: some of them, for large spaces
@@ -448,7 +448,7 @@ class Optimize(Sweep):
     seed: Annotated[int, Flag("N", kind="count0")] = 0
 
 
-class PlanSweep(Optimize):
+class AskPlanSweep(AskOptimize):
     """The points of a sweep, or the designs, counted once all that can be checked is.
 
     output: as for the sweep itself; nothing is written
@@ -457,7 +457,7 @@ class PlanSweep(Optimize):
     output: Annotated[Name, Flag("FILE", "-o --output")] = field(default="", kw_only=False)
 
 
-class ExportSweep(Question):
+class AskExportSweep(Question):
     """A sweep's rows as CSV, Parquet or JSON Lines.
 
     sweep: what sweep wrote
@@ -472,7 +472,7 @@ class ExportSweep(Question):
     output: Annotated[Name | None, Flag("FILE", "-o --output")] = field(default=None, kw_only=False)
 
 
-class Report(Question):
+class AskReport(Question):
     """A page of saved answers, for a browser.
 
     results: JSON of map, compare or evaluate, a folder that -o made, or a sweep's results; in
@@ -488,7 +488,7 @@ class Report(Question):
     title: Annotated[str, Flag("T")] = field(default="", kw_only=False)
 
 
-class ImportProblem(_Width):
+class AskImportProblem(_Width):
     """A problem made of a model's file, whatever its kind.
 
     file: a model's config.json or graph (.onnx, .pt2 of torch.export), or a folder of Timeloop
@@ -512,7 +512,7 @@ class ImportProblem(_Width):
     name: str = ""
 
 
-class Shipped(Question):
+class AskShipped(Question):
     """Shipped files, by name.
 
     kind: arch, problems or mapspaces; default: all of them

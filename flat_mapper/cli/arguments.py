@@ -92,33 +92,33 @@ class Verb(NamedTuple):
 
 
 VERBS: Mapping[str, Verb] = {
-    "map": Verb("search", (ask.Search, ask.Front)),
-    "compare": Verb("search", (ask.Compare,)),
-    "need": Verb("search", (ask.Need,)),
-    "tiles": Verb("search", (ask.Tiles,)),
-    "generate": Verb("search", (ask.Generate,)),
+    "map": Verb("search", (ask.AskSearch, ask.AskFront)),
+    "compare": Verb("search", (ask.AskCompare,)),
+    "need": Verb("search", (ask.AskNeed,)),
+    "tiles": Verb("search", (ask.AskTiles,)),
+    "generate": Verb("search", (ask.AskGenerate,)),
     "sweep": Verb(
         "many",
-        (ask.Sweep, ask.Optimize, ask.ExportSweep, ask.PlanSweep),
+        (ask.AskSweep, ask.AskOptimize, ask.AskExportSweep, ask.AskPlanSweep),
         _Planned,
         "Every point of a grid, the best designs, rows exported",
     ),
-    "report": Verb("many", (ask.Report,)),
+    "report": Verb("many", (ask.AskReport,)),
     "evaluate": Verb(
         "price",
-        (ask.Evaluate, ask.Model, ask.Execute, ask.Crosscheck),
+        (ask.AskEvaluate, ask.AskModel, ask.AskExecute, ask.AskCrosscheck),
         _Judged,
         "A mapping priced again, executed or crosschecked",
     ),
     "check": Verb(
         "files",
-        (ask.Check, ask.WhyNot, ask.ThisMachine),
+        (ask.AskCheck, ask.AskWhyNot, ask.AskThisMachine),
         _Made,
         "Everything wrong with files; why Einsums do not fuse",
     ),
-    "import": Verb("files", (ask.ImportProblem,)),
-    "lower": Verb("files", (ask.Lower,)),
-    "list": Verb("files", (ask.Shipped,)),
+    "import": Verb("files", (ask.AskImportProblem,)),
+    "lower": Verb("files", (ask.AskLower,)),
+    "list": Verb("files", (ask.AskShipped,)),
 }
 _FORMER = {  # commands that there were
     "optimize": "flat-mapper sweep DESIGN.yaml",
@@ -135,7 +135,7 @@ _FORMER = {  # commands that there were
 }
 
 
-class Asked(NamedTuple):
+class Parsed(NamedTuple):
     """A question with the values of its options, and what becomes of its answer."""
 
     question: type
@@ -150,7 +150,7 @@ class _Parser(argparse.ArgumentParser):
         raise SpecError(_refusal(self, message))
 
 
-def parsed(argv: Sequence[str]) -> Asked | None:
+def parsed(argv: Sequence[str]) -> Parsed | None:
     """The question of a line; None where only help or the version was asked for, and printed."""
     word = argv[0] if argv else ""
     parser, verbs = grammar(word)
@@ -172,7 +172,7 @@ def parsed(argv: Sequence[str]) -> Asked | None:
     return _asked(word, verb, given)
 
 
-def _asked(name: str, parser: _Parser, given: dict[str, Any]) -> Asked:
+def _asked(name: str, parser: _Parser, given: dict[str, Any]) -> Parsed:
     """The question of what was given by word: with all that it needs, and nothing else."""
     question = _chosen(name, given)
     flags, choice = _flags(question), VERBS[name].choice
@@ -185,34 +185,34 @@ def _asked(name: str, parser: _Parser, given: dict[str, Any]) -> Asked:
         where = " ".join((parser.prog, *chosen))
         raise SpecError(expected(where, f"options among {', '.join(flags)}", word))
     lacking = [_named(o) for o in flags.values() if o.default is MISSING and o.name not in values]
-    if question is ask.Lower and "output" not in shown:  # its answer is files alone
+    if question is ask.AskLower and "output" not in shown:  # its answer is files alone
         lacking.append("-o/--output")
     if lacking:
         parser.error(f"the following arguments are required: {', '.join(lacking)}")
-    return Asked(question, values, Shown(**shown))
+    return Parsed(question, values, Shown(**shown))
 
 
 def _chosen(name: str, given: dict[str, Any]) -> type:
     """The question of a command that is asked, by its options or by what its files are."""
     if name == "map" and given.get("--objective", "").replace(" ", "") == ask.WHOLE_FRONT:
         del given["--objective"]
-        return ask.Front
+        return ask.AskFront
     if name == "check" and "--this-machine" in given:
-        return ask.ThisMachine
+        return ask.AskThisMachine
     if name == "check" and "--why-not" in given:
-        return ask.WhyNot
+        return ask.AskWhyNot
     if name == "evaluate":
         if "--execute" in given or "--crosscheck" in given:
-            return ask.Execute if "--execute" in given else ask.Crosscheck
-        return ask.Model if _are_timeloops(given.get("files", ())) else ask.Evaluate
+            return ask.AskExecute if "--execute" in given else ask.AskCrosscheck
+        return ask.AskModel if _are_timeloops(given.get("files", ())) else ask.AskEvaluate
     if name != "sweep":
         return VERBS[name].questions[0]
     if "--dry-run" in given:
-        return ask.PlanSweep
+        return ask.AskPlanSweep
     path = Path(given.get("sweep", ""))
     if {"--format", "--where"} & set(given) or _begins(path, b"SQLite format 3"):
-        return ask.ExportSweep
-    return ask.Optimize if "optimize" in _keys(path) else ask.Sweep
+        return ask.AskExportSweep
+    return ask.AskOptimize if "optimize" in _keys(path) else ask.AskSweep
 
 
 def _are_timeloops(files: Sequence[str]) -> bool:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import flat_mapper
 from flat_mapper.api.options import call_of, options_of
-from flat_mapper.api.questions import Spend, Sweep
+from flat_mapper.api.questions import AskSweep, Spend
 from flat_mapper.base.errors import (
     BackendError,
     FlatMapperError,
@@ -81,7 +81,7 @@ def _run(argv: Sequence[str]) -> int:
         check_folder(Path(shown.output), force=shown.force, inside=inside)
     if issubclass(question, Spend):  # modules and inputs count to what the search may take
         values["budget"] = question(**values).spend(begin)
-    sweeps = issubclass(question, Sweep)
+    sweeps = issubclass(question, AskSweep)
     if "progress" not in options_of(question) or (sweeps and shown.json):
         answer = call(**values)
     else:
@@ -106,11 +106,11 @@ def _told(answer: Any, shown: Shown) -> int:
         raise NothingFeasible(refusal)
     names: list[str] = []
     if shown.output:
-        from flat_mapper.api.files import document_of, save, text_of
+        from flat_mapper.api.files import save, saved_answer, text_of
 
         names = save(answer, shown.output, force=shown.force)
     if shown.json:
-        if document := document_of(answer) if names else answer.to_dict():
+        if document := saved_answer(answer) if names else answer.to_dict():
             say(answer_json(answer.kind, document))
     elif text := text_of(answer, shown.output, names) if names else str(answer):
         say(text)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from flat_mapper.api import questions
-from flat_mapper.api.calls import energies, problem_source, scope_of, search, sizes_of, with_widths
+from flat_mapper.api.calls import energies, problem_source, ranks_of, scope_of, search, with_widths
 from flat_mapper.api.options import answers
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base import units
@@ -243,8 +243,8 @@ class Generation(Printed):
         return "\n".join(line for line in lines if line)
 
 
-@answers(questions.Generate)
-def generate(asked: questions.Generate) -> Generation | Infeasible:
+@answers(questions.AskGenerate)
+def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
     """Costs are of all layers, and each search has its share of the seconds that are left.
 
     The problem is a name, a file or its text, whose roles name queries and keys.
@@ -254,7 +254,7 @@ def generate(asked: questions.Generate) -> Generation | Infeasible:
     if not isinstance(problem, str | Path):
         got = f"a {type(problem).__name__}"
         raise SpecError(expected("generate: problem", "a name, a file or its text", got))
-    sizes = sizes_of(asked)
+    sizes = ranks_of(asked)
     scenario = Scenario(**{one.name: getattr(asked, one.name) for one in fields(Scenario)})
     source = problem_source(problem)
     workload = load_workload(source)
@@ -336,10 +336,10 @@ def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
     return result
 
 
-def _cache_bytes(source: str | Path, asked: questions.Generate, length: int) -> float:
+def _cache_bytes(source: str | Path, asked: questions.AskGenerate, length: int) -> float:
     """Keys and values of all layers and sequences at the last step: what no query sees is kept."""
     lengths = Lengths(queries=1, keys=length)
-    sizes = sizes_of(asked)
+    sizes = ranks_of(asked)
     model = load_workload(source, "model", sizes=sizes, lengths=lengths, phase="decode")
     if keys := model.roles.keys:
         model = model.with_ranks({keys: model.rank_sizes[keys] + model.unseen})

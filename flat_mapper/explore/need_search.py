@@ -58,14 +58,14 @@ from flat_mapper.workload.graph import Workload
 # Chosen: of the time that is left a search may take a fourth; when a fiftieth is left, that is all.
 SHARE, LAST = 4, 0.02
 
-Quantity = Literal["buffer", "bandwidth", "cores"]
+KnobKind = Literal["buffer", "bandwidth", "cores"]
 
-QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
-_NOUNS: Mapping[Quantity, str] = {"buffer": "rows", "bandwidth": "steps", "cores": "cores"}
+QUANTITIES: tuple[KnobKind, ...] = get_args(KnobKind)
+_NOUNS: Mapping[KnobKind, str] = {"buffer": "rows", "bandwidth": "steps", "cores": "cores"}
 
 
-@answers(questions.Need)
-def need(asked: questions.Need) -> Need | Unreached:
+@answers(questions.AskNeed)
+def need(asked: questions.AskNeed) -> Need | Unreached:
     """A `Need`, or what binds: false, and it says why when its result is asked for.
 
     Each search goes for a proof unless a gap is named. Where the budget ends, the answer says what
@@ -84,7 +84,7 @@ def need(asked: questions.Need) -> Need | Unreached:
     return _counted(trials) if quantity == "cores" else _bisected(trials)
 
 
-def _devices(asked: questions.Need) -> NeededDevices:
+def _devices(asked: questions.AskNeed) -> NeededDevices:
     """The fewest devices of a cluster that reach a latency."""
     cluster = cluster_of(asked.arch, asked.data)
     if cluster is None:
@@ -219,13 +219,13 @@ class Knob:
     """The quantity that is turned: capacity in rows, DRAM's bandwidth in steps, or cores."""
 
     platform: Platform
-    quantity: Quantity
+    quantity: KnobKind
     node: MemoryLevel | Fanout
     step: float  # bytes of a row, bytes per second, or one core
     present: float  # the platform's own value, in steps; infinite where that is unlimited
 
     @classmethod
-    def of(cls, platform: Platform, quantity: Quantity, step: float, mapspace: Mapspace) -> Knob:
+    def of(cls, platform: Platform, quantity: KnobKind, step: float, mapspace: Mapspace) -> Knob:
         """The knob of a platform; of its cores, those that a mapspace gives tiles out to."""
         node: MemoryLevel | Fanout
         has: float | None  # in units of the model, of which a step has `each`

@@ -98,14 +98,14 @@ class Front(Printed):
         return "\n".join([*lines, whole, *filter(None, said)])
 
 
-@answers(questions.Front)
-def front(asked: questions.Front) -> Front | Infeasible:
+@answers(questions.AskFront)
+def front(asked: questions.AskFront) -> Front | Infeasible:
     """The fastest first. Where the search ends early, the front has a gap."""
     with api.logged(asked) as budget:
         return _front(asked, budget)
 
 
-def _front(asked: questions.Front, budget: Budget) -> Front | Infeasible:
+def _front(asked: questions.AskFront, budget: Budget) -> Front | Infeasible:
     cascade = api.workload_of(asked)
     fit = fitted(load_platform(asked.arch, asked.data), cascade)
     chip = fit.platform

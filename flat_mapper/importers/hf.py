@@ -20,10 +20,10 @@ from flat_mapper.importers.hf_families import (
     ARCHITECTURES,
     CAPS,
     NO_ATTENTION,
-    WINDOW,
+    SLIDING_WINDOW,
     Default,
     Family,
-    Form,
+    HfForm,
     Stack,
     StackPart,
 )
@@ -46,7 +46,7 @@ MODEL_WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what mode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class HfModel:
     """The shapes that a configuration gives."""
 
     model_type: str
@@ -76,7 +76,7 @@ class Model:
         return found | {"kinds": kinds, "dropped": list(self.dropped)}
 
 
-def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Model:
+def load_config(source: str | Path | Mapping[str, object], part: str = "") -> HfModel:
     """The shapes of one part of a model; by default its encoder, or its only part.
 
     source: a config.json, or what it says.
@@ -119,7 +119,7 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Mo
     linear, dense = total - attending, attending - len(numbers)
     known["layers"] = len(numbers)
     stored = _stored_formats(config, form, gated=gated)
-    return Model(
+    return HfModel(
         model_type=str(kind),
         part=chosen,
         gated=gated,
@@ -204,7 +204,7 @@ _CHOSEN = ("num_experts_per_tok", "experts_per_token")
 _STEPS = ("interleave_moe_layer_step", "decoder_sparse_step")
 
 
-def _layer_form(config: Section, where: str, part: str, family: Family) -> Form:
+def _layer_form(config: Section, where: str, part: str, family: Family) -> HfForm:
     """The section `layer` of a model's part."""
     form = {**family.layer(config), "activation": _activation(config, where, family.activation)}
     if part == "cross":
@@ -213,7 +213,7 @@ def _layer_form(config: Section, where: str, part: str, family: Family) -> Form:
     return form | ({"experts": experts} if experts else {})
 
 
-def _ends_form(config: Section, part: str, family: Family) -> Form:
+def _ends_form(config: Section, part: str, family: Family) -> HfForm:
     """The section `vocabulary` of a model's part; empty where it has none."""
     size = config.get("vocab_size")
     if family.ends is None or not isinstance(size, int) or part == "cross":
@@ -231,7 +231,7 @@ def _activation(config: Section, where: str, default: str) -> str:
     return found
 
 
-def _experts(config: Section, where: str) -> Form:
+def _experts(config: Section, where: str) -> HfForm:
     counts = [config[k] for k in _EXPERTS if config.get(k)]
     if not counts:
         return {}
@@ -298,8 +298,8 @@ def _layer_kinds(
     if config.get("use_bidirectional_attention"):
         causal = False
     window: int | None = family.window
-    if WINDOW in config:
-        window = take(config, WINDOW, int, where, None, above=0)
+    if SLIDING_WINDOW in config:
+        window = take(config, SLIDING_WINDOW, int, where, None, above=0)
     if words := _layer_words(config, where, layers):
         sliding = [words[n] == _SLIDING for n in numbers]
     else:
@@ -314,7 +314,7 @@ def _layer_kinds(
 _STORED = {"mxfp4": "mxfp4", "fp8": "fp8_e4m3"}
 
 
-def _stored_formats(config: Section, form: Form, *, gated: bool) -> dict[str, str]:
+def _stored_formats(config: Section, form: HfForm, *, gated: bool) -> dict[str, str]:
     """Formats of the weights that a file has in other words than the model's.
 
     MXFP4 is of the experts alone; fp8 of all products, unless the file leaves the attention's out.
@@ -351,7 +351,7 @@ def config_name(path: Path) -> str:
 
 
 def problem_text(
-    model: Model,
+    model: HfModel,
     name: str,
     origin: str,
     *,
@@ -416,7 +416,7 @@ def _flow(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _chosen(model: Model, origin: str, layers: str) -> tuple[LayerKind, ...]:
+def _chosen(model: HfModel, origin: str, layers: str) -> tuple[LayerKind, ...]:
     """The kinds of layers that a problem is about."""
     if not layers:
         return model.kinds

@@ -15,10 +15,10 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, place, take
 
 StackPart = Literal["encoder", "decoder", "cross"]
-Form = dict[str, object]
-Sizes = Mapping[str, int]
+HfForm = dict[str, object]
+_Sizes = Mapping[str, int]
 
-WINDOW = "sliding_window"
+SLIDING_WINDOW = "sliding_window"
 _POSITIONS = "max_position_embeddings"
 # State-space and recurrent models, and those most of whose layers are.
 NO_ATTENTION = (
@@ -28,7 +28,7 @@ NO_ATTENTION = (
 
 # A size where a file leaves its key out: a number, another size or its key, or a function of the
 # configuration, its place and the sizes so far; None: the key is required.
-Default = int | str | Callable[[Section, str, Sizes], int] | None
+Default = int | str | Callable[[Section, str, _Sizes], int] | None
 Stack = Mapping[str, tuple[str, Default]]  # keys of one stack's sizes, in the order of their need
 
 
@@ -47,8 +47,8 @@ class Family:
     """
 
     stacks: Mapping[StackPart, Stack]
-    layer: Callable[[Section], Form]
-    ends: Callable[[Section], Form] | None = None
+    layer: Callable[[Section], HfForm]
+    ends: Callable[[Section], HfForm] | None = None
     activation: str = "silu"
     gated: bool = False
     inside: Mapping[StackPart, str] = field(default_factory=dict)
@@ -59,11 +59,11 @@ class Family:
     lacks: tuple[str | Callable[[Section], str], ...] = ()
 
 
-def _wide(config: Section, where: str, known: Sizes) -> int:
+def _wide(config: Section, where: str, known: _Sizes) -> int:
     return 4 * known["width"]
 
 
-def _patches(config: Section, where: str, known: Sizes) -> int:
+def _patches(config: Section, where: str, known: _Sizes) -> int:
     """Positions of a vision transformer: the patches of its image, and the class token."""
     image = take(config, "image_size", int, where, above=0)
     patch = take(config, "patch_size", int, where, above=0)
@@ -73,7 +73,7 @@ def _patches(config: Section, where: str, known: Sizes) -> int:
     return (image // patch) ** 2 + 1
 
 
-def _falcon_kv_heads(config: Section, where: str, known: Sizes) -> int:
+def _falcon_kv_heads(config: Section, where: str, known: _Sizes) -> int:
     """Falcon's heads of keys and values: one, or a number of its newer architecture."""
     if config.get("new_decoder_architecture"):
         return take(config, "num_kv_heads", int, where, known["heads"], above=0)
@@ -113,10 +113,10 @@ def _whisper(side: str, **positions: tuple[str, Default]) -> Stack:
 Entry = object | Callable[[Section], object]
 
 
-def _form(**entries: Entry) -> Callable[[Section], Form]:
+def _form(**entries: Entry) -> Callable[[Section], HfForm]:
     """A section by its keys: each a value, or one of the configuration; None leaves it out."""
 
-    def form(config: Section) -> Form:
+    def form(config: Section) -> HfForm:
         found = {key: one(config) if callable(one) else one for key, one in entries.items()}
         return {key: value for key, value in found.items() if value is not None}
 
@@ -137,7 +137,7 @@ def _if(*keys: str, default: bool = False) -> Callable[[Section], bool | None]:
     return lambda config: any(_flag(config, key, default) for key in keys) or None
 
 
-def _llama(**others: Entry) -> Callable[[Section], Form]:
+def _llama(**others: Entry) -> Callable[[Section], HfForm]:
     bias = _if("attention_bias", "qkv_bias")
     return _form(**{"norm": "rms", "positions": "rotary", "qkv_bias": bias, **others})
 
@@ -147,17 +147,17 @@ def _falcon_norms(config: Section) -> bool | None:
     return (new and config.get("num_ln_in_parallel_attn") != 1) or None
 
 
-def _latent(config: Section) -> Form:
+def _latent(config: Section) -> HfForm:
     found = {"rank": config.get("kv_lora_rank", 512), "rotary": config.get("qk_rope_head_dim", 64)}
     queries = config.get("q_lora_rank")
     return {**found, "queries": queries} if queries else found
 
 
-def _tied(default: bool) -> Callable[[Section], Form]:
+def _tied(default: bool) -> Callable[[Section], HfForm]:
     return _form(tied=_if("tie_word_embeddings", default=default))
 
 
-def _rows(key: str, default: int, more: int = 0, **others: Entry) -> Callable[[Section], Form]:
+def _rows(key: str, default: int, more: int = 0, **others: Entry) -> Callable[[Section], HfForm]:
     """A table of positions; more: rows of it that stand for none (OPT's offset)."""
 
     def rows(config: Section) -> int:
@@ -183,7 +183,7 @@ def _each_other(config: Section, layer: int, where: str) -> bool:
 
 
 def _where_stated(config: Section, layer: int, where: str) -> bool:
-    return config.get(WINDOW) is not None
+    return config.get(SLIDING_WINDOW) is not None
 
 
 def _each(key: str, interval: int) -> Callable[[Section, int, str], bool]:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from flat_mapper.api.calls import workload_of
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import Tiles
+from flat_mapper.api.questions import AskTiles
 from flat_mapper.arch.cores import ErrorBand, error_bands, phase_kernels
 from flat_mapper.arch.edits import set_path
 from flat_mapper.arch.reader import load_platform
@@ -359,8 +359,8 @@ def streaming(platform: Platform, shape: Shape) -> Platform:
     return replace(platform, matrix=replace(platform.matrix, variables=own, document=document))
 
 
-@answers(Tiles)
-def tiles(asked: Tiles) -> Ranked:
+@answers(AskTiles)
+def tiles(asked: AskTiles) -> Ranked:
     """The fastest first; a softmax that nobody names is online, as the kernels have it."""
     if not asked.softmax and not isinstance(asked.problem, Workload):
         asked = replace(asked, softmax="online")

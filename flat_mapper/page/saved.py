@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import Answer, Report, Sweep
+from flat_mapper.api.questions import Answer, AskReport, AskSweep
 from flat_mapper.base import units
 from flat_mapper.base.table import Cell, FrameRecord, Printed
 from flat_mapper.explore.sweep.engines import engine_of
@@ -169,8 +169,8 @@ class Swept(Printed):
         )
 
 
-@answers(Sweep)
-def sweep(asked: Sweep) -> Swept:
+@answers(AskSweep)
+def sweep(asked: AskSweep) -> Swept:
     """The configurations, those included that `output` had already."""
     spec, engine = load_sweep(asked.sweep), engine_of(asked)
     affordable(asked, spec.size)
@@ -187,8 +187,8 @@ def sweep(asked: Sweep) -> Swept:
         )
 
 
-@answers(Report)
-def report(asked: Report) -> SavedResults:
+@answers(AskReport)
+def report(asked: AskReport) -> SavedResults:
     """The answers, which a notebook shows as the page."""
     given = asked.results
     one = isinstance(given, str | Path) or not isinstance(given, Sequence)

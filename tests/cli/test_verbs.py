@@ -25,7 +25,7 @@ def test_every_verb_is_a_call_and_every_call_a_verb() -> None:
     assert len(QUESTIONS) == len(set(QUESTIONS))
 
 
-@pytest.mark.parametrize("question", [*QUESTIONS, questions.LoadProblem])
+@pytest.mark.parametrize("question", [*QUESTIONS, questions.AskLoadProblem])
 def test_a_call_has_the_options_of_its_verb_each_with_help(question: type) -> None:
     call = getattr(fm, call_of(question))
     options = options_of(question)
@@ -48,7 +48,7 @@ def test_no_option_of_a_question_is_a_word_for_its_answer(question: type) -> Non
 
 
 def test_an_option_is_one_edit(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Shout(questions.Shipped):
+    class Shout(questions.AskShipped):
         """What ships, aloud.
 
         times: so many times

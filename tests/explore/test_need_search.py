@@ -13,7 +13,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.units import bytes_of
 from flat_mapper.cli.main import main
 from flat_mapper.energy.tables import Ert
-from flat_mapper.explore.need_search import Knob, Need, Quantity, Unreached, need
+from flat_mapper.explore.need_search import Knob, KnobKind, Need, Unreached, need
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
@@ -64,14 +64,14 @@ LEVELS = {level: ACTIONS for level in ("DRAM", "GLB", "RF", "LREG")}
 ERT = Ert(levels={**LEVELS, "MAC": {"compute": 1.0}, "VALU": {"compute": 1.0}}, source="ones")
 
 
-def asked(quantity: Quantity, utilization: float, step: float = 1e9) -> Need | Unreached:
+def asked(quantity: KnobKind, utilization: float, step: float = 1e9) -> Need | Unreached:
     return need(TINY, EDGE, FLAT_R, ERT, quantity=quantity, utilization=utilization, step=step)
 
 
 @pytest.mark.parametrize(
     ("quantity", "step", "utilization"), [("buffer", 1.0, 0.3), ("bandwidth", 4e9, 0.05)]
 )
-def test_one_less_misses(quantity: Quantity, step: float, utilization: float) -> None:
+def test_one_less_misses(quantity: KnobKind, step: float, utilization: float) -> None:
     found = asked(quantity, utilization, step)
     assert isinstance(found, Need)
 

@@ -14,12 +14,12 @@ from sweep_files import written
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
-from flat_mapper.explore.sweep.spec import Sweep, load_sweep
+from flat_mapper.explore.sweep.spec import SweepPoints, load_sweep
 
 FIXED = "  fixed: {arch: edge, problem: tiny}\n"
 
 
-def sweep(text: str) -> Sweep:
+def sweep(text: str) -> SweepPoints:
     return load_sweep(f"sweep:\n{text}")
 
 

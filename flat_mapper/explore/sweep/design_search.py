@@ -30,7 +30,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from flat_mapper.api.calls import among
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import Optimize, PlanSweep
+from flat_mapper.api.questions import AskOptimize, AskPlanSweep
 from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.base import units
 from flat_mapper.base.errors import BackendError, FlatMapperError, SpecError, expected
@@ -39,8 +39,8 @@ from flat_mapper.explore.sweep.engines import engine_of
 from flat_mapper.explore.sweep.inputs import Chip, Inputs
 from flat_mapper.explore.sweep.run import Open, Watch, affordable, code_of, resumable, run_sweep
 from flat_mapper.explore.sweep.spec import (
-    Coordinates,
-    Sweep,
+    PointInputs,
+    SweepPoints,
     Written,
     asks_for_designs,
     load_sweep,
@@ -48,7 +48,7 @@ from flat_mapper.explore.sweep.spec import (
     sweep_of,
 )
 from flat_mapper.explore.sweep.store import Store, compact
-from flat_mapper.explore.sweep.work import priced
+from flat_mapper.explore.sweep.work import chip_prices
 from flat_mapper.spec.document import (
     Section,
     did_you_mean,
@@ -82,8 +82,8 @@ REMEMBERED = 1024  # chosen: designs whose needs stay in memory
 class Problem:
     """A design question: the designs times the workloads as a sweep, and how to judge them."""
 
-    sweep: Sweep
-    choices: Sweep  # the same without what runs on the designs: each point is one
+    sweep: SweepPoints
+    choices: SweepPoints  # the same without what runs on the designs: each point is one
     weights: tuple[float, ...]  # of the workloads, in the order of the sweep's last axis
     budgets: Mapping[str, float]
     objectives: tuple[str, ...]
@@ -162,7 +162,7 @@ def load_design_problem(source: Written) -> Problem:
     )
 
 
-def _check_choices(sweep: Sweep, where: str) -> None:
+def _check_choices(sweep: SweepPoints, where: str) -> None:
     """Raise SpecError unless the architecture is what varies, and only that, beside the mix."""
     *choices, mix = sweep.axes
     for name in (name for axis in choices for name in axis if not _of_chip(name)):
@@ -212,7 +212,7 @@ def uses(chip: Chip, wanted: Collection[str]) -> dict[str, float]:
     found = {"buffer": buffer, "bandwidth": bandwidth, "pes": pes}
     if "area" in wanted:
         try:
-            _, art = priced(chip)
+            _, art = chip_prices(chip)
             got = "a table of energies only"
         except FlatMapperError as error:
             art, got = None, str(error)
@@ -238,7 +238,7 @@ def with_design(
     return (*kept, new)
 
 
-def named(coordinates: Coordinates) -> str:
+def named(coordinates: PointInputs) -> str:
     """A workload in a few words."""
     words = [str(coordinates["problem"])]
     words += [f"N={coordinates['seq']}"] if "seq" in coordinates else []
@@ -311,7 +311,7 @@ def _quantity(name: str, value: float) -> str:
     return f"{value:,.4g} {BUDGETS[name]}" if name == "area" else f"{value:,.0f}"
 
 
-class Search:
+class _Designs:
     """One problem on one results file."""
 
     def __init__(self, problem: Problem, inputs: Inputs, store: Store, watch: Watch) -> None:
@@ -476,8 +476,8 @@ class Search:
             yield f"{name} sets {100 * part / total:.0f}% of the latency"
 
 
-@answers(Optimize)
-def optimize(asked: Optimize) -> DesignFront:
+@answers(AskOptimize)
+def optimize(asked: AskOptimize) -> DesignFront:
     """The Pareto set of the designs within their budgets."""
     problem = load_design_problem(asked.sweep)
     method = among("method", asked.method, METHODS)
@@ -486,7 +486,7 @@ def optimize(asked: Optimize) -> DesignFront:
     engine = engine_of(asked)
     inputs = Inputs(problem.sweep, time_limit=asked.time_limit, gap=asked.gap)
     with Store(Path(asked.output)) as store, resumable(store, asked.output):
-        search = Search(problem, inputs, store, asked.progress or (lambda _: None))
+        search = _Designs(problem, inputs, store, asked.progress or (lambda _: None))
         found = search.answer(engine, method, asked.trials, asked.seed)
         found.exit_code = code_of(store.counts()) or int(not found.front)
     return found
@@ -508,8 +508,8 @@ class Plan(Printed):
         return self.text
 
 
-@answers(PlanSweep)
-def plan_sweep(asked: PlanSweep) -> Plan:
+@answers(AskPlanSweep)
+def plan_sweep(asked: AskPlanSweep) -> Plan:
     """Nothing is computed."""
     engine_of(asked)
     if asks_for_designs(asked.sweep):

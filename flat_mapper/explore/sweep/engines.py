@@ -22,7 +22,7 @@ from queue import Empty, Queue
 from types import ModuleType
 from typing import Any
 
-from flat_mapper.api.questions import Sweep
+from flat_mapper.api.questions import AskSweep
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.parallel import Processes
 from flat_mapper.base.process import uninterrupted
@@ -35,7 +35,7 @@ POLL_S = 0.1
 MOST_WORKERS = 1024  # chosen: processes on one machine
 ALIVE_S = 2.0  # chosen: between two looks whether the scheduler is still there
 
-Answer = Callable[[PointTask], PointRow]
+_Answer = Callable[[PointTask], PointRow]
 
 
 class Here(Executor):
@@ -60,7 +60,7 @@ class Engine:
     death: type[Exception] = BrokenExecutor
 
     def __init__(
-        self, answer: Answer = answered, count: int = 1, opened: Callable[[], Executor] = Here
+        self, answer: _Answer = answered, count: int = 1, opened: Callable[[], Executor] = Here
     ) -> None:
         self.answer, self.count, self.opened = answer, count, opened
         self.executor = opened()
@@ -138,7 +138,7 @@ class OnDask(Engine):
 
     ahead, company = 2, 1  # so that none idles while a row travels
 
-    def __init__(self, client: Any, answer: Answer) -> None:
+    def __init__(self, client: Any, answer: _Answer) -> None:
         super().__init__(answer, 0, lambda: client.get_executor(pure=False))
         self.client, self.death = client, _distributed().KilledWorker
 
@@ -181,7 +181,7 @@ def _answering() -> Iterator[None]:
         raise _lost(" ".join(str(error).split()) or "a call that ended") from error
 
 
-def engine_of(asked: Sweep) -> Callable[[], AbstractContextManager[Engine]]:
+def engine_of(asked: AskSweep) -> Callable[[], AbstractContextManager[Engine]]:
     """Opener of the workers that a sweep asks for; processes, one a core, where it says nothing.
 
     raises: SpecError where it asks for several kinds, or for more processes than may be.
@@ -203,7 +203,7 @@ def engine_of(asked: Sweep) -> Callable[[], AbstractContextManager[Engine]]:
 
 
 @contextmanager
-def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
+def local_workers(count: int, answer: _Answer = answered) -> Iterator[Engine]:
     """Worker processes on this machine, gone when the block ends; 0 is this process itself."""
     if count == 0:
         yield Engine(answer)
@@ -218,7 +218,7 @@ def local_workers(count: int, answer: Answer = answered) -> Iterator[Engine]:
 
 @contextmanager
 def cluster_workers(
-    address: str = "", file: str = "", answer: Answer = answered
+    address: str = "", file: str = "", answer: _Answer = answered
 ) -> Iterator[Engine]:
     """The workers of a scheduler that is running, which goes on when the block ends.
 

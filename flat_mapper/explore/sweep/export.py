@@ -22,16 +22,16 @@ from typing import IO, Any, BinaryIO, ClassVar, Literal
 
 from flat_mapper.api.calls import among
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import ExportSweep, Name
+from flat_mapper.api.questions import AskExportSweep, Name
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.formats import csv_cell, terminal_text
 from flat_mapper.explore.sweep.store import COLUMNS, INTEGERS, REALS, read_only
 from flat_mapper.spec.document import checked, did_you_mean
 from flat_mapper.spec.yamlio import note_input, replacing, scalar
 
-Format = Literal["csv", "parquet", "jsonl"]
+_Format = Literal["csv", "parquet", "jsonl"]
 _Kind = Literal["integer", "real", "text"]  # of a column's values
-FORMATS: tuple[Format, ...] = ("csv", "parquet", "jsonl")
+_FORMATS: tuple[_Format, ...] = ("csv", "parquet", "jsonl")
 INPUTS, RESULT = "coordinates", "result"
 DOCUMENTS = (INPUTS, RESULT, "provenance")  # JSON; not in CSV
 PLAIN_COLUMNS = (  # the columns beside the inputs, in the order of a table
@@ -57,7 +57,7 @@ ROWS_AT_ONCE = 1000  # of one row group of Parquet
 
 Filter = tuple[str, str, object]  # a column, an operator and a value
 ExportRow = dict[str, Any]
-Columns = Mapping[str, _Kind]
+_Columns = Mapping[str, _Kind]
 
 _CONDITION = re.compile(r"\s*([^<>=!\s]+)\s*(<=|>=|!=|==|=|<|>)\s*(.*?)\s*")
 
@@ -94,19 +94,19 @@ class Exported:
         return f"{self.rows:,} rows in {self.file}" if self.file else ""
 
 
-@answers(ExportSweep)
-def export_sweep(asked: ExportSweep) -> Exported:
+@answers(AskExportSweep)
+def export_sweep(asked: AskExportSweep) -> Exported:
     """The number of rows that pass all filters, and the file that has them.
 
     raises: SpecError where the results cannot be read, a column is unknown, or writing fails.
     """
     filters, output = filters_of(asked.where), asked.output
-    form = among("format", asked.format, FORMATS)
+    form = among("format", asked.format, _FORMATS)
     count = _written(Path(asked.sweep), form, filters, output)
     return Exported(rows=count, file=str(output or ""))
 
 
-def _written(path: Path, form: Format, filters: Sequence[Filter], output: Name | None) -> int:
+def _written(path: Path, form: _Format, filters: Sequence[Filter], output: Name | None) -> int:
     """Write the rows, to stdout where there is no file; their number."""
     write = {"csv": _csv, "jsonl": _jsonl}.get(form)
     if write is None and output is None:
@@ -182,7 +182,7 @@ def _parts(result: ExportRow) -> Iterator[tuple[str, object]]:
         yield from ((name, longest.get(name)) for name in _OF_CORES)
 
 
-def _columns(connection: sqlite3.Connection) -> Columns:
+def _columns(connection: sqlite3.Connection) -> _Columns:
     """Every plain column, one for each input in the place of those that repeat them, and parts."""
     inputs: dict[str, set[type]] = {}
     parts = dict.fromkeys(("power_limit_w", "gap"))
@@ -213,7 +213,7 @@ def _passes(row: ExportRow, name: str, comparison: str, other: object) -> bool:
     return value is not None and COMPARISONS[comparison](*pair)
 
 
-def _csv(columns: Columns, rows: Iterable[ExportRow], file: IO[str]) -> int:
+def _csv(columns: _Columns, rows: Iterable[ExportRow], file: IO[str]) -> int:
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(map(csv_cell, columns))
     count = 0
@@ -223,7 +223,7 @@ def _csv(columns: Columns, rows: Iterable[ExportRow], file: IO[str]) -> int:
     return count
 
 
-def _jsonl(columns: Columns, rows: Iterable[ExportRow], file: IO[str]) -> int:
+def _jsonl(columns: _Columns, rows: Iterable[ExportRow], file: IO[str]) -> int:
     names = (*(name for name in columns if name in PLAIN_COLUMNS), *DOCUMENTS)
     count = 0
     for row in rows:
@@ -233,7 +233,7 @@ def _jsonl(columns: Columns, rows: Iterable[ExportRow], file: IO[str]) -> int:
     return count
 
 
-def _parquet(columns: Columns, rows: Iterable[ExportRow], file: BinaryIO) -> int:
+def _parquet(columns: _Columns, rows: Iterable[ExportRow], file: BinaryIO) -> int:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq

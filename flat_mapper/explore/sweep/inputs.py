@@ -26,7 +26,7 @@ from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import Faults, FlatMapperError, SpecError
 from flat_mapper.energy import hwcomponents as hwcomponents_prices
 from flat_mapper.energy.tables import ACCELERGY, Ert, load_ert
-from flat_mapper.explore.sweep.spec import Coordinates, InputValue, Sweep
+from flat_mapper.explore.sweep.spec import InputValue, PointInputs, SweepPoints
 from flat_mapper.explore.sweep.store import PointRow
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import load_mapspace
@@ -74,7 +74,7 @@ class Inputs:
     """The files of a sweep, read when the sweep starts."""
 
     def __init__(
-        self, sweep: Sweep, *, time_limit: float | None = None, gap: float | None = None
+        self, sweep: SweepPoints, *, time_limit: float | None = None, gap: float | None = None
     ) -> None:
         """Read and check everything that can be checked before any point is computed.
 
@@ -107,7 +107,7 @@ class Inputs:
         files = sorted((*name, digest) for name, digest in self.digests.items())
         return _digest([sorted(self.sweep.fixed.items()), axes, files, self.versions])
 
-    def chip(self, coordinates: Coordinates) -> Chip:
+    def chip(self, coordinates: PointInputs) -> Chip:
         """The chip of a point. Raises SpecError where its attributes contradict each other."""
         return self._platform(_only(coordinates, ("arch", "ert"), ("arch.",)))
 
@@ -129,7 +129,7 @@ class Inputs:
             reason=NOBODY,
         )
 
-    def _files(self, coordinates: Coordinates) -> dict[str, str]:
+    def _files(self, coordinates: PointInputs) -> dict[str, str]:
         """The digest of each file of a point."""
         kinds = ("arch", "ert", "problem", "mapspace")
         named = {k: (k, str(coordinates[k])) for k in kinds if k in coordinates}
@@ -273,7 +273,7 @@ class Changed(FlatMapperError):
     """A file of the sweep changed while the sweep ran: no point's fault, so the sweep stops."""
 
 
-def _only(coordinates: Coordinates, names: tuple[str, ...], prefixes: tuple[str, ...]) -> Given:
+def _only(coordinates: PointInputs, names: tuple[str, ...], prefixes: tuple[str, ...]) -> Given:
     """The inputs of those names, and those whose names begin so."""
     return tuple((n, v) for n, v in coordinates.items() if n in names or n.startswith(prefixes))
 

@@ -10,15 +10,15 @@ from datetime import timedelta
 from itertools import batched, chain
 from pathlib import Path
 
-from flat_mapper.api.questions import Sweep as Question
+from flat_mapper.api.questions import AskSweep
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.explore.sweep.engines import Engine
 from flat_mapper.explore.sweep.inputs import Inputs, PointTask
 from flat_mapper.explore.sweep.store import PointRow, Status, Store
 from flat_mapper.explore.sweep.work import faulty
 
-WINDOW = 500  # points whose keys are looked up at once; below SQLite's limit of 32766 variables
-MANY = 100_000  # chosen: points that nobody asks for by accident; a day at one a second
+_WINDOW = 500  # points whose keys are looked up at once; below SQLite's limit of 32766 variables
+MOST_POINTS = 100_000  # chosen: points that nobody asks for by accident; a day at one a second
 
 Open = Callable[[], AbstractContextManager[Engine]]
 
@@ -71,11 +71,11 @@ def resumable(store: Store, output: str | Path) -> Iterator[None]:
         raise KeyboardInterrupt(text) from error
 
 
-def affordable(asked: Question, size: int, change: str = "") -> None:
+def affordable(asked: AskSweep, size: int, change: str = "") -> None:
     """Raise SpecError where there are more points than anybody asks for by accident."""
-    if size > MANY and not asked.yes:
+    if size > MOST_POINTS and not asked.yes:
         where = str(asked.sweep) if isinstance(asked.sweep, str | Path) else "sweep"
-        condition = f"at most {MANY:,} points without --yes"
+        condition = f"at most {MOST_POINTS:,} points without --yes"
         raise SpecError(f"{where}: expected {condition}, got {size:,}{change}")
 
 
@@ -109,7 +109,7 @@ def run_sweep(
     def missing() -> Iterator[PointRow]:
         """Every wanted point without an answer, a window at a time."""
         wanted = range(sweep.size) if positions is None else positions
-        for window in batched(map(inputs.row, wanted), WINDOW):
+        for window in batched(map(inputs.row, wanted), _WINDOW):
             settled = store.settled({row.key: row.position for row in window})
             progress.seen += len(settled)
             yield from (row for row in window if row.key not in settled)

@@ -41,7 +41,7 @@ from flat_mapper.spec.timeloopfe import IN_MEMORY
 from flat_mapper.spec.yamlio import dump, is_text, load_text, read_text
 
 InputValue = str | int | float | bool
-Coordinates = Mapping[str, InputValue]  # the value of every input of one point, by its path
+PointInputs = Mapping[str, InputValue]  # the value of every input of one point, by its path
 SweepAxis = Mapping[str, Sequence[InputValue]]  # inputs that vary together, each with its values
 
 MAX_VALUES = 10**12  # chosen: of one range
@@ -64,13 +64,13 @@ _RANGE = ("from", "to", "step", "times")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sweep:
+class SweepPoints:
     """The points of a sweep file, by number."""
 
     name: str
     text: str  # the file
     folder: Path  # what its paths are relative to
-    fixed: Coordinates
+    fixed: PointInputs
     axes: tuple[SweepAxis, ...]  # the last one varies fastest
     description: str = ""
 
@@ -146,7 +146,7 @@ def spec_body(source: Written, head: str) -> tuple[Section, str, Path]:
     return section_of(take(top, head, dict, where), where), text, folder
 
 
-def load_sweep(source: Written) -> Sweep:
+def load_sweep(source: Written) -> SweepPoints:
     """The sweep in a file, in a text or in memory.
 
     raises: SpecError where it is none, where an input is unknown or set twice, or an axis is empty.
@@ -154,7 +154,7 @@ def load_sweep(source: Written) -> Sweep:
     return sweep_of(*spec_body(source, "sweep"))
 
 
-def sweep_of(body: Section, text: str, folder: Path) -> Sweep:
+def sweep_of(body: Section, text: str, folder: Path) -> SweepPoints:
     """The sweep that a body of a text says."""
     where = body.source
     inside = f"{where}: sweep"
@@ -169,7 +169,7 @@ def sweep_of(body: Section, text: str, folder: Path) -> Sweep:
         raise SpecError(f"{inside}: expected each input once, got {name!r} twice; remove one")
     _check_inputs(names, inside)
     defaults = {name: value for name, value in DEFAULTS.items() if name not in names}
-    return Sweep(
+    return SweepPoints(
         name=Path(where).stem,
         text=text,
         folder=folder,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.explore.sweep.spec import Coordinates
+from flat_mapper.explore.sweep.spec import PointInputs
 from flat_mapper.spec.yamlio import appended
 
 Status = Literal["done", "infeasible", "invalid", "failed"]
@@ -67,7 +67,7 @@ class PointRow:
     key: str
     position: int
     status: Status
-    coordinates: Coordinates
+    coordinates: PointInputs
     provenance: Mapping[str, object]
     result: Mapping[str, object] | None = None
     reason: str = ""

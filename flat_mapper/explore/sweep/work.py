@@ -23,11 +23,11 @@ from flat_mapper.explore.sweep.store import PointRow, Status, compact
 LONGEST_REASON = 2000  # chosen: characters of an unexpected error
 PRICED = 8  # chosen: chips whose prices are kept; neighbours in a sweep share a chip
 
-Prices = tuple[Ert, Art | None]
+_Prices = tuple[Ert, Art | None]
 
 
 @lru_cache(PRICED)
-def priced(chip: Chip) -> Prices:
+def chip_prices(chip: Chip) -> _Prices:
     """Costs of the parts of a chip; slow where hwcomponents has not been asked before."""
     return energies(chip.platform, chip.ert)
 
@@ -38,9 +38,9 @@ def answered(task: PointTask) -> PointRow:
     raises: BackendError where this worker is not what the key of the point stands for.
     """
     own, row = own_versions(), task.row
-    prices: Prices | None = None
+    prices: _Prices | None = None
     try:
-        prices = priced(task.chip)
+        prices = chip_prices(task.chip)
         if task.chip.ert is None:
             own["energies"] = prices[0].source
     except Exception as error:  # whatever goes wrong is the answer of every point on this chip

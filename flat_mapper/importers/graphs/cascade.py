@@ -18,14 +18,14 @@ from math import prod
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.importers.graphs.values import (
-    Axis,
     Dim,
-    Line,
-    Part,
+    EinsumLine,
+    GraphAxis,
     Rows,
     Slice,
     Tensor,
     Value,
+    ValuePart,
     aligned,
     dim,
     flat,
@@ -57,9 +57,9 @@ TURNED = "turned"  # the second half of a row in front of the first, one of them
 class GraphCascade:
     """Einsums so far."""
 
-    lines: list[Line] = field(default_factory=list)
+    lines: list[EinsumLine] = field(default_factory=list)
     cuts: list[tuple[str, Tensor, int]] = field(default_factory=list)  # operator, result, MACs
-    parts: dict[tuple[Tensor, Axis, tuple[int, int]], Slice] = field(default_factory=dict)
+    parts: dict[tuple[Tensor, GraphAxis, tuple[int, int]], Slice] = field(default_factory=dict)
     outputs: set[Tensor] = field(default_factory=set)
     hints: list[tuple[Dim, str]] = field(default_factory=list)  # what axes are called
     attentions: list[tuple[Dim, Dim, Dim]] = field(default_factory=list)  # batch, queries, keys
@@ -71,7 +71,7 @@ class GraphCascade:
     _rows: dict[Tensor, Rows] = field(default_factory=dict)
     _done: dict[tuple[Tensor, tuple[str, ...]], Tensor] = field(default_factory=dict)
     _views: dict[tuple[Tensor, Dim], Tensor] = field(default_factory=dict)
-    _copies: dict[Axis, Axis] = field(default_factory=dict)
+    _copies: dict[GraphAxis, GraphAxis] = field(default_factory=dict)
     _masked: dict[Tensor, Mask] = field(default_factory=dict)
 
     def source(self, name: str, shape: Sequence[int], *, parameters: int = 0) -> Value:
@@ -222,7 +222,7 @@ class GraphCascade:
         value = self._whole(value)
         dims = (*value.dims[:dimension], dim(stop - start), *value.dims[dimension + 1 :])
         whole = replace(value, steps=())
-        part = Part(whole=whole, dimension=dimension, start=start, stop=stop)
+        part = ValuePart(whole=whole, dimension=dimension, start=start, stop=stop)
         return replace(value, dims=dims, part=part)
 
     def concat(self, name: str, values: Sequence[Value], dimension: int) -> Value:
@@ -299,15 +299,17 @@ class GraphCascade:
                 target.append(tuple(map(self._copy, flat(one))) if taken else None)
         return self._view(value, target) if any(t is not None for t in target) else value
 
-    def _copy(self, axis: Axis) -> Axis:
+    def _copy(self, axis: GraphAxis) -> GraphAxis:
         """A second axis for the same positions; always the same one."""
-        return self._copies.setdefault(axis, Axis(axis.size))
+        return self._copies.setdefault(axis, GraphAxis(axis.size))
 
     def _view(self, value: Value, target: Sequence[Dim | None]) -> Value:
         """A value under other axes where the target says so."""
         wanted = tuple(t if t is not None else d for t, d in zip(target, value.dims, strict=True))
         pairs = [aligned(d, t) for t, d in zip(wanted, value.dims, strict=True)]
-        found: dict[Axis, Axis] = {old: new for pair in pairs if pair for old, new in pair}
+        found: dict[GraphAxis, GraphAxis] = {
+            old: new for pair in pairs if pair for old, new in pair
+        }
         leaves = value.tensor.leaves
         axes = tuple(found.get(axis, axis) for axis in leaves)
         if any(pair is None for pair in pairs):
@@ -320,7 +322,7 @@ class GraphCascade:
             self._views[key] = Tensor(name, axes, view_of=value.tensor.root)
         return replace(value, tensor=self._views[key], dims=wanted)
 
-    def _part(self, value: Value, part: Part) -> Value:
+    def _part(self, value: Value, part: ValuePart) -> Value:
         """A part as a tensor of its own; whether it can be made alone is found in the end."""
         whole = self.done(part.whole)
         old = flat(whole.dims[part.dimension])
@@ -344,13 +346,13 @@ class GraphCascade:
         axes = tuple(leaf for leaf in flat(a for d in dims for a in d) if leaf in present)
         keep_apart(present)
         output = Tensor(self._named(name), axes, made=True)
-        line = Line(form, output, [v.tensor for v in inputs])
+        line = EinsumLine(form, output, [v.tensor for v in inputs])
         self.lines.append(line)
         bounded(self.lines, MAX_EINSUMS, "Einsums")
         self._note_rows(line, tuple(a for a in present if a not in axes))
         return Value(tensor=output, dims=dims)
 
-    def _note_rows(self, line: Line, lost: Dim) -> None:
+    def _note_rows(self, line: EinsumLine, lost: Dim) -> None:
         """See whether an Einsum is of a row-wise operator: a norm, a softmax."""
         first = line.inputs[0]
         if lost and len(line.inputs) == 1:

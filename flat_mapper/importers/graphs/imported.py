@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.importers.graphs.cascade import GraphCascade, bounded
-from flat_mapper.importers.graphs.values import Axis, Line, Tensor, flat, parted
+from flat_mapper.importers.graphs.values import EinsumLine, GraphAxis, Tensor, flat, parted
 from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.einsum import MAX_EINSUMS
 from flat_mapper.workload.graph import Workload
@@ -137,15 +137,15 @@ def finished(graph: GraphCascade, name: str) -> Imported:
     return found
 
 
-def _rank_names(graph: GraphCascade, lines: list[Line]) -> dict[Axis, str]:
+def _rank_names(graph: GraphCascade, lines: list[EinsumLine]) -> dict[GraphAxis, str]:
     """A name for each axis of the Einsums, in order of first use; hints first."""
     _hint_widths(graph, lines)
-    hinted: dict[Axis, str] = {}
+    hinted: dict[GraphAxis, str] = {}
     for axes, hint in graph.hints:
         leaves = flat(axes)
         for leaf in leaves if len(leaves) == 1 else ():
             hinted.setdefault(leaf, hint)
-    used: dict[Axis, None] = {}
+    used: dict[GraphAxis, None] = {}
     for line in lines:
         used |= dict.fromkeys(leaf for t in (line.output, *line.inputs) for leaf in t.leaves)
     counts: dict[str, int] = {}
@@ -157,7 +157,7 @@ def _rank_names(graph: GraphCascade, lines: list[Line]) -> dict[Axis, str]:
     return names
 
 
-def _hint_widths(graph: GraphCascade, lines: list[Line]) -> None:
+def _hint_widths(graph: GraphCascade, lines: list[EinsumLine]) -> None:
     """E and F of an attention: what its scores sum over, and what its values have of their own."""
     keys = {leaf for _, _, k in graph.attentions for leaf in flat(k)}
     for line in lines:
@@ -172,7 +172,7 @@ def _hint_widths(graph: GraphCascade, lines: list[Line]) -> None:
             graph.hints += [((a,), "F") for a in right - left]
 
 
-def _text(line: Line, names: dict[Axis, str]) -> str:
+def _text(line: EinsumLine, names: dict[GraphAxis, str]) -> str:
     def access(tensor: Tensor) -> str:
         ranks = ",".join(names[leaf] for leaf in tensor.leaves) or NO_RANK
         return f"{tensor.name}[{ranks.lower()}]"
@@ -180,7 +180,7 @@ def _text(line: Line, names: dict[Axis, str]) -> str:
     return f"{access(line.output)} = {line.form.format(*map(access, line.inputs))}"
 
 
-def _operators(lines: list[Line]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _operators(lines: list[EinsumLine]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The row-wise operators, each under the name of its last Einsum."""
     seen = []
     for line in lines:
@@ -192,7 +192,7 @@ def _operators(lines: list[Line]) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield f"{kind}_{last}", tuple(n.output.name for n in members)
 
 
-def _attention(graph: GraphCascade, names: dict[Axis, str]) -> tuple[Roles, Mask | None]:
+def _attention(graph: GraphCascade, names: dict[GraphAxis, str]) -> tuple[Roles, Mask | None]:
     """Roles of the ranks and the mask, where all attentions have the same."""
     found: dict[str, set[str]] = {"batch": set(), "queries": set(), "keys": set()}
     for axes in graph.attentions:

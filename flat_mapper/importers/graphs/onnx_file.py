@@ -22,7 +22,7 @@ from flat_mapper.base.errors import BackendError, SpecError, expected, relative_
 from flat_mapper.base.parallel import Processes
 from flat_mapper.importers.graphs.graph import Graph, Named, Operator, Source
 from flat_mapper.importers.graphs.imported import Imported
-from flat_mapper.importers.graphs.operators import BINARY, MOST_FOLDED, understood
+from flat_mapper.importers.graphs.operators import BINARIES, MOST_FOLDED, understood
 from flat_mapper.importers.graphs.reading import read_graph
 from flat_mapper.spec.yamlio import note_input
 
@@ -205,7 +205,7 @@ def _operator(node: Any, where: str) -> Operator:
     with understood(at, str(node.op_type)):
         value_of = _library().helper.get_attribute_value
         named = {**named, **{_NAMES.get(a.name, a.name): value_of(a) for a in node.attribute}}
-        if kind in BINARY and len(values) != 2:
+        if kind in BINARIES and len(values) != 2:
             kind = ""
         elif kind == "cat":
             values = [values, named["dim"]]

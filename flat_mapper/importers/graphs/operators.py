@@ -25,11 +25,11 @@ _NO_SENSE = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError),
 )
 POWERS = {2.0: "square", 3.0: "cube", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}
-UNARY = (
+_UNARY = (
     *("tanh", "sigmoid", "erf", "exp", "log", "sqrt", "rsqrt", "reciprocal", "neg", "relu", "abs"),
     *("gelu", "silu", "square"),
 )
-BINARY = ("add", "sub", "mul", "div", "maximum", "minimum")
+BINARIES = ("add", "sub", "mul", "div", "maximum", "minimum")
 SHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze")
 SAME = ("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float")
 REDUCED = {"mean": "sum", "sum": "sum", "amax": "max", "amin": "min"}
@@ -405,8 +405,8 @@ def _repeated(call: Call, value: Value, times: int) -> Value:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    **dict.fromkeys(UNARY, lambda c: c.graph.function(c.kind, c.tensor(0))),
-    **dict.fromkeys(BINARY, _binary),
+    **dict.fromkeys(_UNARY, lambda c: c.graph.function(c.kind, c.tensor(0))),
+    **dict.fromkeys(BINARIES, _binary),
     **dict.fromkeys(REDUCED, _reduced),
     **dict.fromkeys(SHAPES, _reshape),
     **dict.fromkeys(

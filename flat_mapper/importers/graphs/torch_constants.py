@@ -19,7 +19,7 @@ _KINDS: Mapping[int, str] = {
     **{1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f4", 7: "f4", 8: "f8", 12: "?", 13: "f4"}
 }
 _ABOUT = ("dtype", "device", "layout", "pin_memory", "memory_format", "non_blocking", "copy")
-Shape = tuple[int, ...]
+_Shape = tuple[int, ...]
 
 
 def folded(
@@ -49,7 +49,7 @@ def folded(
         return None
 
 
-def _made(kind: str, shape: Shape, values: Sequence[Any], named: Mapping[str, Any]) -> Any:
+def _made(kind: str, shape: _Shape, values: Sequence[Any], named: Mapping[str, Any]) -> Any:
     """The result, where what is made on the way is no larger than the graph says."""
     if kind in _POINTWISE:
         fits = np.broadcast_shapes(*map(np.shape, values)) == shape
@@ -59,19 +59,19 @@ def _made(kind: str, shape: Shape, values: Sequence[Any], named: Mapping[str, An
     return _OTHERS[kind](shape, *values, **named) if kind in _OTHERS else None
 
 
-def _arange(shape: Shape, *ends: Any, **_: Any) -> Any:
+def _arange(shape: _Shape, *ends: Any, **_: Any) -> Any:
     start = ends[0] if len(ends) > 1 else 0
     step = ends[2] if len(ends) > 2 and ends[2] is not None else 1
     return start + step * np.arange(shape[0])
 
 
 def _slice(
-    _: Shape, value: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+    _: _Shape, value: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Any:
     return np.asarray(value)[(slice(None),) * (dim % np.ndim(value)) + (slice(start, end, step),)]
 
 
-def _index(shape: Shape, value: Any, indices: Sequence[Any]) -> Any:
+def _index(shape: _Shape, value: Any, indices: Sequence[Any]) -> Any:
     known = all(i is not None for i in indices)
     return (
         value[tuple(indices)]
@@ -80,13 +80,13 @@ def _index(shape: Shape, value: Any, indices: Sequence[Any]) -> Any:
     )
 
 
-def _difference(_: Shape, value: Any, n: int = 1, dim: int = -1, *ends: Any) -> Any:
+def _difference(_: _Shape, value: Any, n: int = 1, dim: int = -1, *ends: Any) -> Any:
     given = [end for end in ends if end is not None]
     behind = {"prepend": given[0]} if len(given) == 1 else {}
     return np.diff(value, 1, dim, **behind) if n == 1 and len(given) < 2 else None
 
 
-def _product(shape: Shape, left: Any, right: Any) -> Any:
+def _product(shape: _Shape, left: Any, right: Any) -> Any:
     return left @ right if prod(shape) * np.shape(left)[-1] <= MOST_FOLDED else None
 
 

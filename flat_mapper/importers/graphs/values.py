@@ -17,7 +17,7 @@ class Tensor:
     """A tensor of the cascade: what an Einsum makes, or what comes from outside."""
 
     name: str
-    axes: tuple[Axis, ...]
+    axes: tuple[GraphAxis, ...]
     made: bool = False
     parameters: int = 0  # words of a parameter; 0: it is none
     view_of: Tensor | None = None
@@ -27,7 +27,7 @@ class Tensor:
         """Its ranks."""
         return flat(self.axes)
 
-    def with_axis(self, axis: Axis, part: Dim) -> Dim:
+    def with_axis(self, axis: GraphAxis, part: Dim) -> Dim:
         """Its ranks with a part in place of one of them."""
         return tuple(a for leaf in self.leaves for a in (part if leaf is axis else (leaf,)))
 
@@ -38,7 +38,7 @@ class Tensor:
 
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Part:
+class ValuePart:
     """Positions start to stop of one dimension of a value."""
 
     whole: Value
@@ -58,13 +58,13 @@ class Value:
     tensor: Tensor
     dims: tuple[Dim, ...]
     steps: tuple[str, ...] = ()
-    part: Part | None = None
+    part: ValuePart | None = None
     angles: Value | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Positions of every dimension."""
-        return tuple(size_of(one) for one in self.dims)
+        return tuple(positions_of(one) for one in self.dims)
 
     def with_dims(self, dims: tuple[Dim, ...]) -> Value:
         """The same words under other dimensions."""
@@ -72,13 +72,13 @@ class Value:
 
 
 @dataclass(eq=False, slots=True)
-class Line:
+class EinsumLine:
     """One Einsum being made; `form` has {0}, {1} in place of its inputs."""
 
     form: str
     output: Tensor
     inputs: list[Tensor]
-    operator: list[Line] = field(default_factory=list)  # the row-wise unit that it is of
+    operator: list[EinsumLine] = field(default_factory=list)  # the row-wise unit that it is of
 
 
 @dataclass(eq=False, slots=True)
@@ -90,7 +90,7 @@ class Rows:
 
     source: Tensor
     rank: Dim
-    lines: list[Line]
+    lines: list[EinsumLine]
     joined: bool = False
 
 
@@ -100,17 +100,19 @@ class Slice:
 
     tensor: Tensor
     whole: Tensor
-    axis: Axis
+    axis: GraphAxis
     part: Dim
     span: tuple[int, int]
 
 
-def parted(lines: list[Line], slices: Iterable[Slice], outputs: set[Tensor]) -> list[Line]:
+def parted(
+    lines: list[EinsumLine], slices: Iterable[Slice], outputs: set[Tensor]
+) -> list[EinsumLine]:
     """The Einsums with those of parts in place of those of wholes, where all parts are read.
 
     A slice that stays one becomes a view of its whole.
     """
-    groups: dict[tuple[Tensor, Axis], list[Slice]] = {}
+    groups: dict[tuple[Tensor, GraphAxis], list[Slice]] = {}
     for one in slices:
         groups.setdefault((one.whole, one.axis), []).append(one)
     for (whole, axis), parts in reversed(groups.items()):
@@ -126,9 +128,11 @@ def parted(lines: list[Line], slices: Iterable[Slice], outputs: set[Tensor]) -> 
     return lines
 
 
-def _chain(lines: list[Line], whole: Tensor, axis: Axis, outputs: set[Tensor]) -> list[Line]:
+def _chain(
+    lines: list[EinsumLine], whole: Tensor, axis: GraphAxis, outputs: set[Tensor]
+) -> list[EinsumLine]:
     """The Einsums that make a tensor, as far back as the axis goes; none where others read them."""
-    found: list[Line] = []
+    found: list[EinsumLine] = []
     todo = [whole]
     while todo:
         tensor = todo.pop()
@@ -141,7 +145,7 @@ def _chain(lines: list[Line], whole: Tensor, axis: Axis, outputs: set[Tensor]) -
     return found[::-1]
 
 
-def _narrow(chain: list[Line], one: Slice) -> list[Line]:
+def _narrow(chain: list[EinsumLine], one: Slice) -> list[EinsumLine]:
     """The Einsums of one part."""
     new: dict[Tensor, Tensor] = {chain[-1].output: one.tensor}
     found = []
@@ -153,44 +157,44 @@ def _narrow(chain: list[Line], one: Slice) -> list[Line]:
                 name = f"{tensor.name}_{one.tensor.name}"
                 new[tensor] = replace(tensor, name=name, axes=axes, parameters=words)
         inputs = [new.get(t, t) for t in line.inputs]
-        found.append(Line(line.form, new.get(line.output, line.output), inputs))
+        found.append(EinsumLine(line.form, new.get(line.output, line.output), inputs))
     return found
 
 
 @dataclass(eq=False, slots=True)
-class Axis:
+class GraphAxis:
     """One axis, as far as it is known."""
 
     size: int
-    same: tuple[Axis, ...] = ()  # what it turned out to be: another axis, or its factors
-    apart: set[Axis] = field(default_factory=set)
+    same: tuple[GraphAxis, ...] = ()  # what it turned out to be: another axis, or its factors
+    apart: set[GraphAxis] = field(default_factory=set)
 
-    def leaves(self) -> tuple[Axis, ...]:
+    def leaves(self) -> tuple[GraphAxis, ...]:
         """The axes that it stands for, outermost first."""
         return flat(self.same) if self.same else (self,)
 
 
-Dim = tuple[Axis, ...]
+Dim = tuple[GraphAxis, ...]
 
 
 def dim(size: int) -> Dim:
     """A new dimension of a size."""
-    return () if size == 1 else (Axis(size),)
+    return () if size == 1 else (GraphAxis(size),)
 
 
-def flat(axes: Iterable[Axis]) -> Dim:
+def flat(axes: Iterable[GraphAxis]) -> Dim:
     """The leaves of some axes, in order."""
     return tuple(leaf for axis in axes for leaf in axis.leaves())
 
 
-def size_of(axes: Iterable[Axis]) -> int:
+def positions_of(axes: Iterable[GraphAxis]) -> int:
     """Positions along some axes together."""
     return prod(axis.size for axis in axes)
 
 
-def split(axis: Axis, outer: int) -> None:
+def split(axis: GraphAxis, outer: int) -> None:
     """Make a leaf a product of two, of which the outer one has so many positions."""
-    parts = (Axis(outer), Axis(axis.size // outer))
+    parts = (GraphAxis(outer), GraphAxis(axis.size // outer))
     for other in axis.apart:
         other.apart.discard(axis)
         other.apart.update(parts)
@@ -200,14 +204,16 @@ def split(axis: Axis, outer: int) -> None:
     axis.same, axis.apart = parts, set()
 
 
-def keep_apart(axes: Iterable[Axis]) -> None:
+def keep_apart(axes: Iterable[GraphAxis]) -> None:
     """Say that leaves are ranks of one Einsum."""
     for one, other in combinations(axes, 2):
         one.apart.add(other)
         other.apart.add(one)
 
 
-def aligned(left: Iterable[Axis], right: Iterable[Axis]) -> list[tuple[Axis, Axis]] | None:
+def aligned(
+    left: Iterable[GraphAxis], right: Iterable[GraphAxis]
+) -> list[tuple[GraphAxis, GraphAxis]] | None:
     """The leaves of two equally large dimensions in pairs of one size; None where they cross."""
     while True:
         pairs = list(zip(flat(left), flat(right), strict=False))
@@ -220,7 +226,7 @@ def aligned(left: Iterable[Axis], right: Iterable[Axis]) -> list[tuple[Axis, Axi
         split(large, small.size)
 
 
-def unify(left: Iterable[Axis], right: Iterable[Axis]) -> bool:
+def unify(left: Iterable[GraphAxis], right: Iterable[GraphAxis]) -> bool:
     """Make two dimensions one; False where they cross, or are apart."""
     pairs = aligned(left, right)
     if pairs is None or any(b in a.apart for a, b in pairs):
@@ -238,10 +244,10 @@ def reshaped(dims: Iterable[Dim], shape: Sequence[int]) -> tuple[Dim, ...] | Non
     """The dimensions of a reshaped tensor; None where new ones cross old ones."""
     left, found = list(flat(axis for one in dims for axis in one)), []
     for size in shape:
-        taken: list[Axis] = []
-        while size_of(taken) < size and not size % size_of(taken):
+        taken: list[GraphAxis] = []
+        while positions_of(taken) < size and not size % positions_of(taken):
             axis = left.pop(0)
-            need = size // size_of(taken)
+            need = size // positions_of(taken)
             if axis.size > need:
                 if axis.size % need:
                     return None
@@ -249,7 +255,7 @@ def reshaped(dims: Iterable[Dim], shape: Sequence[int]) -> tuple[Dim, ...] | Non
                 axis, rest = axis.same
                 left.insert(0, rest)
             taken.append(axis)
-        if size_of(taken) != size:
+        if positions_of(taken) != size:
             return None
         found.append(tuple(taken))
     return tuple(found)
