@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
@@ -87,23 +87,14 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Hf
     else:
         where, document = str(source), load_yaml(Path(source))
     config = section_of(document, where)
-    kind = take(config, "model_type", str, where)
-    family = ARCHITECTURES.get(kind)
-    if family is None:
-        condition = f"one of {', '.join(ARCHITECTURES)}"
-        change = did_you_mean(kind, ARCHITECTURES)
-        if kind in NO_ATTENTION:
-            condition = "a model of attention layers"
-            change = "state-space and recurrent layers are no attention; write the layer as Einsums"
-        at = place(where, config, "model_type")
-        raise SpecError(expected(at, condition, str(kind), change))
+    family = _family(config, where)
     config = Section({**family.defaults, **config}, config.source, config.lines)
     chosen, outer = next((p for p in family.stacks if part in ("", p)), None), config
+    kind = str(config["model_type"])
     if chosen is None:
         condition = f"one of {', '.join(family.stacks)} of {kind}"
         raise SpecError(expected("part", condition, part, did_you_mean(part, family.stacks)))
-    if chosen in family.inside:
-        inside = family.inside[chosen]
+    if inside := family.inside.get(chosen):
         config = section_of(take(config, inside, dict, where), where)
         where = f"{where}: {inside}"
     gated = family.gated or "gated" in str(config.get("feed_forward_proj") or "")
@@ -113,30 +104,43 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Hf
     if known["heads"] % known["kv_heads"]:
         condition = f"key-value heads that divide the {known['heads']} heads"
         raise SpecError(expected(where, condition, known["kv_heads"]))
-    chunk = "attention_chunk_size"
-    total, form = known["layers"], _layer_form(config, where, chosen, family)
-    attending, numbers = _counted_layers(config, where, total, family)
-    linear, dense = total - attending, attending - len(numbers)
-    known["layers"] = len(numbers)
-    stored = _stored_formats(config, form, gated=gated)
+    form = _layer_form(config, where, chosen, family)
+    counts, lacking = _kinds_of_layers(config, where, known["layers"], family, "experts" in form)
+    known["layers"] = counts.total()
+    causal = chosen == "decoder" or (chosen == "encoder" and bool(config.get("is_decoder")))
+    causal &= not config.get("use_bidirectional_attention")
+    masks = {w: Mask(causal=causal, window=w) if causal or w else None for w in counts}
+    stored, chunk = _stored_formats(config, form, gated=gated), "attention_chunk_size"
     return HfModel(
-        model_type=str(kind),
+        model_type=kind,
         part=chosen,
         gated=gated,
         word_bits=_word_bits(config, where),
-        kinds=_layer_kinds(config, where, chosen, total, numbers, family),
+        kinds=tuple(LayerKind(count=n, mask=masks[w]) for w, n in counts.items()),
         form=form,
         ends=_ends_form(config, chosen, family),
         tensor_bits=stored,
-        dense=dense,
+        dense=lacking["without experts"],
         dropped=(
-            *([f"{linear} layers of linear attention"] if linear else []),
-            *([f"{dense} layers without experts"] if dense else []),
+            *(f"{count} layers {what}" for what, count in lacking.items() if count),
             *dropped_parts(outer, config, family, family.stacks[chosen], stored),
         ),
         chunk=take(config, chunk, int, where, above=-1) if config.get(chunk) else 0,
         **known,
     )
+
+
+def _family(config: Section, where: str) -> Family:
+    """The family of a model. Raises SpecError where it is not read."""
+    kind = take(config, "model_type", str, where)
+    if kind in ARCHITECTURES:
+        return ARCHITECTURES[kind]
+    condition = f"one of {', '.join(ARCHITECTURES)}"
+    change = did_you_mean(kind, ARCHITECTURES)
+    if kind in NO_ATTENTION:
+        condition = "a model of attention layers"
+        change = "state-space and recurrent layers are no attention; write the layer as Einsums"
+    raise SpecError(expected(place(where, config, "model_type"), condition, str(kind), change))
 
 
 # Sizes in the order in which they are read, each with what it is where a stack does not have it.
@@ -250,64 +254,53 @@ def _experts(config: Section, where: str) -> HfForm:
     return {"count": counts[0], "per_token": chosen[0]} | ({"shared": shared} if shared else {})
 
 
-def _layer_words(config: Section, where: str, layers: int) -> Sequence[str]:
-    """The kind of each layer, where the file lists them; empty where it does not."""
+def _as_listed(config: Section, where: str, layers: int, family: Family) -> Family:
+    """The family with the kind of each layer, where the file lists them."""
     if config.get("layer_types") is None:
-        return ()
+        return family
     words = take_list(config, "layer_types", str, where)
     unknown = [w for w in words if w not in _LAYERS]
     if unknown or len(words) != layers:
         condition = f"{layers} words, each one of {', '.join(_LAYERS)}"
         got = unknown[0] if unknown else f"{len(words)} words"
         raise SpecError(expected(place(where, config, "layer_types"), condition, str(got)))
-    return words
+    return replace(
+        family,
+        attends=lambda _, n, __: words[n] != _LINEAR,
+        windowed=lambda _, n, __: words[n] == _SLIDING,
+    )
 
 
-def _counted_layers(
-    config: Section, where: str, layers: int, family: Family
-) -> tuple[int, list[int]]:
-    """Number of layers of attention, and the numbers, from 0, of those that a problem has.
+def _with_experts(config: Section, where: str, numbers: Sequence[int]) -> list[int]:
+    """The layers that have experts, of some of a model of such."""
+    first = take(config, "first_k_dense_replace", int, where, 0, above=-1)
+    key = next((key for key in _STEPS if config.get(key) is not None), _STEPS[0])
+    step = take(config, key, int, where, 1, above=0)
+    plain = take_list(config, "mlp_only_layers", int, where, ())
+    return [n for n in numbers if n >= first and (n + 1) % step == 0 and n not in plain]
 
-    Of a mixture of experts these are the ones that have experts.
+
+def _kinds_of_layers(
+    config: Section, where: str, layers: int, family: Family, experts: bool
+) -> tuple[Counter[int | None], dict[str, int]]:
+    """The layers that a problem has, by their window, and how many others there are of which kind.
+
+    It has those of attention, of a mixture of experts those that have experts.
     """
-    numbers = list(range(layers))
-    if words := _layer_words(config, where, layers):
-        numbers = [n for n in numbers if words[n] != _LINEAR]
-    elif family.attends is not None:
-        numbers = [n for n in numbers if family.attends(config, n, where)]
-    attending = len(numbers)
-    if _experts(config, where):
-        first = take(config, "first_k_dense_replace", int, where, 0, above=-1)
-        key = next((key for key in _STEPS if config.get(key) is not None), _STEPS[0])
-        step = take(config, key, int, where, 1, above=0)
-        plain = take_list(config, "mlp_only_layers", int, where, ())
-        numbers = [n for n in numbers if n >= first and (n + 1) % step == 0 and n not in plain]
+    family = _as_listed(config, where, layers, family)
+    attending = [n for n in range(layers) if family.attends(config, n, where)]
+    numbers = _with_experts(config, where, attending) if experts else attending
     if not numbers:
         raise SpecError(expected(where, "layers of attention, of a mixture with experts", "none"))
-    return attending, numbers
-
-
-def _layer_kinds(
-    config: Section, where: str, part: str, layers: int, numbers: Sequence[int], family: Family
-) -> tuple[LayerKind, ...]:
-    """The kinds of layers that a part of a model has, each with how many there are.
-
-    numbers: of the layers that count.
-    """
-    causal = part == "decoder" or (part == "encoder" and bool(config.get("is_decoder")))
-    if config.get("use_bidirectional_attention"):
-        causal = False
     window: int | None = family.window
     if SLIDING_WINDOW in config:
         window = take(config, SLIDING_WINDOW, int, where, None, above=0)
-    if words := _layer_words(config, where, layers):
-        sliding = [words[n] == _SLIDING for n in numbers]
-    else:
-        rule = family.windowed or (lambda *_: False)
-        sliding = [rule(config, n, where) for n in numbers]
-    counts = Counter(window if one else None for one in sliding)
-    seen = {w: Mask(causal=causal, window=w) if causal or w else None for w in counts}
-    return tuple(LayerKind(count=n, mask=seen[w]) for w, n in counts.items())
+    slides = (family.windowed(config, n, where) for n in numbers)
+    lacking = {
+        "of linear attention": layers - len(attending),
+        "without experts": len(attending) - len(numbers),
+    }
+    return Counter(window if one else None for one in slides), lacking
 
 
 # Formats of weights by the `quant_method` of a quantization_config.
@@ -374,39 +367,48 @@ def problem_text(
     kinds = _chosen(model, origin, layers)
     count = sum(kind.count for kind in kinds)
     shared = "" if model.kv_heads == model.heads else f" over {model.kv_heads} key-value heads"
-    others = model.layers - count
-    lines = [
-        f"# {name}: {count} layers, {model.heads} heads of {model.head_width}{shared}, "
+    bits = word_bits or model.word_bits
+    head = [
+        f"{name}: {count} layers, {model.heads} heads of {model.head_width}{shared}, "
         f"width {model.width}; N = {positions}",
-        "#",
-        f"# Source: {origin}, model_type {model.model_type}, its {model.part}; made for up to "
+        "",
+        f"Source: {origin}, model_type {model.model_type}, its {model.part}; made for up to "
         f"{model.positions} positions.",
-        f"# Chosen: batch {batch}, N = {positions}, {word_bits or model.word_bits}-bit words.",
+        f"Chosen: batch {batch}, N = {positions}, {bits}-bit words.",
     ]
-    if others:
-        lines.append(f"# Chosen: the layers with {layers} attention, without the other {others}.")
-    ranks = {
-        **{"B": batch, "H": model.heads, "P": positions, "M": keys if cross else "P"},
-        **{"E": model.head_width, "F": "E", "D": model.width, "FF": model.feed_forward},
+    if others := model.layers - count:
+        head.append(f"Chosen: the layers with {layers} attention, without the other {others}.")
+    problem: dict[str, object] = {
+        "name": name if scalar(name) == name else json.dumps(name),
+        "source": f'"{origin}"',
+        "ranks": {
+            **{"B": batch, "H": model.heads, "P": positions, "M": keys if cross else "P"},
+            **{"E": model.head_width, "F": "E", "D": model.width, "FF": model.feed_forward},
+        },
+        "word_bits": bits,
+        "tensor_bits": model.tensor_bits,
+        **_layers_of(kinds),
+        "feed_forward": "gated" if model.gated else "",
+        "attention": {"softmax": "row", **({"kv_heads": model.kv_heads} if shared else {})},
+        "layer": model.form,
+        "vocabulary": model.ends,
+        "dropped": [json.dumps(line) for line in model.dropped],
     }
-    attention = "softmax: row" + (f", kv_heads: {model.kv_heads}" if shared else "")
-    lines += [
-        "problem:",
-        f"  name: {name if scalar(name) == name else json.dumps(name)}",
-        f'  source: "{origin}"',
-        "  ranks:",
-    ]
-    lines += [f"    {rank}: {size}" for rank, size in ranks.items()]
-    lines += [f"  word_bits: {word_bits or model.word_bits}"]
-    lines += [f"  tensor_bits: {_flow(model.tensor_bits)}"] if model.tensor_bits else []
-    lines += _layer_lines(kinds)
-    lines += ["  feed_forward: gated"] if model.gated else []
-    lines.append(f"  attention: {{{attention}}}")
-    sections = (("layer", model.form), ("vocabulary", model.ends))
-    lines += [f"  {name}: {_flow(form)}" for name, form in sections if form]
-    lines += ["  dropped:"] if model.dropped else []
-    lines += [f"  - {json.dumps(line)}" for line in model.dropped]
-    return "\n".join([*lines, ""])
+    comments = [f"# {line}".rstrip() for line in head]
+    return "\n".join([*comments, "problem:", *_lines(problem), ""])
+
+
+def _lines(problem: Mapping[str, object]) -> Iterator[str]:
+    """The sections of a problem that there are, each in a line, or a line an entry."""
+    for key, value in problem.items():
+        if key == "ranks" and isinstance(value, Mapping):
+            yield f"  {key}:"
+            yield from (f"    {rank}: {size}" for rank, size in value.items())
+        elif isinstance(value, list) and value:
+            yield f"  {key}:"
+            yield from (f"  - {_flow(one)}" for one in value)
+        elif value:
+            yield f"  {key}: {_flow(value)}"
 
 
 def _flow(value: object) -> str:
@@ -427,13 +429,13 @@ def _chosen(model: HfModel, origin: str, layers: str) -> tuple[LayerKind, ...]:
     return (by_word[layers],)
 
 
-def _layer_lines(kinds: tuple[LayerKind, ...]) -> list[str]:
+def _layers_of(kinds: tuple[LayerKind, ...]) -> dict[str, object]:
     """The layers of a problem with their masks."""
-    words = [_flow(mask_document(kind.mask)) if kind.mask else NO_MASK for kind in kinds]
-    if len(kinds) == 1:
-        return [f"  layers: {kinds[0].count}", *([f"  mask: {words[0]}"] if kinds[0].mask else [])]
-    counted = zip(kinds, words, strict=True)
-    return ["  layers:", *(f"  - {{count: {k.count}, mask: {mask}}}" for k, mask in counted)]
+    each = [(kind.count, mask_document(kind.mask) if kind.mask else NO_MASK) for kind in kinds]
+    if len(each) > 1:
+        return {"layers": [{"count": count, "mask": mask} for count, mask in each]}
+    ((count, mask),) = each
+    return {"layers": count} | ({"mask": mask} if kinds[0].mask else {})
 
 
 # Keys that the importer reads besides a stack's own sizes, or that say the same in another stack;

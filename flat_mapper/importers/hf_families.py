@@ -29,6 +29,7 @@ NO_ATTENTION = (
 # A size where a file leaves its key out: a number, another size or its key, or a function of the
 # configuration, its place and the sizes so far; None: the key is required.
 Default = int | str | Callable[[Section, str, _Sizes], int] | None
+LayerRule = Callable[[Section, int, str], bool]  # of a configuration, a layer's number, the file
 Stack = Mapping[str, tuple[str, Default]]  # keys of one stack's sizes, in the order of their need
 
 
@@ -52,8 +53,8 @@ class Family:
     activation: str = "silu"
     gated: bool = False
     inside: Mapping[StackPart, str] = field(default_factory=dict)
-    windowed: Callable[[Section, int, str], bool] | None = None
-    attends: Callable[[Section, int, str], bool] | None = None
+    windowed: LayerRule = lambda *_: False
+    attends: LayerRule = lambda *_: True
     defaults: Mapping[str, object] = field(default_factory=dict)
     window: int = 4096  # where a file leaves it out
     lacks: tuple[str | Callable[[Section], str], ...] = ()
@@ -167,11 +168,6 @@ def _rows(key: str, default: int, more: int = 0, **others: Entry) -> Callable[[S
     return _form(positions=rows, **others)
 
 
-def _but_one(config: Section, layer: int, where: str) -> bool:
-    pattern = take(config, "sliding_window_pattern", int, where, 6, above=0)
-    return (layer + 1) % pattern != 0
-
-
 def _later(config: Section, layer: int, where: str) -> bool:
     if not take(config, "use_sliding_window", bool, where, False):
         return False
@@ -195,7 +191,7 @@ def _each(key: str, interval: int) -> Callable[[Section, int, str], bool]:
     return last
 
 
-_fourth = _each("no_rope_layer_interval", 4)
+_fourth, _sixth = _each("no_rope_layer_interval", 4), _each("sliding_window_pattern", 6)
 
 
 def _unturned(config: Section, layer: int, where: str) -> bool:
@@ -236,7 +232,7 @@ _GEMMA3 = replace(
         "decoder": {**_decoder(131072, 4, 256)["decoder"], "heads": ("num_attention_heads", 8)}
     },
     layer=_llama(norm_at="around", qk_norm=True),
-    windowed=_but_one,
+    windowed=lambda *layer: not _sixth(*layer),
 )
 _BERT = Family(
     stacks={"encoder": _like_bert(512)},
@@ -286,7 +282,7 @@ ARCHITECTURES: Mapping[str, Family] = {
     "qwen3_moe": _QWEN3_MOE,
     "qwen3_next": replace(
         _QWEN3_MOE,
-        windowed=None,
+        windowed=lambda *_: False,
         attends=_each("full_attention_interval", 4),
         defaults={
             **{"num_key_value_heads": 2, "head_dim": 256, "partial_rotary_factor": 0.25},

@@ -96,24 +96,9 @@ def finished(graph: GraphCascade, name: str) -> Imported:
         condition = "a graph with products of tensors, or functions of their words"
         raise SpecError(expected(name, condition, "none"))
     bounded(lines, MAX_EINSUMS, "Einsums")  # parts may have made more of them
-    names = _rank_names(graph, lines)
-    einsums = tuple(parse_einsum(_text(line, names)) for line in lines)
+    workload = _cascade(graph, lines, name)
+    macs = sum(workload.iterations(e) for e in workload.einsums if e.unit == "matrix")
     tensors = dict.fromkeys(t for line in lines for t in line.inputs)
-    views = {t.name: r.name for t in tensors if not t.made and (r := t.root)}
-    roles, mask = _attention(graph, names)
-    sizes = {n: axis.size for axis, n in names.items()}
-    if any(not t.leaves for line in lines for t in (line.output, *line.inputs)):
-        sizes[NO_RANK] = 1
-    workload = Workload(
-        name=name,
-        rank_sizes=sizes,
-        einsums=einsums,
-        roles=roles,
-        mask=mask,
-        operators=dict(_operators(lines)),
-        views=views,
-    )
-    macs = sum(workload.iterations(e) for e in einsums if e.unit == "matrix")
     cuts = [cut for cut in graph.cuts if cut[1] in tensors or cut[2]]
     found = Imported(
         workload=workload,
@@ -135,6 +120,23 @@ def finished(graph: GraphCascade, name: str) -> Imported:
         change = f"left out are {'; '.join(found.cuts) or 'none'}"
         raise SpecError(expected(name, condition, got, change))
     return found
+
+
+def _cascade(graph: GraphCascade, lines: list[EinsumLine], name: str) -> Workload:
+    """The lines as Einsums over named ranks."""
+    names = _rank_names(graph, lines)
+    tensors = [t for line in lines for t in (line.output, *line.inputs)]
+    roles, mask = _attention(graph, names)
+    return Workload(
+        name=name,
+        rank_sizes={n: axis.size for axis, n in names.items()}
+        | ({} if all(t.leaves for t in tensors) else {NO_RANK: 1}),
+        einsums=tuple(parse_einsum(_text(line, names)) for line in lines),
+        roles=roles,
+        mask=mask,
+        operators=dict(_operators(lines)),
+        views={t.name: r.name for t in tensors if not t.made and (r := t.root)},
+    )
 
 
 def _rank_names(graph: GraphCascade, lines: list[EinsumLine]) -> dict[GraphAxis, str]:

@@ -20,10 +20,9 @@ import numpy as np
 
 from flat_mapper.base.errors import BackendError, SpecError, expected, relative_name
 from flat_mapper.base.parallel import Processes
-from flat_mapper.importers.graphs.graph import Graph, Named, Operator, Source
 from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.operators import BINARIES, MOST_FOLDED, understood
-from flat_mapper.importers.graphs.reading import read_graph
+from flat_mapper.importers.graphs.reading import Graph, Named, Operator, Source, read_graph
 from flat_mapper.spec.yamlio import note_input
 
 # ATen's name of an operator, and attributes that ONNX has where a node says nothing.
@@ -56,13 +55,7 @@ _NAMES = {  # of attributes
 }
 # Operators whose results are not as large as their operands say.
 _SIZED = (
-    "Range",
-    "ConstantOfShape",
-    "Expand",
-    "Tile",
-    "Gather",
-    "GatherND",
-    "GatherElements",
+    *("Range", "ConstantOfShape", "Expand", "Tile", "Gather", "GatherND", "GatherElements"),
     "MatMul",
 )
 _FOLDED = {  # operators of constants that are worked out

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from flat_mapper.importers.graphs.graph import Operator
 from flat_mapper.importers.graphs.operators import MOST_FOLDED, SHAPES
+from flat_mapper.importers.graphs.reading import Operator
 
 _KINDS: Mapping[int, str] = {
     **{1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f4", 7: "f4", 8: "f8", 12: "?", 13: "f4"}

@@ -25,9 +25,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from flat_mapper.base.errors import BackendError, SpecError, expected
-from flat_mapper.importers.graphs.graph import Graph, Named, Operator, Source
 from flat_mapper.importers.graphs.imported import Imported
-from flat_mapper.importers.graphs.reading import read_graph
+from flat_mapper.importers.graphs.reading import Graph, Named, Operator, Source, read_graph
 from flat_mapper.importers.graphs.torch_constants import folded
 from flat_mapper.spec.yamlio import MAX_BYTES, note_input
 
