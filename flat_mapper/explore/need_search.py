@@ -12,8 +12,8 @@ Every trial is a search over the real model for the fastest mapping, and the ans
   share those of its computes. The first is the same for all mappings of a mapspace, except that the
   forms of a softmax differ in what a vector unit does: there a busy share is refused.
 
-So the values that reach a target are all those from one value on. Both sides of that value are
-searched: the answer reaches the target, one row or step less does not.
+So the values that reach a target are all those from one value on: the answer has a mapping that
+reaches it, and one row or step less is searched and has none.
 
 Nothing proves that more cores are never slower: with the same tiles each has a smaller share of
 DRAM while it works, and a last round may fill fewer of them. So nothing of them is bisected but a
@@ -27,7 +27,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf, isclose, prod
-from typing import ClassVar, Literal, NoReturn, get_args
+from typing import ClassVar, Literal, NoReturn
 
 from flat_mapper.api import questions
 from flat_mapper.api.calls import among, devices_of, energies, mapspace_of, workload_of
@@ -60,8 +60,12 @@ SHARE, LAST = 4, 0.02
 
 KnobKind = Literal["buffer", "bandwidth", "cores"]
 
-QUANTITIES: tuple[KnobKind, ...] = get_args(KnobKind)
-_NOUNS: Mapping[KnobKind, str] = {"buffer": "rows", "bandwidth": "steps", "cores": "cores"}
+_UNITS: Mapping[KnobKind, tuple[str, str]] = {  # what is counted, and what a step is of
+    "buffer": ("rows", "bytes"),
+    "bandwidth": ("steps", "bytes_per_s"),
+    "cores": ("cores", ""),
+}
+_HEAD = ("util.", "busy", "latency", "off-chip", "granularity", "bottleneck")  # of a trial
 
 
 @answers(questions.AskNeed)
@@ -73,12 +77,12 @@ def need(asked: questions.AskNeed) -> Need | Unreached:
     """
     if asked.quantity == "devices":
         return _devices(asked)  # type: ignore[return-value]
-    budget, quantity = asked.spend(), among("need: quantity", asked.quantity, QUANTITIES)
+    budget, quantity = asked.spend(), among("need: quantity", asked.quantity, tuple(_UNITS))
     cascade = workload_of(asked)
     chip = fitted(load_platform(asked.arch, asked.data), cascade).platform
     space = mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
     table = unpriced(chip) if asked.ert is None else energies(chip, asked.ert)[0]
-    target = _target(cascade, chip, quantity, asked.utilization, asked.latency_s, asked.busy)
+    target = _target(asked, cascade, chip)
     knob = Knob.of(chip, quantity, asked.step, space)
     trials = _Trials(cascade, space, table, knob, target, asked.progress, budget)
     return _counted(trials) if quantity == "cores" else _bisected(trials)
@@ -96,14 +100,9 @@ def _devices(asked: questions.AskNeed) -> NeededDevices:
     return devices_of(asked, cluster, asked.mapspace).needed(asked.latency_s)
 
 
-def _target(
-    workload: Workload,
-    platform: Platform,
-    quantity: str,
-    utilization: float | None,
-    latency_s: float | None,
-    busy: str,
-) -> Target:
+def _target(asked: questions.AskNeed, workload: Workload, platform: Platform) -> Target:
+    """The target that is asked for. Raises SpecError where it is none, or is not defined."""
+    utilization, latency_s, busy = asked.utilization, asked.latency_s, asked.busy
     used = dict.fromkeys(e.unit for e in workload.einsums)
     paths = {"matrix": platform.matrix, "vector": platform.vector}
     names = [arch.compute.name for unit in used if (arch := paths[unit]) is not None]
@@ -120,7 +119,6 @@ def _target(
         (timed and not 0 < value < inf, ": latency", "seconds > 0", latency_s, ""),
         (workload.mask and not timed, f": {workload.name}", no_mask, str(workload.mask),
          "take --mask none, or ask for a latency"),
-        (quantity not in QUANTITIES, "", f"one of {', '.join(QUANTITIES)}", quantity, ""),
         (not timed and not 0 < value <= 1, ": utilization", "a share > 0 and <= 1", value, ""),
         (busy and busy not in names, ": busy", of_unit, busy, did_you_mean(busy, names)),
         (busy and workload.softmax == "any", ": busy", one_form, "softmax any",
@@ -139,10 +137,8 @@ def _bisected(trials: _Trials) -> Need | Unreached:
     if not trials.reach(None):
         return trials.unreached(unlimited, ceiling)
     assert unlimited.result is not None
-    low, high = knob.least(unlimited.result, trials.target), knob.enough(unlimited.result)
-    if high:
-        trials.runs[high] = unlimited.result
-    else:
+    low, high = knob.least(unlimited.result, trials.target), trials.settled(unlimited)
+    if high is None:
         first = max(low + 1, ceil(knob.present) if knob.present < inf else 1)
         low, high = trials.upward(low, first, first, inf)
         if not trials.reach(high):
@@ -154,20 +150,14 @@ def _bisected(trials: _Trials) -> Need | Unreached:
 def _smallest(trials: _Trials, low: int, high: int) -> int:
     """The least value that reaches the target; `high` does, `low` is taken not to.
 
-    What is returned has been searched, and so has one less, as far as there was time.
+    One less than what is returned has been searched, as far as there was time.
     """
     while high - low > 1 and not trials.over:
         middle = (low + high) // 2
         if not trials.reach(middle):
             low = middle
             continue
-        result = trials.at(middle).result
-        assert result is not None
-        # The mapping found runs as well in what it uses.
-        if (enough := trials.knob.enough(result) or middle) < middle:
-            trials.runs[enough] = result
-        high = min(middle, enough)
-    assert trials.reach(high), "a mapping that fits stopped reaching the target"
+        high = min(middle, trials.settled(trials.at(middle)) or middle)
     if high > 1 and not trials.over and trials.reach(high - 1):
         return _smallest(trials, 0, high - 1)
     return high
@@ -321,7 +311,7 @@ class _Trials:
     progress: Progress | None
     budget: Budget
     known: dict[int | None, Trial] = field(default_factory=dict)
-    runs: dict[int | None, Result] = field(default_factory=dict)  # as another mapping runs there
+    searches: int = 0
     stopped: str = ""  # what ended a search other than its own share of the time
 
     @property
@@ -337,19 +327,24 @@ class _Trials:
     def at(self, steps: int | None) -> Trial:
         """The fastest mapping at a value; on cores, as far as it reaches a latency."""
         if steps not in self.known:
-            runs = self.runs.get(steps)
             within = self.knob.quantity == "cores" and self.target.latency
-            if runs is not None and self.over:
-                found = Trial(steps=steps, found=runs)
-            else:
-                found = self.fastest(steps, self.target.value if within else inf)
-            if runs is not None and found.result and runs.latency_s < found.result.latency_s:
-                found = replace(found, found=runs)
-            self.known[steps] = found
+            self.known[steps] = self.fastest(steps, self.target.value if within else inf)
         return self.known[steps]
+
+    def settled(self, trial: Trial) -> int | None:
+        """The value that the mapping of a trial needs, where that is known.
+
+        There it runs as it did, and nothing is faster: what fits there fits in more.
+        """
+        assert trial.result is not None
+        enough = self.knob.enough(trial.result)
+        if enough is not None and not (enough in self.known and self.reach(enough)):
+            self.known[enough] = replace(trial, steps=enough)
+        return enough
 
     def fastest(self, steps: int | None, seconds: float = inf) -> Trial:
         """The fastest mapping at a value; none of more seconds is looked for."""
+        self.searches += 1
         budget, told = self.budget.part(SHARE), self._told(steps)
         what = self.workload, self.knob.at(steps), self.mapspace, self.ert
         if seconds < inf:
@@ -421,7 +416,7 @@ class _Trials:
             target=self.target,
             reached=self.known[steps],
             below=self.known.get(steps - 1),
-            trials=len(self.known),
+            trials=self.searches,
             ceiling=ceiling,
             unproven=tuple(n for n in fewer if n not in misses),
             misses=max((n for n in misses if n < steps), default=0),
@@ -526,13 +521,13 @@ class Need(Printed):
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper need --json`."""
         one_less = self.target.of(self.below.result if self.below else None)
-        knob = self.knob
-        values: dict[str, object] = {"cores": self.steps, "present_cores": int(knob.present)}
-        if knob.quantity != "cores":
-            unit = "bytes" if knob.quantity == "buffer" else "bytes_per_s"
-            noun = _NOUNS[knob.quantity]
-            values = {noun: self.steps, unit: self.value, f"{noun[:-1]}_{unit}": knob.step}
+        knob, (noun, unit) = self.knob, _UNITS[self.knob.quantity]
+        values: dict[str, object] = {noun: self.steps}
+        if unit:
+            values |= {unit: self.value, f"{noun[:-1]}_{unit}": knob.step}
             values[f"present_{unit}"] = knob.present * knob.step
+        else:
+            values[f"present_{noun}"] = int(knob.present)
         return {
             "quantity": knob.quantity,
             "workload": self.workload.name,
@@ -562,49 +557,46 @@ class Need(Printed):
 
     def _amount(self, steps: float) -> str:
         """A number of steps in units."""
+        value = steps * self.knob.step
         if self.knob.quantity == "cores":
-            return units.count(int(steps))
-        if self.knob.quantity == "buffer":
-            return units.size(steps * self.knob.step)
-        return units.si(steps * self.knob.step, "B/s")
+            return units.count(int(value))
+        return units.size(value) if self.knob.quantity == "buffer" else units.si(value, "B/s")
+
+    def _sure(self) -> str:
+        """The proof that less does not reach it, or what is open."""
+        if not self.unproven:
+            less = "fewer" if self.knob.quantity == "cores" else "less"
+            return f"proven: with {less} no mapping of the mapspace reaches it"
+        known = f"up to {self._amount(self.misses)} are proven too few" if self.misses else ""
+        ends = dict.fromkeys((self.unproven[0], self.unproven[-1]))
+        open_ = " to ".join(map(units.count, ends))
+        sure = f"none was found for {open_}, which no bound excludes"
+        return "; ".join(filter(None, (sure, known, self.end)))
 
     def __str__(self) -> str:
         """The value, one step less, and what the architecture has."""
-        quantity, arch = self.knob.quantity, self.knob.platform.name
-        cores, noun = quantity == "cores", _NOUNS[quantity]
-        head = (
-            *("", noun, "" if cores else quantity),
-            *("util.", "busy", "latency", "off-chip", "granularity", "bottleneck"),
-        )
+        quantity, arch, sure = self.knob.quantity, self.knob.platform.name, self._sure()
+        noun, _ = _UNITS[quantity]
+        least, where = f"smallest {quantity}", ""
+        has, row = self._amount(self.knob.present), f"one of the {noun} is {self._amount(1)}; "
+        if quantity == "cores":
+            least, where, row = "least number of cores", "however many cores, ", ""
+        head = ("", noun, "" if quantity == "cores" else quantity, *_HEAD)
         rows = [self._row(trial) for trial in (self.below, self.reached) if trial]
-        least = "least number of cores" if cores else f"smallest {quantity}"
         most = "least" if self.target.latency else "most"
-        where = "however many cores, " if cores else ""
-        has, one = self._amount(self.knob.present), f"one of the {noun} is {self._amount(1)}; "
-        less = "fewer" if cores else "less"
-        sure = f"proven: with {less} no mapping of the mapspace reaches it"
-        if self.unproven:
-            known = f"up to {self._amount(self.misses)} are proven too few" if self.misses else ""
-            open_ = units.count(self.unproven[0])
-            if self.unproven[1:]:
-                open_ += f" to {units.count(self.unproven[-1])}"
-            sure = f"none was found for {open_}, which no bound excludes"
-            sure = "; ".join(filter(None, (sure, known, self.end)))
-        value = self._amount(self.steps)
         lines = (
             f"{self.workload.name} on {arch}, mapspace {self.mapspace}: the {least} of "
-            f"{self.knob.node.name} for {self.target}: {value}, "
+            f"{self.knob.node.name} for {self.target}: {self._amount(self.steps)}, "
             f"{self.end or sure.partition(':')[0]}",
             grid(rows, head=head, right=range(1, 7)),
             f"the problem allows a {self.target.name} of at {most} "
             f"{self.target.text(self.ceiling)}: {where}all units at their peak, transfers beside "
             "them",
-            f"{'' if cores else one}{arch} has {has}; {self.trials} searches for the least "
-            f"latency; {sure}",
+            f"{row}{arch} has {has}; {self.trials} searches for the least latency; {sure}",
             *self.notes,
             left_out_text(self.workload),
         )
-        return "\n".join(line for line in lines if line)
+        return "\n".join(filter(None, lines))
 
     def _row(self, trial: Trial) -> tuple[str, ...]:
         steps, result = trial.steps or 0, trial.result
@@ -613,10 +605,11 @@ class Need(Printed):
             units.count(steps),
             "" if self.knob.quantity == "cores" else self._amount(steps),
         )
-        if trial.found is None:
-            return (*start, "", "", f"> {units.si(trial.bound_s, 's')}", "", "none so fast", "")
         if result is None:
-            return (*start, "", "", "", "", "nothing fits", "")
+            slower, why = f"> {units.si(trial.bound_s, 's')}", "none so fast"
+            if trial.found is not None:
+                slower, why = "", "nothing fits"
+            return (*start, "", "", slower, "", why, "")
         return (
             *start,
             f"{result.utilization:.6f}",
