@@ -4,20 +4,21 @@ house form.
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
 from functools import partial
 from math import inf
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Annotated, Any, NamedTuple, NoReturn, get_args
 
 from flat_mapper.api import questions as ask
 from flat_mapper.api.options import Flag, Option, Question, options_of, summary_of
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.cli.terminal import columns
 from flat_mapper.spec.document import did_you_mean
 
 PROGRAM = "flat-mapper"
+_Given = Mapping[str, Any]  # values of options by their last word
 
 
 class Shown(Question):
@@ -31,6 +32,10 @@ class Shown(Question):
     output: Annotated[str, Flag("DIR", "-o --output")] = ""
     force: Annotated[bool, Flag()] = False
     json: Annotated[bool, Flag()] = False
+
+    def said(self) -> dict[str, object]:
+        """Options that do nothing but stand in the JSON: all others that there are."""
+        return {n: v for n, v in vars(self).items() if v and n not in ("output", "force", "json")}
 
 
 class _Planned(Question):
@@ -64,7 +69,8 @@ def _flags(question: type) -> dict[str, Option]:
 def _shown(question: type) -> dict[str, Option]:
     """Options of a question's output: no files where it has a file of its own."""
     own = "--output" in _flags(question)
-    return {word: o for word, o in _flags(Shown).items() if word == "--json" or not own}
+    files = ("--output", "--force") if own else ()
+    return {word: o for word, o in _flags(Shown).items() if word not in files}
 
 
 class Verb(NamedTuple):
@@ -175,6 +181,8 @@ def parsed(argv: Sequence[str]) -> Parsed | None:
 def _asked(name: str, parser: _Parser, given: dict[str, Any]) -> Parsed:
     """The question of what was given by word: with all that it needs, and nothing else."""
     question = _chosen(name, given)
+    if question is ask.AskFront:
+        del given["--objective"]
     flags, choice = _flags(question), VERBS[name].choice
     values = {o.name: _taken(given.pop(w), o) for w, o in flags.items() if w in given}
     shown = {o.name: given.pop(w) for w, o in _shown(question).items() if w in given}
@@ -192,38 +200,27 @@ def _asked(name: str, parser: _Parser, given: dict[str, Any]) -> Parsed:
     return Parsed(question, values, Shown(**shown))
 
 
-def _chosen(name: str, given: dict[str, Any]) -> type:
-    """The question of a command that is asked, by its options or by what its files are."""
-    if name == "map" and given.get("--objective", "").replace(" ", "") == ask.WHOLE_FRONT:
-        del given["--objective"]
-        return ask.AskFront
-    if name == "check" and "--this-machine" in given:
-        return ask.AskThisMachine
-    if name == "check" and "--why-not" in given:
-        return ask.AskWhyNot
-    if name == "evaluate":
-        if "--execute" in given or "--crosscheck" in given:
-            return ask.AskExecute if "--execute" in given else ask.AskCrosscheck
-        return ask.AskModel if _are_timeloops(given.get("files", ())) else ask.AskEvaluate
-    if name != "sweep":
-        return VERBS[name].questions[0]
-    if "--dry-run" in given:
-        return ask.AskPlanSweep
-    path = Path(given.get("sweep", ""))
-    if {"--format", "--where"} & set(given) or _begins(path, b"SQLite format 3"):
-        return ask.AskExportSweep
-    return ask.AskOptimize if "optimize" in _keys(path) else ask.AskSweep
+def _chosen(name: str, given: _Given) -> type:
+    """The question of a command that is asked: the first one where no other is meant."""
+    questions = VERBS[name].questions
+    return next((q for q, meant in _MEANT.items() if q in questions and meant(given)), questions[0])
 
 
-def _are_timeloops(files: Sequence[str]) -> bool:
+def _has(*words: str) -> Callable[[_Given], bool]:
+    return lambda given: any(word in given for word in words)
+
+
+def _are_timeloops(given: _Given) -> bool:
     """True of Timeloop's files, or of a single one that has all."""
+    files = given.get("files", ())
     return len(files) > 1 or any("architecture" in _keys(Path(one)) for one in files)
 
 
-def _begins(path: Path, text: bytes) -> bool:
+def _are_results(given: _Given) -> bool:
+    """True of a sweep's results."""
     try:
-        with path.open("rb") as file:
-            return file.read(len(text)) == text
+        with Path(given.get("sweep", "")).open("rb") as file:
+            return file.read(15) == b"SQLite format 3"
     except (OSError, ValueError):
         return False
 
@@ -235,6 +232,20 @@ def _keys(path: Path) -> Sequence[str]:
 
     found = Faults().attempt(load_document, path) if path.is_file() else None
     return tuple(found) if isinstance(found, Mapping) else ()
+
+
+# Questions that are not the first of their verb, with when they are meant; the first of them is.
+_MEANT: Mapping[type, Callable[[_Given], bool]] = {
+    ask.AskFront: lambda given: given.get("--objective", "").replace(" ", "") == ask.WHOLE_FRONT,
+    ask.AskThisMachine: _has("--this-machine"),
+    ask.AskWhyNot: _has("--why-not"),
+    ask.AskExecute: _has("--execute"),
+    ask.AskCrosscheck: _has("--crosscheck"),
+    ask.AskModel: _are_timeloops,
+    ask.AskPlanSweep: _has("--dry-run"),
+    ask.AskExportSweep: lambda given: _has("--format", "--where")(given) or _are_results(given),
+    ask.AskOptimize: lambda given: "optimize" in _keys(Path(given.get("sweep", ""))),
+}
 
 
 def _named(option: Option) -> str:
@@ -286,13 +297,14 @@ def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
     """The parser, and that of each verb; only: the one verb that is wanted."""
     from flat_mapper import __version__
 
-    form = partial(argparse.HelpFormatter, width=columns() - 2)
+    width = get_terminal_size().columns - 2
+    form = partial(argparse.HelpFormatter, width=width)
     parser = _Parser(
         prog=PROGRAM,
         usage=f"{PROGRAM} COMMAND ... | COMMAND --help | --version",
         allow_abbrev=False,
         add_help=False,
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=columns() - 2),
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=width),
         description=_overview(),
         epilog="exit codes: 0 done, 1 nothing feasible, 2 bad input, 3 backend missing or failed",
     )

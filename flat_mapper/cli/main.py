@@ -111,7 +111,7 @@ def _told(answer: Any, shown: Shown) -> int:
         names = save(answer, shown.output, force=shown.force)
     if shown.json:
         if document := saved_answer(answer) if names else answer.to_dict():
-            say(answer_json(answer.kind, document))
+            say(answer_json(answer.kind, {**document, **shown.said()}))
     elif text := text_of(answer, shown.output, names) if names else str(answer):
         say(text)
     return int(getattr(answer, "exit_code", not answer))

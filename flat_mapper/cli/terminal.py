@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from flat_mapper.base.formats import terminal_text
 
@@ -17,17 +16,6 @@ PERIOD_S = 5.0  # off a terminal, between two lines about how far it is
 def say(text: object, *, error: bool = False) -> None:
     """Print a text on stdout, or on stderr; control characters in names and logs are shown."""
     print(terminal_text(str(text)), file=sys.stderr if error else sys.stdout)
-
-
-def columns() -> int:
-    """Characters of a line of help, which argparse would ask a slow module for at each option."""
-    with suppress(ValueError):
-        if (said := int(os.environ.get("COLUMNS", "0"))) > 0:
-            return said
-    if sys.__stdout__ is not None:
-        with suppress(ValueError, OSError):
-            return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80
-    return 80
 
 
 @contextmanager

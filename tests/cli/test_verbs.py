@@ -72,3 +72,16 @@ def test_an_option_is_one_edit(monkeypatch: pytest.MonkeyPatch) -> None:
         parsed(["shout", "--times", "0"])
     with pytest.raises(TypeError, match=r"shout\(\) got an unexpected keyword argument 'tmies'"):
         shout(tmies=2)  # type: ignore[call-arg]
+
+
+def test_an_option_of_all_verbs_is_one_edit(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Noted(Shown):
+        """seed_note: words that the answer repeats"""
+
+        seed_note: Annotated[str, Flag("TEXT")] = ""
+
+    monkeypatch.setattr(arguments, "Shown", Noted)
+    assert all("--seed-note" in verb.options for verb in VERBS.values())
+    asked = parsed(["list", "arch", "--seed-note", "a try", "--json"])
+    assert asked is not None
+    assert asked.shown.said() == {"seed_note": "a try"}  # what the JSON has besides
