@@ -44,6 +44,7 @@ from flat_mapper.explore.sweep.spec import (
     Written,
     asks_for_designs,
     load_sweep,
+    order_of,
     spec_body,
     sweep_of,
 )
@@ -51,7 +52,6 @@ from flat_mapper.explore.sweep.store import Store, compact
 from flat_mapper.explore.sweep.work import chip_prices
 from flat_mapper.spec.document import (
     Section,
-    did_you_mean,
     refuse_unknown,
     take,
     take_list,
@@ -67,7 +67,7 @@ BUDGETS: Mapping[str, str] = {  # what may be limited, and its unit
 DESIGN_OBJECTIVES = ("latency", "energy", "edp", *BUDGETS)
 _KEYS = ("description", "fixed", "grid", "zip", "workloads", "budgets", "objectives")
 _PARTS = ("description", "fixed", "grid", "zip")  # that are a sweep's own
-_CHIP = ("arch", "ert")  # inputs that a design may choose, beside arch.NODE.ATTRIBUTE
+_CHIP = order_of("ert")  # inputs up to this one are of the architecture: a design may choose them
 _WEIGHT = "weight"
 _UNITS = {"latency": "s", "energy": "J", "edp": "Js", "bandwidth": "B/s"}
 METHODS = ("grid", "optuna")
@@ -165,29 +165,23 @@ def load_design_problem(source: Written) -> Problem:
 def _check_choices(sweep: SweepPoints, where: str) -> None:
     """Raise SpecError unless the architecture is what varies, and only that, beside the mix."""
     *choices, mix = sweep.axes
-    for name in (name for axis in choices for name in axis if not _of_chip(name)):
-        condition = f"inputs of the architecture (arch, arch.NODE.ATTRIBUTE, {_CHIP[1]})"
+    for name in (name for axis in choices for name in axis if order_of(name) > _CHIP):
+        condition = "inputs of the architecture (arch, arch.NODE.ATTRIBUTE, ert)"
         change = "what runs on it stands in workloads or fixed"
         raise SpecError(expected(where, condition, name, change))
-    for name in filter(_of_chip, mix):
+    for name in (name for name in mix if order_of(name) <= _CHIP):
         condition = "inputs of what runs on the architecture"
         raise SpecError(expected(f"{where}.workloads", condition, name, "put it under grid"))
 
 
-def _of_chip(name: str) -> bool:
-    return name in _CHIP or name.startswith("arch.")
-
-
 def _objectives(body: Section, where: str) -> tuple[str, ...]:
+    spot = f"{where}.objectives"
     words = take_list(body, "objectives", str, where, ("latency", "energy"))
-    for word in (word for word in words if word not in DESIGN_OBJECTIVES):
-        condition = f"one of {', '.join(DESIGN_OBJECTIVES)}"
-        hint = did_you_mean(word, DESIGN_OBJECTIVES)
-        raise SpecError(expected(f"{where}.objectives", condition, str(word), hint))
-    if not words or len(set(words)) < len(words):
-        got = ", ".join(words) or "none"
-        raise SpecError(f"{where}.objectives: expected at least one, each once, got {got}")
-    return tuple(str(word) for word in words)
+    found = tuple(among(spot, str(word), DESIGN_OBJECTIVES) for word in words)
+    if not found or len(set(found)) < len(found):
+        got = ", ".join(found) or "none"
+        raise SpecError(f"{spot}: expected at least one, each once, got {got}")
+    return found
 
 
 def uses(chip: Chip, wanted: Collection[str]) -> dict[str, float]:

@@ -11,12 +11,13 @@ import logging
 import os
 import sys
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from queue import Empty, Queue
 from types import ModuleType
@@ -51,12 +52,11 @@ class Here(Executor):
 class Engine:
     """Computes points, in any order; `opened` makes who does, and again where that is broken.
 
-    A worker that dies takes no rows with it: the points that were under way are tried again, in
-    the end with no other beside them, and one that kills even then is a failed one.
+    A worker that dies takes no rows with it: the points that were under way are tried again with no
+    other beside them, and one that kills even then is a failed one.
     """
 
     ahead = 1  # points per worker that are given out
-    company = 2  # chosen: deaths with a point among others, before it is tried alone
     death: type[Exception] = BrokenExecutor
 
     def __init__(
@@ -66,9 +66,7 @@ class Engine:
         self.executor = opened()
         self.busy: dict[Future[PointRow], PointTask] = {}
         self.finished: Queue[Future[PointRow]] = Queue()
-        self.again: deque[PointTask] = deque()  # that a worker died with
-        self.suspects: deque[PointTask] = deque()  # that are tried alone
-        self.deaths = Counter[int]()  # by position
+        self.suspects: deque[PointTask] = deque()  # that a worker died with
 
     @property
     def workers(self) -> int:
@@ -82,9 +80,7 @@ class Engine:
         """
         while True:
             room = max(1, self.ahead * self.workers)
-            while len(self.busy) + len(self.suspects) < room:
-                if (task := self.again.popleft() if self.again else next(tasks, None)) is None:
-                    break
+            for task in islice(tasks, max(0, room - len(self.busy) - len(self.suspects))):
                 self.give(task)
             if alone := not self.busy:
                 if not self.suspects:
@@ -97,9 +93,7 @@ class Engine:
             elif alone:
                 yield task.row
             else:
-                self.deaths[task.row.position] += 1
-                often = self.deaths[task.row.position] >= self.company
-                (self.suspects if often else self.again).append(task)
+                self.suspects.append(task)
 
     def _row(self, future: Future[PointRow]) -> PointRow | None:
         """The row of a point that ended; none where its worker died."""
@@ -136,7 +130,7 @@ class Engine:
 class OnDask(Engine):
     """Dask's workers: of one that dies the points are computed elsewhere by Dask itself."""
 
-    ahead, company = 2, 1  # so that none idles while a row travels
+    ahead = 2  # so that none idles while a row travels
 
     def __init__(self, client: Any, answer: _Answer) -> None:
         super().__init__(answer, 0, lambda: client.get_executor(pure=False))

@@ -99,7 +99,9 @@ class Inputs:
         self.versions = {**own_versions(), "energies": energies, **ends}
         self._platform = lru_cache(_REMEMBERED)(self._platform_of)
         self._workload = lru_cache(_REMEMBERED)(self._workload_of)
-        self._mapspace = lru_cache(_REMEMBERED)(self._mapspace_of)
+        self._mapspace = lru_cache(_REMEMBERED)(
+            lambda name: load_mapspace(self._unchanged("mapspace", name))
+        )
 
     def fingerprint(self) -> str:
         """The SHA-256 of all that the sweep says, its files and the versions included."""
@@ -238,9 +240,6 @@ class Inputs:
             bits=bits,
             **asked,
         )
-
-    def _mapspace_of(self, name: str) -> Mapspace:
-        return load_mapspace(self._unchanged("mapspace", name))
 
     def _unchanged(self, kind: str, name: str) -> Path:
         """The file; the sweep stops where it is no longer the one that the keys stand for."""

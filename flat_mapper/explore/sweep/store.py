@@ -287,16 +287,11 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     Optuna's, may stand beside ours; they are not read here.
     """
     found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema").fetchall()
-    said = {str(name): " ".join(str(sql).split()) for _, name, _, sql in found}
-    if any(name not in said for name in _OWN):
-        got = ", ".join(sorted(said)) or "none"
+    names = [str(name) for _, name, *_ in found]
+    if not set(_OWN) <= set(names):
+        got = ", ".join(sorted(names)) or "none"
         raise SpecError(f"{path}: expected the results of a sweep, got a database with {got[:200]}")
-    other = [n for n, sql in _OWN.items() if said[n] != " ".join(sql.split())]
-    other += [
-        str(name)
-        for kind, name, table, sql in found
-        if name not in _OWN and (kind not in ("table", "index") or (table in _OWN and sql))
-    ]
+    other = [str(one[1]) for one in found if not _is_known(*one)]
     if "meta" not in other:
         row = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
         version = row[0] if row else "none"
@@ -306,6 +301,13 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     if other:
         condition = "the tables and the view of a sweep, and nothing else that computes"
         raise SpecError(expected(str(path), condition, ", ".join(other)[:200]))
+
+
+def _is_known(kind: str, name: str, table: str, sql: object) -> bool:
+    """True of what is ours, as we wrote it, and of tables beside it."""
+    if name in _OWN:
+        return str(sql).split() == _OWN[name].split()
+    return kind in ("table", "index") and (table not in _OWN or not sql)
 
 
 def _row_digest(values: Sequence[object]) -> str:
