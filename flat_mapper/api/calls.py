@@ -262,28 +262,27 @@ def logged(asked: Spend) -> Iterator[Budget]:
     """The budget of a question, whose log of what was left out is written in the end."""
     path = asked.log if isinstance(asked, Best) else None
     budget = asked.spend()
-    if path is None:
-        yield budget
-        return
-    check_target(Path(path))
-    budget.cuts = []
+    if path is not None:
+        check_target(Path(path))
+        budget.cuts = []
     yield budget
-    text = StringIO()
-    rows = writer(text, lineterminator="\n")
-    rows.writerow([one.name for one in fields(Pruned)])
-    rows.writerows([csv_cell(cell) for cell in astuple(cut)] for cut in budget.cuts)
-    write_text(Path(path), text.getvalue())
+    if budget.cuts is not None and path is not None:
+        text = StringIO()
+        rows = writer(text, lineterminator="\n")
+        rows.writerow([one.name for one in fields(Pruned)])
+        rows.writerows([csv_cell(cell) for cell in astuple(cut)] for cut in budget.cuts)
+        write_text(Path(path), text.getvalue())
 
 
 @contextmanager
 def tools_of(asked: WithTools) -> Iterator[None]:
     """Timeloop's tools called as a question says."""
-    if asked.timeloop_cmd is None and asked.backend_timeout is None:
+    seconds = asked.backend_timeout
+    if asked.timeloop_cmd is None and seconds is None:
         yield
         return
     from flat_mapper.timeloop.run import commanded
 
-    seconds = asked.backend_timeout
     with commanded(asked.timeloop_cmd, None if seconds is None else str(seconds)):
         yield
 
@@ -304,35 +303,29 @@ def mapspace_of(
     return found
 
 
-def recorded(asked: OfMapping) -> MappingRecord:
-    """A mapping with what it maps, as it stands: a record, or that of a file, a folder, an answer.
+def recorded(asked: OfMapping, *, sound: bool = True) -> MappingRecord:
+    """A mapping with what it maps: a record, or that of a file, a folder, an answer.
 
-    raises: SpecError for what cannot be read, MappingError for a mapping that contradicts its
-            problem or its chip.
+    sound:  it must not contradict its problem or its chip.
+    raises: SpecError for what cannot be read, MappingError for such a contradiction.
     """
     from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 
     chip = None if asked.arch is None else load_platform(asked.arch, asked.data)
-    mapping = asked.mapping
+    mapping, where = asked.mapping, "mapping"
     if isinstance(mapping, str | Path):
-        path = Path(mapping)
-        return read_record(path / RECORD if path.is_dir() else path, chip)
-    mapping.workload.one_kind("a mapping of its own")
-    return MappingRecord(
-        workload=mapping.workload,
-        platform=chip or mapping.platform,
-        mapping=mapping.mapping,
-        arch=(),
-    )
-
-
-def checked_record(asked: OfMapping) -> MappingRecord:
-    """The same, whose mapping does not contradict its problem or its chip.
-
-    raises: MappingError where it does.
-    """
-    read, mapping = recorded(asked), asked.mapping
-    check_record(read, str(mapping) if isinstance(mapping, str | Path) else "mapping")
+        path, where = Path(mapping), str(mapping)
+        read = read_record(path / RECORD if path.is_dir() else path, chip)
+    else:
+        mapping.workload.one_kind("a mapping of its own")
+        read = MappingRecord(
+            workload=mapping.workload,
+            platform=chip or mapping.platform,
+            mapping=mapping.mapping,
+            arch=(),
+        )
+    if sound:
+        check_record(read, where)
     return read
 
 
@@ -341,7 +334,7 @@ def evaluate(asked: AskEvaluate) -> Evaluation | Infeasible:
     """A mapping that contradicts its problem or its chip is a `MappingError`."""
     with tools_of(asked):
         evaluator = get_backend(asked.backend)
-        read = checked_record(asked)
+        read = recorded(asked)
         fit = fitted(read.platform, read.workload)
         table, art, said = known_energies(fit.platform, asked.ert)
         result = evaluator.evaluate(read.workload, fit.platform, read.mapping, table)

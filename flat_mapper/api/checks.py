@@ -44,16 +44,8 @@ from flat_mapper.workload.reader import check_problem
 from flat_mapper.workload.timeloop import problem_workload, read_problem
 
 _PARTS = (
-    "cluster",
-    "problem",
-    "architecture",
-    "mapspace",
-    "fused_mapping",
-    "mapping",
-    "ERT",
-    "ART",
+    *("cluster", "problem", "architecture", "mapspace", "fused_mapping", "mapping", "ERT", "ART"),
 )
-
 
 Understood = tuple[str, dict[str, object]]  # the meaning of inputs, for people and machines
 _Chip = tuple[Platform, Ert | None, Art | None, tuple[str, ...]]  # and what is to be said of it

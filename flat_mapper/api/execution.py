@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from flat_mapper.api.calls import checked_record, energies, recorded, tools_of
+from flat_mapper.api.calls import energies, recorded, tools_of
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import AskCrosscheck, AskExecute
 from flat_mapper.arch.words import fitted
@@ -78,7 +78,7 @@ def execute(asked: AskExecute) -> Execution:
     raises: SpecError where it takes too many steps; with `check`, NothingFeasible where the model
             says that the mapping does not fit.
     """
-    read = recorded(asked)
+    read = recorded(asked, sound=False)
     workload, nests = replace(read.workload, repeat=1), read.mapping
     if asked.shrink:
         workload, nests = shrunk(workload, nests, read.platform)
@@ -152,7 +152,7 @@ def crosscheck(asked: AskCrosscheck) -> agreement.Crosscheck:
         lacking = [line for backend in backends if (line := backend.missing())]
         if len(lacking) == len(backends):
             raise BackendError(f"crosscheck: nothing to compare with: {lacking[0]}")
-        read = checked_record(asked)
+        read = recorded(asked)
         chip, mapping = fitted(read.platform, read.workload).platform, read.mapping
         return compare_backends(
             read.workload, chip, mapping, energies(chip, asked.ert)[0], backends

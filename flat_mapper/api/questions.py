@@ -92,8 +92,8 @@ class Part(_Width):
     layers: Annotated[str, Flag("K")] = ""
 
 
-class _Length(Question):
-    """Lengths of the problem.
+class AskLoadProblem(Part, _Problem):
+    """The workload of a problem, cut to a scope, at other sizes if asked.
 
     seq: sequence length: P and M at once; in decode of the cache
     lengths: of each sequence of a ragged batch, in place of B, P and M; in decode of caches
@@ -103,10 +103,6 @@ class _Length(Question):
     seq: Annotated[int | None, Flag("N")] = None
     lengths: Annotated[Long | None, Flag("N,N", kind="counts")] = None
     phase: Annotated[str, Flag("F")] = ""
-
-
-class AskLoadProblem(_Length, Part, _Problem):
-    """The workload of a problem, cut to a scope, at other sizes if asked."""
 
 
 class _Data(Question):

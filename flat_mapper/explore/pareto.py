@@ -13,7 +13,6 @@ from flat_mapper.api.options import answers
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.budget import Budget
 from flat_mapper.base.table import Cell, Printed, TextRow, grid
 from flat_mapper.base.units import percent
 from flat_mapper.cost_model.result import Infeasible
@@ -102,16 +101,12 @@ class Front(Printed):
 def front(asked: questions.AskFront) -> Front | Infeasible:
     """The fastest first. Where the search ends early, the front has a gap."""
     with api.logged(asked) as budget:
-        return _front(asked, budget)
-
-
-def _front(asked: questions.AskFront, budget: Budget) -> Front | Infeasible:
-    cascade = api.workload_of(asked)
-    fit = fitted(load_platform(asked.arch, asked.data), cascade)
-    chip = fit.platform
-    space = api.mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
-    table, art = energies(chip, asked.ert)
-    found = frontier(cascade, chip, space, table, progress=asked.progress, budget=budget)
+        cascade = api.workload_of(asked)
+        fit = fitted(load_platform(asked.arch, asked.data), cascade)
+        chip = fit.platform
+        space = api.mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
+        table, art = energies(chip, asked.ert)
+        found = frontier(cascade, chip, space, table, progress=asked.progress, budget=budget)
     if isinstance(found, Infeasible):
         return found
     points = search_results(found, cascade, space, chip, (table, art), fit.notes)
