@@ -157,20 +157,20 @@ def enumerated(
     space: EinsumSpace,
     roles: dict[str, tuple[Role, ...]],
     known: CandidateCache,
-    least: int,
+    wanted: Wanted,
     most: int,
     step: Callable[[], None] | None = None,
 ) -> CandidateSet | None:
-    """Candidates of an Einsum with so many compute units in use; None if there are too many.
+    """Candidates of an Einsum that are wanted; None if there are too many.
 
     most:    candidates that a candidate set may have.
     step:    called with every piece of work.
     """
-    kind = space.einsum.name, space.ranks, space.waits
+    kind = space.einsum.name, space.ranks, space.waits, wanted.tiles.tobytes()
+    least = wanted.least
     if (kind, least) not in known.candidate_sets:
         if least <= known.too_many.get((kind, most), 0):
             return None
-        wanted = Wanted(tiles=np.array(space.sizes)[:, None], least=least, most=2 * most)
         try:
             blocks = list(_some(inner_candidates(space, wanted), most, step))
         except TooMany:
