@@ -51,7 +51,7 @@ def figures(results: Mapping[str, Document], kinds: Sequence[str] = ()) -> dict[
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]  # its keys are literals there
         made = {"energy": energy_figure(results), "latency": latency_figure(results)}
         return {
-            f"{name}.{kind}": _saved(figure, kind)
+            f"{name}.{kind}": saved(figure, kind)
             for name, figure in made.items()
             for kind in kinds or _UNDATED
         }
@@ -183,7 +183,8 @@ _UNDATED: dict[str, dict[str, None]] = {
 }
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
+def saved(figure: Figure, kind: str) -> bytes:
+    """The bytes of a figure as `png`, `svg` or `pdf`."""
     data = io.BytesIO()
     figure.savefig(data, format=kind, dpi=DPI, metadata=_UNDATED[kind])
     return data.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from sweep_files import written
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep import engines
 
-pytest.importorskip("distributed")
+if find_spec("distributed") is None:
+    pytest.skip("needs the extra `sweep`", allow_module_level=True)
 ROOT = Path(__file__).parents[2]
 
 

@@ -119,10 +119,10 @@ def test_workers_listen_to_nobody(tmp_path: Path) -> None:
 
 def test_many_workers_give_the_rows_of_none(tmp_path: Path) -> None:
     sweep = written(tmp_path)
-    for count in (0, 1, 3):
+    for count in (0, 1, 2):
         words = ["sweep", str(sweep), "-o", str(tmp_path / f"{count}.db"), "--workers", str(count)]
         assert main(words) == 0
-    assert digest(tmp_path / "0.db") == digest(tmp_path / "1.db") == digest(tmp_path / "3.db")
+    assert digest(tmp_path / "0.db") == digest(tmp_path / "1.db") == digest(tmp_path / "2.db")
 
 
 def test_no_room_for_the_files_of_workers_is_one_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import report_samples as samples
 
 from flat_mapper.reports.colours import hues
@@ -28,3 +29,16 @@ def test_figures_of_one_answer_and_of_several_agree() -> None:
     for chosen in ({"naive": first}, {"naive": first, "flat": second}):
         for name, data in figures(chosen, ("svg",)).items():
             assert dram in data.decode(), name
+
+
+@pytest.mark.usefixtures("every_format")
+def test_figures_come_as_points_and_as_lines() -> None:
+    """The same answer is the same file, and texts stay texts."""
+    first = samples.compared()["rows"][0]  # type: ignore[index]
+    made = figures({"naive": first})
+    begins = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    for name, data in made.items():
+        assert data.startswith(begins[name.rpartition(".")[2]]), name
+    assert len(made) == 6
+    assert b"by component" in made["energy.svg"]
+    assert made == figures({"naive": first})
