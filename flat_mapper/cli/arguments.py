@@ -404,11 +404,11 @@ def _value(kinds: set[str], option: str, text: str) -> Any:
     if kind == "limit":
         return inf if text.strip() == "none" else _value({"real"}, option, text)
     if kind == "share":
-        share = checked(scalar(text.strip().removesuffix("%")), float, option, above=-1)
-        share /= 100 if text.strip().endswith("%") else 1
-        if not 0 <= share <= 1:
+        bare = text.strip().removesuffix("%")
+        number, whole = scalar(bare), 100 if bare != text.strip() else 1
+        if type(number) not in (int, float) or not 0 <= number <= whole:  # nan never is
             raise SpecError(expected(option, "a share up to 100%, such as 0, 1% or 0.01", text))
-        return share
+        return number / whole
     return _pair(kind, option, text)
 
 
