@@ -405,10 +405,10 @@ def _value(kinds: set[str], option: str, text: str) -> Any:
         return inf if text.strip() == "none" else _value({"real"}, option, text)
     if kind == "share":
         bare = text.strip().removesuffix("%")
-        number, whole = scalar(bare), 100 if bare != text.strip() else 1
-        if type(number) not in (int, float) or not 0 <= number <= whole:  # nan never is
+        share, whole = scalar(bare), 100 if bare != text.strip() else 1
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= whole:
             raise SpecError(expected(option, "a share up to 100%, such as 0, 1% or 0.01", text))
-        return number / whole
+        return share / whole
     return _pair(kind, option, text)
 
 
