@@ -196,10 +196,15 @@ def _sources(rows: ReportRows) -> list[tuple[str, str]]:
     }
     if not any(size in rows.varying for size in _SIZES):
         found["Sizes"] = _each(sizes_text(f["ranks"]) for f in facts[:1])
+    return [(name, text) for name, text in (found | _prices(facts)).items() if text]
+
+
+def _prices(facts: Sequence[Facts]) -> dict[str, str]:
+    """The source of each component's price, where all answers have the same."""
     priced = [(f["provenance"] or {}).get("energies") or {} for f in facts]
-    if priced and all(one == priced[0] for one in priced):
-        found |= {f"Price of {name}": str(source) for name, source in priced[0].items()}
-    return [(name, text) for name, text in found.items() if text]
+    if any(one != priced[0] for one in priced):
+        return {}
+    return {f"Price of {name}": str(source) for one in priced[:1] for name, source in one.items()}
 
 
 def _rules(facts: Facts) -> str:

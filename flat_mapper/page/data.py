@@ -20,7 +20,7 @@ from flat_mapper.reports.colours import CHOICES, hues
 from flat_mapper.reports.fields import (
     FIELDS,
     GAINS,
-    PARTS,
+    PART_FIELDS,
     Document,
     answer_totals,
     buffer_of,
@@ -41,7 +41,7 @@ def page_data(rows: ReportRows) -> Document:
     kept, roofs = _detailed(rows), list[Document]()  # each chip's roofs once; a row says which
     try:
         return {
-            "fields": {key: asdict(field) for key, field in (FIELDS | PARTS).items()},
+            "fields": {key: asdict(field) for key, field in (FIELDS | PART_FIELDS).items()},
             "columns": _columns(rows),
             "costs": _COSTS,
             "varying": list(rows.varying),
@@ -106,8 +106,7 @@ def _row(index: int, row: ReportRow, roofs: list[Document]) -> Document:
     roof = _roofs(row.facts["platform"])
     if roof not in roofs:
         roofs.append(roof)
-    gained = {name: getattr(row, name) for name in GAINS}
-    return said | answer_totals(row.facts) | gained | {"roof": roofs.index(roof)}
+    return said | answer_totals(row.answer) | {"roof": roofs.index(roof)}
 
 
 def _roofs(peaks: Facts) -> Document:
@@ -170,6 +169,13 @@ class ReportRow:
     speedup: float | None  # times the speed of the row it is held against
     energy_saving: float | None  # share of that row's energy; negative where more is used
 
+    @property
+    def answer(self) -> Document:
+        """Its answer with what it gains, or why there is none, as a comparison has it."""
+        if self.facts is None:
+            return {"infeasible": self.entry.reason}
+        return self.facts | {name: getattr(self, name) for name in GAINS}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportRows:
@@ -212,20 +218,25 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
 
 def _varying(entries: Sequence[SavedEntry]) -> tuple[str, ...]:
     """Inputs with more than one value, in the order in which a reader asks for them."""
+    found = _differing(entries)
+    sizes = (take(e.document, "ranks", dict, e.where, {}) for e in entries)
+    ranks = dict.fromkeys(chain.from_iterable(sizes))
+    for by in ("problem", *ranks):  # a problem tells its sizes; one length often is both
+        if by in found:
+            told = {p for p in {*ranks, *_FORMS} - {by} if _told_by(entries, by, p)}
+            found = [path for path in found if path not in told]
+    known = [path for path in _ORDER if path in found]
+    return tuple([path for path in found if path not in known] + known)
+
+
+def _differing(entries: Sequence[SavedEntry]) -> list[str]:
+    """Inputs with more than one value."""
     paths = dict.fromkeys(path for entry in entries for path in entry.inputs)
     # What an answer that did not fit leaves out (its sizes) is no value.
     values = {
         p: {e.inputs.get(p) for e in entries if e.status == DONE or p in e.inputs} for p in paths
     }
-    found = [path for path in paths if len(values[path]) > 1]
-    sizes = (take(e.document, "ranks", dict, e.where, {}) for e in entries)
-    ranks = dict.fromkeys(chain.from_iterable(sizes))
-    for by in ("problem", *ranks):  # a problem tells its sizes; one length often is both
-        if by in found:
-            told = {p for p in (*ranks, *_FORMS) if p != by and _told_by(entries, by, p)}
-            found = [path for path in found if path not in told]
-    known = [path for path in _ORDER if path in found]
-    return tuple([p for p in found if p not in known and p != "mapspace"] + known)
+    return [path for path in paths if len(values[path]) > 1]
 
 
 def _told_by(entries: Sequence[SavedEntry], by: str, path: str) -> bool:

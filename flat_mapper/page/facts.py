@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 from flat_mapper.base.errors import SpecError, expected
@@ -143,13 +143,12 @@ def read(form: Any, value: object, where: str) -> Any:
 
     raises: SpecError naming the key that is missing or of another kind.
     """
-    if isinstance(form, tuple):
-        return checked(value, form[0], where, above=form[1])
     if isinstance(form, list):
         items = enumerate(checked(value, list, where))
         return [read(form[0], item, f"{where}.{i}") for i, item in items]
     if not isinstance(form, dict):
-        return checked(value, form, where)
+        kind, above = form if isinstance(form, tuple) else (form, -inf)
+        return checked(value, kind, where, above=above)
     part = section_of(value, where)
     if EACH in form:
         return {name: read(form[EACH], v, f"{where}.{name}") for name, v in part.items()}
@@ -160,7 +159,11 @@ def read(form: Any, value: object, where: str) -> Any:
         if name != key and part.get(name) is None:
             found[name] = None
             continue
-        kind = inside[0] if isinstance(inside, tuple) else inside
-        kind = kind if isinstance(kind, type) else type(kind)
-        found[name] = read(inside, take(part, name, kind, where), spot)
+        found[name] = read(inside, take(part, name, _kind(inside), where), spot)
     return found
+
+
+def _kind(form: Any) -> type:
+    """The kind of a JSON value of a form."""
+    kind = form[0] if isinstance(form, tuple) else form
+    return kind if isinstance(kind, type) else type(kind)

@@ -20,7 +20,8 @@ from flat_mapper.explore.sweep.store import Status, Store
 from flat_mapper.page.data import DONE, SavedEntry, json_entries, nothing, read_file, report_rows
 from flat_mapper.page.facts import Facts, facts_of
 from flat_mapper.reports import html as answers_html
-from flat_mapper.reports.fields import answer_record, busy_text, shown
+from flat_mapper.reports.fields import answer_record
+from flat_mapper.reports.text import COMPARISON_COLUMNS, comparison_row
 from flat_mapper.spec.answers import answer_json
 from flat_mapper.spec.yamlio import check_target, write_text
 
@@ -77,16 +78,9 @@ class SavedResults(Printed):
         """The first rows, or the page where one was written, for a notebook."""
         if self.page:
             return answers_html.framed(self.page, str(self))
-        rows = []
-        for row in report_rows(self.entries[:_SHOWN]).rows:
-            cost = ("-",) * 4 if row.facts is None else (
-                shown(row.facts["latency_s"], "s"),
-                shown(row.facts["energy_pj"], "pJ"),
-                shown(row.facts["utilization"], "share"),
-                busy_text(row.facts["busy"]) or "-",
-            )  # fmt: skip
-            rows.append((row.name, *cost, row.entry.reason))
-        head = ("configuration", "latency", "energy", "utilization", "busy", "reason")
+        first = report_rows(self.entries[:_SHOWN]).rows
+        rows = [(*comparison_row(row.name, row.answer), row.entry.reason) for row in first]
+        head = ("configuration", *COMPARISON_COLUMNS[1:], "reason")
         return answers_html.html_table(head, rows, str(self))
 
 

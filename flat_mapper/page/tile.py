@@ -30,7 +30,7 @@ class BusySpan(NamedTuple):
     end: float
 
 
-class Alive(NamedTuple):
+class HeldSpan(NamedTuple):
     """Words of one tensor in the shared buffer during one stretch of a tile."""
 
     tensor: str
@@ -110,13 +110,13 @@ def run_timeline(groups: Sequence[Facts]) -> list[BusySpan]:
     return found
 
 
-def run_occupancy(groups: Sequence[Facts]) -> list[Alive]:
+def run_occupancy(groups: Sequence[Facts]) -> list[HeldSpan]:
     """Charges on the shared buffer during each group, one group after another."""
-    found: list[Alive] = []
+    found: list[HeldSpan] = []
     for start, group in _in_turn(groups):
         end, below = start + group["cycles"], 0
         for tensor, held in group["buffer"]["held"].items():
-            found.append(Alive(tensor, False, start, end, below, held["total_words"]))
+            found.append(HeldSpan(tensor, False, start, end, below, held["total_words"]))
             below += held["total_words"]
     return found
 
@@ -159,7 +159,7 @@ def _transfers(group: Facts) -> Iterator[tuple[str, float]]:
             yield tensor, cycles * moved / total
 
 
-def occupancy(group: Facts) -> list[Alive]:
+def occupancy(group: Facts) -> list[HeldSpan]:
     """Contents of the shared buffer over one tile, stacked.
 
     The copy in use is alive from its first Einsum's start to its last one's end; a second copy is
@@ -168,20 +168,20 @@ def occupancy(group: Facts) -> list[Alive]:
     """
     spans = list(_spans(group))
     moments = sorted({0.0, group["tile_cycles"], *(t for span in spans for t in span[3:])})
-    found: list[Alive] = []
+    found: list[HeldSpan] = []
     for start, end in pairwise(moments):
         below = 0
         for tensor, held, in_transit, begin, finish in spans:
             words = held["total_words"] - held["words"] if in_transit else held["words"]
             if words and begin <= start and end <= finish:
-                found.append(Alive(tensor, in_transit, start, end, below, words))
+                found.append(HeldSpan(tensor, in_transit, start, end, below, words))
                 below += words
     return list(_joined(found))
 
 
-def _joined(pieces: list[Alive]) -> Iterator[Alive]:
+def _joined(pieces: list[HeldSpan]) -> Iterator[HeldSpan]:
     """Stretches that follow each other unchanged, as one."""
-    going: dict[tuple[str, bool], Alive] = {}
+    going: dict[tuple[str, bool], HeldSpan] = {}
     for piece in pieces:
         key = (piece.tensor, piece.in_transit)
         before = going.get(key)

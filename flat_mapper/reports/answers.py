@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from math import prod
 from typing import ClassVar
 
@@ -25,9 +25,9 @@ from flat_mapper.reports.fields import (
 )
 from flat_mapper.reports.html import html_table
 from flat_mapper.reports.layers import (
-    kind_of,
     kinds_text,
     kinds_title,
+    layer_kind,
     sequences_of,
     sequences_text,
     with_others,
@@ -113,7 +113,7 @@ class SearchResult(Evaluation):
         if self.layers:
             ragged = bool(self.workload.sequences)
             works = [part.workload for part in self.layers]
-            kinds = [kind_of(w).to_dict() | (sequences_of(w) if ragged else {}) for w in works]
+            kinds = [layer_kind(w).to_dict() | (sequences_of(w) if ragged else {}) for w in works]
             answers = [part.to_dict() for part in self.layers]
             found["layers"] = [k | a for k, a in zip(kinds, answers, strict=True)]
         return found
@@ -125,9 +125,7 @@ class SearchResult(Evaluation):
         proof = self.certificate, self.objective, _reached(self.result, self.objective)
         several = kinds_title(self.workload, len(self.layers)) if self.layers else ""
         title = ", ".join(filter(None, (self._title(), several)))
-        lacks = report.unknown_text(self.result.extra)
-        said = f"; energy in part, no edp: {lacks}" if lacks else ""
-        first = f"{self.mapspace}: {title}, {report.value_text(*proof)}{said}"
+        first = f"{self.mapspace}: {title}, {report.value_text(*proof, self.result.extra)}"
         return f"{first}\n\n{self._tables(self.to_dict())}\n\n{report.certificate_text(*proof)}"
 
     def _tables(self, found: Document) -> str:
@@ -140,7 +138,7 @@ class SearchResult(Evaluation):
             tree = fused_tree_text(part.workload, self.platform, part.mapping).rstrip()
             head = f"{sequences_text(part.workload)}, " if workload.sequences else ""
             mask = report.mask_text(document, part.workload)
-            lines = f"{head}{kind_of(part.workload)}", tree, mask, buffer_text(document)
+            lines = f"{head}{layer_kind(part.workload)}", tree, mask, buffer_text(document)
             parts.append("\n".join(filter(None, lines)))
         return "\n\n".join(parts)
 
@@ -161,36 +159,45 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
         "energy": result.bound.energy_pj,
         "edp": result.bound.energy_pj * 1e-12 * result.bound.cycles * result.cycle_seconds,
     }
-    certificates = [part.certificate for part in parts]
-    # A product of two sums is no less than the square of the sum of the parts' roots (Cauchy).
-    power = 2 if first.objective == "edp" else 1
-    proven = sum(c.proven_bound ** (1 / power) for c in certificates) ** power
-    gap = max(0.0, _reached(result, first.objective) / proven - 1)
-    asked = max(c.asked_gap for c in certificates)
-    # What the parts ended at, unless that is a gap that their sum does not keep.
-    ends = (c.stopped for c in certificates if c.stopped != "gap" or gap <= asked)
-    pruned: Counter[str] = Counter()
-    for certificate in certificates:
-        pruned.update(certificate.pruned)
+    proofs = [part.certificate for part in parts]
+    reached = _reached(result, first.objective)
     return replace(
         first,
         workload=replace(first.workload, layers=workload.layers, sequences=workload.sequences),
         result=result,
-        certificate=Certificate(
-            mapspace_size=prod(c.mapspace_size for c in certificates),
-            evaluated=sum(c.evaluated for c in certificates),
-            pruned=dict(pruned),
-            optimal=all(c.optimal for c in certificates),
-            lower_bound=floors[first.objective],
-            proven_bound=proven,
-            gap=gap,
-            stopped=next(filter(None, ends), ""),
-            seconds=sum(c.seconds for c in certificates),
-            asked_gap=asked,
-            time_limit_s=min(c.time_limit_s for c in certificates),
-            infeasible=dict(item for c in certificates for item in c.infeasible.items()),
-        ),
+        certificate=_together(proofs, first.objective, reached, floors[first.objective]),
         layers=tuple(parts),
+    )
+
+
+def _together(
+    certificates: Sequence[Certificate], objective: str, reached: float, floor: float
+) -> Certificate:
+    """The proof of the sum of some answers, of the proof of each; floor: its lower bound."""
+    each = {f.name: [getattr(c, f.name) for c in certificates] for f in fields(Certificate)}
+    # A product of two sums is no less than the square of the sum of the parts' roots (Cauchy).
+    power = 2 if objective == "edp" else 1
+    proven = sum(bound ** (1 / power) for bound in each["proven_bound"]) ** power
+    gap = max(0.0, reached / proven - 1)
+    asked = max(each["asked_gap"])
+    # What the parts ended at, unless that is a gap that their sum does not keep.
+    ends = (end for end in each["stopped"] if end != "gap" or gap <= asked)
+    pruned: Counter[str] = Counter()
+    for counts in each["pruned"]:
+        pruned.update(counts)
+    return Certificate(
+        mapspace_size=prod(each["mapspace_size"]),
+        evaluated=sum(each["evaluated"]),
+        pruned=dict(pruned),
+        optimal=all(each["optimal"]),
+        lower_bound=floor,
+        proven_bound=proven,
+        gap=gap,
+        stopped=next(filter(None, ends), ""),
+        seconds=sum(each["seconds"]),
+        asked_gap=asked,
+        time_limit_s=min(each["time_limit_s"]),
+        infeasible=dict(item for reasons in each["infeasible"] for item in reasons.items()),
     )
 
 
@@ -293,11 +300,8 @@ class Comparison(Printed):
             return ""
         reached = {n: _reached(row.result, self.objective) for n, row in self.feasible.items()}
         name = min(reached, key=lambda n: reached[n])
-        best = self.feasible[name]
-        lacks = report.unknown_text(best.result.extra)
-        value = report.value_text(best.certificate, self.objective, reached[name])
-        said = f"; energy in part, no edp: {lacks}" if lacks else ""
-        return f": {name}, {value}{said}"
+        proof, extra = self.feasible[name].certificate, self.feasible[name].result.extra
+        return f": {name}, {report.value_text(proof, self.objective, reached[name], extra)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

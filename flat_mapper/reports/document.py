@@ -14,9 +14,9 @@ from flat_mapper.cost_model.result import LEAKAGE, EinsumStats, GroupStats, Resu
 from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.mapping.cores import one_core
 from flat_mapper.mapping.sharing import visited_tiles, whole_group
-from flat_mapper.mapping.values import GroupMapping, Policy, nest_document
+from flat_mapper.mapping.values import GroupMapping, nest_document
 from flat_mapper.reports.fields import Document
-from flat_mapper.reports.tree import tree_tile_words
+from flat_mapper.reports.tree import flat_tile, tree_tile_words
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
 
@@ -24,6 +24,8 @@ from flat_mapper.workload.notation import format_einsum
 def result_document(workload: Workload, platform: Platform, result: Result) -> Document:
     """A result under the names of `flat-mapper map --json`."""
     group, policy = result.fused, result.mapping.policy
+    fused = group.names if len(group.einsums) > 1 else ()  # nothing is shared by one alone
+    tiled = workload.shareable_ranks(whole_group(workload, fused, policy)) if fused else ()
     return {
         "workload": result.workload,
         "softmax": workload.softmax,
@@ -53,7 +55,7 @@ def result_document(workload: Workload, platform: Platform, result: Result) -> D
         "bottleneck": result.bottleneck,
         "granularity": group.granularity,
         "schedule": group.schedule,
-        "flat_tile": _flat_tile(workload, group, policy, result.dram),
+        "flat_tile": flat_tile(workload, platform, group, tiled),
         "staged": list(group.staged),
         "policy": {
             "softmax": policy.softmax,
@@ -79,22 +81,6 @@ def result_document(workload: Workload, platform: Platform, result: Result) -> D
         "mask": masked_work(workload, result),
         "notes": list(result.notes),
         "provenance": {"flat_mapper": __version__, **result.extra},
-    }
-
-
-def _flat_tile(
-    workload: Workload, group: GroupMapping, policy: Policy, dram: str
-) -> dict[str, int]:
-    """Extents of one pass of the shared loops, over the ranks that they may cut.
-
-    Empty where nothing is shared.
-    """
-    if len(group.einsums) < 2:
-        return {}
-    inside = [loop for slot, at in group.einsums[0].loops if slot.node != dram for loop in at]
-    return {
-        rank: prod(loop.factor for loop in inside if loop.rank == rank)
-        for rank in workload.shareable_ranks(whole_group(workload, group.names, policy))
     }
 
 
@@ -187,21 +173,24 @@ def _kept(
 
 def _inside(workload: Workload, result: Result, mapping: GroupMapping) -> Iterator[tuple[str, str]]:
     """The tensors that a group makes and DRAM never sees, each with the outermost level it has."""
-    stats = {e.einsum: e for e in result.einsums}
+    moved = [_offchip_words(e, result) for e in result.einsums if e.einsum in mapping.names]
+    seen = {tensor for one in moved for tensor, words in one.items() if words}
     makers = {workload.einsum(m.einsum).output.tensor: m for m in mapping.einsums}
     for tensor, maker in makers.items():
-        users = [n for n in mapping.names if workload.einsum(n).touches(tensor)]
-        levels = [level for n in users if (level := stats[n].level(result.dram)) is not None]
-        seen = any(t.tensor == tensor and t.moved_words for lv in levels for t in lv.tensors)
-        homes = [name for name, held in maker.keep if tensor in held and name != result.dram]
-        if not seen and homes:
+        homes = [name for name, held in maker.keep if tensor in held]
+        if homes and tensor not in seen:
             yield tensor, homes[0]
+
+
+def _offchip_words(stats: EinsumStats, result: Result) -> dict[str, float]:
+    """Words of each tensor that one run of an Einsum moves to DRAM and from it."""
+    dram = stats.level(result.dram)
+    return {t.tensor: t.moved_words for t in dram.tensors} if dram else {}
 
 
 def _einsum(workload: Workload, platform: Platform, result: Result, stats: EinsumStats) -> Document:
     """One run of one Einsum on its own; its loops run outermost first."""
     einsum = workload.einsum(stats.einsum)
-    dram = stats.level(result.dram)
     mapping = result.mapping.einsum_mappings[stats.einsum]
     return {
         "notation": format_einsum(einsum),
@@ -212,7 +201,7 @@ def _einsum(workload: Workload, platform: Platform, result: Result, stats: Einsu
         "compute_energy_pj": stats.compute_energy_pj,
         "utilization": stats.utilization,
         "unit": stats.unit,
-        "offchip_words": {t.tensor: t.moved_words for t in dram.tensors} if dram else {},
+        "offchip_words": _offchip_words(stats, result),
         "mapping": nest_document(mapping),
         "stay": list(mapping.stay),
         "levels": {lv.level: lv.to_dict() for lv in stats.levels},

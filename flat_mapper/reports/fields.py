@@ -66,7 +66,7 @@ FIELDS: dict[str, Field] = {
     "flat_tile": Field("FLAT-tile", "text"),
 }
 # Numbers of parts: of a unit, a component or a tensor, of an Einsum, of a stretch of time.
-PARTS: dict[str, Field] = {
+PART_FIELDS: dict[str, Field] = {
     "busy": Field("busy", "share"),
     "power_w": Field("power of", "W"),
     "energy_by_pj": Field("energy of", "pJ"),

@@ -16,7 +16,7 @@ from flat_mapper.workload.mask import NO_MASK, LayerKind
 _HEAD = ("layers", "mask", "latency", "of all", "energy", "of all", *COMPARISON_COLUMNS[5:])
 
 
-def kind_of(workload: Workload) -> LayerKind:
+def layer_kind(workload: Workload) -> LayerKind:
     """The layers that a workload of one kind stands for."""
     return LayerKind(count=workload.repeat, mask=workload.mask)
 

@@ -18,7 +18,7 @@ from flat_mapper.workload.mask import NO_MASK
 from flat_mapper.workload.softmax import WORDS
 
 _WIDE = 48  # chosen: characters of a line of names; a table with two such columns fits a screen
-_FEW = 4  # chosen: numbers of tiles that are listed
+_FEW = 4  # chosen: numbers that are listed
 _SHARES = 12  # chosen: the largest parts of an energy, that are printed
 _REASONS = 2  # why alternatives do not fit, that are printed
 
@@ -43,22 +43,25 @@ def summary_text(found: Document, workload: Workload) -> str:
     if found["area_mm2"] is not None:
         rows.append(("area", f"{found['area_mm2']:.3g} mm2", "on chip"))
     by = found["energy_by_pj"].items()
-    zero, latent = found["zero_energies"], WORDS.get(found["latent"], "")
     one_mask = not workload.layers and not workload.sequences
     lines = [
         grid(rows),
         *(f"energy by {kind}: {_shares(parts)}" for kind, parts in by if any(parts.values())),
         f"energies from {found['energy_source']}; counts from backend {found['backend']}",
         *map(_band_text, found["error_bands"]),
-        f"counted as zero: {'; '.join(zero)}" if zero else "",
+        _labelled("counted as zero", "; ".join(found["zero_energies"])),
         _power_warning(found),
         _sources_text(found),
         mask_text(found, workload) if one_mask else "",
-        f"latent: {latent}" if latent else "",
+        _labelled("latent", WORDS.get(found["latent"], "")),
         left_out_text(workload),
         *found["notes"],
     ]
     return "\n".join(line for line in lines if line)
+
+
+def _labelled(label: str, text: str) -> str:
+    return f"{label}: {text}" if text else ""
 
 
 def _times(value: float, bound: float) -> str:
@@ -107,9 +110,7 @@ def tile_rows(uses: Sequence[Document]) -> list[TextRow]:
     """The tiles of all groups on cores, in one row; none where there are no such groups."""
     if not uses:
         return []
-    counts = [str(n) for n in sorted({use["tiles"] for use in uses})]
-    tiles = ", ".join(counts) if len(counts) < _FEW else f"{counts[0]} to {counts[-1]}"
-    chips = ", ".join(str(n) for n in sorted({use["cores"] for use in uses}))
+    tiles, chips = (_listed([use[key] for use in uses]) for key in ("tiles", "cores"))
     all_cores = [use["cores"] * use["longest_cycles"] for use in uses]
     idle = sum(n * use["idle_share"] for n, use in zip(all_cores, uses, strict=True))
     one, worst = len(uses) == 1, max(use["imbalance"] for use in uses)
@@ -117,6 +118,12 @@ def tile_rows(uses: Sequence[Document]) -> list[TextRow]:
     said = f"{tiles}{of} on {chips} cores, at most {max(use['rounds'] for use in uses)} on one"
     balance = f"imbalance {'' if one else 'at most '}{worst:.3f}"
     return [("tiles", said, f"cores idle {units.percent(idle / (sum(all_cores) or 1))}, {balance}")]
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    """A few numbers, each once; of more the least and the largest."""
+    counts = [str(n) for n in sorted(set(numbers))]
+    return ", ".join(counts) if len(counts) < _FEW else f"{counts[0]} to {counts[-1]}"
 
 
 def _use(found: Document, level: str) -> str:
@@ -268,9 +275,13 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
     return "\n".join(lines)
 
 
-def value_text(certificate: Certificate, objective: str, reached: float) -> str:
-    """The value of an answer, how much better another may be, and what ended the search."""
-    return f"{objective} {units.of_objective(objective, reached)}, {end_text(certificate)}"
+def value_text(
+    certificate: Certificate, objective: str, reached: float, provenance: Mapping[str, object]
+) -> str:
+    """The value of an answer, how much better another may be, what ended the search, and lacks."""
+    lacks = unknown_text(provenance)
+    said = f"; energy in part, no edp: {lacks}" if lacks else ""
+    return f"{objective} {units.of_objective(objective, reached)}, {end_text(certificate)}{said}"
 
 
 def end_text(certificate: Certificate) -> str:

@@ -18,11 +18,11 @@ from flat_mapper.timeloop.rounds import Posed, timeloop_stats
 from flat_mapper.timeloop.write import Lowering
 from flat_mapper.workload.graph import Workload
 
-SMALL = 1e-6  # chosen: of the whole energy, what the line does not name
-LEAKAGE, NETWORKS, NONE = "leakage", "networks", "what has no folder"
-WIDTHS = "words of other widths"
-TURNS = "tiles that return with every turn of a group"
-FOUND = "what levels outside the cores hold already"  # of earlier rounds, Einsums, or from before
+_SMALL = 1e-6  # chosen: of the whole energy, what the line does not name
+_LEAKAGE, _NETWORKS, _NONE = "leakage", "networks", "what has no folder"
+_WIDTHS = "words of other widths"
+_TURNS = "tiles that return with every turn of a group"
+_FOUND = "what levels outside the cores hold already"  # of earlier rounds, Einsums, or from before
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +78,17 @@ class TimeloopFiles:
             times = " or ".join(map(str, rounds))
             only = "the only one" if rounds == [1] else f"of {times} alike"
             said += f", a round of tiles on {cores} cores, {only}"
+        return f"{said}, {self._energies()}"
+
+    def _energies(self) -> str:
         if not self.priced:
-            return f"{said}, energies of 0 as nothing prices the chip"
-        named = {n: pj for n, pj in self.apart_pj.items() if abs(pj) > SMALL * self.energy_pj}
+            return "energies of 0 as nothing prices the chip"
+        named = {n: pj for n, pj in self.apart_pj.items() if abs(pj) > _SMALL * self.energy_pj}
         sums = f"{si(self.timeloop_pj * 1e-12, 'J')} in all"
-        if named:
-            each = ", ".join(f"{si(pj * 1e-12, 'J')} {name}" for name, pj in named.items())
-            sums += f", {si(self.energy_pj * 1e-12, 'J')} here with {each}"
-        return f"{said}, {sums}"
+        if not named:
+            return sums
+        each = ", ".join(f"{si(pj * 1e-12, 'J')} {name}" for name, pj in named.items())
+        return f"{sums}, {si(self.energy_pj * 1e-12, 'J')} here with {each}"
 
     def _otherwise(self) -> list[str]:
         by_reason: dict[str, list[str]] = {}
@@ -101,8 +104,8 @@ def told_of(workload: Workload, result: Result, lowering: Lowering) -> TimeloopF
     assert result.ert is not None
     own = {stats.einsum: stats for stats in result.einsums}
     apart: dict[str, float] = {
-        LEAKAGE: fsum(result.leakage_by.values()) / result.repeat,
-        NETWORKS: fsum(n.energy_pj for stats in result.einsums for n in stats.network),
+        _LEAKAGE: fsum(result.leakage_by.values()) / result.repeat,
+        _NETWORKS: fsum(n.energy_pj for stats in result.einsums for n in stats.network),
     }
     folders = []
     for one in lowering.asked:
@@ -120,7 +123,7 @@ def told_of(workload: Workload, result: Result, lowering: Lowering) -> TimeloopF
                 otherwise=_otherwise(workload, one, stats),
             )
         )
-    apart[NONE] = fsum(s.energy_pj - fsum(n.energy_pj for n in s.network) for s in own.values())
+    apart[_NONE] = fsum(s.energy_pj - fsum(n.energy_pj for n in s.network) for s in own.values())
     return TimeloopFiles(
         folders=tuple(folders),
         none_for=lowering.refused,
@@ -135,16 +138,20 @@ def _apart(workload: Workload, one: Posed, own: EinsumStats, said: EinsumStats) 
     names = [level.name for level in one.arch.levels]
     outside = names[: names.index(one.level)]
     held = {t for level in outside[1:] for t in one.nest.kept_at(level)}
-    theirs = {(lv.level, t.tensor): t.energy_pj for lv in said.levels for t in lv.tensors}
-    found = {TURNS: own.compute_energy_pj - one.rounds * said.compute_energy_pj}
-    ours = {(lv.level, t.tensor): t.energy_pj for lv in own.levels for t in lv.tensors}
+    found = {_TURNS: own.compute_energy_pj - one.rounds * said.compute_energy_pj}
+    ours, theirs = _by_place(own), _by_place(said)
     for level, tensor in dict.fromkeys((*ours, *theirs)):
         pj = ours.get((level, tensor), 0.0) - one.rounds * theirs.get((level, tensor), 0.0)
         narrow = workload.widths.share(tensor, level) != 1
         already = level in outside and (one.rounds > 1 or tensor in held)
-        reason = WIDTHS if narrow else FOUND if already else TURNS
+        reason = _WIDTHS if narrow else _FOUND if already else _TURNS
         found[reason] = found.get(reason, 0.0) + pj
     return found
+
+
+def _by_place(stats: EinsumStats) -> dict[tuple[str, str], float]:
+    """pJ of an Einsum by level and tensor."""
+    return {(level.level, t.tensor): t.energy_pj for level in stats.levels for t in level.tensors}
 
 
 def _otherwise(workload: Workload, one: Posed, own: EinsumStats) -> list[str]:

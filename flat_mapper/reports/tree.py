@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
@@ -31,7 +31,7 @@ from flat_mapper.reports.fields import sizes_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
 
-WIDTH = 100  # columns of the tree
+TREE_WIDTH = 100  # columns of the tree
 
 
 def loop_nest_text(workload: Workload, arch: Architecture, mapping: EinsumMapping) -> str:
@@ -156,6 +156,22 @@ def _on_cores(
 def _group_branch(
     workload: Workload, platform: Platform, group: GroupMapping, names: tuple[str, ...]
 ) -> _Branch:
+    cut = [loop.rank for loop in group.shared]
+    after = {m: [r for r in workload.einsum(m.einsum).after if r in cut] for m in group.einsums}
+    staying = _staying(workload, platform, group, names)
+    branches = {m: _einsum_branch(workload, platform, group, m, staying) for m in group.einsums}
+    below = tuple(branches[m] for m in group.einsums if not after[m])
+    note = f"   one pass is a FLAT-tile: {sizes_text(flat_tile(workload, platform, group, cut))}"
+    for loop in reversed(group.shared):
+        if loop.factor > 1:
+            below = (_Branch((f"{loop_text(loop)}{note}",), below),)
+            note = ""
+        below += tuple(branches[m] for m in group.einsums if loop.rank in after[m])
+    return _Branch(_group_lines(workload, platform, group), below)
+
+
+def _group_lines(workload: Workload, platform: Platform, group: GroupMapping) -> tuple[str, ...]:
+    """A group's Einsums and what they keep, at DRAM first."""
     title = f"{', '.join(group.names)}: {group.schedule}"
     if group.granularity != "none":
         title += f", granularity {group.granularity}"
@@ -163,36 +179,33 @@ def _group_branch(
     if group.staged:
         lines.append(f"staged, a whole FLAT-tile each: {', '.join(group.staged)}")
     inside = handed_inside(workload, platform, group)
-    handed = [f"{tensor} at {level}" for tensor, level in inside.items()]
-    lines += [f"handed over inside: {', '.join(handed)}"] if handed else []
-    cut = [loop.rank for loop in group.shared]
-    after = {m: [r for r in workload.einsum(m.einsum).after if r in cut] for m in group.einsums}
-    staying = {
-        (einsum, one.level, one.tensor)
-        for einsum, tiles in private_uses(CoreQuestion(workload, platform, group), names).items()
-        for one in tiles
-        if len(group.einsums) > 1 and one.stays.all()
-    }
-    branches = {m: _einsum_branch(workload, platform, group, m, staying) for m in group.einsums}
-    below = tuple(branches[m] for m in group.einsums if not after[m])
-    note = f"   one pass is a FLAT-tile: {_flat_tile(workload, platform, group)}"
-    for loop in reversed(group.shared):
-        if loop.factor > 1:
-            below = (_Branch((f"{loop_text(loop)}{note}",), below),)
-            note = ""
-        below += tuple(branches[m] for m in group.einsums if loop.rank in after[m])
-    return _Branch(tuple(lines), below)
+    if inside:
+        handed = ", ".join(f"{tensor} at {level}" for tensor, level in inside.items())
+        lines.append(f"handed over inside: {handed}")
+    return tuple(lines)
 
 
-def _flat_tile(workload: Workload, platform: Platform, group: GroupMapping) -> str:
-    """Extents of one pass of the shared loops, over the ranks that they cut."""
+def _staying(
+    workload: Workload, platform: Platform, group: GroupMapping, names: tuple[str, ...]
+) -> set[tuple[str, str, str]]:
+    """Einsum, level and tensor of the tiles that stay over the turns of other Einsums."""
+    if len(group.einsums) < 2:
+        return set()
+    uses = private_uses(CoreQuestion(workload, platform, group), names)
+    return {(e, t.level, t.tensor) for e, tiles in uses.items() for t in tiles if t.stays.all()}
+
+
+def flat_tile(
+    workload: Workload, platform: Platform, group: GroupMapping, ranks: Iterable[str]
+) -> dict[str, int]:
+    """Extents of one pass of a group's shared loops, over some ranks."""
     mapping = group.einsums[0]
     einsum = workload.einsum(mapping.einsum)
     nest = nest_of(platform.path(einsum.unit), einsum, mapping)
     sizes = tuple(workload.rank_sizes[rank] for rank in nest.ranks)
     inside = extents(factors_of(nest, [mapping]), sizes, slot=1)
-    cut = [loop.rank for loop in group.shared]
-    return " ".join(f"{r}={int(n[0])}" for r, n in zip(nest.ranks, inside, strict=True) if r in cut)
+    found = {rank: int(n[0]) for rank, n in zip(nest.ranks, inside, strict=True)}
+    return {rank: found.get(rank, 1) for rank in ranks}
 
 
 def _crossing(workload: Workload, platform: Platform, group: GroupMapping) -> str:
@@ -215,19 +228,16 @@ def _einsum_branch(
     words = tree_tile_words(workload, arch, mapping)
     below = []
     for node in arch.nodes:
-        stores = isinstance(node, MemoryLevel)
-        loops = _loops_at(arch, mapping, node)
-        if node.name == platform.dram.name and stores:
-            loops = [] if group.shared else loops
-            kept = ""
-        else:
-            stay = {t for e, level, t in staying if (e, level) == (einsum.name, node.name)}
-            tiles = words[node.name].items() if stores else ()
-            texts = [f"{tensor} {n}{' stays' * (tensor in stay)}" for tensor, n in tiles]
-            kept = f"[{', '.join(texts)}]" if texts else ""
-        if loops or kept:
-            ran = [loop_text(loop) + _SHORT[slot.axis] for slot, loop in loops]
-            below.append(_Branch(("  ".join([node.name, *([kept] if kept else []), *ran]),)))
+        outermost = isinstance(node, MemoryLevel) and node.name == platform.dram.name
+        loops = [] if outermost and group.shared else _loops_at(arch, mapping, node)
+        said = [loop_text(loop) + _SHORT[slot.axis] for slot, loop in loops]
+        if isinstance(node, MemoryLevel) and not outermost and words[node.name]:
+            where = einsum.name, node.name
+            tiles = words[node.name].items()
+            texts = [f"{t} {n}{' stays' * ((*where, t) in staying)}" for t, n in tiles]
+            said = [f"[{', '.join(texts)}]", *said]
+        if said:
+            below.append(_Branch(("  ".join([node.name, *said]),)))
     return _Branch((format_einsum(einsum),), tuple(below))
 
 
@@ -241,7 +251,7 @@ def _drawn(branch: _Branch, first: str, rest: str) -> Iterator[str]:
         head, tail = (first if i == 0 else rest + indent), rest + indent + ("   " if i == 0 else "")
         yield from textwrap.wrap(
             line,
-            WIDTH,
+            TREE_WIDTH,
             initial_indent=head,
             subsequent_indent=tail,
             break_long_words=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base import units
@@ -11,13 +10,13 @@ from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.base.table import grid
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapping.space import AnyGroups, Mapspace
+from flat_mapper.reports.fields import Document, sizes_text
 from flat_mapper.reports.layers import sequences_of, sequences_text
 from flat_mapper.reports.text import unseen_text
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import WORDS
 
-Document = dict[str, Any]  # as JSON has it
 _LEVELS = (
     *("level", "class", "instances", "word", "capacity", "words", "row", "bandwidth"),
     *("words/cycle", "read a row", "write a row", "area"),
@@ -92,7 +91,7 @@ def _unit(path: Architecture, ert: Ert | None, art: Art | None, *, macs: bool) -
     }
 
 
-def workload_document(workload: Workload) -> Document:
+def problem_document(workload: Workload) -> Document:
     """Einsums with their ranks, operations, MACs and bytes; all for one run of the cascade."""
     return {
         "name": workload.name,
@@ -197,21 +196,27 @@ def _told(value: float | None, form: str, unit: str) -> str:
 
 
 def workload_text(workload: Workload) -> str:
-    """The table of `workload_document`, with what else was understood below."""
-    rows = []
-    for einsum in workload.ordered:
-        e = _einsum(workload, einsum)
-        sizes = " ".join(f"{rank}={workload.rank_sizes[rank]}" for rank in einsum.ranks)
-        macs, reads, writes = e["macs"], e["bytes_in"], e["bytes_out"]
-        counts = (units.count(workload.iterations(einsum)), units.count(macs) if macs else "-")
-        shown = (units.size(reads), units.size(writes))
-        rows.append((einsum.name, einsum.unit, einsum.operation, sizes, *counts, *shown))
+    """The table of `problem_document`, with what else was understood below."""
+    found = problem_document(workload)
+    rows = [
+        (
+            *(name, e["unit"], e["operation"], sizes_text(e["ranks"])),
+            *(units.count(e["operations"]), _told(e["macs"] or None, ",", "")),
+            *(units.size(e["bytes_in"]), units.size(e["bytes_out"])),
+        )
+        for name, e in found["einsums"].items()
+    ]
     bits = f"{workload.word_bits}-bit values" if workload.states_bits else "values as wide as words"
     runs = workload.all_layers
     times = f", {runs} times one after another" if runs > 1 else ""
-    lines = [grid(rows, head=_EINSUMS, right=range(4, 8)), f"{bits}{times}"]
+    table = grid(rows, head=_EINSUMS, right=range(4, 8))
+    return "\n".join([table, f"{bits}{times}", *_besides(workload)])
+
+
+def _besides(workload: Workload) -> list[str]:
+    """Lines of what a problem says beside its Einsums."""
     roles = ", ".join(f"{rank} {role}" for role, rank in workload.roles.declared.items())
-    lines += [f"roles: {roles}"] if roles else []
+    lines = [f"roles: {roles}"] if roles else []
     for name, members in workload.operators.items():
         lines.append(f"one operator where nothing is fused: {name} ({', '.join(members)})")
     if workload.latent == "any":
@@ -221,8 +226,7 @@ def workload_text(workload: Workload) -> str:
     if workload.mask and not workload.layers:
         lines.append(f"mask: {workload.mask}{unseen_text(workload)}")
     lines += [str(kind) for kind in workload.layers]
-    lines += [f"ragged: {sequences_text(one)}" for one in workload.sequences]
-    return "\n".join(lines)
+    return lines + [f"ragged: {sequences_text(one)}" for one in workload.sequences]
 
 
 def mapspace_text(space: Mapspace, size: int | None = None) -> str:

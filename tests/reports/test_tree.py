@@ -9,7 +9,7 @@ import small_platform as small
 from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
 from flat_mapper.mapping.values import FusedMapping, GroupMapping
-from flat_mapper.reports.tree import WIDTH, fused_tree_text, loop_nest_text, tree_tile_words
+from flat_mapper.reports.tree import TREE_WIDTH, fused_tree_text, loop_nest_text, tree_tile_words
 from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.workload.graph import Workload
 
@@ -63,7 +63,7 @@ def test_nest_of_a_lowered_run() -> None:
 def test_fused_tree(golden: Callable[[str, str], None]) -> None:
     text = fused_tree_text(small.workload(), small.platform(), small.fused())
     golden("loop_tree/fused.txt", text)
-    assert max(len(line) for line in text.splitlines()) <= WIDTH
+    assert max(len(line) for line in text.splitlines()) <= TREE_WIDTH
 
 
 def unfused() -> tuple[Workload, FusedMapping]:
@@ -104,5 +104,5 @@ def test_long_lines_are_folded_inside_the_tree() -> None:
     fused = small.fused()
     wide = replace(workload, name="a workload with a name that does not end " * 3)
     lines = fused_tree_text(wide, small.platform(), fused).splitlines()
-    assert max(len(line) for line in lines) <= WIDTH
+    assert max(len(line) for line in lines) <= TREE_WIDTH
     assert lines[1].startswith("│     ")
