@@ -16,7 +16,7 @@ from studies.paper.points import TableRow, Tables
 
 WIDTH_IN, DPI = 3.35, 300  # inches; one column of ACM's and IEEE's two-column pages
 _STYLE: dict[Any, Any] = {
-    **dict.fromkeys(("font.size", "axes.titlesize"), 7),
+    **dict.fromkeys(("font.size", "axes.titlesize", "figure.labelsize"), 7),
     **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
     **{"axes.linewidth": 0.6, "legend.fontsize": 6, "svg.hashsalt": "flat-mapper"},
     **{"svg.fonttype": "none", "lines.markersize": 3, "lines.linewidth": 1.0},
@@ -122,9 +122,9 @@ def drawn(plot: Plot, rows: Sequence[TableRow]) -> Any:
         axis.tick_params(length=2, width=0.6, pad=2)
         axis.grid(color="0.9", lw=0.4)
         axis.set_title("" if i else str(word), loc="left")
-        axis.set_xlabel("sequence length N" if plot.x == "seq_len" else "buffer (bytes)")
         axis.set_ylabel("" if j else "\n".join((*map(str, place), plot.label)))
         axis.label_outer()
+    figure.supxlabel("sequence length N" if plot.x == "seq_len" else "buffer (bytes)")
     figure.legend(
         list(shown.values()), list(shown), loc="outside upper center",
         ncols=min(5, len(shown)), handlelength=2.2, columnspacing=1.0, handletextpad=0.4,
