@@ -173,7 +173,7 @@ class ReportRow:
     def answer(self) -> Document:
         """Its answer with what it gains, or why there is none, as a comparison has it."""
         if self.facts is None:
-            return {"infeasible": self.entry.reason}
+            return {"status": self.entry.status, "infeasible": self.entry.reason}
         return self.facts | {name: getattr(self, name) for name in GAINS}
 
 

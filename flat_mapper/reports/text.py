@@ -320,7 +320,7 @@ COMPARISON_COLUMNS = (
 def comparison_row(name: str, found: Document) -> TextRow:
     """One configuration as words, in the order of COMPARISON_COLUMNS."""
     if "infeasible" in found:
-        return (name, "nothing fits", *("-" * (len(COMPARISON_COLUMNS) - 2)))
+        return (name, found.get("status", "nothing fits"), *("-" * (len(COMPARISON_COLUMNS) - 2)))
     row = answer_totals(found)
     capacity = row["buffer_capacity_bytes"]
     cells = {key: shown(row[key], FIELDS[key].unit) for key in _COSTS}

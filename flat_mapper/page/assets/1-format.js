@@ -41,16 +41,16 @@ const UNITS = {
   "": { text: (v) => si(v) },
 };
 
+const POWERS = { m: -1, u: -2, µ: -2, n: -3, p: -4, f: -5, K: 1, M: 2, G: 3, T: 4, P: 5, E: 6 };
+
 // The number of a text such as `50ms`, `512KiB`, `90%`; NaN where it is none.
 function quantity(text) {
   const found = /^([\d.]+(?:e[-+]?\d+)?)\s*([kmunpµfGMTPE]?)(i?)(?:b|s|j|w|x|×|js|mm2)?(%?)$/i.exec(text);
   if (!found) return NaN;
   const [, number, letter, binary, share] = found;
-  const exact = { K: 1, M: 2, G: 3, T: 4, P: 5, E: 6 };
-  if (binary) return Number(number) * 1024 ** (exact[letter.toUpperCase()] ?? 0);
-  const small = { m: -1, u: -2, µ: -2, n: -3, p: -4, f: -5 };
-  const power = small[letter] ?? exact[letter.toUpperCase()] ?? 0;
-  return Number(number) * 1000 ** (letter ? power : 0) * (share ? 0.01 : 1);
+  const large = POWERS[letter.toUpperCase()] ?? 0;
+  if (binary) return Number(number) * 1024 ** large;
+  return Number(number) * 1000 ** (POWERS[letter] ?? large) * (share ? 0.01 : 1);
 }
 
 const DRAWN = new Set(["svg", "g", "path", "rect", "line", "text"]);

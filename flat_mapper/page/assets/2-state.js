@@ -47,10 +47,7 @@ const value = (row, key) => row.inputs?.[key] ?? (key === "name" ? row.i : row[k
 const inputText = (input) => (typeof input === "number" && Math.abs(input) >= 1e7 ? si(input) : String(input ?? "–"));
 // Where a number is told with what the chip has of it, or with its parts.
 const ASIDE = {
-  busy_share: ({ busy }) =>
-    Object.entries(busy)
-      .map(([unit, share]) => `${unit} ${percent(share)}`)
-      .join(", ") || "–",
+  busy_share: ({ busy }) => Object.entries(busy).map(([unit, share]) => `${unit} ${percent(share)}`).join(", ") || "–",
   total_power_w: ({ total_power_w: power, power_limit_w: limit }) =>
     si(power, "W") + (unknown(power) || unknown(limit) ? "" : ` ${power > limit ? "exceeds" : "of"} ${si(limit, "W")}`),
   buffer_bytes: ({ buffer_bytes: live, buffer_capacity_bytes: all }) =>

@@ -69,9 +69,8 @@ function drawHead() {
       node("button", { type: "button", "aria-label": text || "number", on: { click: () => sortBy(key) } }, text || "#"),
     );
   const names = [...inputColumns(), ...DATA.columns].map((key) => heading(key, title(key)));
-  at("table").tHead.replaceChildren(
-    node("tr", {}, heading("name", inputColumns().length ? "" : "configuration"), names),
-  );
+  const first = heading("name", inputColumns().length ? "" : "configuration");
+  at("table").tHead.replaceChildren(node("tr", {}, first, names));
 }
 
 function sortBy(key) {

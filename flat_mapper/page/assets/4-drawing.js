@@ -142,21 +142,17 @@ function chart(id, said, { x, y, keys, bar, point, under = [], over = [], labels
     mark.setAttribute("aria-label", `${item.name}: ${tip.map((pair) => pair.join(" ")).join(", ")}`);
     return mark;
   };
-  const markOf = (kind, item) => MARKS[kind](inPixels(item));
-  const told = rows.map((item) => telling(markOf(bar ? "bar" : "point", item), item));
-  const layer = ([kind, items]) =>
-    node(
-      "g",
-      { class: kind },
-      items.map((item) => markOf(kind, item)),
-    );
+  const marks = (kind, items) => items.map((item) => MARKS[kind](inPixels(item)));
+  const layer = ([kind, items]) => node("g", { class: kind }, marks(kind, items));
+  const shape = bar ? "bar" : "point";
+  const told = marks(shape, rows).map((mark, k) => telling(mark, rows[k]));
   const height = frame.bottom + 42;
   const size = { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": FONT };
   place.replaceChildren(
     node(
       "svg",
       { xmlns: SVG, role: "group", "aria-label": said, ...size },
-      [axesOf(frame), under.map(layer), node("g", { class: bar ? "bar" : "point" }, told), over.map(layer)],
+      [axesOf(frame), under.map(layer), node("g", { class: shape }, told), over.map(layer)],
       apart(labels.map(inPixels), frame, avoid.map(inPixels)).map(MARKS.text),
     ),
   );

@@ -51,11 +51,9 @@ function drawCosts(rows) {
         ...{ x: end, x2: (end += by[part]), y, thick: 16, color: colour(kind, part) },
       }));
   });
-  const named = known(kind).map((name) => ({ name, color: colour(kind, name) }));
-  legend(
-    "energy-legend",
-    named.filter(({ name }) => parts.some(({ part }) => part === name)),
-  );
+  const inUse = known(kind).filter((name) => parts.some(({ part }) => part === name));
+  const named = inUse.map((name) => ({ name, color: colour(kind, name) }));
+  legend("energy-legend", named);
   chart("energy", "Energy of each configuration by part", {
     x: axis("energy_pj"),
     y: bands,
@@ -132,16 +130,11 @@ function drawRoofline(rows) {
   for (const p of points)
     Object.assign(p, { x: p.computes_per_offchip_byte ?? x.domain[1] / 1.25, y: p.computes_per_s });
   const chips = [...new Set(shown.map((row) => row.roof))];
-  const roofs = roofLines(
-    chips.slice(0, ROOFS).map((k) => DATA.roofs[k]),
-    x.domain,
-    y.domain,
-  );
+  const own = chips.slice(0, ROOFS).map((k) => DATA.roofs[k]);
+  const roofs = roofLines(own, x.domain, y.domain);
   legend("roofline-legend", hues(shown));
-  if (chips.length > ROOFS)
-    at("roofline-legend").append(
-      node("span", {}, `roofs of the first ${ROOFS} of ${whole(chips.length)} chips in the table`),
-    );
+  const left = `roofs of the first ${ROOFS} of ${whole(chips.length)} chips in the table`;
+  if (chips.length > ROOFS) at("roofline-legend").append(node("span", {}, left));
   chart("roofline-chart", "Roofline", {
     x: { ...x, title: "computes per off-chip byte" },
     y: { ...y, key: "computes_per_s", title: "computes per second" },
@@ -166,14 +159,11 @@ function drawCurves(rows) {
     .filter((row) => row.buffer_capacity_bytes)
     .map((row) => ({ ...row, x: row.buffer_capacity_bytes, y: row.utilization, radius: 3.6, color: hueOf(row) }))
     .sort((a, b) => a.x - b.x);
-  const ends = around(
-    points.map(({ x }) => x),
-    true,
-  );
+  const sizes = points.map(({ x }) => x);
   const series = groupedBy(points, (row) => rest.map((path) => row.inputs[path]).join(" "));
   legend("curves-legend", hues(points));
   chart("curves-chart", "Utilization over buffer size", {
-    x: { domain: ends, log: true, key: "buffer_capacity_bytes" },
+    x: { domain: around(sizes, true), log: true, key: "buffer_capacity_bytes" },
     y: { domain: [0, 1], key: "utilization", height: 270 },
     keys: ["buffer_capacity_bytes", ...ROW_KEYS],
     under: [["line", series.flatMap((line) => joined(line, line[0].color))]],

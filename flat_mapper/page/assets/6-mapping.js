@@ -46,6 +46,7 @@ function drawMapping() {
   drawTree();
   drawDifference();
   const group = found.groups[state.window];
+  at("mapping").dataset.shown = group ? "tile" : "run"; // which notes are told
   drawTimeline(found, group);
   drawOccupancy(found, group);
 }
@@ -54,13 +55,6 @@ function drawMapping() {
 const inOrder = (bars) => {
   const place = ({ name }) => known("tensor").indexOf(name);
   return [...bars].sort((a, b) => place(a) - place(b));
-};
-const noteOf = (id, group) => {
-  for (const [kind, shown] of [
-    ["tile", group],
-    ["run", !group],
-  ])
-    at(`${id}-note-${kind}`).hidden = !shown;
 };
 
 // How stretches look that are no work on a tensor.
@@ -91,14 +85,10 @@ function drawTimeline(found, group) {
     .filter(({ x, x2, name }) => (x2 - x) * room > widthOf(name) + 6)
     .map(({ x, x2, y, name, letters = "#000" }) => ({ x: (x + x2) / 2, y, text: name, color: letters, size: 11 }));
   let begun = 0;
+  const few = found.groups.length <= 6;
   const starts = group
-    ? [1, 2]
-        .filter((n) => n <= group.tiles)
-        .map((n) => [group.cold_start_cycles + (n - 1) * group.tile_cycles, `tile ${n}`])
-    : found.groups.map(({ cycles }, k) => [
-        (begun += cycles) - cycles,
-        found.groups.length <= 6 ? `group ${k + 1}` : "",
-      ]);
+    ? [1, 2].slice(0, group.tiles).map((n) => [group.cold_start_cycles + (n - 1) * group.tile_cycles, `tile ${n}`])
+    : found.groups.map(({ cycles }, k) => [(begun += cycles) - cycles, few ? `group ${k + 1}` : ""]);
   const until = (k) => (starts[k + 1]?.[0] ?? total / cycle) * cycle;
   const rules = starts.map(([cycles, text], k) => ({
     ...{ x: cycles * cycle, x2: cycles * cycle, y: -0.5, y2: bands.length - 0.5, dashed: true },
@@ -106,7 +96,6 @@ function drawTimeline(found, group) {
     ...{ anchor: "start", dx: 4, dy: -7, color: "var(--muted)" },
   }));
   legend("timeline-legend", inOrder(bars.filter(({ kind }) => kind !== "wait" && kind !== "ports")));
-  noteOf("timeline", group);
   at("tiles").textContent = whole(group?.tiles ?? 0);
   const use = (group ?? found.groups.find((one) => one.on_cores))?.on_cores;
   at("cores-note").hidden = !use;
@@ -119,11 +108,7 @@ function drawTimeline(found, group) {
     y: { bands, step: 52, top: 20 },
     keys,
     bar: bars,
-    over: [
-      ["text", inside],
-      ["line", rules],
-      ["text", rules],
-    ],
+    over: [["text", inside], ["line", rules], ["text", rules]],
   });
 }
 
@@ -145,7 +130,6 @@ function drawOccupancy(found, tile) {
   const rules = [line(live, "charged", "var(--muted)", true)];
   if (all && all <= 4 * live) rules.push(line(all, "capacity", "var(--ink)"));
   legend("occupancy-legend", inOrder(bars));
-  noteOf("occupancy", tile);
   at("occupancy-title").textContent = `${level} over ${tile ? "one FLAT-tile" : "the run"}`;
   for (const place of document.querySelectorAll(".charged"))
     place.textContent = bytes(live) + (all ? ` of ${bytes(all)}` : "");
@@ -178,12 +162,8 @@ function differences(a, b) {
 
 // The groups and the loops of a mapping, by what they are.
 function loopTexts({ groups, einsums }) {
-  const listed = (key, between = " ") =>
-    groups
-      .map((group) => group[key].join(between))
-      .filter(Boolean)
-      .join("; ");
-  const found = { groups: listed("einsums", " + "), "shared loops": listed("shared"), staged: listed("staged") };
+  const each = (key, between = " ") => groups.flatMap((group) => group[key].join(between) || []).join("; ");
+  const found = { groups: each("einsums", " + "), "shared loops": each("shared"), staged: each("staged") };
   for (const [name, { mapping }] of Object.entries(einsums))
     for (const [slot, loops] of Object.entries(mapping.loops)) found[`${name} at ${slot}`] = loops.join(" ");
   return found;
@@ -195,9 +175,6 @@ function drawDifference() {
   if (place.hidden) return;
   const [a, b] = [DATA.rows[state.picked], DATA.rows[state.beside]];
   const rows = differences(a, b);
-  at("difference-table").replaceChildren(
-    rows.length
-      ? table(["", a.name, b.name, "second / first"], rows)
-      : node("p", { class: "note" }, "Nothing differs."),
-  );
+  const told = table(["", a.name, b.name, "second / first"], rows);
+  at("difference-table").replaceChildren(rows.length ? told : node("p", { class: "note" }, "Nothing differs."));
 }
