@@ -224,7 +224,7 @@ class _Files:
             return None
         workload = load_problem(self.paths[path], word_bits=self.asked.word_bits)
         lines = [understood.workload_text(workload), left_out_text(workload)]
-        return "\n".join(filter(None, lines)), understood.problem_document(workload)
+        return "\n".join(filter(None, lines)), understood.cascade_document(workload)
 
     def _chip(self, path: str) -> _Chip:
         """The chip of a file, as `map` would take it.

@@ -45,10 +45,7 @@ _MICRON = "Micron, Ultra-Bandwidth Solutions, memory comparison, average device 
 # Memories that hwcomponents has no class for: pJ of a bit that is read or written, and who says so;
 # no area, no leakage. At second hand: no document of who made or measured it could be read.
 PUBLISHED: Mapping[str, tuple[float, str]] = {
-    "LPDDR5": (
-        7.0,
-        "at second hand: Lee et al., AiF, ISCA 2025, doi:10.1145/3695053.3731073, figure 17",
-    ),
+    "LPDDR5": (7.0, "at second hand: AiF, ISCA 2025, doi:10.1145/3695053.3731073, figure 17"),
     "LPDDR5X": (5.6, "20 % below LPDDR5: Samsung, first 14 nm LPDDR5X, 9 November 2021"),
     "GDDR6": (7.5, _MICRON),
     "GDDR6X": (7.25, _MICRON),

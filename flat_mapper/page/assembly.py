@@ -95,10 +95,10 @@ def _cards(rows: ReportRows) -> list[_Card]:
     for key, name in _BEST.items():
         row, facts = _best(done, key)
         gain = ""
-        if len(done) > 1 and key == "latency_s" and row.speedup:
-            gain = f", {row.speedup:.2f} x the baseline"
-        elif len(done) > 1 and key == "energy_pj" and row.energy_saving:
-            gain = f", {units.percent(row.energy_saving)} saved"
+        if len(done) > 1 and key == "latency_s" and facts["speedup"]:
+            gain = f", {facts['speedup']:.2f} x the baseline"
+        elif len(done) > 1 and key == "energy_pj" and facts["energy_saving"]:
+            gain = f", {units.percent(facts['energy_saving'])} saved"
         found.append((f"least {name}", _said(facts[key], FIELDS[key].unit), row.name + gain))
     row, facts = max(done, key=lambda item: float(item[1]["utilization"]))
     busy = f"; busy: {busy_text(facts['busy'])}" if facts["busy"] else ""

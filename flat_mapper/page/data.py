@@ -19,7 +19,6 @@ from flat_mapper.page.tile import BusySpan, occupancy, run_occupancy, run_timeli
 from flat_mapper.reports.colours import CHOICES, hues
 from flat_mapper.reports.fields import (
     FIELDS,
-    GAINS,
     PART_FIELDS,
     Document,
     answer_totals,
@@ -106,7 +105,7 @@ def _row(index: int, row: ReportRow, roofs: list[Document]) -> Document:
     roof = _roofs(row.facts["platform"])
     if roof not in roofs:
         roofs.append(roof)
-    return said | answer_totals(row.answer) | {"roof": roofs.index(roof)}
+    return said | answer_totals(row.facts) | {"roof": roofs.index(roof)}
 
 
 def _roofs(peaks: Facts) -> Document:
@@ -165,16 +164,12 @@ class ReportRow:
     name: str  # what sets it apart from the others
     entry: SavedEntry
     question: str  # workload and sizes, as far as rows differ in them: only such rows compare
-    facts: Facts | None  # None where there is no answer
-    speedup: float | None  # times the speed of the row it is held against
-    energy_saving: float | None  # share of that row's energy; negative where more is used
+    facts: Facts | None  # with the gains over the row it is held against; None: no answer
 
     @property
     def answer(self) -> Document:
-        """Its answer with what it gains, or why there is none, as a comparison has it."""
-        if self.facts is None:
-            return {"status": self.entry.status, "infeasible": self.entry.reason}
-        return self.facts | {name: getattr(self, name) for name in GAINS}
+        """Its answer, or why there is none, as a comparison has it."""
+        return self.facts or {"status": self.entry.status, "infeasible": self.entry.reason}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,9 +205,8 @@ def report_rows(entries: Sequence[SavedEntry]) -> ReportRows:
     for name, question, entry, fact in zip(names, questions, entries, facts, strict=True):
         key = tuple(entry.inputs.get(path) for path in apart)
         if fact is not None:
-            first.setdefault(key, fact)
-        gained = gains(first.get(key), fact) if fact else dict.fromkeys(GAINS)
-        rows.append(ReportRow(name=name, entry=entry, question=question, facts=fact, **gained))
+            fact |= gains(first.setdefault(key, fact), fact)
+        rows.append(ReportRow(name=name, entry=entry, question=question, facts=fact))
     return ReportRows(rows=tuple(rows), varying=varying, against=against)
 
 

@@ -91,11 +91,6 @@ class SearchResult(Evaluation):
     certificate: Certificate
     layers: tuple[SearchResult, ...] = ()  # one for each kind, where layers have several masks
 
-    @property
-    def priced(self) -> Evaluation:
-        """The mapping and its cost alone."""
-        return Evaluation(workload=self.workload, platform=self.platform, result=self.result)
-
     def each(self, change: Callable[[SearchResult], SearchResult]) -> SearchResult:
         """The same with a change to the answer of each kind of layers."""
         if not self.layers:
@@ -109,7 +104,7 @@ class SearchResult(Evaluation):
         `layers` has each kind's own answer.
         """
         found: Document = {"mapspace": self.mapspace, "objective": self.objective}
-        found |= self.priced.to_dict() | {"search": self.certificate.to_dict()}
+        found |= Evaluation.to_dict(self) | {"search": self.certificate.to_dict()}
         if self.layers:
             ragged = bool(self.workload.sequences)
             works = [part.workload for part in self.layers]
@@ -154,11 +149,8 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
     if not others:
         return first
     result = with_others(first.result, [part.result for part in others])
-    floors = {
-        "latency": result.bound.cycles * result.cycle_seconds,
-        "energy": result.bound.energy_pj,
-        "edp": result.bound.energy_pj * 1e-12 * result.bound.cycles * result.cycle_seconds,
-    }
+    cycles, pj, cycle_s = result.bound.cycles, result.bound.energy_pj, result.cycle_seconds
+    floors = {"latency": cycles * cycle_s, "energy": pj, "edp": pj * 1e-12 * cycles * cycle_s}
     proofs = [part.certificate for part in parts]
     reached = _reached(result, first.objective)
     return replace(

@@ -126,9 +126,6 @@ def answer_totals(document: Mapping[str, Any]) -> Document:
     }
 
 
-GAINS = ("speedup", "energy_saving")
-
-
 def gains(first: Mapping[str, Any] | None, found: Mapping[str, Any]) -> Document:
     """Speed-up and share of the energy saved over a first answer; None where that says neither.
 

@@ -19,8 +19,6 @@ from flat_mapper.timeloop.write import Lowering
 from flat_mapper.workload.graph import Workload
 
 _SMALL = 1e-6  # chosen: of the whole energy, what the line does not name
-_LEAKAGE, _NETWORKS, _NONE = "leakage", "networks", "what has no folder"
-_WIDTHS = "words of other widths"
 _TURNS = "tiles that return with every turn of a group"
 _FOUND = "what levels outside the cores hold already"  # of earlier rounds, Einsums, or from before
 
@@ -104,8 +102,8 @@ def told_of(workload: Workload, result: Result, lowering: Lowering) -> TimeloopF
     assert result.ert is not None
     own = {stats.einsum: stats for stats in result.einsums}
     apart: dict[str, float] = {
-        _LEAKAGE: fsum(result.leakage_by.values()) / result.repeat,
-        _NETWORKS: fsum(n.energy_pj for stats in result.einsums for n in stats.network),
+        "leakage": fsum(result.leakage_by.values()) / result.repeat,
+        "networks": fsum(n.energy_pj for stats in result.einsums for n in stats.network),
     }
     folders = []
     for one in lowering.asked:
@@ -123,7 +121,9 @@ def told_of(workload: Workload, result: Result, lowering: Lowering) -> TimeloopF
                 otherwise=_otherwise(workload, one, stats),
             )
         )
-    apart[_NONE] = fsum(s.energy_pj - fsum(n.energy_pj for n in s.network) for s in own.values())
+    apart["what has no folder"] = fsum(
+        s.energy_pj - fsum(n.energy_pj for n in s.network) for s in own.values()
+    )
     return TimeloopFiles(
         folders=tuple(folders),
         none_for=lowering.refused,
@@ -144,7 +144,7 @@ def _apart(workload: Workload, one: Posed, own: EinsumStats, said: EinsumStats) 
         pj = ours.get((level, tensor), 0.0) - one.rounds * theirs.get((level, tensor), 0.0)
         narrow = workload.widths.share(tensor, level) != 1
         already = level in outside and (one.rounds > 1 or tensor in held)
-        reason = _WIDTHS if narrow else _FOUND if already else _TURNS
+        reason = "words of other widths" if narrow else _FOUND if already else _TURNS
         found[reason] = found.get(reason, 0.0) + pj
     return found
 

@@ -55,14 +55,15 @@ def loop_nest_text(workload: Workload, arch: Architecture, mapping: EinsumMappin
         dashes, after_loop = "-" * (len(header) - 1), False
         for slot, loop in _loops_at(arch, mapping, node):
             lines += [dashes] if dashes else []
-            lines.append(f"| {'  ' * depth}{loop_text(loop)}{_LONG[slot.axis]}")
+            lines.append(f"| {'  ' * depth}{loop_text(loop)}{_AXES[slot.axis][0]}")
             dashes, depth, after_loop = "", depth + 1, True
     lines += [dashes] if dashes else []
     lines.append(f"| {'  ' * depth}<< Compute >>")
     return "\n".join(lines) + "\n"
 
 
-_LONG = {"temporal": "", "x": " (Spatial-X)", "y": " (Spatial-Y)"}
+# As Timeloop says it, and as the tree does.
+_AXES = {"temporal": ("", ""), "x": (" (Spatial-X)", " on x"), "y": (" (Spatial-Y)", " on y")}
 
 
 def _loops_at(
@@ -230,7 +231,7 @@ def _einsum_branch(
     for node in arch.nodes:
         outermost = isinstance(node, MemoryLevel) and node.name == platform.dram.name
         loops = [] if outermost and group.shared else _loops_at(arch, mapping, node)
-        said = [loop_text(loop) + _SHORT[slot.axis] for slot, loop in loops]
+        said = [loop_text(loop) + _AXES[slot.axis][1] for slot, loop in loops]
         if isinstance(node, MemoryLevel) and not outermost and words[node.name]:
             where = einsum.name, node.name
             tiles = words[node.name].items()
@@ -239,9 +240,6 @@ def _einsum_branch(
         if said:
             below.append(_Branch(("  ".join([node.name, *said]),)))
     return _Branch((format_einsum(einsum),), tuple(below))
-
-
-_SHORT = {"temporal": "", "x": " on x", "y": " on y"}
 
 
 def _drawn(branch: _Branch, first: str, rest: str) -> Iterator[str]:

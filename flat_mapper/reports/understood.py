@@ -91,7 +91,7 @@ def _unit(path: Architecture, ert: Ert | None, art: Art | None, *, macs: bool) -
     }
 
 
-def problem_document(workload: Workload) -> Document:
+def cascade_document(workload: Workload) -> Document:
     """Einsums with their ranks, operations, MACs and bytes; all for one run of the cascade."""
     return {
         "name": workload.name,
@@ -196,8 +196,8 @@ def _told(value: float | None, form: str, unit: str) -> str:
 
 
 def workload_text(workload: Workload) -> str:
-    """The table of `problem_document`, with what else was understood below."""
-    found = problem_document(workload)
+    """The table of `cascade_document`, with what else was understood below."""
+    found = cascade_document(workload)
     rows = [
         (
             *(name, e["unit"], e["operation"], sizes_text(e["ranks"])),
