@@ -374,10 +374,11 @@ _FUSION: Mapping[str, Callable[[FilePart], Any]] = {
     "cores": _cores,
     "intermediates": _intermediates,
 }
+FUSION_KEYS = (*_FUSION, *LIMIT_KEYS)
 
 
 def _fusion(outline: FilePart) -> Fusion:
-    part = outline.inner("fusion", (*_FUSION, *LIMIT_KEYS))
+    part = outline.inner("fusion", FUSION_KEYS)
     said = {key: read(part) for key, read in _FUSION.items()}
     return Fusion(anything=_any_groups(part), **said)
 
