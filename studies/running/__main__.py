@@ -1,4 +1,4 @@
-"""`python -m studies.running misses [FIRST LAST [FILL]]`, or `speed my_cpu.yaml PLOT.svg`."""
+"""`python -m studies.running misses SEED [COUNT]`, or `speed my_cpu.yaml PLOT.svg`."""
 
 from __future__ import annotations
 
@@ -30,10 +30,8 @@ def main(words: list[str]) -> None:
             line(speed.cells(length, ran))
         speed.plot(found, Path(words[2]))
         return
-    first, last = (int(word) for word in words[1:3] or ("0", "60"))
-    fill = float(words[3]) if words[3:] else 0.5
     table(misses.HEAD)
-    for cells in misses.rows(range(first, last), fill):
+    for cells in misses.rows(int(words[1]), int(words[2]) if words[2:] else 40):
         line(cells)
 
 
