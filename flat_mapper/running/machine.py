@@ -5,7 +5,8 @@ cache, and two registers for each of as many lanes as a vector has float32. Rate
 as programs of mappings have them, compiled alike, in the processor's seconds, the fastest of five
 rounds. The clock is the lanes': in a cycle each multiplies and adds once. Half of a cache is a
 level's room, as a fuller one forgets what it should keep (`measure`). The last cache, which cores
-share, is left out: a rate of DRAM is that of reads past it.
+share, is left out: a rate of DRAM is that of packing past it, every other tile turned, as a
+program packs keys and values. `max` and `add` are those of a row, each waiting for the one before.
 """
 
 from __future__ import annotations
@@ -47,14 +48,22 @@ static void mac(void) {
 static void exp_of(void) { for (int i = 0; i < TILE; i++) tile[i] = expf(tile[i] - 1); }
 static void mul_of(void) { for (int i = 0; i < TILE; i++) tile[i] *= 1.0001f; }
 static void div_of(void) { float by = kept + 1.01f; for (int i = 0; i < TILE; i++) tile[i] /= by; }
-static void packed(float *from, long words) {
+static void max_of(void) {
+    for (int i = 0; i < TILE; i++) out[0][0] = out[0][0] > tile[i] ? out[0][0] : tile[i];
+}
+static void add_of(void) { for (int i = 0; i < TILE; i++) out[0][1] += tile[i]; }
+static void packed(float *from, long words, int turned) {
     for (long i = 0; i + TILE <= words; i += TILE) {
-        for (int j = 0; j < TILE; j++) tile[j] = from[i + j];
+        if (turned && i / TILE % 2)
+            for (int m = 0; m < 64; m++)
+                for (int e = 0; e < 64; e++) tile[e * 64 + m] = from[i + m * 64 + e];
+        else
+            for (int j = 0; j < TILE; j++) tile[j] = from[i + j];
         kept = tile[i % TILE];
     }
 }
-static void dram(void) { packed(all, ALL / 4); }
-static void cache(void) { packed(near, NEAR / 4); }
+static void dram(void) { packed(all, ALL / 4, 1); }
+static void cache(void) { packed(near, NEAR / 4, 0); }
 static void rate(const char *name, void (*work)(void), double each) {
     double least = INFINITY;
     long times = 1;
@@ -79,6 +88,8 @@ int main(void) {
     rate("exp", exp_of, TILE);
     rate("mul", mul_of, TILE);
     rate("div", div_of, TILE);
+    rate("max", max_of, TILE);
+    rate("add", add_of, TILE);
     rate("dram", dram, ALL / 4);
     rate("cache", cache, NEAR / 4);
     return 0;
@@ -138,7 +149,7 @@ class Machine:
             first=2 * rates["mul"] / cycles,
             lanes=self.lanes,
         )
-        slow = {n: max(1.0, rates["mac"] / rates[n]) for n in ("exp", "div")}
+        slow = {n: max(1.0, rates["mac"] / rates[n]) for n in ("exp", "div", "max", "add")}
         each = "".join(f"  {n}_cycles: {cost:.4g}\n" for n, cost in slow.items())
         found = {}
         for end, unit, more in (("", "MAC", ""), (".sfu", "VALU", each)):
@@ -156,7 +167,9 @@ class Machine:
             "`flat-mapper check --this-machine`, with loops as `lower --for c` writes them.\n"
             f"caches: {caches}; {self.own} is the largest that a core has to itself\n"
             f"float32 a second: {rates}; {self.lanes} lanes\n"
-            "A level's room is half of its cache. Components have no energies."
+            "A level's room is half of its cache. Components have no energies.\n"
+            "A program's tiles have one copy, packed in turn with computing: take\n"
+            "`policy: {buffering: 1}` in the mapspace."
         )
 
 
