@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from flat_mapper.api.calls import evaluate, workload_of
 from flat_mapper.api.options import answers
-from flat_mapper.api.programs import ProgramSaid, only_of_programs, program_of
+from flat_mapper.api.programs import WRITERS, ProgramSaid, only_of_programs, program_of
 from flat_mapper.api.questions import Answer, AskCompare, AskLoadProblem, AskLower, AskShipped, Name
 from flat_mapper.base.errors import NothingFeasible, SpecError, expected
 from flat_mapper.base.table import Printed, grid
@@ -63,8 +63,8 @@ def lower(asked: AskLower) -> Lowered:
             is to run and a tool for that is missing.
     """
     tool, mapping, ert = asked.tool, asked.mapping, asked.ert
-    if tool not in ("model", "mapper", "c"):
-        raise SpecError(expected("lower: tool", "model, mapper or c", tool))
+    if tool not in (tools := ("model", "mapper", *WRITERS)):
+        raise SpecError(expected("lower: tool", f"one of {', '.join(tools)}", tool))
     if tool != "c":
         only_of_programs(asked, "lower")
     if ert is None and asked.arch is None and isinstance(mapping, Evaluation):
@@ -72,7 +72,7 @@ def lower(asked: AskLower) -> Lowered:
     found = evaluate(mapping, asked.arch, ert, data=asked.data)
     if not isinstance(found, Evaluation):
         raise NothingFeasible(found)
-    if tool == "c":
+    if tool in WRITERS:
         return Lowered(*program_of(asked, found))
     said = told(found)[""]
     where = str(mapping) if isinstance(mapping, str | Path) else "lower"

@@ -15,10 +15,12 @@ from flat_mapper.base.table import Printed
 from flat_mapper.reports.answers import Evaluation
 from flat_mapper.running.machine import Machine, measured_machine
 from flat_mapper.running.measure import Ran, cache_of, measured
-from flat_mapper.running.source import SOURCE, Program, program
+from flat_mapper.running.pallas import pallas_program
+from flat_mapper.running.source import Program, program
 from flat_mapper.spec.rendering import SUFFIXES
 from flat_mapper.spec.yamlio import write_text
 
+WRITERS = {"c": program, "pallas": pallas_program}
 UNFUSED_S = 20.0  # chosen: seconds of the search for the unfused mapping beside a program
 
 
@@ -88,8 +90,8 @@ class ProgramSaid:
         }
 
     def __str__(self) -> str:
-        size = max(self.program.buffers.values())
-        lines = [f"{SOURCE}: float32 whatever the record's widths; tiles of {size:,} bytes at most"]
+        made, size = self.program.file, max(self.program.buffers.values())
+        lines = [f"{made}: float32 whatever the record's widths; tiles of {size:,} bytes at most"]
         lines += [str(row) for row in self.rows]
         if self.unfused:
             lines.append(f"unfused: {self.unfused}")
@@ -106,8 +108,8 @@ def program_of(asked: AskLower, found: Evaluation) -> tuple[Mapping[str, bytes],
 
     raises: SpecError where no program can be made; BackendError where a tool is missing.
     """
-    made = program(found.workload, found.platform, found.mapping)
-    files = {SOURCE: made.text.encode("ascii")}
+    made = WRITERS[asked.tool](found.workload, found.platform, found.mapping)
+    files = {made.file: made.text.encode("ascii")}
     if not (asked.run or asked.misses):
         return files, ProgramSaid(program=made)
     cache = cache_of(made, asked.fill) if asked.misses else 0
@@ -131,6 +133,6 @@ def program_of(asked: AskLower, found: Evaluation) -> tuple[Mapping[str, bytes],
 
 
 def only_of_programs(asked: AskLower, where: str) -> None:
-    """Raise SpecError where Timeloop's files are to run."""
+    """Raise SpecError where anything but a program in C is to run."""
     for word in (w for w in ("run", "misses") if getattr(asked, w)):
-        raise SpecError(expected(f"{where}: {word}", "a program", asked.tool, "use --for c"))
+        raise SpecError(expected(f"{where}: {word}", "a program in C", asked.tool, "use --for c"))

@@ -367,7 +367,7 @@ class AskModel(_Data, _Backend, _Energies, _Files):
 class AskLower(_Energies, OfMapping):
     """Files of a recorded mapping: Timeloop's, or a program.
 
-    tool: model, or mapper: timeloop-mapper's inputs too, in mapper/; or c: a program in C
+    tool: model, or mapper: timeloop-mapper's inputs too, in mapper/; or a program: c, or pallas
     run: compile the program, compare it with the plain cascade, and time it, the unfused mapping of
         the same problem beside it
     misses: count read misses by valgrind, beside the words of the model; takes minutes

@@ -59,7 +59,7 @@ class Names:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loop:
+class OuterLoop:
     """An outer loop: over cores, or shared in time."""
 
     rank: str
@@ -98,23 +98,23 @@ class GroupText:
         self.outputs = tuple(dict.fromkeys(e.output.tensor for e in self.facts.einsums))
         self.given = frozenset(given)
         self.cores = len(group.given_out)
-        self.loops = [_Loop(p.rank, p.factor, given[p.rank], True) for p in group.given_out]
+        self.loops = [OuterLoop(p.rank, p.factor, given[p.rank], True) for p in group.given_out]
         self.loops += self._shared()
         self.ragged = {r for nest in self.nests.values() for r in nest.ragged}
         self.ragged |= {r for r, n in given.items() if sizes[r] % n}
         self.variables = [""] * len(self.loops)  # of the outer loops
         self.layouts = {t: self._layout(first) for t, first in self.holder.items()}
 
-    def _shared(self) -> Iterator[_Loop]:
+    def _shared(self) -> Iterator[OuterLoop]:
         """The outer loops in time; of a group of one Einsum its own at DRAM."""
         loops = [p for p in self.facts.group.shared if p.factor > 1]
-        found: dict[int, _Loop] = {}
+        found: dict[int, OuterLoop] = {}
         for nest in self.nests.values():
             steps = nest.temporal[: nest.dram_loops]
             own = [i for i, p in enumerate(loops) if p.rank in nest.einsum.ranks]
             for i, s in zip(own if len(self.nests) > 1 else range(len(steps)), steps, strict=True):
                 if s.rank not in nest.einsum.each:
-                    found.setdefault(i, _Loop(s.rank, s.factor, s.stride, False))
+                    found.setdefault(i, OuterLoop(s.rank, s.factor, s.stride, False))
         yield from (found[i] for i in sorted(found))
 
     # Where things stand: inside so many of the outer loops.
@@ -249,14 +249,14 @@ class GroupText:
         given = rank in self.given
         return f"{self.names.ranks[rank]}_end" if given else str(self.whole.rank_sizes[rank])
 
-    def _loop(self, loop: _Loop | NestLoop, at: Coordinates) -> tuple[str, str]:
+    def _loop(self, loop: OuterLoop | NestLoop, at: Coordinates) -> tuple[str, str]:
         """A loop's variable, and the line that begins it."""
         rank, start, reach = loop.rank, at[loop.rank], loop.factor * loop.stride
         level = 0 if start == "0" else int(start.rpartition("_")[2]) + 1
         name = f"{self.names.ranks[rank]}_{level}"
         test = f"{name} < {reach}" if start == "0" else f"{name} < {start} + {reach}"
         if rank in self.ragged:
-            whole = isinstance(loop, _Loop) and loop.core
+            whole = isinstance(loop, OuterLoop) and loop.core
             test += f" && {name} < {self.whole.rank_sizes[rank] if whole else self._end(rank)}"
         step = f"{name}++" if loop.stride == 1 else f"{name} += {loop.stride}"
         return name, f"for (long {name} = {start}; {test}; {step})"
@@ -371,7 +371,7 @@ class GroupText:
         with ExitStack() as loops:
             for rank in self._ranks(tensor):
                 if (extent := self._reach(rank)) > 1:
-                    each[rank], head = self._loop(_Loop(rank, extent, 1, False), at)
+                    each[rank], head = self._loop(OuterLoop(rank, extent, 1, False), at)
                     loops.enter_context(self.out.block(head))
             yield each
 

@@ -28,7 +28,7 @@ type Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """A mapping as C.
+    """A mapping as a program: its text, and the name of its file.
 
     inputs, outputs: the tensors of its files, with their shapes.
     buffers:         bytes of each group's tiles, by its Einsums.
@@ -36,6 +36,7 @@ class Program:
     """
 
     text: str
+    file: str = SOURCE
     inputs: Shapes
     outputs: Shapes
     buffers: Mapping[str, int]

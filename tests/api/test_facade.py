@@ -115,7 +115,7 @@ def test_an_answer_is_saved_and_loaded(tmp_path: Path) -> None:
     assert again.result.energy_pj == pytest.approx(found.result.energy_pj)
     assert set(fm.lower(found)) == set(fm.lower(tmp_path / "out"))
     assert any(name.startswith("mapper/") for name in fm.lower(found, tool="mapper"))
-    with pytest.raises(fm.SpecError, match="model, mapper or c"):
+    with pytest.raises(fm.SpecError, match="one of model, mapper, c, pallas"):
         fm.lower(found, tool="x")
 
 

@@ -66,7 +66,9 @@ def test_without_tools_one_sentence_says_so(
     assert main(lower) == 0
     capsys.readouterr()
     assert main(["lower", record, "--run", "-o", str(tmp_path / "d"), *prices]) == 2
-    assert "lower: run: expected a program, got 'model'; use --for c" in capsys.readouterr().err
+    assert (
+        "lower: run: expected a program in C, got 'model'; use --for c" in capsys.readouterr().err
+    )
 
 
 @needs_compiler

@@ -1,0 +1,230 @@
+"""A record of attention as a kernel in Pallas: a block is a FLAT-tile, the grid its shared loops.
+
+The accumulators stand in scratch from block to block of keys, which are innermost. What a block has
+beyond a rank's end is padding: no query sees such a key, and such a query's row is not written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, prod
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.running.loops import GroupText, Names, OuterLoop
+from flat_mapper.running.source import WORD, Program
+from flat_mapper.running.words import quiet
+from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.graph import Workload
+
+RUN = "run.py"
+QUERIES, KEYS = "P", "M"
+_TEXT = '''\
+"""{title}: a fused mapping of flat-mapper as a Pallas kernel.
+
+`python run.py FOLDER` reads Q.bin, K.bin and V.bin there and writes {out}.bin: raw float32,
+row-major, ranks as below. On a processor the kernel is interpreted.
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+# The shared loops, outermost first: {loops}
+GRID = {grid}
+# Each tensor, and its block: a FLAT-tile
+{tensors}
+QUERIES, KEYS = {queries}, {keys}
+ROWS, COLUMNS = {rows}, {columns}  # queries and keys of a block
+
+
+{indexes}def seen(query, key):
+    """Whether a query may see a key: {mask}."""
+    query += KEYS - QUERIES  # the last query stands at the last key
+    return {seen}
+
+
+def product(ranks, a, b):
+    return jnp.einsum(ranks, a, b, precision="highest", preferred_element_type=jnp.float32)
+
+
+def kernel(q, k, v, out, most, total, sums):
+    """The softmax online: maxima and sums so far are corrected as keys come."""
+    {names} = map(pl.program_id, range(len(GRID)))
+    row, column = {query}, {key}  # numbers of the block
+    shape = ROWS, COLUMNS
+    query = row * ROWS + jax.lax.broadcasted_iota(jnp.int32, shape, 0)
+    key = column * COLUMNS + jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+    visible = seen(query, key)
+
+    @pl.when(column == 0)
+    def begin():
+        most[...] = jnp.full(most.shape, -jnp.inf, jnp.float32)
+        total[...] = jnp.zeros(total.shape, jnp.float32)
+        sums[...] = jnp.zeros(sums.shape, jnp.float32)
+
+    @pl.when(jnp.any(visible))
+    def attend():
+        scores = jnp.where(visible, product("{scores}", q[...], k[...]), -jnp.inf)
+        old, new = most[...], jnp.maximum(most[...], scores.max(-1, keepdims=True))
+        weights = jnp.where(visible, jnp.exp(scores - new), 0)
+        correction = jnp.where(old == -jnp.inf, 0, jnp.exp(old - new))
+        values = jnp.where(column * COLUMNS + jnp.arange(COLUMNS)[:, None] < KEYS, v[...], 0)
+        total[...] = total[...] * correction + weights.sum(-1, keepdims=True)
+        sums[...] = sums[...] * correction + product("{averages}", weights, values)
+        most[...] = new
+
+    @pl.when(column == pl.cdiv(KEYS, COLUMNS) - 1)
+    def end():
+        out[...] = sums[...] / total[...]
+
+
+def attention(q, k, v):
+    single = (*OUT_BLOCK[:-1], 1)
+    return pl.pallas_call(
+        kernel,
+        grid=GRID,
+        in_specs=list(map(pl.BlockSpec, (Q_BLOCK, K_BLOCK, V_BLOCK), (at_q, at_k, at_v))),
+        out_specs=pl.BlockSpec(OUT_BLOCK, at_out),
+        out_shape=jax.ShapeDtypeStruct(OUT, jnp.float32),
+        scratch_shapes=[pltpu.VMEM(s, jnp.float32) for s in (single, single, OUT_BLOCK)],
+        interpret=jax.default_backend() == "cpu",
+    )(q, k, v)
+
+
+def read(path, shape):
+    values = np.fromfile(path, "<f4") if path.is_file() else np.empty(0)
+    if values.size != np.prod(shape):
+        stop(f"{{path}}: expected {{np.prod(shape)}} float32, got {{values.size}}")
+    return values.reshape(shape)
+
+
+def stop(text):
+    print(text, file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        stop("expected: python run.py FOLDER")
+    folder = Path(sys.argv[1])
+    inputs = [read(folder / f"{{t}}.bin", shape) for t, shape in zip("QKV", (Q, K, V))]
+    np.asarray(attention(*inputs)).astype("<f4").tofile(folder / "{out}.bin")
+'''
+
+
+def pallas_program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Program:
+    """The kernel of a mapping.
+
+    raises: SpecError where there is no such kernel, with the reason.
+    """
+    out = _output(workload)
+    sizes, mask = workload.rank_sizes, workload.mask
+    ranks = {t: workload.tensor_ranks[t] for t in ("Q", "K", "V", out)}
+    loops = _loops(workload, platform, mapping, ranks[out][:-1])
+    tile = {**sizes} | {loop.rank: loop.stride for loop in loops}
+    names = [f"{loop.rank.lower()}{axis}" for axis, loop in enumerate(loops)]
+    at = {rank: _index(rank, loops, names) for rank in sizes}
+    shapes = {t: tuple(sizes[r] for r in own) for t, own in ranks.items()}
+    blocks = {t: tuple(tile[r] for r in own) for t, own in ranks.items()}
+    called = dict(zip(ranks, ("Q", "K", "V", "OUT"), strict=True))
+    q, k, v, o = ("".join(own).lower() for own in ranks.values())
+    scores = f"{o[:-1]}{KEYS.lower()}"
+    seen = ["(key < KEYS)"] + ["(key <= query)"] * (mask is not None and mask.causal)
+    if mask is not None and mask.window is not None:
+        seen.append(f"(abs(query - key) < {mask.window})")
+    made = _TEXT.format(
+        title=quiet(f"{workload.name} on {platform.name}"),
+        out=out,
+        loops=", ".join(f"{loop.rank}={loop.factor}" for loop in loops),
+        grid=tuple(loop.factor for loop in loops),
+        tensors="\n".join(
+            f"{called[t]}, {called[t]}_BLOCK = {shapes[t]}, {blocks[t]}  # {', '.join(own)}"
+            for t, own in ranks.items()
+        ),
+        queries=sizes[QUERIES],
+        keys=sizes[KEYS],
+        rows=tile[QUERIES],
+        columns=tile[KEYS],
+        indexes="".join(
+            f"def at_{called[t].lower()}({', '.join(names)}):\n"
+            f"    return {', '.join(at[r] for r in own)}\n\n\n"
+            for t, own in ranks.items()
+        ),
+        mask=quiet(str(mask or "all")),
+        seen=" & ".join(seen),
+        names=", ".join(names) if len(names) > 1 else f"({names[0]},)",
+        query=at[QUERIES],
+        key=at[KEYS],
+        scores=f"{q},{k}->{scores}",
+        averages=f"{scores},{v}->{o}",
+    )
+    words = sum(map(prod, blocks.values()))
+    return Program(
+        text=made,
+        file=RUN,
+        inputs={t: shapes[t] for t in ranks if t != out},
+        outputs={out: shapes[out]},
+        buffers={", ".join(mapping.groups[0].names): WORD * words},
+        in_use=WORD * words,
+    )
+
+
+def _loops(
+    workload: Workload, platform: Platform, mapping: FusedMapping, outer: tuple[str, ...]
+) -> list[OuterLoop]:
+    """The shared loops, one at least, those over keys innermost; outer: other ranks they may cut.
+
+    raises: SpecError where they are not such.
+    """
+    sizes, group = workload.rank_sizes, mapping.groups[0]
+    if len(mapping.groups) > 1 or group.on_cores:
+        condition = "all Einsums in one group, on one array: blocks are given to cores by the grid"
+        got = f"{len(mapping.groups)} groups" if len(mapping.groups) > 1 else "tiles on cores"
+        raise SpecError(expected("lower: pallas", condition, got))
+    text = GroupText(Names.of(workload), workload, platform, group, mapping.policy, 1)
+    loops = text.loops
+    if all(loop.rank != KEYS for loop in loops):
+        loops = [*loops, OuterLoop(KEYS, 1, sizes[KEYS], core=False)]
+    order = [loop.rank for loop in loops]
+    if {*order[order.index(KEYS) :]} != {KEYS} or not {*order} <= {*outer, KEYS}:
+        condition = f"shared loops over {', '.join(outer)}, and {KEYS} innermost"
+        raise SpecError(expected("lower: pallas", condition, ", ".join(order)))
+    tile = {loop.rank: loop.stride for loop in loops}
+    for rank, step in tile.items():
+        own = [loop for loop in loops if loop.rank == rank]
+        whole = prod(loop.factor for loop in own) == ceil(sizes[rank] / step)
+        if not whole or any(loop.stride % step for loop in own):
+            condition = f"tiles of {rank} that lie one behind another"
+            got = ", ".join(f"{loop.factor} of {loop.stride}" for loop in own)
+            raise SpecError(expected("lower: pallas", condition, got))
+    return loops
+
+
+def _output(workload: Workload) -> str:
+    """The result of an attention with an online softmax; raises SpecError of any other cascade."""
+    sizes, grouped = dict(workload.rank_sizes), workload.rank_sizes.get("G")
+    plain = None
+    if {*sizes} - {"G"} == {*"BHPMEF"} and (workload.mask is None or workload.mask.parts == 1):
+        sizes["H"] *= sizes.pop("G", 1)
+        plain = attention(**sizes, kv_heads=grouped, softmax="online")
+    if plain is None or workload.einsums != plain.einsums:
+        condition = "attention in the short form with an online softmax, whose kernel it is"
+        got = f"softmax {workload.softmax}" if workload.softmax != "online" else workload.name
+        raise SpecError(expected("lower: pallas", condition, got, "use --for c"))
+    return plain.ordered[-1].output.tensor
+
+
+def _index(rank: str, loops: Sequence[OuterLoop], names: Sequence[str]) -> str:
+    """Number of a rank's block."""
+    own = [
+        (name, loop.stride) for name, loop in zip(names, loops, strict=True) if loop.rank == rank
+    ]
+    each = ((name, stride // own[-1][1]) for name, stride in own)
+    return " + ".join(name if n == 1 else f"{name} * {n}" for name, n in each) or "0"
