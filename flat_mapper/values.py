@@ -31,7 +31,7 @@ from flat_mapper.devices.network import MEASURED, Axis, Collective, Costs
 from flat_mapper.devices.ring import ORDERS, Piece, merge_seconds, ring_seconds, ring_steps
 from flat_mapper.energy.tables import Ert
 from flat_mapper.kernels.accelerators import rpa_tile, rpa_tiles
-from flat_mapper.kernels.best import Priced, difference, kernel_named, priced, ranked
+from flat_mapper.kernels.best import Priced, kernel_named, priced, ranked
 from flat_mapper.kernels.flash_mapping import (
     Fit,
     Kernel,
@@ -67,7 +67,7 @@ __all__ = [
     "EinsumMapping", "EinsumStats", "Ert", "Fanout", "Fit", "FusedMapping", "Fusion",
     "GroupMapping", "GroupStats", "KeepRule", "Kernel", "Loop", "MappingRecord", "Mapspace",
     "Mask", "Measured", "MemoryLevel", "Piece", "Platform", "Policy", "Priced",
-    "Result", "Shape", "Slot", "SlotRule", "Tile", "Workload", "difference", "edit_platform",
+    "Result", "Shape", "Slot", "SlotRule", "Tile", "Workload", "edit_platform",
     "einsum_stats", "energies", "fitted_costs", "flash_groups", "kernel_named", "load_cluster",
     "load_document", "merge_seconds", "parse_einsum", "priced", "ranked", "record_files",
     "ring_seconds", "ring_steps", "rpa_tile", "rpa_tiles", "shape_of", "spread", "spread_group",

@@ -28,8 +28,8 @@ from flat_mapper.kernels.flash_mapping import (
     Kernel,
     Shape,
     Tile,
+    core_levels,
     flash_groups,
-    levels_of,
     shape_of,
 )
 from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
@@ -42,11 +42,6 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import MERGE, with_splits
 
 KERNELS: Mapping[str, Kernel] = {k.name: k for k in (FA3, FA2, TRITON, FLEX, SPLASH, RPA3, TTNN)}
-
-
-def _longest(result: Result) -> GroupStats:
-    """The group that takes most cycles."""
-    return max(result.groups, key=lambda group: group.cycles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +59,14 @@ class Priced:
         return self.result.latency_s
 
     @property
+    def longest(self) -> GroupStats:
+        """The group that takes most cycles."""
+        return max(self.result.groups, key=lambda group: group.cycles)
+
+    @property
     def bottleneck(self) -> str:
         """Of the group that takes longest."""
-        return _longest(self.result).bottleneck
+        return self.longest.bottleneck
 
     def to_dict(self) -> dict[str, object]:
         """For machines."""
@@ -210,7 +210,7 @@ def ranked(
     workload: Workload,
     tiles: Iterable[Tile] | None = None,
     shape: Shape | None = None,
-    known: Prices | None = None,
+    known: _Known | None = None,
     progress: Progress | None = None,
 ) -> Ranked:
     """All tiles of a kernel's lattice that fit, the fastest first.
@@ -260,7 +260,7 @@ def ranked(
     )
 
 
-Prices = dict[tuple[int, int, int, bool], "Result | Infeasible"]  # by rows, keys, parts, packed
+_Known = dict[tuple[int, int, int, bool], "Result | Infeasible"]  # by rows, keys, parts, packed
 
 
 def priced(
@@ -269,7 +269,7 @@ def priced(
     workload: Workload,
     shape: Shape,
     tile: Tile,
-    known: Prices | None = None,
+    known: _Known | None = None,
 ) -> Priced | Infeasible:
     """A tile with the model's answer for its mapping, or why the model has no room for it.
 
@@ -295,7 +295,7 @@ def _result(
     """
     prices, merge = unpriced(platform), problem.operators.get(MERGE, ())
     platform = streaming(platform, shape)
-    between = levels_of(platform.matrix.nodes).between
+    between, _ = core_levels(platform)
 
     def held(cached: tuple[str, ...]) -> Result | Infeasible:
         groups = flash_groups(
@@ -367,32 +367,3 @@ def tiles(asked: AskTiles) -> Ranked:
     chip = load_platform(asked.arch, asked.data)
     found = ranked(kernel_named(asked.kernel), chip, workload_of(asked), progress=asked.progress)
     return replace(found, count=asked.count, snippet=asked.snippet)
-
-
-IDLE, FIRST = "idle cores", "first inputs and fixed costs"
-
-
-def difference(slower: Priced, faster: Priced) -> str:
-    """Term of which the slower tile has most beside the faster one, in its longest group.
-
-    Cycles of units and of levels as a share of each core at work, those in which cores have no
-    tile, and what nothing overlaps.
-    """
-    if slower.seconds <= faster.seconds:
-        return ""
-    mine, theirs = _terms(_longest(slower.result)), _terms(_longest(faster.result))
-    more = {name: mine[name] - theirs.get(name, 0.0) for name in mine}
-    name = max(more, key=lambda n: more[n])
-    if more[name] <= 0:
-        return "turns: no unit or level has more to do, their turns are uneven"
-    cycles = _longest(faster.result).cycles
-    return f"{name}: {more[name]:,.0f} cycles more, {100 * more[name] / cycles:.1f} % of the best"
-
-
-def _terms(group: GroupStats) -> Mapping[str, float]:
-    """Cycles by unit and level, of idle cores, and of what nothing overlaps."""
-    found: dict[str, float] = {**group.compute_cycles, **group.transfer_cycles}
-    found[FIRST] = group.cold_start_cycles
-    if group.cores is not None:
-        found[IDLE] = group.cores.idle_share * group.cycles
-    return found

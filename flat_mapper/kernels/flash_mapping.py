@@ -28,7 +28,7 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.softmax import MERGE
 
-Placed = tuple[Slot, tuple[Loop, ...]]
+_Placed = tuple[Slot, tuple[Loop, ...]]
 # Ranks in the order in which kernels give out their tiles: head by head, with the heads of a group
 # in the rows of a tile, and those of all groups taking turns.
 GIVEN = ("B", "G", "H", "S", "P", "M")
@@ -38,24 +38,17 @@ ROWS = ("H", "P")  # ranks of the rows of a tile
 MERGED = 8  # chosen: queries of a tile of the kernel that merges parts
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Levels:
-    """A chip as kernels see it: the level of a core, and what stands between DRAM and the cores."""
+def core_levels(platform: Platform) -> tuple[str, str]:
+    """Level between DRAM and the cores, DRAM itself where none is, and the level of a core.
 
-    core: str
-    between: str  # DRAM itself where nothing does
-
-
-def levels_of(nodes: tuple[MemoryLevel | Fanout, ...]) -> Levels:
-    """The levels of the nodes of a chip's path, whose first fanout is that of its cores.
-
-    raises: SpecError where no level is inside a fanout.
+    raises: SpecError where no level is inside the first fanout, which is that of the cores.
     """
+    nodes = platform.matrix.nodes
     first = next((i for i, n in enumerate(nodes) if isinstance(n, Fanout)), len(nodes))
     inside = [n.name for n in nodes[first:] if isinstance(n, MemoryLevel)]
     if not inside:
         raise SpecError(expected("cores", "a level inside the first fanout of the chip", "none"))
-    return Levels(core=inside[0], between=nodes[first - 1].name)
+    return nodes[first - 1].name, inside[0]
 
 
 def packed_rows(rows: int, heads: int, queries: int) -> tuple[int, int]:
@@ -115,7 +108,7 @@ def flash_groups(
     )
     if resident:
         loops = tuple(loop for _, at in group.cores for loop in at)
-        between = levels_of(platform.matrix.nodes).between
+        between, _ = core_levels(platform)
         group = replace(group, cores=((between, loops),), resident=cached)
     found = [group if size % step == 0 else resized_group(group, whole, "M", size)]
     if merge := workload.operators.get(MERGE, ()):
@@ -143,7 +136,7 @@ def flash_group(
             those of rows that the problem does not have stand idle.
     cached: operands of which the level between holds a head.
     """
-    keys, levels = tile["M"], levels_of(platform.matrix.nodes)
+    keys, (between, core) = tile["M"], core_levels(platform)
     cores = _cores(workload, given, names, tile)
     passes = (Loop("M", workload.rank_sizes["M"] // keys),)
     split = next((n for n, loop in enumerate(cores) if loop.rank == "P"), len(cores))
@@ -151,11 +144,11 @@ def flash_group(
     idle = rows * (there < rows)
     nests = tuple(_nest(workload, platform, n, names, tile, passes, cached, idle) for n in names)
     given_at = {platform.dram.name: tuple(cores[:split])}
-    given_at[levels.between] = given_at.get(levels.between, ()) + tuple(cores[split:])
+    given_at[between] = given_at.get(between, ()) + tuple(cores[split:])
     return GroupMapping(
         einsums=nests,
         shared=passes if passes[0].factor > 1 else (),
-        level=levels.core,
+        level=core,
         cores=tuple(at for at in given_at.items() if at[1]),
         schedule="interleaved",
         order=order,
@@ -173,7 +166,7 @@ def spread_group(
     cores = _cores(workload, GIVEN, names, tile)
     return GroupMapping(
         einsums=tuple(_nest(workload, platform, n, names, tile, (), ()) for n in names),
-        level=levels_of(platform.matrix.nodes).core,
+        level=core_levels(platform)[1],
         cores=((platform.dram.name, tuple(cores)),) if cores else (),
         schedule="interleaved" if len(names) > 1 else "sequential",
     )
@@ -204,30 +197,20 @@ def _nest(
     arch, sizes = platform.path(einsum.unit), workload.rank_sizes
     extents = {r: min(tile.get(r, n), n) for r, n in sizes.items() if r in einsum.ranks}
     extents = {r: n for r, n in extents.items() if r not in einsum.each}
-    own = tuple(p for p in passes if p.rank in einsum.ranks and p.factor > 1)
-    levels, dram = levels_of(platform.matrix.nodes), platform.dram.name
-    spatial, left = spread(arch, levels.core, extents, rows)
+    outer = tuple(p for p in passes if p.rank in einsum.ranks and p.factor > 1)
+    (between, core), dram = core_levels(platform), platform.dram.name
+    spatial, left = spread(arch, core, extents, rows)
     inner = tuple(Loop(r, n) for r, n in left.items() if n > 1)
     loops = (
-        (Slot(levels.between, "temporal"), own),
-        (Slot(levels.core, "temporal"), inner),
+        (Slot(between, "temporal"), outer),
+        (Slot(core, "temporal"), inner),
         *spatial,
     )
-    tensors = tuple(dict.fromkeys(a.tensor for a in einsum.accesses))
-    made = {workload.einsum(n).output.tensor for n in group}
-    read = {a.tensor for e in workload.einsums if e.name not in group for a in e.inputs}
-    leaves = made & read | made - set(workload.intermediates)
-    crossing = tuple(
-        t for t in tensors if (t not in made) or (t in leaves and workload.producers.get(t) == name)
-    )
-    kept = (
-        (dram, crossing),
-        (levels.between, tuple(t for t in crossing if t in cached and levels.between != dram)),
-        (
-            levels.core,
-            tuple(t for t in tensors if not (einsum.after and t == einsum.output.tensor)),
-        ),
-    )
+    crossing = _crossing(workload, name, group)
+    held = () if between == dram else tuple(t for t in crossing if t in cached)
+    untouched = {einsum.output.tensor} if einsum.after else set()
+    own = tuple(a.tensor for a in einsum.accesses if a.tensor not in untouched)
+    kept = (dram, crossing), (between, held), (core, tuple(dict.fromkeys(own)))
     return EinsumMapping(
         einsum=name,
         loops=tuple((slot, at) for slot, at in loops if at),
@@ -235,14 +218,25 @@ def _nest(
     )
 
 
+def _crossing(workload: Workload, name: str, group: tuple[str, ...]) -> tuple[str, ...]:
+    """Tensors of an Einsum that its group reads from DRAM, or that it writes there."""
+    made = {workload.einsum(n).output.tensor for n in group}
+    read = {a.tensor for e in workload.einsums if e.name not in group for a in e.inputs}
+    leaves = {
+        t for t in made & read | made - {*workload.intermediates} if workload.producers[t] == name
+    }
+    tensors = dict.fromkeys(a.tensor for a in workload.einsum(name).accesses)
+    return tuple(t for t in tensors if t not in made or t in leaves)
+
+
 def spread(
     arch: Architecture, core: str, extents: dict[str, int], rows: int = 0
-) -> tuple[list[Placed], dict[str, int]]:
+) -> tuple[list[_Placed], dict[str, int]]:
     """The ranks over the arrays of a core, so that most instances work; and what is left.
 
     rows: of which each has as many instances; 0 where any rank may have all of them.
     """
-    left, found = dict(extents), list[Placed]()
+    left, found = dict(extents), list[_Placed]()
     nodes = arch.nodes[arch.nodes.index(arch.level(core)) :]
     fanouts = [node for node in nodes if isinstance(node, Fanout)]
     axes: tuple[Axis, ...] = ("y", "x")

@@ -29,23 +29,23 @@ from flat_mapper.execution.real_numbers import arithmetic
 from flat_mapper.execution.shared import GroupFacts, held_in
 from flat_mapper.execution.turn import masked_value, scores_of
 from flat_mapper.mapping.values import GroupMapping, Policy, largest_extent
-from flat_mapper.running.text import Lines
-from flat_mapper.running.words import combined, identifiers, number, point, quiet
+from flat_mapper.running.text import CodeLines
+from flat_mapper.running.words import identifiers, joined_to, number, point, quiet
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
-Coordinates = Mapping[str, str]  # of each rank the variable that has it, or 0
+_Coordinates = Mapping[str, str]  # of each rank the variable that has it, or 0
 
 
 @dataclass(frozen=True)
-class Names:
+class Identifiers:
     """Parts of identifiers: of tensors, and of ranks."""
 
     tensors: Mapping[str, str]
     ranks: Mapping[str, str]
 
     @classmethod
-    def of(cls, workload: Workload) -> Names:
+    def of(cls, workload: Workload) -> Identifiers:
         """Those of a cascade; ranks in small letters where that tells them apart."""
         ranks = list(workload.rank_sizes)
         small = [r.lower() for r in ranks]
@@ -73,14 +73,14 @@ class GroupText:
 
     def __init__(
         self,
-        names: Names,
+        names: Identifiers,
         workload: Workload,
         platform: Platform,
         group: GroupMapping,
         policy: Policy,
         number: int,
     ) -> None:
-        self.names, self.whole, self.number, self.out = names, workload, number, Lines()
+        self.names, self.whole, self.number, self.out = names, workload, number, CodeLines()
         sizes = workload.rank_sizes
         run = CoresRun(
             workload=workload,
@@ -213,7 +213,7 @@ class GroupText:
                 found += prod(s.factor for s in steps if s.rank in access.ranks)
         return found
 
-    def write(self, out: Lines) -> None:
+    def write(self, out: CodeLines) -> None:
         """The group's lines."""
         self.out = out
         out.add(
@@ -227,7 +227,7 @@ class GroupText:
         with out.block(f"static void group_{self.number}(void)"):
             self._inside(0, dict.fromkeys(self.whole.rank_sizes, "0"))
 
-    # Names and places in arrays
+    # Identifiers and places in arrays
 
     def _buffer(self, tensor: str) -> str:
         return f"tile_{self.names.tensors[self.holder[tensor]]}_{self.number}"
@@ -236,11 +236,11 @@ class GroupText:
         """True where a result that is carried begins in this pass."""
         return f"fresh_{self.names.tensors[tensor]}"
 
-    def _at_dram(self, tensor: str, at: Coordinates) -> str:
+    def _at_dram(self, tensor: str, at: _Coordinates) -> str:
         index = "".join(f"[{at[r]}]" for r in self._ranks(tensor)) or "[0]"
         return f"{self.names.dram(tensor)}{index}"
 
-    def _in_tile(self, tensor: str, at: Coordinates, begin: Coordinates) -> str:
+    def _in_tile(self, tensor: str, at: _Coordinates, begin: _Coordinates) -> str:
         index = "".join(f"[{_minus(at[r], begin[r])}]" for r in self.layouts[tensor]) or "[0]"
         return f"{self._buffer(tensor)}{index}"
 
@@ -249,7 +249,7 @@ class GroupText:
         given = rank in self.given
         return f"{self.names.ranks[rank]}_end" if given else str(self.whole.rank_sizes[rank])
 
-    def _loop(self, loop: OuterLoop | NestLoop, at: Coordinates) -> tuple[str, str]:
+    def _loop(self, loop: OuterLoop | NestLoop, at: _Coordinates) -> tuple[str, str]:
         """A loop's variable, and the line that begins it."""
         rank, start, reach = loop.rank, at[loop.rank], loop.factor * loop.stride
         level = 0 if start == "0" else int(start.rpartition("_")[2]) + 1
@@ -271,7 +271,7 @@ class GroupText:
 
     # Outer loops, from the outermost in
 
-    def _inside(self, depth: int, at: Coordinates) -> None:
+    def _inside(self, depth: int, at: _Coordinates) -> None:
         """All that stands inside so many outer loops."""
         if depth == self.cores:
             self._begin_tile(at)
@@ -291,7 +291,7 @@ class GroupText:
             self._einsum(nest, at)
         self._close(depth, at)
 
-    def _begin_tile(self, at: Coordinates) -> None:
+    def _begin_tile(self, at: _Coordinates) -> None:
         """A core's tile: where it ends, and no result so far."""
         for rank in self.given & self.ragged:
             end, size = self._end(rank), self.whole.rank_sizes[rank]
@@ -333,7 +333,7 @@ class GroupText:
             before[loop.rank] = name
         return f"seen_{self.names.tensors[tensor]}{index or '[0]'}"
 
-    def _open(self, depth: int, at: Coordinates) -> None:
+    def _open(self, depth: int, at: _Coordinates) -> None:
         """Results begin, or go on; inputs come."""
         for tensor in (t for t in self.carried if self._place(t) == depth):
             again = self._again(tensor)
@@ -346,7 +346,7 @@ class GroupText:
             if self._place(tensor) == depth:
                 self._move(tensor, at, leaves=False)
 
-    def _close(self, depth: int, at: Coordinates) -> None:
+    def _close(self, depth: int, at: _Coordinates) -> None:
         """Results are no longer at their beginning, and leave."""
         for tensor, turns in self.carried.items():
             if turns == depth:
@@ -357,7 +357,7 @@ class GroupText:
             if self._moves(tensor):
                 self._move(tensor, at, leaves=True)
 
-    def _move(self, tensor: str, at: Coordinates, *, leaves: bool) -> None:
+    def _move(self, tensor: str, at: _Coordinates, *, leaves: bool) -> None:
         """Copy a tile between DRAM and its buffer."""
         self.out.add(f"// {quiet(tensor)} {'to' if leaves else 'from'} DRAM")
         with self._every(tensor, at) as each:
@@ -365,7 +365,7 @@ class GroupText:
             self.out.add(f"{there} = {here};" if leaves else f"{here} = {there};")
 
     @contextmanager
-    def _every(self, tensor: str, at: Coordinates) -> Iterator[Coordinates]:
+    def _every(self, tensor: str, at: _Coordinates) -> Iterator[_Coordinates]:
         """Loops over a tile."""
         each = dict(at)
         with ExitStack() as loops:
@@ -377,7 +377,7 @@ class GroupText:
 
     # Einsums
 
-    def _old(self, nest: FlatNest, at: Coordinates) -> None:
+    def _old(self, nest: FlatNest, at: _Coordinates) -> None:
         """The value that a correction starts from, before its maker makes a new one."""
         source, made = copied(self.facts, nest.einsum), nest.einsum.output.tensor
         if not source or made not in self.carried:
@@ -386,7 +386,7 @@ class GroupText:
         with self.out.block(f"if (!{self._fresh(made)})"), self._every(made, at) as each:
             self.out.add(f"{self._in_tile(made, each, at)} = {self._in_tile(source, each, at)};")
 
-    def _einsum(self, nest: FlatNest, begin: Coordinates) -> None:
+    def _einsum(self, nest: FlatNest, begin: _Coordinates) -> None:
         """An Einsum at its turn."""
         out, einsum, how = self.out, nest.einsum, arithmetic(nest.einsum)
         out.add(f"// {quiet(str(einsum.text or einsum.name))}")
@@ -431,7 +431,9 @@ class GroupText:
                     operands[how.operands.index(result)] = old
                 value = point(how, operands)
                 value = value if early else seen(value)
-                out.add(combined(how, ref(result), value) if grows else f"{ref(result)} = {value};")
+                out.add(
+                    joined_to(how, ref(result), value) if grows else f"{ref(result)} = {value};"
+                )
 
 
 def _minus(one: str, other: str) -> str:

@@ -29,9 +29,9 @@ from flat_mapper.workload.graph import Workload
 
 CLOSE = 1e-4  # of the largest value: what sums of float32 in another order come to
 LINE = 64  # bytes
-FIRST = 4096  # bytes of the level above the last
+_FIRST = 4096  # bytes of the level above the last
 RUNS = 3  # of which the fastest is told
-LIMIT_S = 1800.0  # chosen: of a compiler, of the runs, of valgrind
+_LIMIT_S = 1800.0  # chosen: of a compiler, of the runs, of valgrind
 _MISSES = re.compile(r"LLd misses:[^(]*\(\s*([0-9,]+) rd")
 _SECONDS = re.compile(r"^([0-9.]+) s$", re.MULTILINE)
 
@@ -123,7 +123,7 @@ def measured(
         if cache_bytes:
             tool_said([compiler, "-O2", "-Wl,-z,now", "-o", "run", SOURCE, "-lm"], where)
             full, empty = (_missed(valgrind, cache_bytes, times, where) for times in (1, 0))
-            words = sum(read_words(predicted).values())
+            words = sum(_read_words(predicted).values())
             first = sum(-(-prod(s) * WORD // LINE) for s in program.inputs.values())
             misses = Misses(
                 cache_bytes=cache_bytes,
@@ -146,10 +146,10 @@ def cache_of(program: Program, fill: float) -> int:
     if not 0 < fill <= 1:
         raise SpecError(expected("lower: fill", "a share, > 0 and <= 1", fill))
     lines = ceil(program.in_use / fill / LINE)
-    return LINE * max(lines, 2 * FIRST // LINE)
+    return LINE * max(lines, 2 * _FIRST // LINE)
 
 
-def read_words(result: Result) -> dict[str, float]:
+def _read_words(result: Result) -> dict[str, float]:
     """Values of every tensor that a mapping reads at the outermost level."""
     found: dict[str, float] = {}
     for stats in result.einsums:
@@ -170,7 +170,7 @@ def _missed(valgrind: str, cache_bytes: int, times: int, folder: Path) -> int:
     last = f"--LL={cache_bytes},{cache_bytes // LINE},{LINE}"
     tool = [valgrind, "--tool=cachegrind", "--cache-sim=yes", "--cachegrind-out-file=/dev/null"]
     said = tool_said(
-        [*tool, f"--D1={FIRST},{FIRST // LINE},{LINE}", last, "./run", ".", str(times)], folder
+        [*tool, f"--D1={_FIRST},{_FIRST // LINE},{LINE}", last, "./run", ".", str(times)], folder
     )
     if found := _MISSES.search(said):
         return int(found[1].replace(",", ""))
@@ -186,7 +186,7 @@ def found_tool(word: str, what: str) -> str:
 def tool_said(words: Sequence[str], folder: Path) -> str:
     """Output of a tool; raises BackendError where it fails."""
     log = folder / "log"
-    wrong, said = run_logged(list(words), log, LIMIT_S), tail(log)
+    wrong, said = run_logged(list(words), log, _LIMIT_S), tail(log)
     if wrong:
         name = Path(words[0]).name
         raise BackendError(f"{name}: expected it to finish, {wrong}{last_words(said)}")

@@ -12,14 +12,14 @@ from math import ceil, prod
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import FusedMapping
-from flat_mapper.running.loops import GroupText, Names, OuterLoop
+from flat_mapper.running.loops import GroupText, Identifiers, OuterLoop
 from flat_mapper.running.source import WORD, Program
 from flat_mapper.running.words import quiet
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
 RUN = "run.py"
-QUERIES, KEYS = "P", "M"
+_QUERIES, _KEYS = "P", "M"
 _TEXT = '''\
 """{title}: a fused mapping of flat-mapper as a Pallas kernel.
 
@@ -135,8 +135,8 @@ def pallas_program(workload: Workload, platform: Platform, mapping: FusedMapping
     blocks = {t: tuple(tile[r] for r in own) for t, own in ranks.items()}
     called = dict(zip(ranks, ("Q", "K", "V", "OUT"), strict=True))
     q, k, v, o = ("".join(own).lower() for own in ranks.values())
-    scores = f"{o[:-1]}{KEYS.lower()}"
-    seen = ["(key < KEYS)"] + ["(key <= query)"] * (mask is not None and mask.causal)
+    scores = f"{o[:-1]}{_KEYS.lower()}"
+    seen = ["(key < _KEYS)"] + ["(key <= query)"] * (mask is not None and mask.causal)
     if mask is not None and mask.window is not None:
         seen.append(f"(abs(query - key) < {mask.window})")
     made = _TEXT.format(
@@ -148,10 +148,10 @@ def pallas_program(workload: Workload, platform: Platform, mapping: FusedMapping
             f"{called[t]}, {called[t]}_BLOCK = {shapes[t]}, {blocks[t]}  # {', '.join(own)}"
             for t, own in ranks.items()
         ),
-        queries=sizes[QUERIES],
-        keys=sizes[KEYS],
-        rows=tile[QUERIES],
-        columns=tile[KEYS],
+        queries=sizes[_QUERIES],
+        keys=sizes[_KEYS],
+        rows=tile[_QUERIES],
+        columns=tile[_KEYS],
         indexes="".join(
             f"def at_{called[t].lower()}({', '.join(names)}):\n"
             f"    return {', '.join(at[r] for r in own)}\n\n\n"
@@ -160,8 +160,8 @@ def pallas_program(workload: Workload, platform: Platform, mapping: FusedMapping
         mask=quiet(str(mask or "all")),
         seen=" & ".join(seen),
         names=", ".join(names) if len(names) > 1 else f"({names[0]},)",
-        query=at[QUERIES],
-        key=at[KEYS],
+        query=at[_QUERIES],
+        key=at[_KEYS],
         scores=f"{q},{k}->{scores}",
         averages=f"{scores},{v}->{o}",
     )
@@ -188,13 +188,13 @@ def _loops(
         condition = "all Einsums in one group, on one array: blocks are given to cores by the grid"
         got = f"{len(mapping.groups)} groups" if len(mapping.groups) > 1 else "tiles on cores"
         raise SpecError(expected("lower: pallas", condition, got))
-    text = GroupText(Names.of(workload), workload, platform, group, mapping.policy, 1)
+    text = GroupText(Identifiers.of(workload), workload, platform, group, mapping.policy, 1)
     loops = text.loops
-    if all(loop.rank != KEYS for loop in loops):
-        loops = [*loops, OuterLoop(KEYS, 1, sizes[KEYS], core=False)]
+    if all(loop.rank != _KEYS for loop in loops):
+        loops = [*loops, OuterLoop(_KEYS, 1, sizes[_KEYS], core=False)]
     order = [loop.rank for loop in loops]
-    if {*order[order.index(KEYS) :]} != {KEYS} or not {*order} <= {*outer, KEYS}:
-        condition = f"shared loops over {', '.join(outer)}, and {KEYS} innermost"
+    if {*order[order.index(_KEYS) :]} != {_KEYS} or not {*order} <= {*outer, _KEYS}:
+        condition = f"shared loops over {', '.join(outer)}, and {_KEYS} innermost"
         raise SpecError(expected("lower: pallas", condition, ", ".join(order)))
     tile = {loop.rank: loop.stride for loop in loops}
     for rank, step in tile.items():

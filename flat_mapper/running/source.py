@@ -14,13 +14,13 @@ from flat_mapper.base.errors import SpecError, expected, file_name
 from flat_mapper.execution.link import DRAM
 from flat_mapper.execution.run import left_over
 from flat_mapper.mapping.values import FusedMapping
-from flat_mapper.running.loops import GroupText, Names
-from flat_mapper.running.text import Lines
+from flat_mapper.running.loops import GroupText, Identifiers
+from flat_mapper.running.text import CodeLines
 from flat_mapper.running.words import HELPERS, quiet, string
 from flat_mapper.workload.graph import Workload
 
 WORD = 4  # bytes of a float32
-MOST = 2**31 - 2**20  # bytes of all arrays, which a linker's ordinary addresses reach
+_MOST = 2**31 - 2**20  # bytes of all arrays, which a linker's ordinary addresses reach
 SOURCE = "mapping.c"
 FAST = ("-O3", "-march=native")
 type Shapes = Mapping[str, tuple[int, ...]]
@@ -54,7 +54,7 @@ def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Pr
     if left := left_over(workload, mapping):
         condition = "a softmax that is charged, whose loops the record has"
         raise SpecError(expected("lower: c", condition, f"none for {', '.join(left)}"))
-    names = Names.of(workload)
+    names = Identifiers.of(workload)
     groups = [
         GroupText(names, workload, platform, group, mapping.policy, number)
         for number, group in enumerate(mapping.groups, 1)
@@ -68,15 +68,15 @@ def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Pr
     last = [t for t in made if not workload.readers(t)] or made
     inputs = {t: shapes[t] for t in moved if t not in made}
     outputs = {t: shapes[t] for t in last}
-    body = Lines()
+    body = CodeLines()
     for group in groups:
         group.write(body)
     buffers = {", ".join(group.nests): WORD * group.words for group in groups}
     size = WORD * sum(map(prod, shapes.values())) + sum(buffers.values())
-    if size > MOST:
-        condition = f"at most {MOST:,} bytes of tensors and tiles"
+    if size > _MOST:
+        condition = f"at most {_MOST:,} bytes of tensors and tiles"
         raise SpecError(expected("lower: c", condition, f"{size:,}", "take a smaller problem"))
-    out = Lines()
+    out = CodeLines()
     title = f"{workload.name} on {platform.name}: a fused mapping of flat-mapper as a program"
     out.add(
         f"// {quiet(title)}",
@@ -101,7 +101,7 @@ def _files(tensors: Iterable[str]) -> str:
     return quiet(", ".join(f"{tensor}.bin" for tensor in tensors))
 
 
-def _helpers(out: Lines, workload: Workload, body: str) -> None:
+def _helpers(out: CodeLines, workload: Workload, body: str) -> None:
     """Functions that the body calls."""
     used = [f"static inline float {n}({text}" for n, text in HELPERS.items() if f"{n}(" in body]
     out.add("", *used) if used else None
@@ -131,7 +131,7 @@ def _helpers(out: Lines, workload: Workload, body: str) -> None:
             out.add(f"return (low < 0 ? 0 : low / {parts}) < keys && key * {parts} < high;")
 
 
-def _main(out: Lines, names: Names, files: tuple[Shapes, Shapes], groups: int) -> None:
+def _main(out: CodeLines, names: Identifiers, files: tuple[Shapes, Shapes], groups: int) -> None:
     with out.block("int main(int count, char **words)"):
         with out.block("if (count != 2 && count != 3)"):
             out.add('fputs("expected: ./run FOLDER [TIMES]\\n", stderr);', "return 2;")

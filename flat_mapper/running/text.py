@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Lines:
+class CodeLines:
     """Lines of C, indented by the blocks that are open."""
 
     lines: list[str] = field(default_factory=list)

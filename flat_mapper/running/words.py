@@ -80,7 +80,7 @@ def point(how: Arithmetic, operands: Sequence[str]) -> str:
     return f"{how.function}_of({first})" if how.function in _FUNCTIONS else first
 
 
-def combined(how: Arithmetic, so_far: str, value: str) -> str:
+def joined_to(how: Arithmetic, so_far: str, value: str) -> str:
     """The statement that joins a value to those with the same place."""
     choice = _CHOICES.get(how.combine.__name__)
     return f"{so_far} = {choice}({so_far}, {value});" if choice else f"{so_far} += {value};"

@@ -88,7 +88,7 @@ class TileRow:
             "shipped_over_best": self.ratio,
             "feasible": self.fit.fits and shipped is not None,
             "fit": self.fit.to_dict(),
-            "term": v.difference(shipped, self.best) if shipped else "",
+            "term": difference(shipped, self.best) if shipped else "",
         }
 
 
@@ -261,7 +261,7 @@ def summary(rows: Iterable[TileRow]) -> list[dict[str, object]]:
         ratios = sorted(ratio for r in some if (ratio := r.ratio) is not None)
         answered = [r for r in some if r.best is not None and r.fit is not None]
         terms = Counter(
-            v.difference(row.shipped, row.best).partition(":")[0]
+            difference(row.shipped, row.best).partition(":")[0]
             for row in answered
             if (row.ratio or 1.0) > 1.05 and isinstance(row.shipped, v.Priced) and row.best
         )
@@ -278,4 +278,33 @@ def summary(rows: Iterable[TileRow]) -> list[dict[str, object]]:
                 "terms_beyond": dict(terms),
             }
         )
+    return found
+
+
+IDLE, FIRST = "idle cores", "first inputs and fixed costs"
+
+
+def difference(slower: v.Priced, faster: v.Priced) -> str:
+    """Term of which the slower tile has most beside the faster one, in its longest group.
+
+    Cycles of units and of levels as a share of each core at work, those in which cores have no
+    tile, and what nothing overlaps.
+    """
+    if slower.seconds <= faster.seconds:
+        return ""
+    mine, theirs = _terms(slower.longest), _terms(faster.longest)
+    more = {name: mine[name] - theirs.get(name, 0.0) for name in mine}
+    name = max(more, key=lambda n: more[n])
+    if more[name] <= 0:
+        return "turns: no unit or level has more to do, their turns are uneven"
+    cycles = faster.longest.cycles
+    return f"{name}: {more[name]:,.0f} cycles more, {100 * more[name] / cycles:.1f} % of the best"
+
+
+def _terms(group: v.GroupStats) -> Mapping[str, float]:
+    """Cycles by unit and level, of idle cores, and of what nothing overlaps."""
+    found: dict[str, float] = {**group.compute_cycles, **group.transfer_cycles}
+    found[FIRST] = group.cold_start_cycles
+    if group.cores is not None:
+        found[IDLE] = group.cores.idle_share * group.cycles
     return found
