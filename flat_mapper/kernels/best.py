@@ -229,26 +229,17 @@ def ranked(
         raise SpecError(expected("--arch", condition, platform.name))
     fit = fitted(platform, workload)
     shape = shape or shape_of(workload)
-    found, nearest = list[Priced](), None
+    answers = list[Priced | Fit | Infeasible]()
     lattice = tuple(kernel.lattice(shape, platform.name) if tiles is None else tiles)
     for asked, tile in enumerate(lattice):
         if progress:
             progress(asked / len(lattice), f"{asked} of {len(lattice)} tiles")
         own = kernel.tightest(shape, platform.name, tile)
         what = fit.platform, workload, shape, tile, known
-        answer = priced(kernel, *what) if own.fits else own
-        if isinstance(answer, Priced):
-            found.append(answer)
-        elif isinstance(answer, Fit) and (nearest is None or answer.needs < nearest.needs):
-            nearest = answer
-        elif nearest is None and isinstance(answer, Infeasible):
-            nearest = Fit(what=f"words of {answer.level}", needs=answer.needs, has=answer.has)
+        answers.append(priced(kernel, *what) if own.fits else own)
+    found = [answer for answer in answers if isinstance(answer, Priced)]
     if not found:
-        raise NothingFeasible(
-            f"no tile of {kernel.name} fits {platform.name}"
-            + (f": the nearest needs {nearest.needs:,.0f} {nearest.what}" if nearest else "")
-            + (f", has {nearest.has:,.0f}" if nearest else "; its lattice has none for the shape")
-        )
+        raise NothingFeasible(f"no tile of {kernel.name} fits {platform.name}{_nearest(answers)}")
     found.sort(key=lambda p: (p.seconds, p.fit.share))
     return Ranked(
         kernel=kernel,
@@ -258,6 +249,16 @@ def ranked(
         asked=len(lattice),
         notes=fit.notes,
     )
+
+
+def _nearest(answers: Iterable[Priced | Fit | Infeasible]) -> str:
+    """Need of the tile that fits by least, by the kernel's own rule if any is refused by it."""
+    own = [answer for answer in answers if isinstance(answer, Fit)]
+    for fit in sorted(own, key=lambda fit: fit.needs):
+        return f": the nearest needs {fit.needs:,.0f} {fit.what}, has {fit.has:,.0f}"
+    for one in (answer for answer in answers if isinstance(answer, Infeasible)):
+        return f": the nearest needs {one.needs:,.0f} words of {one.level}, has {one.has:,.0f}"
+    return "; its lattice has none for the shape"
 
 
 _Known = dict[tuple[int, int, int, bool], "Result | Infeasible"]  # by rows, keys, parts, packed

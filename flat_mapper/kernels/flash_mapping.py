@@ -6,7 +6,7 @@ and the merge of keys in parts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
@@ -195,10 +195,10 @@ def _nest(
 ) -> EinsumMapping:
     einsum = workload.einsum(name)
     arch, sizes = platform.path(einsum.unit), workload.rank_sizes
-    extents = {r: min(tile.get(r, n), n) for r, n in sizes.items() if r in einsum.ranks}
-    extents = {r: n for r, n in extents.items() if r not in einsum.each}
+    own = {*einsum.ranks} - {*einsum.each}
+    extents = {r: min(tile.get(r, n), n) for r, n in sizes.items() if r in own}
     outer = tuple(p for p in passes if p.rank in einsum.ranks and p.factor > 1)
-    (between, core), dram = core_levels(platform), platform.dram.name
+    between, core = core_levels(platform)
     spatial, left = spread(arch, core, extents, rows)
     inner = tuple(Loop(r, n) for r, n in left.items() if n > 1)
     loops = (
@@ -206,27 +206,34 @@ def _nest(
         (Slot(core, "temporal"), inner),
         *spatial,
     )
-    crossing = _crossing(workload, name, group)
-    held = () if between == dram else tuple(t for t in crossing if t in cached)
-    untouched = {einsum.output.tensor} if einsum.after else set()
-    own = tuple(a.tensor for a in einsum.accesses if a.tensor not in untouched)
-    kept = (dram, crossing), (between, held), (core, tuple(dict.fromkeys(own)))
     return EinsumMapping(
         einsum=name,
         loops=tuple((slot, at) for slot, at in loops if at),
-        keep=tuple((level, some) for level, some in kept if some),
+        keep=tuple(_kept(workload, platform, name, group, cached)),
     )
 
 
-def _crossing(workload: Workload, name: str, group: tuple[str, ...]) -> tuple[str, ...]:
-    """Tensors of an Einsum that its group reads from DRAM, or that it writes there."""
+def _kept(
+    workload: Workload, platform: Platform, name: str, group: Iterable[str], cached: Iterable[str]
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Tensors that an Einsum keeps at each level, from DRAM in."""
+    einsum, dram = workload.einsum(name), platform.dram.name
+    tensors = dict.fromkeys(a.tensor for a in einsum.accesses)
+    inside = _inside(workload, name, {*group})
+    crossing = [t for t in tensors if t not in inside]
+    between, core = core_levels(platform)
+    held = [t for t in crossing if t in cached and between != dram]
+    own = [t for t in tensors if not einsum.after or t != einsum.output.tensor]
+    yield from ((level, tuple(some)) for level, some in ((dram, crossing), (between, held)) if some)
+    yield core, tuple(own)
+
+
+def _inside(workload: Workload, name: str, group: set[str]) -> set[str]:
+    """Tensors that a group makes and this Einsum of it does not write for others."""
     made = {workload.einsum(n).output.tensor for n in group}
     read = {a.tensor for e in workload.einsums if e.name not in group for a in e.inputs}
-    leaves = {
-        t for t in made & read | made - {*workload.intermediates} if workload.producers[t] == name
-    }
-    tensors = dict.fromkeys(a.tensor for a in workload.einsum(name).accesses)
-    return tuple(t for t in tensors if t not in made or t in leaves)
+    leaves = made & read | made - {*workload.intermediates}
+    return made - {t for t in leaves if workload.producers[t] == name}
 
 
 def spread(

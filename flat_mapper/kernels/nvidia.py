@@ -38,17 +38,13 @@ def _fa3_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
     """Rows by warpgroups of 64 (one to three), keys in sixteens; parts and packing for few rows."""
     packings = (True, False) if shape.together > 1 else (False,)
     parts = [1] if shape.queries >= DECODE_ROWS or shape.mask else [2**n for n in range(8)]
-    for rows in (64, 128, 192) if chip in HOPPER else (64, 128):
-        for keys in range(16, MOST_KEYS + 1, 16):
-            for split in (n for n in parts if n == 1 or n * keys <= shape.keys):
-                for packed in packings:
-                    words = {
-                        "kBlockM": rows,
-                        "kBlockN": keys,
-                        "num_splits": split,
-                        "pack_gqa": packed,
-                    }
-                    yield Tile(rows=rows, keys=keys, parts=split, packed=packed, words=words)
+    most = (64, 128, 192) if chip in HOPPER else (64, 128)
+    each = product(most, range(16, MOST_KEYS + 1, 16), parts, packings)
+    names = "kBlockM", "kBlockN", "num_splits", "pack_gqa"
+    for rows, keys, split, packed in each:
+        if split == 1 or split * keys <= shape.keys:
+            words = dict(zip(names, (rows, keys, split, packed), strict=True))
+            yield Tile(rows=rows, keys=keys, parts=split, packed=packed, words=words)
 
 
 def _fa_fit(shape: Shape, chip: str, tile: Tile, *, sm90: bool) -> tuple[Fit, ...]:

@@ -6,7 +6,7 @@ beyond a rank's end is padding: no query sees such a key, and such a query's row
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import ceil, prod
 
 from flat_mapper.arch.values import Platform
@@ -17,6 +17,7 @@ from flat_mapper.running.source import WORD, Program
 from flat_mapper.running.words import quiet
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask
 
 RUN = "run.py"
 _QUERIES, _KEYS = "P", "M"
@@ -125,7 +126,7 @@ def pallas_program(workload: Workload, platform: Platform, mapping: FusedMapping
     raises: SpecError where there is no such kernel, with the reason.
     """
     out = _output(workload)
-    sizes, mask = workload.rank_sizes, workload.mask
+    sizes = workload.rank_sizes
     ranks = {t: workload.tensor_ranks[t] for t in ("Q", "K", "V", out)}
     loops = _loops(workload, platform, mapping, ranks[out][:-1])
     tile = {**sizes} | {loop.rank: loop.stride for loop in loops}
@@ -136,9 +137,6 @@ def pallas_program(workload: Workload, platform: Platform, mapping: FusedMapping
     called = dict(zip(ranks, ("Q", "K", "V", "OUT"), strict=True))
     q, k, v, o = ("".join(own).lower() for own in ranks.values())
     scores = f"{o[:-1]}{_KEYS.lower()}"
-    seen = ["(key < _KEYS)"] + ["(key <= query)"] * (mask is not None and mask.causal)
-    if mask is not None and mask.window is not None:
-        seen.append(f"(abs(query - key) < {mask.window})")
     made = _TEXT.format(
         title=quiet(f"{workload.name} on {platform.name}"),
         out=out,
@@ -157,8 +155,8 @@ def pallas_program(workload: Workload, platform: Platform, mapping: FusedMapping
             f"    return {', '.join(at[r] for r in own)}\n\n\n"
             for t, own in ranks.items()
         ),
-        mask=quiet(str(mask or "all")),
-        seen=" & ".join(seen),
+        mask=quiet(str(workload.mask or "all")),
+        seen=_seen(workload.mask),
         names=", ".join(names) if len(names) > 1 else f"({names[0]},)",
         query=at[_QUERIES],
         key=at[_KEYS],
@@ -196,15 +194,29 @@ def _loops(
     if {*order[order.index(_KEYS) :]} != {_KEYS} or not {*order} <= {*outer, _KEYS}:
         condition = f"shared loops over {', '.join(outer)}, and {_KEYS} innermost"
         raise SpecError(expected("lower: pallas", condition, ", ".join(order)))
-    tile = {loop.rank: loop.stride for loop in loops}
-    for rank, step in tile.items():
+    _behind(loops, sizes)
+    return loops
+
+
+def _behind(loops: Sequence[OuterLoop], sizes: Mapping[str, int]) -> None:
+    """Raise SpecError where a rank's tiles are not whole blocks, one behind another."""
+    for rank, step in {loop.rank: loop.stride for loop in loops}.items():
         own = [loop for loop in loops if loop.rank == rank]
         whole = prod(loop.factor for loop in own) == ceil(sizes[rank] / step)
         if not whole or any(loop.stride % step for loop in own):
             condition = f"tiles of {rank} that lie one behind another"
             got = ", ".join(f"{loop.factor} of {loop.stride}" for loop in own)
             raise SpecError(expected("lower: pallas", condition, got))
-    return loops
+
+
+def _seen(mask: Mask | None) -> str:
+    """Whether a key is one, and a query may see it."""
+    tests = ["(key < KEYS)"]
+    if mask is not None and mask.causal:
+        tests.append("(key <= query)")
+    if mask is not None and mask.window is not None:
+        tests.append(f"(abs(query - key) < {mask.window})")
+    return " & ".join(tests)
 
 
 def _output(workload: Workload) -> str:

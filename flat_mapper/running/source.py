@@ -59,15 +59,7 @@ def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Pr
         GroupText(names, workload, platform, group, mapping.policy, number)
         for number, group in enumerate(mapping.groups, 1)
     ]
-    nests = [nest for group in groups for nest in group.nests.values()]
-    moved = [t for t in workload.tensor_ranks if any(DRAM in n.keepers(t) for n in nests)]
-    shapes = {
-        t: tuple(map(workload.rank_sizes.__getitem__, workload.tensor_ranks[t])) for t in moved
-    }
-    made = [t for t in moved if t in workload.producers]
-    last = [t for t in made if not workload.readers(t)] or made
-    inputs = {t: shapes[t] for t in moved if t not in made}
-    outputs = {t: shapes[t] for t in last}
+    shapes, inputs, outputs = _tensors(workload, groups)
     body = CodeLines()
     for group in groups:
         group.write(body)
@@ -95,6 +87,19 @@ def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Pr
     text = "\n".join(out.lines) + "\n"
     in_use = WORD * max(group.words + group.private_words for group in groups)
     return Program(text=text, inputs=inputs, outputs=outputs, buffers=buffers, in_use=in_use)
+
+
+def _tensors(workload: Workload, groups: Iterable[GroupText]) -> tuple[Shapes, Shapes, Shapes]:
+    """Shapes of all that is at DRAM, of what no Einsum makes, and of the results."""
+    nests = [nest for group in groups for nest in group.nests.values()]
+    shapes = {
+        tensor: tuple(map(workload.rank_sizes.__getitem__, ranks))
+        for tensor, ranks in workload.tensor_ranks.items()
+        if any(DRAM in nest.keepers(tensor) for nest in nests)
+    }
+    made = [t for t in shapes if t in workload.producers]
+    last = [t for t in made if not workload.readers(t)] or made
+    return shapes, {t: shapes[t] for t in shapes if t not in made}, {t: shapes[t] for t in last}
 
 
 def _files(tensors: Iterable[str]) -> str:
