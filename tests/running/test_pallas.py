@@ -16,7 +16,7 @@ from execution.tiny import chip, fused, products
 from running.random_records import Case
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.execution.reference import evaluated, inputs_of
+from flat_mapper.execution.reference import evaluated, random_inputs
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.values import Loop
 from flat_mapper.running.pallas import RUN, pallas_program
@@ -44,7 +44,7 @@ def drawn(seed: int, kv_heads: int | None, mask: Mask | None, cut: int) -> Case:
 @pytest.mark.parametrize("case", range(6))
 def test_a_kernel_computes_the_cascade(case: int, mask: Mask | None, tmp_path: Path) -> None:
     workload, platform, mapping = drawn(case, (None, 2)[case % 2], mask, case // 2 % 2)
-    made, inputs = pallas_program(workload, platform, mapping), inputs_of(workload, case)
+    made, inputs = pallas_program(workload, platform, mapping), random_inputs(workload, case)
     for tensor in made.inputs:
         inputs[tensor].astype("<f4").tofile(tmp_path / f"{tensor}.bin")
     (tmp_path / RUN).write_text(made.text, encoding="ascii")
