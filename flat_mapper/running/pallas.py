@@ -46,7 +46,7 @@ ROWS, COLUMNS = {rows}, {columns}  # queries and keys of a block
 
 
 {indexes}def seen(query, key):
-    """Whether a query may see a key: {mask}."""
+    """Visibility of a key to a query: {mask}."""
     query += KEYS - QUERIES  # the last query stands at the last key
     return {seen}
 
@@ -210,7 +210,7 @@ def _behind(loops: Sequence[OuterLoop], sizes: Mapping[str, int]) -> None:
 
 
 def _seen(mask: Mask | None) -> str:
-    """Whether a key is one, and a query may see it."""
+    """The text of whether a key is one, and a query may see it."""
     tests = ["(key < KEYS)"]
     if mask is not None and mask.causal:
         tests.append("(key <= query)")
