@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
@@ -143,13 +143,12 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
     """
     import numpy as np
 
+    first, end = _runs(mask, queries, keys, rows, columns)
+    visited = end - first
     keys, columns = keys * mask.parts, columns * mask.parts  # positions
     start = np.arange(keys - queries, keys, rows)
     reach = mask.window - 1 if mask.window is not None else keys
     ahead = 0 if mask.causal else reach
-    low, high = np.maximum(0, start - reach), np.minimum(start + rows + ahead, keys)
-    first, end = low // columns, -(-high // columns)
-    visited = end - first
     steps = np.zeros(keys // columns + 1, np.int64)
     np.add.at(steps, first, 1)
     np.add.at(steps, end, -1)
@@ -168,6 +167,35 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
         by_row=_counted(visited),
         by_column=_counted(np.cumsum(steps)[:-1]),
     )
+
+
+class RowSums(NamedTuple):
+    """Tiles that are worked on: of the row that has most, of all rows; and rows that have one."""
+
+    most: int
+    every: int
+    single: int
+
+
+@cache
+def row_sums(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> RowSums:
+    """What `by_row` of `mask_tiles` sums to: there may be a million different rows."""
+    first, end = _runs(mask, queries, keys, rows, columns)
+    visited = end - first
+    return RowSums(int(visited.max()), int(visited.sum()), int((visited == 1).sum()))
+
+
+def _runs(
+    mask: Mask, queries: int, keys: int, rows: int, columns: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The columns of tiles [first, end) that each row of tiles sees."""
+    import numpy as np
+
+    keys, columns = keys * mask.parts, columns * mask.parts  # positions
+    start = np.arange(keys - queries, keys, rows)
+    reach = mask.window - 1 if mask.window is not None else keys
+    high = np.minimum(start + rows + (0 if mask.causal else reach), keys)
+    return np.maximum(0, start - reach) // columns, -(-high // columns)
 
 
 def _counted(visited: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:

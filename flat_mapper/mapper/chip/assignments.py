@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import product
 from math import prod
 
@@ -14,10 +14,10 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.widths import check_between
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import GIVE_TILES
-from flat_mapper.mapping.cores import core_count
+from flat_mapper.mapping.cores import MOST_TILES, core_count
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import Mask
+from flat_mapper.workload.mask import Mask, RowSums, mask_tiles, row_sums
 from flat_mapper.workload.softmax import SPLIT, alternatives, with_splits
 
 
@@ -86,31 +86,32 @@ class Assignment:
 
         Of equal tiles one each.
         """
-        pair = self.workload.roles.masked
-        if not self.keys or pair is None or self.workload.mask is None:
+        if (question := self._passes) is None:
             return [(1, self.count)]
+        alike = self.count // self.query_tiles
+        return [(passes, alike * tiles) for passes, tiles in reversed(mask_tiles(*question).by_row)]
+
+    @cached_property
+    def passed(self) -> RowSums:
+        """Passes of the tile that makes most, and of all tiles; and tiles that make one."""
+        if (question := self._passes) is None:
+            return RowSums(1, self.count, self.count)
+        alike, own = self.count // self.query_tiles, row_sums(*question)
+        return RowSums(own.most, own.every * alike, own.single * alike)
+
+    @property
+    def _passes(self) -> tuple[Mask, int, int, int, int] | None:
+        """What `mask_tiles` asks for; None where tiles are equal."""
+        pair, mask = self.workload.roles.masked, self.workload.mask
+        if not self.keys or pair is None or mask is None:
+            return None
         queries, keys = (self.workload.rank_sizes[r] for r in pair)
-        rows = dict(self.tile)[pair[0]]
-        alike = self.count // (queries // rows)
-        found = _key_passes(self.workload.mask, queries, keys, rows, self.keys)
-        return [(passes, alike * tiles) for passes, tiles in found]
+        return mask, queries, keys, dict(self.tile)[pair[0]], self.keys
 
     def __str__(self) -> str:
         """The level and the tile, for who waits."""
         tile = " ".join(f"{r}={n}" for r, n in self.tile) or "one tile"
         return f"{self.level}, {tile}"
-
-
-@cache
-def _key_passes(
-    mask: Mask, queries: int, keys: int, rows: int, tile: int
-) -> tuple[tuple[int, int], ...]:
-    found: dict[int, int] = {}
-    for start in range(keys * mask.parts - queries, keys * mask.parts, rows):
-        low, high = mask.seen(start, start + rows - 1, keys)
-        passes = -(-high // tile) - low // tile
-        found[passes] = found.get(passes, 0) + 1
-    return tuple(sorted(found.items(), reverse=True))
 
 
 def key_rank(workload: Workload) -> str:
@@ -157,6 +158,8 @@ def _of_level(
             cores=cores,
             dram=platform.dram.name,
         )
+        if one.count > MOST_TILES:  # more than the model counts one by one
+            continue
         if not (workload.mask and one.cuts_queries and pair and pair[1] in in_time):
             yield one
             continue

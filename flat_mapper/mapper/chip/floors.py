@@ -199,7 +199,7 @@ def largest_tiles(one: Assignment) -> float:
     most = one.most_passes
     if most == 1:
         return one.count
-    return sum(n * (p - 1) / (most - 1) for p, n in one.passes()) or one.count / most
+    return (one.passed.every - one.count) / (most - 1) or one.count / most
 
 
 def keeps_inputs(platform: Platform, one: Assignment, buffering: float) -> bool:
@@ -316,9 +316,8 @@ def _words_of_all(one: Assignment, tensor: str) -> float:
         return words * one.count
     ranks, keys = one.workload.tensor_ranks[tensor], key_rank(one.workload)
     if keys not in ranks:
-        return words * sum(n for passes, n in one.passes() if passes)
-    each = words * one.keys / one.workload.rank_sizes[keys]
-    return each * sum(n * passes for passes, n in one.passes())
+        return words * one.count
+    return words * one.keys / one.workload.rank_sizes[keys] * one.passed.every
 
 
 def at_least(platform: Platform, one: Assignment, buffering: float) -> float:
@@ -392,9 +391,9 @@ def computes_pj(platform: Platform, ert: Ert, workload: Workload, names: tuple[s
 
 def at_peak(platform: Platform, one: Assignment) -> float:
     """Cycles that no mapping beats: units at peak, all cores alike or the largest tiles of one."""
-    tile, own = Peak.of(platform, one), one.passes()
-    longest = tile.cycles(own[0][0]) * (-(-one.count // one.cores) if len(own) == 1 else 1)
-    return max(sum(n * tile.cycles(passes) for passes, n in own) / one.cores, longest)
+    tile, (most, every, _) = Peak.of(platform, one), one.passed
+    longest = tile.cycles(most) * (-(-one.count // one.cores) if every == most * one.count else 1)
+    return max((tile.fixed * one.count + tile.each * every) / one.cores, longest)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

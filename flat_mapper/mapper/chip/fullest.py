@@ -49,7 +49,6 @@ class Fullest:
     tile_cycles: float
     step_cycles: float
     launch: float  # cycles
-    passes: tuple[tuple[int, int], ...]  # (passes, tiles that make so many), most passes first
     again: float = 0.0  # `least`, where some input may come again with every pass
     last: float = 0.0  # cycles of any tile in a last round of fewer cores, at least
 
@@ -64,7 +63,6 @@ class Fullest:
             tile_cycles=facts.tile_cycles,
             step_cycles=facts.step_cycles,
             launch=facts.launch_seconds / platform.matrix.cycle_seconds,
-            passes=tuple(one.passes()),
         )
 
     @cached_property
@@ -75,7 +73,12 @@ class Fullest:
     @property
     def alike(self) -> bool:
         """True if all tiles make P passes."""
-        return all(passes == self.whole for passes, _ in self.passes)
+        return self.one.passed.every == self.whole * self.one.count
+
+    @cached_property
+    def passes(self) -> list[tuple[int, int]]:
+        """Passes, and tiles that make so many; most passes first."""
+        return self.one.passes()
 
     @cached_property
     def largest(self) -> float:
@@ -95,19 +98,19 @@ class Fullest:
     @property
     def counted(self) -> float:
         """The same of pJ, of which tiles of one pass may take less than a share: then none."""
-        return self.largest if self.whole == 1 or self.passes[0][0] > 1 else 0.0
+        return self.largest if self._grows(self.one.passed.most) else 0.0
 
     @property
     def short(self) -> float:
         """The sum of all (P - p) / (P - 1), of tiles of one pass too."""
-        return sum(n * self._rest(p) for p, n in self.passes)
+        return (self.whole * self.one.count - self.one.passed.every) / max(self.whole - 1, 1)
 
     @property
     def firsts(self) -> FirstPasses | None:
         """First passes beside the largest tiles, for one of these; None where there are none."""
         if self.alike or not self.counted:
             return None
-        single, times = sum(n for p, n in self.passes if p == 1), 1 / self.counted
+        single, times = self.one.passed.single, 1 / self.counted
         return FirstPasses(
             passes=self.whole,
             keys=key_rank(self.one.workload),
@@ -118,12 +121,9 @@ class Fullest:
     @cached_property
     def beside(self) -> float:
         """Cycles of all tiles beside `least`."""
-        first = self._alone
-        fixed = sum(
-            n * (self._rest(p) * first if self._grows(p) else self._once(p, BesideTurns()))
-            for p, n in self.passes
-        )
-        return fixed + self.tile_cycles * self.one.count
+        single = 0 if self._grows(1) else self.one.passed.single
+        fixed = single * self._once(1, BesideTurns()) if single else 0.0
+        return fixed + (self.short - single) * self._alone + self.tile_cycles * self.one.count
 
     def _grows(self, passes: int) -> bool:
         """True if a tile of so many passes is like one of all."""
@@ -178,7 +178,7 @@ class Fullest:
         one, lowest = self.one, self._lowest
         least = np.maximum(least, max(lowest, self.again if self.outside.again else 0.0))
         if not self.alike:
-            largest = self.largest if self._grows(self.passes[0][0]) else 0.0
+            largest = self.counted
             return self.launch + (largest * least + self.beside) / one.cores
         found = self.launch + max(one.count // one.cores, 1) * (least + self.tile_cycles)
         if self.remainder:

@@ -29,11 +29,10 @@ class Shares:
     @classmethod
     def of(cls, one: Assignment) -> Shares:
         """Those of an assignment's tiles."""
-        own = one.passes()
         return cls(
             count=one.count,
-            passes=sum(n * p for p, n in own),
-            single=sum(n for p, n in own if p == 1),
+            passes=one.passed.every,
+            single=one.passed.single,
             whole=one.most_passes,
         )
 

@@ -63,7 +63,7 @@ from flat_mapper.mapper.group.reconstruct import group_mapping
 from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import group_problem, group_ranks
 from flat_mapper.mapping.arch_rules import with_arch_rules
-from flat_mapper.mapping.cores import MOST_TILES, core_platform, levels_between, lifted
+from flat_mapper.mapping.cores import core_platform, levels_between, lifted
 from flat_mapper.mapping.space import GroupSpace, Mapspace, handed_over
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
@@ -541,8 +541,6 @@ class GroupOnTiles:
     def _lay_out(self, one: Assignment, found: GroupSolution) -> CyclesPj | None:
         """Price a tile's mapping in every way to give tiles out; the least, None: none fits."""
         question = self.question
-        if one.count > MOST_TILES:  # more than the model counts one by one
-            return None
         mapping = group_mapping(found, dict(one.core_workload.rank_sizes))
         if one.spread is not None:
             mapping = self._inside(one).group(mapping)
