@@ -165,7 +165,8 @@ class Ways:
         )
 
     def _plain(self, names: tuple[str, ...], division: Placement, words: str = "") -> Way:
-        sizes, mask = self.parts(division), self.workload.mask
+        sizes = self.parts(division)
+        mask = self._seen(sizes)
         if mask and (keys := self.roles.keys) in division:
             mask = replace(
                 mask, parts=mask.parts * -(-self.workload.rank_sizes[keys] // sizes[keys])
@@ -175,6 +176,18 @@ class Ways:
         return Way(
             names=names, division=division, needs=needs, gives=gives, steps=((turn,),), words=words
         )
+
+    def _seen(self, sizes: Mapping[str, int]) -> Mask | None:
+        """The mask of the device that sees most: of a window on either side one in the middle.
+
+        That has as many keys in a row as if all of them came before its queries.
+        """
+        mask, pair, whole = self.workload.mask, self.roles.masked, self.workload.rank_sizes
+        if mask is None or pair is None or mask.causal or whole[pair[0]] <= 2 * sizes[pair[0]]:
+            return mask
+        assert mask.window is not None
+        wide, before = 2 * mask.window - 1, whole[pair[1]] - sizes[pair[0]]
+        return Mask(causal=True, window=wide) if wide <= before + 1 else None
 
     def _work(
         self,
