@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from math import inf
+from math import ceil, inf
 
 from flat_mapper.arch.words import fitted
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.devices.answer import NeededDevices, Parallelisms, Sharded
@@ -69,6 +69,7 @@ class Devices:
             allowed=allowed,
             fixed=fixed,
             room=cluster.dram_bytes,
+            budget=self.budget,
             solved=self.solved,
         ).best()
 
@@ -83,7 +84,10 @@ class Devices:
         plan = self._best(self.cluster, fixed, allowed)
         if plan is None:
             return self._refusal(fixed, allowed)
-        one = self._best(replace(self.cluster, axes=(), dram_bytes=inf), {})
+        if late := self._too_long(plan):
+            return late
+        alone = replace(self.cluster, axes=(), dram_bytes=inf)
+        one = None if self.budget.over else self._best(alone, {})
         return Sharded(
             workload=self.workload,
             cluster=self.cluster,
@@ -91,7 +95,7 @@ class Devices:
             parts=self.parts,
             ideal_s=one.seconds / self.cluster.devices if one else None,
             notes=self.notes,
-            stopped="time" if self.budget.late else "",
+            stopped=self.budget.stopped or ("time" if self.budget.late else ""),
         )
 
     def compared(self) -> Parallelisms:
@@ -138,17 +142,32 @@ class Devices:
             unit="bytes",
         )
 
+    def _too_long(self, plan: Plan) -> Infeasible | None:
+        """Reason why a path takes longer than is allowed; None where it does not."""
+        layers, most = self.workload.all_layers, self.budget.limits.latency_s
+        if plan.seconds * layers <= most:
+            return None
+        near = "" if plan.bound * layers > most else ", or take --gap 0: a nearer one may keep it"
+        return Infeasible(
+            level="--max-latency",
+            needs=ceil(plan.seconds * layers * 1e9),
+            has=int(most * 1e9),
+            terms=(),
+            hint=f"allow more{near}",
+            unit="ns",
+        )
+
     def _low(self, work: Work) -> float:
         part, chip = work.workload(self.workload), self.cluster.chip
         return floor(part, chip, self.spaces(part), self.ert).cycles * chip.matrix.cycle_seconds
 
     def _solve(self, work: Work) -> tuple[float, float]:
         part, chip, budget = work.workload(self.workload), self.cluster.chip, self.budget
-        found = search(
-            *(part, chip, self.spaces(part), self.ert),
-            objective="latency",
-            budget=budget.part(SHARES) if budget.seconds < inf else budget,
-        )
+        room = Limits(buffer_bytes=budget.limits.buffer_bytes)  # of a chip; seconds are of all
+        own = replace(budget.part(SHARES), limits=room)
+        found = search(part, chip, self.spaces(part), self.ert, objective="latency", budget=own)
+        if own.stopped != "time":  # what else ends one search ends all
+            budget.stopped = own.stopped
         if isinstance(found, Infeasible):
             self.refused = found
             return inf, inf

@@ -135,6 +135,11 @@ class Budget:
         """True once the seconds are over."""
         return self.left_s < 0
 
+    @property
+    def over(self) -> bool:
+        """True once anything ran out."""
+        return bool(self.stopped) or self.late
+
     @contextmanager
     def until_stopped(self, known: bool | Callable[[], bool]) -> Iterator[None]:
         """Work that is left off where the budget ends and there is an answer to stop with.

@@ -21,16 +21,16 @@ from flat_mapper.workload.graph import Workload
 
 
 class _Carried(NamedTuple):
-    """A collective of a tensor: how often it comes in a ring, and whether work hides it there."""
+    """A collective of a tensor: seconds that no work hides, and how often it comes in a ring."""
 
     tensor: str
     moved: Moved
+    exposed_s: float
     rounds: int = 0
-    hidden: bool = False
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
-        more = {"rounds": self.rounds, "hidden": self.hidden}
+        more = {"exposed_s": self.exposed_s, "rounds": self.rounds, "hidden": not self.exposed_s}
         return {"tensor": self.tensor, **self.moved.to_dict(), **more}
 
 
@@ -68,9 +68,8 @@ class Sharded(Printed):
 
     @property
     def moving_s(self) -> float:
-        """Seconds of collectives that nothing hides, of all layers."""
-        found = sum(one.moved.seconds for one in self._collectives() if not one.rounds)
-        return found * self.workload.all_layers
+        """Seconds of collectives that no work hides, of all layers."""
+        return sum(one.exposed_s for one in self._collectives()) * self.workload.all_layers
 
     @property
     def words(self) -> str:
@@ -95,21 +94,19 @@ class Sharded(Printed):
         """All that moves, in its order."""
         for step in self.plan.steps:
             for tensor, one in step.moved:
-                yield _Carried(tensor, one)
+                yield _Carried(tensor, one, one.seconds)
             way = step.way
             if way.shift:
-                least = min(
-                    max(sum(map(self._price, t.works)) + t.merge for t in turns)
-                    for turns in way.steps[:-1]
-                )
+                shift, (*longest, _) = way.shift.seconds, way.longest(self._price)
+                exposed = sum(max(0.0, shift - one) for one in longest)
                 keys = " and ".join(
                     t for t in way.needs if self.workload.roles.keys in way.needs[t]
                 )
-                yield _Carried(keys, way.shift, len(way.steps) - 1, way.shift.seconds <= least)
+                yield _Carried(keys, way.shift, exposed, len(longest))
             for one in way.after:
-                yield _Carried(" and ".join(way.gives), one)
+                yield _Carried(" and ".join(way.gives), one, one.seconds)
         for tensor, one in self.plan.moved:
-            yield _Carried(tensor, one)
+            yield _Carried(tensor, one, one.seconds)
 
     def _step(self, way: Way) -> dict[str, object]:
         seconds = way.seconds(self._price) - sum(one.seconds for one in way.after)
@@ -164,7 +161,7 @@ class Sharded(Printed):
         """The path, what moves, the room, and the proof."""
         plan = self.plan
         gap = f"within {units.percent(self.gap, 2)} of the best" if self.gap else "the best"
-        ended = " (the time is over)" if self.stopped else ""
+        ended = f" (ended by {self.stopped})" if self.stopped else ""
         share = "" if self.share is None else f", {self.share:.2f} of the ideal"
         sizes = sizes_text(self.workload.rank_sizes)
         steps = [
@@ -184,7 +181,7 @@ class Sharded(Printed):
                 units.si(one.moved.link_bytes, "B"),
                 f"{one.rounds or 1} x {one.moved.steps}",
                 units.si(one.moved.seconds, "s"),
-                "hidden" if one.hidden else "",
+                "" if one.exposed_s else "hidden",
             )
             for one in self._collectives()
         ]

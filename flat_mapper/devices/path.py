@@ -8,7 +8,9 @@ does what attention by itself makes, where its queries began, and its keys stand
 
 The search is exact in this space, of runs with at most one product, or attention as a whole. Its
 parts are questions to one chip; each is bounded first, by words and peaks, and searched only when
-the least path goes through it. So no path is below the bound of the one that ends the search.
+the least path goes through it, where what was not searched counts as near as the gap lets it be. So
+no path is below the bound of the one that ends the search, and that one is as near as was asked.
+Once the time is over the least path through what was searched is the answer, if there is one.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from itertools import product
 from math import inf
 from typing import NamedTuple
 
+from flat_mapper.base.budget import Budget
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.network import Moved
 from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Way, Ways, Work
@@ -83,7 +86,7 @@ class Paths:
     low:   seconds that no mapping of a work is below.
     solve: the seconds of its best mapping, and what none is below; infinite where it has none.
     fixed: placements in which tensors start, and are left by who makes them.
-    room:  bytes of a device; infinite where they are not known.
+    room:  bytes of a device; infinite where they are not known. budget: its gap and its seconds.
     """
 
     workload: Workload
@@ -93,6 +96,7 @@ class Paths:
     allowed: Callable[[Way], bool] = lambda _: True
     fixed: Mapping[str, Placement] = field(default_factory=dict)
     room: float = inf
+    budget: Budget = field(default_factory=Budget)
     solved: dict[Work, tuple[float, float]] = field(default_factory=dict)
     ways: Ways = field(init=False)
     units: list[tuple[str, ...]] = field(init=False)
@@ -104,37 +108,38 @@ class Paths:
         self.step = cache(self._step)
 
     def best(self) -> Plan | None:
-        """The least path; None where none is allowed, or has room."""
-        bounded = cache(self.low)
+        """A path that is near enough to the least; None where none is allowed, or has room."""
+        bounded, solved = cache(self.low), self.solved
         runs = [list(self._runs(i)) for i in range(len(self.units))]
 
-        def known(work: Work, which: int = 0) -> float:
-            """Of what was searched, its best (0) or what none is below (1); else a bound."""
-            return self.solved[work][which] if work in self.solved else bounded(work)
+        def near(work: Work) -> float:
+            return solved[work][0] if work in solved else bounded(work) * (1 + self.budget.gap)
 
-        def least(which: int) -> Plan | None:
+        def least(price: Price) -> Plan | None:
             found = None
             for room in dict.fromkeys((inf, self.room)):  # most paths have room without being told
-                found = self._least(runs, lambda work: known(work, which), room)
+                found = self._least(runs, price, room)
                 if found is None or found.static + found.peak <= self.room:
                     break
             return found
 
-        while (plan := least(0)) is not None:
+        while True:
+            late = self.budget.over and least(lambda w: solved[w][0] if w in solved else inf)
+            if not (plan := late or least(near)):
+                return None
             steps = [step for one in plan.steps for step in one.way.steps]
             slowest = (
-                max(turns, key=lambda t: sum(map(known, t.works)) + t.merge) for turns in steps
+                max(turns, key=lambda t: sum(map(near, t.works)) + t.merge) for turns in steps
             )
-            left = [w for turn in slowest for w in turn.works if w not in self.solved] or [
-                w for turns in steps for t in turns for w in t.works if w not in self.solved
+            left = [w for turn in slowest for w in turn.works if w not in solved] or [
+                w for turns in steps for t in turns for w in t.works if w not in solved
             ]
             if not left:
-                proof = least(1)
+                proof = least(lambda w: solved[w][1] if w in solved else bounded(w))
                 assert proof is not None
-                return replace(plan, bound=proof.seconds, searched=len(self.solved))
+                return replace(plan, bound=proof.seconds, searched=len(solved))
             longest = max(left, key=bounded)  # what it ends needs no other search
-            self.solved[longest] = self.solve(longest)
-        return None
+            solved[longest] = self.solve(longest)
 
     def _runs(self, first: int) -> Iterator[tuple[int, Way]]:
         """Runs that begin with a unit: the one after them, and a way."""

@@ -82,13 +82,16 @@ class Way:
         """Everything that some device works on."""
         return {work for step in self.steps for turn in step for work in turn.works}
 
-    def seconds(self, price: Callable[[Work], float]) -> float:
-        """Seconds of all steps and of what follows them; price: of a work."""
-        longest = [
+    def longest(self, price: Callable[[Work], float]) -> list[float]:
+        """Seconds of the slowest device in each step; price: of a work."""
+        return [
             max(sum(map(price, turn.works)) + turn.merge for turn in step) for step in self.steps
         ]
+
+    def seconds(self, price: Callable[[Work], float]) -> float:
+        """Seconds of all steps and of what follows them."""
         shift = self.shift.seconds if self.shift else 0.0
-        return ring_seconds(longest, shift) + sum(one.seconds for one in self.after)
+        return ring_seconds(self.longest(price), shift) + sum(one.seconds for one in self.after)
 
 
 class Ways:

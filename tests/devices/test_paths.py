@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import permutations, product
 from math import ceil, inf, prod
 
@@ -11,6 +12,7 @@ import pytest
 from test_network import _busiest
 
 from flat_mapper.arch.reader import load_platform
+from flat_mapper.base.budget import Budget
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.network import Axis
 from flat_mapper.devices.path import Paths
@@ -183,12 +185,19 @@ def test_cascades_equal_enumeration(seed: int):
     def price(work: Work) -> float:
         return _price(work.names, dict(work.sizes))
 
-    plan = Paths(
+    paths = Paths(
         workload=workload,
         cluster=Cluster(name="c", chip=CHIP, axes=axes),
         low=lambda work: price(work) / 2,
         solve=lambda work: (price(work), price(work)),
-    ).best()
+    )
+    plan, least = paths.best(), Enumeration(workload, axes).least()
     assert plan is not None
-    assert plan.seconds == pytest.approx(Enumeration(workload, axes).least(), rel=1e-9)
+    assert plan.seconds == pytest.approx(least, rel=1e-9)
     assert plan.bound == pytest.approx(plan.seconds, rel=1e-9)
+    for budget in (Budget(gap=draw.choice((0.01, 0.1, 1.0))), Budget(seconds=0)):
+        near = replace(paths, budget=budget, solved={}).best()
+        assert near is not None
+        assert near.bound <= least * (1 + 1e-9)
+        assert near.seconds >= least * (1 - 1e-9)
+        assert near.seconds <= near.bound * (1 + budget.gap) * (1 + 1e-9) or budget.late
