@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from csv import writer
 from dataclasses import astuple, fields, replace
 from io import StringIO
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,14 @@ from flat_mapper.api.questions import (
     AskNeed,
     AskSearch,
     Best,
+    Chip,
     Name,
     OfMapping,
     Part,
     Spend,
     WithTools,
 )
-from flat_mapper.arch.reader import load_platform, variables_of
+from flat_mapper.arch.reader import variables_of
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends.registry import get_backend
@@ -42,7 +44,7 @@ from flat_mapper.base.errors import SpecError, UnpricedError, expected
 from flat_mapper.base.formats import csv_cell
 from flat_mapper.cost_model.chip.evaluation import evaluate as native
 from flat_mapper.cost_model.result import Infeasible, Result
-from flat_mapper.devices.cluster import Cluster, cluster_of
+from flat_mapper.devices.cluster import Cluster, arch_of
 from flat_mapper.energy.tables import ACCELERGY, Art, Ert, load_ert, unpriced
 from flat_mapper.mapper.group.incumbent import OBJECTIVES, Objective
 from flat_mapper.mapper.solve.certificate import Solution
@@ -178,20 +180,22 @@ def search(asked: AskSearch) -> SearchResult | Infeasible:
     The objective is latency where nothing says what the chip's components cost, and the answer
     says so.
     """
-    if cluster := cluster_of(asked.arch, asked.data):
+    chip = arch_of(asked.arch, asked.data)
+    if isinstance(chip, Cluster):
         placed = {} if asked.mapspace in DERIVED else load_mapspace(asked.mapspace).placement
-        devices = devices_of(asked, cluster, asked.mapspace)
+        devices = devices_of(asked, chip, asked.mapspace)
         return devices.answer({**placed, **(asked.placement or {})})  # type: ignore[return-value]
-    (found,) = _best(asked, (asked.mapspace,)).rows.values()
+    (found,) = _best(asked, chip, (asked.mapspace,)).rows.values()
     return found
 
 
 @answers(AskCompare)
 def compare(asked: AskCompare) -> Comparison:
     """Each search has its share of the seconds that are left."""
-    if cluster := cluster_of(asked.arch, asked.data):
-        return devices_of(asked, cluster).compared()  # type: ignore[return-value]
-    return _best(asked, asked.mapspaces)
+    chip = arch_of(asked.arch, asked.data)
+    if isinstance(chip, Cluster):
+        return devices_of(asked, chip).compared()  # type: ignore[return-value]
+    return _best(asked, chip, asked.mapspaces)
 
 
 def devices_of(
@@ -205,10 +209,13 @@ def devices_of(
     cascade.one_kind(where)
     goal = objective_of("latency" if isinstance(asked, AskNeed) else asked.objective)
     said = () if goal == "latency" else ("energy of links unknown, searched for latency alone",)
+    if goal == "energy" or budget.limits.energy_j < inf:
+        got = "energy" if goal == "energy" else "--max-energy"
+        raise SpecError(expected(where, "a search for latency", got, "energy of links is unknown"))
     counted = "native" if isinstance(asked, AskNeed) else asked.backend
-    if goal == "energy" or budget.limits or counted != "native" or getattr(asked, "log", None):
-        change = "leave out --objective energy, --max-..., --log and --backend"
-        raise SpecError(expected(where, "a search for latency by the native model", goal, change))
+    if counted != "native" or getattr(asked, "log", None):
+        change = "leave out --backend and --log: each part is a search of its own"
+        raise SpecError(expected(where, "the native model, without a log", counted, change))
     table, _, priced = known_energies(cluster.chip, asked.ert, "latency")
 
     def spaces(part: Workload) -> Mapspace:
@@ -217,13 +224,15 @@ def devices_of(
     return Devices(cascade, cluster, spaces, table, budget, (*said, *priced))
 
 
-def _best(asked: AskSearch | AskCompare, mapspaces: Sequence[Mapspace | Name]) -> Comparison:
+def _best(
+    asked: AskSearch | AskCompare, platform: Platform, mapspaces: Sequence[Mapspace | Name]
+) -> Comparison:
     """The best mapping of each mapspace, in the order of the names."""
     goal = objective_of(asked.objective)
     with tools_of(asked), logged(asked) as budget:
         get_backend(asked.backend)
         cascade = workload_of(asked)
-        fit = fitted(load_platform(asked.arch, asked.data), cascade.each_kind[0])
+        fit = fitted(platform, cascade.each_kind[0])
         chip = fit.platform
         table, art, said = known_energies(chip, asked.ert, goal)
         goal = "latency" if said else goal
@@ -255,6 +264,19 @@ def _best(asked: AskSearch | AskCompare, mapspaces: Sequence[Mapspace | Name]) -
             kinds = search_results(found, cascade, space, chip, (table, art), (*fit.notes, *said))
             rows[space.name] = _again(of_all_layers(cascade, kinds), asked.ert, asked.backend)
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
+
+
+OF_DEVICE = "ask of its chip, at the sizes that `map` gives a device"
+OF_LINKS = "energy of links is unknown: ask `map` of it, for latency"
+
+
+def one_chip(source: Chip, data: Mapping[str, object] | None, change: str) -> Platform:
+    """The chip of a question that is not asked of a cluster; change: what is asked in its place."""
+    found = arch_of(source, data)
+    if isinstance(found, Cluster):
+        got = f"the cluster {found.name}"
+        raise SpecError(expected("arch", "one chip, for this question", got, change))
+    return found
 
 
 @contextmanager
@@ -311,7 +333,7 @@ def recorded(asked: OfMapping, *, sound: bool = True) -> MappingRecord:
     """
     from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 
-    chip = None if asked.arch is None else load_platform(asked.arch, asked.data)
+    chip = None if asked.arch is None else one_chip(asked.arch, asked.data, OF_DEVICE)
     mapping, where = asked.mapping, "mapping"
     if isinstance(mapping, str | Path):
         path, where = Path(mapping), str(mapping)

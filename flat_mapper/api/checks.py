@@ -176,7 +176,7 @@ class _Files:
         lines = Faults()
         steps: dict[str, Callable[[], object]] = {
             "architecture": lambda: check_architecture(file, self.asked.data),
-            "cluster": lambda: load_cluster(file) and None,
+            "cluster": lambda: load_cluster(file, self.asked.data) and None,
             "problem": lambda: check_problem(problem_source(file)),
             "mapspace": lambda: check_mapspace(file),
             "fused_mapping": lambda: read_checked_record(file),
@@ -215,7 +215,7 @@ class _Files:
             text = understood.platform_text(platform, ert, art)
             return "\n".join([text, *said]), understood.platform_document(platform, ert, art)
         if kind == "cluster":
-            cluster = load_cluster(self.paths[path])
+            cluster = load_cluster(self.paths[path], self.asked.data)
             return cluster.title, cluster.to_dict()
         if kind == "mapspace":
             space = load_mapspace(self.paths[path])

@@ -16,6 +16,7 @@ from flat_mapper.base.budget import Budget, Limits, Progress
 if TYPE_CHECKING:  # the names below are not worked out at run time
     from flat_mapper.arch.values import Platform
     from flat_mapper.base.formats import TensorWidth
+    from flat_mapper.devices.cluster import Cluster
     from flat_mapper.energy.tables import Ert
     from flat_mapper.mapping.record import MappingRecord
     from flat_mapper.mapping.space import Mapspace
@@ -41,7 +42,7 @@ class Answer(Protocol):
 type Name = str | Path
 type Source = Name | Mapping[str, object]  # the latter: a specification in memory
 type Problem = Workload | Source
-type Chip = Platform | Source | Sequence[Name]
+type Chip = Platform | Cluster | Source | Sequence[Name]
 type Space = Mapspace | Name
 type Energies = Ert | Name
 type Files = Name | Sequence[Name] | Mapping[str, object]  # or a specification in memory

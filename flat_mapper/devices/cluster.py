@@ -23,12 +23,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import inf, prod
 from pathlib import Path
+from typing import NamedTuple
 
-from flat_mapper.arch.reader import load_platform
+from flat_mapper.arch.reader import (
+    Files,
+    PlatformFiles,
+    load_platform,
+    platform_files,
+    platform_of,
+)
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.devices.network import MEASURED, TOPOLOGIES, Axis, Costs
-from flat_mapper.spec import catalog
 from flat_mapper.spec.document import (
     Range,
     Section,
@@ -39,7 +45,6 @@ from flat_mapper.spec.document import (
     take_choice,
     take_section,
 )
-from flat_mapper.spec.templating import load_document
 
 DEVICES = Range(least=1, most=2**12, unit="devices")
 BYTES = Range(least=1, most=1e18, unit="bytes")
@@ -90,19 +95,67 @@ class Cluster:
         return {**found, "axes": axes, "dram_bytes": room, "measured_on": self.measured_on or None}
 
 
-def load_cluster(source: str | Path, data: Mapping[str, object] | None = None) -> Cluster:
-    """The cluster of a shipped name or a file.
+class ArchFiles(NamedTuple):
+    """The documents of a chip; of a cluster those of its chip, and its own."""
 
-    raises: SpecError with the first fault, of its chip too.
+    chip: PlatformFiles
+    cluster: PlatformFiles | None = None
+
+    @property
+    def documents(self) -> tuple[Section | None, ...]:
+        """All of them."""
+        own = (self.cluster.matrix,) if self.cluster else ()
+        return self.chip.matrix, self.chip.vector, *own
+
+    def of(self, chip: Platform) -> Platform | Cluster:
+        """The cluster of a chip, or the chip itself."""
+        return _cluster(self.cluster, chip) if self.cluster else chip
+
+
+def arch_files(source: Files, data: Mapping[str, object] | None = None) -> ArchFiles:
+    """The documents of what an argument names, each read once."""
+    files = platform_files(source, data)
+    if "cluster" not in files.matrix:
+        return ArchFiles(files)
+    where = f"{files.path}: cluster"
+    word = take(take_section(files.matrix, "cluster", str(files.path)), "chip", str, where)
+    beside = files.path.parent / word
+    named = beside if Path(word).suffix and beside.is_file() else word
+    return ArchFiles(platform_files(named, data), files)
+
+
+def arch_of(
+    source: Platform | Cluster | Files | Mapping[str, object],
+    data: Mapping[str, object] | None = None,
+) -> Platform | Cluster:
+    """The chip or the cluster that an argument names.
+
+    raises: SpecError with the first fault, of a cluster's chip too.
     """
-    path = catalog.resolve("arch", source)
-    document = section_of(load_document(path, data), str(path))
+    if isinstance(source, Cluster):
+        return source
+    if isinstance(source, Platform | Mapping):
+        return load_platform(source, data)
+    files = arch_files(source, data)
+    return files.of(platform_of(files.chip))
+
+
+def load_cluster(
+    source: Platform | Cluster | Files | Mapping[str, object],
+    data: Mapping[str, object] | None = None,
+) -> Cluster:
+    """The cluster of a shipped name or a file."""
+    found = arch_of(source, data)
+    if isinstance(found, Cluster):
+        return found
+    raise SpecError(expected("arch", "a cluster, such as 8xh100", f"the chip {found.name}"))
+
+
+def _cluster(files: PlatformFiles, chip: Platform) -> Cluster:
+    path, document = files.path, files.matrix
     refuse_unknown(document, ("cluster",), str(path))
     node, where = take_section(document, "cluster", str(path)), f"{path}: cluster"
     refuse_unknown(node, (*_KEYS, "dram_bytes", "measured_on"), where)
-    word = take(node, "chip", str, where)
-    beside = path.parent / word
-    chip = load_platform(beside if Path(word).suffix and beside.is_file() else word, data)
     mesh, network = (section_of(take(node, k, dict, where), f"{where}.{k}") for k in _KEYS[1:])
     refuse_unknown(network, mesh, f"{where}.network")
     axes = tuple(_axis(name, mesh, network, where) for name in mesh)
@@ -111,17 +164,6 @@ def load_cluster(source: str | Path, data: Mapping[str, object] | None = None) -
     measured_on = take(node, "measured_on", str, where, "")
     room = take(node, "dram_bytes", float, where, inf, within=BYTES)
     return Cluster(name=path.stem, chip=chip, axes=axes, dram_bytes=room, measured_on=measured_on)
-
-
-def cluster_of(source: object, data: Mapping[str, object] | None = None) -> Cluster | None:
-    """The cluster that an argument names; None where it may be a chip."""
-    if isinstance(source, list | tuple) and len(source) == 1:
-        return cluster_of(source[0], data)
-    if isinstance(source, str | Path) and not Path(source).is_dir():
-        document = load_document(catalog.resolve("arch", source), data)
-        named = isinstance(document, Mapping) and "cluster" in document
-        return load_cluster(source, data) if named else None
-    return source if isinstance(source, Cluster) else None
 
 
 def _axis(name: str, mesh: Section, network: Section, where: str) -> Axis:

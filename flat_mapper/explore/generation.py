@@ -9,7 +9,7 @@ Searching a mapping for every length would be T searches. Lengths are cut into s
 a grid of eight lengths to a factor of two. The mapping of a segment is the best one at its end
 (which has many divisors); a shorter cache runs the same tiles, fewer of them, and is priced by the
 model, remainders included. So totals are exact sums over the steps, of mappings that are optimal at
-the ends of the segments.
+the ends of the segments. On a cluster each step costs what the end of its segment costs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from flat_mapper.api import questions
 from flat_mapper.api.calls import energies, problem_source, ranks_of, scope_of, search, with_widths
 from flat_mapper.api.options import answers
-from flat_mapper.arch.reader import load_platform
 from flat_mapper.base import units
 from flat_mapper.base.budget import part_of
 from flat_mapper.base.errors import SpecError, expected
@@ -31,6 +30,8 @@ from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
+from flat_mapper.devices.answer import Sharded
+from flat_mapper.devices.cluster import Cluster, arch_of
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Certificate
 from flat_mapper.mapping.resize import resized_mapping
@@ -243,6 +244,93 @@ class Generation(Printed):
         return "\n".join(line for line in lines if line)
 
 
+class StepsOnDevices(NamedTuple):
+    """Steps on a cluster, each at the cost of the longest cache among them."""
+
+    phase: str
+    end: int
+    steps: int
+    answer: Sharded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class GenerationOnDevices(Printed):
+    """The seconds of a text on a cluster; segments: prefill, then those of decode."""
+
+    kind: ClassVar = "generate-devices"  # of answers as JSON
+    rows_at: ClassVar = ("segments",)
+    scenario: Scenario
+    segments: tuple[StepsOnDevices, ...]
+    cache_bytes: float  # of keys and values at the end: all layers, sequences and devices
+
+    @property
+    def prefill(self) -> Sharded:
+        """The answer of the prompt."""
+        return self.segments[0].answer
+
+    @property
+    def decode_s(self) -> float:
+        """Seconds of all steps of decode."""
+        return sum(one.steps * one.answer.latency_s for one in self.segments[1:])
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Positions decoded in a second, all sequences of the batch together."""
+        workload = self.prefill.workload
+        batch = workload.rank_sizes.get(workload.roles.batch, 1)
+        return self.scenario.decode * batch / self.decode_s
+
+    def to_dict(self) -> dict[str, object]:
+        """The names of `flat-mapper generate --json` where the chip is a cluster."""
+        first = self.prefill
+        return {
+            "workload": first.workload.name,
+            "arch": first.cluster.name,
+            "cluster": first.cluster.to_dict(),
+            "objective": "latency",
+            **asdict(self.scenario),
+            "time_to_first_s": first.latency_s,
+            "decode_s": self.decode_s,
+            "tokens_per_s": self.tokens_per_s,
+            "cache_bytes": self.cache_bytes,
+            "gap": max(one.answer.gap for one in self.segments),
+            "segments": [
+                {"phase": phase, "mapped_at": end, "steps": steps, **answer.to_dict()}
+                for phase, end, steps, answer in self.segments
+            ],
+        }
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                phase,
+                units.count(steps),
+                units.count(end),
+                units.si(one.latency_s, "s"),
+                units.si(one.moving_s, "s"),
+                units.si(one.plan.static + one.plan.peak, "B"),
+                units.percent(one.gap, 2),
+                one.words,
+            )
+            for phase, end, steps, one in self.segments
+        ]
+        first = self.prefill
+        head = ("", "steps", "cache", "time of one", "moving", "room", "gap", "divided")
+        return "\n".join(
+            (
+                f"{first.workload.name} on {first.cluster.name}: prefill {self.scenario.prefill}, "
+                f"then decode {self.scenario.decode} by {self.scenario.new}, "
+                f"{units.si(first.latency_s + self.decode_s, 's')}",
+                first.cluster.title,
+                grid(rows, head=head, right=range(1, 7)),
+                f"{units.si(self.tokens_per_s)} positions per second; "
+                f"{units.si(first.latency_s, 's')} to the first; a step costs what one at the "
+                "cache in its line does",
+                *first.notes,
+            )
+        )
+
+
 @answers(questions.AskGenerate)
 def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
     """Costs are of all layers, and each search has its share of the seconds that are left.
@@ -262,8 +350,8 @@ def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
     for rank in (rank for rank in sequence if rank in sizes):
         condition = f"ranks other than {', '.join(sequence)}"
         raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
-    chip = load_platform(asked.arch, asked.data)
-    table, _ = energies(chip, asked.ert)
+    chip = arch_of(asked.arch, asked.data)
+    table: Any = asked.ert if isinstance(chip, Cluster) else energies(chip, asked.ert)[0]
     lengths = scenario.lengths()
     ends = list(dict.fromkeys(segment_end(length) for length in lengths))
     words = {"softmax": asked.softmax, "mask": asked.mask, "layers": asked.layers}
@@ -271,7 +359,7 @@ def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
     def read(scope: Scope | None, cut: Lengths, phase: str) -> Workload:
         return load_workload(source, scope, sizes=sizes, lengths=cut, phase=phase, **words)
 
-    def best(positions: int, cache: int, phase: str, number: int) -> SearchResult | Infeasible:
+    def best(positions: int, cache: int, phase: str, number: int) -> Any:
         cut = Lengths(queries=positions, keys=cache)
         workload = with_widths(read(scope, cut, phase), asked)
         if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
@@ -286,23 +374,32 @@ def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
             budget=budget.part(count - number),
         )
 
-    first = best(scenario.prefill, scenario.prefill, "prefill", 0)
-    if isinstance(first, Infeasible):
-        return first
-    segments: list[StepSegment] = []
-    for number, end in enumerate(ends, 1):
-        mapped = best(scenario.new, end, "decode", number)
+    wanted = [("prefill", scenario.prefill, scenario.prefill)]
+    wanted += [("decode", scenario.new, end) for end in ends]
+    found = []
+    for number, (phase, positions, cache) in enumerate(wanted):
+        mapped = best(positions, cache, phase, number)
         if isinstance(mapped, Infeasible):
             return mapped
-        own = {length: n for length, n in lengths.items() if segment_end(length) == end}
-        results = {length: (n, at_length(mapped, table, length)) for length, n in own.items()}
-        segments.append(StepSegment(mapped=mapped, results=results))
-    return Generation(
-        scenario=scenario,
-        prefill=first,
-        segments=tuple(segments),
-        cache_bytes=_cache_bytes(source, asked, max(lengths)),
+        found.append(mapped)
+    held, own = _cache_bytes(source, asked, max(lengths)), [_within(lengths, end) for end in ends]
+    if isinstance(chip, Cluster):
+        steps = [1, *(sum(some.values()) for some in own)]
+        rows = zip(wanted, steps, found, strict=True)
+        shared = tuple(StepsOnDevices(p, end, n, one) for (p, _, end), n, one in rows)
+        return GenerationOnDevices(  # type: ignore[return-value]
+            scenario=scenario, segments=shared, cache_bytes=held
+        )
+    segments = tuple(
+        StepSegment(mapped=one, results={c: (n, at_length(one, table, c)) for c, n in some.items()})
+        for one, some in zip(found[1:], own, strict=True)
     )
+    return Generation(scenario=scenario, prefill=found[0], segments=segments, cache_bytes=held)
+
+
+def _within(lengths: Mapping[int, int], end: int) -> dict[int, int]:
+    """The lengths of a segment, with their steps."""
+    return {length: n for length, n in lengths.items() if segment_end(length) == end}
 
 
 def _as_often(workload: Workload, model: Workload) -> Workload:

@@ -30,9 +30,16 @@ from math import ceil, inf, isclose, prod
 from typing import ClassVar, Literal, NoReturn
 
 from flat_mapper.api import questions
-from flat_mapper.api.calls import among, devices_of, energies, mapspace_of, workload_of
+from flat_mapper.api.calls import (
+    OF_DEVICE,
+    among,
+    devices_of,
+    energies,
+    mapspace_of,
+    one_chip,
+    workload_of,
+)
 from flat_mapper.api.options import answers
-from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
@@ -42,7 +49,7 @@ from flat_mapper.base.table import Printed, grid
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.devices.answer import NeededDevices
-from flat_mapper.devices.cluster import cluster_of
+from flat_mapper.devices.cluster import load_cluster
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.mapper.chip.assignments import fusion_levels
 from flat_mapper.mapper.solve.certificate import end_words
@@ -79,7 +86,7 @@ def need(asked: questions.AskNeed) -> Need | Unreached:
         return _devices(asked)  # type: ignore[return-value]
     budget, quantity = asked.spend(), among("need: quantity", asked.quantity, tuple(_UNITS))
     cascade = workload_of(asked)
-    chip = fitted(load_platform(asked.arch, asked.data), cascade).platform
+    chip = fitted(one_chip(asked.arch, asked.data, OF_DEVICE), cascade).platform
     space = mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
     table = unpriced(chip) if asked.ert is None else energies(chip, asked.ert)[0]
     target = _target(asked, cascade, chip)
@@ -90,10 +97,7 @@ def need(asked: questions.AskNeed) -> Need | Unreached:
 
 def _devices(asked: questions.AskNeed) -> NeededDevices:
     """The fewest devices of a cluster that reach a latency."""
-    cluster = cluster_of(asked.arch, asked.data)
-    if cluster is None:
-        condition, chip = "a cluster, such as 8xh100", load_platform(asked.arch, asked.data)
-        raise SpecError(expected("need devices: arch", condition, f"the chip {chip.name}"))
+    cluster = load_cluster(asked.arch, asked.data)
     if asked.latency_s is None or not 0 < asked.latency_s < inf:
         got = "a utilization" if asked.latency_s is None else asked.latency_s
         raise SpecError(expected("need devices", "--latency, seconds > 0", got))

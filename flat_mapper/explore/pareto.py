@@ -10,7 +10,6 @@ from flat_mapper.api import questions
 from flat_mapper.api.calls import energies
 from flat_mapper.api.layers import search_results
 from flat_mapper.api.options import answers
-from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base.table import Cell, Printed, TextRow, grid
@@ -102,7 +101,7 @@ def front(asked: questions.AskFront) -> Front | Infeasible:
     """The fastest first. Where the search ends early, the front has a gap."""
     with api.logged(asked) as budget:
         cascade = api.workload_of(asked)
-        fit = fitted(load_platform(asked.arch, asked.data), cascade)
+        fit = fitted(api.one_chip(asked.arch, asked.data, api.OF_LINKS), cascade)
         chip = fit.platform
         space = api.mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
         table, art = energies(chip, asked.ert)

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import ClassVar
 
-from flat_mapper.api.calls import workload_of
+from flat_mapper.api.calls import OF_DEVICE, one_chip, workload_of
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import AskTiles
 from flat_mapper.arch.cores import ErrorBand, error_bands, phase_kernels
 from flat_mapper.arch.edits import set_path
-from flat_mapper.arch.reader import load_platform
 from flat_mapper.arch.values import Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
@@ -365,6 +364,6 @@ def tiles(asked: AskTiles) -> Ranked:
     """The fastest first; a softmax that nobody names is online, as the kernels have it."""
     if not asked.softmax and not isinstance(asked.problem, Workload):
         asked = replace(asked, softmax="online")
-    chip = load_platform(asked.arch, asked.data)
+    chip = one_chip(asked.arch, asked.data, OF_DEVICE)
     found = ranked(kernel_named(asked.kernel), chip, workload_of(asked), progress=asked.progress)
     return replace(found, count=asked.count, snippet=asked.snippet)

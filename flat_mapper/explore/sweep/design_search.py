@@ -28,7 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from flat_mapper.api.calls import among
+from flat_mapper.api.calls import OF_LINKS, among, one_chip
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import AskOptimize, AskPlanSweep
 from flat_mapper.arch.values import Fanout, MemoryLevel
@@ -193,7 +193,7 @@ def uses(chip: Chip, wanted: Collection[str]) -> dict[str, float]:
     area:      mm2 of all priced components on the chip.
     raises: SpecError where the area is wanted and nothing prices it.
     """
-    platform, buffer = chip.platform, 0.0
+    platform, buffer = one_chip(chip.platform, None, OF_LINKS), 0.0
     for node in platform.matrix.nodes:
         if isinstance(node, Fanout) and node.fanout_x * node.fanout_y > 1:
             break

@@ -19,11 +19,11 @@ from flat_mapper import __version__
 from flat_mapper.api.calls import load_problem, mapspace_of, objective_of, scope_of
 from flat_mapper.api.questions import DERIVED
 from flat_mapper.arch.edits import edit_platform, has_path, unknown_path
-from flat_mapper.arch.reader import platform_files
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.registry import BACKENDS, get_backend
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import Faults, FlatMapperError, SpecError
+from flat_mapper.devices.cluster import Cluster, arch_files
 from flat_mapper.energy import hwcomponents as hwcomponents_prices
 from flat_mapper.energy.tables import ACCELERGY, Ert, load_ert
 from flat_mapper.explore.sweep.spec import InputValue, PointInputs, SweepPoints
@@ -54,7 +54,7 @@ class Chip:
     """A chip with who prices it. Two chips are equal where their digests are."""
 
     digest: str
-    platform: Platform = field(compare=False)
+    platform: Platform | Cluster = field(compare=False)
     ert: Ert | str | None = field(compare=False)  # a table, `accelergy`, or hwcomponents' (None)
 
 
@@ -65,7 +65,7 @@ class PointTask:
     row: PointRow  # of the point where no worker survives it
     chip: Chip
     workload: Workload
-    mapspace: Mapspace
+    mapspace: Mapspace | str  # on a cluster each part has the one of its name
     seconds: float = inf  # of its search
     gap: float = 0.0
 
@@ -82,7 +82,7 @@ class Inputs:
         raises: SpecError where a file cannot be read, or an attribute path leads nowhere.
         """
         self.sweep = sweep
-        self.chips = {str(a): platform_files(self._path("arch", a)) for a in sweep.values("arch")}
+        self.chips = {str(a): arch_files(self._path("arch", a)) for a in sweep.values("arch")}
         self.tables = {str(e): self._table(str(e)) for e in sweep.values("ert")}
         self.paths = {
             (kind, str(name)): self._path(kind, name)
@@ -141,12 +141,14 @@ class Inputs:
         """The point as values. Raises SpecError where its inputs contradict each other."""
         chip, word = self.chip(row.coordinates), str(row.coordinates["mapspace"])
         workload = self._workload(_only(row.coordinates, _OF_WORKLOAD, ("rank.", "bits.")))
-        named = word if word in DERIVED else self._mapspace(word)
+        space = word if word in DERIVED else self._mapspace(word)
+        if isinstance(chip.platform, Platform):
+            space = mapspace_of(space, workload, chip.platform)
         return PointTask(
             row=row,
             chip=chip,
             workload=workload,
-            mapspace=mapspace_of(named, workload, chip.platform),
+            mapspace=space,
             seconds=self.seconds,
             gap=self.gap,
         )
@@ -191,7 +193,7 @@ class Inputs:
 
     def _digests(self) -> dict[tuple[str, str], str]:
         """The digest of every file, by kind and name."""
-        found = {("arch", name): _said(f.matrix, f.vector) for name, f in self.chips.items()}
+        found = {("arch", name): _said(*files.documents) for name, files in self.chips.items()}
         for name, table in self.tables.items():
             said = (
                 {k: dict(v) for k, v in table.levels.items()} if isinstance(table, Ert) else table
@@ -201,7 +203,7 @@ class Inputs:
 
     def _check(self) -> None:
         """Raise SpecError at the first word or path that no point can have."""
-        files = list(self.chips.values())
+        files = [one.chip for one in self.chips.values()]
         for path in _under("arch.", self.sweep.columns):
             if not any(has_path(f, path) for f in files):
                 raise SpecError(unknown_path(files[0], path))
@@ -220,7 +222,7 @@ class Inputs:
         files = self._files(coordinates)
         return Chip(
             digest=_digest([str(self.sweep.folder), arch, ert, files, written]),
-            platform=edit_platform(self.chips[arch], edits),
+            platform=self.chips[arch].of(edit_platform(self.chips[arch].chip, edits)),
             ert=self.tables[ert] if ert else None,
         )
 

@@ -14,8 +14,10 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from flat_mapper.api import calls as api
-from flat_mapper.api.calls import energies
+from flat_mapper.api.calls import energies, known_energies
+from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, FlatMapperError
+from flat_mapper.devices.cluster import Cluster
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.explore.sweep.inputs import Chip, PointTask, own_versions
 from flat_mapper.explore.sweep.store import PointRow, Status, compact
@@ -29,6 +31,8 @@ _Prices = tuple[Ert, Art | None]
 @lru_cache(PRICED)
 def chip_prices(chip: Chip) -> _Prices:
     """Costs of the parts of a chip; slow where hwcomponents has not been asked before."""
+    if isinstance(chip.platform, Cluster):  # of its links nothing is known
+        return known_energies(chip.platform.chip, chip.ert, "latency")[:2]
     return energies(chip.platform, chip.ert)
 
 
@@ -87,7 +91,7 @@ def _searched(task: PointTask, row: PointRow, ert: Ert, art: Art | None) -> Poin
     )
     if not found:
         return replace(row, status="infeasible", reason=str(found), result=found.to_dict())
-    if art is not None:
+    if art is not None and isinstance(task.chip.platform, Platform):
         area = art.total_mm2(task.chip.platform)
         found = found.each(lambda part: replace(part, result=replace(part.result, area_mm2=area)))
     result = _timeless(found.to_dict())
