@@ -381,6 +381,9 @@ def _answer(document: Section, where: str) -> SavedEntry:
     if "infeasible" in document:
         reason = take(document, "infeasible", str, where)
         return SavedEntry(where=where, inputs=inputs, status="infeasible", reason=reason)
+    if "cluster" in document:
+        inputs["mapspace"] = take(document, "parallelism", str, where, "any division")
+        return SavedEntry(where=where, inputs=inputs, document=document)
     for rank, size in take(document, "ranks", dict, where).items():
         inputs[rank] = checked(size, int, f"{where}: ranks.{rank}")
     inputs["backend"] = take(document, "backend", str, where)

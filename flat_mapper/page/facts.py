@@ -18,27 +18,27 @@ Facts = dict[str, Any]  # by the keys of a form below
 
 # Forms of JSON values: a kind, a kind with what a number is above, [items], {any key: values} or
 # the keys that are read, where `?` ends one that may be missing (None then).
-_COUNT = (int, 0)
+COUNT = (int, 0)
 EACH = ...
 _EINSUM = {  # one run of one Einsum on its own
-    **{"notation": str, "unit": str, "cycles": _COUNT, "compute_cycles": float, "computes": int},
+    **{"notation": str, "unit": str, "cycles": COUNT, "compute_cycles": float, "computes": int},
     **{"energy_pj": float, "utilization": float, "offchip_words": {EACH: int}},
     **{"mapping": {"loops": {EACH: [str]}}, "tile_words": {EACH: {EACH: int}}},
 }
-_UNIT = {"computes_per_cycle": _COUNT, "path": str, "nodes": [str]}
+_UNIT = {"computes_per_cycle": COUNT, "path": str, "nodes": [str]}
 _PLATFORM = {  # peaks of the chip in one cycle
     **{"cycle_seconds": (float, 0), "offchip": str, "offchip_bytes_per_cycle?": float},
-    **{"units": {EACH: _UNIT}, "levels": {EACH: {"word_bits": _COUNT}}},
+    **{"units": {EACH: _UNIT}, "levels": {EACH: {"word_bits": COUNT}}},
 }
 _HOLDING = {"words": int, "copies": float, "first": str, "last": str}
 _GROUP = {  # totals over one run of the cascade
     **{"einsums": [str], "schedule": str, "granularity": str, "shared": [str], "staged": [str]},
-    **{"flat_tiles": _COUNT, "cycles": int, "cold_start_cycles": float},
+    **{"flat_tiles": COUNT, "cycles": int, "cold_start_cycles": float},
     **{"transfer_cycles": {EACH: float}, "bottleneck": str},
     "buffer": {"level": str, "capacity_words?": int, "held": {EACH: _HOLDING}},
 }
 _ON_CORES = {
-    **{"given_out": [str], "cores": _COUNT, "tiles": _COUNT, "rounds": _COUNT},
+    **{"given_out": [str], "cores": COUNT, "tiles": COUNT, "rounds": COUNT},
     **{"idle_share": float, "imbalance": float},
 }
 _COST = {
@@ -49,7 +49,7 @@ _NUMBERS = {EACH: float}
 _ANSWER = {  # totals over all runs of the cascade; first what answers of old do not have
     **{"platform": _PLATFORM, "einsums": {EACH: _EINSUM}, "groups": [dict]},
     **{"workload": str, "arch": str, "ranks": {EACH: int}, "repeat?": int},
-    **{"latency_s": (float, 0), "cycles": _COUNT, "energy_pj": float, "edp_js": float},
+    **{"latency_s": (float, 0), "cycles": COUNT, "energy_pj": float, "edp_js": float},
     **{"utilization": float, "busy?": _NUMBERS, "power_w?": _NUMBERS, "power_limit_w?": float},
     **{"macs": int, "offchip_bytes": float, "macs_per_offchip_byte?": float, "area_mm2?": float},
     **{"granularity": str, "schedule": str, "flat_tile": {EACH: int}, "bottleneck": str},

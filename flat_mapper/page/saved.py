@@ -11,6 +11,7 @@ from typing import ClassVar
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import Answer, AskReport, AskSweep
 from flat_mapper.base import units
+from flat_mapper.base.formats import html_text
 from flat_mapper.base.table import Cell, FrameRecord, Printed
 from flat_mapper.explore.sweep.engines import engine_of
 from flat_mapper.explore.sweep.inputs import Inputs
@@ -19,6 +20,7 @@ from flat_mapper.explore.sweep.spec import load_sweep
 from flat_mapper.explore.sweep.store import Status, Store
 from flat_mapper.page.data import DONE, SavedEntry, json_entries, nothing, read_file, report_rows
 from flat_mapper.page.facts import Facts, facts_of
+from flat_mapper.page.mesh import mesh_page, mesh_record, of_cluster
 from flat_mapper.reports import html as answers_html
 from flat_mapper.reports.fields import answer_record
 from flat_mapper.reports.text import COMPARISON_COLUMNS, comparison_row
@@ -46,6 +48,8 @@ class SavedResults(Printed):
     def _record(self, entry: SavedEntry) -> dict[str, Cell]:
         outcome = {"status": entry.status, "reason": entry.reason or None}
         done = entry.status == DONE
+        if of_cluster(entry):
+            return {**entry.inputs, **outcome, **mesh_record(entry)}
         totals = answer_record(facts_of(entry.document, entry.where)) if done else {}
         return {**entry.inputs, **outcome, **totals, **entry.inputs}
 
@@ -56,7 +60,12 @@ class SavedResults(Printed):
         """
         from flat_mapper.page.assembly import page
 
-        write_text(path, page(self.entries, title, self.designs))
+        text = (
+            mesh_page(self.entries, title)
+            if any(map(of_cluster, self.entries))
+            else page(self.entries, title, self.designs)
+        )
+        write_text(path, text)
         return replace(self, page=str(path))
 
     def to_dict(self) -> dict[str, object]:
@@ -78,6 +87,8 @@ class SavedResults(Printed):
         """The first rows, or the page where one was written, for a notebook."""
         if self.page:
             return answers_html.framed(self.page, str(self))
+        if any(map(of_cluster, self.entries)):
+            return html_text(str(self))
         first = report_rows(self.entries[:_SHOWN]).rows
         rows = [(*comparison_row(row.name, row.answer), row.entry.reason) for row in first]
         head = ("configuration", *COMPARISON_COLUMNS[1:], "reason")
