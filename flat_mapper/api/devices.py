@@ -84,7 +84,7 @@ class Devices:
         plan = self._best(self.cluster, fixed, allowed)
         if plan is None:
             return self._refusal(fixed, allowed)
-        if late := self._too_long(plan):
+        if (late := self._too_long(plan)) is not None:
             return late
         alone = replace(self.cluster, axes=(), dram_bytes=inf)
         one = None if self.budget.over else self._best(alone, {})
@@ -127,7 +127,7 @@ class Devices:
     def _refusal(self, fixed: Mapping[str, Placement], allowed: Allowed) -> Infeasible:
         """Reason for no path: a part that does not fit, or what the least path needs of room."""
         found = self._best(replace(self.cluster, dram_bytes=inf), fixed, allowed)
-        if found is None and self.refused:
+        if found is None and self.refused is not None:
             return self.refused
         if found is None:
             where = f"{self.workload.name} on {self.cluster.name}: placement"

@@ -159,28 +159,33 @@ class Paths:
         takes = [[edge for edge in some if edge[0] < inf] for some in takes]
         rest = _rest(takes)
         kept: dict[tuple[int, Placed, Placed], list[Label]] = {}
-        heap: list[tuple[float, int, int, Placed, Placed, Label | Plan]] = []
+        heap: list[tuple[float, float, int, int, Placed, Placed, Label | Plan]] = []
         count, layers = itertools.count(), self.workload.held_layers
 
         def push(i: int, start: Placed, state: Placed, label: Label) -> None:
             others = kept.setdefault((i, start, state), [])
-            fits = layers * label.static + label.peak <= room
-            if label.seconds + rest[i] < inf and fits and not _dominated(label, others, room):
+            takes_bytes = layers * label.static + label.peak  # of paths as fast the smaller first
+            if (
+                label.seconds + rest[i] < inf
+                and takes_bytes <= room
+                and not _dominated(label, others, room)
+            ):
                 others.append(label)
-                entry = label.seconds + rest[i], next(count), i, start, state, label
+                entry = label.seconds + rest[i], takes_bytes, next(count), i, start, state, label
                 heapq.heappush(heap, entry)
 
         for start in self._starts():
             push(0, start, start, Label(0.0, 0.0, 0.0, ()))
         while heap:
-            _, _, i, start, state, label = heapq.heappop(heap)
+            *_, i, start, state, label = heapq.heappop(heap)
             if isinstance(label, Plan):
                 return label
             if label not in kept[i, start, state]:
                 continue
             if i == len(takes) and (ends := self._end(start, state)) is not None:
                 plan = self._plan(label, start, *ends)
-                heapq.heappush(heap, (plan.seconds, next(count), i, start, state, plan))
+                entry = plan.seconds, plan.static + plan.peak, next(count), i, start, state, plan
+                heapq.heappush(heap, entry)
             for seconds, j, way in [*takes, []][i]:
                 if (step := self.step(state, way, j)) is not None:
                     push(j, start, step[1], label.then(step[0], seconds))

@@ -295,8 +295,8 @@ class GenerationOnDevices(Printed):
             "cache_bytes": self.cache_bytes,
             "gap": max(one.answer.gap for one in self.segments),
             "segments": [
-                {"phase": phase, "mapped_at": end, "steps": steps, **answer.to_dict()}
-                for phase, end, steps, answer in self.segments
+                {"phase": phase, "mapped_at": end, "times": times, **answer.to_dict()}
+                for phase, end, times, answer in self.segments
             ],
         }
 
