@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ PROBLEM = """problem:
   attention: {softmax: online}
 """
 
+SWEEP = """sweep:
+  fixed: {arch: c.yaml, problem: p.yaml}
+  grid: {arch.GLB.depth: [16384, 32768]}
+"""
+
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -39,12 +45,12 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         ("map {} c.yaml --placement QQ=P@x", "expected a tensor among"),
         ("map {} edge --placement Q=P@x", "placement: expected a cluster"),
         ("map {} c.yaml --objective energy", "expected a search for latency"),
-        ("map {} c.yaml --max-buffer 10", "expected a search for latency"),
-        ("map {} c.yaml --objective latency,energy", "expected one chip, for this question"),
+        ("map {} c.yaml --max-energy 10", "energy of links is unknown"),
+        ("map {} c.yaml --objective latency,energy", "energy of links is unknown"),
+        ("tiles --for fa3 {} c.yaml", "ask of its chip, at the sizes that `map` gives a device"),
         ("need buffer {} c.yaml --latency 1", "expected one chip, for this question"),
         ("need devices {} c.yaml --utilization 0.5", "expected --latency, seconds > 0"),
         ("need devices {} edge --latency 1", "expected a cluster"),
-        ("generate --prefill 4 --decode 4 {} c.yaml", "expected one chip, for this question"),
     ],
 )
 def test_refusals(asked: str, command: str, says: str, capsys: pytest.CaptureFixture[str]):
@@ -55,6 +61,34 @@ def test_refusals(asked: str, command: str, says: str, capsys: pytest.CaptureFix
 def test_no_room_is_an_answer(asked: str, capsys: pytest.CaptureFixture[str]):
     assert main(f"map {asked} small.yaml".split()) == 1
     assert "DRAM of a device: needs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("limit", "says"),
+    [("--max-latency 1e-9", "--max-latency: needs 9 ns, has 1"), ("--max-buffer 10", "GLB: needs")],
+)
+def test_limits(asked: str, limit: str, says: str, capsys: pytest.CaptureFixture[str]):
+    assert main(f"map {asked} c.yaml {limit}".split()) == 1
+    assert says in capsys.readouterr().out
+
+
+def test_a_text_takes_its_steps(asked: str, capsys: pytest.CaptureFixture[str]):
+    times = []
+    for lengths in ("--seq 4", "--seq 16 --phase decode"):
+        main(f"map {asked} c.yaml {lengths} --json".split())
+        times.append(json.loads(capsys.readouterr().out)["latency_s"])
+    assert main(f"generate --prefill 4 --decode 4 {asked} c.yaml --json".split()) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [found["time_to_first_s"], found["decode_s"]] == pytest.approx([times[0], 4 * times[1]])
+
+
+def test_a_sweep_and_its_page(asked: str, capsys: pytest.CaptureFixture[str]):
+    Path("s.yaml").write_text(SWEEP)
+    assert main(["sweep", "s.yaml", "-o", "s.db", "--workers", "0"]) == 0
+    assert main(["report", "s.db", "-o", "s.html"]) == 0
+    page = Path("s.html").read_text()
+    assert page.count("2 devices on the axes x") == 2
+    assert "left by QK .. AV_div: H@x" in page
 
 
 def test_a_cluster_is_checked_like_any_file(asked: str, capsys: pytest.CaptureFixture[str]):

@@ -9,6 +9,7 @@ from itertools import permutations, product
 from math import ceil, inf, prod
 
 import pytest
+from renaming import Renaming
 from test_network import _busiest
 
 from flat_mapper.arch.reader import load_platform
@@ -17,7 +18,9 @@ from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.network import Axis
 from flat_mapper.devices.path import Paths
 from flat_mapper.devices.ways import Work
+from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.mask import Mask, pairs
 from flat_mapper.workload.notation import parse_einsum
 
 CHIP = load_platform("edge")
@@ -201,3 +204,37 @@ def test_cascades_equal_enumeration(seed: int):
         assert near.bound <= least * (1 + 1e-9)
         assert near.seconds >= least * (1 - 1e-9)
         assert near.seconds <= near.bound * (1 + budget.gap) * (1 + 1e-9) or budget.late
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_names_change_no_number(seed: int):
+    draw = random.Random(seed)
+    kind = draw.choice((*TEXTS, "attention", "attention"))
+    sizes = {r: draw.choice((2, 4, 6)) for r in "PDFHME"}
+    if kind == "attention":
+        own = {r: sizes[r] for r in "HPEF"}
+        workload = attention(B=1, M=sizes["P"], softmax="online", **own)
+        workload = replace(workload, mask=draw.choice((None, Mask(causal=True))))
+    else:
+        workload = _cascade(kind, {r: sizes[r] for r in "PDF"})
+    n, topology = draw.choice((2, 3, 4)), draw.choice(("switch", "ring", "line"))
+    axes = (Axis("x", n, topology, draw.choice((1e6, 1e8)), 1e-7),)
+    found = []
+    for one in (workload, Renaming(workload, (), seed).workload(workload)):
+
+        def price(work: Work, of: Workload = one) -> float:
+            own, pair = dict(work.sizes), of.roles.masked
+            points = [prod(own[r] for r in of.einsum(name).ranks) for name in work.names]
+            seen = pairs(work.mask, own[pair[0]], own[pair[1]]) if work.mask and pair else 0
+            return 1e-6 + 1e-8 * sum(points) - 1e-9 * seen
+
+        cluster = Cluster(name="c", chip=CHIP, axes=axes, dram_bytes=draw.choice((1e9, inf)))
+        plan = Paths(
+            workload=one,
+            cluster=cluster,
+            low=price,
+            solve=lambda work, price=price: (price(work),) * 2,  # type: ignore[misc]
+        ).best()
+        assert plan is not None
+        found.append([plan.seconds, plan.bound, plan.static, plan.peak, plan.searched])
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
