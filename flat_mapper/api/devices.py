@@ -12,8 +12,8 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.devices.answer import NeededDevices, Parallelisms, Sharded
 from flat_mapper.devices.cluster import Cluster
-from flat_mapper.devices.path import Paths, Plan, units_of
-from flat_mapper.devices.ways import WHOLE, Placement, Way, Work
+from flat_mapper.devices.path import DevicePath, Paths, units_of
+from flat_mapper.devices.ways import WHOLE, Placement, Sharding, Work
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution, floor
 from flat_mapper.mapper.solve.driver import search
@@ -24,7 +24,7 @@ from flat_mapper.workload.graph import Workload
 SHARES = 3  # chosen: of the seconds that are left, what one part may take
 MOST_UNITS = 6  # chosen: placements of a layer's tensors on two axes are too many to go through
 Spaces = Callable[[Workload], Mapspace]
-Allowed = Callable[[Way], bool]
+Allowed = Callable[[Sharding], bool]
 
 
 class Devices:
@@ -59,7 +59,7 @@ class Devices:
 
     def _best(
         self, cluster: Cluster, fixed: Mapping[str, Placement], allowed: Allowed = lambda _: True
-    ) -> Plan | None:
+    ) -> DevicePath | None:
         """The best path of those that are allowed."""
         return Paths(
             workload=self.workload,
@@ -114,7 +114,7 @@ class Devices:
         if len(self.cluster.axes) > 1:
             got = ", ".join(axis.name for axis in self.cluster.axes)
             raise SpecError(expected(f"need devices: {self.cluster.name}", "one axis", got))
-        (axis,), rows = self.cluster.axes, dict[int, Plan | None]()
+        (axis,), rows = self.cluster.axes, dict[int, DevicePath | None]()
         found = NeededDevices(
             workload=self.workload, cluster=self.cluster, latency_s=latency_s, rows=rows
         )
@@ -142,7 +142,7 @@ class Devices:
             unit="bytes",
         )
 
-    def _too_long(self, plan: Plan) -> Infeasible | None:
+    def _too_long(self, plan: DevicePath) -> Infeasible | None:
         """Reason why a path takes longer than is allowed; None where it does not."""
         layers, most = self.workload.all_layers, self.budget.limits.latency_s
         if plan.seconds * layers <= most:
@@ -178,7 +178,7 @@ class Devices:
 def placements_of(
     said: Mapping[str, object], cluster: Cluster, workload: Workload
 ) -> dict[str, Placement]:
-    """Placements by tensor, each of words such as `P@x,G@y` or `whole`."""
+    """Each tensor's placement, from words such as `P@x,G@y` or `whole`."""
     names, ranks = [axis.name for axis in cluster.axes], workload.tensor_ranks
     found = {}
     for tensor, words in said.items():
@@ -202,7 +202,7 @@ def parallel(devices: Devices) -> dict[str, Allowed]:
     roles, core = devices.workload.roles, set(devices.workload.core)
     along = {roles.batch, roles.queries, roles.keys} - {""}
 
-    def sequence(way: Way) -> bool:
+    def sequence(way: Sharding) -> bool:
         divided = roles.queries in way.division or not core & set(way.names)
         return divided and not set(way.division) - {WHOLE, roles.queries}
 

@@ -11,9 +11,9 @@ from flat_mapper.base import units
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.devices.cluster import Cluster
-from flat_mapper.devices.network import Moved
-from flat_mapper.devices.path import Plan
-from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Way, Work
+from flat_mapper.devices.network import Movement
+from flat_mapper.devices.path import DevicePath
+from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Sharding, Work
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.reports.fields import sizes_text
 from flat_mapper.reports.tree import fused_tree_text
@@ -24,7 +24,7 @@ class _Carried(NamedTuple):
     """A collective of a tensor: seconds that no work hides, and how often it comes in a ring."""
 
     tensor: str
-    moved: Moved
+    moved: Movement
     exposed_s: float
     rounds: int = 0
 
@@ -45,7 +45,7 @@ class Sharded(Printed):
     rows_at: ClassVar = ("steps",)
     workload: Workload
     cluster: Cluster
-    plan: Plan
+    plan: DevicePath
     parts: Mapping[Work, Solution]
     ideal_s: float | None = None
     notes: tuple[str, ...] = ()
@@ -108,7 +108,7 @@ class Sharded(Printed):
         for tensor, one in self.plan.moved:
             yield _Carried(tensor, one, one.seconds)
 
-    def _step(self, way: Way) -> dict[str, object]:
+    def _step(self, way: Sharding) -> dict[str, object]:
         seconds = way.seconds(self._price) - sum(one.seconds for one in way.after)
         return {
             "einsums": list(way.names),
@@ -271,7 +271,7 @@ class NeededDevices(Printed):
     workload: Workload
     cluster: Cluster
     latency_s: float
-    rows: Mapping[int, Plan | None]
+    rows: Mapping[int, DevicePath | None]
 
     @property
     def devices(self) -> int | None:

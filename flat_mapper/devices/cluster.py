@@ -34,7 +34,7 @@ from flat_mapper.arch.reader import (
 )
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.devices.network import MEASURED, TOPOLOGIES, Axis, Costs
+from flat_mapper.devices.network import MEASURED, TOPOLOGIES, CollectiveCosts, MeshAxis
 from flat_mapper.spec.document import (
     Range,
     Section,
@@ -46,12 +46,12 @@ from flat_mapper.spec.document import (
     take_section,
 )
 
-DEVICES = Range(least=1, most=2**12, unit="devices")
-BYTES = Range(least=1, most=1e18, unit="bytes")
-BYTES_PER_S = Range(least=1, most=1e15, unit="bytes per second")
-SECONDS = Range(least=0, most=1, unit="s")
-SHARE = Range(least=1e-3, most=4)  # a switch that adds passes 1
-OWN = Range(least=0, most=100)
+_DEVICES = Range(least=1, most=2**12, unit="devices")
+_BYTES = Range(least=1, most=1e18, unit="bytes")
+_BYTES_PER_S = Range(least=1, most=1e15, unit="bytes per second")
+_SECONDS = Range(least=0, most=1, unit="s")
+_SHARE = Range(least=1e-3, most=4)  # a switch that adds passes 1
+_OWN = Range(least=0, most=100)
 _KEYS, _AXIS = ("chip", "mesh", "network"), ("topology", "bytes_per_s", "step_seconds", "measured")
 
 
@@ -61,7 +61,7 @@ class Cluster:
 
     name: str
     chip: Platform
-    axes: tuple[Axis, ...]
+    axes: tuple[MeshAxis, ...]
     dram_bytes: float = inf  # of a device
     measured_on: str = ""
 
@@ -162,34 +162,34 @@ def _cluster(files: PlatformFiles, chip: Platform) -> Cluster:
     if not axes:
         raise SpecError(expected(f"{where}.mesh", "an axis with its devices", "none"))
     measured_on = take(node, "measured_on", str, where, "")
-    room = take(node, "dram_bytes", float, where, inf, within=BYTES)
+    room = take(node, "dram_bytes", float, where, inf, within=_BYTES)
     return Cluster(name=path.stem, chip=chip, axes=axes, dram_bytes=room, measured_on=measured_on)
 
 
-def _axis(name: str, mesh: Section, network: Section, where: str) -> Axis:
-    size = take(mesh, name, int, f"{where}.mesh", within=DEVICES)
+def _axis(name: str, mesh: Section, network: Section, where: str) -> MeshAxis:
+    size = take(mesh, name, int, f"{where}.mesh", within=_DEVICES)
     node = section_of(take(network, name, dict, f"{where}.network"), f"{where}.network.{name}")
     spot = f"{where}.network.{name}"
     refuse_unknown(node, _AXIS, spot)
     measured, inside = take_section(node, "measured", spot), f"{spot}.measured"
     refuse_unknown(measured, MEASURED, inside)
-    return Axis(
+    return MeshAxis(
         name=name,
         size=size,
         topology=take_choice(node, "topology", TOPOLOGIES, spot),
-        bytes_per_s=take(node, "bytes_per_s", float, spot, within=BYTES_PER_S),
-        step_seconds=take(node, "step_seconds", float, spot, 0.0, within=SECONDS),
+        bytes_per_s=take(node, "bytes_per_s", float, spot, within=_BYTES_PER_S),
+        step_seconds=take(node, "step_seconds", float, spot, 0.0, within=_SECONDS),
         costs={c: _costs(measured, c, inside) for c in MEASURED if c in measured},
     )
 
 
-def _costs(measured: Section, collective: str, where: str) -> Costs:
+def _costs(measured: Section, collective: str, where: str) -> CollectiveCosts:
     node = section_of(measured[collective], place(where, measured, collective))
-    names = {one.name for one in fields(Costs)}
+    names = {one.name for one in fields(CollectiveCosts)}
     refuse_unknown(node, names, f"{where}.{collective}")
-    within = {"share": SHARE, "own": OWN}
+    within = {"share": _SHARE, "own": _OWN}
     found = {
-        n: take(node, n, float, f"{where}.{collective}", within=within.get(n, SECONDS))
+        n: take(node, n, float, f"{where}.{collective}", within=within.get(n, _SECONDS))
         for n in sorted(names)
     }
-    return Costs(**found)
+    return CollectiveCosts(**found)

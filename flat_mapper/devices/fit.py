@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Floats
-from flat_mapper.devices.network import Axis, Collective, Costs
+from flat_mapper.devices.network import Collective, CollectiveCosts, MeshAxis
 
 ROUNDS = 60  # chosen: of weighing rows again
 FINE = 1e-2  # chosen: a relative error below which a row weighs no more
 
 
 class Measured(NamedTuple):
-    """A measured collective; whole: bytes, as `Axis.moved` has them."""
+    """A measured collective; whole: bytes, as `MeshAxis.moved` has them."""
 
     collective: Collective
     devices: int
@@ -27,7 +27,9 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def fitted_costs(rows: Sequence[Measured], bytes_per_s: float) -> dict[Collective, Costs]:
+def fitted_collectives(
+    rows: Sequence[Measured], bytes_per_s: float
+) -> dict[Collective, CollectiveCosts]:
     """The costs of each collective among the rows, on a switch of such links.
 
     Of one number of devices nothing tells `own` from the rate, nor the steps of an all-to-all from
@@ -35,22 +37,22 @@ def fitted_costs(rows: Sequence[Measured], bytes_per_s: float) -> dict[Collectiv
     """
     columns: dict[tuple[int, str], Floats] = {}
     for i, row in enumerate(rows):
-        axis = Axis("x", row.devices, "switch", bytes_per_s)
+        axis = MeshAxis("x", row.devices, "switch", bytes_per_s)
         for number, term in enumerate(axis.terms(row.collective, row.whole)):
             column = columns.setdefault(_column(number, row.collective), np.zeros(len(rows)))
             column[i] = term / row.seconds
     if len({row.devices for row in rows}) == 1:
         columns = {k: own for k, own in columns.items() if k[0] != 3 and k != (1, "alltoall")}
     least = dict(zip(columns, _least(np.array(list(columns.values())).T), strict=True))
-    found: dict[Collective, Costs] = {}
+    found: dict[Collective, CollectiveCosts] = {}
     for c in dict.fromkeys(row.collective for row in rows):
         launch, step, stream, own, ramp = (least.get(_column(n, c), 0.0) for n in range(5))
-        found[c] = Costs(launch, step, 1 / stream, own, (ramp / 2) ** 2)
+        found[c] = CollectiveCosts(launch, step, 1 / stream, own, (ramp / 2) ** 2)
     return found
 
 
 def _column(number: int, collective: Collective) -> tuple[int, str]:
-    """The cost of one term of `Axis.terms`; the first two are shared."""
+    """The cost of one term of `MeshAxis.terms`; the first two are shared."""
     return number, "around" if number < 2 and collective != "alltoall" else collective
 
 

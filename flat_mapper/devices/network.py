@@ -28,7 +28,7 @@ LIKE: Mapping[Collective, Collective] = {"one_shot": "all_gather", "shift": "all
 
 
 @dataclass(frozen=True, slots=True)
-class Costs:
+class CollectiveCosts:
     """Costs of a collective beside its bytes over the rate; fields as a cluster's file has them."""
 
     launch_seconds: float = 0.0
@@ -38,7 +38,7 @@ class Costs:
     segment_seconds: float = 0.0
 
 
-class Moved(NamedTuple):
+class Movement(NamedTuple):
     """A collective on one axis: over how many devices, bytes of its busiest link, steps, s."""
 
     what: Collective
@@ -54,7 +54,7 @@ class Moved(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
+class MeshAxis:
     """One axis of a mesh: devices in a row, each with the same links.
 
     bytes_per_s:  of a link in one direction. step_seconds: of a step where none was measured.
@@ -66,21 +66,23 @@ class Axis:
     topology: Topology
     bytes_per_s: float
     step_seconds: float = 0.0
-    costs: Mapping[Collective, Costs] = field(default_factory=dict)
+    costs: Mapping[Collective, CollectiveCosts] = field(default_factory=dict)
 
-    def of(self, devices: int, costs: Mapping[Collective, Costs] | None = None) -> Axis:
+    def of(
+        self, devices: int, costs: Mapping[Collective, CollectiveCosts] | None = None
+    ) -> MeshAxis:
         """The same links between another number of devices, at other costs if given."""
         return replace(self, size=devices, costs=self.costs if costs is None else costs)
 
-    def moved(self, what: Collective, whole: float) -> Moved:
+    def moved(self, what: Collective, whole: float) -> Movement:
         """A collective of all devices of the axis; whole: bytes, see `terms`."""
         if self.size == 1 or not whole:
-            return Moved(what, self.name, self.size, 0.0, 0, 0.0)
-        own = self.costs.get(LIKE.get(what, what), Costs(step_seconds=self.step_seconds))
+            return Movement(what, self.name, self.size, 0.0, 0, 0.0)
+        own = self.costs.get(LIKE.get(what, what), CollectiveCosts(step_seconds=self.step_seconds))
         _, steps, stream, kept, ramp = self.terms(what, whole)
         seconds = own.launch_seconds + steps * own.step_seconds + stream / own.share
         seconds += own.own * kept + 2 * sqrt(own.segment_seconds) * ramp
-        return Moved(what, self.name, self.size, stream * self.bytes_per_s, steps, seconds)
+        return Movement(what, self.name, self.size, stream * self.bytes_per_s, steps, seconds)
 
     def terms(self, what: Collective, whole: float) -> tuple[int, int, float, float, float]:
         """Number of launches, steps, s of the stream and of what is kept at the rate, root of s.

@@ -26,19 +26,20 @@ from typing import NamedTuple
 
 from flat_mapper.base.budget import Budget
 from flat_mapper.devices.cluster import Cluster
-from flat_mapper.devices.network import Moved
-from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Way, Ways, Work
+from flat_mapper.devices.network import Movement
+from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Sharding, Ways, Work
 from flat_mapper.workload.graph import Workload
 
-Placed = tuple[tuple[str, Placement], ...]  # of tensors, by name
-Price = Callable[[Work], float]
+Placements = tuple[tuple[str, Placement], ...]  # of tensors, by name
+_Price = Callable[[Work], float]
+_Runs = list[list[tuple[int, Sharding]]]  # from each unit: the one after a run, and its way
 
 
-class Step(NamedTuple):
+class PathStep(NamedTuple):
     """A run of Einsums in one way, with what moves before it, by tensor."""
 
-    way: Way
-    moved: tuple[tuple[str, Moved], ...]
+    way: Sharding
+    moved: tuple[tuple[str, Movement], ...]
 
 
 class Label(NamedTuple):
@@ -47,7 +48,7 @@ class Label(NamedTuple):
     seconds: float
     static: float
     peak: float
-    steps: tuple[Step, ...]
+    steps: tuple[PathStep, ...]
 
     def then(self, more: Label, seconds: float) -> Label:
         """The path with what moves before one more run, and the seconds of that."""
@@ -60,7 +61,7 @@ class Label(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class DevicePath:
     """A path with its proof.
 
     moved:          after the last step. start, end: placements of what comes in and goes out.
@@ -68,8 +69,8 @@ class Plan:
     searched:       questions to one chip.
     """
 
-    steps: tuple[Step, ...]
-    moved: tuple[tuple[str, Moved], ...]
+    steps: tuple[PathStep, ...]
+    moved: tuple[tuple[str, Movement], ...]
     start: Mapping[str, Placement]
     end: Mapping[str, Placement]
     seconds: float
@@ -91,23 +92,23 @@ class Paths:
 
     workload: Workload
     cluster: Cluster
-    low: Price
+    low: _Price
     solve: Callable[[Work], tuple[float, float]]
-    allowed: Callable[[Way], bool] = lambda _: True
+    allowed: Callable[[Sharding], bool] = lambda _: True
     fixed: Mapping[str, Placement] = field(default_factory=dict)
     room: float = inf
     budget: Budget = field(default_factory=Budget)
     solved: dict[Work, tuple[float, float]] = field(default_factory=dict)
     ways: Ways = field(init=False)
     units: list[tuple[str, ...]] = field(init=False)
-    step: Callable[[Placed, Way, int], tuple[Label, Placed] | None] = field(init=False)
+    step: Callable[[Placements, Sharding, int], tuple[Label, Placements] | None] = field(init=False)
 
     def __post_init__(self) -> None:
         self.ways = Ways(self.workload, self.cluster)
         self.units = list(units_of(self.workload))
         self.step = cache(self._step)
 
-    def best(self) -> Plan | None:
+    def best(self) -> DevicePath | None:
         """A path that is near enough to the least; None where none is allowed, or has room."""
         bounded, solved = cache(self.low), self.solved
         runs = [list(self._runs(i)) for i in range(len(self.units))]
@@ -115,33 +116,39 @@ class Paths:
         def near(work: Work) -> float:
             return solved[work][0] if work in solved else bounded(work) * (1 + self.budget.gap)
 
-        def least(price: Price) -> Plan | None:
-            found = None
-            for room in dict.fromkeys((inf, self.room)):  # most paths have room without being told
-                found = self._least(runs, price, room)
-                if found is None or found.static + found.peak <= self.room:
-                    break
-            return found
-
         while True:
-            late = self.budget.over and least(lambda w: solved[w][0] if w in solved else inf)
-            if not (plan := late or least(near)):
-                return None
-            steps = [step for one in plan.steps for step in one.way.steps]
-            slowest = (
-                max(turns, key=lambda t: sum(map(near, t.works)) + t.merge) for turns in steps
+            late = self.budget.over and self._in_room(
+                runs, lambda w: solved[w][0] if w in solved else inf
             )
-            left = [w for turn in slowest for w in turn.works if w not in solved] or [
-                w for turns in steps for t in turns for w in t.works if w not in solved
-            ]
-            if not left:
-                proof = least(lambda w: solved[w][1] if w in solved else bounded(w))
+            if not (plan := late or self._in_room(runs, near)):
+                return None
+            if not (left := self._left(plan, near)):
+                proof = self._in_room(runs, lambda w: solved[w][1] if w in solved else bounded(w))
                 assert proof is not None
                 return replace(plan, bound=proof.seconds, searched=len(solved))
             longest = max(left, key=bounded)  # what it ends needs no other search
             solved[longest] = self.solve(longest)
 
-    def _runs(self, first: int) -> Iterator[tuple[int, Way]]:
+    def _left(self, plan: DevicePath, price: _Price) -> list[Work]:
+        """Works of a path that were not searched: of the slowest devices, or else of any."""
+        steps = [step for one in plan.steps for step in one.way.steps]
+        slowest = (
+            (max(turns, key=lambda t: sum(map(price, t.works)) + t.merge),) for turns in steps
+        )
+        for some in (slowest, steps):
+            every = [work for turns in some for turn in turns for work in turn.works]
+            if left := [work for work in every if work not in self.solved]:
+                return left
+        return []
+
+    def _in_room(self, runs: _Runs, price: _Price) -> DevicePath | None:
+        """The least path that has room: most have it without being told."""
+        found = self._least(runs, price, inf)
+        if found is None or found.static + found.peak <= self.room:
+            return found
+        return self._least(runs, price, self.room)
+
+    def _runs(self, first: int) -> Iterator[tuple[int, Sharding]]:
         """Runs that begin with a unit: the one after them, and a way."""
         names: tuple[str, ...] = ()
         for last in range(first, len(self.units)):
@@ -153,16 +160,16 @@ class Paths:
                 if self.allowed(way):
                     yield last + 1, way
 
-    def _least(self, runs: list[list[tuple[int, Way]]], price: Price, room: float) -> Plan | None:
+    def _least(self, runs: _Runs, price: _Price, room: float) -> DevicePath | None:
         """The least path that needs no more room: the node first whose least end is least."""
         takes = [[(way.seconds(price), j, way) for j, way in some] for some in runs]
         takes = [[edge for edge in some if edge[0] < inf] for some in takes]
         rest = _rest(takes)
-        kept: dict[tuple[int, Placed, Placed], list[Label]] = {}
-        heap: list[tuple[float, float, int, int, Placed, Placed, Label | Plan]] = []
+        kept: dict[tuple[int, Placements, Placements], list[Label]] = {}
+        heap: list[tuple[float, float, int, int, Placements, Placements, Label | DevicePath]] = []
         count, layers = itertools.count(), self.workload.held_layers
 
-        def push(i: int, start: Placed, state: Placed, label: Label) -> None:
+        def push(i: int, start: Placements, state: Placements, label: Label) -> None:
             others = kept.setdefault((i, start, state), [])
             takes_bytes = layers * label.static + label.peak  # of paths as fast the smaller first
             if (
@@ -178,7 +185,7 @@ class Paths:
             push(0, start, start, Label(0.0, 0.0, 0.0, ()))
         while heap:
             *_, i, start, state, label = heapq.heappop(heap)
-            if isinstance(label, Plan):
+            if isinstance(label, DevicePath):
                 return label
             if label not in kept[i, start, state]:
                 continue
@@ -192,9 +199,9 @@ class Paths:
         return None
 
     def _plan(
-        self, label: Label, start: Placed, moved: list[tuple[str, Moved]], end: Placed
-    ) -> Plan:
-        return Plan(
+        self, label: Label, start: Placements, moved: list[tuple[str, Movement]], end: Placements
+    ) -> DevicePath:
+        return DevicePath(
             steps=label.steps,
             moved=tuple(moved),
             start=dict(start),
@@ -205,9 +212,11 @@ class Paths:
             peak=label.peak,
         )
 
-    def _step(self, state: Placed, way: Way, after: int) -> tuple[Label, Placed] | None:
+    def _step(
+        self, state: Placements, way: Sharding, after: int
+    ) -> tuple[Label, Placements] | None:
         """Moves before a run, and the placements after it; None where nothing leads there."""
-        now, static, moved, both = dict(state), 0.0, list[tuple[str, Moved]](), 0.0
+        now, static, moved, both = dict(state), 0.0, list[tuple[str, Movement]](), 0.0
         for tensor, at in way.needs.items():
             of = self.workload.views.get(tensor, tensor)
             if of in now:
@@ -229,7 +238,9 @@ class Paths:
             now[tensor] = to
         peak = sum(self.ways.bytes(t, at) for t, at in now.items()) + both + way.buffers
         left = tuple(sorted((t, at) for t, at in now.items() if self._last[t] >= after))
-        label = Label(sum(o.seconds for _, o in moved), static, peak, (Step(way, tuple(moved)),))
+        label = Label(
+            sum(o.seconds for _, o in moved), static, peak, (PathStep(way, tuple(moved)),)
+        )
         return label, left
 
     def _grows(self, view: str, of: str) -> bool:
@@ -269,14 +280,10 @@ class Paths:
         held = [t for t in inputs if ranks[t] in ends and t not in workload.weights]
         return tuple(held[:1])
 
-    def _starts(self) -> Iterator[Placed]:
+    def _starts(self) -> Iterator[Placements]:
         """Placements of what comes in."""
-        ranks, sizes, roles = (
-            self.workload.tensor_ranks,
-            self.workload.rank_sizes,
-            self.workload.roles,
-        )
-        stream = self._stream
+        ranks, sizes = self.workload.tensor_ranks, self.workload.rank_sizes
+        stream, roles = self._stream, self.workload.roles
         own = [r for r in ranks[stream[0]] if sizes[r] > 1] if stream else []
         if len(stream) > 1:  # queries, keys and values: not parts of a head
             own = [r for r in own if r in roles.declared.values()]
@@ -284,23 +291,27 @@ class Paths:
         for first in product((WHOLE, *own), repeat=len(self.cluster.axes)) if stream else [()]:
             placed = {stream[0]: first} if stream else {}
             for dealt in product((False, True), repeat=len(first) * (len(stream) > 1)):
-                for tensor in stream[1:]:
-                    placed[tensor] = tuple(
-                        roles.keys
-                        if r == roles.queries or (r == WHOLE and deal)
-                        else r
-                        if r in ranks[tensor]
-                        else WHOLE
-                        for r, deal in zip(first, dealt, strict=True)
-                    )
+                placed |= {t: self._beside(t, first, dealt) for t in stream[1:]}
                 placed |= {t: at for t, at in self.fixed.items() if t in placed}
                 if first == placed.get(stream[0] if stream else "", first):
                     seen.add(tuple(sorted(placed.items())))
         yield from sorted(seen)
 
-    def _end(self, start: Placed, state: Placed) -> tuple[list[tuple[str, Moved]], Placed] | None:
+    def _beside(self, tensor: str, first: Placement, dealt: tuple[bool, ...]) -> Placement:
+        """A placement beside that of the queries: keys are with them, or dealt out to all."""
+        roles, ranks = self.workload.roles, self.workload.tensor_ranks[tensor]
+        return tuple(
+            roles.keys
+            if rank == roles.queries or (rank == WHOLE and deal)
+            else (rank if rank in ranks else WHOLE)
+            for rank, deal in zip(first, dealt, strict=True)
+        )
+
+    def _end(
+        self, start: Placements, state: Placements
+    ) -> tuple[list[tuple[str, Movement]], Placements] | None:
         """Moves at the end, and placements then: the stream's, or else any that is no sum."""
-        begun, moved, end = dict(start), list[tuple[str, Moved]](), {}
+        begun, moved, end = dict(start), list[tuple[str, Movement]](), {}
         ranks = self.workload.tensor_ranks
         for tensor, at in state:
             to = tuple(WHOLE if r == PARTIAL else r for r in at)
@@ -314,7 +325,7 @@ class Paths:
         return moved, tuple(end.items())
 
 
-def _rest(takes: list[list[tuple[float, int, Way]]]) -> list[float]:
+def _rest(takes: list[list[tuple[float, int, Sharding]]]) -> list[float]:
     """From each node the seconds of all that follows, wherever tensors are."""
     rest = [inf] * len(takes) + [0.0]
     for i in reversed(range(len(takes))):

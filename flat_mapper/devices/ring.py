@@ -18,8 +18,8 @@ from typing import Literal, NamedTuple
 
 from flat_mapper.arch.values import Platform
 
-Order = Literal["one piece", "folded", "striped"]
-ORDERS: tuple[Order, ...] = ("one piece", "folded", "striped")
+QueryOrder = Literal["one piece", "folded", "striped"]
+ORDERS: tuple[QueryOrder, ...] = ("one piece", "folded", "striped")
 
 
 class Piece(NamedTuple):
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
     causal: bool  # whether it has a diagonal; else each query sees each key
 
 
-def ring_steps(devices: int, order: Order, *, causal: bool) -> tuple[tuple[Piece, ...], ...]:
+def ring_steps(devices: int, order: QueryOrder, *, causal: bool) -> tuple[tuple[Piece, ...], ...]:
     """The pieces that devices have in each step, each once; of those that see nothing none."""
     whole = Piece(devices, devices, causal=False)
     if not causal:

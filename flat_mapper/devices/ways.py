@@ -22,8 +22,8 @@ from typing import NamedTuple
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.devices.cluster import Cluster
-from flat_mapper.devices.network import Axis, Moved
-from flat_mapper.devices.ring import ORDERS, Order, merge_seconds, ring_seconds, ring_steps
+from flat_mapper.devices.network import MeshAxis, Movement
+from flat_mapper.devices.ring import ORDERS, QueryOrder, merge_seconds, ring_seconds, ring_steps
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.softmax import with_softmax
@@ -49,7 +49,7 @@ class Work(NamedTuple):
         return with_softmax(part, "online") if self.online and part.softmax == "any" else part
 
 
-class Turn(NamedTuple):
+class DeviceShare(NamedTuple):
     """One device's share of a step: works in turn, and seconds in which it merges results."""
 
     works: tuple[Work, ...]
@@ -57,7 +57,7 @@ class Turn(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # each is made once
-class Way:
+class Sharding:
     """A division of Einsums that run as one, over all axes.
 
     needs, gives: placements of what they read from outside and leave there.
@@ -71,9 +71,9 @@ class Way:
     division: Placement
     needs: Mapping[str, Placement]
     gives: Mapping[str, Placement]
-    steps: tuple[tuple[Turn, ...], ...]
-    shift: Moved | None = None
-    after: tuple[Moved, ...] = ()
+    steps: tuple[tuple[DeviceShare, ...], ...]
+    shift: Movement | None = None
+    after: tuple[Movement, ...] = ()
     buffers: float = 0.0
     words: str = ""
 
@@ -116,15 +116,15 @@ class Ways:
             sizes[rank] = ceil(sizes[rank] / parts)
         return sizes
 
-    def _moved(self, tensor: str, has: Placement, to: Placement) -> tuple[Moved, ...] | None:
+    def _moved(self, tensor: str, has: Placement, to: Placement) -> tuple[Movement, ...] | None:
         """The fastest collectives, axis after axis; None where nothing leads there."""
         if any(t == PARTIAL != h for h, t in zip(has, to, strict=True)):
             return None
-        best: tuple[float, tuple[Moved, ...]] | None = None
+        best: tuple[float, tuple[Movement, ...]] | None = None
         for order in permutations(
             i for i, (h, t) in enumerate(zip(has, to, strict=True)) if h != t
         ):
-            now, found = list(has), list[Moved]()
+            now, found = list(has), list[Movement]()
             for i in order:
                 before, now[i] = tuple(now), to[i]
                 found += self._one(tensor, self.axes[i], before, tuple(now), i)
@@ -134,7 +134,9 @@ class Ways:
         assert best is not None
         return best[1]
 
-    def _one(self, tensor: str, axis: Axis, has: Placement, to: Placement, i: int) -> list[Moved]:
+    def _one(
+        self, tensor: str, axis: MeshAxis, has: Placement, to: Placement, i: int
+    ) -> list[Movement]:
         """The collective that changes a tensor on one axis; none where each device has its part."""
         before, after = self.bytes(tensor, has), self.bytes(tensor, to)
         if has[i] == PARTIAL:
@@ -148,7 +150,7 @@ class Ways:
             axis.moved("all_gather", after) if to[i] == WHOLE else axis.moved("alltoall", before)
         ]
 
-    def _of(self, names: tuple[str, ...]) -> tuple[Way, ...]:
+    def _of(self, names: tuple[str, ...]) -> tuple[Sharding, ...]:
         """All ways of Einsums that run as one; none where they may not."""
         try:
             shared = self.workload.shareable_ranks(names)
@@ -167,7 +169,7 @@ class Ways:
             rank not in e.reduced_ranks or e.operation not in ("max", "min") for e in einsums
         )
 
-    def _plain(self, names: tuple[str, ...], division: Placement, words: str = "") -> Way:
+    def _plain(self, names: tuple[str, ...], division: Placement, words: str = "") -> Sharding:
         sizes = self.parts(division)
         mask = self._seen(sizes)
         if mask and (keys := self.roles.keys) in division:
@@ -175,8 +177,8 @@ class Ways:
                 mask, parts=mask.parts * -(-self.workload.rank_sizes[keys] // sizes[keys])
             )
         needs, gives = self._ends(names, division)
-        turn = Turn((self._work(names, sizes, mask),))
-        return Way(
+        turn = DeviceShare((self._work(names, sizes, mask),))
+        return Sharding(
             names=names, division=division, needs=needs, gives=gives, steps=((turn,),), words=words
         )
 
@@ -225,7 +227,7 @@ class Ways:
                 )
         return needs, gives
 
-    def _attention(self, names: tuple[str, ...]) -> Iterator[Way]:
+    def _attention(self, names: tuple[str, ...]) -> Iterator[Sharding]:
         """The ways of attention in the short form, whose keys and values have the keys' rank."""
         roles, sizes = self.roles, self.workload.rank_sizes
         online = self.workload.softmax in ("online", "any")
@@ -252,7 +254,7 @@ class Ways:
         same = pair is not None and len({self.workload.rank_sizes[r] for r in pair}) == 1
         return mask is not None and same and mask == Mask(causal=True)
 
-    def _folded(self, names: tuple[str, ...], division: Placement) -> Way:
+    def _folded(self, names: tuple[str, ...], division: Placement) -> Sharding:
         """Queries folded, all keys gathered: of each device two pieces with the keys up to each."""
         way, i = self._plain(names, division), division.index(self.roles.queries)
         others = self.parts((*division[:i], WHOLE, *division[i + 1 :]))
@@ -264,10 +266,10 @@ class Ways:
             sizes = others | {self.roles.queries: own, self.roles.keys: keys}
             return self._work(names, sizes, self.workload.mask)
 
-        turns = (Turn((seen(n), seen(pieces - 1 - n))) for n in range(pieces // 2))
+        turns = (DeviceShare((seen(n), seen(pieces - 1 - n))) for n in range(pieces // 2))
         return replace(way, steps=(tuple(turns),), words="keys gathered, queries folded")
 
-    def _ring(self, names: tuple[str, ...], division: Placement, order: Order) -> Way:
+    def _ring(self, names: tuple[str, ...], division: Placement, order: QueryOrder) -> Sharding:
         way, i = self._plain(names, division), division.index(self.roles.queries)
         axis, queries, keys = self.axes[i], self.roles.queries, self.roles.keys
         others = self.parts((*division[:i], WHOLE, *division[i + 1 :]))
@@ -285,7 +287,7 @@ class Ways:
                 own |= {keys: ceil(others[keys] / piece.keys)}
                 mask = Mask(causal=True) if piece.causal else None
                 merge = self._merge(others | own) if number else 0.0
-                turns.append(Turn((self._work(names, others | own, mask, True),), merge))
+                turns.append(DeviceShare((self._work(names, others | own, mask, True),), merge))
             steps.append(tuple(turns))
         return replace(
             way,
@@ -318,7 +320,7 @@ class Ways:
     def _merge(self, sizes: Mapping[str, int]) -> float:
         return merge_seconds(self.cluster.chip, *self._rows(sizes), ACCUMULATOR_BITS)
 
-    def _merged(self, names: tuple[str, ...], division: Placement) -> Iterator[Way]:
+    def _merged(self, names: tuple[str, ...], division: Placement) -> Iterator[Sharding]:
         """Keys over some axes: the maxima of all devices first, then sums and numerators."""
         sizes = self.parts(division)
         rows, values = self._rows(sizes)
@@ -340,9 +342,9 @@ class Ways:
             yield replace(way, gives=gives, steps=work, after=tuple(moved), words=words)
 
 
-def replace_online(steps: Sequence[Sequence[Turn]]) -> tuple[tuple[Turn, ...], ...]:
+def replace_online(steps: Sequence[Sequence[DeviceShare]]) -> tuple[tuple[DeviceShare, ...], ...]:
     """The same steps with results that may be merged."""
     return tuple(
-        tuple(Turn(tuple(w._replace(online=True) for w in t.works), t.merge) for t in step)
+        tuple(DeviceShare(tuple(w._replace(online=True) for w in t.works), t.merge) for t in step)
         for step in steps
     )

@@ -24,7 +24,7 @@ SIZES = ("devices", "heads", "kv_heads", "head_dim", "tokens_per_device")
 Row = dict[str, object]
 
 
-def network(system: str, devices: int) -> v.Axis:
+def network(system: str, devices: int) -> v.MeshAxis:
     """The network of so many devices; a LookupError where it is not known."""
     name = f"8x{system.partition('_')[0].removeprefix('g')}"
     if name not in fm.shipped("arch").names["arch"] or devices > 8:

@@ -13,7 +13,7 @@ from test_paths import _seconds
 
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.devices.cluster import Cluster
-from flat_mapper.devices.network import Axis
+from flat_mapper.devices.network import MeshAxis
 from flat_mapper.devices.path import Paths
 from flat_mapper.devices.ring import ORDERS
 from flat_mapper.devices.ways import Ways, Work
@@ -26,7 +26,7 @@ CHIP = load_platform("edge")
 
 
 def _cluster(n: int, topology: str = "ring") -> Cluster:
-    return Cluster(name="c", chip=CHIP, axes=(Axis("x", n, topology, 1e6, 1e-6),))  # type: ignore[arg-type]
+    return Cluster(name="c", chip=CHIP, axes=(MeshAxis("x", n, topology, 1e6, 1e-6),))  # type: ignore[arg-type]
 
 
 def _workload(size: int, *, causal: bool, heads: int = 2) -> Workload:
@@ -137,7 +137,9 @@ def test_other_ways_cover_each_device(seed: int):
 class Enumeration:
     """All ways to divide attention over one axis, from all that its inputs may start in."""
 
-    def __init__(self, workload: Workload, axis: Axis, cost: Callable[[int, int], float]) -> None:
+    def __init__(
+        self, workload: Workload, axis: MeshAxis, cost: Callable[[int, int], float]
+    ) -> None:
         self.axis, self.cost, self.n = axis, cost, axis.size
         self.sizes, self.softmax = workload.rank_sizes, workload.softmax
         self.queries, self.keys = self.sizes["P"], self.sizes["M"]

@@ -11,7 +11,7 @@ import pytest
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.devices.cluster import load_cluster
-from flat_mapper.devices.network import Axis, Collective, Costs, Topology
+from flat_mapper.devices.network import Collective, CollectiveCosts, MeshAxis, Topology
 
 Links = Counter[tuple[int, int]]
 
@@ -59,7 +59,7 @@ def _busiest(topology: Topology, n: int, what: Collective, whole: int) -> Fracti
 @pytest.mark.parametrize("topology", ["switch", "ring", "line"])
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 8])
 def test_the_busiest_link(topology: Topology, n: int):
-    axis = Axis("x", n, topology, 1e9)
+    axis = MeshAxis("x", n, topology, 1e9)
     kinds: list[Collective] = ["all_gather", "reduce_scatter", "all_reduce", "one_shot"]
     for what in (*kinds, "alltoall", "shift"):
         assert axis.moved(what, 120).link_bytes == pytest.approx(
@@ -68,10 +68,12 @@ def test_the_busiest_link(topology: Topology, n: int):
 
 
 def test_costs_add_up():
-    axis = Axis("x", 4, "switch", 100.0, costs={"all_gather": Costs(1.0, 0.5, 0.5, 2.0, 0.0)})
+    axis = MeshAxis(
+        "x", 4, "switch", 100.0, costs={"all_gather": CollectiveCosts(1.0, 0.5, 0.5, 2.0, 0.0)}
+    )
     assert axis.moved("all_gather", 400).seconds == 1 + 3 * 0.5 + 3 / 0.5 + 2 * 1
     assert axis.of(1).moved("all_gather", 400).seconds == 0
-    assert Axis("x", 4, "ring", 100.0, 0.25).moved("all_gather", 800).seconds == 3 + 3 * 0.25
+    assert MeshAxis("x", 4, "ring", 100.0, 0.25).moved("all_gather", 800).seconds == 3 + 3 * 0.25
 
 
 CLUSTER = """cluster:

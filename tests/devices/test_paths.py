@@ -15,7 +15,7 @@ from test_network import _busiest
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.devices.cluster import Cluster
-from flat_mapper.devices.network import Axis
+from flat_mapper.devices.network import MeshAxis
 from flat_mapper.devices.path import Paths
 from flat_mapper.devices.ways import Work
 from flat_mapper.workload.cascade import attention
@@ -54,7 +54,7 @@ def _price(names: tuple[str, ...], sizes: dict[str, int]) -> float:
 TEXT_RANKS: dict[str, tuple[str, ...]] = {}
 
 
-def _seconds(axis: Axis, what: str, whole: float) -> float:
+def _seconds(axis: MeshAxis, what: str, whole: float) -> float:
     """A collective by the words that are sent along its links."""
     n = axis.size
     if n == 1 or not whole:
@@ -68,7 +68,7 @@ def _seconds(axis: Axis, what: str, whole: float) -> float:
 class Enumeration:
     """All paths of a cascade, one after another."""
 
-    def __init__(self, workload: Workload, axes: tuple[Axis, ...]) -> None:
+    def __init__(self, workload: Workload, axes: tuple[MeshAxis, ...]) -> None:
         self.w, self.axes, self.best = workload, axes, inf
         self.ranks = {a.tensor: a.ranks for e in workload.einsums for a in e.accesses}
         made = [e.output.tensor for e in workload.einsums]
@@ -175,7 +175,7 @@ def test_cascades_equal_enumeration(seed: int):
     TEXT_RANKS.update({e.name: e.ranks for e in workload.einsums})
     meshes = ((2,), (3,), (4,), (2, 2)) if len(workload.einsums) < 4 else ((2,), (3,), (4,))
     axes = tuple(
-        Axis(
+        MeshAxis(
             name,
             n,
             draw.choice(("switch", "ring", "line")),
@@ -218,7 +218,7 @@ def test_names_change_no_number(seed: int):
     else:
         workload = _cascade(kind, {r: sizes[r] for r in "PDF"})
     n, topology = draw.choice((2, 3, 4)), draw.choice(("switch", "ring", "line"))
-    axes = (Axis("x", n, topology, draw.choice((1e6, 1e8)), 1e-7),)
+    axes = (MeshAxis("x", n, topology, draw.choice((1e6, 1e8)), 1e-7),)
     found = []
     for one in (workload, Renaming(workload, (), seed).workload(workload)):
 

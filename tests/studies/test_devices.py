@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper.values import Measured, fitted_costs, load_cluster
+from flat_mapper.values import Measured, fitted_collectives, load_cluster
 from studies import common
 from studies.devices.__main__ import VERBS, answer
 
@@ -49,7 +49,7 @@ def test_the_costs_of_a_cluster_are_those_of_the_fit(system: str, name: str):
     words = ("collective", "devices", "message_bytes", "measured_s")
     some = [[row[word] for word in words] for row in rows]
     measured = [Measured(c, int(p), float(n), float(s)) for c, p, n, s in some]
-    for collective, costs in fitted_costs(measured, axis.bytes_per_s).items():
+    for collective, costs in fitted_collectives(measured, axis.bytes_per_s).items():
         assert astuple(axis.costs[collective]) == pytest.approx(astuple(costs), rel=2e-3)
 
 
