@@ -126,7 +126,8 @@ def every_assignment(
 ) -> Iterator[Assignment]:
     """Every level and every extent of a tile that divides."""
     for level in fusion_levels(platform, mapspace):
-        yield from _of_level(workload, platform, mapspace, group, level)
+        every = _of_level(workload, platform, mapspace, group, level)
+        yield from (one for one in every if one.count <= MOST_TILES)  # counted one by one
 
 
 def _of_level(
@@ -158,8 +159,6 @@ def _of_level(
             cores=cores,
             dram=platform.dram.name,
         )
-        if one.count > MOST_TILES:  # more than the model counts one by one
-            continue
         if not (workload.mask and one.cuts_queries and pair and pair[1] in in_time):
             yield one
             continue
