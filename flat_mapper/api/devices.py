@@ -13,7 +13,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.devices.answer import NeededDevices, Parallelisms, Sharded
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.path import DevicePath, Paths, units_of
-from flat_mapper.devices.ways import WHOLE, Placement, Sharding, Work
+from flat_mapper.devices.ways import WHOLE, Placement, Sharding, Work, unnamed
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution, floor
 from flat_mapper.mapper.solve.driver import search
@@ -55,6 +55,7 @@ class Devices:
         self.notes = (*fit.notes, *notes, *said)
         self.parts: dict[Work, Solution] = {}
         self.solved: dict[Work, tuple[float, float]] = {}
+        self.alike: dict[object, Work] = {}  # of parts that differ in names alone, the first
         self.refused: Infeasible | None = None
 
     def _best(
@@ -163,9 +164,15 @@ class Devices:
 
     def _solve(self, work: Work) -> tuple[float, float]:
         part, chip, budget = work.workload(self.workload), self.cluster.chip, self.budget
+        space = self.spaces(part)
+        known = self.alike.setdefault(unnamed(part) if space.derived else work, work)
+        if known in self.solved:  # a named mapspace may say more of one than of the other
+            if known in self.parts:  # it has a mapping
+                self.parts[work] = self.parts[known]
+            return self.solved[known]
         room = Limits(buffer_bytes=budget.limits.buffer_bytes)  # of a chip; seconds are of all
         own = replace(budget.part(SHARES), limits=room)
-        found = search(part, chip, self.spaces(part), self.ert, objective="latency", budget=own)
+        found = search(part, chip, space, self.ert, objective="latency", budget=own)
         if own.stopped != "time":  # what else ends one search ends all
             budget.stopped = own.stopped
         if isinstance(found, Infeasible):

@@ -121,11 +121,20 @@ class Sharded(Printed):
         }
 
     def _part(self, work: Work) -> dict[str, object]:
-        """One piece of work of a device, with its loops as `map` prints them."""
+        """One piece of work of a device, with its loops as `map` prints them.
+
+        They are those of the Einsums that are told, which may be others of the same shape.
+        """
         one = self.parts[work]
         tree = fused_tree_text(one.workload, self.cluster.chip, one.result.mapping)
-        found = {"sizes": dict(work.sizes), "mask": work.mask.words if work.mask else None}
-        return {**found, "seconds": self._price(work), "gap": one.certificate.gap, "loops": tree}
+        return {
+            "einsums": [e.name for e in one.workload.einsums],
+            "sizes": dict(work.sizes),
+            "mask": work.mask.words if work.mask else None,
+            "seconds": self._price(work),
+            "gap": one.certificate.gap,
+            "loops": tree,
+        }
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper map --json` where the chip is a cluster."""

@@ -14,7 +14,7 @@ maxima of all devices are brought together, and then the sums and numerators.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import permutations, product
 from math import ceil, prod
@@ -47,6 +47,33 @@ class Work(NamedTuple):
         sizes = {**part.rank_sizes, **dict(self.sizes)}
         part = replace(part, rank_sizes=sizes, mask=self.mask, repeat=1, layers=())
         return with_softmax(part, "online") if self.online and part.softmax == "any" else part
+
+
+def unnamed(part: Workload) -> str:
+    """All that a chip's answer depends on, with numbers in place of names: alike are answered once.
+
+    Names are numbered as they come; what has none of them stands as it is.
+    """
+    told = (
+        name
+        for e in part.einsums
+        for name in (*(n for a in e.accesses for n in (a.tensor, *a.ranks)), e.name)
+    )
+    numbers = {name: f"#{number}" for number, name in enumerate(dict.fromkeys(told))}
+
+    def of(value: object) -> object:
+        if isinstance(value, str):
+            return numbers.get(value, value)
+        if isinstance(value, Mapping):
+            return sorted((repr(of(key)), repr(of(one))) for key, one in value.items())
+        if isinstance(value, tuple):
+            return [of(one) for one in value]
+        if is_dataclass(value):
+            own = (f.name for f in fields(value) if f.compare and f.name != "text")
+            return [of(getattr(value, name)) for name in own]
+        return value
+
+    return repr(of(replace(part, name="", source="")))
 
 
 class DeviceShare(NamedTuple):

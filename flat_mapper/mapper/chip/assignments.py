@@ -126,8 +126,9 @@ def every_assignment(
 ) -> Iterator[Assignment]:
     """Every level and every extent of a tile that divides."""
     for level in fusion_levels(platform, mapspace):
-        every = _of_level(workload, platform, mapspace, group, level)
-        yield from (one for one in every if one.count <= MOST_TILES)  # counted one by one
+        every = [*_of_level(workload, platform, mapspace, group, level)]
+        few = [one for one in every if one.count <= MOST_TILES]  # the model counts them one by one
+        yield from few or every  # then it refuses what the mapspace names
 
 
 def _of_level(
