@@ -8,9 +8,9 @@ does what attention by itself makes, where its queries began, and its keys stand
 
 The search is exact in this space, of runs with at most one product, or attention as a whole. Its
 parts are questions to one chip; each is bounded first, by words and peaks, and searched only when
-the least path goes through it, where what was not searched counts as near as the gap lets it be. So
-no path is below the bound of the one that ends the search, and that one is as near as was asked.
-Once the time is over the least path through what was searched is the answer, if there is one.
+the least path goes through it; of paths that the gap does not tell apart, that of fewest parts. The
+search ends with a path that was searched and is as near as was asked to the least by all bounds, or
+once the time is over, if there is one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from math import inf
 from typing import NamedTuple
 
 from flat_mapper.base.budget import Budget
+from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.network import Movement
 from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Sharding, Ways, Work
@@ -113,21 +114,40 @@ class Paths:
         bounded, solved = cache(self.low), self.solved
         runs = [list(self._runs(i)) for i in range(len(self.units))]
 
-        def near(work: Work) -> float:
-            return solved[work][0] if work in solved else bounded(work) * (1 + self.budget.gap)
+        def known(work: Work, which: int = 0) -> float:
+            """Of what was searched, its best (0) or what none is below (1); else a bound."""
+            return solved[work][which] if work in solved else bounded(work)
 
+        def least() -> DevicePath | None:
+            return self._in_room(runs, lambda way: way.seconds(lambda work: known(work, 1)))
+
+        if (floor := least()) is None:
+            return None
+        works = {work for step in floor.steps for work in step.way.works}
+        each = self.budget.gap * floor.seconds / 2 / len(works)  # few parts first, within the gap
         while True:
-            late = self.budget.over and self._in_room(
-                runs, lambda w: solved[w][0] if w in solved else inf
+            plan = self._in_room(
+                runs, lambda way: way.seconds(known) + each * len(way.works - solved.keys())
             )
-            if not (plan := late or self._in_room(runs, near)):
+            if plan is None:
                 return None
-            if not (left := self._left(plan, near)):
-                proof = self._in_room(runs, lambda w: solved[w][1] if w in solved else bounded(w))
-                assert proof is not None
-                return replace(plan, bound=proof.seconds, searched=len(solved))
+            if self.budget.over:
+                plan = self._in_room(runs, self._searched) or plan
+            if not (left := self._left(plan, known)):
+                floor = least()
+                assert floor is not None
+                near = plan.seconds <= floor.seconds * (1 + self.budget.gap)
+                left = [] if near or self.budget.over else self._left(floor, known)
+                if not left:
+                    return replace(plan, bound=floor.seconds, searched=len(solved))
             longest = max(left, key=bounded)  # what it ends needs no other search
             solved[longest] = self.solve(longest)
+
+    def _searched(self, way: Sharding) -> float:
+        """Seconds of a way all of whose parts were searched."""
+        if way.works <= self.solved.keys():
+            return way.seconds(lambda work: self.solved[work][0])
+        return inf
 
     def _left(self, plan: DevicePath, price: _Price) -> list[Work]:
         """Works of a path that were not searched: of the slowest devices, or else of any."""
@@ -141,12 +161,12 @@ class Paths:
                 return left
         return []
 
-    def _in_room(self, runs: _Runs, price: _Price) -> DevicePath | None:
-        """The least path that has room: most have it without being told."""
-        found = self._least(runs, price, inf)
+    def _in_room(self, runs: _Runs, cost: Callable[[Sharding], float]) -> DevicePath | None:
+        """The path of least cost that has room: most have it without being told."""
+        found = self._least(runs, cost, inf)
         if found is None or found.static + found.peak <= self.room:
             return found
-        return self._least(runs, price, self.room)
+        return self._least(runs, cost, self.room)
 
     def _runs(self, first: int) -> Iterator[tuple[int, Sharding]]:
         """Runs that begin with a unit: the one after them, and a way."""
@@ -160,25 +180,27 @@ class Paths:
                 if self.allowed(way):
                     yield last + 1, way
 
-    def _least(self, runs: _Runs, price: _Price, room: float) -> DevicePath | None:
-        """The least path that needs no more room: the node first whose least end is least."""
-        takes = [[(way.seconds(price), j, way) for j, way in some] for some in runs]
+    def _least(
+        self, runs: _Runs, cost: Callable[[Sharding], float], room: float
+    ) -> DevicePath | None:
+        """The least path that needs no more room: the node first whose least end is least.
+
+        Of paths as fast, but for rounding, it is the one with the fewest bytes of a device.
+        """
+        takes = [[(cost(way), j, way) for j, way in some] for some in runs]
         takes = [[edge for edge in some if edge[0] < inf] for some in takes]
         rest = _rest(takes)
+        tick = rest[0] * EQUAL if 0 < rest[0] < inf else 1.0
         kept: dict[tuple[int, Placements, Placements], list[Label]] = {}
-        heap: list[tuple[float, float, int, int, Placements, Placements, Label | DevicePath]] = []
+        heap: list[tuple[int, float, int, int, Placements, Placements, Label | DevicePath]] = []
         count, layers = itertools.count(), self.workload.held_layers
 
         def push(i: int, start: Placements, state: Placements, label: Label) -> None:
             others = kept.setdefault((i, start, state), [])
-            takes_bytes = layers * label.static + label.peak  # of paths as fast the smaller first
-            if (
-                label.seconds + rest[i] < inf
-                and takes_bytes <= room
-                and not _dominated(label, others, room)
-            ):
+            least, room_of = label.seconds + rest[i], layers * label.static + label.peak
+            if least < inf and room_of <= room and not _dominated(label, others, room, tick):
                 others.append(label)
-                entry = label.seconds + rest[i], takes_bytes, next(count), i, start, state, label
+                entry = round(least / tick), room_of, next(count), i, start, state, label
                 heapq.heappush(heap, entry)
 
         for start in self._starts():
@@ -191,8 +213,8 @@ class Paths:
                 continue
             if i == len(takes) and (ends := self._end(start, state)) is not None:
                 plan = self._plan(label, start, *ends)
-                entry = plan.seconds, plan.static + plan.peak, next(count), i, start, state, plan
-                heapq.heappush(heap, entry)
+                needs, ticks = plan.static + plan.peak, round(plan.seconds / tick)
+                heapq.heappush(heap, (ticks, needs, next(count), i, start, state, plan))
             for seconds, j, way in [*takes, []][i]:
                 if (step := self.step(state, way, j)) is not None:
                     push(j, start, step[1], label.then(step[0], seconds))
@@ -276,8 +298,8 @@ class Paths:
         if workload.core and set(workload.core) == set(workload.ancestors):
             queries, keys = workload.roles.queries, workload.roles.keys
             return tuple(sorted(inputs, key=lambda t: (queries not in ranks[t], keys in ranks[t])))
-        ends = {ranks[t] for t in self._outputs}
-        held = [t for t in inputs if ranks[t] in ends and t not in workload.weights]
+        ends = {frozenset(ranks[t]) for t in self._outputs}
+        held = [t for t in inputs if frozenset(ranks[t]) in ends and t not in workload.weights]
         return tuple(held[:1])
 
     def _starts(self) -> Iterator[Placements]:
@@ -333,13 +355,14 @@ def _rest(takes: list[list[tuple[float, int, Sharding]]]) -> list[float]:
     return rest
 
 
-def _dominated(found: Label, others: list[Label], room: float) -> bool:
+def _dominated(found: Label, others: list[Label], room: float, tick: float) -> bool:
     """True where another path to the node is no worse for all that follows; of what is worse than
-    the one that is found, the others are cleared."""
+    the one that is found, the others are cleared. tick: seconds that are none."""
 
     def no_worse(one: Label, other: Label) -> bool:
         smaller = one.static <= other.static and one.peak <= other.peak
-        return one.seconds <= other.seconds and (room == inf or smaller)
+        faster = one.seconds < other.seconds - tick and room == inf
+        return faster or (one.seconds <= other.seconds + tick and smaller)
 
     if any(no_worse(one, found) for one in others):
         return True

@@ -219,8 +219,10 @@ def test_names_change_no_number(seed: int):
         workload = _cascade(kind, {r: sizes[r] for r in "PDF"})
     n, topology = draw.choice((2, 3, 4)), draw.choice(("switch", "ring", "line"))
     axes = (MeshAxis("x", n, topology, draw.choice((1e6, 1e8)), 1e-7),)
-    found = []
-    for one in (workload, Renaming(workload, (), seed).workload(workload)):
+    room, found, names = draw.choice((1e9, inf)), [], Renaming(workload, (), seed)
+    core = tuple(names.tensors[n] for n in workload.core)
+    other = replace(names.workload(workload), core=core, softmax=workload.softmax)
+    for one in (workload, other):
 
         def price(work: Work, of: Workload = one) -> float:
             own, pair = dict(work.sizes), of.roles.masked
@@ -228,7 +230,7 @@ def test_names_change_no_number(seed: int):
             seen = pairs(work.mask, own[pair[0]], own[pair[1]]) if work.mask and pair else 0
             return 1e-6 + 1e-8 * sum(points) - 1e-9 * seen
 
-        cluster = Cluster(name="c", chip=CHIP, axes=axes, dram_bytes=draw.choice((1e9, inf)))
+        cluster = Cluster(name="c", chip=CHIP, axes=axes, dram_bytes=room)
         plan = Paths(
             workload=one,
             cluster=cluster,
