@@ -166,14 +166,8 @@ class Sharded(Printed):
             "notes": list(self.notes),
         }
 
-    def __str__(self) -> str:
-        """The path, what moves, the room, and the proof."""
-        plan = self.plan
-        gap = f"within {units.percent(self.gap, 2)} of the best" if self.gap else "the best"
-        ended = f" (ended by {self.stopped})" if self.stopped else ""
-        share = "" if self.share is None else f", {self.share:.2f} of the ideal"
-        sizes = sizes_text(self.workload.rank_sizes)
-        steps = [
+    def _step_rows(self) -> list[tuple[str, ...]]:
+        return [
             (
                 step.way.names[0]
                 + (f" .. {step.way.names[-1]}" if len(step.way.names) > 1 else ""),
@@ -181,9 +175,11 @@ class Sharded(Printed):
                 ", ".join(f"{t} {self.placed(at)}" for t, at in step.way.gives.items()),
                 units.si(step.way.seconds(self._price), "s"),
             )
-            for step in plan.steps
+            for step in self.plan.steps
         ]
-        moved = [
+
+    def _moved_rows(self) -> list[tuple[str, ...]]:
+        return [
             (
                 one.tensor,
                 f"{one.moved.what} over {one.moved.axis}",
@@ -194,6 +190,15 @@ class Sharded(Printed):
             )
             for one in self._collectives()
         ]
+
+    def __str__(self) -> str:
+        """The path, what moves, the room, and the proof."""
+        plan = self.plan
+        gap = f"within {units.percent(self.gap, 2)} of the best" if self.gap else "the best"
+        ended = f" (ended by {self.stopped})" if self.stopped else ""
+        share = "" if self.share is None else f", {self.share:.2f} of the ideal"
+        sizes = sizes_text(self.workload.rank_sizes)
+        moved = self._moved_rows()
         stays, goes = (units.si(n, "B") for n in (plan.static, plan.peak))
         has = self.cluster.dram_bytes
         layers = self.workload.held_layers
@@ -206,7 +211,7 @@ class Sharded(Printed):
                 f"{units.si(self.latency_s, 's')}, {gap}{ended}{share}",
                 self.cluster.title,
                 "",
-                grid(steps, head=("Einsums", "divided", "leaves", "time"), right=(3,)),
+                grid(self._step_rows(), head=("Einsums", "divided", "leaves", "time"), right=(3,)),
                 "",
                 grid(
                     moved,

@@ -249,7 +249,7 @@ class Paths:
                 both += self.ways.bytes(of, to) if found else 0.0
                 now[of] = to
             if of not in now or self._grows(tensor, of):
-                if tensor in self.fixed and self.fixed[tensor] != at:
+                if self.fixed.get(tensor, at) != at:
                     return None
                 static += self.ways.bytes(tensor, at)
         for tensor, at in way.gives.items():

@@ -203,7 +203,7 @@ class Ways:
             mask = replace(
                 mask, parts=mask.parts * -(-self.workload.rank_sizes[keys] // sizes[keys])
             )
-        needs, gives = self._ends(names, division)
+        needs, gives = self._needs(names, division), self._gives(names, division)
         turn = DeviceShare((self._work(names, sizes, mask),))
         return Sharding(
             names=names, division=division, needs=needs, gives=gives, steps=((turn,),), words=words
@@ -233,18 +233,19 @@ class Ways:
             mask = mask.within(*(sizes[r] for r in pair)) if set(pair) <= ranks else None
         return Work(names, tuple((r, n) for r, n in sizes.items() if r in ranks), mask, parted)
 
-    def _ends(
-        self, names: tuple[str, ...], division: Placement
-    ) -> tuple[dict[str, Placement], dict[str, Placement]]:
-        """Placements of what Einsums read from outside, and of what they leave there."""
-        workload, einsums = self.workload, [self.workload.einsum(n) for n in names]
-        made = {e.output.tensor: e for e in einsums if not e.updates}
+    def _needs(self, names: tuple[str, ...], division: Placement) -> dict[str, Placement]:
+        """Placements of what Einsums read from outside."""
+        einsums = [self.workload.einsum(n) for n in names]
         written = {e.output.tensor for e in einsums}
         read = dict.fromkeys(a.tensor for e in einsums for a in e.inputs)
-        needs = {t: self._at(t, division) for t in read if t not in written}
-        gives = {}
+        return {t: self._at(t, division) for t in read if t not in written}
+
+    def _gives(self, names: tuple[str, ...], division: Placement) -> dict[str, Placement]:
+        """Placements of what Einsums leave outside."""
+        workload, gives = self.workload, dict[str, Placement]()
         viewed = set(workload.views.values())
-        for tensor, einsum in made.items():
+        for einsum in (e for e in map(workload.einsum, names) if not e.updates):
+            tensor = einsum.output.tensor
             readers = {e.name for e in workload.readers(tensor)}
             if readers - set(names) or not readers or tensor in viewed:
                 ranks = einsum.output.ranks
@@ -252,7 +253,7 @@ class Ways:
                     r if r in ranks else PARTIAL if r in einsum.reduced_ranks else WHOLE
                     for r in division
                 )
-        return needs, gives
+        return gives
 
     def _attention(self, names: tuple[str, ...]) -> Iterator[Sharding]:
         """The ways of attention in the short form, whose keys and values have the keys' rank."""

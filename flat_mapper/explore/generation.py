@@ -338,18 +338,9 @@ def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
     The problem is a name, a file or its text, whose roles name queries and keys.
     raises: SpecError where a number of positions or a size cannot be.
     """
-    budget, problem, scope = asked.spend(), asked.problem, scope_of(asked.scope)
-    if not isinstance(problem, str | Path):
-        got = f"a {type(problem).__name__}"
-        raise SpecError(expected("generate: problem", "a name, a file or its text", got))
-    sizes = ranks_of(asked)
+    budget, scope, sizes = asked.spend(), scope_of(asked.scope), ranks_of(asked)
     scenario = Scenario(**{one.name: getattr(asked, one.name) for one in fields(Scenario)})
-    source = problem_source(problem)
-    workload = load_workload(source)
-    sequence = sequence_ranks(workload.roles, f"{workload.name}: generate")
-    for rank in (rank for rank in sequence if rank in sizes):
-        condition = f"ranks other than {', '.join(sequence)}"
-        raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
+    source = _source(asked, sizes)
     chip = arch_of(asked.arch, asked.data)
     table: Any = asked.ert if isinstance(chip, Cluster) else energies(chip, asked.ert)[0]
     lengths = scenario.lengths()
@@ -395,6 +386,20 @@ def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
         for one, some in zip(found[1:], own, strict=True)
     )
     return Generation(scenario=scenario, prefill=found[0], segments=segments, cache_bytes=held)
+
+
+def _source(asked: questions.AskGenerate, sizes: Mapping[str, object]) -> str | Path:
+    """The problem of a text, whose positions are those of its steps."""
+    if not isinstance(asked.problem, str | Path):
+        got = f"a {type(asked.problem).__name__}"
+        raise SpecError(expected("generate: problem", "a name, a file or its text", got))
+    source = problem_source(asked.problem)
+    workload = load_workload(source)
+    sequence = sequence_ranks(workload.roles, f"{workload.name}: generate")
+    for rank in (rank for rank in sequence if rank in sizes):
+        condition = f"ranks other than {', '.join(sequence)}"
+        raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
+    return source
 
 
 def _within(lengths: Mapping[int, int], end: int) -> dict[int, int]:
