@@ -100,10 +100,15 @@ class Devices:
         )
 
     def compared(self) -> Parallelisms:
-        """The best of each kind of parallelism; of attention alone, where its positions are dealt
-        out from the start unless it is tensor parallelism or the best."""
+        """The best of each kind of parallelism, each with its share of the seconds that are left.
+
+        Of attention alone its positions are dealt out from the start, unless it is tensor
+        parallelism or the best.
+        """
         rows: dict[str, Sharded | Infeasible | str] = {}
-        for name, allowed in parallel(self).items():
+        kinds, whole = parallel(self), self.budget
+        for number, (name, allowed) in enumerate(kinds.items()):
+            self.budget = whole.part(len(kinds) - number)
             try:
                 rows[name] = self.answer(None, allowed)
             except SpecError as error:
