@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from flat_mapper.arch.reader import (
-    Files,
+    ChipFiles,
     PlatformFiles,
     load_platform,
     platform_files,
@@ -112,7 +112,7 @@ class ArchFiles(NamedTuple):
         return _cluster(self.cluster, chip) if self.cluster else chip
 
 
-def arch_files(source: Files, data: Mapping[str, object] | None = None) -> ArchFiles:
+def arch_files(source: ChipFiles, data: Mapping[str, object] | None = None) -> ArchFiles:
     """The documents of what an argument names, each read once."""
     files = platform_files(source, data)
     if "cluster" not in files.matrix:
@@ -125,7 +125,7 @@ def arch_files(source: Files, data: Mapping[str, object] | None = None) -> ArchF
 
 
 def arch_of(
-    source: Platform | Cluster | Files | Mapping[str, object],
+    source: Platform | Cluster | ChipFiles | Mapping[str, object],
     data: Mapping[str, object] | None = None,
 ) -> Platform | Cluster:
     """The chip or the cluster that an argument names.
@@ -141,7 +141,7 @@ def arch_of(
 
 
 def load_cluster(
-    source: Platform | Cluster | Files | Mapping[str, object],
+    source: Platform | Cluster | ChipFiles | Mapping[str, object],
     data: Mapping[str, object] | None = None,
 ) -> Cluster:
     """The cluster of a shipped name or a file."""
