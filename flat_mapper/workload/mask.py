@@ -179,7 +179,7 @@ class RowSums(NamedTuple):
 
 @cache
 def row_sums(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> RowSums:
-    """What `by_row` of `mask_tiles` sums to: there may be a million different rows."""
+    """Sums of `by_row` of `mask_tiles`: there may be a million different rows."""
     first, end = _runs(mask, queries, keys, rows, columns)
     visited = end - first
     return RowSums(int(visited.max()), int(visited.sum()), int((visited == 1).sum()))

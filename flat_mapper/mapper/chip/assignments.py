@@ -101,7 +101,7 @@ class Assignment:
 
     @property
     def _passes(self) -> tuple[Mask, int, int, int, int] | None:
-        """What `mask_tiles` asks for; None where tiles are equal."""
+        """Arguments of `mask_tiles`; None where tiles are equal."""
         pair, mask = self.workload.roles.masked, self.workload.mask
         if not self.keys or pair is None or mask is None:
             return None
