@@ -67,6 +67,7 @@ class MemoryLevel:
     rows: Mapping[str, MovedRows] = field(default_factory=dict)  # moved for the tiles of all cores
     outside_pj: float = 0.0  # of the networks that one word crosses between it and a core
     beside: tuple[SidePort, ...] = ()  # ports of other sources
+    rounds: tuple[tuple[float, MemoryLevel], ...] = ()  # that differ: shares, and it in each
     unequal: tuple[str, ...] = ()  # inputs of which tiles of other cores have fewer words
     waits: float = 1.0  # how often cycles of first inputs and last outputs count
     step_cycles: float = 0.0  # of each pass of the shared loops

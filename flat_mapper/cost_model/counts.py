@@ -44,6 +44,7 @@ class CandidateCosts:
     energy: Floats
     ports: dict[tuple[str, str], Floats] = field(default_factory=dict)  # on chip
     outside: Outside = field(default_factory=lambda: Outside.of())
+    rounds: list[Outside] = field(default_factory=list)  # in each of those that differ
     moved: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)  # at DRAM
     staged: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)  # of it, in whole tiles
     held: dict[str, tuple[Floats, Floats]] = field(default_factory=dict)
@@ -160,7 +161,7 @@ def candidate_costs(
     computed = outer.visited * outer.passes * facts.compute_energy
     costs = CandidateCosts(energy=np.full(candidates.count, computed))
     (shared, dram), outside = outer.grids(facts.sizes, candidates.tile, tile), facts.arch.levels[0]
-    weights: dict[str, Floats] = {}
+    crossing: dict[str, Floats] = {}
     for position, (tensor, role) in enumerate(zip(facts.tensors, outer.roles, strict=True)):
         chain = Chain.of(facts, candidates, outer, position, shared)
         chain.over(facts.relevant[tensor], dram, outer)
@@ -179,7 +180,7 @@ def candidate_costs(
             continue
         often, some = chain.left[-1]
         words = float(facts.volume[tensor]) * chain.passes[-1] * often * some
-        weights[tensor] = np.zeros(1) + weight_of(outside, tensor, words)
+        crossing[tensor] = np.zeros(1) + words
         if role == "staged":
             costs.staged[tensor] = costs.moved[tensor]
         if outer.by_row:
@@ -188,7 +189,10 @@ def candidate_costs(
         if tensor in outside.unequal:
             again = lacked(facts.relevant[tensor], dram)
             costs.once[tensor] = words / np.where(chain.stays[-1], again, 1), np.zeros(1)
-    costs.outside = around(outside, weights)
+    costs.outside, *costs.rounds = (
+        around(dram, {t: np.zeros(1) + weight_of(dram, t, words) for t, words in crossing.items()})
+        for dram in (outside, *(level for _, level in outside.rounds))
+    )
     return costs
 
 

@@ -19,7 +19,7 @@ from flat_mapper.workload.notation import UNITS
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
-    """The columns of cost vectors float64[n, D], by name.
+    """The columns of cost vectors float64[n, D], by name; of each round that differs, one by one.
 
     steady:  cycles of turns if none brought a tile that stays over others, by unit; with `rounds`
              by phase, then of what runs in all passes and in few, then by unit; under `rows` of
@@ -47,6 +47,7 @@ class Columns:
     rare_passes: float = 1.0  # of Einsums that run when a loop is done
     fixed: float = 0.0  # cycles of the passes beside all that
     rows: UnevenRows | None = None
+    shares: tuple[float, ...] = ()  # of rounds of tiles that differ
 
     @cached_property
     def at(self) -> dict[str, slice]:
@@ -79,6 +80,11 @@ class Columns:
     @property
     def width(self) -> int:
         """D."""
+        return self._alone * (len(self.shares) or 1)
+
+    @property
+    def _alone(self) -> int:
+        """Columns of one round."""
         return sum(count for _, count in self._counts())
 
     def named(self, vectors: Floats, name: str) -> Floats:
@@ -99,12 +105,12 @@ class Columns:
         *,
         masked: bool,
     ) -> Floats:
-        """Cost vectors of n candidates of one Einsum; float64[n, D].
+        """Cost vectors of n candidates of one Einsum, in one round; float64[n, D].
 
         exposed: cycles that nothing overlaps. words: of the shared level. masked: whether a mask
         decides how often the Einsum runs.
         """
-        found = np.zeros((len(words), self.width))
+        found = np.zeros((len(words), self._alone))
 
         def put(name: str, *columns: Floats | float) -> None:
             for i, column in enumerate(columns, self.at[name].start):
@@ -150,11 +156,22 @@ class Columns:
         return unit, turn.steady if self.timing.ahead else turn.cycles
 
     def latency(self, vectors: Floats, *, alike: bool = False) -> Floats:
-        """Cycles under the group's schedule; float64[n].
+        """Cycles under the group's schedule; float64[n]. Of rounds that differ, of their mean.
 
         alike: at least, whatever returns of what stays: it makes turns longer, but may leave none
                of them longer than the steady ones.
         """
+        if not self.shares:
+            return self._latency(vectors, alike=alike)
+        alike |= self.timing.overlapped  # with fewer cores these need not be shorter in proportion
+        parts = np.split(vectors, len(self.shares), axis=1)
+        each = zip(self.shares, parts, strict=True)
+        cycles: Floats = sum(
+            (share * self._latency(part, alike=alike) for share, part in each), np.zeros(1)
+        )
+        return cycles
+
+    def _latency(self, vectors: Floats, *, alike: bool) -> Floats:
         timing = self.timing
         extra = self.one(vectors, "extra") if timing.turns and timing.ahead else 0.0
         outside = self.named(vectors, "outside")

@@ -155,7 +155,7 @@ def words_held(
     ranks: Sequence[str],
     outer: Sequence[Loop],
     tiles: int,
-    at_work: int,
+    at_work: float,
     buffering: float,
 ) -> int:
     """Words that a tensor takes at the level: its tile there, as often as it may be in flight.

@@ -41,7 +41,8 @@ def agree_on_a_chip(seed: int, *, proven: bool = False) -> Mapping[str, Result |
 # With 21 it is cheapest to read a query from DRAM once, though a level between is cheaper a word.
 # With 172 one read of an input serves all cores, another is read once a core, in rows of two words.
 # With 81 there is one core, for which a level between keeps what DRAM would bring again.
-SEEDS = (1, 2, 4, 8, 21, 81, 172)
+# With 0 the last round of equal tiles has fewer cores.
+SEEDS = (0, 1, 2, 4, 8, 21, 81, 172)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

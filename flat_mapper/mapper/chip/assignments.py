@@ -15,6 +15,7 @@ from flat_mapper.cost_model.widths import check_between
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import GIVE_TILES
 from flat_mapper.mapping.cores import MOST_TILES, core_count
+from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask, RowSums, mask_tiles, row_sums
@@ -33,6 +34,7 @@ class Assignment:
     keys: int  # of a pass, where a mask makes tiles of queries differ; 0: all tiles are equal
     cores: int  # of the chip
     dram: str  # the name of the outermost level
+    served: int = 0  # cores at work, of one round alone
     # Of what is handed over inside a core, by Einsum how it is spread; None: nothing is. And of one
     # tile of the shared loops, words that it takes.
     spread: Mapping[str, Mapping[str, Mapping[str, int]]] | None = None
@@ -45,10 +47,32 @@ class Assignment:
         sizes = self.workload.rank_sizes
         return prod(-(-sizes[r] // n) for r, n in self.tile)
 
+    @cached_property
+    def alike(self) -> bool:
+        """True if all tiles see all keys."""
+        return self.passed.every == self.most_passes * self.count
+
     @property
-    def at_work(self) -> int:
-        """Cores that are given a tile."""
-        return min(self.cores, self.count)
+    def rounds(self) -> int:
+        """Tiles of the fullest core, at least."""
+        return -(-self.count // self.cores)
+
+    @property
+    def remainder(self) -> int:
+        """Cores in the last round of equal tiles, where fewer than before have one; else 0."""
+        return self.count % self.cores if self.alike and self.rounds > 1 else 0
+
+    @property
+    def counts_mean(self) -> bool:
+        """True if all rounds count as so many mean ones (lemma 35)."""
+        return self.remainder > 0 and not overlaps(self.group.schedule)
+
+    @property
+    def at_work(self) -> float:
+        """Cores that are given a tile; where a mean round counts, those of it."""
+        if self.served:
+            return self.served
+        return self.count / self.rounds if self.counts_mean else min(self.cores, self.count)
 
     @property
     def query_tiles(self) -> int:

@@ -117,7 +117,7 @@ def _streams(platform: Platform, one: Assignment, way: Way | None = None) -> Ite
     dram, *rates = (read_rate(level) for level in (platform.dram, *between[-1:]))
     inputs, made = inputs_of(one), {workload.einsum(n).output.tensor for n in one.group.names}
     if way is not None:
-        yield from way.kept
+        yield from way.ports(platform, one.served, one.at_work)
     elif dram and all(rates) and rates and not ways_apart(platform, one.level):
         weights = {t: one.at_work * least_reads(platform, one, t) for t in inputs}
         yield SidePort(comes={t: n / max(dram, *filter(None, rates)) for t, n in weights.items()})
@@ -165,13 +165,24 @@ def core_view(
     return replace(core, matrix=seen(core.matrix), vector=None if vector is None else seen(vector))
 
 
+def _rounds(
+    platform: Platform, one: Assignment, buffering: float, way: Way | None
+) -> Iterator[tuple[float, MemoryLevel]]:
+    """Rounds of all cores and of those that are left: their share, and what serves a core then."""
+    last = 1 / one.rounds if one.counts_mean else 0.0
+    for share, cores in ((1 - last, one.cores), (last, one.remainder)):
+        if share and one.remainder and not one.served:
+            yield share, outside_of(platform, replace(one, served=cores), buffering, way)
+
+
 def outside_of(
     platform: Platform, one: Assignment, buffering: float, way: Way | None = None
 ) -> MemoryLevel:
     """All that serves a core, as it sees it; way: see `core_view`."""
-    weights, totals = (
-        (way.weights, way.totals) if way is not None else least_moved(platform, one, buffering)
-    )
+    if way is not None:
+        weights, totals = way.weights.get(one.served, way.weights[0]), way.totals
+    else:
+        weights, totals = least_moved(platform, one, buffering)
     return replace(
         platform.dram.slowed(one.at_work),
         weights=weights,
@@ -183,6 +194,7 @@ def outside_of(
         unequal=unequal_inputs(one),
         step_cycles=core_facts(platform.matrix).step_cycles,
         whole_cycles=False,
+        rounds=tuple(_rounds(platform, one, buffering, way)),
     )
 
 

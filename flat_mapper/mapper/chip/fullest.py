@@ -50,7 +50,6 @@ class Fullest:
     step_cycles: float
     launch: float  # cycles
     again: float = 0.0  # `least`, where some input may come again with every pass
-    last: float = 0.0  # cycles of any tile in a last round of fewer cores, at least
 
     @classmethod
     def of(cls, platform: Platform, one: Assignment, buffering: float) -> Fullest:
@@ -70,11 +69,6 @@ class Fullest:
         """P."""
         return self.one.most_passes
 
-    @property
-    def alike(self) -> bool:
-        """True if all tiles make P passes."""
-        return self.one.passed.every == self.whole * self.one.count
-
     @cached_property
     def passes(self) -> list[tuple[int, int]]:
         """Passes, and tiles that make so many; most passes first."""
@@ -84,12 +78,6 @@ class Fullest:
     def largest(self) -> float:
         """The sum of all (p - 1) / (P - 1)."""
         return largest_tiles(self.one)
-
-    @property
-    def remainder(self) -> int:
-        """Cores in the last round of equal tiles, where fewer than before have one; else 0."""
-        one = self.one
-        return one.count % one.cores if self.alike and one.count > one.cores else 0
 
     def _rest(self, passes: int) -> float:
         """(P - p) / (P - 1)."""
@@ -108,7 +96,7 @@ class Fullest:
     @property
     def firsts(self) -> FirstPasses | None:
         """First passes beside the largest tiles, for one of these; None where there are none."""
-        if self.alike or not self.counted:
+        if self.one.alike or not self.counted:
             return None
         single, times = self.one.passed.single, 1 / self.counted
         return FirstPasses(
@@ -160,7 +148,7 @@ class Fullest:
     @cached_property
     def _forms(self) -> list[Fullest]:
         """Those of which a mapping is one."""
-        if self.alike or self.again == inf:  # or nothing may come again
+        if self.one.alike or self.again == inf:  # or nothing may come again
             return [self]
         return [replace(self, outside=form) for form in self.outside.forms]
 
@@ -177,15 +165,15 @@ class Fullest:
     def _line(self, least: Floats) -> Floats:
         one, lowest = self.one, self._lowest
         least = np.maximum(least, max(lowest, self.again if self.outside.again else 0.0))
-        if not self.alike:
+        if not one.alike:
             largest = self.counted
             return self.launch + (largest * least + self.beside) / one.cores
-        found = self.launch + max(one.count // one.cores, 1) * (least + self.tile_cycles)
-        if self.remainder:
+        fixed, found = self.launch + one.rounds * self.tile_cycles, one.rounds * least
+        if one.remainder and not one.counts_mean:
             # Fewer cores have more of DRAM each; a tile takes no less than in proportion.
-            share = np.maximum(max(lowest, self.last), least * self.remainder / one.cores)
-            found = found + share + self.tile_cycles
-        return found
+            last = np.maximum(lowest, least * one.remainder / one.cores)
+            found = (one.rounds - 1) * least + last
+        return fixed + found
 
     def cycles(
         self,
@@ -204,7 +192,7 @@ class Fullest:
 
     def _cycles(self, least: float, beside: BesideTurns | None) -> float:
         found = float(self._line(np.array(least)))
-        if not self.alike and self.one.count <= MANY * self.one.cores and np.isfinite(found):
+        if not self.one.alike and self.one.count <= MANY * self.one.cores and np.isfinite(found):
             least = max(least, self._lowest, self.again if self.outside.again else 0.0)
             found = max(found, self.launch + self._given(least, beside))
         return found

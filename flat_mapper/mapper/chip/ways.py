@@ -23,9 +23,10 @@ class Way:
     """One way. No tile costs less in it, and nothing outside moves fewer words."""
 
     rows: Mapping[str, MovedRows]  # by tensor, for all tiles, of which one counts; none: pJ do not
-    weights: Mapping[str, float]  # of inputs that come from DRAM, see MemoryLevel.weights
+    # By cores at work, 0: any, of inputs that come from DRAM, see MemoryLevel.weights.
+    weights: Mapping[int, Mapping[str, float]]
     totals: Mapping[str, float]  # words that DRAM sends for a tile, of inputs that are kept between
-    kept: tuple[SidePort, ...]  # ports of the level between that keeps these
+    kept: Mapping[int, Mapping[str, Mapping[str, float]]]  # the same of these, by their level
     brought_pj: float  # of all that comes to the level between
 
     @classmethod
@@ -35,8 +36,9 @@ class Way:
         ert: None where pJ do not count.
         """
         dram, made = on.platform.dram, {on.workload.einsum(n).output.tensor for n in on.group.names}
-        rows, weights = dict[str, MovedRows](), dict[str, float]()
-        kept: dict[str, dict[str, float]] = {}  # by level, weights there
+        rows = dict[str, MovedRows]()
+        weights: dict[int, dict[str, float]] = {n: {} for n in (0, *(r.cores for r in on.rounds))}
+        kept: dict[int, dict[str, dict[str, float]]] = {n: {} for n in weights}
         for t in on.tensors:
             level = on.between.get(t, dram)
             if ert is not None:
@@ -49,23 +51,26 @@ class Way:
                     times=times,
                     whole=largest == on.tiles.count,  # parts of unequal tiles fill rows together
                 )
-            served = [one.reads(t) / one.cores for one in on.rounds]
-            weight = min([*served, *([1.0] if len(on.rest) else [])])
-            if level is dram:
-                weights |= {} if t in made or weight == 1 else {t: weight}
-            else:
-                kept.setdefault(level.name, {})[t] = weight * on.at_work
+            for cores in weights:
+                served = [r.reads(t) / r.cores for r in on.rounds if cores in (0, r.cores)]
+                weight = min([*served, *([1.0] if len(on.rest) else [])])
+                if level is dram:
+                    weights[cores] |= {} if t in made or weight == 1 else {t: weight}
+                else:
+                    kept[cores].setdefault(level.name, {})[t] = weight
         return cls(
             rows=rows,
             weights=weights,
             totals={t: words / on.tiles.count for t, words in on.outer_words.items()},
-            kept=tuple(
-                port
-                for name, own in kept.items()
-                for port in ports_of(on.platform.matrix.level(name), own, on.at_work)
-            ),
+            kept=kept,
             brought_pj=_brought_pj(on, ert) if ert is not None else 0.0,
         )
+
+    def ports(self, platform: Platform, served: int, at_work: float) -> Iterator[SidePort]:
+        """The limited ports of levels between, as one of so many cores at work sees them."""
+        for name, own in self.kept.get(served, self.kept[0]).items():
+            weights = {t: weight * at_work for t, weight in own.items()}
+            yield from ports_of(platform.matrix.level(name), weights, at_work)
 
 
 def _brought_pj(on: GroupOnCores, ert: Ert) -> float:
@@ -78,7 +83,7 @@ def _brought_pj(on: GroupOnCores, ert: Ert) -> float:
     return total
 
 
-def ports_of(level: MemoryLevel, weights: Mapping[str, float], cores: int) -> Iterator[SidePort]:
+def ports_of(level: MemoryLevel, weights: Mapping[str, float], cores: float) -> Iterator[SidePort]:
     """The limited ports of a level between, as one of so many cores sees them.
 
     weights: words that it reads for one that the core moves, by tensor that it keeps.

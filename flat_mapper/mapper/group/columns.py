@@ -30,6 +30,7 @@ def columns_of(problem: GroupProblem) -> Columns:
         ports=len(outside.ports),
         in_turn=turns and not outside.adds_up,
         unequal=turns and bool(dram.unequal),
+        shares=tuple(share for share, _ in dram.rounds),
         waits=problem.loops if apart else (),
         rounds=problem.rounds if apart else None,
     )

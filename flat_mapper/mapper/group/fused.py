@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
-from flat_mapper.cost_model.counts import candidate_costs, turn_of
+from flat_mapper.cost_model.counts import CandidateCosts, candidate_costs, turn_of
 from flat_mapper.cost_model.ports import largest
 from flat_mapper.cost_model.residence import PrivateWords, private_words, runs_on
 from flat_mapper.cost_model.roles import Outer
@@ -263,6 +263,19 @@ class Fused:
         if self.problem.firsts is not None and outer.firsts:
             once = first_pass_pj(space, candidates, outer, self.problem.firsts)
             costs.energy = costs.energy + outer.firsts * once
+        own = (replace(costs, outside=outside) for outside in costs.rounds or [costs.outside])
+        every = [self._under(space, candidates, outer, columns, one) for one in own]
+        return every[0] if len(every) == 1 else np.concatenate(every, axis=1)
+
+    def _under(
+        self,
+        space: EinsumSpace,
+        candidates: CandidateBlock,
+        outer: Outer,
+        columns: Columns,
+        costs: CandidateCosts,
+    ) -> Floats:
+        """The same under what serves the shared level."""
         if outer.kinds:
             turn = turn_of(space, candidates, outer, costs.outside)
         else:

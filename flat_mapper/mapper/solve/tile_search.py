@@ -53,7 +53,6 @@ from flat_mapper.mapper.group.incumbent import (
     NO_COSTS,
     CyclesPj,
     FrontIncumbent,
-    Goal,
     GoalIncumbent,
     beside_weights,
     better_pair,
@@ -84,7 +83,7 @@ class _Waiting(NamedTuple):
 
     least: float  # of the objective
     left: int  # bounds that are not taken yet
-    idle: int  # less is more cores at work
+    idle: float  # less is more cores at work
     tiles: int
     number: int
     one: Assignment
@@ -353,7 +352,7 @@ class GroupOnTiles:
             problem = replace(problem, firsts=self._fullest(one).firsts)
         known = CandidateCache()
         if way is None:
-            key = one.level, one.tile, repr(one.spread), one.shared, one.cores
+            key = one.level, one.tile, repr(one.spread), one.shared
             known = self.known.setdefault(key, known)
         return GroupSearch.of(problem, known, budget or question.budget)
 
@@ -368,12 +367,7 @@ class GroupOnTiles:
         ways, left = self._ways(one, search) if self._apart and one.count > 1 else [], 0.0
         if not ways or not all(self._differs(one, way) for way in ways):
             left = self._solve(search, one, fullest, self._shared_pj(one))
-            if fullest.remainder and left < self._wanted and not question.budget.stopped:
-                fullest = self._knowing_last(fullest)
-                left = max(left, self._solve(search, one, fullest, self._shared_pj(one)))
             ways = self._ways(one)
-        elif fullest.remainder:
-            fullest = self._knowing_last(fullest)
         if left < self._wanted and not question.budget.stopped:
             # What is best by the least that each input may take in some way may be in none of them.
             every = (self._in_way(one, fullest, way, left) for way in ways)
@@ -383,18 +377,6 @@ class GroupOnTiles:
         left = max(item.least, min(left, self.below, self.most / (1 + self.gap)))
         self.searched = min(self.searched, left)
         return min(left, self.most)
-
-    def _knowing_last(self, fullest: Fullest) -> Fullest:
-        """Bounds that know what the best mapping takes where only the cores of the last round work.
-
-        None takes less there (lemma 35).
-        """
-        search = self._of_core(replace(fullest.one, cores=fullest.remainder))
-        incumbent = GoalIncumbent(Goal(kind="latency"))
-        search.prepare()
-        search.solve(incumbent)
-        least = min(search.proven(incumbent), incumbent.best[0])
-        return replace(fullest, last=least) if least < inf else fullest
 
     def _ways(self, one: Assignment, search: GroupSearch | None = None) -> list[Way]:
         """All ways to give a tile out; none where no mapping was laid out.
@@ -663,7 +645,7 @@ def _costs(on: GroupOnCores, ert: Ert) -> CyclesPj:
 
 def _knowing(fullest: Fullest, search: GroupSearch) -> Fullest:
     """Bounds of all tiles that know what the outer choices of a core stage."""
-    if not fullest.outside.staying or fullest.alike:
+    if not fullest.outside.staying or fullest.one.alike:
         return fullest
     roots, some = search.roots, search.bounds.fits(search.roots)
     staged = [frozenset(one.staged) for one in search.bounds.stagings]
