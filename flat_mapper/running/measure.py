@@ -24,7 +24,7 @@ from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.process import last_words, run_logged, tail
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.reference import evaluated, random_inputs
-from flat_mapper.running.source import FAST, SOURCE, WORD, Program
+from flat_mapper.running.source import FAST, SOURCE, WORD, Program, file_of
 from flat_mapper.workload.graph import Workload
 
 CLOSE = 1e-4  # of the largest value: what sums of float32 in another order come to
@@ -111,12 +111,12 @@ def measured(
         tool_said([compiler, *flags, "-o", "run", SOURCE, "-lm"], where)
         inputs = random_inputs(workload, 0)
         for tensor in program.inputs:
-            inputs[tensor].astype("<f4").tofile(where / f"{tensor}.bin")
+            inputs[tensor].astype("<f4").tofile(where / file_of(workload, tensor))
         said = tool_said(["./run", ".", str(runs)], where)
         with np.errstate(all="ignore"):
             right = evaluated(workload, inputs)
         errors = {
-            t: _error(np.fromfile(where / f"{t}.bin", "<f4").reshape(right[t].shape), right[t])
+            t: _error(np.fromfile(where / file_of(workload, t), "<f4"), right[t].ravel())
             for t in program.outputs
         }
         misses = None

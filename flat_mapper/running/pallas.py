@@ -13,7 +13,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.running.loops import GroupText, Identifiers, OuterLoop
-from flat_mapper.running.source import WORD, Program
+from flat_mapper.running.source import WORD, Program, file_of
 from flat_mapper.running.words import quiet
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
@@ -24,7 +24,7 @@ _QUERIES, _KEYS = "P", "M"
 _TEXT = '''\
 """{title}: a fused mapping of flat-mapper as a Pallas kernel.
 
-`python run.py FOLDER` reads Q.bin, K.bin and V.bin there and writes {out}.bin: raw float32,
+`python run.py FOLDER` reads Q.bin, K.bin and V.bin there and writes {file}: raw float32,
 row-major, ranks as below. On a processor the kernel is interpreted.
 """
 
@@ -116,7 +116,7 @@ if __name__ == "__main__":
         stop("expected: python run.py FOLDER")
     folder = Path(sys.argv[1])
     inputs = [read(folder / f"{{t}}.bin", shape) for t, shape in zip("QKV", (Q, K, V))]
-    np.asarray(attention(*inputs)).astype("<f4").tofile(folder / "{out}.bin")
+    np.asarray(attention(*inputs)).astype("<f4").tofile(folder / "{file}")
 '''
 
 
@@ -139,7 +139,7 @@ def pallas_program(workload: Workload, platform: Platform, mapping: FusedMapping
     scores = f"{o[:-1]}{_KEYS.lower()}"
     made = _TEXT.format(
         title=quiet(f"{workload.name} on {platform.name}"),
-        out=out,
+        file=file_of(workload, out),
         loops=", ".join(f"{loop.rank}={loop.factor}" for loop in loops),
         grid=tuple(loop.factor for loop in loops),
         tensors="\n".join(

@@ -30,7 +30,7 @@ type Shapes = Mapping[str, tuple[int, ...]]
 class Program:
     """A mapping as a program: its text, and the name of its file.
 
-    inputs, outputs: the tensors of its files, with their shapes.
+    inputs, outputs: the tensors of its files (`file_of`), with their shapes.
     buffers:         bytes of each group's tiles, by its Einsums.
     in_use:          the most that a group uses again: its tiles, and what its registers keep.
     """
@@ -69,12 +69,13 @@ def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Pr
         condition = f"at most {_MOST:,} bytes of tensors and tiles"
         raise SpecError(expected("lower: c", condition, f"{size:,}", "take a smaller problem"))
     out = CodeLines()
+    reads, writes = _files(workload, inputs), _files(workload, outputs)
     title = f"{workload.name} on {platform.name}: a fused mapping of flat-mapper as a program"
     out.add(
         f"// {quiet(title)}",
         f"// cc {' '.join(FAST)} -o run {SOURCE} -lm, then ./run FOLDER [TIMES]",
     )
-    out.add(f"// In FOLDER it reads {_files(inputs)} and writes {_files(outputs)}:")
+    out.add(f"// In FOLDER it reads {reads} and writes {writes}:")
     out.add("// raw float32, row-major, ranks as below. Values are float32 whatever the record's")
     out.add("// widths are; tiles have one buffer each; cores work one after another.")
     out.add(*(f"#include <{name}.h>" for name in ("math", "stdio", "stdlib", "string", "time")), "")
@@ -83,7 +84,7 @@ def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Pr
         out.array(names.dram(tensor), shape, quiet(f"{tensor}[{ranks}]"))
     _helpers(out, workload, "\n".join(body.lines))
     out.lines += [*body.lines, *_MOVES.splitlines(), ""]
-    _main(out, names, (inputs, outputs), len(groups))
+    _main(out, workload, names, (inputs, outputs), len(groups))
     text = "\n".join(out.lines) + "\n"
     in_use = WORD * max(group.words + group.private_words for group in groups)
     return Program(text=text, inputs=inputs, outputs=outputs, buffers=buffers, in_use=in_use)
@@ -102,8 +103,18 @@ def _tensors(workload: Workload, groups: Iterable[GroupText]) -> tuple[Shapes, S
     return shapes, {t: shapes[t] for t in shapes if t not in made}, {t: shapes[t] for t in last}
 
 
-def _files(tensors: Iterable[str]) -> str:
-    return quiet(", ".join(f"{tensor}.bin" for tensor in tensors))
+def file_of(workload: Workload, tensor: str) -> str:
+    """The name of a tensor's file.
+
+    What is divided once its loop is done has that of its numerator: AV in every form of softmax.
+    """
+    maker = workload.producers.get(tensor)
+    made = workload.einsum(maker) if maker else None
+    return f"{made.inputs[0].tensor if made and made.after else tensor}.bin"
+
+
+def _files(workload: Workload, tensors: Iterable[str]) -> str:
+    return quiet(", ".join(file_of(workload, tensor) for tensor in tensors))
 
 
 def _helpers(out: CodeLines, workload: Workload, body: str) -> None:
@@ -136,14 +147,21 @@ def _helpers(out: CodeLines, workload: Workload, body: str) -> None:
             out.add(f"return (low < 0 ? 0 : low / {parts}) < keys && key * {parts} < high;")
 
 
-def _main(out: CodeLines, names: Identifiers, files: tuple[Shapes, Shapes], groups: int) -> None:
+def _main(
+    out: CodeLines,
+    workload: Workload,
+    names: Identifiers,
+    files: tuple[Shapes, Shapes],
+    groups: int,
+) -> None:
     with out.block("int main(int count, char **words)"):
         with out.block("if (count != 2 && count != 3)"):
             out.add('fputs("expected: ./run FOLDER [TIMES]\\n", stderr);', "return 2;")
         out.add("long times = count == 3 ? atol(words[2]) : 1;", "int bad = 0;")
         for writes, tensors in enumerate(files):
             for tensor in tensors:
-                file = string(f"{file_name(tensor, 'lower: c: tensor')}.bin")
+                file_name(tensor, "lower: c: tensor")
+                file = string(file_of(workload, tensor))
                 array = names.dram(tensor)
                 out.add(f"bad |= moved(words[1], {file}, {array}, sizeof {array}, {writes});")
             out.add("if (bad) return 2;")

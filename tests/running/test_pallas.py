@@ -20,6 +20,7 @@ from flat_mapper.execution.reference import evaluated, random_inputs
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.values import Loop
 from flat_mapper.running.pallas import RUN, pallas_program
+from flat_mapper.running.source import program
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.mask import Mask
 
@@ -51,8 +52,15 @@ def test_a_kernel_computes_the_cascade(case: int, mask: Mask | None, tmp_path: P
     subprocess.run([sys.executable, RUN, "."], cwd=tmp_path, check=True)
     (output,) = made.outputs
     right = evaluated(workload, inputs)[output]
-    got = np.fromfile(tmp_path / f"{output}.bin", "<f4").reshape(right.shape)
+    got = np.fromfile(tmp_path / "AV.bin", "<f4").reshape(right.shape)
     np.testing.assert_allclose(got, right, atol=1e-4 * np.abs(right).max())
+
+
+def test_attention_writes_one_file_in_every_form_of_softmax() -> None:
+    question = drawn(0, None, None, 0)
+    for made in (program(*question), pallas_program(*question)):
+        assert list(made.outputs) == ["AV_div"]
+        assert '"AV.bin"' in made.text
 
 
 def test_what_has_no_kernel_is_refused() -> None:
