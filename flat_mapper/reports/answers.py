@@ -91,6 +91,11 @@ class SearchResult(Evaluation):
     certificate: Certificate
     layers: tuple[SearchResult, ...] = ()  # one for each kind, where layers have several masks
 
+    @property
+    def priced(self) -> Evaluation:
+        """The mapping and its cost alone."""
+        return Evaluation(workload=self.workload, platform=self.platform, result=self.result)
+
     def each(self, change: Callable[[SearchResult], SearchResult]) -> SearchResult:
         """The same with a change to the answer of each kind of layers."""
         if not self.layers:
@@ -104,7 +109,7 @@ class SearchResult(Evaluation):
         `layers` has each kind's own answer.
         """
         found: Document = {"mapspace": self.mapspace, "objective": self.objective}
-        found |= Evaluation.to_dict(self) | {"search": self.certificate.to_dict()}
+        found |= self.priced.to_dict() | {"search": self.certificate.to_dict()}
         if self.layers:
             ragged = bool(self.workload.sequences)
             works = [part.workload for part in self.layers]

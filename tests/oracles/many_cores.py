@@ -632,7 +632,7 @@ class Chip:
         begin, free = 0.0, {}
         for i, (kind, _, count) in enumerate(self.views):
             turns, extra, outside, exposed, whole = total[5 * i : 5 * i + 5]
-            one = max(turns, outside + extra) + exposed if ahead else turns + whole
+            one = max(turns, outside + extra) + exposed if ahead else max(turns + whole, outside)
             one += fixed + each * steps[kind]
             begin += count * one
             if not count:
