@@ -30,6 +30,7 @@ from flat_mapper.mapper.space.tile_index import MOST_OUTER
 from flat_mapper.mapping.sharing import shared_level
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
+MOST_UNDER_FEW = 60_000  # chosen: under a few outer tiles; beyond, partial ones are bounded first
 # Of those that the budget lets an Einsum keep at a node so many at first, and times as many again
 NARROW, WIDER = 1 / 8, 8
 NEAR = 1.2  # chosen: times the least bound up to which a known mapping is good: then all at once
@@ -121,17 +122,24 @@ class GroupSearch:
     def _whole(self, least: list[int], outers: Outers | None) -> list[CandidateSet | None]:
         """All candidates of every Einsum with so many units; None where they are too many.
 
-        Of few outer tiles those alone whose tile divides one: of a row of queries 7,500 in place
-        of 230,000 (BERT-base at 4,096 on cloud). outers: None: any.
+        Of few outer tiles those alone whose tile divides one, if they are few: of a row of queries
+        7,500 in place of 230,000 (BERT-base at 4,096 on cloud). outers: None: any.
         """
-        most, found = min(MOST_CANDIDATES, 2 * self.budget.candidates), []
+        every, found = min(MOST_CANDIDATES, 2 * self.budget.candidates), []
         for space, roles, units in zip(self.problem.spaces, self.bounds.roles, least, strict=True):
-            tiles = np.array(space.sizes)[:, None]
+            step: Callable[[], None] | None = self.budget.step
+            ways = [(np.array(space.sizes)[:, None], every, step)]
             if outers is not None and self.problem.group.fused:
-                few, _, _ = distinct_columns(outers.tile[self.problem.index(space)])
-                tiles = few if few.shape[1] <= MOST_OUTER else tiles
-            wanted = Wanted(tiles=tiles, least=units, most=2 * most)
-            found.append(enumerated(space, roles, self.known, wanted, most, self.budget.step))
+                tiles, _, _ = distinct_columns(outers.tile[self.problem.index(space)])
+                # It takes milliseconds: no piece of work of its own.
+                few = tiles, min(every, MOST_UNDER_FEW), None
+                ways[:0] = [few] * (tiles.shape[1] <= MOST_OUTER)
+            for tiles, most, step in ways:
+                wanted = Wanted(tiles=tiles, least=units, most=2 * most)
+                some = enumerated(space, roles, self.known, wanted, most, step)
+                if some is not None:
+                    break
+            found.append(some)
         return found
 
     def _beam(self, outers: Outers) -> Beam:
