@@ -180,32 +180,37 @@ def search(asked: AskSearch) -> SearchResult | Infeasible:
     The objective is latency where nothing says what the chip's components cost, and the answer
     says so.
     """
-    chip = arch_of(asked.arch, asked.data)
-    if isinstance(chip, Cluster):
-        placed = {} if asked.mapspace in DERIVED else load_mapspace(asked.mapspace).placement
-        devices = devices_of(asked, chip, asked.mapspace)
-        return devices.answer({**placed, **(asked.placement or {})})  # type: ignore[return-value]
-    (found,) = _best(asked, chip, (asked.mapspace,)).rows.values()
-    return found
+    with logged(asked) as budget:  # reading counts, too
+        chip = arch_of(asked.arch, asked.data)
+        if isinstance(chip, Cluster):
+            placed = {} if asked.mapspace in DERIVED else load_mapspace(asked.mapspace).placement
+            devices = devices_of(asked, chip, budget, asked.mapspace)
+            return devices.answer({**placed, **(asked.placement or {})})  # type: ignore[return-value]
+        (found,) = _best(asked, chip, (asked.mapspace,), budget).rows.values()
+        return found
 
 
 @answers(AskCompare)
 def compare(asked: AskCompare) -> Comparison:
     """Each search has its share of the seconds that are left."""
-    chip = arch_of(asked.arch, asked.data)
-    if isinstance(chip, Cluster):
-        return devices_of(asked, chip).compared()  # type: ignore[return-value]
-    return _best(asked, chip, asked.mapspaces)
+    with logged(asked) as budget:
+        chip = arch_of(asked.arch, asked.data)
+        if isinstance(chip, Cluster):
+            return devices_of(asked, chip, budget).compared()  # type: ignore[return-value]
+        return _best(asked, chip, asked.mapspaces, budget)
 
 
 def devices_of(
-    asked: AskSearch | AskCompare | AskNeed, cluster: Cluster, mapspace: Mapspace | Name = DEFAULT
+    asked: AskSearch | AskCompare | AskNeed,
+    cluster: Cluster,
+    budget: Budget,
+    mapspace: Mapspace | Name = DEFAULT,
 ) -> Devices:
     """The problem of a question on its cluster, as far as a cluster takes it.
 
     raises: SpecError for what is not known of a cluster's network, or not searched there.
     """
-    cascade, budget, where = workload_of(asked), asked.spend(), f"--arch {cluster.name}"
+    cascade, where = workload_of(asked), f"--arch {cluster.name}"
     cascade.one_kind(where)
     goal = objective_of("latency" if isinstance(asked, AskNeed) else asked.objective)
     said = () if goal == "latency" else ("energy of links unknown, searched for latency alone",)
@@ -225,11 +230,14 @@ def devices_of(
 
 
 def _best(
-    asked: AskSearch | AskCompare, platform: Platform, mapspaces: Sequence[Mapspace | Name]
+    asked: AskSearch | AskCompare,
+    platform: Platform,
+    mapspaces: Sequence[Mapspace | Name],
+    budget: Budget,
 ) -> Comparison:
     """The best mapping of each mapspace, in the order of the names."""
     goal = objective_of(asked.objective)
-    with tools_of(asked), logged(asked) as budget:
+    with tools_of(asked):
         get_backend(asked.backend)
         cascade = workload_of(asked)
         fit = fitted(platform, cascade.each_kind[0])

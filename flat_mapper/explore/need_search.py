@@ -97,11 +97,11 @@ def need(asked: questions.AskNeed) -> Need | Unreached:
 
 def _devices(asked: questions.AskNeed) -> NeededDevices:
     """The fewest devices of a cluster that reach a latency."""
-    cluster = load_cluster(asked.arch, asked.data)
+    budget, cluster = asked.spend(), load_cluster(asked.arch, asked.data)
     if asked.latency_s is None or not 0 < asked.latency_s < inf:
         got = "a utilization" if asked.latency_s is None else asked.latency_s
         raise SpecError(expected("need devices", "--latency, seconds > 0", got))
-    return devices_of(asked, cluster, asked.mapspace).needed(asked.latency_s)
+    return devices_of(asked, cluster, budget, asked.mapspace).needed(asked.latency_s)
 
 
 def _target(asked: questions.AskNeed, workload: Workload, platform: Platform) -> Target:

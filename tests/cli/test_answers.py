@@ -70,6 +70,7 @@ COMMANDS = (
     (0, f"need devices {ASKED} --arch two-nano.yaml --latency 1"),
     (0, f"need bandwidth {NANO} --utilization 0.01 --step 4e9"),
     (0, "generate --problem attend.yaml --arch nano.yaml --ert ert.yaml --prefill 4 --decode 4"),
+    (0, "generate --problem attend.yaml --arch two-nano.yaml --prefill 4 --decode 4"),
     (0, "sweep two.yaml -o sweep.db --workers 0"),
     (0, "sweep two.yaml --dry-run"),
     (0, "sweep sweep.db -o rows.jsonl --format jsonl"),

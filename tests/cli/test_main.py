@@ -19,6 +19,7 @@ from flat_mapper.backends.registry import BACKENDS
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import NothingFeasible, SpecError
 from flat_mapper.cli.main import main
+from flat_mapper.devices.cluster import Cluster
 from flat_mapper.page import saved
 from flat_mapper.reports import folder as output
 
@@ -51,17 +52,17 @@ def result_in(folder: Path) -> dict[str, object]:
 def test_reading_inputs_counts_to_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Budget] = []
     read: list[float] = []
-    load_platform = calls.load_platform
+    arch_of = calls.arch_of
 
-    def chip(*given: Any) -> Platform:
+    def chip(*given: Any) -> Platform | Cluster:
         read.append(time.monotonic())
-        return load_platform(*given)
+        return arch_of(*given)
 
     def search(*_: object, budget: Budget, **__: object) -> None:
         asked.append(budget)
         raise NothingFeasible("no search here")
 
-    monkeypatch.setattr(calls, "load_platform", chip)
+    monkeypatch.setattr(calls, "arch_of", chip)
     monkeypatch.setattr(calls, "best_of_layers", search)
     assert main(["map", "--arch", "edge", "--problem", "tiny", "--time-limit", "5"]) == 1
     assert asked[0].seconds == 5
