@@ -52,7 +52,8 @@ class Work(NamedTuple):
 def unnamed(part: Workload) -> str:
     """All that a chip's answer depends on, with numbers in place of names: alike are answered once.
 
-    Names are numbered as they come; what has none of them stands as it is.
+    Names are numbered as they come; what has none of them stands as it is. Nothing is numbered
+    where a name is a word of the problem, too: a tensor `mul` is no operation.
     """
     told = (
         name
@@ -60,6 +61,11 @@ def unnamed(part: Workload) -> str:
         for name in (*(n for a in e.accesses for n in (a.tensor, *a.ranks)), e.name)
     )
     numbers = {name: f"#{number}" for number, name in enumerate(dict.fromkeys(told))}
+    words = {word for e in part.einsums for word in (e.operation, e.unit)}
+    words |= {part.softmax, part.latent, *part.absent.values()}
+    words |= {word for own in part.roles.data_spaces.values() for word in own}
+    if words & numbers.keys():
+        numbers = {}
 
     def of(value: object) -> object:
         if isinstance(value, str):

@@ -94,3 +94,23 @@ def test_a_sweep_and_its_page(asked: str, capsys: pytest.CaptureFixture[str]):
 def test_a_cluster_is_checked_like_any_file(asked: str, capsys: pytest.CaptureFixture[str]):
     assert main(["check", "c.yaml"]) == 0
     assert "2 edge: x 2 (ring, 1 GB/s)" in capsys.readouterr().out
+
+
+def test_a_tensor_may_have_the_name_of_an_operation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A quotient takes longer than a product, and parts that differ are no others renamed."""
+    (tmp_path / "p.yaml").write_text("""problem:
+  name: two
+  ranks: {I: 4096}
+  word_bits: 16
+  einsums:
+  - {einsum: "mul[i] = A[i] * B[i]", unit: vector}
+  - {einsum: "div[i] = C[i] / D[i]", unit: vector}
+""")
+    chip = CLUSTER.format(room="80e9").replace("chip: edge", "chip: h100")
+    (tmp_path / "c.yaml").write_text(chip)
+    asked = ["map", "--problem", f"{tmp_path}/p.yaml", "--arch", f"{tmp_path}/c.yaml", "--json"]
+    assert main(asked) == 0
+    product, quotient = json.loads(capsys.readouterr().out)["steps"]
+    assert product["seconds"] < quotient["seconds"]
