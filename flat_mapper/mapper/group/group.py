@@ -193,8 +193,9 @@ class GroupSearch:
             alive = self._alive_roots()
             count, roots = self.counters, self.roots
             count.outer_bounded = count.outer - len(alive.staging) - count.outer_infeasible
-            good = incumbent.can_improve(roots.cycles, roots.energy)
-            self._log("outer: bound", roots, self.bounds.fits(roots) & ~good)
+            if self.budget.cuts is not None:
+                good = incumbent.can_improve(roots.cycles, roots.energy)
+                self._log("outer: bound", roots, self.bounds.fits(roots) & ~good)
             again = [alive] if len(alive.staging) else []
             if incumbent.value <= NEAR * self._lowest(incumbent.first, alive):
                 self._width = 1.0
