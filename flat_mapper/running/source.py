@@ -106,11 +106,12 @@ def _tensors(workload: Workload, groups: Iterable[GroupText]) -> tuple[Shapes, S
 def file_of(workload: Workload, tensor: str) -> str:
     """The name of a tensor's file.
 
-    What is divided once its loop is done has that of its numerator: AV in every form of softmax.
+    The quotient of an online softmax has that of its numerator: AV in every form of softmax.
     """
     maker = workload.producers.get(tensor)
-    made = workload.einsum(maker) if maker else None
-    return f"{made.inputs[0].tensor if made and made.after else tensor}.bin"
+    if maker is not None and workload.softmax != "none" and (made := workload.einsum(maker)).after:
+        tensor = made.inputs[0].tensor
+    return f"{tensor}.bin"
 
 
 def _files(workload: Workload, tensors: Iterable[str]) -> str:

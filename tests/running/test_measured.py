@@ -97,3 +97,24 @@ def test_this_machine_is_a_chip_that_maps(tmp_path: Path) -> None:
     said = fm.lower(found, tool="c", run=True).to_dict()["program"]
     assert all(run["right"] for run in said["runs"])
     assert main(["check", "--this-machine", "-o", str(tmp_path / "cpu.txt")]) == 2
+
+
+def test_other_cascades_have_files_by_their_tensors_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two results that read one tensor when a loop is done are two files."""
+    (tmp_path / "p.yaml").write_text("""problem:
+  name: own
+  ranks: {P: 8, M: 8}
+  word_bits: 16
+  einsums:
+  - S[p] = X[p,m]
+  - {einsum: "Y[p] = exp(S[p])", after: [m]}
+  - {einsum: "Z[p] = S[p] * W[p]", unit: vector, after: [m]}
+""")
+    asked = ["--arch", "edge", "--problem", f"{tmp_path}/p.yaml", "--objective", "latency"]
+    assert main(["map", *asked, "--mapspace", "any", "-o", f"{tmp_path}/out"]) == 0
+    assert main(["lower", f"{tmp_path}/out", "--for", "c", "-o", f"{tmp_path}/c"]) == 0
+    capsys.readouterr()
+    text = (tmp_path / "c" / "mapping.c").read_text()
+    assert "reads X.bin, W.bin and writes Y.bin, Z.bin:" in text
