@@ -14,14 +14,18 @@ from execution.tiny import memory
 from oracles.small_cases import prices
 
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, Platform
+from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
-from flat_mapper.mapper.group.incumbent import Objective
+from flat_mapper.mapper.bounds.candidate_set import CandidateCache
+from flat_mapper.mapper.group.group import GroupSearch
+from flat_mapper.mapper.group.incumbent import Goal, Objective
 from flat_mapper.mapper.solve.certificate import Solution, value_of
 from flat_mapper.mapper.solve.driver import search
-from flat_mapper.mapper.space.handover import OUTSIDE, InsideQuestion
+from flat_mapper.mapper.space.group import group_problem
+from flat_mapper.mapper.space.handover import OUTSIDE, InsideQuestion, inside_questions
 from flat_mapper.mapping.check import check_fused, handed_inside
 from flat_mapper.mapping.sharing import copied_from, in_place_classes
 from flat_mapper.mapping.space import Fusion, Mapspace, partitions
@@ -233,6 +237,29 @@ def test_the_search_finds_the_least_energy_of_all_legal_mappings() -> None:
     ways = [(n, r) for n in (1, 2, 4) for r in ("", "J", "I") if n < 4 or r != "I"]
     least = min(least_pj(question, shared, spread) for shared, spread in ways)
     assert found.result.dynamic_pj == pytest.approx(least, rel=1e-12)
+
+
+def least_of_outer_choices(question: InsideQuestion, *, free: bool) -> float:
+    """pJ at least, before there is a candidate; free: where the level more need not keep."""
+    workload, platform, space, ert = question.asked()
+    keeps = tuple(rule for rule in space.keeps if not (free and rule.level == OUTSIDE))
+    ruled = replace(space, keeps=keeps)
+    problem = group_problem(workload, platform, ert, ruled, question.order)
+    return GroupSearch.of(problem, CandidateCache(), Budget()).least(Goal(kind="energy"))
+
+
+def test_what_is_handed_over_counts_before_there_is_a_candidate() -> None:
+    """A level that must keep a tensor has its words once."""
+    workload, platform, ert = small()
+    group = partitions(workload, mapspace())[0][0]
+    every = list(inside_questions(workload, platform, mapspace(), ert, group))
+    for question in every:
+        free, least = (least_of_outer_choices(question, free=yes) for yes in (True, False))
+        assert free < least < np.inf
+    found = search(workload, platform, mapspace(), ert, objective="energy")
+    assert isinstance(found, Solution)
+    least = min(least_of_outer_choices(question, free=False) for question in every)
+    assert least <= found.result.dynamic_pj
 
 
 def some_mappings(workload: Workload, count: int) -> Iterator[FusedMapping]:

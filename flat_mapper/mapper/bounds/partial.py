@@ -277,9 +277,11 @@ def _drawn(
             at = times * update if tensor == space.output else times * read + write
             priced.append(at + least_along(lines[0], 1.0))
             free.append(at + least_along(lines[1], 1.0))
-    times = _times(often, lanes, sharing)
-    priced.append(least_along(lines[0], times))
-    free.append(least_along(lines[1], times))
+            if node in space.keepers(tensor):
+                break
+    else:
+        priced.append(least_along(lines[0], _times(often, lanes, sharing)))
+        free.append(least_along(lines[1], _times(often, lanes, sharing)))
     return reduce(np.minimum, priced), reduce(np.minimum, free)
 
 

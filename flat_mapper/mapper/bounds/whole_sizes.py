@@ -19,7 +19,7 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.cost_model.candidates import Floats, Ints
 from flat_mapper.cost_model.facts import prod_of
 from flat_mapper.cost_model.roles import Role
-from flat_mapper.mapper.bounds.energy import drawn_energy, staged_once
+from flat_mapper.mapper.bounds.energy import drawn_energy, moved_once, staged_once
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of, remembered
 from flat_mapper.mapper.space.enumerate import sharing_ranks
 from flat_mapper.mapper.space.factors import Splits, distinct_columns, on_axes
@@ -95,18 +95,24 @@ def words_bound(
 @remembered
 def _ways(space: EinsumSpace, tensor: str, role: Role, priced: float) -> list[_Way]:
     """All ways of one tensor: from the top, or through a level below the shared one."""
-    inner = [n for n in space.inner_nodes if isinstance(n, MemoryLevel)]
     direct = _from_top(space, tensor, role, priced)
-    found = [direct]
     least = direct.fixed + direct.once  # every word once from the top
-    for own in (n for n in inner if any(tensor in keep for keep in space.keep_sets(n.name))):
+    levels = [n for n in space.inner_nodes if isinstance(n, MemoryLevel)]
+    keepers = space.keepers(tensor)
+    found = [] if keepers else [direct]
+    last = levels.index(keepers[-1]) if keepers else 0  # none outside it serves the units
+    for own in (n for n in levels[last:] if space.may_keep(tensor, n.name)):
         filled, served = _kept_at(space, tensor, own)
+        pj = least + filled + sum(_through(space, tensor, n) for n in keepers if n is not own)
         within = space.inner_nodes[space.inner_nodes.index(own) + 1 :]
-        if lanes_of(within) == 1:
-            found.append(_Way(least + filled + served))
-        else:
-            found.append(_Way(least + filled, served))
+        found.append(_Way(pj + served) if lanes_of(within) == 1 else _Way(pj, served))
     return found
+
+
+def _through(space: EinsumSpace, tensor: str, level: MemoryLevel) -> float:
+    """pJ of a level that keeps a tensor outside the one that hands it on: every word once."""
+    read, write, update = moved_once(space, tensor, level)
+    return update if tensor == space.output else read + write
 
 
 def _from_top(space: EinsumSpace, tensor: str, role: Role, priced: float) -> _Way:

@@ -232,7 +232,10 @@ class GroupSearch:
         self.incumbent = incumbent
         alive = self._alive_roots()
         keys = self.incumbent.sort_keys(alive.cycles, alive.energy)
-        best = np.lexsort((-alive.needs, *keys[::-1]))  # of equal ones the largest tile keeps most
+        # Of equal ones the largest tile keeps most; the smallest leaves room for what is handed
+        # over inside.
+        size = alive.needs if self.problem.workload.absent else -alive.needs
+        best = np.lexsort((size, *keys[::-1]))
         _, firsts, _ = distinct_columns(alive.tile.take(best, axis=1))
         for at in best[np.sort(firsts)]:
             left = self.incumbent.can_improve(alive.cycles, alive.energy)

@@ -214,6 +214,17 @@ class EinsumSpace(EinsumFacts):
             for bits in range(1 << len(free))
         ]
 
+    def may_keep(self, tensor: str, level: str) -> bool:
+        """True if a level may keep a tensor."""
+        return any(tensor in keep for keep in self.keep_sets(level))
+
+    @remembered
+    def keepers(self, tensor: str) -> list[MemoryLevel]:
+        """Levels below the shared one that keep a tensor whatever else they do."""
+        levels = [n for n in self.inner_nodes if isinstance(n, MemoryLevel)]
+        every = [n for n in levels if self.may_keep(tensor, n.name)]
+        return [n for n in every if all(tensor in keep for keep in self.keep_sets(n.name))]
+
 
 def lanes_of(nodes: Sequence[MemoryLevel | Fanout]) -> int:
     """Instances that the fanouts among some nodes make of one."""

@@ -123,11 +123,8 @@ def _at_level(
     that no kept tensor has: as the innermost loop of the next level it costs the same, because
     below there is only the compute unit, to which order means nothing. And see `_distinct`.
     """
-    ruled = any(
-        space.rules(lv.name, "temporal")
-        for lv in space.arch.levels[space.shared :]
-        if lv is not level
-    )  # the next level may then not take such a loop
+    outer = space.arch.levels[space.arch.levels.index(level) - 1]
+    ruled = bool(space.rules(outer.name, "temporal"))  # it may then not take such a loop
     limit = level.usable_words if level.usable_words is not None else space.iterations
     grows = [any(space.relevant[t][r] for t in keep) for r in range(len(space.ranks))]
     useful = [ruled or any(candidates.keep.values()) or more for more in grows]
