@@ -1,10 +1,11 @@
-"""Backend `accelforge`: AccelForge's counts and prices of the fused mapping, as a Result.
+"""Backend `accelforge`: AccelForge's counts and prices of a mapping's Einsums, as a Result.
 
-AccelForge is the one outside tool that takes a fused mapping as one. Its counts are turned back
-into Timeloop's reads, fills and updates and added up by our rules; its own total latency and energy
-stand in `extra` (JSON: `provenance`), because they answer other questions (GAPS). Tile sizes,
-instances, lanes and the verdict on capacity are the mapping's own, by our model: AccelForge's is
-about another machine.
+Each Einsum is asked by itself, as one root-to-compute path with its shared loops: of a tree of
+several AccelForge evaluates every path on its own too. Its counts are turned back into Timeloop's
+reads, fills and updates and added up by our rules; its own total latency and energy stand in
+`extra` (JSON: `provenance`), because they answer other questions (GAPS). Tile sizes, instances,
+lanes and the verdict on capacity are the mapping's own, by our model: AccelForge's is about another
+machine.
 
 How the two define what they count, over all instances of a level:
 
@@ -34,9 +35,7 @@ import keyword
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from itertools import takewhile
 from math import inf, prod
-from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -58,7 +57,6 @@ from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload
 
 JOINT = "<SEP>"  # what AccelForge puts between the parts of a column's name
-NO_JOIN = ("No match found", "No mappings found")  # its words for paths that do not fit together
 ISL_WORDS = frozenset({"and", "or", "not", "exists", "mod", "floor", "ceil", "min", "max"})
 AXES: tuple[Axis, ...] = ("y", "x")  # outermost first, as in slots_of
 UNBOUNDED_BITS = 2**80  # a power of two: AccelForge reports occupancy as a share of the size
@@ -88,7 +86,6 @@ class AccelforgeEvaluation:
     counts: Mapping[ActionKey, int]  # words or operations, all instances together
     energy_pj: Mapping[ActionKey, float]
     latency_s: Mapping[tuple[str, str], float]  # (einsum, component); single precision inside
-    note: str = ""  # why each Einsum was evaluated on its own, not all as one tree
 
     @property
     def total_latency_s(self) -> float:
@@ -169,7 +166,6 @@ class AccelforgeBackend:
         extra = {
             "accelforge_latency_s": answer.total_latency_s * workload.repeat,
             "accelforge_energy_pj": answer.total_energy_pj * workload.repeat,
-            "accelforge_tree": answer.note or "one for all Einsums",
         }
         notes = (*result.notes, *GAPS)
         return replace(result, notes=notes, extra={**result.extra, **extra})
@@ -205,15 +201,15 @@ def _told(
         rows = {lv.level: t for lv in frame.levels for t in lv.tensors if t.tensor == access.tensor}
         keys: dict[str, list[ActionKey]] = {}
         for level in rows:
-            at = einsum.name, component_name(platform, einsum, level), access.tensor
+            at = einsum.name, level, access.tensor
             keys[level] = [ActionKey(*at, "read"), ActionKey(*at, "write")]
         words = timeloop_counts(workload, arch, nest, access, answer.counts, keys)
         for level, row in rows.items():
             pj = sum(answer.energy_pj.get(key, 0.0) for key in keys[level])
             where = f"accelforge: {einsum.name}: {level}: {access.tensor}"
             tensors[level, access.tensor] = _row(row, words[level], pj, access, where)
-    place = component_name(platform, einsum, arch.compute.name)
-    computes = answer.counts.get(ActionKey(einsum.name, place, "", "compute"), 0)
+    key = ActionKey(einsum.name, arch.compute.name, "", "compute")
+    computes = answer.counts.get(key, 0)
     busy, levels = np.array([frame.compute_cycles]), list[LevelStats]()
     for stats in frame.levels:
         own = tuple(tensors[stats.level, t.tensor] for t in stats.tensors)
@@ -298,29 +294,19 @@ def _copies(arch: Architecture, nest: EinsumMapping, access: TensorAccess, level
 def evaluation(
     workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
 ) -> AccelforgeEvaluation:
-    """AccelForge's answer on the mapping as one tree, or Einsum by Einsum where it has no tree.
-
-    Counts are the same either way: AccelForge counts every path from the root on its own.
-    Raises NotExpressibleError where an Einsum has no counterpart even alone.
-    """
-    nests = [*mapping.einsum_mappings.values()]
-    try:
-        return _answer(accelforge_documents(workload, platform, nests, ert), together=True)
-    except NotExpressibleError as error:
-        reason = str(error)
+    """AccelForge's answer on every Einsum. Raises NotExpressibleError where one has none."""
     alone = [
-        _answer(accelforge_documents(workload, platform, [nest], ert), together=False)
-        for nest in nests
+        _answer(accelforge_documents(workload, platform, nest, ert))
+        for nest in mapping.einsum_mappings.values()
     ]
     return AccelforgeEvaluation(
         counts={k: v for part in alone for k, v in part.counts.items()},
         energy_pj={k: v for part in alone for k, v in part.energy_pj.items()},
         latency_s={k: v for part in alone for k, v in part.latency_s.items()},
-        note=reason,
     )
 
 
-def _answer(documents: Documents, *, together: bool) -> AccelforgeEvaluation:
+def _answer(documents: Documents) -> AccelforgeEvaluation:
     from accelforge import Spec, set_n_parallel_jobs
     from accelforge.frontend import arch, mapping
 
@@ -335,10 +321,6 @@ def _answer(documents: Documents, *, together: bool) -> AccelforgeEvaluation:
         columns = spec.evaluate_mapping().to_dict()
     except Exception as error:  # its own checks raise many types
         line = " ".join(str(error).split())[:200]
-        if together and any(words in line for words in NO_JOIN):
-            raise NotExpressibleError(
-                f"accelforge: expected Einsums that it can join, got {line}"
-            ) from error
         raise BackendError(f"accelforge: expected an answer, got {line}") from error
     return _parsed(columns)
 
@@ -381,29 +363,6 @@ def rank_variable(rank: str) -> str:
     return f"{name}_" if keyword.iskeyword(name) or name in ISL_WORDS else name
 
 
-def component_names(platform: Platform) -> dict[str, str]:
-    """The vector path's nodes by their name in the joint architecture, where names are unique."""
-    if platform.vector is None:
-        return {}
-    trunk = trunk_length(platform)
-    taken = {n.name for n in platform.matrix.nodes} | {platform.matrix.compute.name}
-    own = [*(n.name for n in platform.vector.nodes[trunk:]), platform.vector.compute.name]
-    names = {n.name: n.name for n in platform.vector.nodes[:trunk]}
-    return names | {n: f"{n}_vector" if n in taken else n for n in own}
-
-
-def component_name(platform: Platform, einsum: Einsum, node: str) -> str:
-    """The joint architecture's name of a node on an Einsum's path."""
-    return component_names(platform)[node] if einsum.unit == "vector" else node
-
-
-def trunk_length(platform: Platform) -> int:
-    """The number of outermost levels that the two paths have in common."""
-    pairs = zip(platform.matrix.nodes, platform.paths[-1].nodes, strict=False)
-    same = (own.name == other.name and isinstance(other, MemoryLevel) for own, other in pairs)
-    return sum(takewhile(bool, same))
-
-
 class _Nest:
     """Places of Storage nodes and spatial loops of one Einsum among its temporal loops.
 
@@ -411,7 +370,7 @@ class _Nest:
     """
 
     def __init__(self, workload: Workload, platform: Platform, mapping: EinsumMapping) -> None:
-        self.workload, self.platform, self.mapping = workload, platform, mapping
+        self.workload, self.mapping = workload, mapping
         self.einsum = workload.einsum(mapping.einsum)
         self.arch = platform.path(self.einsum.unit)
         self.loops: list[Loop] = []  # temporal, outermost first
@@ -487,20 +446,19 @@ class _Nest:
             for (level, tensor), place in self.place.items():
                 if level == node.name:
                     held.setdefault(place, []).append(tensor)
-            name = component_name(self.platform, self.einsum, node.name)
             for place, tensors in held.items():
-                before[place].append({"type": "Storage", "tensors": tensors, "component": name})
+                storage = {"type": "Storage", "tensors": tensors, "component": node.name}
+                before[place].append(storage)
         for place, loop in enumerate(self.loops):
             before[place].append({"type": "Temporal", **_factor(loop)})
-        compute = component_name(self.platform, self.einsum, self.arch.compute.name)
+        compute = self.arch.compute.name
         left = dict(self.workload.rank_sizes)
         ordered = [_tiled(node, left) for nodes in before for node in nodes]
         return [*ordered, {"type": "Compute", "einsum": self.einsum.name, "component": compute}]
 
     def _spatial(self, fanout: Fanout) -> list[_Document]:
-        name = component_name(self.platform, self.einsum, fanout.name)
         return [
-            {"type": "Spatial", **_factor(loop), "name": axis, "component": name}
+            {"type": "Spatial", **_factor(loop), "name": axis, "component": fanout.name}
             for axis in AXES
             for loop in self._at(Slot(fanout.name, axis))
         ]
@@ -520,54 +478,27 @@ def _tiled(node: _Document, left: dict[str, int]) -> _Document:
 
 
 def accelforge_documents(
-    workload: Workload, platform: Platform, nests: Sequence[EinsumMapping], ert: Ert
+    workload: Workload, platform: Platform, nest: EinsumMapping, ert: Ert
 ) -> Documents:
-    """The documents of some Einsums' nests, as one tree with a branch for each Einsum.
-
-    A branch has the shared loops too: AccelForge evaluates every path from the root on its own.
-    Raises NotExpressibleError; those of each Einsum alone may then still do.
-    """
-    _check_backing(workload, platform, nests)
-    branches = [_Nest(workload, platform, nest).nodes() for nest in nests]
-    root = branches[0]
-    if len(branches) > 1:
-        nested = [{"type": "Nested", "nodes": nodes} for nodes in branches]
-        root = [{"type": "Sequential", "nodes": nested}]
-    names = [nest.einsum for nest in nests]
-    return _arch_document(platform, ert), _workload_document(workload, names), {"nodes": root}
-
-
-def _arch_document(platform: Platform, ert: Ert) -> _Document:
-    """Both paths as one hierarchy: the common trunk, the vector path as a fork, the matrix path.
+    """The documents of one Einsum's nest. Raises NotExpressibleError where it has none.
 
     Sizes are unbounded: AccelForge has neither double buffers nor in-place softmax, so that its
     verdict on capacity would be about another machine than ours.
     """
-    matrix, vector = platform.matrix, platform.vector
-    trunk, fork = 0, list[_Document]()
-    if vector is not None:
-        trunk, names = trunk_length(platform), component_names(platform)
-        side = _components(vector, vector.nodes[trunk:], ert, names)
-        branch = [*side, _compute(vector, names[vector.compute.name], ert)]
-        fork = [{"type": "Fork", "nodes": branch}]
-    top = _components(matrix, matrix.nodes[:trunk], ert)
-    own = _components(matrix, matrix.nodes[trunk:], ert)
-    return {"nodes": [*top, *fork, *own, _compute(matrix, matrix.compute.name, ert)]}
+    einsum = workload.einsum(nest.einsum)
+    arch = platform.path(einsum.unit)
+    path = [*_components(arch, ert), _compute(arch, ert)]
+    nodes = _Nest(workload, platform, nest).nodes()
+    return {"nodes": path}, _workload_document(workload, einsum), {"nodes": nodes}
 
 
-def _components(
-    arch: Architecture,
-    nodes: Sequence[MemoryLevel | Fanout],
-    ert: Ert,
-    names: Mapping[str, str] = MappingProxyType({}),
-) -> Iterator[_Document]:
-    """Levels and fanouts of more than one instance. names: of those that have another one here."""
-    for node in nodes:
-        name = names.get(node.name, node.name)
+def _components(arch: Architecture, ert: Ert) -> Iterator[_Document]:
+    """Levels, and fanouts of more than one instance."""
+    for node in arch.nodes:
         if isinstance(node, Fanout):
             sizes = {"y": node.fanout_y, "x": node.fanout_x}
             if spatial := [{"name": axis, "fanout": n} for axis, n in sizes.items() if n > 1]:
-                yield {"type": "Container", "name": name, "spatial": spatial}
+                yield {"type": "Container", "name": node.name, "spatial": spatial}
             continue
         read_pj, write_pj, _ = ert.actions(node.name)
         shared = node.shared_words_per_cycle
@@ -578,7 +509,7 @@ def _components(
         each = "(a.n_calls / a.throughput for a in actions)"
         yield {
             "type": "Memory",
-            "name": name,
+            "name": node.name,
             "size": UNBOUNDED_BITS,
             "leak_power": 0,
             "area": 0,
@@ -596,44 +527,24 @@ def _components(
         }
 
 
-def _compute(arch: Architecture, name: str, ert: Ert) -> _Document:
-    energy = ert.energy(arch.compute.name, "compute") * JOULES
+def _compute(arch: Architecture, ert: Ert) -> _Document:
+    name = arch.compute.name
+    energy = ert.energy(name, "compute") * JOULES
     action = {"name": "compute", "energy": energy, "throughput": 1 / arch.cycle_seconds}
     return {"type": "Compute", "name": name, "leak_power": 0, "area": 0, "actions": [action]}
 
 
-def _workload_document(workload: Workload, names: Sequence[str]) -> _Document:
-    """The mapped Einsums, in execution order."""
-    einsums = [workload.einsum(n) for n in names]
-    ranks = {r for e in einsums for r in e.ranks}
-    accesses = {
-        e.name: [
-            {
-                "name": a.tensor,
-                "projection": {r: rank_variable(r) for r in a.ranks},
-                "output": a.is_output,
-                "bits_per_value": workload.bits(a.tensor, ""),
-            }
-            for a in e.accesses
-        ]
-        for e in einsums
-    }
+def _workload_document(workload: Workload, einsum: Einsum) -> _Document:
+    accesses = [
+        {
+            "name": a.tensor,
+            "projection": {r: rank_variable(r) for r in a.ranks},
+            "output": a.is_output,
+            "bits_per_value": workload.bits(a.tensor, ""),
+        }
+        for a in einsum.accesses
+    ]
     return {
-        "rank_sizes": {r: n for r, n in workload.rank_sizes.items() if r in ranks},
-        "einsums": [{"name": name, "tensor_accesses": a} for name, a in accesses.items()],
+        "rank_sizes": {r: n for r, n in workload.rank_sizes.items() if r in einsum.ranks},
+        "einsums": [{"name": einsum.name, "tensor_accesses": accesses}],
     }
-
-
-def _check_backing(workload: Workload, platform: Platform, nests: Sequence[EinsumMapping]) -> None:
-    """A tensor has one outermost keeper for all Einsums, or AccelForge cannot join them."""
-    found: dict[str, str] = {}
-    for nest in nests:
-        einsum = workload.einsum(nest.einsum)
-        for access in einsum.accesses:
-            level = nest.keepers(access.tensor, platform.path(einsum.unit))[0]
-            first = found.setdefault(access.tensor, level)
-            if first != level:
-                raise NotExpressibleError(
-                    f"{nest.einsum}: {access.tensor}: expected {first} as outermost keeper, as in "
-                    f"the Einsums before it, got {level}; AccelForge takes such Einsums one by one"
-                )
