@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from flat_mapper.explore.need_search import need
     from flat_mapper.explore.pareto import front
     from flat_mapper.explore.sweep.design_search import optimize, plan_sweep
-    from flat_mapper.explore.sweep.export import export_sweep
     from flat_mapper.kernels.best import tiles
     from flat_mapper.mapping.space_reader import load_mapspace
+    from flat_mapper.page.export import export_sweep
     from flat_mapper.page.saved import load_results, report, sweep
     from flat_mapper.workload.cascade import attention
 
@@ -74,9 +74,9 @@ _HOMES = {
     "explore.need_search": "need",
     "explore.pareto": "front",
     "explore.sweep.design_search": "optimize plan_sweep",
-    "explore.sweep.export": "export_sweep",
     "kernels.best": "tiles",
     "mapping.space_reader": "load_mapspace",
+    "page.export": "export_sweep",
     "page.saved": "load_results report sweep",
     "workload.cascade": "attention",
 }

@@ -182,7 +182,7 @@ def _databases() -> Iterator[Hostile]:
     for damage in ("cut", "text", "json", "column", "schema", "empty"):
         yield Hostile(
             name=f"a {damage} database",
-            command="sweep d.db --format jsonl",
+            command="sweep d.db --format csv",
             files={"d.db": f"DB {damage}"},
         )
         yield Hostile(

@@ -42,7 +42,6 @@ OWNERS = {
     "sqlite3": ("explore.sweep.*", "page.*"),
     "distributed": ("explore.sweep.engines",),
     "dask": ("explore.sweep.engines",),
-    "pyarrow": ("explore.sweep.export",),
     "optuna": ("explore.sweep.design_search",),
     "multiprocessing": ("base.parallel",),
     "concurrent": ("base.*", "explore.sweep.engines", "importers.graphs.onnx_file"),

@@ -2,7 +2,7 @@
 # Make the environment in $VENV: a Python >= 3.12 with the package and its $EXTRAS.
 # Any python3 will do to start with; uv finds the newer one, or downloads it.
 set -eu
-: "${VENV:=.venv}" "${TOOLS:=.venv-tools}" "${EXTRAS:=plot,onnx,frames,browser,sweep,optimize,parquet,dev}"
+: "${VENV:=.venv}" "${TOOLS:=.venv-tools}" "${EXTRAS:=plot,onnx,frames,browser,sweep,optimize,dev}"
 
 fail() {
     echo "make: $1" >&2

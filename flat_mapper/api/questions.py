@@ -455,10 +455,10 @@ class AskPlanSweep(AskOptimize):
 
 
 class AskExportSweep(Question):
-    """A sweep's rows as CSV, Parquet or JSON Lines.
+    """A sweep's rows as CSV.
 
     sweep: what sweep wrote
-    format: csv, parquet or jsonl
+    format: csv; in Python the frame of `load_results` has others
     where: keep rows with, say, status=done or arch.GLB.depth>=4096
     output: a file; default: the standard output
     """

@@ -447,7 +447,7 @@ class _Nest:
                 if level == node.name:
                     held.setdefault(place, []).append(tensor)
             for place, tensors in held.items():
-                storage = {"type": "Storage", "tensors": tensors, "component": node.name}
+                storage: _Document = {"type": "Storage", "component": node.name, "tensors": tensors}
                 before[place].append(storage)
         for place, loop in enumerate(self.loops):
             before[place].append({"type": "Temporal", **_factor(loop)})

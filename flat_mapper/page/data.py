@@ -13,6 +13,7 @@ from typing import Any
 
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.table import Cell
 from flat_mapper.explore.sweep.store import read_only
 from flat_mapper.page.facts import EACH, Facts, facts_of, read, renewed
 from flat_mapper.page.tile import BusySpan, occupancy, run_occupancy, run_timeline, timeline, waits
@@ -319,6 +320,7 @@ class SavedEntry:
     status: str = DONE  # done, infeasible, invalid or failed
     reason: str = ""
     document: Section = field(default_factory=Section)  # the answer; empty unless done
+    run: Mapping[str, Cell] = field(default_factory=dict)  # of a sweep: its place, when and where
 
 
 # A design that `optimize` chose: its choices, its scores by objective or budget, what stops it.
@@ -339,7 +341,7 @@ def read_file(path: Path) -> tuple[list[SavedEntry], list[Facts]]:
         else:
             note_input(file)
             with read_only(file) as database:
-                entries = list(_sweep(file, database))
+                entries = list(sweep_entries(file, database))
                 front = "SELECT value FROM meta WHERE name = 'front'"
                 for (text,) in database.execute(front).fetchall():
                     designs += read([_DESIGN], json_of(str(text), str(file)), f"{file}: front")
@@ -394,10 +396,13 @@ def _answer(document: Section, where: str) -> SavedEntry:
     return SavedEntry(where=where, inputs=inputs, document=renewed(document))
 
 
-def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[SavedEntry]:
+_RUN = ("position", "seconds", "finished_at", "worker")
+
+
+def sweep_entries(path: Path, database: sqlite3.Connection) -> Iterator[SavedEntry]:
     """The points of a sweep that are there so far, in the sweep's order."""
-    query = "SELECT position, status, coordinates, reason, result FROM results ORDER BY position"
-    for position, status, coordinates, reason, result in database.execute(query).fetchall():
+    query = f"SELECT status, coordinates, reason, result, {', '.join(_RUN)} FROM results"
+    for status, coordinates, reason, result, position, *ran in database.execute(query):
         where = f"{path}: point {position}"
         given = section_of(json_of(str(coordinates), where), where)
         yield SavedEntry(
@@ -405,6 +410,7 @@ def _sweep(path: Path, database: sqlite3.Connection) -> Iterator[SavedEntry]:
             inputs={path: input_of(value) for path, value in given.items()},
             status=str(status),
             reason=str(reason or ""),
+            run=dict(zip(_RUN, (position, *ran), strict=True)),
             document=renewed(section_of(json_of(str(result), where), where))
             if status == DONE
             else Section(),

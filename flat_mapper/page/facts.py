@@ -56,7 +56,7 @@ _ANSWER = {  # totals over all runs of the cascade; first what answers of old do
     "energy_by_pj": {"component": _NUMBERS, "tensor": _NUMBERS, "einsum": _NUMBERS},
     **{"buffer": {EACH: {"live_words": int, "capacity_words?": int}}, "policy": {EACH: object}},
     **{"energy_source": str, "backend": str, "notes?": [str]},
-    "provenance?": {"energies?": {EACH: object}},
+    **{"provenance?": {"energies?": {EACH: object}}, "search?": {"gap?": float}},
 }
 
 

@@ -30,6 +30,16 @@ from flat_mapper.spec.yamlio import check_target, write_text
 _SHOWN = 20  # rows that a notebook shows
 
 
+def entry_record(entry: SavedEntry) -> dict[str, Cell]:
+    """One configuration as a row: its inputs, what came of it, and its answer's totals."""
+    found = {**entry.inputs, "status": entry.status, "reason": entry.reason or None, **entry.run}
+    if of_cluster(entry):
+        return found | mesh_record(entry)
+    if entry.status == DONE:
+        found |= answer_record(facts_of(entry.document, entry.where))
+    return found | dict(entry.inputs)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class SavedResults(Printed):
     """Configurations that were computed before, from one file or several."""
@@ -43,15 +53,7 @@ class SavedResults(Printed):
         return len(self.entries)
 
     def _records(self) -> Sequence[FrameRecord]:
-        return [self._record(entry) for entry in self.entries]
-
-    def _record(self, entry: SavedEntry) -> dict[str, Cell]:
-        outcome = {"status": entry.status, "reason": entry.reason or None}
-        done = entry.status == DONE
-        if of_cluster(entry):
-            return {**entry.inputs, **outcome, **mesh_record(entry)}
-        totals = answer_record(facts_of(entry.document, entry.where)) if done else {}
-        return {**entry.inputs, **outcome, **totals, **entry.inputs}
+        return [entry_record(entry) for entry in self.entries]
 
     def write_report(self, path: str | Path, title: str = "") -> SavedResults:
         """The page of `flat-mapper report`, written; the same results, with its path.

@@ -5,7 +5,7 @@ Texts, notebooks, frames, figures and the page print totals from here, and from 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -146,7 +146,16 @@ def answer_record(document: Mapping[str, Any]) -> dict[str, Cell]:
     found = {key: document[key] for key in named if key in document} | dict(document["ranks"])
     rest = answer_totals(document)
     energies = rest.pop("energy_by_pj")["component"]
+    rest |= {"gap": (document.get("search") or {}).get("gap")} | _of_cores(document["groups"])
     return flat_row(found | rest) | {f"energy_pj.{name}": pj for name, pj in energies.items()}
+
+
+def _of_cores(groups: Sequence[Mapping[str, Any]]) -> Document:
+    """The use of cores, of the group that takes longest of those on some; none where none is."""
+    uses = [(g["cycles"], use) for g in groups if "cores" in (use := g.get("on_cores") or g)]
+    _, use = max(uses, key=lambda one: one[0], default=(0, {}))
+    names = ("cores", "tiles", "rounds", "imbalance", "idle_share")
+    return {name: use[name] for name in names if name in use}
 
 
 def einsum_records(document: Document) -> list[dict[str, Cell]]:

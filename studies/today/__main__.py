@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
-import sys
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from studies.common import ROOT, grouped, markdown, parser_of
 
 HERE = Path(__file__).parent
 Row = dict[str, Any]
+DOCUMENTS = ("coordinates", "result")  # columns of JSON
 
 COLUMNS = {  # (mapspace, softmax): what the tables call it
     ("flex", "row"): "unfused",
@@ -55,9 +56,10 @@ In decode one position attends to a cache of N. *buffer* is the share of the sha
 
 def rows_of(results: Path) -> list[Row]:
     """The rows of a results file."""
-    command = (sys.executable, "-m", "flat_mapper", "sweep", str(results), "--format", "jsonl")
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in text.splitlines()]
+    with closing(sqlite3.connect(results)) as database:
+        database.row_factory = sqlite3.Row
+        rows = [dict(row) for row in database.execute("SELECT * FROM results")]
+    return [row | {n: json.loads(row[n] or "null") for n in DOCUMENTS} for row in rows]
 
 
 def page(rows: list[Row]) -> str:

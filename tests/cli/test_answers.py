@@ -73,7 +73,7 @@ COMMANDS = (
     (0, "generate --problem attend.yaml --arch two-nano.yaml --prefill 4 --decode 4"),
     (0, "sweep two.yaml -o sweep.db --workers 0"),
     (0, "sweep two.yaml --dry-run"),
-    (0, "sweep sweep.db -o rows.jsonl --format jsonl"),
+    (0, "sweep sweep.db -o rows.csv --format csv"),
     (0, "sweep design.yaml -o design.db --workers 0"),
     (0, "sweep design.yaml --dry-run"),
     (0, "report out both sweep.db -o page.html"),

@@ -1,10 +1,9 @@
-"""Exports: every format says the same, and filters reach SQLite as values."""
+"""Exports: the CSV says what the frame does, and filters are values."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from sweep_files import COUNTS, POINTS, written
 
+from flat_mapper import load_results
 from flat_mapper.api.calls import load_problem
 from flat_mapper.arch.edits import edit_platform
 from flat_mapper.cli.main import main
@@ -83,37 +83,31 @@ def test_filters(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert count() == POINTS
 
 
-def test_json_lines(results: Path, tmp_path: Path) -> None:
-    out = tmp_path / "r.jsonl"
-    assert main(["sweep", str(results), "--format", "jsonl", "-o", str(out)]) == 0
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert len(rows) == POINTS
-    done = next(row for row in rows if row["status"] == "done")
-    assert done["result"]["latency_s"] == done["latency_s"]
-    assert done["coordinates"]["objective"] == "latency"
-
-
-def test_parquet(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
-    out = tmp_path / "r.parquet"
-    assert main(["sweep", str(results), "--format", "parquet", "-o", str(out)]) == 0
+def test_a_file_has_the_rows_and_the_columns_of_the_frame(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pandas", reason="needs the extra `frames`")
+    out = tmp_path / "r.csv"
+    assert main(["sweep", str(results), "--format", "csv", "-o", str(out)]) == 0
     assert capsys.readouterr().out == f"{POINTS} rows in {out}\n"
-    table = parquet.read_table(out)
-    assert table.num_rows == POINTS
-    types = {name: str(table.schema.field(name).type) for name in table.column_names}
-    assert (types["arch.GLB.depth"], types["latency_s"], types["arch"]) == (
-        *("int64", "double", "string"),
-    )
-    rows = table.to_pylist()
-    assert json.loads(next(r["result"] for r in rows if r["status"] == "done"))["cycles"] > 0
+    rows = list(csv.DictReader(out.open(encoding="utf-8")))
+    table = load_results(results).to_frame()
+    assert list(rows[0]) == list(table)
+    assert len(rows) == len(table) == POINTS
+    for i, row in enumerate(rows):
+        assert row["objective"] == "latency"
+        for name in ("latency_s", "energy_pj", "seconds"):
+            said = table[name][i]
+            assert row[name] == ("" if said != said else str(said))
+    types = {name: str(table[name].dtype) for name in ("arch.GLB.depth", "latency_s", "arch")}
+    assert list(types.values()) == ["Int64", "float64", "string"]
 
 
 BAD = [
     (("--where", "latency_s"), "--where: expected a column, one of .*, got 'latency_s'"),
     (("--where", "x; DROP TABLE points=1"), "--where: expected a column, one of"),
-    (("--where", "statu=done"), "--where: expected a column among key, .* did you mean 'status'"),
-    (("--format", "xls"), "format: expected one of csv, parquet, jsonl, got 'xls'"),
-    (("--format", "parquet"), "sweep: expected -o/--output for parquet, got none"),
+    (("--where", "statu=done"), "--where: expected a column among arch, .* did you mean 'status'"),
+    (("--format", "parquet"), "format: expected csv, got 'parquet'; in Python load_results"),
     (("-o", "no/folder/x.csv"), "no/folder/x.csv: expected a file that can be written"),
 ]
 

@@ -78,17 +78,14 @@ def test_a_column_is_found_whatever_its_name(results: Path) -> None:
     with connection:
         connection.execute("UPDATE points SET coordinates = ?", (row,))
     connection.close()
-    target = results.with_name("r.jsonl")
-    assert main(["sweep", str(results), "--format", "jsonl", "-o", str(target)]) == 0
-    assert json.loads(target.read_text().splitlines()[0])["coordinates"] == json.loads(row)
     target = results.with_name("r.csv")
     assert main(["sweep", str(results), "-o", str(target), "--where", "e'f=2"]) == 0
     rows = target.read_text().splitlines()
     assert len(rows) > 1
-    assert all(",0,1,2,3,4," in line for line in rows[1:])
+    assert rows[0].startswith('"a""b",c.d,e\'f,$,[0],')
+    assert all(line.startswith("0,1,2,3,4,") for line in rows[1:])
 
 
-@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize(
     ("column", "text"),
     [
@@ -102,14 +99,13 @@ def test_a_column_is_found_whatever_its_name(results: Path) -> None:
     ],
 )
 def test_whatever_a_row_says_export_ends_well(
-    results: Path, column: str, text: str, form: str, capsys: pytest.CaptureFixture[str]
+    results: Path, column: str, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     connection = sqlite3.connect(results)
     with connection:
         connection.execute(f"UPDATE points SET {column} = ?", (text,))
     connection.close()
-    target = results.with_name(f"r.{form}")
-    words = ["sweep", str(results), "--format", form, "-o", str(target)]
+    words = ["sweep", str(results), "--format", "csv", "-o", str(results.with_name("r.csv"))]
     for where in ([], ["--where", "seq>3"]):
         assert main([*words, *where]) in (0, 2)
         assert capsys.readouterr().err.count("\n") <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from itertools import product
@@ -67,18 +68,17 @@ def test_the_front_of_a_grid(asked: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def enumerated(asked: Path, capsys: pytest.CaptureFixture[str]) -> set[tuple[float, float]]:
     """The front by the sums over `map`'s own answers, worked out plainly."""
-    out = asked.parent / "rows.jsonl"
+    out = asked.parent / "rows.csv"
     results = str(asked.with_suffix(".db"))
-    assert main(["sweep", results, "--format", "jsonl", "-o", str(out)]) == 0
+    assert main(["sweep", results, "--format", "csv", "-o", str(out)]) == 0
     capsys.readouterr()
     sums: dict[tuple[object, ...], list[float]] = {}
     names = ("arch.GLB.depth", "arch.variables.dram_words", "arch.PE.meshX")
-    for row in map(json.loads, out.read_text().splitlines()):
-        at = row["coordinates"]
-        weight = 3 if at["seq"] == 4 else 1
-        entry = sums.setdefault(tuple(at[n] for n in names), [0.0, 0.0])
-        entry[0] += weight * row["latency_s"]
-        entry[1] += weight * row["energy_pj"]
+    for row in csv.DictReader(out.read_text().splitlines()):
+        weight = 3 if row["seq"] == "4" else 1
+        entry = sums.setdefault(tuple(int(row[n]) for n in names), [0.0, 0.0])
+        entry[0] += weight * float(row["latency_s"])
+        entry[1] += weight * float(row["energy_pj"])
     allowed = set(product((16, 64), (1, 4), (1, 2)))
     assert set(sums) == allowed
     points = {tuple(v) for v in sums.values()}
