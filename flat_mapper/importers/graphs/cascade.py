@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain
 from math import prod
 
 from flat_mapper.base.errors import SpecError, expected
@@ -140,11 +140,11 @@ class GraphCascade:
         self, name: str, operation: str, value: Value, over: Sequence[int], *, keep: bool
     ) -> Value:
         """A sum (also a mean) or a maximum over some dimensions."""
-        if operation == "square" or value.steps == ("square",):
+        if "square" in (operation, *value.steps[:1]) and len(value.steps) < 2:
             self.hints += [(value.dims[i], "D") for i in over]
-        steps = FUNCTION_OF.get(value.steps, value.steps[0] if len(value.steps) == 1 else "")
-        if operation == "sum" and steps and steps != TURNED and value.part is None:
-            operation, value = steps, replace(value, steps=())
+        step = FUNCTION_OF.get(value.steps, "".join(value.steps[:1]) * (len(value.steps) == 1))
+        if operation == "sum" and step not in ("", TURNED) and value.part is None:
+            operation, value = step, replace(value, steps=())
         value = self.done(value)
         rest = [(one, i in over) for i, one in enumerate(value.dims) if keep or i not in over]
         dims = tuple(() if gone else one for one, gone in rest)
@@ -227,14 +227,8 @@ class GraphCascade:
 
     def concat(self, name: str, values: Sequence[Value], dimension: int) -> Value:
         """Tensors behind one another: a turned row, or a cut."""
-        parts = [v.part for v in values]
-        first = parts[0]
-        if first and all(p and p.whole.tensor is first.whole.tensor for p in parts):
-            spans = sorted((p.start, p.stop) for p in parts if p)
-            whole = spans[0][0] == 0 and spans[-1][1] == first.whole.shape[dimension]
-            joined = all(a[1] == b[0] for a, b in pairwise(spans))
-            if whole and joined and all(set(v.steps) <= {"neg"} for v in values):
-                return replace(first.whole, steps=(TURNED,))
+        if (whole := _turned(values, dimension)) is not None:
+            return replace(whole, steps=(TURNED,))
         shape = list(values[0].shape)
         shape[dimension] = sum(v.shape[dimension] for v in values)
         return self.cut("Concat", name, values, shape)
@@ -275,16 +269,21 @@ class GraphCascade:
                 continue
             if operation == "mul" and one.angles is None and not other.tensor.made:
                 return replace(one, angles=other)
-            line = next((n for n in reversed(self.lines) if n.output is other.tensor), None)
-            turned = line and line.form == "{0} * {1}" and one.tensor in line.inputs
-            if operation == "add" and one.angles is not None and line and turned:
-                self.lines.remove(line)
-                self._names.discard(line.output.name)
-                line.inputs.sort(key=lambda tensor: tensor is not one.tensor)
-                line.inputs[1].parameters = 0  # angles are none
-                inputs = [replace(one, tensor=t, steps=(), angles=None) for t in line.inputs]
-                return self._emit(name, "rotary({0} * {1})", other.dims, inputs)
+            if operation == "add" and one.angles is not None:
+                return self._rotary(name, one, other)
         return None
+
+    def _rotary(self, name: str, one: Value, other: Value) -> Value | None:
+        """The Einsum of a turned row and its product with cosines; None where that is another."""
+        line = next((n for n in reversed(self.lines) if n.output is other.tensor), None)
+        if line is None or line.form != "{0} * {1}" or one.tensor not in line.inputs:
+            return None
+        self.lines.remove(line)
+        self._names.discard(line.output.name)
+        line.inputs.sort(key=lambda tensor: tensor is not one.tensor)
+        line.inputs[1].parameters = 0  # angles are none
+        inputs = [replace(one, tensor=t, steps=(), angles=None) for t in line.inputs]
+        return self._emit(name, "rotary({0} * {1})", other.dims, inputs)
 
     def _fitted(self, value: Value, labels: Sequence[object], bound: Mapping[object, Dim]) -> Value:
         """A value whose dimensions are those of their labels, and no others'."""
@@ -307,13 +306,12 @@ class GraphCascade:
         """A value under other axes where the target says so."""
         wanted = tuple(t if t is not None else d for t, d in zip(target, value.dims, strict=True))
         pairs = [aligned(d, t) for t, d in zip(wanted, value.dims, strict=True)]
-        found: dict[GraphAxis, GraphAxis] = {
-            old: new for pair in pairs if pair for old, new in pair
-        }
         leaves = value.tensor.leaves
-        axes = tuple(found.get(axis, axis) for axis in leaves)
-        if any(pair is None for pair in pairs):
+        if None in pairs:
             axes = flat(a for d in wanted for a in d)
+        else:
+            found = dict(chain.from_iterable(filter(None, pairs)))
+            axes = tuple(found.get(axis, axis) for axis in leaves)
         if axes == leaves:
             return value.with_dims(wanted)
         key = (value.tensor, axes)
@@ -354,25 +352,13 @@ class GraphCascade:
 
     def _note_rows(self, line: EinsumLine, lost: Dim) -> None:
         """See whether an Einsum is of a row-wise operator: a norm, a softmax."""
-        first = line.inputs[0]
+        first, rows = line.inputs[0], self._rows.get(line.inputs[0])
         if lost and len(line.inputs) == 1:
-            known = self._rows.get(first)
-            rows = known if known and flat(known.rank) == lost else Rows(first, lost, [])
+            rows = rows if rows and flat(rows.rank) == lost else Rows(first, lost, [])
         else:
             of = {id(r): r for t in line.inputs if (r := self._rows.get(t))}
-            if len(of) != 1 or lost:
-                return
-            (rows,) = of.values()
-            others = [t for t in line.inputs if self._rows.get(t) is not rows]
-            scale = rows.joined and all(
-                not t.made and set(t.leaves) <= set(flat(rows.rank)) for t in others
-            )
-            whole = set(flat(rows.rank)) <= set(line.output.leaves)
-            if not others and (len(line.inputs) > 1 or not rows.joined or not whole):
-                rows.joined |= len(line.inputs) > 1
-            elif others == [rows.source]:
-                rows.joined = True
-            elif not others or not scale:
+            rows = next(iter(of.values())) if len(of) == 1 and not lost else None
+            if rows is None or not rows.takes(line, self._rows):
                 return
         rows.lines.append(line)
         self._rows[line.output] = rows
@@ -390,6 +376,16 @@ class GraphCascade:
         self._counts[plain.lower()] = count
         self._names.add(found.lower())
         return found
+
+
+def _turned(values: Sequence[Value], dimension: int) -> Value | None:
+    """The value whose parts these are, all of it, some of them negated; None where it is none."""
+    parts = [v.part for v in values if v.part and set(v.steps) <= {"neg"}]
+    if not parts or len({p.whole.tensor for p in parts}) > 1 or len(parts) < len(values):
+        return None
+    whole, spans = parts[0].whole, sorted((p.start, p.stop) for p in parts)
+    starts, stops = zip(*spans, strict=True)
+    return whole if (*starts, whole.shape[dimension]) == (0, *stops) else None
 
 
 def bounded(made: Sized, most: int, what: str) -> None:

@@ -36,6 +36,20 @@ class Imported(Printed):
         """The part of the model's multiply-accumulates that is in the cascade."""
         return self.macs / (self.macs + self.cut_macs) if self.macs else 0.0
 
+    def check_share(self) -> None:
+        """Raise SpecError where too few of the multiply-accumulates are in it."""
+        whole = self.macs + self.cut_macs
+        if whole == 0:
+            condition = (
+                "a graph with a product of tensors, whose multiply-accumulates can be mapped"
+            )
+            raise SpecError(expected(self.workload.name, condition, "none"))
+        if self.share < LEAST_SHARE:
+            condition = f"at least {LEAST_SHARE:.1%} of the multiply-accumulates in Einsums"
+            change = f"left out are {'; '.join(self.cuts) or 'none'}"
+            got = f"{self.macs:,} of {whole:,}"
+            raise SpecError(expected(self.workload.name, condition, got, change))
+
     def to_dict(self) -> dict[str, object]:
         """The figures by name."""
         return {
@@ -102,24 +116,19 @@ def finished(graph: GraphCascade, name: str) -> Imported:
     cuts = [cut for cut in graph.cuts if cut[1] in tensors or cut[2]]
     found = Imported(
         workload=workload,
-        cuts=tuple(
-            f"{operator} {result.name}" + (f", {macs:,} multiply-accumulates" if macs else "")
-            for operator, result, macs in cuts
-        ),
+        cuts=tuple(map(_cut_text, cuts)),
         notes=tuple(dict.fromkeys(graph.notes)),
         macs=macs,
         cut_macs=sum(macs for *_, macs in cuts),
         weight_words=sum((graph.tables | {t.name: t.parameters for t in tensors}).values()),
     )
-    if found.macs + found.cut_macs == 0:
-        condition = "a graph with a product of tensors, whose multiply-accumulates can be mapped"
-        raise SpecError(expected(name, condition, "none"))
-    if found.share < LEAST_SHARE:
-        condition = f"at least {LEAST_SHARE:.1%} of the multiply-accumulates in Einsums"
-        got = f"{found.macs:,} of {found.macs + found.cut_macs:,}"
-        change = f"left out are {'; '.join(found.cuts) or 'none'}"
-        raise SpecError(expected(name, condition, got, change))
+    found.check_share()
     return found
+
+
+def _cut_text(cut: tuple[str, Tensor, int]) -> str:
+    operator, result, macs = cut
+    return f"{operator} {result.name}" + (f", {macs:,} multiply-accumulates" if macs else "")
 
 
 def _cascade(graph: GraphCascade, lines: list[EinsumLine], name: str) -> Workload:
@@ -196,15 +205,16 @@ def _operators(lines: list[EinsumLine]) -> Iterator[tuple[str, tuple[str, ...]]]
 
 def _attention(graph: GraphCascade, names: dict[GraphAxis, str]) -> tuple[Roles, Mask | None]:
     """Roles of the ranks and the mask, where all attentions have the same."""
-    found: dict[str, set[str]] = {"batch": set(), "queries": set(), "keys": set()}
-    for axes in graph.attentions:
-        for role, one in zip(found, axes, strict=True):
-            found[role].update(names[leaf] for leaf in flat(one) if leaf in names)
-    roles = Roles.of({role: next(iter(r)) for role, r in found.items() if len(r) == 1})
-    (mask, *others) = graph.masks or (None,)
-    if others:
+    found: dict[str, str] = {}
+    for i, role in enumerate(("batch", "queries", "keys")):
+        axes = flat(axis for dims in graph.attentions for axis in dims[i])
+        ranks = {names[leaf] for leaf in axes if leaf in names}
+        found |= dict.fromkeys([role], *ranks) if len(ranks) == 1 else {}
+    roles = Roles.of(found)
+    if len(graph.masks) > 1:
         said = "Masks differ among attentions: none is in the problem, so all keys are seen."
         graph.notes.append(said)
-    elif mask and not roles.masked:
+    elif any(graph.masks) and not roles.masked:
         graph.notes.append("A mask is left out: attentions differ in their queries or keys.")
-    return roles, None if others or not roles.masked else mask
+    alone = roles.masked and len(graph.masks) == 1
+    return roles, next(iter(graph.masks)) if alone else None

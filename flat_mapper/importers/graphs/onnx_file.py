@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import BrokenExecutor
 from functools import cache, partial
 from math import inf, prod
@@ -159,31 +159,46 @@ def _graph(model: Any, path: Path, where: str) -> Graph:
     """The graph of a file whose shapes are inferred, with weights and inputs as the sources."""
     graph = model.graph
     weights = {w.name: w for w in graph.initializer}
-    kinds = {i.name: i.type.tensor_type for i in (*graph.value_info, *graph.input, *graph.output)}
-    shapes: dict[str, Sequence[int | None]] = {
-        name: [d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim]
-        for name, kind in kinds.items()
-        if kind.HasField("shape")
-    }
-    shapes |= {name: weight.dims for name, weight in weights.items()}
-    sources = {i.name: Source(words=kinds[i.name].elem_type in _FLOATS) for i in graph.input}
-    for name, weight in weights.items():
-        numbers = partial(_numbers, weight, path.parent, f"{where}: {name}: location")
-        words = weight.data_type in _FLOATS
-        sources[name] = Source(words=words, parameter=name, numbers=numbers)
+    tables = {n for n, w in weights.items() if w.data_type in _FLOATS and len(w.dims) == 2}
     return Graph(
         where=where,
         inputs=[i.name for i in graph.input if i.name not in weights],
         outputs=[info.name for info in graph.output],
         operators=(_operator(node, where) for node in graph.node),
-        sources=sources,
-        shapes=shapes,
-        folded=partial(
-            _folded,
-            {o.domain: o.version for o in model.opset_import},
-            {n for n, w in weights.items() if w.data_type in _FLOATS and len(w.dims) == 2},
-        ),
+        sources=_sources(graph, path, where),
+        shapes=_shapes(graph),
+        folded=partial(_folded, {o.domain: o.version for o in model.opset_import}, tables),
     )
+
+
+def _shapes(graph: Any) -> dict[str, Sequence[int | None]]:
+    """Shapes of the tensors by name, as far as they are known."""
+    kinds = {i.name: i.type.tensor_type for i in (*graph.value_info, *graph.input, *graph.output)}
+    found: dict[str, Sequence[int | None]] = {
+        name: [d.dim_value if d.dim_value > 0 else None for d in kind.shape.dim]
+        for name, kind in kinds.items()
+        if kind.HasField("shape")
+    }
+    return found | {weight.name: weight.dims for weight in graph.initializer}
+
+
+def _sources(graph: Any, path: Path, where: str) -> dict[str, Source]:
+    """Inputs and weights by name."""
+    kinds = {i.name: i.type.tensor_type.elem_type for i in graph.input}
+    found = {name: Source(words=kind in _FLOATS) for name, kind in kinds.items()}
+    for weight in graph.initializer:
+        numbers = partial(_numbers, weight, path.parent, f"{where}: {weight.name}: location")
+        words = weight.data_type in _FLOATS
+        found[weight.name] = Source(words=words, parameter=weight.name, numbers=numbers)
+    return found
+
+
+# Arguments by position in ATen's order, of operators that ONNX has otherwise.
+_ORDERS: Mapping[str, Callable[[list[Any], Mapping[str, Any]], list[Any]]] = {
+    "cat": lambda values, named: [values, named["dim"]],
+    "einsum": lambda values, named: [named["equation"].decode(), values],
+    **dict.fromkeys(("layer_norm", "rms_norm"), lambda v, _: [v[0], None, *v[1:]]),
+}
 
 
 def _operator(node: Any, where: str) -> Operator:
@@ -200,14 +215,8 @@ def _operator(node: Any, where: str) -> Operator:
         named = {**named, **{_NAMES.get(a.name, a.name): value_of(a) for a in node.attribute}}
         if kind in BINARIES and len(values) != 2:
             kind = ""
-        elif kind == "cat":
-            values = [values, named["dim"]]
-        elif kind == "einsum":
-            values = [named["equation"].decode(), values]
-        elif kind.endswith("_norm"):
-            values = [values[0], None, *values[1:]]
-        elif kind == "conv2d" and named.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID"):
-            named["padding"] = [1]
+        if kind in _ORDERS:
+            values = _ORDERS[kind](values, named)
     return Operator(
         kind=kind,
         said=node.op_type,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from math import prod
 from typing import Any
 
@@ -149,19 +149,35 @@ def _power(call: Call) -> Made:
 
 def _binary(call: Call) -> Made:
     operation = {"maximum": "max", "minimum": "min"}.get(call.kind, call.kind)
+    made = _with_number(call, operation)
+    if made is None and operation == "add":
+        made = _with_mask(call)
+    if made is None:
+        made = call.graph.pointwise(call.name, operation, *map(call.words, call.values[:2]))
+    return made
+
+
+def _with_number(call: Call, operation: str) -> Value | None:
+    """Words and one number, which rides along, but for 1/x and a bound; None where it is none."""
+    left, right = call.values[:2]
+    if isinstance(left, Value) == isinstance(right, Value):
+        return None
+    words, other = (left, right) if isinstance(left, Value) else (right, left)
+    if other is None:
+        return call.unmasked(words)
+    if np.size(other) != 1:
+        return None
+    if operation in ("max", "min"):
+        return call.graph.function("relu", words)
+    inverse = operation == "div" and words is right
+    return call.graph.function("reciprocal", words) if inverse else words
+
+
+def _with_mask(call: Call) -> Value | None:
+    """Scores and what hides some of them; None where neither operand is that."""
     pair = call.values[:2]
-    for i, one in enumerate(pair):
-        other = pair[1 - i]
-        if not isinstance(one, Value) or isinstance(other, Value):
-            continue
-        if other is None:
-            return call.unmasked(one)
-        if np.size(other) == 1:  # it rides along, but for 1/x and a bound
-            if operation in ("max", "min"):
-                return call.graph.function("relu", one)
-            return call.graph.function("reciprocal", one) if (operation, i) == ("div", 1) else one
-    for i in (0, 1) if operation == "add" else ():
-        scores, array = pair[1 - i], call.numbers(i)
+    for i, scores in ((0, pair[1]), (1, pair[0])):
+        array = call.numbers(i)
         if array is None or not isinstance(scores, Value):
             continue
         # The zeros of a parameter are words where they are added to something else than scores.
@@ -169,7 +185,7 @@ def _binary(call: Call) -> Made:
         made = call.masked(scores, array) if fits or not isinstance(pair[i], Value) else None
         if isinstance(made, Value):
             return made
-    return call.graph.pointwise(call.name, operation, *map(call.words, pair))
+    return None
 
 
 def _masked_fill(call: Call) -> Made:
@@ -234,19 +250,14 @@ def _convolution(call: Call) -> Made:
     """
     graph, name = call.graph, call.name
     image, kernel = (call.words(v) for v in call.values[:2])
-    bias, count, (shape, *_) = call.given(2, "bias"), len(kernel.shape) - 2, call.shapes()
-    steps = list(call.get(3, "stride", [1] * count))
-    steps = steps * count if len(steps) == 1 else steps
-    padding, dilation = call.get(4, "padding", 0), call.get(5, "dilation", 1)
-    groups = call.get(8 if call.kind == "convolution" else 6, "groups", 1)
-    plain = not np.any(padding) and bool(np.all(np.equal(dilation, 1))) and groups == 1
-    sizes = list(zip(image.shape[2:], steps, strict=True))
-    if not plain or list(kernel.shape[2:]) != steps or any(s % t for s, t in sizes):
+    bias, windows = call.given(2, "bias"), _windows(call, image, kernel)
+    if windows is None:
+        (shape, *_) = call.shapes()
         return graph.cut("Conv", name, [image], shape, prod(shape) * prod(kernel.shape[1:]))
-    split = [*image.shape[:2], *(x for size, step in sizes for x in (size // step, step))]
-    places: list[object] = [f"p{i}" for i in range(len(sizes))]
-    inner: list[object] = [f"k{i}" for i in range(len(sizes))]
-    both = [x for pair in zip(places, inner, strict=True) for x in pair]
+    places: list[object] = [f"p{i}" for i in range(len(windows))]
+    inner: list[object] = [f"k{i}" for i in range(len(windows))]
+    split = [*image.shape[:2], *chain.from_iterable(windows)]
+    both = chain.from_iterable(zip(places, inner, strict=True))
     made = graph.joined(
         name if bias is None else f"{name}_dot",
         [(graph.reshape(name, image, split), ["b", "c", *both]), (kernel, ["o", "c", *inner])],
@@ -254,8 +265,23 @@ def _convolution(call: Call) -> Made:
     )
     if bias is None:
         return made
-    column = graph.reshape(name, bias, [*bias.shape, *[1] * len(sizes)])
+    column = graph.reshape(name, bias, [*bias.shape, *[1] * len(windows)])
     return graph.pointwise(name, "add", made, column)
+
+
+def _windows(call: Call, image: Value, kernel: Value) -> list[tuple[int, int]] | None:
+    """The number of windows along each dimension and their size; None where they overlap."""
+    count = len(kernel.shape) - 2
+    steps = list(call.get(3, "stride", [1] * count))
+    steps = steps * count if len(steps) == 1 else steps
+    padding, dilation = call.get(4, "padding", 0), call.get(5, "dilation", 1)
+    groups = call.get(8 if call.kind == "convolution" else 6, "groups", 1)
+    plain = not np.any(padding) and bool(np.all(np.equal(dilation, 1))) and groups == 1
+    plain &= call.named.get("auto_pad", b"VALID") in (b"NOTSET", b"VALID")  # ONNX's
+    sizes = list(zip(image.shape[2:], steps, strict=True))
+    if not plain or list(kernel.shape[2:]) != steps or any(s % t for s, t in sizes):
+        return None
+    return [(size // step, step) for size, step in sizes]
 
 
 def _grouped(call: Call) -> Made:

@@ -107,11 +107,8 @@ class _Reading:
 
     def made(self, one: Operator) -> Sequence[Any]:
         """Output of an operator."""
-        tensors = [a for a in _flat((*one.values, *one.named.values())) if isinstance(a, Named)]
-        if all(self.numbers(a.name) is not None for a in tensors):
-            folded = self.graph.folded(one, *_given(self.numbers, one))
-            if folded is not None:
-                return folded
+        if (folded := self.folded(one)) is not None:
+            return folded
         values, named = _given(self.value, one)
         words = [v for v in _flat((*values, *named.values())) if isinstance(v, Value)]
         if not words or not one.outputs:
@@ -132,6 +129,13 @@ class _Reading:
         if made is NotImplemented:
             return [self.cascade.cut(one.said, one.name, words, shape) for shape in call.shapes()]
         return made if isinstance(made, list) else [made]
+
+    def folded(self, one: Operator) -> Sequence[Any] | None:
+        """Output of an operator of constants; None where it is none, or is not worked out."""
+        arguments = _flat((*one.values, *one.named.values()))
+        if any(self.numbers(a.name) is None for a in arguments if isinstance(a, Named)):
+            return None
+        return self.graph.folded(one, *_given(self.numbers, one))
 
     def value(self, name: str) -> Any:
         """The meaning of a tensor."""

@@ -35,8 +35,7 @@ def folded(
     (name, *more) = one.outputs or ("",)
     dtype, sizes = kinds.get("" if more else name, (0, (None,)))
     shape = tuple(size for size in sizes if size is not None)
-    arrays = [a for v in values for a in (v if isinstance(v, list) else [v]) if np.ndim(a)]
-    if len(shape) < len(sizes) or max(prod(shape), sum(map(np.size, arrays))) > MOST_FOLDED:
+    if len(shape) < len(sizes) or max(prod(shape), _words(values)) > MOST_FOLDED:
         return None
     given = {key: value for key, value in named.items() if key not in _ABOUT}
     try:
@@ -47,6 +46,12 @@ def folded(
             return [np.asarray(made).astype(_KINDS.get(dtype, "f8"), copy=False)]
     except (TypeError, ValueError, IndexError, OverflowError):  # arguments that make no sense
         return None
+
+
+def _words(values: Sequence[Any]) -> int:
+    """Words of all arrays among some arguments."""
+    arguments = (a for v in values for a in (v if isinstance(v, list) else [v]))
+    return sum(np.size(a) for a in arguments if np.ndim(a))
 
 
 def _made(kind: str, shape: _Shape, values: Sequence[Any], named: Mapping[str, Any]) -> Any:

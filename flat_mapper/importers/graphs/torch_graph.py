@@ -15,7 +15,7 @@ import operator
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from io import BytesIO
 from math import prod
@@ -45,6 +45,7 @@ _UNREADABLE = (
     *(ValueError, KeyError, TypeError, IndexError, AttributeError, struct.error, OverflowError),
 )
 Json = Mapping[str, Any]
+_Meta = tuple[int, tuple[int | None, ...]]  # the type and the shape of a tensor
 
 
 def import_torch(program: Any, *, name: str = "model") -> Imported:
@@ -124,17 +125,7 @@ def _graph(archive: _Archive, where: str) -> Graph:
     module = archive.document(MODEL)["graph_module"]
     graph = module["graph"]
     kinds = {str(name): _kind(meta) for name, meta in graph["tensor_values"].items()}
-    floats = {name for name, (dtype, _) in kinds.items() if dtype in FLOATS}
-    given = [_input(spec) for spec in module["signature"]["input_specs"]]
-    constants = _constants(archive, {outer for _, kind, outer in given if kind == "constant"})
-    sources = {
-        name: Source(
-            words=kind == "parameter" or (kind == "user_input" and name in floats),
-            parameter=outer if kind == "parameter" else "",
-            numbers=partial(constants.get, outer),
-        )
-        for name, kind, outer in given
-    }
+    sources = _sources(archive, module["signature"]["input_specs"], kinds)
     return Graph(
         where=where,
         inputs=tuple(sources),
@@ -146,6 +137,23 @@ def _graph(archive: _Archive, where: str) -> Graph:
     )
 
 
+def _sources(
+    archive: _Archive, specs: Iterable[Json], kinds: Mapping[str, _Meta]
+) -> dict[str, Source]:
+    """Inputs, parameters and constants by their names in the graph."""
+    given = [_input(spec) for spec in specs]
+    constants = _constants(archive, {outer for _, kind, outer in given if kind == "constant"})
+    floats = {name for name, (dtype, _) in kinds.items() if dtype in FLOATS}
+    return {
+        name: Source(
+            words=kind == "parameter" or (kind == "user_input" and name in floats),
+            parameter=outer if kind == "parameter" else "",
+            numbers=partial(constants.get, outer),
+        )
+        for name, kind, outer in given
+    }
+
+
 def _input(spec: Json) -> tuple[str, str, str]:
     """A tensor's name in the graph, what it is, and its name outside."""
     ((kind, said),) = spec.items()
@@ -155,7 +163,7 @@ def _input(spec: Json) -> tuple[str, str, str]:
     return str(arg.get("as_tensor", arg).get("name", "")), known.get(kind, kind), outer
 
 
-def _kind(meta: Json) -> tuple[int, tuple[int | None, ...]]:
+def _kind(meta: Json) -> _Meta:
     """The type and the shape of a tensor; None for a size that the graph leaves open."""
     sizes = tuple(s.get("as_int") for s in meta["sizes"])
     if any(s is not None and (type(s) is not int or s < 0) for s in sizes):
@@ -167,12 +175,7 @@ def _operator(node: Json, where: str) -> Operator:
     target = str(node["target"])
     parts = target.removeprefix("torch.ops.").split(".")
     kind = parts[1] if len(parts) > 1 else target
-    outputs: list[str] = []
-    for one in node["outputs"]:
-        ((form, held),) = one.items()
-        many = held if isinstance(held, list) else [one]
-        named = [t.get("as_tensor", t) for t in many if isinstance(t, Mapping)]
-        outputs += [str(t["name"]) for t in named if "name" in t] if "tensor" in form else []
+    outputs = [name for one in node["outputs"] for name in _outputs(one)]
     name = str(node.get("name") or (outputs[0] if outputs else kind))
     inputs = [(str(i["name"]), i.get("kind"), i["arg"]) for i in node["inputs"]]
     at = f"{where}: {name}"
@@ -185,6 +188,14 @@ def _operator(node: Json, where: str) -> Operator:
         named={key: _argument(arg, at) for key, how, arg in inputs if how == 2},
         outputs=outputs,
     )
+
+
+def _outputs(output: Json) -> list[str]:
+    """Names of the tensors of an output."""
+    ((form, held),) = output.items()
+    many = held if isinstance(held, list) else [output]
+    named = [t.get("as_tensor", t) for t in many if isinstance(t, Mapping)]
+    return [str(t["name"]) for t in named if "name" in t] if "tensor" in form else []
 
 
 def _argument(argument: Json, where: str) -> Any:
@@ -234,18 +245,22 @@ def _array(archive: _Archive, path: str, entry: Json) -> Any:
     """One array; None where its type or the order of its words is another one."""
     kind, sizes = _kind(entry["tensor_meta"])
     shape = [size for size in sizes if size is not None]
-    strides = [s.get("as_int") for s in entry["tensor_meta"]["strides"]]
-    plain = entry["tensor_meta"]["storage_offset"].get("as_int") == 0
-    if kind not in DTYPES or len(shape) < len(sizes) or not plain:
+    if kind not in DTYPES or len(shape) < len(sizes) or not _in_rows(entry["tensor_meta"], shape):
         return None
     dtype = np.dtype(DTYPES[kind])
     size = prod(shape) * dtype.itemsize
-    steps = [prod(shape[i + 1 :]) for i in range(len(shape))]  # the last dimension fastest
-    in_rows = all(n == 1 or a == b for n, a, b in zip(shape, strides, steps, strict=True))
-    if not in_rows or size > MOST_CONSTANT or path not in archive.infos:
+    if size > MOST_CONSTANT or path not in archive.infos:
         return None
     data = archive.data(path, MOST_CONSTANT)
     array = np.frombuffer(data[:size], dtype=dtype).reshape(shape)
     if kind == BFLOAT16:
         return (array.astype("<u4") << 16).view("<f4")
     return array.astype("f4") if dtype == np.float16 else array
+
+
+def _in_rows(meta: Json, shape: Sequence[int]) -> bool:
+    """True of words from the first on, the last dimension fastest."""
+    strides = [s.get("as_int") for s in meta["strides"]]
+    steps = [prod(shape[i + 1 :]) for i in range(len(shape))]
+    plain = all(n == 1 or a == b for n, a, b in zip(shape, strides, steps, strict=True))
+    return plain and meta["storage_offset"].get("as_int") == 0

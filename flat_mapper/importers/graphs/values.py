@@ -6,7 +6,7 @@ stands between them, such as a bias. Where that is not so a part is a view, thro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import prod
@@ -93,6 +93,21 @@ class Rows:
     lines: list[EinsumLine]
     joined: bool = False
 
+    def takes(self, line: EinsumLine, known: Mapping[Tensor, Rows]) -> bool:
+        """True of an Einsum of it, which may read its source and scales of rows beside."""
+        others = [t for t in line.inputs if known.get(t) is not self]
+        rank = set(flat(self.rank))
+        if not others:
+            several = len(line.inputs) > 1
+            ends = self.joined and not several and rank <= set(line.output.leaves)
+            self.joined |= several
+            return not ends
+        if others == [self.source]:
+            self.joined = True
+        return others == [self.source] or (
+            self.joined and all(not t.made and set(t.leaves) <= rank for t in others)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
@@ -116,13 +131,9 @@ def parted(
     for one in slices:
         groups.setdefault((one.whole, one.axis), []).append(one)
     for (whole, axis), parts in reversed(groups.items()):
-        chain = _chain(lines, whole, axis, outputs)
         covered = sum(stop - start for start, stop in {p.span for p in parts}) == axis.size
-        if not chain or not covered or axis.same:
-            for one in parts:
-                one.tensor.made, one.tensor.view_of = False, whole
-            continue
-        at = lines.index(chain[0])
+        chain = _chain(lines, whole, axis, outputs) if covered and not axis.same else []
+        at = lines.index(chain[0]) if chain else 0
         lines[at:at] = [line for one in parts for line in _narrow(chain, one)]
         lines = [line for line in lines if line not in chain]
     return lines
@@ -133,20 +144,23 @@ def _chain(
 ) -> list[EinsumLine]:
     """The Einsums that make a tensor, as far back as the axis goes; none where others read them."""
     found: list[EinsumLine] = []
-    todo = [whole]
+    makers, todo = {line.output: line for line in lines}, [whole]
     while todo:
         tensor = todo.pop()
-        makers = [line for line in lines if line.output is tensor]
-        readers = [line for line in lines if tensor in line.inputs and line not in found]
-        if tensor in outputs or readers or len(makers) != 1:
+        maker = makers.get(tensor)
+        read = any(tensor in line.inputs for line in lines if line not in found)
+        if tensor in outputs or read or maker is None:
             return []
-        found += makers
-        todo += [t for t in makers[0].inputs if t.made and axis in t.leaves]
+        found.append(maker)
+        todo += [t for t in maker.inputs if t.made and axis in t.leaves]
     return found[::-1]
 
 
 def _narrow(chain: list[EinsumLine], one: Slice) -> list[EinsumLine]:
-    """The Einsums of one part."""
+    """The Einsums of one part; where there are none, it becomes a view of the whole."""
+    if not chain:
+        one.tensor.made, one.tensor.view_of = False, one.whole
+        return []
     new: dict[Tensor, Tensor] = {chain[-1].output: one.tensor}
     found = []
     for line in chain:
