@@ -72,23 +72,30 @@ def _imported(asked: AskImportProblem, target: Path | None) -> ImportedProblem:
     if not isinstance(asked.file, str | Path | Mapping):
         return _of_graph(asked, import_torch(asked.file, name=asked.name or "model"), "model")
     path = Path(CONFIG if isinstance(asked.file, Mapping) else asked.file)
-    if path.suffix in (".onnx", ".pt2"):
+    if path.suffix == ".pt2":
         name = _name(asked, target, path.stem)
-        if path.suffix == ".pt2":
-            return _of_graph(asked, import_torch(path, name=name), path.name)
-        sizes = asked.sizes or {}
-        return _of_graph(asked, import_onnx(path, sizes=sizes, name=name), path.name, ("sizes",))
-    if path.is_dir():
-        _only(asked, (), "a folder of layers")
-        layers = fuse_layers(path)
-        name = asked.name or (target.name.partition(".")[0] if target else "fused")
-        return ImportedProblem(
-            kind="fuse-layers",
-            text=layers.problem_text(name) if target or len(layers.shapes()) == 1 else "",
-            document=layers.to_dict(),
-            shown=str(layers),
-            said=f"{layers}\n\n",
-        )
+        return _of_graph(asked, import_torch(path, name=name), path.name)
+    if path.suffix == ".onnx":
+        name = _name(asked, target, path.stem)
+        found = import_onnx(path, sizes=asked.sizes or {}, name=name)
+        return _of_graph(asked, found, path.name, ("sizes",))
+    return _of_folder(asked, target, path) if path.is_dir() else _of_config(asked, target, path)
+
+
+def _of_folder(asked: AskImportProblem, target: Path | None, path: Path) -> ImportedProblem:
+    _only(asked, (), "a folder of layers")
+    layers = fuse_layers(path)
+    name = asked.name or (target.name.partition(".")[0] if target else "fused")
+    return ImportedProblem(
+        kind="fuse-layers",
+        text=layers.problem_text(name) if target or len(layers.shapes()) == 1 else "",
+        document=layers.to_dict(),
+        shown=str(layers),
+        said=f"{layers}\n\n",
+    )
+
+
+def _of_config(asked: AskImportProblem, target: Path | None, path: Path) -> ImportedProblem:
     _only(asked, _OF_CONFIG, "a config.json")
     name = _name(asked, target, config_name(path))
     model = load_config(asked.file, asked.part)

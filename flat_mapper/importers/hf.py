@@ -8,10 +8,9 @@ window where a file has it; older files go by rules of their own.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from flat_mapper.importers.hf_families import (
     Stack,
     StackPart,
 )
+from flat_mapper.importers.problem import problem_file
 from flat_mapper.spec.document import (
     Section,
     did_you_mean,
@@ -35,7 +35,7 @@ from flat_mapper.spec.document import (
     take,
     take_list,
 )
-from flat_mapper.spec.yamlio import dump, load_text, load_yaml, scalar
+from flat_mapper.spec.yamlio import dump, load_text, load_yaml
 from flat_mapper.workload.mask import NO_MASK, LayerKind, Mask, mask_document
 from flat_mapper.workload.notation import UNARY
 
@@ -83,55 +83,55 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Hf
     raises: SpecError for an architecture or a feature that is not read.
     """
     if isinstance(source, Mapping):
-        where, document = CONFIG, load_text(dump(source), CONFIG)
+        config = section_of(load_text(dump(source), CONFIG), CONFIG)
     else:
-        where, document = str(source), load_yaml(Path(source))
-    config = section_of(document, where)
-    family = _family(config, where)
+        config = section_of(load_yaml(Path(source)), str(source))
+    where, kind, family = config.source, str(config.get("model_type")), _family(config)
     config = Section({**family.defaults, **config}, config.source, config.lines)
     chosen, outer = next((p for p in family.stacks if part in ("", p)), None), config
-    kind = str(config["model_type"])
     if chosen is None:
         condition = f"one of {', '.join(family.stacks)} of {kind}"
         raise SpecError(expected("part", condition, part, did_you_mean(part, family.stacks)))
     if inside := family.inside.get(chosen):
         config = section_of(take(config, inside, dict, where), where)
         where = f"{where}: {inside}"
-    gated = family.gated or "gated" in str(config.get("feed_forward_proj") or "")
-    known: dict[str, int] = {}
-    for name in _OTHERWISE:
-        known[name] = _size(config, where, family.stacks[chosen], name, known)
-    if known["heads"] % known["kv_heads"]:
-        condition = f"key-value heads that divide the {known['heads']} heads"
-        raise SpecError(expected(where, condition, known["kv_heads"]))
-    form = _layer_form(config, where, chosen, family)
+    stack = family.stacks[chosen]
+    known, form = _sizes(config, where, stack), _layer_form(config, where, chosen, family)
     counts, lacking = _kinds_of_layers(config, where, known["layers"], family, "experts" in form)
-    known["layers"] = counts.total()
-    causal = chosen == "decoder" or (chosen == "encoder" and bool(config.get("is_decoder")))
-    causal &= not config.get("use_bidirectional_attention")
-    masks = {w: Mask(causal=causal, window=w) if causal or w else None for w in counts}
+    gated = family.gated or "gated" in str(config.get("feed_forward_proj") or "")
     stored, chunk = _stored_formats(config, form, gated=gated), "attention_chunk_size"
+    left_out = [f"{count} layers {what}" for what, count in lacking.items() if count]
     return HfModel(
         model_type=kind,
         part=chosen,
         gated=gated,
         word_bits=_word_bits(config, where),
-        kinds=tuple(LayerKind(count=n, mask=masks[w]) for w, n in counts.items()),
+        kinds=_masked(counts, _is_causal(config, chosen)),
         form=form,
         ends=_ends_form(config, chosen, family),
         tensor_bits=stored,
         dense=lacking["without experts"],
-        dropped=(
-            *(f"{count} layers {what}" for what, count in lacking.items() if count),
-            *dropped_parts(outer, config, family, family.stacks[chosen], stored),
-        ),
+        dropped=(*left_out, *dropped_parts(outer, config, family, stack, stored)),
         chunk=take(config, chunk, int, where, above=-1) if config.get(chunk) else 0,
-        **known,
+        **{**known, "layers": counts.total()},
     )
 
 
-def _family(config: Section, where: str) -> Family:
+def _is_causal(config: Section, part: StackPart) -> bool:
+    """True where a position sees those up to its own alone."""
+    decodes = part == "decoder" or (part == "encoder" and bool(config.get("is_decoder")))
+    return decodes and not config.get("use_bidirectional_attention")
+
+
+def _masked(counts: Mapping[int | None, int], causal: bool) -> tuple[LayerKind, ...]:
+    """The kinds of layers of their numbers by window."""
+    masks = {w: Mask(causal=causal, window=w) if causal or w else None for w in counts}
+    return tuple(LayerKind(count=n, mask=masks[w]) for w, n in counts.items())
+
+
+def _family(config: Section) -> Family:
     """The family of a model. Raises SpecError where it is not read."""
+    where = config.source
     kind = take(config, "model_type", str, where)
     if kind in ARCHITECTURES:
         return ARCHITECTURES[kind]
@@ -148,6 +148,17 @@ _OTHERWISE: Mapping[str, Default] = {
     **dict.fromkeys(("heads", "width", "head_width", "positions", "layers")),
     **{"kv_heads": "heads", "feed_forward": None, "keys": "positions"},
 }
+
+
+def _sizes(config: Section, where: str, stack: Stack) -> dict[str, int]:
+    """All sizes of a stack."""
+    known: dict[str, int] = {}
+    for name in _OTHERWISE:
+        known[name] = _size(config, where, stack, name, known)
+    if known["heads"] % known["kv_heads"]:
+        condition = f"key-value heads that divide the {known['heads']} heads"
+        raise SpecError(expected(where, condition, known["kv_heads"]))
+    return known
 
 
 def _size(config: Section, where: str, stack: Stack, name: str, known: Mapping[str, int]) -> int:
@@ -366,21 +377,24 @@ def problem_text(
     keys = model.keys if cross and model.keys != model.positions else positions
     kinds = _chosen(model, origin, layers)
     count = sum(kind.count for kind in kinds)
-    shared = "" if model.kv_heads == model.heads else f" over {model.kv_heads} key-value heads"
-    bits = word_bits or model.word_bits
+    bits, shared = word_bits or model.word_bits, {}
+    over = others = ""
+    if model.kv_heads != model.heads:
+        over, shared = f" over {model.kv_heads} key-value heads", {"kv_heads": model.kv_heads}
+    if count < model.layers:
+        others = f"{layers} attention, without the other {model.layers - count}."
     head = [
-        f"{name}: {count} layers, {model.heads} heads of {model.head_width}{shared}, "
+        f"{name}: {count} layers, {model.heads} heads of {model.head_width}{over}, "
         f"width {model.width}; N = {positions}",
         "",
         f"Source: {origin}, model_type {model.model_type}, its {model.part}; made for up to "
         f"{model.positions} positions.",
         f"Chosen: batch {batch}, N = {positions}, {bits}-bit words.",
+        *[f"Chosen: the layers with {others}"] * bool(others),
     ]
-    if others := model.layers - count:
-        head.append(f"Chosen: the layers with {layers} attention, without the other {others}.")
     problem: dict[str, object] = {
-        "name": name if scalar(name) == name else json.dumps(name),
-        "source": f'"{origin}"',
+        "name": name,
+        "source": origin,
         "ranks": {
             **{"B": batch, "H": model.heads, "P": positions, "M": keys if cross else "P"},
             **{"E": model.head_width, "F": "E", "D": model.width, "FF": model.feed_forward},
@@ -388,34 +402,13 @@ def problem_text(
         "word_bits": bits,
         "tensor_bits": model.tensor_bits,
         **_layers_of(kinds),
-        "feed_forward": "gated" if model.gated else "",
-        "attention": {"softmax": "row", **({"kv_heads": model.kv_heads} if shared else {})},
+        "feed_forward": "gated" * model.gated,
+        "attention": {"softmax": "row", **shared},
         "layer": model.form,
         "vocabulary": model.ends,
-        "dropped": [json.dumps(line) for line in model.dropped],
+        "dropped": model.dropped,
     }
-    comments = [f"# {line}".rstrip() for line in head]
-    return "\n".join([*comments, "problem:", *_lines(problem), ""])
-
-
-def _lines(problem: Mapping[str, object]) -> Iterator[str]:
-    """The sections of a problem that there are, each in a line, or a line an entry."""
-    for key, value in problem.items():
-        if key == "ranks" and isinstance(value, Mapping):
-            yield f"  {key}:"
-            yield from (f"    {rank}: {size}" for rank, size in value.items())
-        elif isinstance(value, list) and value:
-            yield f"  {key}:"
-            yield from (f"  - {_flow(one)}" for one in value)
-        elif value:
-            yield f"  {key}: {_flow(value)}"
-
-
-def _flow(value: object) -> str:
-    """A section in one line."""
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {_flow(one)}' for key, one in value.items())}}}"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return problem_file(head, problem)
 
 
 def _chosen(model: HfModel, origin: str, layers: str) -> tuple[LayerKind, ...]:
@@ -505,15 +498,19 @@ def dropped_parts(
     outer: the whole file; config: the section of the part, which may be the same.
     stored: the formats of weights that are in the problem.
     """
-    known = {*_KNOWN.split()} | {key for key, _ in stack.values()}
     lacking = (one(config) if callable(one) else one for one in family.lacks)
-    found = [line for line in lacking if line]
+    found, known = [*filter(None, lacking)], {*_KNOWN.split(), *dict(stack.values())}
     for section in (config,) if outer is config else (outer, config):
         for key, value in section.items():
-            off = value is None or value is False or value in (0, "", [], {}, _PLAIN.get(key))
-            if not (off or key in known or _IDLE.fullmatch(str(key)) or value is config):
+            if value is not config and key not in known and _says_something(str(key), value):
                 found += _words(key, value, stored)
     return tuple(dict.fromkeys(found))
+
+
+def _says_something(key: str, value: object) -> bool:
+    """True of a key that changes a count, and has a value that does."""
+    off = value is None or value is False or value in (0, "", [], {}, _PLAIN.get(key))
+    return not off and not _IDLE.fullmatch(key)
 
 
 def _words(key: str, value: object, stored: Mapping[str, str]) -> list[str]:

@@ -25,8 +25,8 @@ from pathlib import Path
 
 from flat_mapper.base.errors import FlatMapperError, SpecError, expected
 from flat_mapper.base.table import Printed
+from flat_mapper.importers.problem import problem_file
 from flat_mapper.spec.templating import searched
-from flat_mapper.spec.yamlio import dump
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.layers import CORE_RANKS
 from flat_mapper.workload.reader import load_workload
@@ -88,20 +88,17 @@ class FusedLayers(Printed):
         ranks: dict[str, object] = dict(zip(CORE_RANKS, shape, strict=True))
         if ranks["M"] == ranks["P"]:  # self-attention stays so at another number of queries
             ranks["M"] = "P"
-        document = {
-            "problem": {
-                "name": name,
-                "source": f"{Path(self.folder).name}: {files}",
-                "ranks": ranks,
-                "layers": count,
-                "attention": {"softmax": "row"},
-            }
-        }
-        lines = [f"# Attention of {count} pairs of layers, fused, with its row softmax between"]
-        lines.append("# The block around it is not in the files: D = H * E, FF = 4 * D by default.")
+        head = [
+            f"Attention of {count} pairs of layers, fused, with its row softmax between",
+            "The block around it is not in the files: D = H * E, FF = 4 * D by default.",
+        ]
         if pair.restored:
-            lines.append("# P and E are restored: the files had the heads in place of the queries.")
-        return "\n".join((*lines, dump(document)))
+            head.append("P and E are restored: the files had the heads in place of the queries.")
+        problem: dict[str, object] = {
+            **{"name": name, "source": f"{Path(self.folder).name}: {files}", "ranks": ranks},
+            **{"layers": count, "attention": {"softmax": "row"}},
+        }
+        return problem_file(head, problem)
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper import DIR --json`."""
@@ -126,43 +123,56 @@ def shape_text(shape: Sequence[int]) -> str:
 
 def fuse_layers(folder: str | Path) -> FusedLayers:
     """The attention among the Timeloop problems of a folder, files in the order of their names."""
-    where = Path(folder)
-    if not where.is_dir():
-        got = "a file" if where.exists() else "nothing there"
-        raise SpecError(f"{where}: expected a folder of Timeloop problems, got {got}")
-    paths = sorted(p for p in where.iterdir() if p.suffix in _SUFFIXES and p.is_file())
-    if not paths:
-        raise SpecError(f"{where}: expected files named *.yaml, got none")
-    said: dict[str, str] = {}
-    products: list[Product] = []
-    for path in paths:
-        try:
-            with searched(where.resolve().parent):  # what the layers of a net have in common
-                found = _product(path.name, load_workload(path))
-        except FlatMapperError as error:
-            said[path.name] = f"left out, not read: {error}"
-            continue
-        if isinstance(found, Product):
-            products.append(found)
-        said[path.name] = "left as it is" if isinstance(found, Product) else f"left out: {found}"
+    paths = _files(Path(folder))
+    read = {path.name: _read(path) for path in paths}
+    products = [one for one in read.values() if isinstance(one, Product)]
+    said = {n: "left as it is" if isinstance(one, Product) else one for n, one in read.items()}
     pairs = tuple(_pairs(products))
     for number, pair in enumerate(pairs, 1):
         shape = shape_text(tuple(pair.sizes[r] for r in CORE_RANKS))
         lost = "; heads in place of queries, P and E restored" if pair.restored else ""
         said[pair.first] = f"QK of pair {number}, {shape}{lost}"
         said[pair.second] = f"AV of pair {number}, with {pair.first}"
-    return FusedLayers(folder=str(where), said=said, pairs=pairs)
+    return FusedLayers(folder=str(Path(folder)), said=said, pairs=pairs)
 
 
-def _product(file: str, workload: Workload) -> Product | str:
-    """The layer as a matrix product, or why it is none."""
-    if len(workload.einsums) != 1:
+def _files(folder: Path) -> list[Path]:
+    """The YAML files of a folder by name. Raises SpecError where there are none."""
+    if not folder.is_dir():
+        got = "a file" if folder.exists() else "nothing there"
+        raise SpecError(f"{folder}: expected a folder of Timeloop problems, got {got}")
+    paths = sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+    if not paths:
+        raise SpecError(f"{folder}: expected files named *.yaml, got none")
+    return paths
+
+
+def _read(path: Path) -> Product | str:
+    """A file as a matrix product, or why it is left out."""
+    try:
+        with searched(path.parent.resolve().parent):  # what the layers of a net have in common
+            workload = load_workload(path)
+    except FlatMapperError as error:
+        return f"left out, not read: {error}"
+    fault = _no_product(workload)
+    return f"left out: {fault}" if fault else _product(path.name, workload)
+
+
+def _no_product(workload: Workload) -> str:
+    """The reason why a layer is no matrix product; empty where it is one."""
+    (einsum, *others) = workload.einsums
+    if others:
         return f"a cascade of {len(workload.einsums)} Einsums already"
-    (einsum,) = workload.einsums
     if einsum.operation != "mul" or len(einsum.inputs) != 2:
         return f"{einsum.operation} of {len(einsum.inputs)} tensors, not a product of two"
     if einsum.windowed:
         return f"sums of ranks in {', '.join(einsum.windowed)}, as in a convolution"
+    return ""
+
+
+def _product(file: str, workload: Workload) -> Product:
+    """The layer as a matrix product."""
+    (einsum,) = workload.einsums
     sizes = {r: workload.rank_sizes[r] for r in einsum.ranks if workload.rank_sizes[r] > 1}
     left, right = ({r for r in a.ranks if r in sizes} for a in einsum.inputs)
     output = [r for r in einsum.output.ranks if r in sizes]
@@ -217,12 +227,8 @@ def _attention(
         return None
     sizes = (prod(first.batch[:-1]), *first.batch[-1:], rows, keys, first.reduced, width)
     if not first.batch:
-        borne_out = any(
-            keys in p.free and rows * width in (p.reduced, *p.free)
-            for p in products
-            if p not in (first, second) and not p.batch and p.reduced != keys
-        )
-        if first.reduced != keys or rows in (1, keys) or not borne_out:
+        others = [p for p in products if p not in (first, second)]
+        if first.reduced != keys or rows in (1, keys) or not _bear_out(others, rows, keys, width):
             return None
         sizes = (1, rows, keys, keys, width, width)
     return AttentionPair(
@@ -230,4 +236,13 @@ def _attention(
         second=second.file,
         sizes=dict(zip(CORE_RANKS, sizes, strict=True)),
         restored=not first.batch,
+    )
+
+
+def _bear_out(others: Sequence[Product], rows: int, keys: int, width: int) -> bool:
+    """True where some layer has so many positions, and the width of so many heads."""
+    return any(
+        keys in p.free and rows * width in (p.reduced, *p.free)
+        for p in others
+        if not p.batch and p.reduced != keys
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.importers.hf import load_config, problem_text
+from flat_mapper.spec.yamlio import load_text
 from flat_mapper.workload.layers import totals
 from flat_mapper.workload.reader import load_workload
 
@@ -107,6 +109,11 @@ def _text(tmp_path: Path, config: dict[str, object], part: str = "", **chosen: o
     return problem_text(load_config(path, part), "mine", "config.json", **chosen)
 
 
+def _problem(text: str) -> dict[str, Any]:
+    problem: dict[str, Any] = load_text(text, "mine")["problem"]
+    return problem
+
+
 def _parameters(text: str) -> int:
     layers, once = load_workload(text, "model"), load_workload(text, "vocabulary")
     return totals(layers)["parameters"] * layers.repeat + totals(once)["parameters"]
@@ -135,7 +142,7 @@ def test_parameters_are_those_of_the_released_model(tmp_path, config, parameters
 def test_macs_of_a_mixture_with_latent_attention(tmp_path):
     """One of DeepSeek-V3's 58 layers with experts, by hand; 64 positions."""
     text = _text(tmp_path, DEEPSEEK, length=64)
-    assert '- "3 layers without experts"' in text
+    assert "3 layers without experts" in _problem(text)["dropped"]
     layers = load_workload(text, "model")
     assert layers.repeat == 58
     made = 7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256 + 128 * 128 * 7168
@@ -151,7 +158,7 @@ def test_layers_of_gpt_oss_alternate(tmp_path):
     text = _text(tmp_path, GPT_OSS, length=1024, layers="window")
     window = load_workload(text, "layer")
     assert (window.mask.window, window.mask.causal) == (128, True)
-    assert "experts: {count: 32, per_token: 4}" in text
+    assert _problem(text)["layer"]["experts"] == {"count": 32, "per_token": 4}
     assert window.rank_sizes["T"] == 1024 * 4 // 32
     products = 1024 * 2880 * (64 + 2 * 8) * 64 + 1024 * 64 * 64 * 2880 + 2 * 64 * 1024 * 1024 * 64
     assert totals(window)["macs"] == products + 1024 * 2880 * (4 * 3 * 2880 + 32)
@@ -159,7 +166,8 @@ def test_layers_of_gpt_oss_alternate(tmp_path):
 
 def test_llama4_has_a_shared_expert_and_chunks(tmp_path):
     text = _text(tmp_path, LLAMA4, length=16384)
-    assert "experts: {count: 16, per_token: 1, shared: 1}" in text
+    experts = {"count": 16, "per_token": 1, "shared": 1}
+    assert _problem(text)["layer"]["experts"] == experts
     layer = load_workload(text, "layer")
     assert str(layer.mask) == "causal"
     assert "attention_chunk_size: chunks of 8192 positions" in layer.dropped[0]
@@ -171,7 +179,7 @@ def test_llama4_has_a_shared_expert_and_chunks(tmp_path):
 def test_layers_of_attention_alone_are_imported(tmp_path):
     """Of Qwen3-Next every fourth; its projections, one of 512 experts and a shared one, by hand."""
     text = _text(tmp_path, QWEN3_NEXT, length=512)
-    assert '- "36 layers of linear attention"' in text
+    assert "36 layers of linear attention" in _problem(text)["dropped"]
     model = load_workload(text, "model")
     assert (model.repeat, model.rank_sizes["G"], model.rank_sizes["E"]) == (12, 2, 256)
     projected = 2048 * (16 + 2 * 2 + 16) * 256

@@ -9,7 +9,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.importers.graphs.cascade import GraphCascade, bounded
 from flat_mapper.importers.graphs.values import EinsumLine, GraphAxis, Tensor, flat, parted
-from flat_mapper.spec.yamlio import dump
+from flat_mapper.importers.problem import problem_file
 from flat_mapper.workload.einsum import MAX_EINSUMS
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask, mask_document
@@ -79,25 +79,24 @@ class Imported(Printed):
         """The problem file."""
         work = self.workload
         head = [
-            f"# {work.name}: {len(work.einsums)} Einsums out of {origin}",
-            "#",
-            f"# Source: {origin}; {self.macs:,} multiply-accumulates, {self.share:.4%} of the "
+            f"{work.name}: {len(work.einsums)} Einsums out of {origin}",
+            "",
+            f"Source: {origin}; {self.macs:,} multiply-accumulates, {self.share:.4%} of the "
             f"graph's; {self.weight_words:,} words of weights.",
-            *(f"# Cut: {cut}" for cut in self.cuts),
-            *(f"# {note}" for note in self.notes),
+            *(f"Cut: {cut}" for cut in self.cuts),
+            *self.notes,
         ]
         problem: dict[str, object] = {
             "name": work.name,
             "source": origin,
             "ranks": dict(work.rank_sizes),
             "word_bits": work.word_bits,
-            **({"mask": mask_document(work.mask)} if work.mask else {}),
+            "mask": mask_document(work.mask) if work.mask else None,
             **declared_document(work.roles, work.operators),
-            **({"views": dict(work.views)} if work.views else {}),
-            **({"dropped": [*self.cuts, *self.notes]} if self.cuts or self.notes else {}),
+            "views": dict(work.views),
+            "dropped": [*self.cuts, *self.notes],
         }
-        lines = [f"  - {format_einsum(e)}" for e in work.einsums]
-        return "\n".join([*head, dump({"problem": problem}).rstrip(), "  einsums:", *lines, ""])
+        return problem_file(head, problem, map(format_einsum, work.einsums))
 
 
 def finished(graph: GraphCascade, name: str) -> Imported:
