@@ -246,18 +246,9 @@ def _best(
         goal = "latency" if said else goal
         searched = unpriced(chip) if table.unknown else table  # of equals not the dearest
         spaces = [mapspace_of(m, cascade, chip, asked.schedule) for m in mapspaces]
-        names = [space.name for space in spaces]
-        placed = [f"{space.name}: placement" for space in spaces if space.placement]
-        if isinstance(asked, AskSearch) and asked.placement:
-            placed.append("placement")
-        if placed:
-            got = f"the chip {chip.name}"
-            raise SpecError(expected(placed[0], "a cluster, such as 8xh100", got))
-        if not names or len(set(names)) < len(names):
-            got = ", ".join(names) or "none"
-            raise SpecError(expected("mapspaces", "at least one, each once", got))
-        rows: dict[str, SearchResult | Infeasible] = {}
-        for i, space in enumerate(spaces):
+        _check_spaces(asked, spaces, chip)
+
+        def best(i: int, space: Mapspace) -> SearchResult | Infeasible:
             found = best_of_layers(
                 *(cascade, chip, space, searched),
                 objective=goal,
@@ -265,13 +256,30 @@ def _best(
                 budget=budget.part(len(spaces) - i),
             )
             if isinstance(found, Infeasible):
-                rows[space.name] = found
-                continue
+                return found
             if searched is not table:
                 found = tuple(_repriced(one, chip, table) for one in found)
             kinds = search_results(found, cascade, space, chip, (table, art), (*fit.notes, *said))
-            rows[space.name] = _again(of_all_layers(cascade, kinds), asked.ert, asked.backend)
+            return _again(of_all_layers(cascade, kinds), asked.ert, asked.backend)
+
+        rows = {space.name: best(i, space) for i, space in enumerate(spaces)}
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
+
+
+def _check_spaces(
+    asked: AskSearch | AskCompare, spaces: Sequence[Mapspace], chip: Platform
+) -> None:
+    """Raise SpecError for placements on a chip, and unless each mapspace is named once."""
+    placed = [f"{space.name}: placement" for space in spaces if space.placement]
+    if isinstance(asked, AskSearch) and asked.placement:
+        placed.append("placement")
+    if placed:
+        got = f"the chip {chip.name}"
+        raise SpecError(expected(placed[0], "a cluster, such as 8xh100", got))
+    names = [space.name for space in spaces]
+    if not names or len(set(names)) < len(names):
+        got = ", ".join(names) or "none"
+        raise SpecError(expected("mapspaces", "at least one, each once", got))
 
 
 OF_DEVICE = "ask of its chip, at the sizes that `map` gives a device"

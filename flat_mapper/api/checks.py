@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -109,27 +109,9 @@ def check(asked: AskCheck) -> Checks:
     taken as far as a search would begin, in the mapspaces among the files, or in `map`'s default.
     """
     files = [asked.files] if isinstance(asked.files, str | Path) else asked.files
-    faults = {str(file): Faults() for file in files}
-    paths = {name: lines.attempt(_path, name) or Path(name) for name, lines in faults.items()}
-    read = {
-        name: lines.attempt(_document, paths[name], asked.data)
-        for name, lines in faults.items()
-        if not lines
-    }
-    documents = {name: document for name, document in read.items() if document is not None}
-    known = _Files(documents, paths, asked)
-    found = []
-    for path, lines in faults.items():
-        kinds = known.kinds.get(path, ())
-        for kind in kinds:
-            lines += known.faults(kind, path)
-        if path in known.kinds and not kinds:
-            lines.append(_unknown(path, known.documents[path]))
-        said = None if lines or len(kinds) != 1 else lines.attempt(known.understood, kinds[0], path)
-        name = " and ".join(dict.fromkeys(kinds)) or "unreadable"
-        listed = tuple(dict.fromkeys(lines))
-        found.append(Checked(path=path, kind=name, faults=listed, understood=said))
-    sound = {c.path for c in found if not c.faults and c.understood}
+    known = _Files(map(str, files), asked)
+    found = [known.checked(name) for name in known.told]
+    sound = {one.path for one in found if not one.faults and one.understood}
     return Checks(checked=(*found, *known.together(sound)))
 
 
@@ -146,16 +128,28 @@ def _document(path: Path, data: Mapping[str, object] | None) -> Section:
 class _Files:
     """The files that can be read, of which some are about each other."""
 
-    def __init__(
-        self,
-        documents: Mapping[str, Section],
-        paths: Mapping[str, Path],
-        asked: AskCheck,
-    ) -> None:
-        """Documents and files by the names that were given."""
-        self.documents, self.paths, self.asked = documents, paths, asked
-        self.kinds = {path: _kinds(document) for path, document in documents.items()}
+    def __init__(self, names: Iterable[str], asked: AskCheck) -> None:
+        self.asked, self.told = asked, {name: Faults() for name in names}
+        self.paths = {n: lines.attempt(_path, n) or Path(n) for n, lines in self.told.items()}
+        self.documents = {
+            name: document
+            for name, lines in self.told.items()
+            if not lines
+            and (document := lines.attempt(_document, self.paths[name], asked.data)) is not None
+        }
+        self.kinds = {path: _kinds(document) for path, document in self.documents.items()}
         self.table = next(iter(self.of_kind("ERT")), None)  # of energies
+
+    def checked(self, path: str) -> Checked:
+        """A file with all that is wrong with it, or what it says."""
+        lines, kinds = self.told[path], self.kinds.get(path, ())
+        for kind in kinds:
+            lines += self.faults(kind, path)
+        if path in self.kinds and not kinds:
+            lines.append(_unknown(path, self.documents[path]))
+        said = None if lines or len(kinds) != 1 else lines.attempt(self.understood, kinds[0], path)
+        name = " and ".join(dict.fromkeys(kinds)) or "unreadable"
+        return Checked(path=path, kind=name, faults=tuple(dict.fromkeys(lines)), understood=said)
 
     def of_kind(self, kind: str) -> list[str]:
         """The files that have a part of that kind."""

@@ -75,14 +75,19 @@ def lower(asked: AskLower) -> Lowered:
     if tool in WRITERS:
         return Lowered(*program_of(asked, found))
     said = told(found)[""]
-    where = str(mapping) if isinstance(mapping, str | Path) else "lower"
-    if said.none_for and not said.folders:
-        raise SpecError(f"{where}: {'; '.join(said.none_for.values())}")
-    if tool == "mapper" and any(group.on_cores for group in found.mapping.groups):
-        condition = "Einsums on one array, for timeloop-mapper"
-        raise SpecError(expected(where, condition, "tiles on many cores", "use --for model"))
+    _check_folders(asked, found, said)
     files = files_of_record(found) | (mapper_folder(found) if tool == "mapper" else {})
     return Lowered(files, said)
+
+
+def _check_folders(asked: AskLower, found: Evaluation, said: TimeloopFiles) -> None:
+    """Raise SpecError where Timeloop has nothing of a mapping."""
+    where = str(asked.mapping) if isinstance(asked.mapping, str | Path) else "lower"
+    if said.none_for and not said.folders:
+        raise SpecError(f"{where}: {'; '.join(said.none_for.values())}")
+    if asked.tool == "mapper" and any(group.on_cores for group in found.mapping.groups):
+        condition = "Einsums on one array, for timeloop-mapper"
+        raise SpecError(expected(where, condition, "tiles on many cores", "use --for model"))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

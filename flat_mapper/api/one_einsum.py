@@ -8,8 +8,9 @@ from pathlib import Path
 
 from flat_mapper.api.calls import energies, tools_of
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import AskModel
+from flat_mapper.api.questions import AskModel, Files
 from flat_mapper.arch.reader import architecture_of, load_architecture
+from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.result import Infeasible
@@ -33,22 +34,11 @@ def model(asked: AskModel) -> ModelResult | Infeasible:
     raises: SpecError, MappingError where a file cannot be read or they contradict each other;
             BackendError where the tool is missing, fails or refuses the mapping.
     """
-    files, backend, ert, data = asked.files, asked.backend, asked.ert, asked.data
+    backend, ert = asked.backend, asked.ert
     if backend not in ("native", "timeloop"):
         raise SpecError(expected("model: backend", "native or timeloop", backend))
-    if isinstance(files, str | Path):
-        files = (files,)
-    if not files:
-        raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
-    if isinstance(files, Mapping):
-        documents = [(IN_MEMORY, plain_document(files))]
-    else:
-        documents = [(str(f), section_of(load_document(f, data), str(f))) for f in files]
-    held = {key: _holder(documents, key) for key in ("architecture", "problem", "mapping")}
-    if isinstance(files, Mapping):
-        arch = architecture_of(documents[0][1], IN_MEMORY)
-    else:
-        arch = load_architecture(*(Path(name) for name in files), data=data)
+    documents, arch = _read(asked.files, asked.data)
+    held = {key: _holder(documents, key) for key in ("problem", "mapping")}
     where, document = held["problem"]
     workload = read_problem(document, where, arch.variables)
     einsum = workload.einsums[0]
@@ -74,6 +64,21 @@ def model(asked: AskModel) -> ModelResult | Infeasible:
         return found
     with tools_of(asked):
         return _by_timeloop(found, table)
+
+
+def _read(
+    files: Files, data: Mapping[str, object] | None
+) -> tuple[list[tuple[str, Section]], Architecture]:
+    """Documents by file, and the architecture among them."""
+    if isinstance(files, Mapping):
+        documents = [(IN_MEMORY, plain_document(files))]
+        return documents, architecture_of(_holder(documents, "architecture")[1], IN_MEMORY)
+    paths = (files,) if isinstance(files, str | Path) else files
+    if not paths:
+        raise SpecError(expected("model", "files with architecture, problem and mapping", "none"))
+    documents = [(str(f), section_of(load_document(f, data), str(f))) for f in paths]
+    _holder(documents, "architecture")
+    return documents, load_architecture(*map(Path, paths), data=data)
 
 
 def _by_timeloop(found: ModelResult, table: Ert) -> ModelResult:

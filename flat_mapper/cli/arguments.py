@@ -4,7 +4,7 @@ house form.
 
 import argparse
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING
 from functools import partial
 from math import inf
@@ -192,12 +192,16 @@ def _asked(name: str, parser: _Parser, given: dict[str, Any]) -> Parsed:
     for word in given:
         where = " ".join((parser.prog, *chosen))
         raise SpecError(expected(where, f"options among {', '.join(flags)}", word))
-    lacking = [_named(o) for o in flags.values() if o.default is MISSING and o.name not in values]
-    if question is ask.AskLower and "output" not in shown:  # its answer is files alone
-        lacking.append("-o/--output")
-    if lacking:
+    if lacking := _lacking(question, {*values, *shown}):
         parser.error(f"the following arguments are required: {', '.join(lacking)}")
     return Parsed(question, values, Shown(**shown))
+
+
+def _lacking(question: type, given: Collection[str]) -> list[str]:
+    """Options that a question, or its answer of files alone, needs and that are not given."""
+    needed = [o for o in _flags(question).values() if o.default is MISSING and o.name not in given]
+    files = ["-o/--output"] if question is ask.AskLower and "output" not in given else []
+    return [*map(_named, needed), *files]
 
 
 def _chosen(name: str, given: _Given) -> type:
@@ -348,16 +352,19 @@ def _add(parser: _Parser, alike: Sequence[Option], *, required: bool) -> None:
         said["action"] = "store_true"
     else:
         said |= {"metavar": option.flag.metavar, "type": partial(_value, kinds, option.words[-1])}
-    if kinds & _PAIRS.keys():
-        said["action"] = "append"
-    if "texts" in kinds:
-        said |= {"nargs": "+" if required or not placed else "*", "action": "extend"}
-    elif placed and not required:
-        said["nargs"] = "?"
+        said |= _times(kinds, placed=placed, required=required)
     if placed:
         parser.add_argument(option.words[0], **said)
     else:
         parser.add_argument(*option.words, dest=option.words[-1], required=required, **said)
+
+
+def _times(kinds: set[str], *, placed: bool, required: bool) -> dict[str, str]:
+    """The number of values that an option takes."""
+    if "texts" in kinds:
+        return {"nargs": "+" if required or not placed else "*", "action": "extend"}
+    once = {"nargs": "?"} if placed and not required else {}
+    return once | ({"action": "append"} if kinds & _PAIRS.keys() else {})
 
 
 def _help(option: Option) -> str:

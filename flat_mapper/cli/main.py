@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ from flat_mapper.base.errors import (
     expected,
 )
 from flat_mapper.base.process import uninterrupted
-from flat_mapper.cli.arguments import Shown, parsed
+from flat_mapper.cli.arguments import Parsed, Shown, parsed
 from flat_mapper.cli.terminal import progress_bar, say
 from flat_mapper.reports.folder import check_folder
 
@@ -75,22 +75,29 @@ def _run(argv: Sequence[str]) -> int:
     with uninterrupted():  # a call imports only what it needs
         call = getattr(flat_mapper, call_of(question))
     if shown.output:
-        with uninterrupted():
-            from flat_mapper.api.files import folders_of
-        inside = folders_of(question(**values))
-        check_folder(Path(shown.output), force=shown.force, inside=inside)
+        _check_output(question(**values), shown)
     if issubclass(question, Spend):  # modules and inputs count to what the search may take
         values["budget"] = question(**values).spend(begin)
-    sweeps = issubclass(question, AskSweep)
-    if "progress" not in options_of(question) or (sweeps and shown.json):
-        answer = call(**values)
-    else:
-        with progress_bar(seldom=sweeps) as show:
-            far = (lambda now: show(now.seen / max(1, now.total), str(now))) if sweeps else show
-            answer = call(**values, progress=far)
-    code = _told(answer, shown)
+    code = _told(_answered(call, asked), shown)
     sys.stdout.flush()
     return code
+
+
+def _check_output(asked: object, shown: Shown) -> None:
+    """Raise SpecError where the files of an answer cannot be written: before the work is done."""
+    with uninterrupted():
+        from flat_mapper.api.files import folders_of
+    check_folder(Path(shown.output), force=shown.force, inside=folders_of(asked))
+
+
+def _answered(call: Callable[..., Any], asked: Parsed) -> Any:
+    """The answer, with a bar or lines of how far it is."""
+    sweeps = issubclass(asked.question, AskSweep)
+    if "progress" not in options_of(asked.question) or (sweeps and asked.shown.json):
+        return call(**asked.values)
+    with progress_bar(seldom=sweeps) as show:
+        far = (lambda now: show(now.seen / max(1, now.total), str(now))) if sweeps else show
+        return call(**asked.values, progress=far)
 
 
 def _told(answer: Any, shown: Shown) -> int:

@@ -344,7 +344,7 @@ def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
     chip = arch_of(asked.arch, asked.data)
     table: Any = asked.ert if isinstance(chip, Cluster) else energies(chip, asked.ert)[0]
     lengths = scenario.lengths()
-    ends = list(dict.fromkeys(segment_end(length) for length in lengths))
+    own = _segments(lengths)
     words = {"softmax": asked.softmax, "mask": asked.mask, "layers": asked.layers}
 
     def read(scope: Scope | None, cut: Lengths, phase: str) -> Workload:
@@ -356,7 +356,7 @@ def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
         if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
             whole = read("model", cut, phase)
             workload = _as_often(workload, whole)
-        count = 1 + len(ends)
+        count = 1 + len(own)
         return search(
             *(workload, chip, asked.mapspace, table),
             objective=asked.objective,
@@ -366,24 +366,25 @@ def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
         )
 
     wanted = [("prefill", scenario.prefill, scenario.prefill)]
-    wanted += [("decode", scenario.new, end) for end in ends]
+    wanted += [("decode", scenario.new, end) for end in own]
     found = []
     for number, (phase, positions, cache) in enumerate(wanted):
         mapped = best(positions, cache, phase, number)
         if isinstance(mapped, Infeasible):
             return mapped
         found.append(mapped)
-    held, own = _cache_bytes(source, asked, max(lengths)), [_within(lengths, end) for end in ends]
+    held = _cache_bytes(source, asked, max(lengths))
     if isinstance(chip, Cluster):
-        steps = [1, *(sum(some.values()) for some in own)]
-        rows = zip(wanted, steps, found, strict=True)
-        shared = tuple(StepsOnDevices(p, end, n, one) for (p, _, end), n, one in rows)
+        counts = [1, *(sum(some.values()) for some in own.values())]
+        steps = zip(wanted, counts, found, strict=True)
         return GenerationOnDevices(  # type: ignore[return-value]
-            scenario=scenario, segments=shared, cache_bytes=held
+            scenario=scenario,
+            segments=tuple(StepsOnDevices(p, end, n, one) for (p, _, end), n, one in steps),
+            cache_bytes=held,
         )
     segments = tuple(
         StepSegment(mapped=one, results={c: (n, at_length(one, table, c)) for c, n in some.items()})
-        for one, some in zip(found[1:], own, strict=True)
+        for one, some in zip(found[1:], own.values(), strict=True)
     )
     return Generation(scenario=scenario, prefill=found[0], segments=segments, cache_bytes=held)
 
@@ -402,9 +403,12 @@ def _source(asked: questions.AskGenerate, sizes: Mapping[str, object]) -> str | 
     return source
 
 
-def _within(lengths: Mapping[int, int], end: int) -> dict[int, int]:
-    """The lengths of a segment, with their steps."""
-    return {length: n for length, n in lengths.items() if segment_end(length) == end}
+def _segments(lengths: Mapping[int, int]) -> dict[int, dict[int, int]]:
+    """The lengths of each segment by its end, with their steps."""
+    found: dict[int, dict[int, int]] = {}
+    for length, steps in lengths.items():
+        found.setdefault(segment_end(length), {})[length] = steps
+    return found
 
 
 def _as_often(workload: Workload, model: Workload) -> Workload:

@@ -107,9 +107,7 @@ def _devices(asked: questions.AskNeed) -> NeededDevices:
 def _target(asked: questions.AskNeed, workload: Workload, platform: Platform) -> Target:
     """The target that is asked for. Raises SpecError where it is none, or is not defined."""
     utilization, latency_s, busy = asked.utilization, asked.latency_s, asked.busy
-    used = dict.fromkeys(e.unit for e in workload.einsums)
-    paths = {"matrix": platform.matrix, "vector": platform.vector}
-    names = [arch.compute.name for unit in used if (arch := paths[unit]) is not None]
+    names = _units_of(workload, platform)
     of_unit = f"a compute unit that {workload.name} uses: {', '.join(names)}"
     one_form = "one form of softmax where a unit's busy share is asked for: their work differs"
     no_mask = "no mask: work on masked pairs would count as utilization"
@@ -132,6 +130,13 @@ def _target(asked: questions.AskNeed, workload: Workload, platform: Platform) ->
         if wrong:
             raise SpecError(expected(f"need{where}", condition, found, change))
     return Target(value=value, unit=busy, latency=timed)
+
+
+def _units_of(workload: Workload, platform: Platform) -> list[str]:
+    """The compute units that a workload uses."""
+    used = dict.fromkeys(e.unit for e in workload.einsums)
+    paths = {"matrix": platform.matrix, "vector": platform.vector}
+    return [arch.compute.name for unit in used if (arch := paths[unit]) is not None]
 
 
 def _bisected(trials: _Trials) -> Need | Unreached:
