@@ -417,8 +417,7 @@ class AskSweep(_Ends):
     time_limit: seconds of each point; none: to the end; default: 60, or none beside a gap alone;
         in Python inf is none
     workers: processes on this machine, 0: none but this one; default: one a core
-    scheduler: address of a Dask scheduler, such as tcp://host:8786
-    scheduler_file: file that a Dask scheduler wrote
+    scheduler: a Dask scheduler: its address, such as tcp://host:8786, or the file it wrote
     yes: however many points there are
     progress: called at each point with how far the sweep is
     """
@@ -426,8 +425,7 @@ class AskSweep(_Ends):
     sweep: Annotated[Source, Flag("FILE", "sweep")] = field(kw_only=False)
     output: Annotated[Name, Flag("FILE", "-o --output")] = field(kw_only=False)
     workers: Annotated[int | None, Flag("N", kind="count0")] = None
-    scheduler: Annotated[str, Flag("ADDRESS")] = ""
-    scheduler_file: Annotated[Name, Flag("FILE")] = ""
+    scheduler: Annotated[Name, Flag("ADDRESS")] = ""
     yes: Annotated[bool, Flag()] = False
     progress: Watch | None = None
 

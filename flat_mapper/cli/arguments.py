@@ -284,7 +284,9 @@ def _refusal(parser: argparse.ArgumentParser, message: str) -> str:
     if kind.startswith("unrecognized arguments"):
         from flat_mapper.backends.registry import BESIDE
 
-        change = BESIDE if rest.startswith("--mapper-") else did_you_mean(rest, options)
+        gone = {"--mapper-": BESIDE, "--scheduler-file": "--scheduler takes the file too"}
+        former = (said for word, said in gone.items() if rest.startswith(word))
+        change = next(former, did_you_mean(rest, options))
         return expected(program, f"options among {', '.join(options)}", rest, change)
     if kind.startswith("the following arguments are required"):
         return f"{program}: expected {rest}, got none; see {program} --help"

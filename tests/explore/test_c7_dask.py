@@ -38,7 +38,7 @@ def test_c7_a_scheduler_file_that_is_none(
     monkeypatch.setattr(engines, "CONNECT_S", 0.5)
     file, results = sweep.parent / "scheduler.json", sweep.parent / "r.db"
     file.write_text(text)
-    assert main(["sweep", str(sweep), "-o", str(results), "--scheduler-file", str(file)]) == 3
+    assert main(["sweep", str(sweep), "-o", str(results), "--scheduler", str(file)]) == 3
     assert "expected the address of a Dask scheduler that runs" in one_line(capsys)
     assert not list(sweep.parent.glob("r.db*"))
 
@@ -60,7 +60,7 @@ from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep import engines
 
 engines.CONNECT_S = 0.5
-words = ["sweep", sys.argv[1], "-o", "r.db", "--scheduler-file", "scheduler.json"]
+words = ["sweep", sys.argv[1], "-o", "r.db", "--scheduler", "scheduler.json"]
 print([main(words) for _ in "ab"])
 """
 

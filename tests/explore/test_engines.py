@@ -78,7 +78,7 @@ def started(
 def test_a_scheduler_elsewhere_and_a_worker_killed(tmp_path: Path, pipe: Path) -> None:
     sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
     counted(sweep, tmp_path / "whole.db", answered)
-    at = ("--scheduler-file", str(file))
+    at = ("--scheduler-file", str(file))  # Dask's own word
     alone = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
     with (
         started("dask_scheduler", *at, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
@@ -94,7 +94,7 @@ def test_a_scheduler_elsewhere_and_a_worker_killed(tmp_path: Path, pipe: Path) -
         killer = Thread(target=another_worker, daemon=True)
         killer.start()
         with Store(results) as store:
-            workers = cluster_workers(file=str(file), answer=held)
+            workers = cluster_workers(str(file), answer=held)
             run_sweep(Inputs(load_sweep(sweep)), store, lambda: workers, lambda _: None)
         killer.join()
         assert victim.wait() == -signal.SIGKILL
@@ -143,7 +143,7 @@ def test_no_scheduler_there(monkeypatch: pytest.MonkeyPatch) -> None:
             BackendError,
             match=r"no.json: expected a file that a Dask scheduler wrote",
         ),
-        cluster_workers(file="no.json"),
+        cluster_workers("no.json"),
     ):
         pass
 
@@ -178,7 +178,7 @@ def test_a_scheduler_that_is_lost_ends_the_command(
 ) -> None:
     monkeypatch.setattr(engines, "cluster_workers", partial(cluster_workers, answer=held))
     sweep, results, file = written(tmp_path), tmp_path / "r.db", tmp_path / "scheduler.json"
-    at = ("--scheduler-file", str(file))
+    at = ("--scheduler-file", str(file))  # Dask's own word
     with (
         started(
             "dask_scheduler", *at, "--host", "127.0.0.1", "--port", "0", "--no-dashboard"
@@ -187,7 +187,7 @@ def test_a_scheduler_that_is_lost_ends_the_command(
     ):
         killer = Thread(target=lambda: (wait_for(pipe), hub.kill()), daemon=True)
         killer.start()
-        assert main(["sweep", str(sweep), "-o", str(results), *at]) == 3
+        assert main(["sweep", str(sweep), "-o", str(results), "--scheduler", str(file)]) == 3
         killer.join()
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1

@@ -197,7 +197,7 @@ USAGE = [
     (("-o", "r.db", "--workers", "4096"), "workers: expected at most 1024, got 4096"),
     (
         ("-o", "r.db", "--workers", "2", "--scheduler", "tcp://x:1"),
-        "expected one of workers, scheduler and scheduler_file, got 'tcp://x:1 and 2'",
+        "expected one of workers and scheduler, got 'tcp://x:1 and 2'",
     ),
 ]
 

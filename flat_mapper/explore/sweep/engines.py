@@ -180,13 +180,11 @@ def engine_of(asked: AskSweep) -> Callable[[], AbstractContextManager[Engine]]:
 
     raises: SpecError where it asks for several kinds, or for more processes than may be.
     """
-    named = asked.scheduler, str(asked.scheduler_file), asked.workers
-    given = [str(one) for one in named if one not in ("", None)]
-    if len(given) > 1:
-        condition = "one of workers, scheduler and scheduler_file"
-        raise SpecError(expected("sweep", condition, " and ".join(given)))
-    if asked.scheduler or asked.scheduler_file:
-        return partial(cluster_workers, asked.scheduler, str(asked.scheduler_file))
+    if asked.scheduler:
+        if asked.workers is not None:
+            got = f"{asked.scheduler} and {asked.workers}"
+            raise SpecError(expected("sweep", "one of workers and scheduler", got))
+        return partial(cluster_workers, str(asked.scheduler))
     count = asked.workers
     if count is None:
         cores = os.process_cpu_count() if sys.version_info >= (3, 13) else os.cpu_count()
@@ -211,22 +209,20 @@ def local_workers(count: int, answer: _Answer = answered) -> Iterator[Engine]:
 
 
 @contextmanager
-def cluster_workers(
-    address: str = "", file: str = "", answer: _Answer = answered
-) -> Iterator[Engine]:
+def cluster_workers(where: str, answer: _Answer = answered) -> Iterator[Engine]:
     """The workers of a scheduler that is running, which goes on when the block ends.
 
+    where:  its address, or the file that it wrote.
     raises: BackendError where none answers there.
     """
     distributed = _distributed()
-    where = address or file
-    end = time.monotonic() + CONNECT_S
-    while file and not Path(file).is_file():  # Dask itself would wait for it for ever
+    end, is_file = time.monotonic() + CONNECT_S, ":" not in where or Path(where).is_file()
+    while is_file and not Path(where).is_file():  # Dask itself would wait for it for ever
         if time.monotonic() > end:
             condition = f"a file that a Dask scheduler wrote within {CONNECT_S:g} s"
             raise BackendError(f"{where}: expected {condition}, got none")
         time.sleep(POLL_S)
-    options = {"address": address} if address else {"scheduler_file": file}
+    options = {"scheduler_file" if is_file else "address": where}
     # Dask leaves a client that cannot start half made: collected, it would wait for an answer and
     # print a traceback, or, collected inside the start of another, wait for that one's lock for
     # ever. So it is closed here, before anybody collects it.
