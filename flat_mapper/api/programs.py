@@ -98,7 +98,7 @@ class ProgramSaid:
         if any(row.misses for row in self.rows):
             lines.append(
                 "misses: lines of 64 bytes that reads brought to a fully associative cache, which"
-                " forgets what was used longest ago; a buffer does not, so some are read again"
+                " forgets what was used longest ago: what comes again soon is there"
             )
         return "\n".join(lines)
 

@@ -160,19 +160,19 @@ class GroupText:
         loops = {*(p.rank for p in self.loops[self.cores :]), *(s.rank for s in nest.steps)}
         return not loops.isdisjoint(nest.einsum.reduced_ranks)
 
-    def _buffered(self, nest: FlatNest, tensor: str) -> bool:
+    def buffered(self, nest: FlatNest, tensor: str) -> bool:
         """True if an Einsum finds a tensor of its own in a buffer."""
         return tensor in self.holder and self.facts.at(nest, tensor) in nest.keepers(tensor)
 
     def _moves(self, tensor: str) -> bool:
         """True if a tile comes from or goes to DRAM."""
         users = [n for n in self.nests.values() if n.einsum.touches(tensor)]
-        return any(DRAM in n.keepers(tensor) and self._buffered(n, tensor) for n in users)
+        return any(DRAM in n.keepers(tensor) and self.buffered(n, tensor) for n in users)
 
     def _ranks(self, tensor: str) -> tuple[str, ...]:
         return self.whole.tensor_ranks[tensor]
 
-    def _reach(self, rank: str) -> int:
+    def reach(self, rank: str) -> int:
         """Reach of a rank in one pass of the outer loops."""
         strides = [p.stride for p in self.loops if p.rank == rank]
         users = [n for n in self.nests.values() if rank in {*n.sizes} - {*n.einsum.each}]
@@ -180,14 +180,14 @@ class GroupText:
         return min(inside, self.tile[rank])
 
     def _shape(self, tensor: str) -> tuple[int, ...]:
-        return tuple(map(self._reach, self.layouts[tensor]))
+        return tuple(map(self.reach, self.layouts[tensor]))
 
     def _layout(self, tensor: str) -> tuple[str, ...]:
         """Ranks of a buffer; the one that its first Einsum has lanes over comes last."""
         ranks = self._ranks(tensor)
         for nest in (n for n in self.nests.values() if n.einsum.touches(tensor)):
             lanes = self._lanes(nest)
-            if lanes and lanes[-1].rank in ranks and self._buffered(nest, tensor):
+            if lanes and lanes[-1].rank in ranks and self.buffered(nest, tensor):
                 return (*(r for r in ranks if r != lanes[-1].rank), lanes[-1].rank)
         return ranks
 
@@ -206,7 +206,7 @@ class GroupText:
         """Words that the levels below the tiles' keep of what has no tile, all copies as one."""
         found = 0
         for nest in self.nests.values():
-            for access in (a for a in nest.einsum.accesses if not self._buffered(nest, a.tensor)):
+            for access in (a for a in nest.einsum.accesses if not self.buffered(nest, a.tensor)):
                 kept = [nest.level_slots[at] for at in nest.keepers(access.tensor) if at != DRAM]
                 slot = min(kept, default=nest.slot_count)
                 steps = (s for s in nest.steps if s.slot >= slot or not s.temporal)
@@ -322,7 +322,7 @@ class GroupText:
             return
         ends = [(self.variables[i], self.loops[i].stride) for i in last]
         bounds = ", ".join(f"{name}, {name} + {stride}" for name, stride in ends)
-        self.out.add(f"if (!reaches({bounds})) continue;  // masked")
+        self.out.add(f"if (!sees({bounds})) continue;  // masked")
 
     def _seen(self, tensor: str) -> str:
         """The mark of a result's tile, by the passes of its loops."""
@@ -370,7 +370,7 @@ class GroupText:
         each = dict(at)
         with ExitStack() as loops:
             for rank in self._ranks(tensor):
-                if (extent := self._reach(rank)) > 1:
+                if (extent := self.reach(rank)) > 1:
                     each[rank], head = self._loop(OuterLoop(rank, extent, 1, False), at)
                     loops.enter_context(self.out.block(head))
             yield each
@@ -393,7 +393,7 @@ class GroupText:
         result, at = einsum.output.tensor, dict(begin)
 
         def ref(tensor: str) -> str:
-            buffered = self._buffered(nest, tensor)
+            buffered = self.buffered(nest, tensor)
             return self._in_tile(tensor, at, begin) if buffered else self._at_dram(tensor, at)
 
         reduced, lanes = set(einsum.reduced_ranks), self._lanes(nest)
@@ -405,7 +405,8 @@ class GroupText:
             """A value, or that of what no query may see."""
             if pair is None:
                 return value
-            return f"(sees({at[pair[0]]}, {at[pair[1]]}) ? {value} : {number(hidden)})"
+            bounds = ", ".join(f"{at[r]}, {at[r]} + 1" for r in pair)
+            return f"(sees({bounds}) ? {value} : {number(hidden)})"
 
         grows = self._reduces(nest) and not einsum.updates
         # What begins at minus infinity stays there, whatever is added.

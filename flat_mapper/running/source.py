@@ -5,7 +5,7 @@ What a group does stands in `loops`. Values are float32 whatever the record's wi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -33,6 +33,7 @@ class Program:
     inputs, outputs: the tensors of its files (`file_of`), with their shapes.
     buffers:         bytes of each group's tiles, by its Einsums.
     in_use:          the most that a group uses again: its tiles, and what its registers keep.
+    groups:          of which that is told; empty of a kernel.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Program:
     outputs: Shapes
     buffers: Mapping[str, int]
     in_use: int
+    groups: Sequence[GroupText] = ()
 
 
 def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Program:
@@ -87,7 +89,9 @@ def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Pr
     _main(out, workload, names, (inputs, outputs), len(groups))
     text = "\n".join(out.lines) + "\n"
     in_use = WORD * max(group.words + group.private_words for group in groups)
-    return Program(text=text, inputs=inputs, outputs=outputs, buffers=buffers, in_use=in_use)
+    return Program(
+        text=text, inputs=inputs, outputs=outputs, buffers=buffers, in_use=in_use, groups=groups
+    )
 
 
 def _tensors(workload: Workload, groups: Iterable[GroupText]) -> tuple[Shapes, Shapes, Shapes]:
@@ -123,29 +127,16 @@ def _helpers(out: CodeLines, workload: Workload, body: str) -> None:
     used = [f"static inline float {n}({text}" for n, text in HELPERS.items() if f"{n}(" in body]
     out.add("", *used) if used else None
     mask, pair = workload.mask, workload.roles.masked
-    if mask is None or pair is None:
+    if mask is None or pair is None or "sees(" not in body:
         return
     queries, keys = (workload.rank_sizes[r] for r in pair)
     parts, reach = mask.parts, (mask.window or keys * mask.parts) - 1
     behind = keys * parts - queries  # of the first query: the last stands at the last key
-    tests = ["at <= query"] * mask.causal
-    tests += [f"labs(query - at) <= {reach}"] if mask.window is not None else []
-    if "sees(" in body:
-        out.add("", f"// Whether a query may see a key: {quiet(str(mask))}")
-        with out.block("static inline int sees(long query, long key)"):
-            out.add(*[f"query += {behind};"] * bool(behind))
-            with out.block(f"for (long at = key * {parts}; at < (key + 1) * {parts}; at++)"):
-                out.add(f"if ({' && '.join(tests)}) return 1;")
-            out.add("return 0;")
-    if "reaches(" in body:
-        ahead = behind if mask.causal else behind + reach
-        out.add(
-            "",
-            "// Whether one of some queries may see one of some keys: the first, behind the last",
-        )
-        with out.block("static int reaches(long query, long queries, long key, long keys)"):
-            out.add(f"long low = query + {behind - reach}, high = queries + {ahead};")
-            out.add(f"return (low < 0 ? 0 : low / {parts}) < keys && key * {parts} < high;")
+    ahead = behind if mask.causal else behind + reach
+    out.add("", f"// Whether some of these queries may see some of these keys: {quiet(str(mask))}")
+    with out.block("static inline int sees(long query, long queries, long key, long keys)"):
+        after = f"key * {parts} < queries + {ahead}"
+        out.add(f"return {after} && query + {behind - reach} < keys * {parts};")
 
 
 def _main(

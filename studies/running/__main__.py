@@ -1,4 +1,4 @@
-"""`python -m studies.running misses SEED [COUNT]`, or `speed my_cpu.yaml PLOT.svg`."""
+"""`python -m studies.running misses SEED [COUNT]`, `fills SEED COUNT`, `speed CPU.yaml PLOT.svg`."""
 
 from __future__ import annotations
 
@@ -30,9 +30,18 @@ def main(words: list[str]) -> None:
             line(speed.cells(length, ran))
         speed.plot(found, Path(words[2]))
         return
+    seed, count = int(words[1]), int(words[2]) if words[2:] else 40
+    if words[:1] == ["fills"]:
+        table(("case", *(f"fill {fill}" for fill in (misses.FILL, *misses.FILLS))))
+        for case in misses.cases(seed, count, misses.FILLS):
+            line((case.name, *(f"{misses.ratio(one) or 0:.3f}" for one in case.counts)))
+        return
     table(misses.HEAD)
-    for cells in misses.rows(int(words[1]), int(words[2]) if words[2:] else 40):
-        line(cells)
+    cases = []
+    for case in misses.cases(seed, count):
+        cases.append(case)
+        line(misses.cells(case))
+    print(misses.summary(cases))
 
 
 main(sys.argv[1:])
