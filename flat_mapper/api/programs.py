@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +14,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed
 from flat_mapper.reports.answers import Evaluation
 from flat_mapper.running.machine import Machine, measured_machine
-from flat_mapper.running.measure import Ran, cache_of, measured
+from flat_mapper.running.measure import Ran, measured
 from flat_mapper.running.pallas import pallas_program
 from flat_mapper.running.source import Program, program
 from flat_mapper.spec.rendering import SUFFIXES
@@ -35,9 +35,8 @@ class MachineMade(Printed):
 
     def to_dict(self) -> dict[str, object]:
         """Facts that were told and measured."""
-        rates = {**self.machine.rates, "lanes": self.machine.lanes}
-        written = list(self.written)
-        return {"cache_bytes": dict(self.machine.caches), "rates": rates, "written": written}
+        rates, caches = {**self.machine.rates, "lanes": self.machine.lanes}, self.machine.caches
+        return {"cache_bytes": dict(caches), "rates": rates, "written": list(self.written)}
 
     def __str__(self) -> str:
         if not self.written:
@@ -57,13 +56,11 @@ def this_machine(asked: AskThisMachine) -> MachineMade:
     if target.suffix not in SUFFIXES:
         raise SpecError(expected("-o", f"a file named *{', *'.join(SUFFIXES)}", target.name))
     found = measured_machine()
-    made = MachineMade(machine=found, files=found.files(target.stem, target.suffix))
-    if not asked.output:
-        return made
-    paths = [target.parent / name for name in made.files]
-    for path, text in zip(paths, made.files.values(), strict=True):
+    files = found.files(target.stem, target.suffix)
+    written = [str(target.parent / name) for name in files] if asked.output else []
+    for path, text in zip(written, files.values(), strict=False):
         write_text(path, text)
-    return replace(made, written=tuple(map(str, paths)))
+    return MachineMade(machine=found, files=files, written=tuple(written))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +78,9 @@ class ProgramSaid:
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
-        shapes = {"inputs": self.program.inputs, "outputs": self.program.outputs}
         return {
-            **{key: {t: list(s) for t, s in own.items()} for key, own in shapes.items()},
+            "inputs": {t: list(shape) for t, shape in self.program.inputs.items()},
+            "outputs": {t: list(shape) for t, shape in self.program.outputs.items()},
             "tile_bytes": dict(self.program.buffers),
             "runs": [row.to_dict() for row in self.rows],
             "unfused": self.unfused,
@@ -95,11 +92,6 @@ class ProgramSaid:
         lines += [str(row) for row in self.rows]
         if self.unfused:
             lines.append(f"unfused: {self.unfused}")
-        if any(row.misses for row in self.rows):
-            lines.append(
-                "misses: lines of 64 bytes that reads brought to a fully associative cache, which"
-                " forgets what was used longest ago: what comes again soon is there"
-            )
         return "\n".join(lines)
 
 
@@ -110,26 +102,18 @@ def program_of(asked: AskLower, found: Evaluation) -> tuple[Mapping[str, bytes],
     """
     made = WRITERS[asked.tool](found.workload, found.platform, found.mapping)
     files = {made.file: made.text.encode("ascii")}
-    if not (asked.run or asked.misses):
-        return files, ProgramSaid(program=made)
-    cache = cache_of(made, asked.fill) if asked.misses else 0
-    first = measured("this mapping", found.workload, made, found.result, cache_bytes=cache)
-    if not asked.run:
-        return files, ProgramSaid(program=made, rows=(first,))
-    beside = search(
-        found.workload,
-        found.platform,
-        UNFUSED,
-        asked.ert,
-        objective="latency",
-        time_limit=UNFUSED_S,
-    )
-    if not isinstance(beside, Evaluation):
-        return files, ProgramSaid(program=made, rows=(first,), unfused=str(beside))
-    other = program(beside.workload, beside.platform, beside.mapping)
-    cache = cache_of(other, asked.fill) if asked.misses else 0
-    second = measured("unfused", beside.workload, other, beside.result, cache_bytes=cache)
-    return files, ProgramSaid(program=made, rows=(first, second))
+    rows, unfused, fill = list[Ran](), "", asked.fill if asked.misses else None
+    if asked.run or asked.misses:
+        rows.append(measured("this mapping", found.workload, made, found.result, fill=fill))
+    if asked.run:
+        question = found.workload, found.platform, UNFUSED, asked.ert
+        beside = search(*question, objective="latency", time_limit=UNFUSED_S)
+        if isinstance(beside, Evaluation):
+            other = program(beside.workload, beside.platform, beside.mapping)
+            rows.append(measured("unfused", beside.workload, other, beside.result, fill=fill))
+        else:
+            unfused = str(beside)
+    return files, ProgramSaid(program=made, rows=tuple(rows), unfused=unfused)
 
 
 def only_of_programs(asked: AskLower, where: str) -> None:

@@ -14,9 +14,8 @@ which begins at the variable of the loop around it: no index is put together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from math import prod
 
@@ -28,93 +27,50 @@ from flat_mapper.execution.link import DRAM, FlatNest, NestLoop
 from flat_mapper.execution.real_numbers import arithmetic
 from flat_mapper.execution.shared import GroupFacts, held_in
 from flat_mapper.execution.turn import masked_value, scores_of
-from flat_mapper.mapping.values import GroupMapping, Policy, largest_extent
-from flat_mapper.running.text import CodeLines
-from flat_mapper.running.words import identifiers, joined_to, number, point, quiet
+from flat_mapper.mapping.values import FusedMapping, largest_extent
+from flat_mapper.running.words import CodeLines, identifiers, joined_to, number, point, quiet
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 _Coordinates = Mapping[str, str]  # of each rank the variable that has it, or 0
 
 
-@dataclass(frozen=True)
-class Identifiers:
-    """Parts of identifiers: of tensors, and of ranks."""
-
-    tensors: Mapping[str, str]
-    ranks: Mapping[str, str]
-
-    @classmethod
-    def of(cls, workload: Workload) -> Identifiers:
-        """Those of a cascade; ranks in small letters where that tells them apart."""
-        ranks = list(workload.rank_sizes)
-        small = [r.lower() for r in ranks]
-        plain = identifiers(small if len(set(small)) == len(small) else ranks, "r")
-        found = dict(zip(ranks, plain.values(), strict=True))
-        return cls(identifiers(workload.tensor_ranks, "t"), found)
-
-    def dram(self, tensor: str) -> str:
-        """The array that has all of a tensor."""
-        return f"dram_{self.tensors[tensor]}"
-
-
-@dataclass(frozen=True, slots=True)
-class OuterLoop:
-    """An outer loop: over cores, or shared in time."""
-
-    rank: str
-    factor: int
-    stride: int
-    core: bool
-
-
 class GroupText:
     """One group's tiles and its function."""
 
-    def __init__(
-        self,
-        names: Identifiers,
-        workload: Workload,
-        platform: Platform,
-        group: GroupMapping,
-        policy: Policy,
-        number: int,
-    ) -> None:
-        self.names, self.whole, self.number, self.out = names, workload, number, CodeLines()
-        sizes = workload.rank_sizes
-        run = CoresRun(
-            workload=workload,
-            platform=platform,
-            group=group,
-            policy=policy,
-            dram={},
-            order=group.names,
-        )
+    def __init__(self, whole: Workload, chip: Platform, mapping: FusedMapping, number: int) -> None:
+        self.whole, self.number, self.out = whole, number, CodeLines()
+        self.tensors = identifiers(whole.tensor_ranks, "t")
+        self.ranks = identifiers(whole.rank_sizes, "r")
+        group, policy, sizes = mapping.groups[number - 1], mapping.policy, whole.rank_sizes
         given = {p.rank: largest_extent(group, p.rank) for p in group.given_out}
         self.tile = {r: given.get(r, n) for r, n in sizes.items()}
+        run = CoresRun(
+            workload=whole, platform=chip, group=group, policy=policy, dram={}, order=group.names
+        )
         self.facts: GroupFacts = run.facts({r: (0, n) for r, n in self.tile.items()})
         self.level = group.level or self.facts.shared
         self.holder, self.nests = held_in(self.facts, policy), self.facts.nests
         self.outputs = tuple(dict.fromkeys(e.output.tensor for e in self.facts.einsums))
         self.given = frozenset(given)
         self.cores = len(group.given_out)
-        self.loops = [OuterLoop(p.rank, p.factor, given[p.rank], True) for p in group.given_out]
+        self.loops = [_steps(p.rank, p.factor, given[p.rank]) for p in group.given_out]
         self.loops += self._shared()
         self.ragged = {r for nest in self.nests.values() for r in nest.ragged}
         self.ragged |= {r for r, n in given.items() if sizes[r] % n}
         self.variables = [""] * len(self.loops)  # of the outer loops
         self.layouts = {t: self._layout(first) for t, first in self.holder.items()}
 
-    def _shared(self) -> Iterator[OuterLoop]:
+    def _shared(self) -> Iterator[NestLoop]:
         """The outer loops in time; of a group of one Einsum its own at DRAM."""
         loops = [p for p in self.facts.group.shared if p.factor > 1]
-        found: dict[int, OuterLoop] = {}
+        found: dict[int, NestLoop] = {}
         for nest in self.nests.values():
             steps = nest.temporal[: nest.dram_loops]
             own = [i for i, p in enumerate(loops) if p.rank in nest.einsum.ranks]
             for i, s in zip(own if len(self.nests) > 1 else range(len(steps)), steps, strict=True):
                 if s.rank not in nest.einsum.each:
-                    found.setdefault(i, OuterLoop(s.rank, s.factor, s.stride, False))
+                    found.setdefault(i, s)
         yield from (found[i] for i in sorted(found))
 
     # Where things stand: inside so many of the outer loops.
@@ -230,43 +186,37 @@ class GroupText:
     # Identifiers and places in arrays
 
     def _buffer(self, tensor: str) -> str:
-        return f"tile_{self.names.tensors[self.holder[tensor]]}_{self.number}"
+        return f"tile_{self.tensors[self.holder[tensor]]}_{self.number}"
 
     def _fresh(self, tensor: str) -> str:
         """True where a result that is carried begins in this pass."""
-        return f"fresh_{self.names.tensors[tensor]}"
+        return f"fresh_{self.tensors[tensor]}"
 
     def _at_dram(self, tensor: str, at: _Coordinates) -> str:
         index = "".join(f"[{at[r]}]" for r in self._ranks(tensor)) or "[0]"
-        return f"{self.names.dram(tensor)}{index}"
+        return f"dram_{self.tensors[tensor]}{index}"
 
     def _in_tile(self, tensor: str, at: _Coordinates, begin: _Coordinates) -> str:
         index = "".join(f"[{_minus(at[r], begin[r])}]" for r in self.layouts[tensor]) or "[0]"
         return f"{self._buffer(tensor)}{index}"
 
-    def _end(self, rank: str) -> str:
-        """End of a rank: of a core's tile a variable, else its size."""
-        given = rank in self.given
-        return f"{self.names.ranks[rank]}_end" if given else str(self.whole.rank_sizes[rank])
+    def _end(self, rank: str, start: str) -> str:
+        """End of a rank: behind a core's loop over it a variable, else its size."""
+        inside = rank in self.given and start != "0"
+        return f"{self.ranks[rank]}_end" if inside else str(self.whole.rank_sizes[rank])
 
-    def _loop(self, loop: OuterLoop | NestLoop, at: _Coordinates) -> tuple[str, str]:
-        """A loop's variable, and the line that begins it."""
-        rank, start, reach = loop.rank, at[loop.rank], loop.factor * loop.stride
-        level = 0 if start == "0" else int(start.rpartition("_")[2]) + 1
-        name = f"{self.names.ranks[rank]}_{level}"
-        test = f"{name} < {reach}" if start == "0" else f"{name} < {start} + {reach}"
-        if rank in self.ragged:
-            whole = isinstance(loop, OuterLoop) and loop.core
-            test += f" && {name} < {self.whole.rank_sizes[rank] if whole else self._end(rank)}"
-        step = f"{name}++" if loop.stride == 1 else f"{name} += {loop.stride}"
-        return name, f"for (long {name} = {start}; {test}; {step})"
-
-    def _enter(self, steps: Sequence[NestLoop], at: dict[str, str]) -> list[str]:
+    def _enter(self, loops: Iterable[NestLoop], at: dict[str, str]) -> list[str]:
         """The lines that begin some loops, whose variables are noted."""
         heads = []
-        for step in steps:
-            at[step.rank], head = self._loop(step, at)
-            heads.append(head)
+        for loop in loops:
+            rank, start, reach = loop.rank, at[loop.rank], loop.factor * loop.stride
+            level = 0 if start == "0" else int(start.rpartition("_")[2]) + 1
+            at[rank] = name = f"{self.ranks[rank]}_{level}"
+            test = f"{name} < {reach}" if start == "0" else f"{name} < {start} + {reach}"
+            if rank in self.ragged:
+                test += f" && {name} < {self._end(rank, start)}"
+            step = f"{name}++" if loop.stride == 1 else f"{name} += {loop.stride}"
+            heads.append(f"for (long {name} = {start}; {test}; {step})")
         return heads
 
     # Outer loops, from the outermost in
@@ -278,10 +228,12 @@ class GroupText:
         self._open(depth, at)
         if depth < len(self.loops):
             loop = self.loops[depth]
-            name, head = self._loop(loop, at)
-            kind = "cores" if loop.core else "shared" if len(self.nests) > 1 else "DRAM"
-            self.variables[depth], inside = name, {**at, loop.rank: name}
-            with self.out.block(head, end=f"  // {kind}: {quiet(loop.rank)}={loop.factor}"):
+            inside = dict(at)
+            heads = self._enter([loop], inside)
+            self.variables[depth] = inside[loop.rank]
+            kind = "shared" if len(self.nests) > 1 else "DRAM"
+            kind = "cores" if depth < self.cores else kind
+            with self.out.block(*heads, end=f"  // {kind}: {quiet(loop.rank)}={loop.factor}"):
                 self._skip(depth + 1)
                 self._inside(depth + 1, inside)
         nests = [n for n in self.nests.values() if self._turns(n.einsum) == depth]
@@ -294,12 +246,12 @@ class GroupText:
     def _begin_tile(self, at: _Coordinates) -> None:
         """A core's tile: where it ends, and no result so far."""
         for rank in self.given & self.ragged:
-            end, size = self._end(rank), self.whole.rank_sizes[rank]
+            end, size = self._end(rank, at[rank]), self.whole.rank_sizes[rank]
             self.out.add(f"long {end} = {at[rank]} + {self.tile[rank]};")
             self.out.add(f"if ({end} > {size}) {end} = {size};")
         for tensor in filter(self._again, self.carried):
             own = [p for p in self.loops[self.cores :] if p.rank in self._ranks(tensor)]
-            name = f"seen_{self.names.tensors[tensor]}"
+            name = f"seen_{self.tensors[tensor]}"
             sizes = "".join(f"[{p.factor}]" for p in own) or "[1]"
             self.out.add(f"static char {name}{sizes};  // tiles with a result so far")
             self.out.add(f"memset({name}, 0, sizeof {name});")
@@ -309,29 +261,28 @@ class GroupText:
 
         Where queries are given out, no pass of such a tile that one of its queries sees.
         """
-        pair = self.whole.roles.masked
-        if self.whole.mask is None or pair is None or len(self.nests) == 1:
+        pair = self.whole.roles.masked or ()
+        if self.whole.mask is None or len(self.nests) == 1:
             return
-        last = [
-            max(
-                (i for i, p in enumerate(self.loops) if p.rank == r and p.core >= given), default=-1
-            )
-            for r, given in zip(pair, (pair[0] in self.given, False), strict=True)
-        ]
-        if min(last) < 0 or max(last) + 1 != depth:
-            return
-        ends = [(self.variables[i], self.loops[i].stride) for i in last]
-        bounds = ", ".join(f"{name}, {name} + {stride}" for name, stride in ends)
-        self.out.add(f"if (!sees({bounds})) continue;  // masked")
+        of_tile = {*pair[:1]} & self.given
+        last = {
+            p.rank: i
+            for i, p in enumerate(self.loops)
+            if p.rank in pair and (i < self.cores or p.rank not in of_tile)
+        }
+        if len(last) == 2 and max(last.values()) + 1 == depth:
+            at = [(self.variables[last[r]], self.loops[last[r]].stride) for r in pair]
+            bounds = ", ".join(f"{name}, {name} + {stride}" for name, stride in at)
+            self.out.add(f"if (!sees({bounds})) continue;  // masked")
 
     def _seen(self, tensor: str) -> str:
         """The mark of a result's tile, by the passes of its loops."""
         before, index = dict.fromkeys(self.whole.rank_sizes, "0"), ""
-        for name, loop in zip(self.variables, self.loops, strict=True):
-            if not loop.core and loop.rank in self._ranks(tensor):
+        for i, (name, loop) in enumerate(zip(self.variables, self.loops, strict=True)):
+            if i >= self.cores and loop.rank in self._ranks(tensor):
                 index += f"[({_minus(name, before[loop.rank])}) / {loop.stride}]"
             before[loop.rank] = name
-        return f"seen_{self.names.tensors[tensor]}{index or '[0]'}"
+        return f"seen_{self.tensors[tensor]}{index or '[0]'}"
 
     def _open(self, depth: int, at: _Coordinates) -> None:
         """Results begin, or go on; inputs come."""
@@ -367,12 +318,9 @@ class GroupText:
     @contextmanager
     def _every(self, tensor: str, at: _Coordinates) -> Iterator[_Coordinates]:
         """Loops over a tile."""
-        each = dict(at)
-        with ExitStack() as loops:
-            for rank in self._ranks(tensor):
-                if (extent := self.reach(rank)) > 1:
-                    each[rank], head = self._loop(OuterLoop(rank, extent, 1, False), at)
-                    loops.enter_context(self.out.block(head))
+        each, reach = dict(at), {r: self.reach(r) for r in self._ranks(tensor)}
+        heads = self._enter([_steps(r, n, 1) for r, n in reach.items() if n > 1], each)
+        with self.out.block(*heads):
             yield each
 
     # Einsums
@@ -435,6 +383,11 @@ class GroupText:
                 out.add(
                     joined_to(how, ref(result), value) if grows else f"{ref(result)} = {value};"
                 )
+
+
+def _steps(rank: str, factor: int, stride: int) -> NestLoop:
+    """A loop of no nest."""
+    return NestLoop(slot=0, rank=rank, factor=factor, stride=stride, temporal=True)
 
 
 def _minus(one: str, other: str) -> str:

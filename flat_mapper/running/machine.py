@@ -29,13 +29,7 @@ _RATES = r"""
 #include <stdio.h>
 #include <time.h>
 #define TILE 4096
-#if defined __AVX512F__
-#define LANES 16
-#elif defined __AVX__
-#define LANES 8
-#else
-#define LANES 4
-#endif
+#define LANES (__BIGGEST_ALIGNMENT__ / 4)
 static float all[ALL / 4], near[NEAR / 4], tile[TILE], q[32][64], k[64][64], out[32][64];
 static volatile float kept;
 static double now(void) { return (double)clock() / CLOCKS_PER_SEC; }
@@ -126,12 +120,8 @@ class Machine:
 
     caches: Mapping[str, int]
     own: str  # the largest that one core has to itself
+    lanes: int  # float32 of a vector
     rates: Mapping[str, float]
-
-    @property
-    def lanes(self) -> int:
-        """Float32 of a vector."""
-        return int(self.rates["lanes"])
 
     def files(self, name: str, suffix: str) -> dict[str, str]:
         """The architecture: the matrix path as NAME.yaml, the vector path as NAME.sfu.yaml.
@@ -161,7 +151,7 @@ class Machine:
 
     def __str__(self) -> str:
         caches = ", ".join(f"{n} {size:,} bytes" for n, size in self.caches.items())
-        rates = ", ".join(f"{n} {rate:.3g}" for n, rate in self.rates.items() if n != "lanes")
+        rates = ", ".join(f"{n} {rate:.3g}" for n, rate in self.rates.items())
         return (
             "One core of this machine: caches as the system tells them, rates measured by\n"
             "`flat-mapper check --this-machine`, with loops as `lower --for c` writes them.\n"
@@ -192,23 +182,19 @@ def measured_machine() -> Machine:
         (where / SOURCE).write_text(_RATES, encoding="ascii")
         tool_said([compiler, *FAST, *defined, "-o", "run", SOURCE, "-lm"], where)
         said = tool_said(["./run"], where)
-    found = re.findall(r"^(\w+) ([0-9.e+]+)$", said, re.MULTILINE)
-    return Machine(caches=sizes, own=own, rates={name: float(rate) for name, rate in found})
+    rates = {n: float(r) for n, r in re.findall(r"^(\w+) ([0-9.e+]+)$", said, re.MULTILINE)}
+    return Machine(caches=sizes, own=own, lanes=int(rates.pop("lanes")), rates=rates)
 
 
 def _caches() -> tuple[dict[str, int], set[str]]:
     """Bytes of the caches for data, by name from the first out, and which serve several cores."""
     sizes: dict[str, int] = {}
     shared: set[str] = set()
+    words = ("level", "type", "size", "shared_cpu_list", "../../topology/thread_siblings_list")
     for folder in sorted(_SYSTEM.glob("index*")):
-        told = {one: (folder / one).read_text().strip() for one in ("level", "type", "size")}
-        size = re.fullmatch(r"(\d+)([KMG]?)", told["size"])
-        if told["type"] == "Instruction" or not size:
-            continue
-        name = f"L{told['level']}"
-        sizes[name] = int(size[1]) * _UNITS[size[2]]
-        cores = (folder / "shared_cpu_list").read_text().strip()
-        threads = (folder / ".." / ".." / "topology/thread_siblings_list").read_text().strip()
-        if cores != threads:
-            shared.add(name)
+        level, kind, told, cores, threads = ((folder / w).read_text().strip() for w in words)
+        size = re.fullmatch(r"(\d+)([KMG]?)", told)
+        if kind != "Instruction" and size:
+            sizes[f"L{level}"] = int(size[1]) * _UNITS[size[2]]
+            shared |= {f"L{level}"} if cores != threads else set()
     return sizes, shared

@@ -3,11 +3,10 @@
 Misses are reads of the last level in valgrind's cachegrind. An empty run is subtracted, in which
 each line of the inputs is read once and nothing computed; their first reads are added. That level
 is fully associative, and what is used again (the tiles, and what private levels keep) fills half of
-it, so that a cache that forgets what was used longest ago can keep them while all else passes
-through. The other half has what passed last: of the words that the model reads those are taken off
-that come again so soon (`reuse`). The level above is small, since reads that it serves leave the
-last level in the belief that nobody needs their lines. Loops are not made vectors: a compiler would
-read sums before there are any, to choose afterwards. Writes are not counted.
+it; the other half has what passed last, which is no miss where it comes again soon (`reuse`). The
+level above is small, since reads that it serves leave the last level in the belief that nobody
+needs their lines. Loops are not made vectors: a compiler would read sums before there are any, to
+choose afterwards. Writes are not counted.
 """
 
 from __future__ import annotations
@@ -60,9 +59,9 @@ class Misses:
         lines = self.lines - self.kept
         share = f"{self.misses / lines:.3f}" if lines else "-"
         return (
-            f"{self.misses:,} lines read, {lines:,.0f} predicted ({share}), {self.first:,} of them"
-            f" for the first time; the cache of {self.cache_bytes:,} bytes keeps {self.kept:,.0f}"
-            f" of the model's {self.lines:,.0f}"
+            f"{self.misses:,} lines of {LINE} bytes read, {lines:,.0f} predicted ({share}),"
+            f" {self.first:,} of them for the first time; the cache of {self.cache_bytes:,} bytes"
+            f" keeps {self.kept:,.0f} of the model's {self.lines:,.0f}"
         )
 
 
@@ -103,16 +102,17 @@ def measured(
     predicted: Result,
     *,
     runs: int = RUNS,
-    cache_bytes: int = 0,
+    fill: float | None = None,
     flags: Sequence[str] = FAST,
 ) -> Ran:
     """A mapping's program on random inputs.
 
-    cache_bytes: of the last level whose misses are counted; 0: none are.
-    raises:      BackendError where no compiler or no valgrind is there, or one fails.
+    fill:   share that is used again of the cache whose misses are counted; None: none are.
+    raises: BackendError where no compiler or no valgrind is there, or one fails.
     """
+    cache = cache_of(program, fill) if fill is not None else 0
     compiler = found_tool("cc", "a C compiler, such as gcc")
-    valgrind = found_tool("valgrind", "valgrind") if cache_bytes else ""
+    valgrind = found_tool("valgrind", "valgrind") if cache else ""
     with TemporaryDirectory(prefix="flat-mapper-") as folder:
         where = Path(folder)
         (where / SOURCE).write_text(program.text, encoding="ascii")
@@ -128,20 +128,10 @@ def measured(
             for t in program.outputs
         }
         misses = None
-        if cache_bytes:
+        if cache:
             tool_said([compiler, *COUNTED, "-o", "run", SOURCE, "-lm"], where)
-            full, empty = (_missed(valgrind, cache_bytes, times, where) for times in (1, 0))
-            words = sum(_read_words(predicted).values())
-            first = sum(-(-prod(s) * WORD // LINE) for s in program.inputs.values())
-            room = (cache_bytes - program.in_use - _OWN * LINE) / WORD
-            misses = Misses(
-                cache_bytes=cache_bytes,
-                words=words,
-                lines=words * WORD / LINE,
-                kept=sum(kept_words(group, room) for group in program.groups) * WORD / LINE,
-                first=first,
-                misses=full - empty + first,
-            )
+            full, empty = (_missed(valgrind, cache, times, where) for times in (1, 0))
+            misses = _beside(program, predicted, cache, full - empty)
     found = _SECONDS.search(said)
     seconds = float(found[1]) if found else 0.0
     latency = predicted.latency_s / predicted.repeat
@@ -159,14 +149,21 @@ def cache_of(program: Program, fill: float) -> int:
     return LINE * max(lines, 2 * _FIRST // LINE)
 
 
-def _read_words(result: Result) -> dict[str, float]:
-    """Values of every tensor that a mapping reads at the outermost level."""
-    found: dict[str, float] = {}
-    for stats in result.einsums:
-        for tensor in stats.levels[0].tensors:
-            reads = tensor.scalar_reads * tensor.utilized_instances
-            found[tensor.tensor] = found.get(tensor.tensor, 0) + reads
-    return found
+def _beside(program: Program, predicted: Result, cache: int, misses: int) -> Misses:
+    """Misses without an empty run's, beside the model's words at the outermost level."""
+    tensors = (one for stats in predicted.einsums for one in stats.levels[0].tensors)
+    words = sum(one.scalar_reads * one.utilized_instances for one in tensors)
+    room = (cache - program.in_use - _OWN * LINE) / WORD
+    kept = sum(kept_words(group, room) for group in program.groups) * WORD / LINE
+    first = sum(-(-prod(s) * WORD // LINE) for s in program.inputs.values())
+    return Misses(
+        cache_bytes=cache,
+        words=words,
+        lines=words * WORD / LINE,
+        kept=kept,
+        first=first,
+        misses=misses + first,
+    )
 
 
 def _error(got: np.ndarray, right: np.ndarray) -> float:

@@ -11,9 +11,10 @@ from math import ceil, prod
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.execution.link import NestLoop
 from flat_mapper.mapping.values import FusedMapping
-from flat_mapper.running.loops import GroupText, Identifiers, OuterLoop
-from flat_mapper.running.source import WORD, Program, file_of
+from flat_mapper.running.loops import GroupText
+from flat_mapper.running.source import Program, file_of
 from flat_mapper.running.words import quiet
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
@@ -39,13 +40,13 @@ from jax.experimental.pallas import tpu as pltpu
 
 # The shared loops, outermost first: {loops}
 GRID = {grid}
-# Each tensor, and its block: a FLAT-tile
+# Each tensor's shape, its block (a FLAT-tile), and which block a point of the grid has
 {tensors}
 QUERIES, KEYS = {queries}, {keys}
 ROWS, COLUMNS = {rows}, {columns}  # queries and keys of a block
 
 
-{indexes}def seen(query, key):
+def seen(query, key):
     """Visibility of a key to a query: {mask}."""
     query += KEYS - QUERIES  # the last query stands at the last key
     return {seen}
@@ -57,7 +58,7 @@ def product(ranks, a, b):
 
 def kernel(q, k, v, out, most, total, sums):
     """The softmax online: maxima and sums so far are corrected as keys come."""
-    {names} = map(pl.program_id, range(len(GRID)))
+    [{names}] = map(pl.program_id, range(len(GRID)))
     row, column = {query}, {key}  # numbers of the block
     shape = ROWS, COLUMNS
     query = row * ROWS + jax.lax.broadcasted_iota(jnp.int32, shape, 0)
@@ -87,14 +88,15 @@ def kernel(q, k, v, out, most, total, sums):
 
 
 def attention(q, k, v):
-    single = (*OUT_BLOCK[:-1], 1)
+    block = OUT_BLOCK.block_shape
+    scratch = (*block[:-1], 1), (*block[:-1], 1), block
     return pl.pallas_call(
         kernel,
         grid=GRID,
-        in_specs=list(map(pl.BlockSpec, (Q_BLOCK, K_BLOCK, V_BLOCK), (at_q, at_k, at_v))),
-        out_specs=pl.BlockSpec(OUT_BLOCK, at_out),
+        in_specs=[Q_BLOCK, K_BLOCK, V_BLOCK],
+        out_specs=OUT_BLOCK,
         out_shape=jax.ShapeDtypeStruct(OUT, jnp.float32),
-        scratch_shapes=[pltpu.VMEM(s, jnp.float32) for s in (single, single, OUT_BLOCK)],
+        scratch_shapes=[pltpu.VMEM(s, jnp.float32) for s in scratch],
         interpret=jax.default_backend() == "cpu",
     )(q, k, v)
 
@@ -127,58 +129,47 @@ def pallas_program(workload: Workload, platform: Platform, mapping: FusedMapping
     """
     out = _output(workload)
     sizes = workload.rank_sizes
-    ranks = {t: workload.tensor_ranks[t] for t in ("Q", "K", "V", out)}
-    loops = _loops(workload, platform, mapping, ranks[out][:-1])
+    ranks = {t: workload.tensor_ranks[t] for t in "QKV"}
+    ranks["OUT"] = workload.tensor_ranks[out]
+    group, loops = _loops(workload, platform, mapping, ranks["OUT"][:-1])
     tile = {**sizes} | {loop.rank: loop.stride for loop in loops}
     names = [f"{loop.rank.lower()}{axis}" for axis, loop in enumerate(loops)]
     at = {rank: _index(rank, loops, names) for rank in sizes}
     shapes = {t: tuple(sizes[r] for r in own) for t, own in ranks.items()}
-    blocks = {t: tuple(tile[r] for r in own) for t, own in ranks.items()}
-    called = dict(zip(ranks, ("Q", "K", "V", "OUT"), strict=True))
     q, k, v, o = ("".join(own).lower() for own in ranks.values())
-    scores = f"{o[:-1]}{_KEYS.lower()}"
+    scores, grid = f"{o[:-1]}{_KEYS.lower()}", ", ".join(names)
     made = _TEXT.format(
         title=quiet(f"{workload.name} on {platform.name}"),
         file=file_of(workload, out),
         loops=", ".join(f"{loop.rank}={loop.factor}" for loop in loops),
         grid=tuple(loop.factor for loop in loops),
         tensors="\n".join(
-            f"{called[t]}, {called[t]}_BLOCK = {shapes[t]}, {blocks[t]}  # {', '.join(own)}"
+            f"{t} = {shapes[t]}  # {', '.join(own)}\n{t}_BLOCK = pl.BlockSpec("
+            f"{tuple(tile[r] for r in own)}, lambda {grid}: ({', '.join(at[r] for r in own)}))"
             for t, own in ranks.items()
         ),
         queries=sizes[_QUERIES],
         keys=sizes[_KEYS],
         rows=tile[_QUERIES],
         columns=tile[_KEYS],
-        indexes="".join(
-            f"def at_{called[t].lower()}({', '.join(names)}):\n"
-            f"    return {', '.join(at[r] for r in own)}\n\n\n"
-            for t, own in ranks.items()
-        ),
         mask=quiet(str(workload.mask or "all")),
         seen=_seen(workload.mask),
-        names=", ".join(names) if len(names) > 1 else f"({names[0]},)",
+        names=grid,
         query=at[_QUERIES],
         key=at[_KEYS],
         scores=f"{q},{k}->{scores}",
         averages=f"{scores},{v}->{o}",
     )
-    words = sum(map(prod, blocks.values()))
-    return Program(
-        text=made,
-        file=RUN,
-        inputs={t: shapes[t] for t in ranks if t != out},
-        outputs={out: shapes[out]},
-        buffers={", ".join(mapping.groups[0].names): WORD * words},
-        in_use=WORD * words,
-    )
+    written = {out: shapes.pop("OUT")}
+    return Program(text=made, file=RUN, inputs=shapes, outputs=written, groups=[group])
 
 
 def _loops(
     workload: Workload, platform: Platform, mapping: FusedMapping, outer: tuple[str, ...]
-) -> list[OuterLoop]:
-    """The shared loops, one at least, those over keys innermost; outer: other ranks they may cut.
+) -> tuple[GroupText, list[NestLoop]]:
+    """The group, and its shared loops, of which those over keys are innermost.
 
+    outer:  other ranks that they may cut.
     raises: SpecError where they are not such.
     """
     sizes, group = workload.rank_sizes, mapping.groups[0]
@@ -186,19 +177,19 @@ def _loops(
         condition = "all Einsums in one group, on one array: blocks are given to cores by the grid"
         got = f"{len(mapping.groups)} groups" if len(mapping.groups) > 1 else "tiles on cores"
         raise SpecError(expected("lower: pallas", condition, got))
-    text = GroupText(Identifiers.of(workload), workload, platform, group, mapping.policy, 1)
+    text = GroupText(workload, platform, mapping, 1)
     loops = text.loops
     if all(loop.rank != _KEYS for loop in loops):
-        loops = [*loops, OuterLoop(_KEYS, 1, sizes[_KEYS], core=False)]
+        loops = [*loops, NestLoop(slot=0, rank=_KEYS, factor=1, stride=sizes[_KEYS], temporal=True)]
     order = [loop.rank for loop in loops]
     if {*order[order.index(_KEYS) :]} != {_KEYS} or not {*order} <= {*outer, _KEYS}:
         condition = f"shared loops over {', '.join(outer)}, and {_KEYS} innermost"
         raise SpecError(expected("lower: pallas", condition, ", ".join(order)))
     _behind(loops, sizes)
-    return loops
+    return text, loops
 
 
-def _behind(loops: Sequence[OuterLoop], sizes: Mapping[str, int]) -> None:
+def _behind(loops: Sequence[NestLoop], sizes: Mapping[str, int]) -> None:
     """Raise SpecError where a rank's tiles are not whole blocks, one behind another."""
     for rank, step in {loop.rank: loop.stride for loop in loops}.items():
         own = [loop for loop in loops if loop.rank == rank]
@@ -211,11 +202,9 @@ def _behind(loops: Sequence[OuterLoop], sizes: Mapping[str, int]) -> None:
 
 def _seen(mask: Mask | None) -> str:
     """The text of whether a key is one, and a query may see it."""
-    tests = ["(key < KEYS)"]
-    if mask is not None and mask.causal:
-        tests.append("(key <= query)")
-    if mask is not None and mask.window is not None:
-        tests.append(f"(abs(query - key) < {mask.window})")
+    causal, window = (mask.causal, mask.window) if mask else (False, None)
+    tests = ["(key < KEYS)", *["(key <= query)"] * causal]
+    tests += [f"(abs(query - key) < {window})"] * (window is not None)
     return " & ".join(tests)
 
 
@@ -233,10 +222,8 @@ def _output(workload: Workload) -> str:
     return plain.ordered[-1].output.tensor
 
 
-def _index(rank: str, loops: Sequence[OuterLoop], names: Sequence[str]) -> str:
+def _index(rank: str, loops: Sequence[NestLoop], names: Sequence[str]) -> str:
     """Number of a rank's block."""
-    own = [
-        (name, loop.stride) for name, loop in zip(names, loops, strict=True) if loop.rank == rank
-    ]
+    own = [(n, p.stride) for n, p in zip(names, loops, strict=True) if p.rank == rank]
     each = ((name, stride // own[-1][1]) for name, stride in own)
     return " + ".join(name if n == 1 else f"{name} * {n}" for name, n in each) or "0"

@@ -8,17 +8,18 @@ mask that leaves passes out makes such distances short. A record's loops tell th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import takewhile
 from math import prod
 
 from flat_mapper.execution.link import DRAM
 from flat_mapper.execution.shared import group_turns
 from flat_mapper.running.loops import GroupText
 
-type Tile = tuple[str, tuple[range, ...]]  # a tensor, and its coordinates by rank
+type Tile = tuple[str, tuple[int, ...]]  # a tensor, and where it begins
 
 
-def arrivals(group: GroupText) -> Iterator[tuple[Tile, bool]]:
-    """Tiles that pass between DRAM and the group's level, in order, and whether one is read.
+def arrivals(group: GroupText) -> Iterator[tuple[Tile, int, bool]]:
+    """Tiles that pass between DRAM and the group's level, in order: words, and True if read.
 
     Of one Einsum alone its first; of tiles that are given out to cores none.
     """
@@ -26,32 +27,27 @@ def arrivals(group: GroupText) -> Iterator[tuple[Tile, bool]]:
     seen = set[Tile]()
     for turn in group_turns(group.facts) if not group.cores else ():
         nest = group.nests[turn.einsum]
-        steps = list(zip(nest.temporal, turn.dram, strict=False))
         for tensor in (a.tensor for a in nest.einsum.accesses if group.buffered(nest, a.tensor)):
-            ranks = group.whole.tensor_ranks[tensor]
-            last = max((n for n, (s, _) in enumerate(steps, 1) if s.rank in ranks), default=0)
-            if DRAM not in nest.keepers(tensor) or held.get(tensor) == turn.dram[:last]:
-                continue
-            held[tensor] = turn.dram[:last]
-            begin = {r: sum(s.stride * i for s, i in steps if s.rank == r) for r in ranks}
-            ends = (min(at + group.reach(r), group.tile[r]) for r, at in begin.items())
-            tile = tensor, tuple(map(range, begin.values(), ends))
-            yield tile, tensor not in group.outputs or tile in seen
-            seen.add(tile)
+            at, here = dict.fromkeys(group.whole.tensor_ranks[tensor], 0), turn.dram[:0]
+            for number, (step, index) in enumerate(zip(nest.temporal, turn.dram, strict=False), 1):
+                if step.rank in at:
+                    at[step.rank] += step.stride * index
+                    here = turn.dram[:number]
+            if DRAM in nest.keepers(tensor) and held.get(tensor) != here:
+                held[tensor], tile = here, (tensor, tuple(at.values()))
+                words = prod(min(group.reach(r), group.tile[r] - n) for r, n in at.items())
+                yield tile, words, tensor not in group.outputs or tile in seen
+                seen.add(tile)
 
 
 def kept_words(group: GroupText, room: float) -> int:
     """Words of tiles that are read again where, theirs included, at most so many words passed."""
     passed: dict[Tile, int] = {}  # words by tile, the last one last
     kept = 0
-    for tile, reads in arrivals(group):
-        words = between = prod(map(len, tile[1]))
+    for tile, words, reads in arrivals(group):
         if reads and tile in passed:
-            for other, size in reversed(passed.items()):
-                if other == tile or between > room:
-                    break
-                between += size
-            kept += words if between <= room else 0
+            newer = takewhile(tile.__ne__, reversed(passed))
+            kept += words if words + sum(passed[one] for one in newer) <= room else 0
         passed.pop(tile, None)
         passed[tile] = words
     return kept

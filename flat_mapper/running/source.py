@@ -14,9 +14,8 @@ from flat_mapper.base.errors import SpecError, expected, file_name
 from flat_mapper.execution.link import DRAM
 from flat_mapper.execution.run import left_over
 from flat_mapper.mapping.values import FusedMapping
-from flat_mapper.running.loops import GroupText, Identifiers
-from flat_mapper.running.text import CodeLines
-from flat_mapper.running.words import HELPERS, quiet, string
+from flat_mapper.running.loops import GroupText
+from flat_mapper.running.words import HELPERS, CodeLines, quiet, string
 from flat_mapper.workload.graph import Workload
 
 WORD = 4  # bytes of a float32
@@ -31,18 +30,23 @@ class Program:
     """A mapping as a program: its text, and the name of its file.
 
     inputs, outputs: the tensors of its files (`file_of`), with their shapes.
-    buffers:         bytes of each group's tiles, by its Einsums.
-    in_use:          the most that a group uses again: its tiles, and what its registers keep.
-    groups:          of which that is told; empty of a kernel.
     """
 
     text: str
     file: str = SOURCE
     inputs: Shapes
     outputs: Shapes
-    buffers: Mapping[str, int]
-    in_use: int
-    groups: Sequence[GroupText] = ()
+    groups: Sequence[GroupText]
+
+    @property
+    def buffers(self) -> Mapping[str, int]:
+        """Bytes of each group's tiles, by its Einsums."""
+        return {", ".join(group.nests): WORD * group.words for group in self.groups}
+
+    @property
+    def in_use(self) -> int:
+        """The most bytes that a group uses again: its tiles, and what its registers keep."""
+        return WORD * max(group.words + group.private_words for group in self.groups)
 
 
 def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Program:
@@ -56,42 +60,41 @@ def program(workload: Workload, platform: Platform, mapping: FusedMapping) -> Pr
     if left := left_over(workload, mapping):
         condition = "a softmax that is charged, whose loops the record has"
         raise SpecError(expected("lower: c", condition, f"none for {', '.join(left)}"))
-    names = Identifiers.of(workload)
-    groups = [
-        GroupText(names, workload, platform, group, mapping.policy, number)
-        for number, group in enumerate(mapping.groups, 1)
-    ]
+    groups = [GroupText(workload, platform, mapping, n + 1) for n in range(len(mapping.groups))]
     shapes, inputs, outputs = _tensors(workload, groups)
     body = CodeLines()
     for group in groups:
         group.write(body)
-    buffers = {", ".join(group.nests): WORD * group.words for group in groups}
-    size = WORD * sum(map(prod, shapes.values())) + sum(buffers.values())
+    size = WORD * sum([*map(prod, shapes.values()), *(group.words for group in groups)])
     if size > _MOST:
         condition = f"at most {_MOST:,} bytes of tensors and tiles"
         raise SpecError(expected("lower: c", condition, f"{size:,}", "take a smaller problem"))
     out = CodeLines()
-    reads, writes = _files(workload, inputs), _files(workload, outputs)
     title = f"{workload.name} on {platform.name}: a fused mapping of flat-mapper as a program"
     out.add(
         f"// {quiet(title)}",
         f"// cc {' '.join(FAST)} -o run {SOURCE} -lm, then ./run FOLDER [TIMES]",
+        f"// In FOLDER it reads {_files(workload, inputs)} and writes {_files(workload, outputs)}:",
+        "// raw float32, row-major, ranks as below. Values are float32 whatever the record's",
+        "// widths are; tiles have one buffer each; cores work one after another.",
+        *(f"#include <{name}.h>" for name in ("math", "stdio", "stdlib", "string", "time")),
+        "",
     )
-    out.add(f"// In FOLDER it reads {reads} and writes {writes}:")
-    out.add("// raw float32, row-major, ranks as below. Values are float32 whatever the record's")
-    out.add("// widths are; tiles have one buffer each; cores work one after another.")
-    out.add(*(f"#include <{name}.h>" for name in ("math", "stdio", "stdlib", "string", "time")), "")
     for tensor, shape in shapes.items():
         ranks = ", ".join(workload.tensor_ranks[tensor])
-        out.array(names.dram(tensor), shape, quiet(f"{tensor}[{ranks}]"))
+        out.array(f"dram_{groups[0].tensors[tensor]}", shape, quiet(f"{tensor}[{ranks}]"))
     _helpers(out, workload, "\n".join(body.lines))
-    out.lines += [*body.lines, *_MOVES.splitlines(), ""]
-    _main(out, workload, names, (inputs, outputs), len(groups))
-    text = "\n".join(out.lines) + "\n"
-    in_use = WORD * max(group.words + group.private_words for group in groups)
-    return Program(
-        text=text, inputs=inputs, outputs=outputs, buffers=buffers, in_use=in_use, groups=groups
-    )
+    out.lines += body.lines
+    with out.block("static void groups(void)"):
+        out.add(*(f"group_{group.number}();" for group in groups))
+    out.add("static struct { char *name, *data; size_t bytes; } files[] = {")
+    for tensor in (*inputs, *outputs):
+        file_name(tensor, "lower: c: tensor")
+        file, array = string(file_of(workload, tensor)), f"dram_{groups[0].tensors[tensor]}"
+        out.add(f"    {{{file}, (char *){array}, sizeof {array}}},")
+    out.add("};", f"enum {{ INPUTS = {len(inputs)}, FILES = {len(inputs) + len(outputs)} }};")
+    text = "\n".join(out.lines) + _MAIN
+    return Program(text=text, inputs=inputs, outputs=outputs, groups=groups)
 
 
 def _tensors(workload: Workload, groups: Iterable[GroupText]) -> tuple[Shapes, Shapes, Shapes]:
@@ -139,47 +142,14 @@ def _helpers(out: CodeLines, workload: Workload, body: str) -> None:
         out.add(f"return {after} && query + {behind - reach} < keys * {parts};")
 
 
-def _main(
-    out: CodeLines,
-    workload: Workload,
-    names: Identifiers,
-    files: tuple[Shapes, Shapes],
-    groups: int,
-) -> None:
-    with out.block("int main(int count, char **words)"):
-        with out.block("if (count != 2 && count != 3)"):
-            out.add('fputs("expected: ./run FOLDER [TIMES]\\n", stderr);', "return 2;")
-        out.add("long times = count == 3 ? atol(words[2]) : 1;", "int bad = 0;")
-        for writes, tensors in enumerate(files):
-            for tensor in tensors:
-                file_name(tensor, "lower: c: tensor")
-                file = string(file_of(workload, tensor))
-                array = names.dram(tensor)
-                out.add(f"bad |= moved(words[1], {file}, {array}, sizeof {array}, {writes});")
-            out.add("if (bad) return 2;")
-            if not writes:
-                out.add("double least = INFINITY;")
-                with out.block("if (!times)"):  # inputs are only read, each line once
-                    out.add("volatile char kept;")
-                    for array in map(names.dram, tensors):
-                        head = f"for (size_t i = 0; i < sizeof {array}; i += 64)"
-                        out.add(f"{head} kept = ((char *){array})[i];")
-                    out.add("(void)kept;", "least = 0;")
-                with out.block("for (long i = 0; i < times; i++)"):
-                    out.add("double begin = now();")
-                    out.add(*(f"group_{number}();" for number in range(1, groups + 1)))
-                    out.add("least = fmin(least, now() - begin);")
-                out.add('printf("%.9f s\\n", least);')
-        out.add("return 0;")
-
-
-_MOVES = r"""
+_MAIN = r"""
 // Seconds that the processor has spent here.
 static double now(void) { return (double)clock() / CLOCKS_PER_SEC; }
 
 // Read a tensor's file, or write it; 1 where that cannot be, which is told.
-static int moved(const char *folder, const char *name, void *data, size_t bytes, int writes) {
-    char path[4096];
+static int moved(const char *folder, int number, int writes) {
+    char path[4096], *name = files[number].name, *data = files[number].data;
+    size_t bytes = files[number].bytes;
     if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
         return fprintf(stderr, "%s: expected a shorter path\n", name), 1;
     FILE *file = fopen(path, writes ? "wb" : "rb");
@@ -189,6 +159,27 @@ static int moved(const char *folder, const char *name, void *data, size_t bytes,
     if (fclose(file) || done != bytes || more)
         return fprintf(stderr, "%s: expected %zu bytes of float32, got %s\n", path, bytes,
                        more ? "more" : "fewer"), 1;
+    return 0;
+}
+
+int main(int count, char **words) {
+    if (count != 2 && count != 3) return fputs("expected: ./run FOLDER [TIMES]\n", stderr), 2;
+    long times = count == 3 ? atol(words[2]) : 1;
+    double least = times ? INFINITY : 0;
+    volatile char kept = 0;
+    for (int i = 0; i < INPUTS; i++)
+        if (moved(words[1], i, 0)) return 2;
+    for (int i = 0; !times && i < INPUTS; i++)  // inputs are only read, each line once
+        for (size_t at = 0; at < files[i].bytes; at += 64) kept = files[i].data[at];
+    (void)kept;
+    for (long i = 0; i < times; i++) {
+        double begin = now();
+        groups();
+        least = fmin(least, now() - begin);
+    }
+    printf("%.9f s\n", least);
+    for (int i = INPUTS; i < FILES; i++)
+        if (moved(words[1], i, 1)) return 2;
     return 0;
 }
 """

@@ -1,4 +1,4 @@
-"""Names and operations of a cascade as C has them.
+"""Names and operations of a cascade as C has them, and the lines of a program.
 
 A record may come from anybody. A name is an identifier only where it is one of C's and plain; any
 other is known by its number. In comments and strings stands nothing that could end them.
@@ -7,7 +7,9 @@ other is known by its number. In comments and strings stands nothing that could 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.execution.real_numbers import Arithmetic
@@ -39,6 +41,34 @@ HELPERS: Mapping[str, str] = {
     "larger": "float a, float b) { return a > b ? a : b; }",
     "smaller": "float a, float b) { return a < b ? a : b; }",
 }
+
+
+@dataclass
+class CodeLines:
+    """Lines of C, indented by the blocks that are open."""
+
+    lines: list[str] = field(default_factory=list)
+    depth: int = 0
+
+    def add(self, *lines: str) -> None:
+        """Lines at the depth of now."""
+        self.lines += ["    " * self.depth + line if line else "" for line in lines]
+
+    @contextmanager
+    def block(self, *heads: str, end: str = "") -> Iterator[None]:
+        """A block for each head, each in the one before; end: a comment behind the heads."""
+        for head in heads:
+            self.add(f"{head} {{{end}")
+            self.depth += 1
+        yield
+        for _ in heads:
+            self.depth -= 1
+            self.add("}")
+
+    def array(self, name: str, shape: tuple[int, ...], comment: str) -> None:
+        """An array of float32 that begins with a line of the cache."""
+        sizes = "".join(f"[{n}]" for n in shape) or "[1]"
+        self.add(f"static float {name}{sizes} __attribute__((aligned(64)));  // {comment}")
 
 
 def identifiers(names: Iterable[str], kind: str) -> dict[str, str]:

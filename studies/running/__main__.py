@@ -1,4 +1,4 @@
-"""`python -m studies.running misses SEED [COUNT]`, `fills SEED COUNT`, `speed CPU.yaml PLOT.svg`."""
+"""`python -m studies.running misses SEED [COUNT]`, `fills SEED COUNT`, `speed CPU.yaml P.svg`."""
 
 from __future__ import annotations
 
