@@ -57,6 +57,7 @@ class Devices:
         self.solved: dict[Work, tuple[float, float]] = {}
         self.alike: dict[object, Work] = {}  # of parts that differ in names alone, the first
         self.refused: Infeasible | None = None
+        self.one_s: float | None = None  # of one device at most, in the runs of the first path
 
     def _best(
         self, cluster: Cluster, fixed: Mapping[str, Placement], allowed: Allowed = lambda _: True
@@ -87,14 +88,17 @@ class Devices:
             return self._refusal(fixed, allowed)
         if (late := self._too_long(plan)) is not None:
             return late
-        alone = replace(self.cluster, axes=(), dram_bytes=inf)
-        one = None if self.budget.over else self._best(alone, {})
+        if self.one_s is None and not self.budget.over:
+            alone = replace(self.cluster, axes=(), dram_bytes=inf)
+            runs = {step.way.names for step in plan.steps}
+            one = self._best(alone, {}, lambda way: way.names in runs)
+            self.one_s = one.seconds if one else None
         return Sharded(
             workload=self.workload,
             cluster=self.cluster,
             plan=plan,
             parts=self.parts,
-            ideal_s=one.seconds / self.cluster.devices if one else None,
+            ideal_s=self.one_s and self.one_s / self.cluster.devices,
             notes=self.notes,
             stopped=self.budget.stopped or ("time" if self.budget.late else ""),
         )

@@ -38,7 +38,8 @@ class _Carried(NamedTuple):
 class Sharded(Printed):
     """The best way found to run a problem on many devices, with its proof.
 
-    parts: the answer for each piece of work of a device. ideal_s: of one device, over the devices.
+    parts: the answer for each piece of work of a device. ideal_s: what one device
+    takes at most, over the devices.
     """
 
     kind: ClassVar = "devices"  # of answers as JSON
@@ -63,7 +64,7 @@ class Sharded(Printed):
 
     @property
     def share(self) -> float | None:
-        """Time of one device over the number of devices, over that of all."""
+        """Time that one device takes at most over the number of devices, over that of all."""
         return None if self.ideal_s is None else self.ideal_s / self.plan.seconds
 
     @property
@@ -166,6 +167,12 @@ class Sharded(Printed):
             "notes": list(self.notes),
         }
 
+    def files(self) -> dict[str, bytes]:
+        """Its record, and what that refers to, by name."""
+        from flat_mapper.devices.record import cluster_files
+
+        return cluster_files(self)
+
     def _step_rows(self) -> list[tuple[str, ...]]:
         return [
             (
@@ -196,7 +203,7 @@ class Sharded(Printed):
         plan = self.plan
         gap = f"within {units.percent(self.gap, 2)} of the best" if self.gap else "the best"
         ended = f" (ended by {self.stopped})" if self.stopped else ""
-        share = "" if self.share is None else f", {self.share:.2f} of the ideal"
+        share = "" if self.share is None else f", at most {self.share:.2f} of the ideal"
         sizes = sizes_text(self.workload.rank_sizes)
         moved = self._moved_rows()
         stays, goes = (units.si(n, "B") for n in (plan.static, plan.peak))
@@ -262,7 +269,7 @@ class Parallelisms(Printed):
                 rows.append((name, *cells, room, units.percent(row.gap, 2), row.words))
             else:
                 rows.append((name, "-", "-", "-", "-", "-", str(row)))
-        head = ("", "time", "moving", "of the ideal", "room", "gap", "divided")
+        head = ("", "time", "moving", "of the ideal, at most", "room", "gap", "divided")
         sizes = sizes_text(self.workload.rank_sizes)
         title = f"{self.workload.name} on {self.cluster.name}, {sizes}, least latency"
         notes = dict.fromkeys(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from itertools import product
@@ -33,6 +33,7 @@ from flat_mapper.workload.graph import Workload
 
 Placements = tuple[tuple[str, Placement], ...]  # of tensors, by name
 _Price = Callable[[Work], float]
+_Takes = list[list[tuple[float, int, Sharding]]]  # the same, with seconds of the way
 _Runs = list[list[tuple[int, Sharding]]]  # from each unit: the one after a run, and its way
 
 
@@ -44,12 +45,20 @@ class PathStep(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A path to a node: seconds, bytes of a device that stay, the most that come and go."""
+    """A path to a node: seconds, bytes of a device that stay, the most that come and go.
+
+    Those that stay are of all layers.
+    """
 
     seconds: float
     static: float
     peak: float
     steps: tuple[PathStep, ...]
+
+    @property
+    def room(self) -> float:
+        """Bytes of a device."""
+        return self.static + self.peak
 
     def then(self, more: Label, seconds: float) -> Label:
         """The path with what moves before one more run, and the seconds of that."""
@@ -119,20 +128,20 @@ class Paths:
             return solved[work][which] if work in solved else bounded(work)
 
         def least() -> DevicePath | None:
-            return self._in_room(runs, lambda way: way.seconds(lambda work: known(work, 1)))
+            return self._least(runs, lambda way: way.seconds(lambda work: known(work, 1)))
 
         if (floor := least()) is None:
             return None
         works = {work for step in floor.steps for work in step.way.works}
         each = self.budget.gap * floor.seconds / 2 / len(works)  # few parts first, within the gap
         while True:
-            plan = self._in_room(
+            plan = self._least(
                 runs, lambda way: way.seconds(known) + each * len(way.works - solved.keys())
             )
             if plan is None:
                 return None
             if self.budget.over:
-                plan = self._in_room(runs, self._searched) or plan
+                plan = self._least(runs, self._searched) or plan
             if not (left := self._left(plan, known)):
                 floor = least()
                 assert floor is not None
@@ -142,6 +151,17 @@ class Paths:
                     return replace(plan, bound=floor.seconds, searched=len(solved))
             longest = max(left, key=bounded)  # what it ends needs no other search
             solved[longest] = self.solve(longest)
+
+    def followed(self, start: Placements, ways: Sequence[Sharding]) -> DevicePath | None:
+        """The path of some ways in turn, of searched parts; None where it leads nowhere."""
+        state, label, i = start, Label(0.0, 0.0, 0.0, ()), 0
+        for way in ways:
+            i += len([names for names in self.units[i:] if set(names) <= set(way.names)])
+            if (step := self.step(state, way, i)) is None:
+                return None
+            state, label = step[1], label.then(step[0], self._searched(way))
+        ends = self._end(start, state)
+        return None if ends is None else self._plan(label, start, *ends)
 
     def _searched(self, way: Sharding) -> float:
         """Seconds of a way all of whose parts were searched."""
@@ -161,13 +181,6 @@ class Paths:
                 return left
         return []
 
-    def _in_room(self, runs: _Runs, cost: Callable[[Sharding], float]) -> DevicePath | None:
-        """The path of least cost that has room: most have it without being told."""
-        found = self._least(runs, cost, inf)
-        if found is None or found.static + found.peak <= self.room:
-            return found
-        return self._least(runs, cost, self.room)
-
     def _runs(self, first: int) -> Iterator[tuple[int, Sharding]]:
         """Runs that begin with a unit: the one after them, and a way."""
         names: tuple[str, ...] = ()
@@ -180,30 +193,32 @@ class Paths:
                 if self.allowed(way):
                     yield last + 1, way
 
-    def _least(
-        self, runs: _Runs, cost: Callable[[Sharding], float], room: float
-    ) -> DevicePath | None:
-        """The least path that needs no more room: the node first whose least end is least.
+    def _least(self, runs: _Runs, cost: Callable[[Sharding], float]) -> DevicePath | None:
+        """The least path that has room: the node first whose least end is least.
 
         Of paths as fast, but for rounding, it is the one with the fewest bytes of a device.
         """
-        takes = [[(cost(way), j, way) for j, way in some] for some in runs]
+        takes: _Takes = [[(cost(way), j, way) for j, way in some] for some in runs]
         takes = [[edge for edge in some if edge[0] < inf] for some in takes]
-        rest = _rest(takes)
-        tick = rest[0] * EQUAL if 0 < rest[0] < inf else 1.0
+
+        rest = self._rest(takes)
+        starts = [*self.starts()]
+        least = min(rest(0, start, start) for start in starts)
+        tick = least * EQUAL if 0 < least < inf else 1.0
         kept: dict[tuple[int, Placements, Placements], list[Label]] = {}
         heap: list[tuple[int, float, int, int, Placements, Placements, Label | DevicePath]] = []
-        count, layers = itertools.count(), self.workload.held_layers
+        count = itertools.count()
 
         def push(i: int, start: Placements, state: Placements, label: Label) -> None:
             others = kept.setdefault((i, start, state), [])
-            least, room_of = label.seconds + rest[i], layers * label.static + label.peak
-            if least < inf and room_of <= room and not _dominated(label, others, room, tick):
+            least = label.seconds + rest(i, start, state)
+            fits = least < inf and label.room <= self.room
+            if fits and not _dominated(label, others, tick, roomy=self.room == inf):
                 others.append(label)
-                entry = round(least / tick), room_of, next(count), i, start, state, label
+                entry = round(least / tick), label.room, next(count), i, start, state, label
                 heapq.heappush(heap, entry)
 
-        for start in self._starts():
+        for start in starts:
             push(0, start, start, Label(0.0, 0.0, 0.0, ()))
         while heap:
             *_, i, start, state, label = heapq.heappop(heap)
@@ -220,6 +235,22 @@ class Paths:
                     push(j, start, step[1], label.then(step[0], seconds))
         return None
 
+    def _rest(self, takes: _Takes) -> Callable[[int, Placements, Placements], float]:
+        """From each node the seconds of all that follows, whatever room it takes."""
+
+        @cache
+        def rest(i: int, start: Placements, state: Placements) -> float:
+            if i == len(takes):
+                ends = self._end(start, state)
+                return inf if ends is None else sum(one.seconds for _, one in ends[0])
+            ways = ((seconds, j, self.step(state, way, j)) for seconds, j, way in takes[i])
+            return min(
+                (seconds + s[0].seconds + rest(j, start, s[1]) for seconds, j, s in ways if s),
+                default=inf,
+            )
+
+        return rest
+
     def _plan(
         self, label: Label, start: Placements, moved: list[tuple[str, Movement]], end: Placements
     ) -> DevicePath:
@@ -230,7 +261,7 @@ class Paths:
             end=dict(end),
             seconds=label.seconds + sum(one.seconds for _, one in moved),
             bound=0.0,
-            static=label.static * self.workload.held_layers,
+            static=label.static,
             peak=label.peak,
         )
 
@@ -242,7 +273,7 @@ class Paths:
         for tensor, at in way.needs.items():
             of = self.workload.views.get(tensor, tensor)
             if of in now:
-                to = self._viewed(tensor, of, at)
+                to = self.viewed(tensor, of, at)
                 if (found := self.ways.moved(of, now[of], to)) is None:
                     return None
                 moved += [(of, one) for one in found]
@@ -251,7 +282,7 @@ class Paths:
             if of not in now or self._grows(tensor, of):
                 if self.fixed.get(tensor, at) != at:
                     return None
-                static += self.ways.bytes(tensor, at)
+                static += self.ways.bytes(tensor, at) * self.workload.held_layers
         for tensor, at in way.gives.items():
             to = self.fixed.get(tensor, at)
             if (found := self.ways.moved(tensor, at, to)) is None:
@@ -269,7 +300,7 @@ class Paths:
         """True where what a view reads is more than what was made of it: a cache."""
         return view != of and self.workload.tensor_words(view) != self.workload.tensor_words(of)
 
-    def _viewed(self, view: str, of: str, at: Placement) -> Placement:
+    def viewed(self, view: str, of: str, at: Placement) -> Placement:
         """The placement of a tensor whose view is needed at one; whole where that is longer."""
         ranks, sizes = self.workload.tensor_ranks, self.workload.rank_sizes
         names = dict(zip(ranks[view], ranks[of], strict=True))
@@ -302,7 +333,7 @@ class Paths:
         held = [t for t in inputs if frozenset(ranks[t]) in ends and t not in workload.weights]
         return tuple(held[:1])
 
-    def _starts(self) -> Iterator[Placements]:
+    def starts(self) -> Iterator[Placements]:
         """Placements of what comes in."""
         ranks, sizes = self.workload.tensor_ranks, self.workload.rank_sizes
         stream, roles = self._stream, self.workload.roles
@@ -347,21 +378,14 @@ class Paths:
         return moved, tuple(end.items())
 
 
-def _rest(takes: list[list[tuple[float, int, Sharding]]]) -> list[float]:
-    """From each node the seconds of all that follows, wherever tensors are."""
-    rest = [inf] * len(takes) + [0.0]
-    for i in reversed(range(len(takes))):
-        rest[i] = min((seconds + rest[j] for seconds, j, _ in takes[i]), default=inf)
-    return rest
-
-
-def _dominated(found: Label, others: list[Label], room: float, tick: float) -> bool:
+def _dominated(found: Label, others: list[Label], tick: float, *, roomy: bool) -> bool:
     """True where another path to the node is no worse for all that follows; of what is worse than
-    the one that is found, the others are cleared. tick: seconds that are none."""
+    the one that is found, the others are cleared. tick: seconds that are none. roomy: room is
+    no matter."""
 
     def no_worse(one: Label, other: Label) -> bool:
-        smaller = one.static <= other.static and one.peak <= other.peak
-        faster = one.seconds < other.seconds - tick and room == inf
+        smaller = one.static <= other.static and one.room <= other.room  # whatever peak follows
+        faster = one.seconds < other.seconds - tick and roomy
         return faster or (one.seconds <= other.seconds + tick and smaller)
 
     if any(no_worse(one, found) for one in others):
