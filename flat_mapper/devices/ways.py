@@ -174,14 +174,15 @@ class Ways:
         before, after = self.bytes(tensor, has), self.bytes(tensor, to)
         if has[i] == PARTIAL:
             if to[i] != WHOLE:
-                return [axis.moved("reduce_scatter", before)]
+                return [axis.moved("reduce_scatter", axis.size * after)]
             both = axis.moved("all_reduce", before), axis.moved("one_shot", before)
             return [min(both, key=lambda one: one.seconds)]
         if has[i] == WHOLE:
             return []
-        return [
-            axis.moved("all_gather", after) if to[i] == WHOLE else axis.moved("alltoall", before)
-        ]
+        if to[i] == WHOLE:  # parts are ceilings, and so is what each device sends
+            return [axis.moved("all_gather", axis.size * before)]
+        rows = self.parts(has)[to[i]]
+        return [axis.moved("alltoall", before / rows * axis.size * ceil(rows / axis.size))]
 
     def _of(self, names: tuple[str, ...]) -> tuple[Sharding, ...]:
         """All ways of Einsums that run as one; none where they may not."""

@@ -160,8 +160,11 @@ class Enumeration:
         """Seconds from one placement to another."""
         if has == to or not has:
             return 0.0
-        what = "alltoall" if to else "all_gather"
-        return _seconds(self.axis, what, self.bytes(tensor, has if to else to))
+        own = self.bytes(tensor, has)
+        if not to:
+            return _seconds(self.axis, "all_gather", self.n * own)
+        most = -(-self.sizes[to] // self.n)  # of its rows that any device sends to another
+        return _seconds(self.axis, "alltoall", own / self.sizes[to] * most * self.n)
 
     def rows(self, part: int) -> float:
         """Bytes of the maxima of a device; part: of the queries' rows."""

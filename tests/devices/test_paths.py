@@ -97,14 +97,17 @@ class Enumeration:
                 old, now[i] = now[i], to[i]
                 after, axis = self.local(tensor, tuple(now)), self.axes[i]
                 if old == "+" and to[i]:
-                    cost += _seconds(axis, "reduce_scatter", before)
+                    cost += _seconds(axis, "reduce_scatter", axis.size * after)
                 elif old == "+":
                     both = (_seconds(axis, k, before) for k in ("all_reduce", "one_shot"))
                     cost += min(both)
                 elif old and to[i]:
-                    cost += _seconds(axis, "alltoall", before)
+                    others = [a.size for j, a in enumerate(self.axes) if j != i and now[j] == to[i]]
+                    rows = ceil(self.w.rank_sizes[to[i]] / prod(others))
+                    most = ceil(rows / axis.size)  # that any device sends to another
+                    cost += _seconds(axis, "alltoall", before / rows * most * axis.size)
                 elif old:
-                    cost += _seconds(axis, "all_gather", after)
+                    cost += _seconds(axis, "all_gather", axis.size * before)
             best = min(best, cost)
         return best
 
