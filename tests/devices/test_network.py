@@ -1,59 +1,20 @@
-"""Collectives by hand: words are sent along links one by one, and the busiest link counted."""
+"""Collectives beside their words on every link, and what a cluster's file may say."""
 
 from __future__ import annotations
 
-from collections import Counter
-from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from flat_mapper.base.errors import SpecError
 from flat_mapper.devices.cluster import load_cluster
+from flat_mapper.devices.links import links_of
 from flat_mapper.devices.network import Collective, CollectiveCosts, MeshAxis, Topology
 
-Links = Counter[tuple[int, int]]
 
-
-def _routes(topology: Topology, n: int, a: int, b: int) -> list[list[tuple[int, int]]]:
-    """The shortest ways from one device to another, as links; a switch is device -1."""
-    if topology == "switch":
-        return [[(a, -1), (-1, b)]]
-    steps = [(b - a) % n, (a - b) % n] if topology == "ring" and n > 2 else [b - a, a - b]
-    found = []
-    for direction, far in zip((1, -1), steps, strict=True):
-        if far > 0 and far == min(s for s in steps if s > 0):
-            hops = [(a + direction * i) % n for i in range(far + 1)]
-            found.append(list(pairwise(hops)))
-    return found
-
-
-def _sent(topology: Topology, n: int, a: int, to: list[int], words: Fraction, links: Links) -> None:
-    """Words from one device to others; a link carries them once, a switch's once for each."""
-    own: Links = Counter()
-    for b in to:
-        routes = _routes(topology, n, a, b)
-        for route in routes:
-            for link in route:
-                share = words / len(routes)
-                own[link] = own[link] + share if topology == "switch" else max(own[link], share)
-    links.update(own)
-
-
-def _busiest(topology: Topology, n: int, what: Collective, whole: int) -> Fraction:
-    links: Links = Counter()
-    part, every = Fraction(whole, n), range(n)
-    for a in every:
-        others = [b for b in every if b != a]
-        if what == "alltoall":
-            for b in others:
-                _sent(topology, n, a, [b], part, links)
-        elif what == "shift":
-            _sent(topology, n, a, [(a + 1) % n], Fraction(whole), links)
-        else:  # a sum goes where a gathered part comes from, over the same links the other way
-            _sent(topology, n, a, others, Fraction(whole) if what == "one_shot" else part, links)
-    return max(links.values()) * (2 if what == "all_reduce" else 1)
+def _busiest(topology: Topology, n: int, what: Collective, whole: int) -> float:
+    each = [whole if what in ("one_shot", "shift") else whole / n] * n
+    return max(links_of(topology, what, each).values())
 
 
 @pytest.mark.parametrize("topology", ["switch", "ring", "line"])
