@@ -31,6 +31,7 @@ from flat_mapper.api.questions import (
     Chip,
     Name,
     OfMapping,
+    OnCluster,
     Part,
     Spend,
     WithTools,
@@ -173,7 +174,7 @@ def with_widths(workload: Workload, asked: Part, held: Container[str] | None = N
 
 
 @answers(AskSearch)
-def search(asked: AskSearch) -> SearchResult | Infeasible:
+def search(asked: AskSearch) -> SearchResult | OnCluster | Infeasible:
     """An `Infeasible` is false, and says why when its result is asked for.
 
     Of a cluster it is a `Sharded`: placements, what moves, and each device's mappings.
@@ -185,18 +186,18 @@ def search(asked: AskSearch) -> SearchResult | Infeasible:
         if isinstance(chip, Cluster):
             placed = {} if asked.mapspace in DERIVED else load_mapspace(asked.mapspace).placement
             devices = devices_of(asked, chip, budget, asked.mapspace)
-            return devices.answer({**placed, **(asked.placement or {})})  # type: ignore[return-value]
+            return devices.answer({**placed, **(asked.placement or {})})
         (found,) = _best(asked, chip, (asked.mapspace,), budget).rows.values()
         return found
 
 
 @answers(AskCompare)
-def compare(asked: AskCompare) -> Comparison:
+def compare(asked: AskCompare) -> Comparison | OnCluster:
     """Each search has its share of the seconds that are left."""
     with logged(asked) as budget:
         chip = arch_of(asked.arch, asked.data)
         if isinstance(chip, Cluster):
-            return devices_of(asked, chip, budget).compared()  # type: ignore[return-value]
+            return devices_of(asked, chip, budget).compared()
         return _best(asked, chip, asked.mapspaces, budget)
 
 

@@ -332,7 +332,7 @@ class GenerationOnDevices(Printed):
 
 
 @answers(questions.AskGenerate)
-def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
+def generate(asked: questions.AskGenerate) -> Generation | questions.OnCluster | Infeasible:
     """Costs are of all layers, and each search has its share of the seconds that are left.
 
     The problem is a name, a file or its text, whose roles name queries and keys.
@@ -377,7 +377,7 @@ def generate(asked: questions.AskGenerate) -> Generation | Infeasible:
     if isinstance(chip, Cluster):
         counts = [1, *(sum(some.values()) for some in own.values())]
         steps = zip(wanted, counts, found, strict=True)
-        return GenerationOnDevices(  # type: ignore[return-value]
+        return GenerationOnDevices(
             scenario=scenario,
             segments=tuple(StepsOnDevices(p, end, n, one) for (p, _, end), n, one in steps),
             cache_bytes=held,

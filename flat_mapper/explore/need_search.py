@@ -76,14 +76,14 @@ _HEAD = ("util.", "busy", "latency", "off-chip", "granularity", "bottleneck")  #
 
 
 @answers(questions.AskNeed)
-def need(asked: questions.AskNeed) -> Need | Unreached:
+def need(asked: questions.AskNeed) -> Need | questions.OnCluster | Unreached:
     """A `Need`, or what binds: false, and it says why when its result is asked for.
 
     Each search goes for a proof unless a gap is named. Where the budget ends, the answer says what
     is known.
     """
     if asked.quantity == "devices":
-        return _devices(asked)  # type: ignore[return-value]
+        return _devices(asked)
     budget, quantity = asked.spend(), among("need: quantity", asked.quantity, tuple(_UNITS))
     cascade = workload_of(asked)
     chip = fitted(one_chip(asked.arch, asked.data, OF_DEVICE), cascade).platform
