@@ -7,16 +7,18 @@ from typing import ClassVar
 
 from flat_mapper.api.calls import energies, recorded, tools_of
 from flat_mapper.api.options import answers
-from flat_mapper.api.questions import AskCrosscheck, AskExecute
+from flat_mapper.api.questions import AskCrosscheck, AskExecute, OnCluster
 from flat_mapper.arch.words import fitted
 from flat_mapper.backends import agreement
 from flat_mapper.backends.agreement import Disagreement, compare_backends, compare_run
 from flat_mapper.backends.ports import overdrawn_in_run
 from flat_mapper.backends.registry import BACKENDS
-from flat_mapper.base.errors import BackendError, NothingFeasible
+from flat_mapper.base.errors import BackendError, NothingFeasible, SpecError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible
+from flat_mapper.devices.executed import execute_devices
+from flat_mapper.devices.record import cluster_record, read_cluster_record
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution import run as referee
 from flat_mapper.execution.result import Executed
@@ -72,12 +74,18 @@ class Execution(Printed):
 
 
 @answers(AskExecute)
-def execute(asked: AskExecute) -> Execution:
+def execute(asked: AskExecute) -> Execution | OnCluster:
     """It is true where the outputs are right and the model, if asked, says the same.
 
+    Of a cluster's record all its devices run.
     raises: SpecError where it takes too many steps; with `check`, NothingFeasible where the model
             says that the mapping does not fit.
     """
+    if (path := cluster_record(asked.mapping)) is not None:
+        if asked.check or asked.shrink or asked.arch is not None:
+            condition = "a cluster's record without --check, --shrink and --arch"
+            raise SpecError(expected(str(path), condition, "one of them"))
+        return execute_devices(read_cluster_record(path), asked.seed)
     read = recorded(asked, sound=False)
     workload, nests = replace(read.workload, repeat=1), read.mapping
     if asked.shrink:

@@ -171,7 +171,7 @@ class Sharded(Printed):
         """Its record, and what that refers to, by name."""
         from flat_mapper.devices.record import cluster_files
 
-        return cluster_files(self)
+        return cluster_files(self.workload, self.cluster, self.plan, self.parts)
 
     def _step_rows(self) -> list[tuple[str, ...]]:
         return [

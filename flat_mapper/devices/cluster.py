@@ -20,7 +20,7 @@ measured costs are, where it is another one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from math import inf, prod
 from pathlib import Path
 from typing import NamedTuple
@@ -149,6 +149,24 @@ def load_cluster(
     if isinstance(found, Cluster):
         return found
     raise SpecError(expected("arch", "a cluster, such as 8xh100", f"the chip {found.name}"))
+
+
+def cluster_document(cluster: Cluster, chip: str) -> dict[str, object]:
+    """A cluster as its file has it; chip: a name or a file."""
+    network = {
+        axis.name: {
+            **{key: getattr(axis, key) for key in _AXIS[:-1]},
+            **({"measured": {c: asdict(o) for c, o in axis.costs.items()}} if axis.costs else {}),
+        }
+        for axis in cluster.axes
+    }
+    return {
+        "chip": chip,
+        **({"dram_bytes": cluster.dram_bytes} if cluster.dram_bytes < inf else {}),
+        **({"measured_on": cluster.measured_on} if cluster.measured_on else {}),
+        "mesh": {axis.name: axis.size for axis in cluster.axes},
+        "network": network,
+    }
 
 
 def _cluster(files: PlatformFiles, chip: Platform) -> Cluster:

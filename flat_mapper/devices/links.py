@@ -51,10 +51,10 @@ def _sent(topology: Topology, n: int, a: int, to: list[int], words: float, links
         for link in (link for route in routes for link in route):
             share, known = words / len(routes), own.get(link, 0.0)
             own[link] = known + share if topology == "switch" else max(known, share)
-    add(links, own)
+    add_links(links, own)
 
 
-def add(links: Links, more: Links) -> None:
+def add_links(links: Links, more: Links) -> None:
     """Count more words of links."""
     for link, words in more.items():
         links[link] = links.get(link, 0.0) + words

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from flat_mapper.execution.link import Integers
 from flat_mapper.execution.real_numbers import NEEDS_POSITIVE, Values, arithmetic
 from flat_mapper.execution.turn import masked_value, may_see, scores_of
 from flat_mapper.workload.einsum import Einsum
@@ -39,26 +40,32 @@ def evaluated(workload: Workload, inputs: dict[str, Values]) -> dict[str, Values
     return values
 
 
-def whole_of(workload: Workload, einsum: Einsum, values: Mapping[str, Values]) -> Values:
-    """The output of an Einsum on whole tensors."""
-    how, ranks = arithmetic(einsum), einsum.ranks
+def whole_of(
+    workload: Workload,
+    einsum: Einsum,
+    values: Mapping[str, Values],
+    at: Mapping[str, Integers] | None = None,
+) -> Values:
+    """The output of an Einsum on whole tensors; at: of ranks that are parts, their positions."""
+    how, ranks, own_at = arithmetic(einsum), einsum.ranks, at or {}
+    part = {r: len(places) for r, places in own_at.items()}
     if how.joint == "*" and not how.function and how.combine is np.add:
         made = _product(einsum, [values[t] for t in how.operands])
     else:
         shapes = {a.tensor: a.ranks for a in einsum.inputs}
-        spread = [_spread(values[t], shapes[t], ranks) for t in how.operands]
-        sizes = [workload.rank_sizes[r] for r in ranks]
-        points = np.broadcast_to(how.point(spread), sizes)
+        operands = [broadcast(values[t], shapes[t], ranks) for t in how.operands]
+        sizes = [part.get(r, workload.rank_sizes[r]) for r in ranks]
+        points = np.broadcast_to(how.point(operands), sizes)
         axes = tuple(i for i, r in enumerate(ranks) if r not in einsum.output.ranks)
         made = how.combine.reduce(points, axis=axes) if axes else np.array(points)
     pair = scores_of(workload, einsum)
     if workload.mask is None or pair is None:
         return made
     queries, keys = (workload.rank_sizes[r] for r in pair)
-    query = np.arange(queries, dtype=np.int64) + keys * workload.mask.parts - queries
-    key = np.arange(keys, dtype=np.int64)
+    query, key = (own_at.get(r, np.arange(workload.rank_sizes[r], dtype=np.int64)) for r in pair)
+    query = query + keys * workload.mask.parts - queries
     own = einsum.output.ranks
-    seen = may_see(workload.mask, _spread(query, pair[:1], own), _spread(key, pair[1:], own))
+    seen = may_see(workload.mask, broadcast(query, pair[:1], own), broadcast(key, pair[1:], own))
     return np.where(seen, made, masked_value(workload, einsum.output.tensor))
 
 
@@ -70,7 +77,7 @@ def _product(einsum: Einsum, operands: list[Values]) -> Values:
     return np.asarray(np.einsum(text, *operands, optimize=True), np.float64)
 
 
-def _spread[T: np.generic](
+def broadcast[T: np.generic](
     values: npt.NDArray[T], own: Sequence[str], ranks: Sequence[str]
 ) -> npt.NDArray[T]:
     """A tensor with an axis of length 1 for every rank that it lacks, in the order of `ranks`."""

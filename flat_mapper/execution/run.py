@@ -30,7 +30,9 @@ def execute(
     steps = sum(steps_of(platform, group) for group in mapping.groups)
     if steps > MAX_STEPS:
         condition = f"at most {MAX_STEPS:,} steps of temporal loops"
-        raise SpecError(expected("execute", condition, f"{steps:,}", "use --shrink"))
+        raise SpecError(
+            expected("execute", condition, f"{steps:,}", "use --shrink, or map smaller sizes")
+        )
     inputs, sizes = random_inputs(workload, seed), workload.rank_sizes
     places = {
         tensor: new_place(tensor, {r: sizes[r] for r in ranks}, 1)
@@ -75,7 +77,7 @@ def execute(
         arch=platform.name,
         seed=seed,
         steps=sum(int(run.steps(name)) for name, run in ran.items()),
-        errors=tuple(_error(t, dram[t], right) for t, right in whole.items() if t in kept),
+        errors=tuple(error_of(t, dram[t], right) for t, right in whole.items() if t in kept),
         counts=tuple(m for r in runs for m in r.counts()),
         groups=tuple(r.executed() for r in runs),
         compute_cycles={
@@ -101,7 +103,7 @@ def left_over(workload: Workload, mapping: FusedMapping) -> tuple[str, ...]:
     return lacking
 
 
-def _error(tensor: str, got: Values, right: Values) -> Error:
+def error_of(tensor: str, got: Values, right: Values) -> Error:
     """A tensor that an Einsum leaves at DRAM against its plain value."""
     same = got == right  # infinities of masked scores too
     gap = np.where(same, 0.0, np.abs(np.where(same, 0.0, got) - np.where(same, 0.0, right)))

@@ -108,7 +108,7 @@ def record_document(
     return {
         "fused_mapping": {
             "version": RECORD_VERSION,
-            "workload": _workload_document(workload),
+            "workload": workload_document(workload),
             "arch": list(arch),
             "policy": {
                 "buffering": policy.buffering,
@@ -121,7 +121,8 @@ def record_document(
     }
 
 
-def _workload_document(workload: Workload) -> dict[str, object]:
+def workload_document(workload: Workload) -> dict[str, object]:
+    """A workload as records have it."""
     others = [kind.to_dict() for kind in workload.other_layers]
     return {
         "name": workload.name,
@@ -197,7 +198,7 @@ def _record(path: Path, platform: Platform | None) -> MappingRecord:
         change = "map again: the rules between fused Einsums have changed" if version == 1 else ""
         raise SpecError(expected(spot, f"version {RECORD_VERSION}", version, change))
     arch = _words(record, "arch", where, None)
-    workload = _workload(take(record, "workload", dict, where), f"{where}.workload")
+    workload = read_workload(take(record, "workload", dict, where), f"{where}.workload")
     platform = platform or _platform(path, arch, f"{where}.arch")
     groups = (
         _group(group, workload, platform, f"{where}.groups.{i}")
@@ -224,7 +225,8 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
     return Platform(name=paths[0].name, matrix=paths[0], vector=paths[1] if names[1:] else None)
 
 
-def _workload(node: object, where: str) -> Workload:
+def read_workload(node: object, where: str) -> Workload:
+    """A workload as records have it."""
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
         *("states_bits", "latent", "mask", "unseen", "roles", "operators", "views"),
