@@ -74,7 +74,7 @@ from flat_mapper.spec.document import (
     take,
     take_choice,
     take_list,
-    unknown_key,
+    unknown_keys,
 )
 from flat_mapper.spec.templating import load_document
 from flat_mapper.workload.einsum import Einsum
@@ -100,9 +100,7 @@ class FilePart:
 
     def refuse_unknown(self, known: tuple[str, ...]) -> None:
         """Note every key that is not among the known ones."""
-        self.faults.extend(
-            unknown_key(key, self.body, known, self.where) for key in self.body if key not in known
-        )
+        self.faults.extend(unknown_keys(self.body, known, self.where))
 
     def value[T](
         self, key: str, kind: type[T], default: T, *, above: float = -inf, within: Range = REAL

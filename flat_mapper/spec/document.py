@@ -217,20 +217,22 @@ def take_section(node: object, key: str, where: str) -> Section:
 
 def refuse_unknown(node: object, known: Iterable[str], where: str) -> None:
     """Raise SpecError at the first key that is not among the known ones."""
-    section, listed = section_of(node, where), tuple(known)
-    for key in section:
-        if key not in listed:
-            raise SpecError(unknown_key(key, section, listed, where))
+    for line in unknown_keys(section_of(node, where), known, where):
+        raise SpecError(line)
 
 
-def unknown_key(key: str, section: Section, known: Iterable[str], where: str) -> str:
-    """The error line of a key that is not among the known ones."""
+def unknown_keys(section: Section, known: Iterable[str], where: str) -> Iterator[str]:
+    """An error line for each key that is not among the known ones."""
     listed = tuple(known)
-    hint = did_you_mean(key, listed)
-    spot = place(where, section, key, shown=False)
-    return f"{spot}: unknown key {key!r}; known keys: {', '.join(listed)}" + (
-        f"; {hint}" if hint else ""
-    )
+    for key in (key for key in section if key not in listed):
+        yield unknown_key(key, section, listed, where)
+
+
+def unknown_key(key: str, section: Section, known: tuple[str, ...], where: str) -> str:
+    """The error line of a key that is not among the known ones."""
+    hint, spot = did_you_mean(key, known), place(where, section, key, shown=False)
+    said = f"{spot}: unknown key {key!r}; known keys: {', '.join(known)}"
+    return f"{said}; {hint}" if hint else said
 
 
 def section_of(node: object, where: str) -> Section:

@@ -78,6 +78,7 @@ CORE_LINES = (
     "A[b,h,p,m] = QK_exp[b,h,p,m] / QK_sum[b,h,p]",
     "AV[b,h,p,f] = A[b,h,p,m] * V[b,h,m,f]",
 )
+CORE = tuple(parse_einsum(line) for line in CORE_LINES)
 
 
 def attention(
@@ -174,7 +175,6 @@ def scope(workload: Workload, extent: Scope | None) -> Workload:
 
 def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bits: int) -> Workload:
     """The cascade of some lines, with the attention among them."""
-    core = tuple(parse_einsum(line) for line in CORE_LINES)
     if GROUP in sizes:
         lines = grouped(lines)
     return Workload(
@@ -183,10 +183,15 @@ def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bit
         einsums=tuple(parse_einsum(line) for line in lines),
         word_bits=word_bits,
         softmax="row",
-        roles=Roles.of({role: rank for role, rank in ROLES.items() if rank in sizes}),
-        operators={SOFTMAX: tuple(e.name for e in core if e.unit == "vector")},
-        core=tuple(e.name for e in core),
+        roles=sized_roles(sizes),
+        operators={SOFTMAX: tuple(e.name for e in CORE if e.unit == "vector")},
+        core=tuple(e.name for e in CORE),
     )
+
+
+def sized_roles(sizes: Mapping[str, int]) -> Roles:
+    """The roles of those of the short form's ranks that have a size."""
+    return Roles.of({role: rank for role, rank in ROLES.items() if rank in sizes})
 
 
 def _among[K: str](choices: Mapping[K, tuple[str, ...]], word: K, where: str) -> tuple[str, ...]:

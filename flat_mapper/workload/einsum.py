@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from math import prod
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from flat_mapper.base.errors import Faults, expected, file_name
 
@@ -85,13 +86,28 @@ class Einsum:
             seen.update(dict.fromkeys(access.ranks))
         return tuple(dict.fromkeys((*seen, *self.each)))
 
+    @cached_property
+    def operands(self) -> tuple[str, ...]:
+        """Names of the inputs, in their written order."""
+        return tuple(a.tensor for a in self.inputs)
+
+    @cached_property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of the inputs, then of the output."""
+        return (*self.operands, self.output.tensor)
+
+    @property
+    def own_ranks(self) -> set[str]:
+        """Iteration space of one run: without the ranks of `each`."""
+        return {*self.ranks} - {*self.each}
+
     def reads(self, tensor: str) -> bool:
         """True where a tensor is among the inputs."""
-        return any(a.tensor == tensor for a in self.inputs)
+        return tensor in self.operands
 
     def touches(self, tensor: str) -> bool:
         """True where a tensor is read or made here."""
-        return self.reads(tensor) or self.output.tensor == tensor
+        return tensor in self.tensors
 
     def rewritten(self, change: Callable[[TensorAccess], TensorAccess]) -> Einsum:
         """The same operation on other accesses, in its notation too."""
@@ -112,7 +128,7 @@ class Einsum:
         return tuple(r for r in self.ranks if r not in self.output.ranks)
 
 
-def is_size(value: object) -> bool:
+def is_size(value: object) -> TypeGuard[int]:
     """True where a value is an integer > 0 (true and false are no integers here)."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
@@ -125,40 +141,45 @@ def einsum_faults(
     named.attempt(file_name, einsum.name, f"{where.partition(': ')[0]}: Einsum")
     yield from named
     for access in einsum.accesses:
-        for rank in access.ranks:
-            if rank not in ranks:
-                yield expected(f"{where}: {access}", f"ranks among {', '.join(ranks)}", rank)
-        if len(set(access.ranks)) != len(access.ranks):
-            yield expected(f"{where}: {access.tensor}", "each rank once", str(access))
         first = shapes.setdefault(access.tensor, access)
-        if (first.ranks, first.sums) != (access.ranks, access.sums):
-            yield expected(f"{where}: {access.tensor}", f"{first}, as it is elsewhere", str(access))
-    tensors = [a.tensor for a in einsum.accesses]
+        yield from _access_faults(where, ranks, access, first)
+    tensors = einsum.tensors
     if len(set(tensors)) != len(tensors) or (einsum.updates and not einsum.each):
         yield expected(where, "each tensor once in an Einsum", ", ".join(tensors))
     yield from _loop_faults(where, ranks, einsum)
-    read = {r for a in einsum.inputs for r in a.ranks}
+    read = {*chain.from_iterable(a.ranks for a in einsum.inputs)}
     free = [r for r in einsum.output.ranks if r not in read and ranks.get(r) != 1]
     if free and not einsum.updates:
         yield expected(f"{where}: {einsum.output}", "ranks that an input has", ", ".join(free))
-    points = prod(ranks[r] for r in einsum.ranks if is_size(ranks.get(r)))
+    points = prod(filter(is_size, map(ranks.get, einsum.ranks)))
     if points >= MAX_ITERATIONS:
         yield expected(where, "fewer than 2^61 iterations (counts are 64-bit)", points)
 
 
+def _access_faults(
+    where: str, ranks: Mapping[str, int], access: TensorAccess, first: TensorAccess
+) -> Iterator[str]:
+    """Faults of one access, beside the first of its tensor."""
+    for rank in (r for r in access.ranks if r not in ranks):
+        yield expected(f"{where}: {access}", f"ranks among {', '.join(ranks)}", rank)
+    if len(set(access.ranks)) != len(access.ranks):
+        yield expected(f"{where}: {access.tensor}", "each rank once", str(access))
+    if (first.ranks, first.sums) != (access.ranks, access.sums):
+        yield expected(f"{where}: {access.tensor}", f"{first}, as it is elsewhere", str(access))
+
+
 def _loop_faults(where: str, ranks: Mapping[str, int], einsum: Einsum) -> Iterator[str]:
     """An Einsum's faults about shared loops."""
-    own = {r for a in einsum.accesses for r in a.ranks}
+    own = {*chain.from_iterable(a.ranks for a in einsum.accesses)}
+    legal = [r for r in ranks if r not in own]
     for key, listed in (("each", einsum.each), ("after", einsum.after)):
         for rank in listed:
-            if rank not in ranks or rank in own or (key == "after" and rank in einsum.each):
-                others = ", ".join(r for r in ranks if r not in own)
-                condition = f"ranks that none of its tensors has ({others or 'none'})"
+            if rank not in legal or (key == "after" and rank in einsum.each):
+                condition = f"ranks that none of its tensors has ({', '.join(legal) or 'none'})"
                 yield expected(f"{where}: {key}", condition, rank)
-    for tensor in einsum.so_far:
-        if all(a.tensor != tensor for a in einsum.inputs):
-            inputs = ", ".join(a.tensor for a in einsum.inputs)
-            yield expected(f"{where}: so_far", f"inputs of the Einsum ({inputs})", tensor)
+    for tensor in sorted({*einsum.so_far} - {*einsum.operands}):
+        condition = f"inputs of the Einsum ({', '.join(einsum.operands)})"
+        yield expected(f"{where}: so_far", condition, tensor)
 
 
 def updated_before(einsums: tuple[Einsum, ...]) -> Iterator[tuple[str, Einsum]]:
@@ -180,18 +201,17 @@ def viewed(einsums: tuple[Einsum, ...], views: Mapping[str, str]) -> Iterator[tu
     """Each Einsum that reads a view, with who wrote what it is, and the view."""
     producers = producers_of(einsums)
     for einsum in einsums:
-        for access in einsum.inputs:
-            maker = producers.get(views.get(access.tensor, ""))
+        for tensor in einsum.operands:
+            maker = producers.get(views.get(tensor, ""))
             if maker is not None:
-                yield einsum.name, maker, access.tensor
+                yield einsum.name, maker, tensor
 
 
 def predecessors(einsums: tuple[Einsum, ...], views: Mapping[str, str]) -> dict[str, set[str]]:
     """Of every Einsum, the names of those it waits for; its own output aside."""
     producers = producers_of(einsums)
     waits = {
-        e.name: {producers[a.tensor] for a in e.inputs if a.tensor in producers} - {e.name}
-        for e in einsums
+        e.name: {producers[t] for t in e.operands if t in producers} - {e.name} for e in einsums
     }
     for name, before in updated_before(einsums):
         waits[name].add(before.name)
@@ -219,13 +239,21 @@ def faults(
     shapes: dict[str, TensorAccess] = {}
     for einsum in einsums:
         yield from einsum_faults(f"{name}: {einsum.name}", ranks, einsum, shapes)
+    yield from _graph_faults(name, einsums, views)
+
+
+def _graph_faults(
+    name: str, einsums: tuple[Einsum, ...], views: Mapping[str, str]
+) -> Iterator[str]:
+    """Faults of the Einsums together."""
     yield from _repeated(f"{name}: Einsum", "one of that name", (e.name for e in einsums))
-    updated = {t for _, e in updated_before(einsums) for t in [e.output.tensor]}
-    written = (e.output.tensor for e in einsums if not (e.updates and e.output.tensor in updated))
+    updates = [other for _, other in updated_before(einsums)]
+    written = (e.output.tensor for e in einsums if e not in updates)
     yield from _repeated(f"{name}: tensor", "one Einsum that writes it", written)
-    made = {e.output.tensor for e in einsums}
+    made = producers_of(einsums)
+    inputs = {*chain.from_iterable(e.operands for e in einsums)} - {*made}
     for view, of in views.items():
-        if of not in made or view in made or view not in shapes:
+        if of not in made or view not in inputs:
             condition = "an input of the cascade: one that an Einsum of it makes"
             yield expected(f"{name}: views.{view}", condition, of)
     try:

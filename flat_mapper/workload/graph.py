@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import TensorWidth, Width, Widths, stored_bits, width_at
@@ -22,8 +22,14 @@ from flat_mapper.workload.einsum import (
     producers_of,
     viewed,
 )
-from flat_mapper.workload.mask import NO_MASK, LayerKind, Mask, pairs
-from flat_mapper.workload.roles import NO_ROLES, Roles, operator_faults, role_faults
+from flat_mapper.workload.mask import NO_MASK, LayerKind, Mask, most_parts, pairs
+from flat_mapper.workload.roles import (
+    NO_ROLES,
+    Roles,
+    members_within,
+    operator_faults,
+    role_faults,
+)
 
 Softmax = Literal["row", "online", "online-2pass", "any", "none"]
 LatentForm = Literal["rebuilt", "absorbed", "any", "none"]
@@ -69,8 +75,7 @@ class Workload:
             if key not in self.tensor_ranks:
                 known = f"one of {', '.join(self.tensor_ranks)}"
                 raise SpecError(expected(f"{self.name}: tensor_bits", known, key))
-        masks = (self.mask, *(kind.mask for kind in self.layers))
-        parts = max((mask.parts for mask in masks if mask), default=0)
+        parts = most_parts((self.mask, *(kind.mask for kind in self.layers)))
         found = role_faults(self.name, self.roles, self.rank_sizes, parts)
         names = tuple(e.name for e in self.einsums)
         for fault in chain(found, operator_faults(self.name, self.operators, names)):
@@ -169,7 +174,7 @@ class Workload:
     def _readers(self) -> dict[str, tuple[Einsum, ...]]:
         found: dict[str, list[Einsum]] = {}
         for einsum in self.einsums:
-            for tensor in dict.fromkeys(a.tensor for a in einsum.inputs):
+            for tensor in dict.fromkeys(einsum.operands):
                 found.setdefault(tensor, []).append(einsum)
         return {tensor: tuple(readers) for tensor, readers in found.items()}
 
@@ -183,6 +188,14 @@ class Workload:
             return einsum
         names = ", ".join(e.name for e in self.einsums)
         raise SpecError(expected(self.name, f"one of the Einsums {names}", name))
+
+    def named(self, names: Iterable[str]) -> list[Einsum]:
+        """The Einsums of some names, in their order."""
+        return [self.einsum(n) for n in names]
+
+    def made_by(self, names: Iterable[str]) -> set[str]:
+        """Tensors that some Einsums write."""
+        return {e.output.tensor for e in self.named(names)}
 
     def width(self, tensor: str, level: str = "") -> Width:
         """Width of a tensor at a level; where none is named, what a compute unit sees."""
@@ -226,12 +239,11 @@ class Workload:
 
     def unmasked_iterations(self, einsum: Einsum) -> int:
         """Those of them whose query may see the key."""
-        points, pair = self.iterations(einsum), self.roles.masked
-        own = set(einsum.ranks) - set(einsum.each)
-        if self.mask is None or pair is None or not set(pair) <= own:
+        points, mask = self.iterations(einsum), self._mask_of(einsum)
+        if mask is None:
             return points
-        queries, keys = (self.rank_sizes[r] for r in pair)
-        return points // (queries * keys) * pairs(self.mask, queries, keys)
+        queries, keys = self.rank_sizes[self.roles.queries], self.rank_sizes[self.roles.keys]
+        return points // (queries * keys) * pairs(mask, queries, keys)
 
     def tensor_words(self, tensor: str) -> int:
         """Words of a whole tensor."""
@@ -239,16 +251,18 @@ class Workload:
 
     def seen_words(self, einsum: Einsum, tensor: str) -> int:
         """Those of them that an Einsum needs: of keys, what some query may see."""
-        words, pair, mask = self.tensor_words(tensor), self.roles.masked, self.mask
-        own = set(einsum.ranks) - set(einsum.each)
-        if mask is None or pair is None or not set(pair) <= own:
+        words, mask = self.tensor_words(tensor), self._mask_of(einsum)
+        if mask is None or self.roles.keys not in self.tensor_ranks[tensor]:
             return words
-        queries, keys = (self.rank_sizes[r] for r in pair)
-        if pair[1] not in self.tensor_ranks[tensor]:
-            return words
-        every = keys * mask.parts
-        first, end = replace(mask, parts=1).seen(every - queries, every - 1, every)
-        return words * (end - first) // every
+        every = self.rank_sizes[self.roles.keys] * mask.parts
+        first = every - self.rank_sizes[self.roles.queries]
+        low, high = replace(mask, parts=1).seen(first, every - 1, every)
+        return words * (high - low) // every
+
+    def _mask_of(self, einsum: Einsum) -> Mask | None:
+        """The mask, where an Einsum runs over pairs of queries and keys."""
+        pair = self.roles.masked
+        return self.mask if pair and {*pair} <= einsum.own_ranks else None
 
     def with_ranks(self, sizes: Mapping[str, int]) -> Workload:
         """The same cascade at other rank sizes."""
@@ -259,11 +273,12 @@ class Workload:
 
     def subset(self, names: tuple[str, ...]) -> Workload:
         """The cascade reduced to some of its Einsums, with the ranks they need."""
-        kept = {self.einsum(n).name for n in names}
+        kept = {e.name for e in self.named(names)}
         einsums = tuple(e for e in self.einsums if e.name in kept)
-        ranks = {r for e in einsums for r in (*e.ranks, *e.after)}
-        tensors = {a.tensor for e in einsums for a in e.accesses}
-        roles, parts = self.roles.within(ranks), self.operators.items()
+        ranks = {*chain.from_iterable((*e.ranks, *e.after) for e in einsums)}
+        tensors = {*chain.from_iterable(e.tensors for e in einsums)}
+        roles = self.roles.within(ranks)
+        alike: dict[str, Any] = {"mask": None, "layers": (), "repeat": self.all_layers}
         return replace(
             self,
             einsums=einsums,
@@ -272,11 +287,9 @@ class Workload:
             views={view: of for view, of in self.views.items() if {view, of} <= tensors},
             weights=_among(tensors, self.weights),
             roles=roles,
-            mask=self.mask if roles.masked else None,
-            layers=self.layers if roles.masked else (),
-            repeat=self.repeat if roles.masked else self.all_layers,
-            operators={o: cut for o, of in parts if (cut := tuple(n for n in of if n in kept))},
+            operators=members_within(self.operators, kept),
             core=tuple(n for n in self.core if n in kept),
+            **({} if roles.masked else alike),
         )
 
     def between(self, first: str, last: str) -> tuple[str, ...]:
@@ -308,7 +321,7 @@ class Workload:
         if names in self._shareable:
             return self._shareable[names]
         where = f"{self.name}: group {', '.join(names)}"
-        group = [self.einsum(n) for n in names]
+        group = self.named(names)
         for gap in self.gaps(names, where):
             raise SpecError(gap)
         for reader, maker, view in self.cuts:
@@ -329,7 +342,7 @@ class Workload:
         A partial result is carried over its passes, which an Einsum reads, corrects in each or
         finishes after the last: with the loop innermost none leaves the buffer unfinished.
         """
-        group = [self.einsum(n) for n in names]
+        group = self.named(names)
         carried = {r for e in group for r in (*e.each, *e.after)}
         carried |= self._corrected(names)
         return tuple(r for r in self.shareable_ranks(names) if r in carried) if carried else ()
@@ -348,7 +361,7 @@ class Workload:
         accumulates over the shared loop. Nor does one whose readers take it `so_far` or run `after`
         the loop, as an online softmax does; without its corrections in the group m is bound.
         """
-        group = [self.einsum(n) for n in names]
+        group = self.named(names)
         bound = {
             r
             for e in group

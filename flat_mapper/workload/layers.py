@@ -42,22 +42,23 @@ from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.spec.catalog import rank_size
 from flat_mapper.spec.document import Section, place, refuse_unknown, section_of, take, take_choice
 from flat_mapper.workload.cascade import (
+    CORE,
     CORE_LINES,
     FEED_FORWARDS,
     GROUP,
     HEAD,
     PHASES,
-    ROLES,
     SOFTMAX,
     FeedForward,
     block,
     grouped,
     head_sizes,
+    sized_roles,
 )
 from flat_mapper.workload.einsum import Einsum, Unit
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
 from flat_mapper.workload.notation import UNARY, parse_einsum
-from flat_mapper.workload.problem_file import File, check_ranks
+from flat_mapper.workload.problem_file import VOCABULARY, File, check_ranks
 from flat_mapper.workload.roles import Roles
 from flat_mapper.workload.softmax import LATENTS, REBUILT, SOFTMAXES, with_latent, with_softmax
 
@@ -72,7 +73,6 @@ _WORDS: Mapping[str, tuple[str, ...]] = {  # of the fields of a form that are wo
 ATTENTION_KEYS = ("softmax", "kv_heads", "phase")
 CORE_RANKS = ("B", "H", "P", "M", "E", "F")
 BLOCK_RANKS = ("D", "FF")
-VOCABULARY = "vocabulary"  # a section, and the scope that has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,15 +192,12 @@ def layer(
         raise SpecError(expected("layer: latent", condition, kv_heads or softmax))
     sizes = {"B": B, **head_sizes(H, kv_heads), "P": P, "M": M, "E": E, "F": F, "D": D, "FF": FF}
     lines = _Lines(sizes)
-    before = form.norm_at in ("before", "around")
-    entry = lines.norm(form.norm, "N1", "X", "b,p,d", "d") if before else "X"
+    entry = _entered(lines, form, "N1", "X")
     _attention(lines, form, entry, (f"{GROUP},{HEAD}" if GROUP in sizes else HEAD).lower())
     stream = _joined(lines, form, "R1", "O", "X", "1")
-    second = "X" if form.parallel else stream
-    if form.parallel and not form.two_norms:
-        inner = entry
-    else:
-        inner = lines.norm(form.norm, "N2", second, "b,p,d", "d") if before else second
+    inner = entry
+    if not form.parallel or form.two_norms:
+        inner = _entered(lines, form, "N2", "X" if form.parallel else stream)
     out = _feed_forward(lines, form, inner, feed_forward)
     _joined(lines, form, "R2", out, stream, "2")
     made = Workload(
@@ -208,17 +205,23 @@ def layer(
         rank_sizes=lines.sizes,
         einsums=tuple(lines.einsums),
         softmax="row",
-        roles=Roles.of({role: rank for role, rank in ROLES.items() if rank in sizes}),
+        roles=sized_roles(sizes),
         operators=lines.operators,
         views=lines.views,
         weights=lines.weights,
-        core=tuple(parse_einsum(line).name for line in CORE_LINES),
+        core=tuple(e.name for e in CORE),
     )
     formed = with_softmax(made, softmax)
     if form.latent is None:
         return formed
     rebuilt = replace(formed, latent="rebuilt", core=(*REBUILT, *formed.core))
     return with_latent(rebuilt, form.latent.form)
+
+
+def _entered(lines: _Lines, form: LayerForm, name: str, source: str) -> str:
+    """Input of a sublayer: behind its norm, where that stands before it."""
+    before = form.norm_at in ("before", "around")
+    return lines.norm(form.norm, name, source, "b,p,d", "d") if before else source
 
 
 def _joined(lines: _Lines, form: LayerForm, name: str, part: str, stream: str, number: str) -> str:
@@ -249,8 +252,7 @@ def _attention(lines: _Lines, form: LayerForm, entry: str, heads: str) -> None:
     core = (*scores, *CORE_LINES[1:])
     for line in grouped(core) if "," in heads else core:
         lines.add(line)
-    softmax = tuple(e.name for e in (parse_einsum(c) for c in CORE_LINES) if e.unit == "vector")
-    lines.operators[SOFTMAX] = softmax
+    lines.operators[SOFTMAX] = tuple(e.name for e in CORE if e.unit == "vector")
     right = f"AV[b,{heads},p,f] * WO[{heads},f,d]"
     lines.biased("O", "b,p,d", right, "WO", "d" if form.bias else "")
 
@@ -431,56 +433,58 @@ def totals(workload: Workload) -> Mapping[str, int]:
 def short_workload(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
     """The block around the attention that a file describes."""
     check_ranks(file, (*CORE_RANKS, GROUP, *BLOCK_RANKS), faults)
-    missing = [rank for rank in CORE_RANKS if rank not in file.names]
+    missing = ", ".join(rank for rank in CORE_RANKS if rank not in file.names)
     if missing:
         condition = f"the sizes of {', '.join(CORE_RANKS)}"
-        got = f"no {', '.join(missing)}"
-        faults.append(expected(f"{file.where}.ranks", condition, got))
+        faults.append(expected(f"{file.where}.ranks", condition, f"no {missing}"))
     form = faults.attempt(_form, file, sizes)
     whole = faults.attempt(_layer, file)
     if faults or form is None:
         return None
-    inner = Faults()
     width = sizes.get("D") or sizes["H"] * sizes["E"]
     full = {**sizes, "D": width, "FF": sizes.get("FF") or 4 * width}
     once = faults.attempt(_ends, file, full, whole)
     if faults:
         return None
-    given: dict[str, Any] = {rank: full[rank] for rank in (*CORE_RANKS, *BLOCK_RANKS)} | form
-    workload = inner.attempt(block, **given)
-    if file.asked.scope == VOCABULARY:
-        workload = once
-        if once is None:
-            condition = "vocabulary: {size: N} in the problem, for --scope vocabulary"
-            faults.append(expected(file.where, condition, "none"))
-    elif whole is not None and workload is not None:
-        del given["phase"]
-        made = inner.attempt(layer, whole, **given)
-        workload = _chosen(file.asked.scope, workload, made, once)
-    elif file.asked.scope == "layer":
-        condition = "layer: {norm: rms, ...} in the problem, for --scope layer"
-        faults.append(expected(file.where, condition, "none", "take --scope block: the products"))
+    given = {rank: full[rank] for rank in (*CORE_RANKS, *BLOCK_RANKS)} | form
+    inner = Faults()
+    workload = inner.attempt(_chosen, file, given, whole, once)
     faults.extend(f"{file.where}: {line}" for line in inner)
     return workload
 
 
 def _chosen(
-    asked: str, products: Workload, whole: Workload | None, once: Workload | None
-) -> Workload | None:
-    """The cascade of a scope, with the names of what a wider one has."""
+    file: File, given: dict[str, Any], whole: LayerForm | None, once: Workload | None
+) -> Workload:
+    """The cascade of a scope, with the names of what a wider one has.
+
+    given: arguments of `block`. whole: the form of a layer. once: the ends of the model.
+    """
+    asked = file.asked.scope
+    products = block(**given)
+    if asked == VOCABULARY:
+        if once is None:
+            condition = "vocabulary: {size: N} in the problem, for --scope vocabulary"
+            raise SpecError(expected("scope", condition, "none"))
+        return once
     if whole is None:
-        return None
-    if whole.latent != "none":  # a latent: its block's products are its layer's
-        products = replace(whole, left_out=(), wider="layer")
-        return products if asked not in ("layer", "model") else whole
-    if asked in ("layer", "model"):
-        names = tuple(e.name for e in once.einsums) if once else ()
-        return replace(whole, left_out=names, wider=VOCABULARY)
-    if asked != "block":
+        if asked == "layer":
+            condition = "layer: {norm: rms, ...} in the problem, for --scope layer"
+            change = "take --scope block: the products"
+            raise SpecError(expected("scope", condition, "none", change))
         return products
-    has = {e.name for e in products.einsums}
-    names = tuple(e.name for e in whole.einsums if e.name not in has)
-    return replace(products, left_out=names, wider="layer")
+    del given["phase"]
+    every, whole_layer = layer(whole, **given), asked in ("layer", "model")
+    if every.latent != "none":  # a latent: its block's products are its layer's
+        return every if whole_layer else replace(every, wider="layer")
+    if whole_layer:
+        return replace(every, left_out=_names(once), wider=VOCABULARY)
+    lost = [n for n in _names(every) if n not in products.ancestors]
+    return replace(products, left_out=tuple(lost), wider="layer") if asked == "block" else products
+
+
+def _names(workload: Workload | None) -> tuple[str, ...]:
+    return tuple(e.name for e in workload.einsums) if workload else ()
 
 
 def _ends(file: File, sizes: Mapping[str, int], whole: LayerForm | None) -> Workload | None:

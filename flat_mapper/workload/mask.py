@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
@@ -206,6 +206,11 @@ def _counted(visited: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
     return tuple(zip(numbers.tolist(), counts.tolist(), strict=True))
 
 
+def most_parts(masks: Iterable[Mask | None]) -> int:
+    """The most parts that a mask deals keys into; 0 without one."""
+    return max((mask.parts for mask in masks if mask), default=0)
+
+
 def pairs(mask: Mask, queries: int, keys: int) -> int:
     """Pairs of a query and a key that it may see."""
     return mask_tiles(mask, queries, keys, 1, 1).visited
@@ -273,14 +278,14 @@ def mask_document(mask: Mask) -> object:
 
 def mask_of(words: str, where: str = "--mask") -> Mask | None:
     """The mask of some words; None for no words, and for the word none."""
-    causal, window, parts = False, None, 1
+    said: dict[str, Any] = {}
     words = "" if words.strip() == NO_MASK else words
-    for word in filter(None, (w.strip() for w in words.split(","))):
-        key, equals, value = (part.strip() for part in word.partition("="))
+    for word in filter(None, map(str.strip, words.split(","))):
+        key, equals, value = map(str.strip, word.partition("="))
         if key == "causal" and not equals:
-            causal = True
+            said[key] = True
         elif key in ("window", "parts") and value.isdigit() and int(value) > 0:
-            window, parts = (int(value), parts) if key == "window" else (window, int(value))
+            said[key] = int(value)
         else:
             raise SpecError(expected(where, _WORDS, word))
-    return Mask(causal=causal, window=window, parts=parts) if causal or window else None
+    return Mask(**said) if said.keys() - {"parts"} else None

@@ -34,6 +34,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from typing import get_args
 
 from flat_mapper.base.errors import SpecError, expected
@@ -78,28 +79,26 @@ def _parsed(text: str, where: str, name: str | None, unit: Unit | None) -> Einsu
     output = replace(reader.access(), is_output=True)
     reader.take("=", "'='")
     function, joint, inputs = reader.right_side()
-    if reader.token in OPERATORS:
-        raise reader.error(f"the end after {inputs[-1]}", "say the rest in an Einsum of its own")
-    if reader.token != _END:
-        raise reader.error(f"the end after {inputs[-1]}")
-    reduces = any(r not in output.ranks for a in inputs for r in a.ranks)
+    reader.end(f"the end after {inputs[-1]}")
+    reduces = not {*chain.from_iterable(a.ranks for a in inputs)} <= {*output.ranks}
     if function in REDUCTIONS and joint != "," and not reduces:
         condition = f"a rank that {output} lacks, for {function} to reduce"
-        raise SpecError(expected(where, condition, ", ".join(str(a) for a in inputs)))
-    operation = _operation(function, joint, reduces)
+        raise SpecError(expected(where, condition, ", ".join(map(str, inputs))))
+    operation = point_operation(function, joint, reduces)
     old = replace(output, is_output=False)
+    usual: Unit = "matrix" if operation == "mul" and reduces else "vector"
     return Einsum(
         name=name or output.tensor,
         output=output,
         inputs=tuple(a for a in inputs if a != old),
         updates=old in inputs,
         operation=operation,
-        unit=unit or ("matrix" if operation == "mul" and reduces else "vector"),
+        unit=unit or usual,
         text=_spaced(text),
     )
 
 
-def _operation(function: str, joint: str, reduces: bool) -> str:
+def point_operation(function: str, joint: str, reduces: bool) -> str:
     """The operation at a point. A sum is implied wherever a rank is reduced."""
     if function in ("", "copy") or (function, joint) == ("sum", "mul"):
         return joint or ("sum" if reduces else "copy")
@@ -148,6 +147,12 @@ class _Reader:
         if self.token != token:
             raise self.error(condition)
         self._step()
+
+    def end(self, condition: str) -> None:
+        """Raise SpecError unless nothing is left."""
+        if self.token != _END:
+            change = "say the rest in an Einsum of its own" if self.token in OPERATORS else ""
+            raise self.error(condition, change)
 
     def name(self, condition: str) -> str:
         """Step over an identifier."""

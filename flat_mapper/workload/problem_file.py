@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
 
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.document import (
@@ -25,8 +27,18 @@ from flat_mapper.spec.document import (
 )
 from flat_mapper.workload.cascade import ROLES, Phase
 from flat_mapper.workload.graph import Softmax, Workload
-from flat_mapper.workload.mask import NO_MASK, LayerKind, Mask, mask_of, read_layers, read_mask
+from flat_mapper.workload.mask import (
+    NO_MASK,
+    LayerKind,
+    Mask,
+    mask_of,
+    merged_layers,
+    read_layers,
+    read_mask,
+)
 from flat_mapper.workload.roles import Roles, read_roles
+
+VOCABULARY = "vocabulary"  # a section, and the scope that has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,8 +193,16 @@ def layers_of(file: File) -> tuple[LayerKind, ...]:
         count = take(problem, "layers", int, file.where, 1, above=0, within=COUNT)
         kinds = (LayerKind(count=count, mask=read_mask(problem, file.where)),)
     if asked.mask or asked.unmasked:
-        return tuple(LayerKind(count=kind.count, mask=asked.mask) for kind in kinds)
-    return kinds
+        kinds = tuple(LayerKind(count=kind.count, mask=asked.mask) for kind in kinds)
+    return kinds if asked.scope != VOCABULARY else (LayerKind(count=1, mask=None),)
+
+
+def repeated(workload: Workload, kinds: Iterable[LayerKind]) -> dict[str, Any]:
+    """Fields of a workload that has layers of some kinds."""
+    pair = workload.roles.masked
+    queries, keys = (workload.rank_sizes[r] for r in pair) if pair else (1, 1)
+    first, *others = found = merged_layers(kinds, queries, keys)
+    return {"repeat": first.count, "mask": first.mask, "layers": found if others else ()}
 
 
 def chosen_layers(workload: Workload, layers: str) -> Workload:
@@ -192,14 +212,11 @@ def chosen_layers(workload: Workload, layers: str) -> Workload:
     wanted, kinds = mask_of(layers, "--layers"), workload.layers
     if wanted and workload.roles.masked:
         wanted = wanted.within(*(workload.rank_sizes[r] for r in workload.roles.masked))
-    if not kinds and workload.mask == wanted:
-        return workload
-    for kind in kinds:
-        if kind.mask == wanted:
-            return workload.of_kind(kind)
-    masks = [kind.mask for kind in kinds] or [workload.mask]
-    condition = f"one of {', '.join(mask.words if mask else NO_MASK for mask in masks)}"
-    raise SpecError(expected(f"{workload.name}: --layers", condition, layers))
+    masks = {kind.mask: workload.of_kind(kind) for kind in kinds} or {workload.mask: workload}
+    if wanted not in masks:
+        condition = f"one of {', '.join(mask.words if mask else NO_MASK for mask in masks)}"
+        raise SpecError(expected(f"{workload.name}: --layers", condition, layers))
+    return masks[wanted]
 
 
 def seen(workload: Workload) -> Workload:
@@ -228,8 +245,7 @@ def at_keys(workload: Workload, length: int) -> Workload:
 
 def _counts_alone(workload: Workload, queries: str, keys: str) -> bool:
     """True if an Einsum without queries adds up over keys, or leaves them in what is given back."""
-    read = {access.tensor for einsum in workload.einsums for access in einsum.inputs}
-    read |= set(workload.views.values())
+    read = {*chain.from_iterable(e.operands for e in workload.einsums), *workload.views.values()}
     return any(
         keys not in einsum.output.ranks or einsum.output.tensor not in read
         for einsum in workload.einsums

@@ -41,6 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -57,18 +58,20 @@ from flat_mapper.spec.document import (
     section_of,
     take,
     take_list,
-    unknown_key,
+    unknown_keys,
 )
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load_yaml
 from flat_mapper.workload.cascade import PHASES, Scope
 from flat_mapper.workload.cascade import scope as scoped
+from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.layers import VOCABULARY, short_workload
-from flat_mapper.workload.mask import NO_MASK, LayerKind, mask_of, merged_layers
+from flat_mapper.workload.layers import short_workload
+from flat_mapper.workload.mask import NO_MASK, mask_of, most_parts
 from flat_mapper.workload.notation import read_einsum
 from flat_mapper.workload.problem_file import (
+    VOCABULARY,
     File,
     Lengths,
     Replacements,
@@ -78,6 +81,7 @@ from flat_mapper.workload.problem_file import (
     layers_of,
     listed_lengths,
     ragged,
+    repeated,
     seen,
     sequence_ranks,
     sequence_sizes,
@@ -145,7 +149,6 @@ def load_workload(
         words = {"phase": phase, "softmax": softmax, "mask": mask, "layers": layers}
         each = [load_workload(source, scope, sizes=sizes, lengths=n, **words) for n in lengths]
         return ragged(each, sizes)
-    faults = Faults()
     asked = Replacements(
         softmax=_named("softmax", softmax, SOFTMAXES),
         phase=_named("phase", phase, PHASES),
@@ -154,17 +157,24 @@ def load_workload(
         unmasked=mask.strip() == NO_MASK,
         scope=scope or "",
     )
-    # The queries of a decode are not known before its keys: until then there is nothing to mask.
-    first = replace(asked, mask=None, unmasked=True) if phase == "decode" else asked
-    workload = _workload(document, sizes, first, faults)
-    if workload is not None and phase == "decode":
-        queries, keys = sequence_ranks(workload.roles, f"{workload.name}: decode")
-        stated = sequence_sizes(lengths, workload.roles, workload.name)
-        step = {queries: 1, **stated, **sizes, keys: workload.rank_sizes[keys]}
-        workload = _workload(document, step, replace(asked, lengths=None), faults)
+    if phase == "decode":
+        # Its queries are not known before its keys: until then there is nothing to mask.
+        whole = _sound(document, sizes, replace(asked, mask=None, unmasked=True))
+        queries, keys = sequence_ranks(whole.roles, f"{whole.name}: decode")
+        stated = sequence_sizes(lengths, whole.roles, whole.name)
+        sizes = {queries: 1, **stated, **sizes, keys: whole.rank_sizes[keys]}
+        asked = replace(asked, lengths=None)
+    workload = _sound(document, sizes, asked)
+    return seen(scoped(chosen_layers(workload, layers), scope))
+
+
+def _sound(document: Section, changes: Mapping[str, object], asked: Replacements) -> Workload:
+    """The whole workload of a problem file; raises its first fault."""
+    faults = Faults()
+    workload = _workload(document, changes, asked, faults)
     if workload is None:
         raise SpecError(faults[0])
-    return seen(scoped(chosen_layers(workload, layers), scope))
+    return workload
 
 
 def check_problem(source: str | Path) -> list[str]:
@@ -212,15 +222,11 @@ def _workload(
     """The whole workload of a problem file; None where there are faults."""
     problem = document.get("problem")
     if isinstance(problem, Mapping) and "shape" in problem:
-        if asked.lengths:
-            faults.attempt(sequence_sizes, asked.lengths, Roles(), f"{document.source}: problem")
-            return None
-        return _foreign(document, changes, faults)
+        return _foreign(document, changes, asked, faults)
     file = faults.attempt(_file, document, changes, asked)
     if file is None:
         return None
-    unknown = [key for key in file.problem if key not in PROBLEM_KEYS]
-    faults.extend(unknown_key(key, file.problem, PROBLEM_KEYS, file.where) for key in unknown)
+    faults.extend(unknown_keys(file.problem, PROBLEM_KEYS, file.where))
     sizes = section_sizes(file.ranks, file.changes, f"{file.where}.ranks", faults)
     cascade = short_workload if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)
@@ -228,25 +234,14 @@ def _workload(
     said["tensor_bits"] = faults.attempt(_tensor_bits, file, workload, sizes)
     kinds = faults.attempt(layers_of, file)
     spaces = faults.attempt(read_data_spaces, file.problem, file.where)
-    if asked.scope == VOCABULARY:
-        kinds = (LayerKind(count=1, mask=None),)
     if faults or workload is None or kinds is None:
         return None
-    parts = max((kind.mask.parts for kind in kinds if kind.mask), default=0)
+    parts = most_parts(kind.mask for kind in kinds)
     faults.extend(role_faults(file.where, workload.roles, workload.rank_sizes, parts))
     if faults:
         return None
-    pair = workload.roles.masked
-    queries, keys = (workload.rank_sizes[r] for r in pair) if parts and pair else (1, 1)
-    kinds = merged_layers(kinds, queries, keys)
-    return replace(
-        workload,
-        **said,
-        roles=replace(workload.roles, data_spaces=spaces or {}),
-        repeat=kinds[0].count,
-        mask=kinds[0].mask,
-        layers=kinds if len(kinds) > 1 else (),
-    )
+    roles = replace(workload.roles, data_spaces=spaces or {})
+    return replace(workload, **said, roles=roles, **repeated(workload, kinds))
 
 
 def _document(source: str | Path) -> Section:
@@ -255,10 +250,15 @@ def _document(source: str | Path) -> Section:
     return section_of(document, document.source if isinstance(document, Section) else str(source))
 
 
-def _foreign(document: Section, changes: Mapping[str, object], faults: Faults) -> Workload | None:
+def _foreign(
+    document: Section, changes: Mapping[str, object], asked: Replacements, faults: Faults
+) -> Workload | None:
     """The one Einsum of a Timeloop problem."""
     from flat_mapper.workload.timeloop import problem_workload
 
+    if asked.lengths:
+        faults.attempt(sequence_sizes, asked.lengths, Roles(), f"{document.source}: problem")
+        return None
     where, problem = document.source, section_of(document["problem"], document.source)
     mixed = [key for key in ("attention", "einsums") if key in problem]
     if mixed:
@@ -301,25 +301,12 @@ def _file(document: Section, changes: Mapping[str, object], asked: Replacements)
 
 def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
     """The cascade that a file writes out."""
-    if file.asked.softmax:
-        condition = "attention in the problem, whose softmax can be chosen"
-        faults.append(expected(f"{file.where}: softmax", condition, "einsums"))
-    for key in [k for k in ("feed_forward", "layer", "vocabulary") if k in file.problem]:
-        at = place(file.where, file.problem, key)
-        faults.append(expected(at, "attention beside it", "einsums", "write the layer out"))
-    if file.asked.scope == "vocabulary":
-        condition = "attention and a vocabulary in the problem, for --scope vocabulary"
-        faults.append(expected(file.where, condition, "einsums"))
-    items = faults.attempt(take, file.problem, "einsums", list, file.where)
-    if items is None:
+    _refuse_short(file, faults)
+    einsums = _einsums(file, faults)
+    if einsums is None:
         return None
-    place_of = place(file.where, file.problem, "einsums")
-    read = [faults.attempt(read_einsum, item, f"{place_of}.{i}") for i, item in enumerate(items)]
-    einsums = tuple(einsum for einsum in read if einsum)
-    if len(einsums) < len(read):
-        return None
-    check_ranks(file, dict.fromkeys(r for e in einsums for r in e.ranks), faults)
-    declared = {rank: sizes.get(rank, 1) for rank in file.names}
+    check_ranks(file, chain.from_iterable(e.ranks for e in einsums), faults)
+    declared = {**dict.fromkeys(file.names, 1), **sizes}
     faults.extend(workload_faults(file.where, declared, einsums))
     if faults:
         return None
@@ -337,10 +324,31 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
         views=faults.attempt(read_words, file.problem, "views", file.where, {}) or {},
     )
     for operator, members in operators.items():
-        parts = [workload.einsum(n) for n in members]
+        parts = workload.named(members)
         if not any(e.so_far or e.each for e in parts):  # one that corrects itself may be in pieces
             faults.extend(workload.gaps(members, f"{file.where}.operators.{operator}"))
     return workload
+
+
+def _refuse_short(file: File, faults: Faults) -> None:
+    """Note what only the short form has."""
+    if file.asked.softmax:
+        condition = "attention in the problem, whose softmax can be chosen"
+        faults.append(expected(f"{file.where}: softmax", condition, "einsums"))
+    for key in [k for k in ("feed_forward", "layer", "vocabulary") if k in file.problem]:
+        at = place(file.where, file.problem, key)
+        faults.append(expected(at, "attention beside it", "einsums", "write the layer out"))
+    if file.asked.scope == VOCABULARY:
+        condition = "attention and a vocabulary in the problem, for --scope vocabulary"
+        faults.append(expected(file.where, condition, "einsums"))
+
+
+def _einsums(file: File, faults: Faults) -> tuple[Einsum, ...] | None:
+    """The Einsums that a file lists; None where one cannot be read."""
+    items = faults.attempt(take, file.problem, "einsums", list, file.where)
+    at = place(file.where, file.problem, "einsums")
+    read = [faults.attempt(read_einsum, item, f"{at}.{i}") for i, item in enumerate(items or ())]
+    return None if items is None or None in read else tuple(filter(None, read))
 
 
 def _tensor_bits(

@@ -121,6 +121,14 @@ def operator_faults(
                 yield expected(spot, "each Einsum once, in one operator", member)
 
 
+def members_within(
+    operators: Mapping[str, tuple[str, ...]], names: Container[str]
+) -> dict[str, tuple[str, ...]]:
+    """The operators of the Einsums that are left; those of none are gone."""
+    left = {name: tuple(n for n in of if n in names) for name, of in operators.items()}
+    return {name: members for name, members in left.items() if members}
+
+
 def read_roles(problem: Section, where: str) -> Roles:
     """The roles under the key `roles` of a section; none where it is missing."""
     refuse_unknown(take(problem, "roles", dict, where, {}), Roles.NAMES, f"{where}.roles")

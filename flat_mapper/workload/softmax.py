@@ -26,13 +26,16 @@ and a row is merged once from them all, as FlashDecoding does (Dao et al., 2023)
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any, get_args
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
 from flat_mapper.workload.notation import parse_einsum
+from flat_mapper.workload.roles import members_within
 
 SOFTMAXES: tuple[Softmax, ...] = tuple(s for s in get_args(Softmax) if s != "none")
 ROW = ("QK", "QK_max", "QK_exp", "QK_sum", "A", "AV")  # what is rewritten, by Einsum
@@ -46,28 +49,36 @@ def with_softmax(workload: Workload, softmax: Softmax) -> Workload:
     if softmax not in SOFTMAXES:
         condition = f"one of {', '.join(SOFTMAXES)}"
         raise SpecError(expected(f"{workload.name}: softmax", condition, softmax))
-    names = [e.name for e in workload.einsums]
-    if workload.softmax not in ("row", "any") or any(n not in names for n in ROW):
+    if workload.softmax not in ("row", "any") or not workload.ancestors.keys() >= {*ROW}:
         condition = f"a row softmax of the Einsums {', '.join(ROW)} to rewrite as {softmax}"
         raise SpecError(expected(workload.name, condition, workload.softmax))
     if softmax in ("row", "any"):
         return replace(workload, softmax=softmax)
     inside = _online(workload, twice=softmax == "online-2pass")
-    before = [e for e in workload.einsums[: names.index("QK")] if e.name not in ROW]
-    after = [e for e in workload.einsums[names.index("QK") :] if e.name not in ROW]
-    made = [e.output.tensor for e in inside]
-    vector = [e.name for e in inside if e.unit == "vector"]  # the scores too, where they are a sum
-    return replace(
-        workload,
-        einsums=(*before, *inside, *(_renamed(e) for e in after)),
-        tensor_bits={t: n for t, n in workload.tensor_bits.items() if t != "A" or t in made},
-        softmax=softmax,
-        operators={
-            name: tuple(n for n in vector if n in of or n != "QK") if "QK_max" in of else of
-            for name, of in workload.operators.items()
-        },
-        core=tuple(e.name for e in inside) if workload.core else (),
-    )
+    einsums: list[Einsum] = []
+    for einsum in workload.einsums:
+        if einsum.name == "QK":
+            einsums += inside
+        elif einsum.name not in ROW:
+            einsums.append(_renamed(einsum))
+    core = tuple(e.name for e in inside) if workload.core else ()
+    operators = {name: _rowwise(inside, of) for name, of in workload.operators.items()}
+    return _of(workload, einsums, softmax=softmax, operators=operators, core=core)
+
+
+def _rowwise(inside: Sequence[Einsum], members: tuple[str, ...]) -> tuple[str, ...]:
+    """An operator; the softmax's own has all vector Einsums, the scores where they were in it."""
+    if "QK_max" not in members:
+        return members
+    own = (e.name for e in inside if e.unit == "vector")
+    return tuple(n for n in own if n in members or n != "QK")
+
+
+def _of(workload: Workload, einsums: Sequence[Einsum], **said: Any) -> Workload:
+    """The workload with other Einsums, and the widths of the tensors that these have."""
+    tensors = {*chain.from_iterable(e.tensors for e in einsums)}
+    bits = {t: width for t, width in workload.tensor_bits.items() if t in tensors}
+    return replace(workload, einsums=tuple(einsums), tensor_bits=bits, **said)
 
 
 SPLIT, MERGE = "S", "merge"  # the rank of the parts of the keys, and the operator after them
@@ -83,46 +94,55 @@ def with_splits(workload: Workload, parts: int) -> Workload:
 
     raises: SpecError where the softmax is not online, or the parts do not divide the keys.
     """
-    where = f"{workload.name}: splits"
+    where, sizes = f"{workload.name}: splits", dict(workload.rank_sizes)
     keys = workload.roles.keys
     if workload.softmax != "online" or not keys:
         raise SpecError(expected(where, "an online softmax", workload.softmax))
-    if workload.rank_sizes[keys] % parts or SPLIT in workload.rank_sizes:
-        condition = f"a divisor of {workload.rank_sizes[keys]} keys, and no rank {SPLIT}"
+    if sizes[keys] % parts or SPLIT in sizes:
+        condition = f"a divisor of {sizes[keys]} keys, and no rank {SPLIT}"
         raise SpecError(expected(where, condition, parts))
-    split = {
-        a.tensor for e in workload.einsums for a in e.accesses if keys in (*a.ranks, *e.each)
-    } | {e.output.tensor for e in workload.einsums if keys in e.reduced_ranks}
+    split = {*_of_parts(workload, keys)}
     last = next(e for e in workload.einsums if e.after)
 
     # The parts are the last rank of what has them.
     def part_of(access: TensorAccess) -> TensorAccess:
         return replace(access, ranks=(*access.ranks, SPLIT)) if access.tensor in split else access
 
-    made = [e.rewritten(part_of) for e in workload.einsums if e is not last]
-    row = str(workload.einsum("QK_max").output).removeprefix("QK_max")
-    part, whole = row.replace("]", f",{SPLIT.lower()}]"), str(last.output)
-    inner = whole.removeprefix(last.output.tensor)
-    partial = f"AV{inner.replace(']', f',{SPLIT.lower()}]')}"
-    merging = (
-        ("QK_top", f"QK_top{row} = max(QK_max{part})"),
-        ("QK_scale", f"QK_scale{part} = exp(QK_max{part} - QK_top{row})"),
-        ("QK_all", f"QK_all{row} = QK_sum{part} * QK_scale{part}"),
-        ("AV_all", f"AV_all{inner} = {partial} * QK_scale{part}"),
-        (last.name, f"{whole} = AV_all{inner} / QK_all{row}"),
-    )
-    einsums = tuple(parse_einsum(text, name=n, unit="vector") for n, text in merging)
-    sizes = {**workload.rank_sizes, SPLIT: parts, keys: workload.rank_sizes[keys] // parts}
-    first = tuple(e.name for e in made)
-    operators = {o: tuple(n for n in of if n in first) for o, of in workload.operators.items()}
+    einsums = [e.rewritten(part_of) for e in workload.einsums if e is not last]
+    merging = tuple(_merging(workload.einsum("QK_max").output, last))
+    every = tuple(e.name for e in (*einsums, *merging))
+    names, merge = every[: len(einsums)], every[len(einsums) :]
     return replace(
         workload,
-        rank_sizes=sizes,
-        einsums=(*made, *einsums),
+        rank_sizes={**sizes, SPLIT: parts, keys: sizes[keys] // parts},
+        einsums=(*einsums, *merging),
         mask=workload.mask and replace(workload.mask, parts=parts * workload.mask.parts),
-        operators={**operators, MERGE: tuple(e.name for e in einsums)},
-        core=(*first, *(e.name for e in einsums)) if workload.core else (),
+        operators={**members_within(workload.operators, names), MERGE: merge},
+        core=every if workload.core else (),
     )
+
+
+def _of_parts(workload: Workload, keys: str) -> Iterator[str]:
+    """Tensors of which each part of the keys has its own."""
+    for einsum in workload.einsums:
+        yield from (a.tensor for a in einsum.accesses if keys in (*a.ranks, *einsum.each))
+        if keys in einsum.reduced_ranks:
+            yield einsum.output.tensor
+
+
+def _merging(maximum: TensorAccess, last: Einsum) -> Iterator[Einsum]:
+    """The Einsums that merge the parts of a row; the last of them has the name of what they are."""
+    row, whole = str(maximum).removeprefix(maximum.tensor), str(last.output)
+    inner = whole.removeprefix(last.output.tensor)
+    part, partial = (ranks.replace("]", f",{SPLIT.lower()}]") for ranks in (row, inner))
+    lines = {
+        "QK_top": f"QK_top{row} = max(QK_max{part})",
+        "QK_scale": f"QK_scale{part} = exp(QK_max{part} - QK_top{row})",
+        "QK_all": f"QK_all{row} = QK_sum{part} * QK_scale{part}",
+        "AV_all": f"AV_all{inner} = AV{partial} * QK_scale{part}",
+        last.name: f"{whole} = AV_all{inner} / QK_all{row}",
+    }
+    yield from (parse_einsum(text, name=n, unit="vector") for n, text in lines.items())
 
 
 def alternatives(workload: Workload, *, charged: bool = True) -> tuple[Workload, ...]:
@@ -159,21 +179,24 @@ def passes(workload: Workload, names: tuple[str, ...]) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     ordered = [e for e in workload.ordered if e.name in names]
-    inside = {n: [m for m in workload.ancestors[n] if m in names] for n in names}
     for einsum in ordered:
-        latest = 0
-        for tensor in (a.tensor for a in einsum.inputs):
-            maker = workload.producers.get(tensor)
-            if maker in found:
-                reduced = workload.einsum(maker).reduced_ranks
-                waits = tensor not in einsum.so_far and any(r in einsum.ranks for r in reduced)
-                latest = max(latest, found[maker] + (waits and not einsum.each))
-        found[einsum.name] = latest
+        after = (_pass_after(workload, einsum, tensor, found) for tensor in einsum.operands)
+        found[einsum.name] = max(after, default=0)
     for einsum in ordered:
-        if not inside[einsum.name]:
-            readers = [e for e in ordered if e.reads(einsum.output.tensor)]
-            found[einsum.name] = min((found[e.name] for e in readers), default=0)
+        if {*names}.isdisjoint(workload.ancestors[einsum.name]):
+            readers = (e.name for e in ordered if e.reads(einsum.output.tensor))
+            found[einsum.name] = min(map(found.__getitem__, readers), default=0)
     return found
+
+
+def _pass_after(workload: Workload, einsum: Einsum, tensor: str, found: Mapping[str, int]) -> int:
+    """The first pass in which an input is there for an Einsum; found: of those before it."""
+    maker = workload.producers.get(tensor)
+    if maker is None or maker not in found:
+        return 0
+    whole = tensor not in einsum.so_far and not einsum.each
+    reduced = workload.einsum(maker).reduced_ranks
+    return found[maker] + (whole and not {*reduced}.isdisjoint(einsum.ranks))
 
 
 def _online(workload: Workload, *, twice: bool) -> tuple[Einsum, ...]:
@@ -243,14 +266,12 @@ def with_latent(workload: Workload, form: LatentForm) -> Workload:
 
 def _absorbed(workload: Workload) -> Workload:
     # The last of the attention: its quotients where the softmax is online, else AV itself.
-    last = "AV_div" if any(e.name == "AV_div" for e in workload.einsums) else "AV"
-    wide = ("B", "H", "P", "L")
-    inside = [e.name for e in workload.einsums if e.output.tensor in ("AV", last)]
+    last = "AV_div" if "AV_div" in workload.ancestors else "AV"
+    changed: dict[str, dict[str, Any]] = {"V": {"tensor": "CKV", "ranks": ("B", "M", "L")}}
+    changed["AV"] = changed[last] = {"ranks": ("B", "H", "P", "L")}
 
     def change(access: TensorAccess) -> TensorAccess:
-        if access.tensor == "V":
-            return replace(access, tensor="CKV", ranks=("B", "M", "L"))
-        return replace(access, ranks=wide) if access.tensor in ("AV", last) else access
+        return replace(access, **changed.get(access.tensor, {}))
 
     def after(access: TensorAccess) -> TensorAccess:
         return replace(access, tensor="OV") if access.tensor == last else access
@@ -260,15 +281,10 @@ def _absorbed(workload: Workload) -> Workload:
         if einsum.name == "QKE":
             einsums += [parse_einsum(_QUERY), parse_einsum(_SCORE)]
         elif einsum.name not in ("K", "V"):
-            einsums.append(einsum.rewritten(change if einsum.name in inside else after))
+            inside = einsum.output.tensor in ("AV", last)
+            einsums.append(einsum.rewritten(change if inside else after))
         if einsum.name == last:
             einsums.append(parse_einsum(f"OV[b,h,p,f] = {last}[b,h,p,l] * WV[h,f,l]"))
-    tensors = {a.tensor for e in einsums for a in e.accesses}
     core = tuple(n for n in workload.core if n not in REBUILT)
-    return replace(
-        workload,
-        einsums=tuple(einsums),
-        tensor_bits={t: n for t, n in workload.tensor_bits.items() if t in tensors},
-        latent="absorbed",
-        core=(*ABSORBED, *core, "OV") if core else (),
-    )
+    whole = (*ABSORBED, *core, "OV") if core else ()
+    return _of(workload, einsums, latent="absorbed", core=whole)

@@ -23,7 +23,8 @@ v4/problem.py.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from types import MappingProxyType
 
@@ -43,12 +44,14 @@ from flat_mapper.spec.document import (
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import point_operation
 
 VERSIONS = ("0.3", "0.4")
 
 _SHAPE_KEYS = ("name", "dimensions", "data_spaces", "coefficients")
 _SPACE_KEYS = ("name", "projection", "read_write", "ranks")
 NO_VARIABLES: Mapping[str, object] = MappingProxyType({})
+_Terms = tuple[tuple[str, int], ...]  # a dimension of a tensor: ranks with their steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,17 +95,18 @@ def problem_workload(
     outline = faults.attempt(_outline, document, where)
     if outline is None:
         return None
-    found = {rank: faults.attempt(_size, outline, rank, variables) for rank in outline.dimensions}
-    sizes = {rank: size for rank, size in found.items() if size}
+    sizes = {
+        rank: size
+        for rank in outline.dimensions
+        if (size := faults.attempt(_size, outline, rank, variables))
+    }
     read = [faults.attempt(_access, outline, sizes, i) for i in range(len(outline.spaces))]
-    accesses = tuple(access for access in read if access)
-    outputs = [access.tensor for access in accesses if access.is_output]
-    if len(accesses) == len(outline.spaces) and len(outputs) != 1:
-        got = ", ".join(outputs) or "none"
+    accesses = tuple(filter(None, read))
+    outputs = [access for access in accesses if access.is_output]
+    if len(accesses) == len(read) and len(outputs) != 1:
+        got = ", ".join(access.tensor for access in outputs) or "none"
         faults.append(expected(outline.spaces_where, "one output (read_write: true)", got))
-    if faults:
-        return None
-    return faults.attempt(_one_einsum, outline, sizes, accesses)
+    return None if faults else faults.attempt(_one_einsum, outline, sizes, accesses)
 
 
 def _outline(document: object, where: str) -> _Outline:
@@ -193,33 +197,35 @@ def _access(outline: _Outline, sizes: Mapping[str, int], index: int) -> TensorAc
     space, where = outline.spaces[index], f"{outline.spaces_where}.{index}"
     refuse_unknown(space, _SPACE_KEYS, where)
     at = place(where, space, "projection")
-    dims = [
+    dims = tuple(
         _dimension(outline, term, f"{at}.{i}")
         for i, term in enumerate(take(space, "projection", list, where))
-    ]
+    )
     written = space.get("read_write", False)
     if not isinstance(written, bool) and written not in (0, 1):
         spot = place(where, space, "read_write")
         raise SpecError(f"{spot}: expected true or false, got {noun_of(written)}")
-    name = take(space, "name", str, where)
-    wide = [tuple(term for term in dim if sizes.get(term[0]) != 1) for dim in dims]
-    if all(len(dim) < 2 and all(step == 1 for _, step in dim) for dim in wide):
-        # Of a plain dimension: the rank with an extent, or else one of size 1.
-        made = {
-            w for s in outline.spaces if s.get("read_write") for w in _words(s.get("projection"))
-        }
-        kept = (w or [t for t in d if t[0] in made] or d for d, w in zip(dims, wide, strict=True))
-        plain = tuple(terms[0][0] for terms in kept)
-        return TensorAccess(tensor=str(name), ranks=plain, is_output=bool(written))
+    plain = [rank for dim in dims if (rank := _plain(outline, sizes, dim))]
+    summed = len(plain) < len(dims)
     return TensorAccess(
-        tensor=str(name),
-        ranks=tuple(dict.fromkeys(rank for dim in dims for rank, _ in dim)),
+        tensor=str(take(space, "name", str, where)),
+        ranks=tuple(dict.fromkeys(r for dim in dims for r, _ in dim) if summed else plain),
         is_output=bool(written),
-        sums=tuple(dims),
+        sums=dims if summed else (),
     )
 
 
-def _dimension(outline: _Outline, terms: object, where: str) -> tuple[tuple[str, int], ...]:
+def _plain(outline: _Outline, sizes: Mapping[str, int], dim: _Terms) -> str:
+    """The rank of a plain dimension: the one with an extent, or else one of size 1; "" of a sum."""
+    wide = [term for term in dim if sizes.get(term[0]) != 1]
+    if len(wide) > 1 or any(step != 1 for _, step in wide):
+        return ""
+    made = _words([space.get("projection") for space in outline.spaces if space.get("read_write")])
+    own = wide or [term for term in dim if term[0] in made] or dim
+    return own[0][0]
+
+
+def _dimension(outline: _Outline, terms: object, where: str) -> _Terms:
     """The ranks of one dimension of a tensor with their steps.
 
     terms: a rank, or a list of [rank] or [rank, coefficient] to be added up.
@@ -259,24 +265,22 @@ def _term(outline: _Outline, term: object, where: str) -> tuple[str, int]:
 def _one_einsum(
     outline: _Outline, sizes: Mapping[str, int], accesses: tuple[TensorAccess, ...]
 ) -> Workload:
-    output = next(access for access in accesses if access.is_output)
+    (output,) = (access for access in accesses if access.is_output)
     inputs = tuple(access for access in accesses if not access.is_output)
     name = take(outline.shape, "name", str, f"{outline.where}: problem.shape", "")
-    held = {rank for access in accesses for rank in access.ranks}
-    each = tuple(rank for rank, size in sizes.items() if size > 1 and rank not in held)
-    read = {rank for access in inputs for rank in access.ranks}
+    read = {*chain.from_iterable(access.ranks for access in inputs)}
+    each = tuple(r for r, size in sizes.items() if size > 1 and r not in {*read, *output.ranks})
+    reduces = not {*read, *each} <= {*output.ranks}
     einsum = Einsum(
         name=str(name) or output.tensor,
         output=output,
         inputs=inputs,
         each=each,
         updates=bool(each) and not set(output.ranks) <= read,  # as a correction of its output does
-        operation="mul",
+        operation=point_operation("", "mul" * (len(inputs) != 1), reduces),
         states_operation=False,
         unit="matrix",
     )
-    if len(inputs) == 1:
-        einsum = replace(einsum, operation="sum" if einsum.reduced_ranks else "copy")
     for fault in workload_faults(outline.where, sizes, (einsum,)):
         raise SpecError(fault)
     return Workload(name=einsum.name, rank_sizes=sizes, einsums=(einsum,), source=outline.where)
