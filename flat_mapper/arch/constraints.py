@@ -5,12 +5,14 @@ Only their names are checked here; what they mean is for whoever searches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
     Section,
     Tagged,
+    children,
     did_you_mean,
     refuse_unknown,
     section_of,
@@ -18,6 +20,7 @@ from flat_mapper.spec.document import (
     take_choice,
     take_list,
     take_section,
+    walk,
 )
 from flat_mapper.spec.expressions import resolved
 
@@ -82,6 +85,13 @@ def listed_constraints(node: object, where: str) -> dict[str, dict[str, object]]
             raise SpecError(f"{spot}: expected one {kind} constraint of {target}, got another")
         by_target[target][kind] = item
     return by_target
+
+
+def parallel_branches(arch: Architecture) -> Iterator[list[object]]:
+    """For every `!Parallel` node, the nodes that its branches are."""
+    for node in walk(arch.document.get("architecture", arch.document)):
+        if isinstance(node, Tagged) and node.tag == "!Parallel":
+            yield children(node)
 
 
 def kept_in(node: object, where: str, outside: ListedConstraints) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ branch, so what one branch keeps, its peers bypass (MemoryLevel.keeps_only).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
 from flat_mapper.arch.attributes import (
     HOP,
@@ -308,7 +309,9 @@ def _refuse_filled(body: Section, keys: Iterable[str], where: str) -> None:
             )
 
 
-_FACTOR = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*?)\s*(<=|>=|=|)\s*([0-9]{1,18})\s*(?:,|\s|$)")
+_TERM = re.compile(
+    r"\s*([A-Za-z_][A-Za-z0-9_]*?)\s*(<=|>=|=|)\s*([0-9]{1,18})(?:,([0-9]{1,18}))?\s*(?:,|\s|$)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -383,38 +386,58 @@ def largest_on_mesh(
     return best
 
 
+class FactorTerm(NamedTuple):
+    """One factor as it is written: `P=2`, `P2`, `P<=2`, or `P=32,5` with a remainder."""
+
+    rank: str
+    sign: str
+    factor: int
+    last: int | None  # the remainder
+    text: str
+
+
+def factor_items(value: object, where: str) -> list[object]:
+    """What may hold factors, of `[P=2, M<=4]`, `P=2 M=4`, `P2 M4` or `{P: 2}`."""
+    if isinstance(value, Mapping):
+        return [f"{rank}={factor}" for rank, factor in value.items()]
+    listed = [value] if isinstance(value, str) else value
+    return checked([] if listed is None else listed, list, where)
+
+
+def factor_terms(item: object, where: str, condition: str) -> Iterator[FactorTerm]:
+    """The factors of one item; what is none is not what the condition says."""
+    if not isinstance(item, str):
+        raise SpecError(f"{where}: expected {condition}, got {noun_of(item)}")
+    text, position = item.partition("#")[0].strip(), 0
+    while position < len(text):
+        found = _TERM.match(text, position)
+        if found is None:
+            raise SpecError(expected(where, condition, text[position:]))
+        position = found.end()
+        last = int(found[4]) if found[4] else None
+        yield FactorTerm(found[1], found[2], int(found[3]), last, found[0].strip(", "))
+
+
 def read_factors(
     value: object, known: tuple[str, ...] | None, where: str, least: int = 0
 ) -> FactorLimits:
-    """Factors from `[P=2, M<=4]`, `P=2 M=4`, `P2 M4` or `{P: 2}`.
+    """Factors, and bounds of factors.
 
     known: the ranks there are, where that is to be checked. least: the smallest factor.
     """
-    if isinstance(value, Mapping):
-        items: list[object] = [f"{rank}={factor}" for rank, factor in value.items()]
-    else:
-        listed = [value] if isinstance(value, str) else value
-        items = checked([] if listed is None else listed, list, where)
     condition = f"RANK=N or RANK<=N with N >= {least}, as in P=1 or P<=8"
-    exact: dict[str, int] = {}
-    at_most: dict[str, int] = {}
-    for i, item in enumerate(items):
+    found: dict[str, dict[str, int]] = {"=": {}, "<=": {}}
+    for i, item in enumerate(factor_items(value, where)):
         spot = f"{where}.{i}"
-        if not isinstance(item, str):
-            raise SpecError(f"{spot}: expected {condition}, got {noun_of(item)}")
-        text, position = item.partition("#")[0].strip(), 0
-        while position < len(text):
-            found = _FACTOR.match(text, position)
-            if found is None or found[2] == ">=" or int(found[3]) < least:
-                raise SpecError(expected(spot, condition, text[position:]))
-            rank, factor = found[1], int(found[3])
+        for rank, sign, factor, last, text in factor_terms(item, spot, condition):
+            if sign == ">=" or factor < least or last is not None:
+                raise SpecError(expected(spot, condition, text))
             if known is not None:
                 _known(rank, known, spot)
-            if rank in exact or rank in at_most:
+            if any(rank in factors for factors in found.values()):
                 raise SpecError(expected(spot, "each rank once", rank, "remove one"))
-            (at_most if found[2] == "<=" else exact)[rank] = factor
-            position = found.end()
-    return FactorLimits(exact=exact, at_most=at_most)
+            found[sign or "="][rank] = factor
+    return FactorLimits(exact=found["="], at_most=found["<="])
 
 
 def read_order(value: object, known: tuple[str, ...], where: str) -> tuple[str, ...]:

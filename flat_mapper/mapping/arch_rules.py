@@ -32,15 +32,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
-from flat_mapper.arch.constraints import kept_in, tensors_of
+from flat_mapper.arch.constraints import kept_in, parallel_branches, tensors_of
 from flat_mapper.arch.cores import NO_MULTICAST
 from flat_mapper.arch.nodes import FactorLimits, largest_on_mesh, read_factors, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.sharing import crosses_dram, shared_level
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
-from flat_mapper.spec.document import Section, Tagged, children, section_of, take, walk
+from flat_mapper.spec.document import Section, section_of, take
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
@@ -103,7 +104,7 @@ def binding(arch: Architecture, einsum: Einsum, workload: Workload) -> Binding |
     raises: SpecError where it is neither declared nor clear which operand is which.
     """
     names = _names(arch)
-    where = f"{arch.path or arch.name}: {einsum.name}"
+    where = f"{arch.where}: {einsum.name}"
     declared = workload.roles.data_spaces.get(einsum.name)
     if declared is None and names <= set(workload.tensor_ranks):
         return None
@@ -111,10 +112,9 @@ def binding(arch: Architecture, einsum: Einsum, workload: Workload) -> Binding |
         declared = _layer(einsum, workload, where)
     if declared is None:
         return None  # somebody else says which name is unknown
-    own = {a.tensor for a in einsum.accesses}
     for name, tensor in declared.items():
-        if tensor not in own:
-            condition = f"a tensor among {', '.join(sorted(own))}"
+        if not einsum.touches(tensor):
+            condition = f"a tensor among {', '.join(sorted(einsum.tensors))}"
             raise SpecError(expected(f"{where}: data_spaces.{name}", condition, tensor))
     ranks = _ranks(einsum, workload, declared) if set(declared) <= set(LAYER) else {}
     return Binding(tensors=declared, ranks=ranks, where=where)
@@ -139,31 +139,26 @@ def _layer(einsum: Einsum, workload: Workload, where: str) -> dict[str, str]:
         others = [a.tensor for a in einsum.inputs if rank not in a.ranks]
         if len(having) == len(others) == 1:
             return {"Inputs": having[0], "Weights": others[0], **bound}
-    operands = ", ".join(a.tensor for a in einsum.inputs)
     condition = "one operand with the rank of its queries or keys, which is the Inputs"
     change = f"declare data_spaces: {{{einsum.name}: {{Inputs: ..., Weights: ...}}}} in the problem"
-    raise SpecError(expected(where, condition, operands, change))
+    raise SpecError(expected(where, condition, ", ".join(einsum.operands), change))
 
 
 def _ranks(
     einsum: Einsum, workload: Workload, tensors: Mapping[str, str]
 ) -> dict[str, tuple[str, ...]]:
     """An Einsum's ranks as those of a layer, by the data spaces that have them."""
-    has = {
-        name: set(next(a.ranks for a in einsum.accesses if a.tensor == tensor))
-        for name, tensor in tensors.items()
-    }
-    inputs, weights = has.get("Inputs", set()), has.get("Weights", set())
-    output, found = set(einsum.output.ranks), dict[str, tuple[str, ...]]()
-    for rank in (r for r in workload.rank_sizes if r in einsum.ranks):
+    has = {name: workload.tensor_ranks[tensor] for name, tensor in tensors.items()}
+    inputs, weights = has.get("Inputs", ()), has.get("Weights", ())
+    found: dict[str, list[str]] = {name: [] for name in _RANKS}
+    for rank in filter(einsum.ranks.__contains__, workload.rank_sizes):
         shared = "G" if rank in inputs else "M"
-        name = "C" if rank not in output else shared if rank in weights else "N"
-        found[name] = (*found.get(name, ()), rank)
-    beside = found.get("N", ())
-    position = [r for r in (workload.roles.queries, workload.roles.keys) if r in beside][:1]
-    found |= {"K": found.get("M", ()), "P": tuple(position)}
-    found["N"] = tuple(r for r in beside if r not in position)
-    return {name: found.get(name, ()) for name in _RANKS}
+        beside = shared if rank in weights else "N"
+        found[beside if rank in einsum.output.ranks else "C"].append(rank)
+    position = [r for r in (workload.roles.queries, workload.roles.keys) if r in found["N"]][:1]
+    found["P"] = position
+    found["N"] = [r for r in found["N"] if r not in position]
+    return {name: tuple(ranks) for name, ranks in {**found, "K": found["M"]}.items()}
 
 
 def binding_notes(platform: Platform, workload: Workload) -> tuple[str, ...]:
@@ -183,13 +178,11 @@ def binding_notes(platform: Platform, workload: Workload) -> tuple[str, ...]:
 
 def check_branches(arch: Architecture, einsum: Einsum, bound: Binding | None) -> None:
     """Under !Parallel, every tensor of an Einsum has a branch, as Timeloop's front end demands."""
-    where = f"{arch.path or arch.name}: !Parallel"
-    every = walk(arch.document.get("architecture", arch.document))
-    for node in (n for n in every if isinstance(n, Tagged) and n.tag == "!Parallel"):
-        branches = children(node)
-        kept = {t for branch in branches for t in kept_in(branch, where, {})}
+    where = f"{arch.where}: !Parallel"
+    for branches in parallel_branches(arch):
+        kept = set[str]().union(*(kept_in(branch, where, {}) for branch in branches))
         kept = kept if bound is None else set(bound.names(tuple(kept)))
-        lost = [a.tensor for a in einsum.accesses if a.tensor not in kept and "*" not in kept]
+        lost = [] if "*" in kept else [t for t in einsum.tensors if t not in kept]
         if lost and len(branches) > 1:
             condition = f"a branch that keeps each tensor of {einsum.name}"
             change = f"add `- !Nothing {{constraints: {{dataspace: {{keep: [{lost[0]}]}}}}}}`"
@@ -220,21 +213,29 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
     keeps: list[KeepRule] = []
     charged = mapspace.policy.softmax == "charged" and not workload.mask
     for cascade in alternatives(workload, charged=charged):
-        groups = [group for some in partitions(cascade, mapspace)[::-1] for group in some]
-        for name in dict.fromkeys(name for group in groups for name in group.names):
-            einsum = cascade.einsum(name)
+        groups = chain.from_iterable(partitions(cascade, mapspace)[::-1])
+        names = dict.fromkeys(chain.from_iterable(group.names for group in groups))
+        for einsum in cascade.named(names):
             arch = platform.path(einsum.unit)
             check_hierarchy(arch)
             bound = binding(arch, einsum, cascade)
             check_branches(arch, einsum, bound)
             for node in _nodes(arch, einsum, cascade, bound):
-                slots += [rule for rule in node.slot_rules() if rule not in slots]
-                keeps += [rule for rule in node.keep_rules() if rule not in keeps]
-    found = replace(
-        mapspace, slots=(*mapspace.slots, *slots), keeps=_agreed(mapspace, tuple(keeps))
-    )
-    _check_inside(replace(found, keeps=tuple(keeps)), platform, workload)
+                slots += node.slot_rules()
+                keeps += node.keep_rules()
+    own, agreed = _distinct(keeps), _agreed(mapspace, _distinct(keeps))
+    found = replace(mapspace, slots=(*mapspace.slots, *_distinct(slots)), keeps=agreed)
+    _check_inside(replace(found, keeps=own), platform, workload)
     return found
+
+
+def _distinct[R](rules: Iterable[R]) -> tuple[R, ...]:
+    """Each rule once."""
+    found: list[R] = []
+    for rule in rules:
+        if rule not in found:
+            found.append(rule)
+    return tuple(found)
 
 
 def _refuse_windows(workload: Workload) -> None:
@@ -250,16 +251,17 @@ def _refuse_windows(workload: Workload) -> None:
 def _nodes(
     arch: Architecture, einsum: Einsum, workload: Workload, bound: Binding | None
 ) -> Iterator[_Node]:
-    for one in arch.nodes:
-        written = {k: section_of(body, "") for k, body in one.constraints.items() if body}
-        groups = {k: bound.section(body) if bound else body for k, body in written.items()}
-        node = one
-        if bound and isinstance(one, MemoryLevel) and one.keeps_only is not None:
-            node = replace(one, keeps_only=bound.names(one.keeps_only))
-        if groups or (isinstance(node, MemoryLevel) and node.keeps_only is not None):
-            where = f"{arch.path or arch.name}: {node.name}.constraints"
+    for node in arch.nodes:
+        groups = {k: section_of(body, "") for k, body in node.constraints.items() if body}
+        only = node.keeps_only if isinstance(node, MemoryLevel) else None
+        if bound:
+            groups = {kind: bound.section(body) for kind, body in groups.items()}
+            only = only and bound.names(only)
+        if groups or only is not None:
+            where = f"{arch.where}: {node.name}.constraints"
             yield _Node(
                 node=node,
+                only=only,
                 where=where,
                 groups=groups,
                 einsum=einsum,
@@ -273,6 +275,7 @@ class _Node:
     """One node with constraints, under one Einsum."""
 
     node: MemoryLevel | Fanout
+    only: tuple[str, ...] | None  # tensors of its branch under !Parallel
     where: str
     groups: Mapping[str, Section]
     einsum: Einsum
@@ -294,7 +297,7 @@ class _Node:
                     einsum=self.einsum.name,
                     factors=factors.exact,
                     at_most=factors.at_most,
-                    innermost=tuple(r for r in first if r in self._loop_ranks),
+                    innermost=self._looped(first),
                     x=x,
                     y=y,
                 )
@@ -303,8 +306,8 @@ class _Node:
         """Rules about the tensors that the level keeps."""
         if not isinstance(self.node, MemoryLevel):
             return
-        body, only = dict(self._stated()).get("dataspace", Section()), self.node.keeps_only
-        own, where = tuple(a.tensor for a in self.einsum.accesses), f"{self.where}.dataspace"
+        body, only = dict(self._stated()).get("dataspace", Section()), self.only
+        own, where = self.einsum.tensors, f"{self.where}.dataspace"
         passing = () if only is None else tuple(t for t in own if t not in only)
         keep, bypass = kept_tensors(body, own, tuple(self.workload.tensor_ranks), where, passing)
         if bypass and self.node.name == self.arch.levels[0].name:
@@ -345,21 +348,22 @@ class _Node:
         assert isinstance(node, Fanout)
         split = take(body, "split", int, where, None, above=-1)
         if split is None:
-            if order and node.fanout_x > 1 and node.fanout_y > 1:
+            if order and min(node.fanout_x, node.fanout_y) > 1:
                 condition = "split beside permutation where a fanout has two axes"
                 raise SpecError(expected(where, condition, "none", "add split: N"))
             return None, None
         # Ranks without a place in the permutation stand outside those that have one.
         every = self._every_rank
-        rest = [r for r in every if r not in order]
-        if len(order) < split < len(every) and any(r in self._loop_ranks for r in rest):
+        rest = tuple(r for r in every if r not in order)
+        if len(order) < split < len(every) and self._looped(rest):
             condition = f"at most {len(order)}, the ranks of the permutation, or all {len(every)}"
             raise SpecError(expected(f"{where}.split", condition, split, "name more ranks"))
         placed = (*order, *rest)
-        own = self._loop_ranks
-        return tuple(r for r in placed[:split] if r in own), tuple(
-            r for r in placed[split:] if r in own
-        )
+        return self._looped(placed[:split]), self._looped(placed[split:])
+
+    def _looped(self, ranks: Sequence[str]) -> tuple[str, ...]:
+        """Those of some ranks that can have a loop here."""
+        return tuple(r for r in ranks if r in self._loop_ranks)
 
     def _factors(self, body: Section, kind: str) -> FactorLimits:
         """Factors by rank; those that say nothing are left out."""
@@ -385,35 +389,40 @@ class _Node:
         Their ranks have what the exact factors of all nodes leave, and the node has room for what
         its own exact factors leave; on a mesh every rank lies along one axis.
         """
-        where, node = f"{self.where}.{kind}", self.node
+        where, node, known = f"{self.where}.{kind}", self.node, tuple(self.workload.rank_sizes)
+        left = self._left(known)
         room = take(body, "maximize_dims_capacity", int, where, None, above=0)
-        mesh = (node.fanout_x, node.fanout_y) if isinstance(node, Fanout) else None
-        copies = mesh if room is None else (room, 1)
-        if copies is None:
+        if room is not None:
+            copies, along = (room, 1), dict.fromkeys(left, "x")
+        elif isinstance(node, Fanout):
+            x, y = self._axes(body, self._order(body, kind))
+            copies = (node.fanout_x, node.fanout_y)
+            along = {**dict.fromkeys(x or (), "x"), **dict.fromkeys(y or (), "y")}
+        else:
             condition = "maximize_dims_capacity beside maximize_dims: a level has no fanout"
             raise SpecError(expected(where, condition, "none"))
-        known = tuple(self.workload.rank_sizes)
-        left = {r: self.workload.rank_sizes[r] for r in self._loop_ranks}
-        for other in _fixed_factors(self.arch, known):
-            for rank, factor in other.items():
-                if rank in left and factor and left[rank] % factor == 0:
-                    left[rank] //= factor
-        row = (tuple(left), None)
-        axes = self._axes(body, self._order(body, kind)) if room is None else row
-        along = {rank: axis for axis, own in zip("xy", axes, strict=True) for rank in own or ()}
-        listed = take(body, "maximize_dims", list, where)
+        groups = take(body, "maximize_dims", list, where)
+        groups = groups if isinstance(groups[0], list) else [groups]
         fixed = {r: n for r, n in found.exact.items() if n > 1}
         exact: dict[str, int] = {}
-        for i, group in enumerate(listed if isinstance(listed[0], list) else [listed]):
+        for i, group in enumerate(groups):
             spot = f"{where}.maximize_dims.{i}"
             order = read_order(group, known, spot)
-            for rank in order:
-                if rank in found.exact:
-                    condition = "ranks whose factor the node does not fix"
-                    raise SpecError(expected(spot, condition, rank))
+            for rank in filter(found.exact.__contains__, order):
+                condition = "ranks whose factor the node does not fix"
+                raise SpecError(expected(spot, condition, rank))
             sizes = {r: left[r] for r in order if r in left}
             exact |= largest_on_mesh(sizes, {**fixed, **exact}, copies, along)
         return FactorLimits(exact=exact)
+
+    def _left(self, known: tuple[str, ...]) -> dict[str, int]:
+        """Of each rank that can have a loop, what the exact factors of all nodes leave."""
+        left = {r: self.workload.rank_sizes[r] for r in self._loop_ranks}
+        for other in _fixed_factors(self.arch, known):
+            for rank in left.keys() & other.keys():
+                if other[rank] and left[rank] % other[rank] == 0:
+                    left[rank] //= other[rank]
+        return left
 
     def _order(self, body: Section, kind: str) -> tuple[str, ...]:
         """The ranks of the permutation, innermost first."""
@@ -464,7 +473,7 @@ def _fixed_factors(arch: Architecture, known: tuple[str, ...]) -> Iterator[Mappi
     for node in arch.nodes:
         for kind, body in node.constraints.items():
             if kind != "dataspace" and isinstance(body, Mapping) and body.get("factors"):
-                where = f"{arch.path or arch.name}: {node.name}.constraints.{kind}.factors"
+                where = f"{arch.where}: {node.name}.constraints.{kind}.factors"
                 yield read_factors(body["factors"], known, where).exact
 
 
@@ -484,14 +493,14 @@ def check_levels(arch: Architecture) -> None:
     """Refuse what no search can walk."""
     if len(arch.levels) < 2:
         names = ", ".join(lv.name for lv in arch.levels)
-        where = arch.path or arch.name
+        where = arch.where
         raise SpecError(expected(where, "DRAM and at least one level on chip", names))
 
 
 def check_hierarchy(arch: Architecture) -> None:
     """Refuse what the search of one array cannot walk: it starts at the level that all share."""
     check_levels(arch)
-    where, shared = arch.path or arch.name, arch.levels[1]
+    where, shared = arch.where, arch.levels[1]
     for node in arch.outside(shared.name):
         if isinstance(node, Fanout) and node.copies > 1:
             condition = f"no fanout outside {shared.name}, the outermost level on chip"

@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flat_mapper.arch.values import Architecture, Fanout, Platform
+from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError, MappingError, expected
 from flat_mapper.mapping.cores import CoreView, core_faults, one_core
 from flat_mapper.mapping.order import check_phases
@@ -65,8 +65,7 @@ def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping
     for rank in einsum.ranks:
         size, got = workload.rank_sizes[rank], rank_extent(mapping, rank)
         if rank not in einsum.each and got != size:
-            loops = ((slot, loop) for slot, own in mapping.loops for loop in own)
-            parts = " x ".join(f"{s.node} {p.factor}" for s, p in loops if p.rank == rank)
+            parts = " x ".join(f"{s.node} {p.factor}" for s, p in mapping.placed if p.rank == rank)
             raise MappingError(
                 f"{einsum.name}.{rank}: expected factors that cover {size}, got {got} "
                 f"({parts or 'no loops'}); change one of them"
@@ -85,22 +84,26 @@ def _loop_faults(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> 
             nodes = ", ".join(n.name for n in arch.nodes)
             yield expected(where, f"a node of {arch.name} ({nodes})", slot.node)
         for loop in loops:
-            if loop.rank not in einsum.ranks:
-                yield expected(where, f"a rank among {', '.join(einsum.ranks)}", loop.rank)
-            if loop.rank in einsum.each and slot != slots[0]:
-                why = f"{einsum.name} runs once in each pass of the shared loop over it"
-                yield expected(where, f"no loop over {loop.rank}: {why}", loop.factor)
-            if loop.factor < 1 or not 1 <= loop.final <= loop.factor:
-                got = f"factor {loop.factor} and last {loop.final}"
-                yield expected(f"{where}: {loop.rank}", "1 <= last <= factor", got)
+            yield from _one_loop_faults(einsum, loop, where, outermost=slot == slots[0])
         used = prod(loop.factor for loop in loops)
         if used > limits.get(slot, used):
             condition = f"spatial factors of at most {limits[slot]}"
             yield expected(where, condition, used, "move a factor to a temporal loop")
 
 
+def _one_loop_faults(einsum: Einsum, loop: Loop, where: str, *, outermost: bool) -> Iterator[str]:
+    if loop.rank not in einsum.ranks:
+        yield expected(where, f"a rank among {', '.join(einsum.ranks)}", loop.rank)
+    if loop.rank in einsum.each and not outermost:
+        why = f"{einsum.name} runs once in each pass of the shared loop over it"
+        yield expected(where, f"no loop over {loop.rank}: {why}", loop.factor)
+    if loop.factor < 1 or not 1 <= loop.final <= loop.factor:
+        got = f"factor {loop.factor} and last {loop.final}"
+        yield expected(f"{where}: {loop.rank}", "1 <= last <= factor", got)
+
+
 def _keep_faults(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> Iterator[str]:
-    tensors, levels = {a.tensor for a in einsum.accesses}, [level.name for level in arch.levels]
+    tensors, levels = {*einsum.tensors}, [level.name for level in arch.levels]
     condition = f"tensors among {', '.join(sorted(tensors))}"
     listed = (("stay", mapping.stay), *((f"keep at {at}", names) for at, names in mapping.keep))
     for key, names in listed:
@@ -118,25 +121,28 @@ def _keep_faults(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> 
 def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -> None:
     """Raise MappingError where a fused mapping contradicts itself, the workload or the platform."""
     workload.one_kind(workload.name)
-    names = [n for g in mapping.groups for n in g.names]
-    charged = mapping.policy.softmax == "charged"
-    wanted = [e.name for e in workload.ordered if charged or e.unit == "matrix"]
-    # What runs in each pass of a loop may be left out where there is no such loop.
-    omitted = [n for n in wanted if n not in names and workload.einsum(n).each]
-    if sorted([*names, *omitted]) != sorted(wanted):
-        condition = f"each of {', '.join(wanted)} once"
-        raise MappingError(expected("groups", condition, ", ".join(names)))
-    place = {n: i for i, n in enumerate(names)}
-    for name, before in workload.ancestors.items():
-        late = [n for n in before if place.get(n, -1) > place.get(name, len(names))]
-        if late:
-            condition = f"a place after {late[0]} in execution order: it waits for it"
-            raise MappingError(expected(name, condition, "one before", "list them in order"))
+    for fault in _order_faults(workload, mapping):
+        raise MappingError(fault)
     for group in mapping.groups:
         for fault in core_faults(workload, platform, group, mapping.policy):
             raise MappingError(fault)
         core = CoreView(workload=workload, platform=platform, group=group).question()
         _check_group(*core, mapping.policy)
+
+
+def _order_faults(workload: Workload, mapping: FusedMapping) -> Iterator[str]:
+    """Einsums that are not mapped once, and those that come before what they wait for."""
+    names, charged = mapping.names, mapping.policy.softmax == "charged"
+    wanted = [e.name for e in workload.ordered if charged or e.unit == "matrix"]
+    # What runs in each pass of a loop may be left out where there is no such loop.
+    omitted = [n for n in wanted if n not in names and workload.einsum(n).each]
+    if sorted([*names, *omitted]) != sorted(wanted):
+        yield expected("groups", f"each of {', '.join(wanted)} once", ", ".join(names))
+        return
+    for place, name in enumerate(names):
+        for late in sorted({*workload.ancestors[name]} & {*names[place:]}, key=names.index):
+            condition = f"a place after {late} in execution order: it waits for it"
+            yield expected(name, condition, "one before", "list them in order")
 
 
 def _check_group(
@@ -153,29 +159,45 @@ def _check_group(
 def _group_faults(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> Iterator[str]:
-    where = " + ".join(group.names)
     yield from _part_faults(platform, group)
     if len(group.einsums) == 1:
-        if workload.einsum(group.names[0]).each:
-            yield expected(where, "a group with the loop in each of whose passes it runs", "none")
+        yield from _each_faults(workload, group, ())
         return
-    yield from _shared_faults(workload, group, policy, where)
-    dram = platform.dram.name
     whole = whole_group(workload, group.names, policy)
-    yield from handover_faults(workload, platform, group)
     inner = workload.inner_ranks(whole)
-    cut = any(loop.rank in inner and loop.factor > 1 for loop in group.shared)
-    carried = carried_tensors(workload, whole) if cut else ()
+    yield from _shared_faults(workload, group, whole, inner)
+    yield from _each_faults(workload, group, inner)
+    yield from handover_faults(workload, platform, group)
     for nest in group.einsums:
-        loops = tuple(x for slot, ls in nest.loops if slot.node == dram for x in ls)
-        einsum = workload.einsum(nest.einsum)
-        may = may_stay(workload, whole, einsum)
-        for tensor in (tensor for tensor in nest.stay if tensor not in may):
-            condition = "tensors that no other Einsum of the group makes, reads or writes"
-            yield expected(f"{nest.einsum}: stay", condition, tensor)
-        if loops != tuple(loop for loop in group.shared if loop.rank in einsum.ranks):
-            yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
+        yield from _nest_faults(workload, platform, group, whole, nest)
+    carried = carried_tensors(workload, whole) if group.cut.intersection(inner) else ()
     yield from _kept_faults(workload, platform, group, carried)
+
+
+def _nest_faults(
+    workload: Workload,
+    platform: Platform,
+    group: GroupMapping,
+    whole: tuple[str, ...],
+    nest: EinsumMapping,
+) -> Iterator[str]:
+    """Faults of a nest beside the others; whole: the group with what a free softmax leaves out."""
+    dram, einsum = platform.dram.name, workload.einsum(nest.einsum)
+    may = may_stay(workload, whole, einsum)
+    for tensor in (tensor for tensor in nest.stay if tensor not in may):
+        condition = "tensors that no other Einsum of the group makes, reads or writes"
+        yield expected(f"{nest.einsum}: stay", condition, tensor)
+    loops = tuple(loop for slot, loop in nest.placed if slot.node == dram)
+    if loops != tuple(loop for loop in group.shared if loop.rank in einsum.ranks):
+        yield expected(f"{nest.einsum}: {dram} loops", "the group's shared loops", loops)
+
+
+def _each_faults(workload: Workload, group: GroupMapping, inner: tuple[str, ...]) -> Iterator[str]:
+    """Einsums that run in each pass of a loop that is none of the group's inner ones."""
+    for einsum in workload.named(group.names):
+        if not {*einsum.each} <= {*inner}:
+            condition = "a group with the loop in each of whose passes it runs"
+            yield expected(einsum.name, condition, ", ".join(group.names))
 
 
 def _part_faults(platform: Platform, group: GroupMapping) -> Iterator[str]:
@@ -200,8 +222,10 @@ def _kept_faults(
     """Faults of where nests keep tensors that are not handed over inside the shared level."""
     dram, level = platform.dram.name, shared_level(platform).name
     inside = handed_inside(workload, platform, group)
-    accesses = [(m, a.tensor) for m in group.einsums for a in workload.einsum(m.einsum).accesses]
-    for nest, tensor in (own for own in accesses if own[1] not in inside):
+    accesses = [(m, t) for m in group.einsums for t in workload.einsum(m.einsum).tensors]
+    for nest, tensor in accesses:
+        if tensor in inside:
+            continue
         where, maker = f"{nest.einsum}: {tensor}", workload.producers.get(tensor)
         if tensor in nest.kept_at(dram):
             if not crosses_dram(workload, group.names, tensor):
@@ -216,11 +240,10 @@ def _kept_faults(
 
 
 def _shared_faults(
-    workload: Workload, group: GroupMapping, policy: Policy, where: str
+    workload: Workload, group: GroupMapping, whole: tuple[str, ...], inner: tuple[str, ...]
 ) -> Iterator[str]:
     """Faults of the shared loops of a group."""
-    whole = whole_group(workload, group.names, policy)
-    legal, inner = workload.shareable_ranks(whole), workload.inner_ranks(whole)
+    where, legal = " + ".join(group.names), workload.shareable_ranks(whole)
     for loop in group.shared:
         if loop.rank not in legal:
             change = "a tensor reduced over it must be complete before its reader runs"
@@ -231,15 +254,10 @@ def _shared_faults(
         condition = f"loops over {', '.join(inner)}, which carry partial results, inside all others"
         got = ", ".join(loop.rank for loop in group.shared)
         yield expected(f"{where}: shared loops", condition, got)
-    cut = {loop.rank for loop in group.shared if loop.factor > 1}
-    skips = workload.mask and workload.roles.masked and set(workload.roles.masked) <= cut
-    if skips and any(nest.has_remainders for nest in group.einsums):
+    pair = workload.mask and workload.roles.masked
+    if pair and group.cut.issuperset(pair) and any(nest.has_remainders for nest in group.einsums):
         condition = "factors that divide their ranks: tiles under a mask are all of one size"
         yield expected(f"{where}: mask", condition, "a remainder")
-    for name in group.names:
-        if any(r not in inner for r in workload.einsum(name).each):
-            condition = "a group with the loop in each of whose passes it runs"
-            yield expected(f"{where}: {name}", condition, ", ".join(group.names))
 
 
 def handed_inside(workload: Workload, platform: Platform, group: GroupMapping) -> dict[str, str]:
@@ -287,7 +305,7 @@ def handover_faults(workload: Workload, platform: Platform, group: GroupMapping)
         touching = [m for m in group.einsums if workload.einsum(m.einsum).touches(tensor)]
         yield from _nodes_faults(workload, platform, touching, tensor, level)
         yield from _parts_faults(workload, platform, touching, tensor, level)
-    for einsum in map(workload.einsum, group.names):
+    for einsum in workload.named(group.names):
         old, new = copied_from(workload, einsum), einsum.output.tensor
         if old and inside.get(old) != inside.get(new):
             got = f"{inside.get(old, shared)} and {inside.get(new, shared)}"
@@ -304,7 +322,7 @@ def _nodes_faults(
 ) -> Iterator[str]:
     """Einsums that look for a tensor elsewhere, or whose path to its level is another."""
     ways: dict[str, list[tuple[str, int, int]]] = {}
-    if any(a.sums for e in workload.einsums for a in e.accesses if a.tensor == tensor):
+    if any(tensor in einsum.windowed for einsum in workload.einsums):
         condition = f"a handover at {shared_level(platform).name}, as its tiles overlap"
         yield expected(f"{tensor}: keep", condition, level)
     for nest in touching:
@@ -314,14 +332,21 @@ def _nodes_faults(
             change = f"keep it at {level} and at no level outside, or at the fusion level"
             where, condition = f"{nest.einsum}: {tensor}", f"{level} to be the outermost that keeps"
             yield expected(where, f"{condition} it, where it is made", kept[:1], change)
-        elif arch.name not in ways:
+        else:
             way = (*arch.outside(level)[1:], arch.level(level))
-            meshes = ((n.fanout_x, n.fanout_y) if isinstance(n, Fanout) else (1, 1) for n in way)
-            ways[arch.name] = [(n.name, *mesh) for n, mesh in zip(way, meshes, strict=True)]
-    if len({tuple(way) for way in ways.values()}) > 1:
+            ways[arch.name] = [_mesh(node) for node in way]
+    first, *others = ways.values() or [[]]
+    if any(way != first for way in others):
         names = " and ".join(", ".join(name for name, _, _ in way) for way in ways.values())
         condition = f"the same nodes down to {level} on both paths"
         yield expected(f"{tensor}: keep", condition, names, "hand it over at the fusion level")
+
+
+def _mesh(node: MemoryLevel | Fanout) -> tuple[str, int, int]:
+    """A node's name, and its copies on both axes."""
+    return (
+        (node.name, node.fanout_x, node.fanout_y) if isinstance(node, Fanout) else (node.name, 1, 1)
+    )
 
 
 def _parts_faults(

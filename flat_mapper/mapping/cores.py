@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from math import ceil, prod
 from typing import NamedTuple
 
@@ -43,7 +44,6 @@ from flat_mapper.mapping.values import (
     Policy,
     Slot,
     largest_extent,
-    slots_of,
 )
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
@@ -111,12 +111,10 @@ def _core(arch: Architecture, level: str) -> Architecture:
 
 def core_nest(arch: Architecture, nest: EinsumMapping, level: str) -> EinsumMapping:
     """An Einsum's nest as one core runs it."""
-    names = [node.name for node in arch.outside(level)]
-    outside = {slot for slot in slots_of(arch) if slot.node in names}
-    dram = arch.levels[0].name
-    time = tuple(loop for slot, at in nest.loops if slot in outside for loop in at)
-    inside = tuple((slot, at) for slot, at in nest.loops if slot not in outside)
-    kept = dict.fromkeys(t for name, tensors in nest.keep if name in names for t in tensors)
+    names, dram = [node.name for node in arch.outside(level)], arch.levels[0].name
+    time = tuple(loop for slot, loop in nest.placed if slot.node in names)
+    inside = tuple((slot, at) for slot, at in nest.loops if slot.node not in names)
+    kept = dict.fromkeys(chain.from_iterable(at for name, at in nest.keep if name in names))
     return replace(
         nest,
         loops=((Slot(dram, "temporal"), time), *inside) if time else inside,
@@ -247,13 +245,14 @@ def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> 
     axes: list[tuple[IntArray, list[_Part]]] = []
     for loop in loops:
         along = _along(workload, group, loop, keys)
+        numbers, first_keys, sizes = zip(*along, strict=True)
         inner //= len(along)
         index = np.arange(total, dtype=np.int64) // inner % len(along)
-        at[loop.rank] = np.array([part.number for part in along], np.int64)[index]
+        at[loop.rank] = np.array(numbers, np.int64)[index]
         if keys and loop.rank == keys.queries:
-            at[keys.keys] = np.array([part.first_key for part in along], np.int64)[index]
-        kinds = {sizes: i for i, sizes in enumerate(dict.fromkeys(p.sizes for p in along))}
-        order = order * len(kinds) + np.array([kinds[p.sizes] for p in along], np.int64)[index]
+            at[keys.keys] = np.array(first_keys, np.int64)[index]
+        kinds = {size: i for i, size in enumerate(dict.fromkeys(sizes))}
+        order = order * len(kinds) + np.array([*map(kinds.__getitem__, sizes)], np.int64)[index]
         axes.append((index, along))
     _, firsts, back, counts = np.unique(
         order, return_index=True, return_inverse=True, return_counts=True
@@ -330,9 +329,7 @@ def _key_passes(workload: Workload, platform: Platform, group: GroupMapping) -> 
     if workload.mask is None or pair is None:
         return None
     queries, keys = pair
-    given = {loop.rank for loop in group.given_out}
-    cut = {loop.rank for loop in group.shared if loop.factor > 1}
-    if queries not in given or keys not in cut:
+    if keys not in group.cut or all(loop.rank != queries for loop in group.given_out):
         return None
     tile = pass_extent(workload, platform, group, keys)
     return _Keys(workload=workload, queries=queries, keys=keys, tile=tile)
@@ -345,9 +342,7 @@ def pass_extent(
     outside, most = names_outside(platform.matrix, fusion_level(platform, group).name), 1
     for nest in group.einsums:
         if rank not in workload.einsum(nest.einsum).each:
-            own = (
-                (slot, loop.factor) for slot, at in nest.loops for loop in at if loop.rank == rank
-            )
+            own = ((slot, loop.factor) for slot, loop in nest.placed if loop.rank == rank)
             most = max(most, prod(min(n, passes) if s.node in outside else n for s, n in own))
     return most
 
@@ -431,7 +426,7 @@ def given_ranks(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
     over it.
     """
     inner = workload.inner_ranks(names)
-    made = [workload.einsum(n).output.ranks for n in names]
+    made = [einsum.output.ranks for einsum in workload.named(names)]
     legal = workload.shareable_ranks(names)
     return tuple(r for r in legal if r not in inner and all(r in ranks for ranks in made))
 
@@ -449,13 +444,17 @@ def core_faults(
         return
     level = fusion_level(platform, group).name
     yield from view_faults(platform, group, level)
-    legal = given_ranks(workload, group.names)
     between = names_outside(platform.matrix, level)
     for name, _ in group.cores:
         if name not in between:
             condition = f"loops at levels outside {level} ({', '.join(between)})"
             yield expected(where, condition, name)
-    ranks = [loop.rank for loop in group.given_out]
+    yield from _given_faults(workload, group, where)
+
+
+def _given_faults(workload: Workload, group: GroupMapping, where: str) -> Iterator[str]:
+    """Faults of the loops whose passes are given out."""
+    legal, ranks = given_ranks(workload, group.names), [loop.rank for loop in group.given_out]
     for loop in group.given_out:
         if loop.rank not in legal or ranks.count(loop.rank) > 1:
             condition = f"one loop each over {', '.join(legal) or 'nothing'}"
@@ -466,8 +465,7 @@ def core_faults(
             condition = f"{-(-size // tile)} tiles of {tile} for {size}"
             yield expected(f"{where}: {loop.rank}", condition, loop.factor)
     pair = workload.mask and workload.roles.masked
-    cut = {loop.rank for loop in group.shared if loop.factor > 1}
-    if pair and pair[0] in ranks and set(pair) <= cut:
+    if pair and pair[0] in ranks and group.cut.issuperset(pair):
         condition = f"{pair[0]} cut by the cores' loops or by those in time, under a mask"
         yield expected(where, condition, "both")
 
@@ -535,7 +533,7 @@ def _outside_at(
     if at == dram:
         return nest
     loops = tuple((Slot(at, s.axis) if s.node == dram else s, ls) for s, ls in nest.loops)
-    made = {workload.einsum(n).output.tensor for n in group.names}
+    made = workload.made_by(group.names)
     held = tuple(t for t in kept if t not in made)
     return replace(nest, loops=loops, keep=((dram, kept), (at, held), *rest))
 
@@ -585,9 +583,8 @@ def _kept(
     """Rest of a rank: the most that so many passes outside the fusion level cover."""
     size, covered = workload.rank_sizes[rank], []
     for group in mapping.groups:
-        einsums = map(workload.einsum, group.names)
         if count := next((p.factor for p in group.given_out if p.rank == rank), 0):
             covered.append(largest_extent(group, rank) * min(count, passes))
-        elif any(rank in e.ranks and rank not in e.each for e in einsums):
+        elif any(rank in einsum.own_ranks for einsum in workload.named(group.names)):
             covered.append(pass_extent(workload, platform, group, rank, passes))
     return min(size, max(covered, default=size))

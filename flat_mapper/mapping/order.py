@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product, takewhile
+from itertools import chain, compress, product, takewhile
 from math import prod
 
 from flat_mapper.base.errors import MappingError, expected
@@ -158,30 +158,38 @@ def _waits(
 
     returns: the second Einsum waits for the first's turn of so many passes before.
     """
-    einsums = [workload.einsum(n) for n in names]
+    yield from _data_waits(workload, names)
+    yield from _room_waits(workload, names, level, inside)
+    # Of what comes from outside there are two tiles: of one pass and of the next.
+    einsums = workload.named(names)
+    for tensor in dict.fromkeys(chain.from_iterable(e.operands for e in einsums)):
+        users = [e.name for e in einsums if e.touches(tensor)]
+        yield from ((first, second, 2) for first, second in product(users, users))
+
+
+def _room_waits(
+    workload: Workload, names: Sequence[str], level: str, inside: Mapping[str, str] | None
+) -> Iterator[tuple[str, str, int]]:
+    """Who waits for a copy of its output that nobody reads any more; see `_waits`."""
+    einsums = workload.named(names)
     carried = carried_tensors(workload, tuple(names))
     places = in_place_classes(workload, names, level, inside)
-    yield from _data_waits(workload, names)
     for einsum in einsums:
         tensor = einsum.output.tensor
         place = {t for t, at in places.items() if at == places[tensor]}
-        users = [e for e in einsums if any(e.touches(t) for t in place)]
+        users = [e for e in einsums if not place.isdisjoint(e.tensors)]
         copies = 2 if len({e.unit for e in users}) > 1 or tensor in carried else 1
         yield from ((user.name, einsum.name, copies) for user in users)
-    # Of what comes from outside there are two tiles: of one pass and of the next.
-    for tensor in dict.fromkeys(a.tensor for e in einsums for a in e.inputs):
-        users = [e for e in einsums if e.touches(tensor)]
-        yield from ((a.name, b.name, 2) for a in users for b in users)
 
 
 def _data_waits(workload: Workload, names: Sequence[str]) -> Iterator[tuple[str, str, int]]:
     """Who waits for whom: for inputs, and for old values; see `_waits`."""
-    einsums = [workload.einsum(n) for n in names]
+    einsums = workload.named(names)
     carried = carried_tensors(workload, tuple(names))
     for i, einsum in enumerate(einsums):
-        tensor, read = einsum.output.tensor, {a.tensor for a in einsum.inputs}
+        tensor = einsum.output.tensor
         for other in einsums[:i]:
-            if other.output.tensor in read or other.touches(tensor):
+            if einsum.reads(other.output.tensor) or other.touches(tensor):
                 yield other.name, einsum.name, 0
         old = {tensor if tensor in carried else None, copied_from(workload, einsum)}
         yield from ((e.name, einsum.name, 1) for e in einsums if e.output.tensor in old)
@@ -283,21 +291,26 @@ def pass_kinds(
     tiles:   that a mask leaves where it cuts both loops of the pair, over queries and over keys.
     """
     real = [loop for loop in loops if loop.factor > 1]
-    stays = {t: innermost_run(real, ranks) for t, ranks in tensors.items()}
-    lacks = frozenset(loop.rank for loop in real if loop.rank not in tensors[output])
-    masked = pair if tiles and pair else ()
-    pairs: dict[tuple[bool, ...], int] = _visited(tiles) if tiles else {(): 1}
+    ranks = [loop.rank for loop in real]
+    stays = {t: innermost_run(real, own) for t, own in tensors.items()}
+    lacks = frozenset(ranks) - tensors[output]
     found: dict[tuple[frozenset[str], bool], float] = {}
     for begins in product((True, False), repeat=len(real)):
-        zero = frozenset(loop.rank for loop, yes in zip(real, begins, strict=True) if yes)
-        others = (loop for loop in real if loop.rank not in masked)
-        count = prod(loop.begin if loop.rank in zero else loop.others for loop in others)
-        count *= pairs[tuple(rank in zero for rank in masked)]
-        if count:
+        zero = frozenset(compress(ranks, begins))
+        if count := _passes(real, zero, tiles if pair else None, pair or ()):
             fresh = frozenset(t for t, run in stays.items() if run <= zero)
             key = (fresh, lacks <= zero)
             found[key] = found.get(key, 0) + count
     return tuple(PassKind(count=n, fresh=f, first=y) for (f, y), n in found.items())
+
+
+def _passes(
+    loops: Sequence[SharedLoop], zero: frozenset[str], tiles: MaskTiles | None, pair: Sequence[str]
+) -> int:
+    """Passes in which some loops are in their first one, and no others."""
+    others = (loop for loop in loops if tiles is None or loop.rank not in pair)
+    count = prod(loop.begin if loop.rank in zero else loop.others for loop in others)
+    return count if tiles is None else count * _visited(tiles)[tuple(r in zero for r in pair)]
 
 
 def _visited(tiles: MaskTiles) -> dict[tuple[bool, ...], int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from math import inf
 
 from flat_mapper.base.errors import SpecError, expected
@@ -22,9 +22,11 @@ from flat_mapper.mapping.space import (
     GroupSpace,
     Mapspace,
     corrects,
+    forms_of,
     pieces,
 )
-from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.graph import Workload, waits_for_all
 
 MOST_CUTS = 20_000  # chosen: of one cascade; a layer of Llama has 70, ten parallel chains 59,049
 
@@ -42,9 +44,7 @@ class FusionGraph:
 
 def forms(workload: Workload) -> list[list[str]]:
     """The Einsums with those that correct partial results, where there are some, and without."""
-    names = list(execution_order(workload))
-    plain = [n for n in names if not workload.einsum(n).each]
-    return [names, plain] if plain != names else [plain]
+    return forms_of(workload, list(execution_order(workload)))
 
 
 def fusion_graph(workload: Workload, names: list[str], limits: AnyGroups) -> FusionGraph:
@@ -53,14 +53,7 @@ def fusion_graph(workload: Workload, names: list[str], limits: AnyGroups) -> Fus
     raises: SpecError where the cascade has more than MOST_CUTS cuts.
     """
     units = _units(workload, names)
-    member = {n: i for i, unit in enumerate(units) for n in unit}
-    waits = [0] * len(units)
-    for i, unit in enumerate(units):
-        for name in unit:
-            for before in workload.ancestors[name]:
-                if member.get(before, i) != i:
-                    waits[i] |= 1 << member[before]
-    cuts = _cuts(workload, waits)
+    cuts = _cuts(workload, _waits(workload, units))
     found: dict[int, int] = {}
     groups: list[tuple[str, ...]] = []
     steps: dict[int, tuple[tuple[int, int], ...]] = {}
@@ -126,28 +119,38 @@ def _units(workload: Workload, names: list[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(dict.fromkeys(unit_of.get(n, (n,)) for n in names))
 
 
-def _corrected(workload: Workload, names: list[str]) -> tuple[str, ...]:
+def _corrected(workload: Workload, names: list[str]) -> set[str]:
     """All that corrects partial results, what they are, and who takes them; and what lies between.
 
-    None where the form has no corrections.
+    Nothing where the form has no corrections.
     """
     each = [n for n in names if workload.einsum(n).each]
     if not each:
-        return ()
-    ranks = {r for n in each for r in workload.einsum(n).each}
-    updated = {workload.einsum(n).output.tensor for n in each}
-    core = set(each)
-    for name in names:
-        einsum = workload.einsum(name)
-        core |= {workload.producers[t] for t in einsum.so_far if t in workload.producers}
-        if einsum.so_far or ranks & set(einsum.after) or einsum.output.tensor in updated:
-            core.add(name)
-    between = [
-        n
-        for n in names
-        if core & set(workload.ancestors[n]) and any(n in workload.ancestors[c] for c in core)
-    ]
-    return tuple(n for n in names if n in core or n in between)
+        return set()
+    updated, einsums = workload.made_by(each), workload.named(names)
+    ranks = set[str]().union(*(e.each for e in workload.named(each)))
+    core = {e.name for e in einsums if _takes_part(e, ranks, updated)}
+    taken = set[str]().union(*(e.so_far for e in einsums))
+    core |= {workload.producers[t] for t in taken if t in workload.producers}
+    before = set[str]().union(*map(workload.ancestors.__getitem__, core))
+    return core | {n for n in before if not core.isdisjoint(workload.ancestors[n])}
+
+
+def _takes_part(einsum: Einsum, ranks: set[str], updated: set[str]) -> bool:
+    """True where an Einsum makes or takes what is corrected in the passes over some ranks."""
+    takes = bool(einsum.so_far) or not ranks.isdisjoint(einsum.after)
+    return takes or einsum.output.tensor in updated
+
+
+def _waits(workload: Workload, units: Sequence[tuple[str, ...]]) -> list[int]:
+    """Of each unit, a mask of the others that hold what it waits for."""
+    member = {n: i for i, unit in enumerate(units) for n in unit}
+    waits = [0] * len(units)
+    for name, i in member.items():
+        for before in workload.ancestors[name]:
+            if member.get(before, i) != i:
+                waits[i] |= 1 << member[before]
+    return waits
 
 
 def _cuts(workload: Workload, waits: list[int]) -> tuple[int, ...]:
@@ -230,19 +233,19 @@ def _lone(workload: Workload, names: tuple[str, ...]) -> str:
 def unshared(workload: Workload, names: tuple[str, ...]) -> dict[str, str]:
     """By rank of a group that its shared loops may not cut, why."""
     shared = workload.shareable_ranks(names)
-    group = [workload.einsum(n) for n in names]
+    group = workload.named(names)
     own = [r for r in workload.rank_sizes if any(r in e.ranks for e in group)]
     return {rank: _why(workload, names, rank) for rank in own if rank not in shared}
 
 
 def _why(workload: Workload, names: tuple[str, ...], rank: str) -> str:
-    group = [workload.einsum(n) for n in names]
-    for maker in (e for e in group if rank in e.reduced_ranks and rank not in e.each):
-        tensor = maker.output.tensor
-        for reader in (e for e in group if e.reads(tensor)):
-            if rank not in reader.after and tensor not in reader.so_far:
-                return f"{maker.name} reduces it, and {reader.name} needs all of {tensor}"
-    lacking = [e.name for e in group if rank not in e.ranks and rank not in e.after]
+    group = workload.named(names)
+    makers = [e for e in group if rank in e.own_ranks - {*e.output.ranks}]
+    for maker, reader in product(makers, group):
+        if waits_for_all(reader, maker, rank):
+            tensor = maker.output.tensor
+            return f"{maker.name} reduces it, and {reader.name} needs all of {tensor}"
+    lacking = [e.name for e in group if rank not in (*e.ranks, *e.after)]
     if lacking:
         return f"{', '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no such rank"
     left = [e.name for e in workload.einsums if rank in e.each and e.name not in names]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 
 from flat_mapper.mapping.values import (
     EinsumMapping,
@@ -43,23 +42,25 @@ def resized_group(
     whole = workload.rank_sizes[rank]
     if any(loop.rank == rank for loop in group.given_out):
         whole = largest_extent(group, rank)
-        count = -(-size // whole)
-        cores = [(at, _counted(loops, rank, count)) for at, loops in group.cores]
-        group = replace(group, cores=tuple((at, loops) for at, loops in cores if loops))
+        group = _fewer_tiles(group, rank, -(-size // whole))
         if size >= whole:
             return group
     if len(group.einsums) == 1 or not any(loop.rank == rank for loop in group.shared):
         nests = tuple(_resized_nest(m, rank, size) for m in group.einsums)
         return replace(group, einsums=nests)
-    passes = prod(loop.factor for loop in group.shared if loop.rank == rank)
-    tile = tile or whole // passes
-    count = -(-size // tile)
+    count = -(-size // (tile or whole // group.passes(rank)))
     nests = tuple(
         # What runs once in each pass of the loop over the rank has no other loop over it.
         _resized_nest(m, rank, count if rank in workload.einsum(m.einsum).each else size)
         for m in group.einsums
     )
     return replace(group, einsums=nests, shared=_counted(group.shared, rank, count))
+
+
+def _fewer_tiles(group: GroupMapping, rank: str, count: int) -> GroupMapping:
+    """The group with so many tiles along a rank that is given out."""
+    cores = [(at, _counted(loops, rank, count)) for at, loops in group.cores]
+    return replace(group, cores=tuple((at, loops) for at, loops in cores if loops))
 
 
 def _counted(loops: tuple[Loop, ...], rank: str, count: int) -> tuple[Loop, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.mapping.values import GroupMapping, Policy
@@ -20,7 +21,7 @@ def with_unmapped(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]
     names:   in execution order.
     returns: the same, each that is left out right before the first that waits for it.
     """
-    before = {a for n in names for a in workload.ancestors[n]}
+    before = {*chain.from_iterable(map(workload.ancestors.__getitem__, names))}
     updated = {e.output.tensor for e in workload.einsums if e.updates}
 
     def left_out(name: str, made_of: tuple[str, ...]) -> bool:
@@ -51,11 +52,19 @@ def carried_tensors(workload: Workload, names: tuple[str, ...]) -> tuple[str, ..
     inner = workload.inner_ranks(names)
     if not inner:
         return ()
-    group = [workload.einsum(n) for n in names]
-    read = {t for e in group for t in e.so_far} | {e.output.tensor for e in group if e.updates}
-    read |= {a.tensor for e in group if e.after for a in e.inputs}
-    made = (e for e in group if any(r in inner for r in e.reduced_ranks))
+    group = workload.named(names)
+    read = {*chain.from_iterable(map(_seen_partial, group))}
+    made = (e for e in group if not {*inner}.isdisjoint(e.reduced_ranks))
     return tuple(dict.fromkeys(e.output.tensor for e in made if e.each or e.output.tensor in read))
+
+
+def _seen_partial(einsum: Einsum) -> Iterator[str]:
+    """Tensors of which an Einsum reads, corrects or finishes partial results."""
+    yield from einsum.so_far
+    if einsum.updates:
+        yield einsum.output.tensor
+    if einsum.after:
+        yield from einsum.operands
 
 
 def leaves_finished(workload: Workload, names: Sequence[str], tensor: str) -> bool:
@@ -124,11 +133,11 @@ def in_place_classes(
     """
     first: dict[str, str] = {}
     at = inside or {}
-    einsums = [workload.einsum(n) for n in names]
+    einsums = workload.named(names)
     for position, einsum in enumerate(einsums):
-        for access in einsum.accesses:
-            first.setdefault(access.tensor, access.tensor)
-        needed = {a.tensor for e in einsums[position + 1 :] for a in e.inputs}
+        for tensor in einsum.tensors:
+            first.setdefault(tensor, tensor)
+        needed = {*chain.from_iterable(e.operands for e in einsums[position + 1 :])}
         places = [
             first[tensor]
             for tensor in overwritten(workload, tuple(names), einsum)
@@ -168,12 +177,9 @@ def may_stay(workload: Workload, names: Sequence[str], einsum: Einsum) -> tuple[
 
     names: the Einsums of the group, those of a free softmax among them.
     """
-    if len(names) == 1:
-        return tuple(a.tensor for a in einsum.accesses)
     others = [workload.einsum(n) for n in names if n != einsum.name]
-    seen = {a.tensor for e in others for a in e.accesses}
-    made = {e.output.tensor for e in others} | {einsum.output.tensor}
-    return tuple(a.tensor for a in einsum.accesses if a.tensor not in seen & made)
+    seen = {*chain.from_iterable(e.tensors for e in others)} & workload.made_by(names)
+    return tuple(tensor for tensor in einsum.tensors if tensor not in seen)
 
 
 def copied_from(workload: Workload, einsum: Einsum) -> str | None:

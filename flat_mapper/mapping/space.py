@@ -181,21 +181,31 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
         raise SpecError(expected(f"{workload.name}: online-2pass", condition, "softmax: free"))
     order = execution_order(workload)
     names = [n for n in order if charged or workload.einsum(n).unit == "matrix"]
-    plain = [n for n in names if not workload.einsum(n).each]
-    forms = [names, plain] if mapspace.fusion.groups and plain != names else [plain]
-    found: list[tuple[GroupSpace, ...]] = []
-    schedule = mapspace.fusion.schedule
-    schedules = ANY_SCHEDULE if schedule == "any" and mapspace.fusion.groups else (schedule,)
-    for members in forms:
-        wanted = _wanted(workload, members, mapspace)
-        for one in schedules:
-            groups = _partition(workload, members, wanted, one)
-            if all(corrects(workload, g) for g in groups):
-                found.append(tuple(_with_phases(workload, mapspace, g) for g in groups))
+    *corrected, plain = forms_of(workload, names)
+    if not mapspace.fusion.groups:
+        return list(_fused(workload, mapspace, plain))
+    found = [groups for form in (*corrected, plain) for groups in _fused(workload, mapspace, form)]
     # Keys in parts are a shared loop: nothing shares one here.
-    if mapspace.fusion.optional and mapspace.fusion.groups and SPLIT not in workload.rank_sizes:
+    if mapspace.fusion.optional and SPLIT not in workload.rank_sizes:
         found.append(_partition(workload, plain, [], "sequential"))
     return found
+
+
+def forms_of(workload: Workload, names: list[str]) -> list[list[str]]:
+    """Some Einsums with those that correct partial results, where there are some, and without."""
+    plain = [n for n in names if not workload.einsum(n).each]
+    return [names, plain] if plain != names else [plain]
+
+
+def _fused(
+    workload: Workload, mapspace: Mapspace, form: list[str]
+) -> Iterator[tuple[GroupSpace, ...]]:
+    """The partitions of a form under each schedule."""
+    wanted, schedule = _wanted(workload, form, mapspace), mapspace.fusion.schedule
+    for one in ANY_SCHEDULE if schedule == "any" and mapspace.fusion.groups else (schedule,):
+        groups = _partition(workload, form, wanted, one)
+        if all(corrects(workload, g) for g in groups):
+            yield tuple(_with_phases(workload, mapspace, g) for g in groups)
 
 
 def _with_phases(workload: Workload, mapspace: Mapspace, group: GroupSpace) -> GroupSpace:
@@ -267,8 +277,9 @@ def _partition(
     declared = {n: w for w in wanted for n in w}
     units = dict(declared)
     for members in workload.operators.values():
-        left = [n for n in names if n in members and n not in declared]
-        units |= {n: piece for piece in pieces(workload, left, names) for n in piece}
+        left = [n for n in names if n in {*members} - declared.keys()]
+        for piece in pieces(workload, left, names):
+            units |= dict.fromkeys(piece, piece)
     groups = list(dict.fromkeys(units.get(n, (n,)) for n in names))
     return tuple(
         GroupSpace(
@@ -292,8 +303,8 @@ def pieces(workload: Workload, members: list[str], names: list[str]) -> list[tup
         number = passes(workload, tuple(names))
     pieces: list[list[str]] = []
     for name in members:
-        outside = [n for n in workload.ancestors[name] if n in names and n not in members]
-        waits = {n for other in outside for n in workload.ancestors[other]}
+        outside = ({*workload.ancestors[name]} & {*names}) - {*members}
+        waits = set[str]().union(*map(workload.ancestors.__getitem__, outside))
         last = pieces[-1] if pieces else []
         if last and number[last[0]] == number[name] and not waits & set(last):
             last.append(name)
@@ -312,23 +323,27 @@ def _in_order(workload: Workload, groups: list[tuple[str, ...]]) -> list[tuple[s
     left = list(groups)
     while left:
         pending = {n for group in left for n in group}
-        ready = next((g for g in left if not waits[g] & (pending - set(g))), None)
+        ready = next((g for g in left if waits[g].isdisjoint(pending)), None)
         if ready is None:
-            gaps = [
-                (group, name, between)
-                for group in left
-                for name in group
-                for between in workload.ancestors[name]
-                if between not in group
-            ]
-            around = (g for g in gaps if set(workload.ancestors[g[2]]) & set(g[0]))
-            group, name, between = next(around, None) or next(g for g in gaps if g[2] in pending)
-            where = f"{workload.name}: group {', '.join(group)}"
-            condition = f"{between} in it, because {name} waits for it"
-            raise SpecError(expected(where, condition, ", ".join(group)))
+            raise SpecError(_circle(workload, left, pending))
         done.append(ready)
         left.remove(ready)
     return done
+
+
+def _circle(workload: Workload, groups: list[tuple[str, ...]], pending: set[str]) -> str:
+    """The error line of groups that wait for each other."""
+    gaps = [
+        (group, name, between)
+        for group in groups
+        for name in group
+        for between in workload.ancestors[name]
+        if between not in group
+    ]
+    around = (g for g in gaps if set(workload.ancestors[g[2]]) & set(g[0]))
+    group, name, between = next(around, None) or next(g for g in gaps if g[2] in pending)
+    condition = f"{between} in it, because {name} waits for it"
+    return expected(f"{workload.name}: group {', '.join(group)}", condition, ", ".join(group))
 
 
 def granularity_of(tile: Mapping[str, int], sizes: Mapping[str, int], roles: Roles) -> Granularity:

@@ -36,6 +36,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from math import inf
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -444,22 +445,22 @@ def _einsums(workload: Workload) -> Iterator[Einsum]:
 
 def _fusion_misses(name: str, fusion: Fusion, workload: Workload, names: _Names) -> Iterator[str]:
     """Names in a mapspace's words on shared loops that are nowhere."""
-    where, present = f"{name}: fusion", fusion.if_present
-    known = (*workload.operators, *names["Einsums"])
-    limits = fusion.anything if fusion.anything and not present else AnyGroups()
-    lists = [("groups", g) for g in fusion.groups if not present or set(g) & set(names["Einsums"])]
-    lists += [("within", limits.within), *(("never", some) for some in limits.never)]
-    lists += [("phases", phase) for phase in fusion.phases]
-    for key, words in lists:
-        missing = [n for n in words if n not in workload.left_out]
-        for line in _misses(f"{where}.{key}", "Einsums or operators", missing, known):
+    where, known = f"{name}: fusion", (*workload.operators, *names["Einsums"])
+    groups, limits = fusion.groups, fusion.anything or AnyGroups()
+    if fusion.if_present:
+        groups = tuple(g for g in groups if not {*names["Einsums"]}.isdisjoint(g))
+        limits = AnyGroups()
+    lists = {"groups": groups, "within": (limits.within,), "never": limits.never}
+    for key, some in {**lists, "phases": fusion.phases}.items():
+        words, left_out = chain(*some), workload.left_out
+        for line in _misses(f"{where}.{key}", "Einsums or operators", words, known, left_out):
             advised = "; " in line or workload.operators or key != "groups"
             yield line if advised else f"{line}; {_NO_OPERATORS}"
-    if not present:
+    if not fusion.if_present:
         yield from _misses(f"{where}.tiles", "ranks", fusion.tiles, names["ranks"])
-        if isinstance(fusion.staging, tuple):
-            staged = [t for t in fusion.staging if t not in workload.left_out]
-            yield from _misses(f"{where}.staging", "tensors", staged, names["tensors"])
+        staged = fusion.staging if isinstance(fusion.staging, tuple) else ()
+        at, left_out = f"{where}.staging", workload.left_out
+        yield from _misses(at, "tensors", staged, names["tensors"], left_out)
 
 
 def _role_misses(mapspace: Mapspace, workload: Workload, names: _Names) -> Iterator[str]:
@@ -503,8 +504,14 @@ _Names = Mapping[str, tuple[str, ...]]  # those that a mapspace may use, by what
 _NO_OPERATORS = "add operators: {softmax: [EINSUM, ...]} to the problem, if that is what is meant"
 
 
-def _misses(where: str, noun: str, words: Iterable[str], known: tuple[str, ...]) -> Iterator[str]:
-    """A line for each word that is not known."""
-    for word in (word for word in words if word not in known):
+def _misses(
+    where: str,
+    noun: str,
+    words: Iterable[str],
+    known: tuple[str, ...],
+    left_out: tuple[str, ...] = (),
+) -> Iterator[str]:
+    """A line for each word that is not known; what is left out says nothing."""
+    for word in (word for word in words if word not in (*known, *left_out)):
         condition = f"{noun} among {', '.join(known)}"
         yield expected(where, condition, word, did_you_mean(word, known))

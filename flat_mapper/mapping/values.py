@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Literal
 
 from flat_mapper.arch.values import Architecture, MemoryLevel
@@ -65,7 +66,12 @@ class EinsumMapping:
     @property
     def has_remainders(self) -> bool:
         """True where some loop's last pass is shorter than the others."""
-        return any(loop.final != loop.factor for _, loops in self.loops for loop in loops)
+        return any(loop.final != loop.factor for _, loop in self.placed)
+
+    @property
+    def placed(self) -> Iterator[tuple[Slot, Loop]]:
+        """Every loop with where it stands, outermost first."""
+        return ((slot, loop) for slot, own in self.loops for loop in own)
 
     def at(self, slot: Slot) -> tuple[Loop, ...]:
         """The loops of one slot."""
@@ -119,6 +125,15 @@ class GroupMapping:
         return tuple(loop for _, loops in self.cores for loop in loops)
 
     @property
+    def cut(self) -> frozenset[str]:
+        """Ranks that the shared loops in time cut."""
+        return frozenset(loop.rank for loop in self.shared if loop.factor > 1)
+
+    def passes(self, rank: str) -> int:
+        """Passes of the shared loops in time over a rank."""
+        return prod(loop.factor for loop in self.shared if loop.rank == rank)
+
+    @property
     def on_cores(self) -> bool:
         """True if it says where it is fused, or what is given out."""
         return bool(self.level or self.cores)
@@ -152,6 +167,11 @@ class FusedMapping:
     policy: Policy = Policy()
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Its Einsums in execution order."""
+        return tuple(name for group in self.groups for name in group.names)
+
+    @property
     def einsum_mappings(self) -> dict[str, EinsumMapping]:
         """Every Einsum's loop nest by name."""
         return {m.einsum: m for g in self.groups for m in g.einsums}
@@ -171,10 +191,9 @@ def slots_of(arch: Architecture) -> tuple[Slot, ...]:
 def rank_extent(mapping: EinsumMapping, rank: str) -> int:
     """The extent of a rank that the nest covers: counts the remainders."""
     count = 1
-    for _, loops in mapping.loops:
-        for loop in loops:
-            if loop.rank == rank:
-                count = (count - 1) * loop.factor + loop.final
+    for _, loop in mapping.placed:
+        if loop.rank == rank:
+            count = (count - 1) * loop.factor + loop.final
     return count
 
 

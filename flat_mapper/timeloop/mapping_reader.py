@@ -17,15 +17,15 @@ One entry of a Timeloop mapping, or one constraint of a node, in all the ways it
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, product
+from itertools import chain
 from math import prod
 from typing import Literal
 
-from flat_mapper.arch.constraints import tensors_of
+from flat_mapper.arch.constraints import parallel_branches, tensors_of
 from flat_mapper.arch.cores import NO_MULTICAST
-from flat_mapper.arch.nodes import read_order
+from flat_mapper.arch.nodes import factor_items, factor_terms, read_order
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.mapping.arch_rules import KEPT_KEYS, kept_tensors
@@ -34,8 +34,6 @@ from flat_mapper.spec.document import (
     Section,
     Tagged,
     checked,
-    children,
-    noun_of,
     refuse_unknown,
     section_of,
     take,
@@ -64,9 +62,7 @@ _KEYS: dict[EntryKind, tuple[str, ...]] = {
     "dataspace": KEPT_KEYS,
 }
 _PLAIN = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*\s*=\s*[0-9]+\s*")
-_FACTOR = re.compile(
-    r"\s*(?:([A-Za-z_][A-Za-z0-9_]*)\s*=\s*|([A-Za-z]+)\s*)([0-9]{1,18})(?:,([0-9]{1,18}))?\s*(?:,|\s|$)"
-)
+_FIXED = "factors such as P=4, each fixed to one number"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +80,19 @@ class NodeEntry:
     apart: bool = False  # instances hand no words on to their neighbours
     alone: tuple[str, ...] = ()  # tensors that each instance reads for itself
 
+    @property
+    def key(self) -> tuple[str, EntryKind]:
+        """Node and kind."""
+        return self.node, self.kind
+
+    def order(self, ranks: tuple[str, ...]) -> tuple[str, ...]:
+        """All ranks, innermost first; of a spatial entry those before its split lie along X."""
+        return (*self.permutation, *(r for r in ranks if r not in self.permutation))
+
+    def looped(self, ranks: Sequence[str]) -> list[str]:
+        """Those of some ranks that have a loop of more than one pass here."""
+        return [r for r in ranks if r in self.factors and self.factors[r].factor > 1]
+
 
 def _parsed(section: Section, node: str, kind: EntryKind, einsum: Einsum, where: str) -> NodeEntry:
     """An entry. A key with an empty value says nothing, as in dumped files."""
@@ -97,7 +106,7 @@ def _parsed(section: Section, node: str, kind: EntryKind, einsum: Einsum, where:
     split = take(stated, "split", int, where, None)
     if split is not None and split < 0:
         raise SpecError(expected(f"{where}.split", "a number of ranks, 0 or more", split))
-    names = tuple(a.tensor for a in einsum.accesses)
+    names = einsum.tensors
     keep, bypass = kept_tensors(stated, names, names, where)
     listed = {t for key in NO_MULTICAST for t in tensors_of(stated, key, where, names)}
     alone = tuple(t for t in names if t in listed)
@@ -128,21 +137,20 @@ def _apart(section: Section, names: tuple[str, ...], alone: tuple[str, ...], whe
 
 
 def _factors(value: object, einsum: Einsum, where: str) -> dict[str, Loop]:
-    """Factors by rank, from `[P=2, M=4]`, `P=2 M=4`, `P2 M4`, `P=32,5` or `{P: 2}`."""
-    if isinstance(value, Mapping):
-        items = [f"{rank}={factor}" for rank, factor in value.items()]
-    else:
-        items = [value] if isinstance(value, str) else checked(value, list, where)
+    """Loops by rank, each of one factor, which may have a remainder."""
     factors: dict[str, Loop] = {}
-    for item in _rejoined(items):
-        for loop in _loops_in(item, where):
-            if loop.rank not in einsum.ranks:
-                raise SpecError(
-                    expected(where, f"ranks among {', '.join(einsum.ranks)}", loop.rank)
-                )
-            if loop.rank in factors:
-                raise SpecError(expected(where, f"one factor of {loop.rank}", "two"))
-            factors[loop.rank] = loop
+    for item in _rejoined(factor_items(value, where)):
+        for rank, sign, factor, given, text in factor_terms(item, where, _FIXED):
+            last = factor if given is None else given
+            if sign not in ("", "="):
+                raise SpecError(expected(where, _FIXED, text))
+            if not 1 <= last <= factor and factor + last > 0:
+                raise SpecError(expected(where, "a remainder from 1 to its factor", text))
+            if rank not in einsum.ranks:
+                raise SpecError(expected(where, f"ranks among {', '.join(einsum.ranks)}", rank))
+            if rank in factors:
+                raise SpecError(expected(where, f"one factor of {rank}", "two"))
+            factors[rank] = Loop(rank, factor, 0 if last == factor else last)
     return factors
 
 
@@ -156,30 +164,6 @@ def _rejoined(items: Sequence[object]) -> list[object]:
         else:
             found.append(item)
     return found
-
-
-def _loops_in(item: object, where: str) -> list[Loop]:
-    if not isinstance(item, str):
-        change = "quote a remainder: 'P=32,5'" if isinstance(item, int) else ""
-        raise SpecError(
-            f"{where}: expected factors such as P=4, got {noun_of(item)}"
-            + (f"; {change}" if change else "")
-        )
-    loops, position = [], 0
-    text = item.partition("#")[0].strip()
-    while position < len(text):
-        found = _FACTOR.match(text, position)
-        if not found:
-            raise SpecError(
-                expected(where, "factors such as P=4, each fixed to one number", text[position:])
-            )
-        factor = int(found[3])
-        last = int(found[4] or factor)
-        if not 1 <= last <= factor and factor + last > 0:
-            raise SpecError(expected(where, "a remainder from 1 to its factor", found[0].strip()))
-        loops.append(Loop(found[1] or found[2], factor, 0 if last == factor else last))
-        position = found.end()
-    return loops
 
 
 def read_mapping(
@@ -216,17 +200,16 @@ def read_chip(
     Beside it: True if the mapping says `no_link_transfer` at the innermost fanout.
     """
     entries, _ = _entries(document, arch, einsum, where)
-    nodes: list[MemoryLevel | Fanout] = []
-    for node in arch.nodes:
-        own = [e for e in entries if e.kind == "spatial" and e.node == node.name]
-        alone = sorted({tensor for entry in own for tensor in entry.alone})
-        if isinstance(node, Fanout) and alone:
-            said = node.constraints.get("spatial")
+    nodes: dict[str, MemoryLevel | Fanout] = {node.name: node for node in arch.nodes}
+    for fanout in arch.fanouts:
+        own = (e.alone for e in entries if e.key == (fanout.name, "spatial"))
+        if alone := sorted({*chain(*own)}):
+            said = fanout.constraints.get("spatial")
             rule = {**(said if isinstance(said, Mapping) else {}), "no_reuse": alone}
-            node = replace(node, constraints={**node.constraints, "spatial": rule})
-        nodes.append(node)
-    last = arch.fanouts[-1].name if arch.fanouts else ""
-    return replace(arch, nodes=tuple(nodes)), any(e.apart for e in entries if e.node == last)
+            constraints = {**fanout.constraints, "spatial": rule}
+            nodes[fanout.name] = replace(fanout, constraints=constraints)
+    handed_on = [e for e in entries if e.apart and arch.fanouts and e.node == arch.fanouts[-1].name]
+    return replace(arch, nodes=tuple(nodes.values())), bool(handed_on)
 
 
 def _entries(
@@ -262,7 +245,7 @@ def _node_constraints(arch: Architecture, einsum: Einsum) -> list[NodeEntry]:
     entries = []
     for node in arch.nodes:
         for word, body in node.constraints.items():
-            where = f"{arch.path or arch.name}: {node.name}.constraints.{word}"
+            where = f"{arch.where}: {node.name}.constraints.{word}"
             kind = KINDS.get(word)
             if not body:
                 continue
@@ -310,7 +293,7 @@ def _merged(entries: Sequence[NodeEntry]) -> dict[tuple[str, EntryKind], NodeEnt
     """All that is said about each node, by node and kind."""
     merged: dict[tuple[str, EntryKind], NodeEntry] = {}
     for entry in entries:
-        first = merged.setdefault((entry.node, entry.kind), entry)
+        first = merged.setdefault(entry.key, entry)
         if first is entry:
             continue
         for rank, loop in entry.factors.items():
@@ -320,7 +303,7 @@ def _merged(entries: Sequence[NodeEntry]) -> dict[tuple[str, EntryKind], NodeEnt
         for tensor in (*entry.keep, *first.keep):
             if tensor in (*entry.bypass, *first.bypass):
                 _conflict(first, entry, f"{tensor} kept or bypassed", "both")
-        merged[entry.node, entry.kind] = replace(
+        merged[entry.key] = replace(
             first,
             factors={**first.factors, **entry.factors},
             keep=(*first.keep, *entry.keep),
@@ -338,31 +321,29 @@ def _ordered(
 
     Orders must agree on the ranks that have a loop there; where the others stand says nothing.
     """
-    found = {}
-    for key, entry in merged.items():
-        said = [e for e in entries if (e.node, e.kind) == key]
-        chosen = max(reversed(said), key=lambda e: len(e.permutation))
-        splits = [e.split for e in (chosen, *said) if e.split is not None]
-        one = replace(entry, permutation=chosen.permutation, split=splits[0] if splits else None)
-        real = [r for r in ranks if r in entry.factors and entry.factors[r].factor > 1]
-        long = [r for r in one.permutation if r in real]
-        for other in said:
-            first, second = sorted((other, chosen), key=entries.index)
-            short = [r for r in other.permutation if r in real]
-            if long[: len(short)] != short:
-                orders = [" ".join(r for r in e.permutation if r in real) for e in (first, second)]
-                _conflict(first, second, f"the order {orders[0]}", orders[1])
-            placed = other if other.permutation else replace(other, permutation=one.permutation)
-            sides = [{*_order(e, ranks)[: e.split]}.intersection(real) for e in (placed, one)]
-            if other.split is not None and sides[0] != sides[1]:
-                _conflict(first, second, f"the split {first.split}", str(second.split))
-        found[key] = one
-    return found
+    return {
+        key: _agreed(entry, [e for e in entries if e.key == key], ranks)
+        for key, entry in merged.items()
+    }
 
 
-def _order(entry: NodeEntry, ranks: tuple[str, ...]) -> tuple[str, ...]:
-    """All ranks, innermost first; of a spatial entry those before its split lie along X."""
-    return (*entry.permutation, *(r for r in ranks if r not in entry.permutation))
+def _agreed(entry: NodeEntry, said: Sequence[NodeEntry], ranks: tuple[str, ...]) -> NodeEntry:
+    """One entry with the longest order of all, which none of them contradicts."""
+    chosen = max(reversed(said), key=lambda e: len(e.permutation))
+    splits = [e.split for e in (chosen, *said) if e.split is not None]
+    one = replace(entry, permutation=chosen.permutation, split=next(iter(splits), None))
+    long = one.looped(one.permutation)
+    for other in said:
+        first, second = sorted((other, chosen), key=said.index)
+        short = one.looped(other.permutation)
+        if long[: len(short)] != short:
+            orders = [" ".join(one.looped(e.permutation)) for e in (first, second)]
+            _conflict(first, second, f"the order {orders[0]}", orders[1])
+        placed = replace(other, permutation=other.permutation or one.permutation)
+        sides = [{*one.looped(e.order(ranks)[: e.split])} for e in (placed, one)]
+        if other.split is not None and sides[0] != sides[1]:
+            _conflict(first, second, f"the split {first.split}", str(second.split))
+    return one
 
 
 def _conflict(first: NodeEntry, second: NodeEntry, said: str, got: str) -> None:
@@ -373,26 +354,29 @@ def _resolved(
     merged: dict[tuple[str, EntryKind], NodeEntry], sizes: Mapping[str, int], name: str
 ) -> dict[tuple[str, EntryKind], NodeEntry]:
     """The entries with every factor 0 replaced by what the rank's other factors leave."""
-    open_at: dict[str, tuple[str, EntryKind]] = {}
-    for key, entry in merged.items():
-        for rank, loop in entry.factors.items():
-            if loop.factor == 0:
-                if rank in open_at:
-                    raise MappingError(expected(f"{name}.{rank}", "at most one factor 0", "two"))
-                open_at[rank] = key
     resolved = dict(merged)
-    for rank, key in open_at.items():
-        others = [e.factors[rank] for e in merged.values() if rank in e.factors]
-        known = [loop for loop in others if loop.factor]
-        covered, size = prod(loop.factor for loop in known), sizes.get(rank)
-        where = f"{merged[key].where}: {rank}=0"
-        if size is None or any(loop.last for loop in known):
-            raise MappingError(expected(where, "a factor", 0, "write the number"))
-        if size % covered:
-            raise MappingError(expected(where, f"other factors that divide {size}", covered))
-        factors = {**resolved[key].factors, rank: Loop(rank, size // covered)}
-        resolved[key] = replace(resolved[key], factors=factors)
+    for rank in dict.fromkeys(chain(*(e.factors for e in merged.values()))):
+        having = [e for e in merged.values() if rank in e.factors]
+        known = [e.factors[rank] for e in having if e.factors[rank].factor]
+        if len(known) == len(having):
+            continue
+        if len(known) + 1 < len(having):
+            raise MappingError(expected(f"{name}.{rank}", "at most one factor 0", "two"))
+        entry = next(e for e in having if e.factors[rank] not in known)
+        loop = _left(rank, known, sizes.get(rank), f"{entry.where}: {rank}=0")
+        factors = {**resolved[entry.key].factors, rank: loop}
+        resolved[entry.key] = replace(entry, factors=factors)
     return resolved
+
+
+def _left(rank: str, known: Sequence[Loop], size: int | None, where: str) -> Loop:
+    """The loop that other ones over its rank leave."""
+    covered = prod(loop.factor for loop in known)
+    if size is None or any(loop.last for loop in known):
+        raise MappingError(expected(where, "a factor", 0, "write the number"))
+    if size % covered:
+        raise MappingError(expected(where, f"other factors that divide {size}", covered))
+    return Loop(rank, size // covered)
 
 
 def _loops(
@@ -402,11 +386,10 @@ def _loops(
     entry = merged.get((slot.node, "temporal" if slot.axis == "temporal" else "spatial"))
     if entry is None:
         return ()
-    order = _order(entry, ranks)
+    order = entry.order(ranks)
     along = order[: entry.split]  # X
     part = {"temporal": order, "x": along, "y": order[len(along) :]}[slot.axis]
-    found = (entry.factors.get(rank) for rank in reversed(part))
-    return tuple(loop for loop in found if loop and loop.factor > 1)
+    return tuple(entry.factors[rank] for rank in reversed(entry.looped(part)))
 
 
 def _kept(
@@ -416,35 +399,36 @@ def _kept(
     where: str,
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """For every level, the tensors that have a tile there, in the Einsum's order."""
-    said = {name: entry for (name, kind), entry in merged.items() if kind == "dataspace"}
-    bypass = {level.name: set[str]() for level in arch.levels}
-    bypass |= {name: set(entry.bypass) for name, entry in said.items()}
-    tensors = [a.tensor for a in einsum.accesses]
-    for branches, tensor in product(_parallel_branches(arch), tensors):
-        keep = {name for name, entry in said.items() if tensor in entry.keep}
-        keepers = [branch for branch in branches if keep.intersection(branch)]
-        able = [b for b in branches if any(tensor not in bypass[level] for level in b)]
-        if len(able) > 1 and not keepers:
-            names = ", ".join(chain(*able))
-            raise SpecError(expected(where, f"the one of {names} that keeps {tensor}", "no keep"))
-        for level in chain(*(b for b in branches if keepers and b not in keepers)):
-            bypass[level].add(tensor)
+    said = [entry for entry in merged.values() if entry.kind == "dataspace"]
+    passed = {tensor: _passed(arch, said, tensor, where) for tensor in einsum.tensors}
     return tuple(
-        (level.name, tuple(t for t in tensors if t not in bypass[level.name]))
+        (level.name, tuple(t for t in einsum.tensors if level.name not in passed[t]))
         for level in arch.levels
     )
 
 
-def _parallel_branches(arch: Architecture) -> list[list[tuple[str, ...]]]:
+def _passed(arch: Architecture, said: Sequence[NodeEntry], tensor: str, where: str) -> set[str]:
+    """Levels that a tensor bypasses: also those of other branches than the one that keeps it."""
+    keep = {entry.node for entry in said if tensor in entry.keep}
+    passed = {entry.node for entry in said if tensor in entry.bypass}
+    for branches in _branches(arch):
+        others = [branch for branch in branches if keep.isdisjoint(branch)]
+        if len(others) < len(branches):
+            passed.update(*others)
+            continue
+        able = [branch for branch in branches if not passed.issuperset(branch)]
+        if len(able) > 1:
+            names = ", ".join(chain(*able))
+            raise SpecError(expected(where, f"the one of {names} that keeps {tensor}", "no keep"))
+    return passed
+
+
+def _branches(arch: Architecture) -> Iterator[list[list[str]]]:
     """For every `!Parallel` node, the storage levels of each of its branches."""
     levels = {level.name for level in arch.levels}
-    found = []
-    for node in walk(arch.document.get("architecture", arch.document)):
-        if isinstance(node, Tagged) and node.tag == "!Parallel":
-            names = (map(_name, walk(child)) for child in children(node))
-            branches = (tuple(n for n in branch if n in levels) for branch in names)
-            found.append([branch for branch in branches if branch])
-    return found
+    for nodes in parallel_branches(arch):
+        named = ([n for n in map(_name, walk(node)) if n in levels] for node in nodes)
+        yield list(filter(None, named))
 
 
 def _name(node: object) -> str:

@@ -366,7 +366,7 @@ class Workload:
             r
             for e in group
             for r in e.reduced_ranks
-            if r not in e.each and any(_waits(g, e, r) for g in group)
+            if r not in e.each and any(waits_for_all(g, e, r) for g in group)
         }
         left_out = {r for e in self.einsums if e.name not in names for r in e.each}
         return frozenset(bound | (left_out & self._corrected(names)))
@@ -377,7 +377,7 @@ def _among[T](names: Container[str], values: Mapping[str, T]) -> dict[str, T]:
     return {name: value for name, value in values.items() if name in names}
 
 
-def _waits(reader: Einsum, maker: Einsum, rank: str) -> bool:
+def waits_for_all(reader: Einsum, maker: Einsum, rank: str) -> bool:
     """True where a reader needs the whole of what its maker reduces over a rank."""
     tensor = maker.output.tensor
     reads = reader.reads(tensor)
