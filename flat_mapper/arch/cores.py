@@ -1,30 +1,9 @@
 """Facts of a chip of many cores beside its levels and fanouts.
 
-Variables of the matrix path's file, each 0 where it is not given:
-
-    variables:
-      core_tile_cycles: 8000           # for each tile that a core is given: prologue, epilogue
-      core_step_cycles: 691            # for each pass of the shared loops in time: a tile of keys
-      launch_seconds: 3e-6             # for each group: a kernel that is launched
-
-The ports of a core's boundary, in bytes a cycle from and to all that is outside it, each unlimited
-where it is not given, or `unknown`:
-
-    variables:
-      core_read_bytes_per_cycle: 64    # that one core takes in
-      core_write_bytes_per_cycle: 32   # that it gives out
-      core_stream_bytes_per_cycle: 64  # both together
-      core_stream_value_cycles: 0.08   # for each value that it moves so, beside its bytes
-
-Of a kernel that was measured there, by the name that a group of a mapping has:
-
-    variables:
-      fa3_prefill_factor: 0.97          # on all cycles but the launch's
-      fa3_prefill_tile_cycles: 8000     # in the place of core_tile_cycles
-      fa3_prefill_launch_seconds: 3e-6  # in the place of launch_seconds
-      fa3_prefill_median_error: 0.06    # on rows that were never fitted to
-      fa3_prefill_p90_error: 0.15
-      fitted_on: h100                   # the chip that was measured, where it is another one
+They are variables of the matrix path's file: `CORE_COSTS`, each 0 where it is not given, and
+`CORE_PORTS`, the ports of a core's boundary, each unlimited where it is not given, or `unknown`.
+Of a kernel that was measured there, behind the name that a group of a mapping has: `FITTED` and
+`HELD_ASIDE`, of the chip `fitted_on` where that is another one.
 
 Timeloop's `no_multicast_no_reduction: [K, V]` (or `["*"]`) among the spatial constraints of a
 fanout says that the words of these tensors are read once for each instance.
@@ -140,11 +119,6 @@ def kernels(arch: Architecture) -> tuple[str, ...]:
     end = FITTED[0]
     return tuple(n.removesuffix(end) for n in arch.variables if n.endswith(end))
 
-
-def kernel_costs(arch: Architecture, kernel: str) -> dict[str, float]:
-    """All that a chip's file says of a kernel: the costs, and the errors on rows set aside."""
-    found = {end[1:]: _number(arch, f"{kernel}{end}") for end in (*FITTED, *HELD_ASIDE)}
-    return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

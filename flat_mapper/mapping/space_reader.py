@@ -1,26 +1,4 @@
-"""A mapspace file read as a `Mapspace`.
-
-    mapspace:
-      description: what it stands for
-      source: where that comes from
-      fusion:                          # left out: nothing shares loops
-        groups: [[QK, softmax, AV]]    # Einsums, and operators of the problem
-                                       # or any: the search chooses the partition of the cascade,
-                                       # within: [QK, softmax, AV], never: [[FC2, R2]],
-                                       # at_most: 6 (Einsums), products: 1 (of the matrix path)
-        optional: false                # true: the unfused alternative is in the space as well
-        granularity: any               # any, all, batch, group, head or row
-        staging: any                   # any, none, all, or a list of tensors
-        schedule: interleaved          # sequential, interleaved, overlapped, phases, or any, which
-                                       # is the better of interleaved and overlapped
-        phases: [[QK], [softmax, AV]]  # of the schedule `phases`: who works at one time
-        tiles: {P: [64, 128]}          # the tile sizes that a shared rank may take
-        if_present: false              # true: a problem may have nothing of a group or a list
-      policy: {buffering: 2, in_place: true, softmax: charged}
-      constraints:                     # Timeloop's; without `einsum` they hold for every Einsum
-      - {einsum: QK, target: PE, type: spatial, permutation: [E, M], split: 1}
-      - {target: RF, type: temporal, factors: [M=1, P<=8], permutation: [P]}
-      - {target: RF, type: dataspace, keep: [K], bypass: [Q, QK], if_present: true}
+"""A mapspace file read as a `Mapspace`; docs/howto/mapspace.md has its keys.
 
 Every Einsum, operator, tensor and rank must be one of the problem's, and every target a node of the
 architecture; what may be absent on purpose is marked `if_present: true`.
@@ -29,6 +7,7 @@ What a file leaves out is free. A permutation runs innermost first, and ranks th
 stand outside those that it does. Under `spatial` its first `split` ranks may lie along X and the
 others along Y; `x: [E], y: [M]` says the same, and an axis that is not given takes any rank. Ranks
 that neither axis names stay off the fanout: `Mapspace` has no other way to fix who is spread.
+`phases: [[QK], [softmax, AV]]` lists who works at one time, in the schedule of that name.
 """
 
 from __future__ import annotations

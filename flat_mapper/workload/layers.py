@@ -1,14 +1,8 @@
 """A whole layer and the ends of a model: their builders, and the short form of a problem file.
 
-    layer: {norm: rms, norm_at: before, qk_norm: false, positions: rotary, bias: false,
-            qkv_bias: false, activation: silu, parallel: false, cross: false,
-            experts: {count: 8, per_token: 2, shared: 0},
-            latent: {rank: 512, rotary: 64, queries: 1536, form: any}}
-    vocabulary: {size: 128256, positions: 0, types: 0, norm_in: false, norm_out: true,
-                 head: vocabulary, tied: false}
-
-What a section leaves out has the value shown, but for `norm: none` and `positions: none`. Without
-`layer` a problem has the products of its blocks alone (`--scope block`).
+The sections `layer` and `vocabulary` have the fields of `LayerForm` and `EndsForm`; what one leaves
+out has the field's default, but for `norm: none`. Without `layer` a problem has the products of its
+blocks alone (`--scope block`).
 
 `flat_mapper.workload.cascade.block` has the products of a layer alone; here is everything between
 them as well, as Einsums of the vector path. What each piece stands for:

@@ -1,20 +1,8 @@
 """Masks of attention: which keys a query may see, and how many tiles of pairs that leaves.
 
 Work is done in tiles of queries x keys. A tile in which no query may see a key is skipped, in
-compute and in traffic; one that is seen in part is done whole.
-
-Files and the command line say it so:
-
-    mask: causal
-    mask: {window: 1024}                  # on either side
-    mask: {window: 1024, causal: true}    # a sliding window over what came before
-    mask: {causal: true, parts: 2}        # of keys in two parts that are merged later
-
-    --mask causal    --mask window=1024    --mask causal,window=1024    --mask none
-
-Where the layers of a model differ in their mask, `layers` lists the kinds, in any order:
-
-    layers: [{count: 52, mask: {window: 1024, causal: true}}, {count: 10, mask: causal}]
+compute and in traffic; one that is seen in part is done whole. Files say `mask: causal`, or
+`mask: {window: 1024, causal: true, parts: 2}`; the command line `--mask causal,window=1024`.
 """
 
 from __future__ import annotations

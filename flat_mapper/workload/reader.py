@@ -1,37 +1,9 @@
-"""A problem file read as a workload.
+"""A problem file read as a workload: docs/howto/problem.md and models.md have its keys.
 
-    problem:
-      name: bert-base             # by default the file's name
-      source: where the sizes come from
-      ranks: {B: 64, H: 12, P: 512, M: P, E: D / H, F: D / H, D: 768, FF: 4 * D}
-      word_bits: 16               # the default
-      tensor_bits: {QK: 32}       # where a tensor differs from word_bits; or a number format; or
-                                  # by level, {AV: {GLB: 32, DRAM: 16, default: 32}}
-      dropped: [attention sinks]  # what an import of a model left out; answers name it
-      layers: 12                  # blocks of the model, one after another; by default 1
-      feed_forward: plain         # or gated: two products up, joined point by point
-      attention: {softmax: row, kv_heads: 4, phase: prefill}   # all of it may be left out: {}
-      layer: {norm: rms, positions: rotary, activation: silu}  # `flat_mapper.workload.layers`
-
-A size is an integer, or arithmetic over other ranks. The short form is the cascade of
-`flat_mapper.workload.cascade`: its ranks are B, H, P, M, E, F, and for the block around it D (by
-default H * E) and FF (by default 4 * D). H counts query heads. `kv_heads` (or a rank G) counts the
-heads of keys and values where query heads share them; then the cascade has G groups and, as its H,
-the heads of one group. `phase: decode` says that all but P of the M keys and values come from a
-cache. `mask: causal` or `mask: {window: 1024}` (`flat_mapper.workload.mask`) leaves out what
-is masked; `layers` may list kinds of layers, each with its mask, and `lengths` those of a ragged
-batch, in place of the sizes of batch, queries and keys. `softmax` is row, online,
-online-2pass or any (`flat_mapper.workload.softmax`). In place of `attention`, a cascade may be
-written out, in the notation of `flat_mapper.workload.notation` (which also has words for how an
-Einsum stands to shared loops), and with ranks of any name:
-
-      einsums:
-      - T[i,k] = A[i,j] * W1[j,k]
-      - {name: activation, einsum: "R[i,k] = relu(T[i,k])", unit: vector}
-      - Y[i,l] = R[i,k] * W2[k,l]
-
-Beside it may stand `operators` and `roles` (`flat_mapper.workload.roles`): which Einsums are
-one row-wise operator, and which ranks are batch, heads, queries and keys. Names alone say nothing.
+A size is an integer, or arithmetic over other ranks. The short form (`attention`) is the cascade of
+`flat_mapper.workload.cascade`, or of `flat_mapper.workload.layers`; its H counts query heads, and
+with `kv_heads`, or a rank G, those of one group. In place of it a cascade may be written out, in
+the notation of `flat_mapper.workload.notation`, with ranks of any name: names alone say nothing.
 
 A problem of Timeloop (a shape and an instance) is read as a workload of one Einsum, by the rules of
 `flat_mapper.workload.timeloop`; its templates are rendered as `flat_mapper.spec.templating` does.

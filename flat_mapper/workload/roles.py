@@ -1,20 +1,8 @@
 """Roles of the ranks of a cascade, where a rule needs to know: declared, never guessed.
 
-    roles: {batch: B, heads: H, queries: P, keys: M}
-
-FLAT's granularities are named after batch and heads, a mask is about queries and keys, and so is
-the length of a sequence. The short form of attention declares its own; a cascade that is written
-out says in its file which rank is which. Nothing goes by the letters of a rank.
-
-    operators: {softmax: [S_max, S_exp, S_sum, A]}
-
-An operator is a set of Einsums that a chip without fusion runs as one row-wise unit, which reads
-its rows once and writes its result once: a softmax, a norm. A mapspace's groups may name it.
-
-    views: {K: KN}
-
-A view is an input that another Einsum wrote, under other ranks. It goes through DRAM: who reads it
-waits for all of it, and is in no group with who made it.
+Nothing goes by the letters of a rank. The short form of attention declares its own; a cascade that
+is written out says which rank is which, which Einsums an unfused chip runs as one row-wise unit
+(`operators`), and which inputs another Einsum wrote under other ranks (`views`).
 """
 
 from __future__ import annotations
