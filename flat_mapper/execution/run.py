@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import numpy as np
 
 from flat_mapper.arch.values import Platform
@@ -9,7 +11,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.execution.cores import CoresRun, steps_of
 from flat_mapper.execution.free import inside, needed, with_free
-from flat_mapper.execution.link import new_place
+from flat_mapper.execution.link import Place, new_place
 from flat_mapper.execution.real_numbers import Values
 from flat_mapper.execution.reference import evaluated, random_inputs, whole_of
 from flat_mapper.execution.result import Error, Executed
@@ -30,48 +32,21 @@ def execute(
     steps = sum(steps_of(platform, group) for group in mapping.groups)
     if steps > MAX_STEPS:
         condition = f"at most {MAX_STEPS:,} steps of temporal loops"
-        raise SpecError(
-            expected("execute", condition, f"{steps:,}", "use --shrink, or map smaller sizes")
-        )
-    inputs, sizes = random_inputs(workload, seed), workload.rank_sizes
-    places = {
-        tensor: new_place(tensor, {r: sizes[r] for r in ranks}, 1)
-        for tensor, ranks in workload.tensor_ranks.items()
-    }
-    dram = {
-        tensor: places[tensor].data.reshape([sizes[r] for r in ranks])
-        for tensor, ranks in workload.tensor_ranks.items()
-    }
+        change = "use --shrink, or map smaller sizes"
+        raise SpecError(expected("execute", condition, f"{steps:,}", change))
+    inputs, places, dram = random_inputs(workload, seed), dict[str, Place](), dict[str, Values]()
+    for tensor, ranks in workload.tensor_ranks.items():
+        sizes = {rank: workload.rank_sizes[rank] for rank in ranks}
+        places[tensor] = new_place(tensor, sizes, 1)
+        dram[tensor] = places[tensor].data.reshape([*sizes.values()])
     for tensor, values in inputs.items():
         dram[tensor][...] = values
-    lacking = left_over(workload, mapping)
-    runs, done = list[CoresRun](), set[str]()
     with np.errstate(all="ignore"):  # words that do not exist are computed on and thrown away
         whole = evaluated(workload, inputs)
-        for group in mapping.groups:
-            own = inside(workload, group, lacking)
-            before = {a for n in group.names for a in workload.ancestors[n]}
-            for einsum in map(workload.einsum, lacking):
-                if einsum.name in before - {*own, *done} and not einsum.each:
-                    dram[einsum.output.tensor][...] = whole_of(workload, einsum, dram)
-                    done.add(einsum.name)
-            done.update(own)
-            runs.append(
-                CoresRun(
-                    workload=workload,
-                    platform=platform,
-                    group=group,
-                    policy=mapping.policy,
-                    dram=places,
-                    order=with_free(workload, group, own),
-                )
-            )
+        runs = list(_runs(workload, platform, mapping, places, dram))
     ran = {name: run for run in runs for name in run.group.names}
-    kept = {
-        workload.einsum(nest.einsum).output.tensor
-        for nest in mapping.einsum_mappings.values()
-        if workload.einsum(nest.einsum).output.tensor in nest.kept_at(platform.dram.name)
-    }
+    made = ((m, workload.einsum(n).output.tensor) for n, m in mapping.einsum_mappings.items())
+    kept = {tensor for nest, tensor in made if tensor in nest.kept_at(platform.dram.name)}
     return Executed(
         workload=workload.name,
         arch=platform.name,
@@ -88,6 +63,29 @@ def execute(
         },
         shrunk={},
     )
+
+
+def _runs(
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    places: Mapping[str, Place],
+    dram: Mapping[str, Values],
+) -> Iterator[CoresRun]:
+    """A run of each group, done; before it, what it needs of Einsums that the mapping leaves out."""
+    lacking, done = left_over(workload, mapping), set[str]()
+    for group in mapping.groups:
+        own = inside(workload, group, lacking)
+        before = {a for n in group.names for a in workload.ancestors[n]}
+        for einsum in workload.named(lacking):
+            if einsum.name in before - {*own, *done} and not einsum.each:
+                dram[einsum.output.tensor][...] = whole_of(workload, einsum, dram)
+                done.add(einsum.name)
+        done.update(own)
+        order = with_free(workload, group, own)
+        run = CoresRun(workload, platform, group, mapping.policy, places, order)
+        assert run.runs, "what comes after it reads its results"
+        yield run
 
 
 def left_over(workload: Workload, mapping: FusedMapping) -> tuple[str, ...]:

@@ -8,10 +8,13 @@ from dataclasses import replace
 import pytest
 from execution.random_fused import random_mapping, random_platform
 
+import flat_mapper as fm
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.resize import resized_mapping
+from flat_mapper.mapping.space import Mapspace
+from flat_mapper.mapping.values import Policy
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.mask import Mask
@@ -65,6 +68,14 @@ def test_a_free_softmax_computes_what_it_does_not_count(softmax: Softmax) -> Non
         assert {m.einsum for m in done.counts} == {"QK", "AV"}
         with pytest.raises(SpecError, match="expected a nest for every Einsum where the softmax"):
             execute(workload, platform, left)
+
+
+def test_a_free_softmax_between_groups_reads_what_the_first_made() -> None:
+    space = Mapspace(name="apart", policy=Policy(softmax="free"))
+    found = fm.search("tiny", "edge", space)
+    assert [group.names for group in found.mapping.groups] == [("QK",), ("AV",)]
+    done = execute(found.workload, found.platform, found.mapping)
+    assert done.right, done.errors
 
 
 @pytest.mark.parametrize("softmax", ["row", "online"])
