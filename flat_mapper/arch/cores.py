@@ -120,7 +120,6 @@ def kernels(arch: Architecture) -> tuple[str, ...]:
     return tuple(n.removesuffix(end) for n in arch.variables if n.endswith(end))
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorBand:
     """Errors of a kernel's times on measured rows that were never fitted to."""

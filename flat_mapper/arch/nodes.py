@@ -397,7 +397,7 @@ class FactorTerm(NamedTuple):
 
 
 def factor_items(value: object, where: str) -> list[object]:
-    """What may hold factors, of `[P=2, M<=4]`, `P=2 M=4`, `P2 M4` or `{P: 2}`."""
+    """Items that may hold factors, of `[P=2, M<=4]`, `P=2 M=4`, `P2 M4` or `{P: 2}`."""
     if isinstance(value, Mapping):
         return [f"{rank}={factor}" for rank, factor in value.items()]
     listed = [value] if isinstance(value, str) else value

@@ -242,25 +242,20 @@ def _waits(run: GroupRun, einsum: Einsum) -> Iterator[tuple[str, int]]:
     It waits for the makers of its inputs, for room, and for its unit's earlier Einsums.
     """
     facts = run.facts
-    before = facts.einsums[: facts.einsums.index(einsum)]
-    for other in before:
-        if other.unit == einsum.unit:
+    made = einsum.output.tensor
+    for other in facts.einsums[: facts.einsums.index(einsum)]:
+        read = facts.passed_on(other.output.tensor) and einsum.touches(other.output.tensor)
+        room = facts.passed_on(made) and other.touches(made)
+        if other.unit == einsum.unit or read or room:
             yield other.name, 0
-    for tensor in (a.tensor for a in einsum.accesses if facts.passed_on(a.tensor)):
-        makes = einsum.output.tensor == tensor
-        for other in before:
-            if other.output.tensor == tensor or (makes and other.touches(tensor)):
-                yield other.name, 0
-        if not makes:
-            continue
+    if facts.passed_on(made):
         # Until the copy that it writes is no longer read.
-        inside = run.places[tensor].tensors if tensor in run.places else [tensor]
-        users = [e for e in facts.einsums if any(e.touches(t) for t in inside)]
-        copies = 2 if len({e.unit for e in users}) > 1 or facts.carried(tensor) else 1
-        for user in users:
-            yield user.name, copies
-        for maker in facts.makers(tensor) if facts.carried(tensor) else ():
-            yield maker.name, 1
+        inside = run.places[made].tensors if made in run.places else [made]
+        users = [e for e in facts.einsums if not {*inside}.isdisjoint(e.tensors)]
+        carried = facts.carried(made)
+        copies = 2 if carried or len({e.unit for e in users}) > 1 else 1
+        yield from ((user.name, copies) for user in users)
+        yield from ((maker.name, 1) for maker in facts.makers(made) if carried)
     for maker in facts.makers(run.copied.get(einsum.name, "")):
         yield maker.name, 1
 

@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import product
+from itertools import chain, product
 from math import prod
 
 import numpy as np
@@ -21,12 +21,13 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.execution.clock import cycles_at_levels, cycles_at_ports, group_timeline
 from flat_mapper.execution.free import free_nest
 from flat_mapper.execution.group import GroupRun, OutsidePort, Passed, chained, more
-from flat_mapper.execution.link import DRAM, Place, flat_nest
+from flat_mapper.execution.link import DRAM, FlatNest, Place, flat_nest
 from flat_mapper.execution.result import AliveWords, ExecutedGroup, MovedValues, TurnTime
 from flat_mapper.execution.shared import GroupFacts
 from flat_mapper.execution.turn import may_see
 from flat_mapper.mapping.resize import resized_group
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Policy, Slot, largest_extent
+from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 _Tile = Mapping[str, tuple[int, int]]  # what one core does at a time: by rank (first, extent)
@@ -58,16 +59,18 @@ class CoresRun:
             self.cores = prod(n.fanout_x * n.fanout_y for n in outside if isinstance(n, Fanout))
         # The ranks of queries and keys under a mask, where the keys are cut: tiles see not all.
         pair = self.workload.roles.masked if self.workload.mask else None
-        cut = {p.rank for p in group.shared if p.factor > 1}
-        self.masked = pair if pair and pair[1] in cut else None
+        self.masked = pair if pair and pair[1] in group.cut else None
         self.tiles = list(self._in_order())
         self.at_work = min(self.cores, len(self.tiles))
-        # Tiles at the head of the order that cores take in rounds: all equal.
+        self.in_rounds = self._equal_tiles()
+
+    def _equal_tiles(self) -> int:
+        """Tiles at the head of the order that cores take in rounds: all equal."""
         sizes = [[extent for _, extent in tile.values()] for tile in self.tiles]
         equal = next((n for n, own in enumerate(sizes) if own != sizes[0]), len(sizes))
-        if equal < len(sizes):
-            equal = 0 if group.order == "lists" else equal // self.cores * self.cores
-        self.in_rounds = equal
+        if equal == len(sizes):
+            return equal
+        return 0 if self.group.order == "lists" else equal // self.cores * self.cores
 
     def _in_order(self) -> Iterator[_Tile]:
         """The tiles in the order in which they are given out."""
@@ -127,17 +130,9 @@ class CoresRun:
     def passed(self, rank: str) -> int:
         """The extent of a rank in one pass of the shared loops in time."""
         outside = [level.name for level in self.outside]
-        return max(
-            prod(
-                p.factor
-                for s, at in nest.loops
-                if s.node not in outside
-                for p in at
-                if p.rank == rank
-            )
-            for nest in self.group.einsums
-            if rank not in self.workload.einsum(nest.einsum).each
-        )
+        nests = [m for m in self.group.einsums if rank not in self.workload.einsum(m.einsum).each]
+        inside = ([p for s, p in m.placed if s.node not in outside] for m in nests)
+        return max(prod(p.factor for p in loops if p.rank == rank) for loops in inside)
 
     @cached_property
     def runs(self) -> list[GroupRun]:
@@ -166,15 +161,15 @@ class CoresRun:
         if pair and pair[0] in given:
             mask = None  # no pass of such a tile is left out
         small = replace(workload, rank_sizes=sizes, mask=mask, repeat=1)
-        mapped = {nest.einsum: nest for nest in group.einsums}
-        nests = {}
-        for einsum in map(small.einsum, self.order):
-            nests[einsum.name] = (
-                flat_nest(self.core.path(einsum.unit), einsum, nest, small.rank_sizes)
-                if (nest := mapped.get(einsum.name))
-                else free_nest(small, self.core, einsum, group)
-            )
+        nests = {e.name: self._flat(small, group, e) for e in small.named(self.order)}
         return GroupFacts(workload=small, group=group, nests=nests, hidden=hidden)
+
+    def _flat(self, workload: Workload, group: GroupMapping, einsum: Einsum) -> FlatNest:
+        """The nest of an Einsum on one core, mapped or left out as free."""
+        nest = next((m for m in group.einsums if m.einsum == einsum.name), None)
+        if nest is None:
+            return free_nest(workload, self.core, einsum, group)
+        return flat_nest(self.core.path(einsum.unit), einsum, nest, workload.rank_sizes)
 
     def _core(self, arch: Architecture) -> Architecture:
         at = arch.nodes.index(arch.level(self.level.name))
@@ -183,8 +178,8 @@ class CoresRun:
     def _core_nest(self, nest: EinsumMapping) -> EinsumMapping:
         """The nest with all its loops outside the fusion level at DRAM."""
         names = [lv.name for lv in self.outside]
-        time = [p for n in names for s, at in nest.loops if s.node == n for p in at]
-        kept = dict.fromkeys(t for n, tensors in nest.keep if n in names for t in tensors)
+        time = [p for s, p in nest.placed if s.node in names]
+        kept = dict.fromkeys(chain.from_iterable(at for n, at in nest.keep if n in names))
         return replace(
             nest,
             loops=(
@@ -205,7 +200,7 @@ class CoresRun:
 
     def _multicast(self, tensor: str) -> bool:
         arch = self.platform.matrix
-        made = {self.workload.einsum(n).output.tensor for n in self.group.names}
+        made = self.workload.made_by(self.group.names)
         return tensor not in made and multicasts(arch, self.level, tensor)
 
     def served(self, tensor: str, number: int) -> bool:
@@ -241,14 +236,17 @@ class CoresRun:
         for index in product(*(range(p.factor) for p in loops)):
             here = {p.rank: i for p, i in zip(loops, index, strict=True) if p.rank in ranks}
             if here != before:
-                words = 1
-                for rank in ranks:
-                    size = self.workload.rank_sizes[rank]
-                    tile = largest_extent(self.group, rank) if rank in here else size
-                    words *= min(tile, size - here.get(rank, 0) * tile)
-                sent += words
+                sent += prod(self._part(rank, here.get(rank)) for rank in ranks)
             before = here
         return sent
+
+    def _part(self, rank: str, number: int | None) -> int:
+        """The extent of one of the tiles along a rank; all of it where none is meant."""
+        size = self.workload.rank_sizes[rank]
+        if number is None:
+            return size
+        tile = largest_extent(self.group, rank)
+        return min(tile, size - number * tile)
 
     def counts(self) -> list[MovedValues]:
         """Words that moved, of many cores as if they were one instance."""
@@ -267,8 +265,9 @@ class CoresRun:
                     at[1] += c.fills
                     at[2] += c.updates
         dram, sent_once = self.outside[0].name, set[str]()
+        between = [lv.name for lv in self.outside[1:]]
         for name, where, tensor in list(found):
-            if where in {lv.name for lv in self.outside[1:]}:
+            if where in between:
                 first = tensor not in sent_once  # one copy there serves all Einsums
                 sent_once.add(tensor)
                 sent = self.passed_on(tensor) if first else 0
@@ -285,7 +284,7 @@ class CoresRun:
         cores = float(len(together))
         dram: dict[str, float] = {}
         sent: dict[str, float] = {}
-        for tensor in {a.tensor for e in self.runs[0].facts.einsums for a in e.accesses}:
+        for tensor in {*chain.from_iterable(e.tensors for e in self.runs[0].facts.einsums)}:
             sent[tensor] = cores
             if number < self.in_rounds and self._multicast(tensor):
                 sent[tensor] = float(len({self._region(tensor, n) for n in together}))
@@ -397,6 +396,5 @@ def steps_of(platform: Platform, group: GroupMapping) -> int:
     tiles = prod(p.factor for p in group.given_out)
     names = {node.name for path in platform.paths for node in path.fanouts}
     return tiles * sum(
-        prod(p.factor for s, at in nest.loops if s.node not in names for p in at)
-        for nest in group.einsums
+        prod(p.factor for s, p in nest.placed if s.node not in names) for nest in group.einsums
     )

@@ -33,13 +33,13 @@ def inside(workload: Workload, group: GroupMapping, lacking: Sequence[str]) -> t
     """Those that a mapping lacks between Einsums of a group, in execution order."""
     if len(group.einsums) == 1:
         return ()
-    before, cut = needed(workload, group.names), {p.rank for p in group.shared if p.factor > 1}
+    before = needed(workload, group.names)
     return tuple(
         n
         for n in lacking
         if n in before
         and any(a in group.names for a in workload.ancestors[n])
-        and all(r in cut for r in workload.einsum(n).each)
+        and group.cut.issuperset(workload.einsum(n).each)
     )
 
 
@@ -62,11 +62,10 @@ def free_nest(
         compute=replace(top.compute, name=_UNITS),
         cycle_seconds=top.cycle_seconds,
     )
-    tensors = tuple(a.tensor for a in einsum.accesses)
     mapping = EinsumMapping(
         einsum=einsum.name,
         loops=((Slot(dram.name, "temporal"), outer), (Slot(_UNITS, "x"), inner)),
-        keep=((level.name, tensors),),
+        keep=((level.name, einsum.tensors),),
     )
     return flat_nest(arch, einsum, mapping, workload.rank_sizes)
 

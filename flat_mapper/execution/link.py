@@ -168,6 +168,35 @@ class Counter:
         return now[0] - read, now[1] - updated, now[2] - filled
 
 
+class Instances:
+    """The instances at a slot; placed: their indices of each loop in space outside it."""
+
+    def __init__(self, nest: FlatNest, cut: int) -> None:
+        loops = [s for s in nest.spatial if s.slot < cut]
+        grid = np.indices([s.factor for s in loops], dtype=np.int64)
+        self.count = nest.instances(cut)
+        self.placed = [(s, part.reshape(-1)) for s, part in zip(loops, grid, strict=True)]
+
+    def number(self, counts: Callable[[NestLoop], bool]) -> Integers:
+        """The number of what each instance has, among all that some loops tell apart."""
+        number = np.zeros(self.count, np.int64)
+        for step, index in self.placed:
+            if counts(step):
+                number = number * step.factor + index
+        return number
+
+    def moved(self, strides: Callable[[NestLoop], int]) -> Integers:
+        """By how much the loops move each instance, each by its stride."""
+        found = np.zeros(self.count, np.int64)
+        for step, index in self.placed:
+            found = found + index * strides(step)
+        return found
+
+    def coordinate(self, rank: str) -> Integers:
+        """The first coordinate of a rank in each instance, as far as these loops set it."""
+        return self.moved(lambda step: step.stride if step.rank == rank else 0)
+
+
 class Link:
     """Tiles of one tensor that the instances at a slot have of the tile of its keeper further out.
 
@@ -205,23 +234,16 @@ class Link:
         time = [(i, s) for i, s in enumerate(nest.temporal) if s.slot < self.cut]
         self.key_at = tuple(i for i, s in time if s.rank in access.ranks)
         self.reduced_at = tuple(i for i, s in time if s.rank not in access.ranks)
-        self.weights = [
-            (i, s.stride * self.parent.strides[s.rank])
-            for i, s in time
-            if s.slot >= self.top and s.rank in access.ranks
-        ]
-        spatial = [s for s in nest.spatial if s.slot < self.cut]
-        self.count = nest.instances(self.cut)
-        grid = np.indices([s.factor for s in spatial], dtype=np.int64)
-        self.placed = [(s, part.reshape(-1)) for s, part in zip(spatial, grid, strict=True)]
+        self.weights = [(i, n) for i, s in time if (n := self._stride(s, self.top - 1))]
+        self.instances = at = Instances(nest, self.cut)
 
         def own(step: NestLoop) -> bool:
             return step.slot < self.top or step.rank in access.ranks
 
-        words = self._number(own)
+        words = at.number(own)
         self.peers: Integers = np.argsort(words, kind="stable").reshape(len(np.unique(words)), -1)
         self.reps: Integers = self.peers[:, 0]
-        served = self._number(lambda s: own(s) or self._apart(s))
+        served = at.number(lambda s: own(s) or self._apart(s))
         self.heads: Integers = np.unique(served, return_index=True)[1]
         extents = [nest.extent(r, self.cut) for r in access.ranks]
         inside = np.indices(extents, dtype=np.int64).reshape(len(extents), -1)
@@ -232,37 +254,24 @@ class Link:
         self.limits = [
             (
                 nest.sizes[rank],
-                self.coordinate(rank)[:, None] + within.get(rank, nothing),
+                at.coordinate(rank)[:, None] + within.get(rank, nothing),
                 [(i, s.stride) for i, s in time if s.rank == rank],
             )
             for rank in nest.ragged
         ]
-        base = self._number(lambda s: s.slot < self.top) * self.parent.size
-        for step, index in self.placed:
-            if step.slot > self.top and step.rank in access.ranks:
-                base = base + index * (step.stride * self.parent.strides[step.rank])
+        base = at.number(lambda s: s.slot < self.top) * self.parent.size
+        base = base + at.moved(lambda s: self._stride(s, self.top))
         # A place that Einsums share is as large as the largest of their tiles.
-        self.every: Integers = np.arange(self.count, dtype=np.int64)
+        self.every: Integers = np.arange(at.count, dtype=np.int64)
         self.index, self.inside = (
-            at[:, None] + sum((n * place.strides[r] for r, n in within.items()), nothing)
-            for at, place in ((base, self.parent), (self.every * self.child.size, self.child))
+            first[:, None] + sum((n * place.strides[r] for r, n in within.items()), nothing)
+            for first, place in ((base, self.parent), (self.every * self.child.size, self.child))
         )
 
-    def _number(self, counts: Callable[[NestLoop], bool]) -> Integers:
-        """The number of what each instance has, among all that some loops in space tell apart."""
-        number = np.zeros(self.count, np.int64)
-        for step, index in self.placed:
-            if counts(step):
-                number = number * step.factor + index
-        return number
-
-    def coordinate(self, rank: str) -> Integers:
-        """The first coordinate of a rank in each instance, as far as loops in space set it."""
-        found = np.zeros(self.count, np.int64)
-        for step, index in self.placed:
-            if step.rank == rank:
-                found = found + index * step.stride
-        return found
+    def _stride(self, step: NestLoop, outside: int) -> int:
+        """Words of the keeper's place between passes of a loop inside a slot; 0 of any other."""
+        inside = step.slot > outside and step.rank in self.access.ranks
+        return step.stride * self.parent.strides[step.rank] if inside else 0
 
     def _apart(self, step: NestLoop) -> bool:
         """True if a loop in space stands at a fanout whose instances each read for themselves."""
@@ -285,7 +294,7 @@ class Link:
         """
         if not self.limits:
             return None
-        found = np.ones((self.count, self.words), np.bool_)
+        found = np.ones((self.instances.count, self.words), np.bool_)
         for size, first, at in self.limits:
             found &= first + weighted(at, index) < size
         return found

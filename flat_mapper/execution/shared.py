@@ -7,13 +7,13 @@ It is the shared level, or one inside it that hands an intermediate over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from math import ceil, prod
 
 from flat_mapper.execution.link import DRAM, SHARED_LEVEL, FlatNest, Place, new_place
-from flat_mapper.mapping.values import GroupMapping, Policy
+from flat_mapper.mapping.values import GroupMapping, Loop, Policy
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
@@ -44,11 +44,6 @@ class GroupFacts:
         return next(iter(self.nests.values())).arch.levels[SHARED_LEVEL].name
 
     @property
-    def cut(self) -> tuple[str, ...]:
-        """Ranks that shared loops cut."""
-        return tuple(p.rank for p in self.group.shared if p.factor > 1)
-
-    @property
     def apart(self) -> bool:
         """True if units work at once, on different passes."""
         return self.group.schedule in ("overlapped", "phases")
@@ -65,7 +60,7 @@ class GroupFacts:
     def carried(self, tensor: str) -> bool:
         """True if a shared loop brings partial results of it back, for another Einsum to see."""
         reduced = {r for e in self.makers(tensor) for r in e.reduced_ranks}
-        return self.passed_on(tensor) and bool(reduced.intersection(self.cut))
+        return self.passed_on(tensor) and not reduced.isdisjoint(self.group.cut)
 
     def home(self, tensor: str) -> str:
         """The name of the level where all Einsums of the group find a tensor."""
@@ -104,21 +99,23 @@ def _overwritten(facts: GroupFacts) -> dict[str, str]:
     for n, einsum in enumerate(facts.einsums):
         if einsum.unit != "vector" or einsum.after or einsum.reduced_ranks or einsum.updates:
             continue
-        later = {a.tensor for e in facts.einsums[n + 1 :] for a in e.inputs}
-        given_up = [
-            access.tensor
-            for access in einsum.inputs
-            if set(access.ranks) == set(einsum.output.ranks)
-            and facts.makers(access.tensor)
-            and facts.home(access.tensor) == facts.home(einsum.output.tensor)
-            and not facts.off_chip(access.tensor)
-            and not facts.carried(access.tensor)
-            and access.tensor not in later
-        ]
+        later = {*chain.from_iterable(e.operands for e in facts.einsums[n + 1 :])}
+        given_up = [t for t in _given_up(facts, einsum) if t not in later]
         if given_up:
             bits = [_bits_of_place(facts, found, tensor) for tensor in given_up]
             found[einsum.output.tensor] = given_up[bits.index(max(bits))]
     return found
+
+
+def _given_up(facts: GroupFacts, einsum: Einsum) -> Iterator[str]:
+    """Inputs in whose place an output of their shape may be, once nobody else reads them."""
+    home = facts.home(einsum.output.tensor)
+    for access in einsum.inputs:
+        tensor = access.tensor
+        alike = {*access.ranks} == {*einsum.output.ranks} and facts.home(tensor) == home
+        inside = facts.makers(tensor) and not facts.off_chip(tensor)
+        if alike and inside and not facts.carried(tensor):
+            yield tensor
 
 
 def _bits_of_place(facts: GroupFacts, instead: Mapping[str, str], tensor: str) -> float:
@@ -218,38 +215,42 @@ def group_turns(facts: GroupFacts) -> tuple[PassTurn, ...]:
     An Einsum that lacks the rank of a shared loop runs after that loop: in its last pass.
     """
     loops = [p for p in facts.group.shared if p.factor > 1]
-    passes = list(_visited(facts))
     own = {e.name: [i for i, p in enumerate(loops) if p.rank in e.ranks] for e in facts.einsums}
-    last: dict[tuple[str, tuple[int, ...]], int] = {}
-    for n, index in enumerate(passes):
-        for name, at in own.items():
-            last[name, tuple(index[i] for i in at)] = n
-    found: list[PassTurn] = []
-    for n, index in enumerate(passes):
-        for name, at in own.items():
-            dram = tuple(index[i] for i in at)
-            if last[name, dram] == n:
-                found.append(PassTurn(number=len(found), pass_number=n, einsum=name, dram=dram))
-    return tuple(found)
+    turns = [
+        (n, name, tuple(index[i] for i in at))
+        for n, index in enumerate(_visited(facts))
+        for name, at in own.items()
+    ]
+    last = {(name, dram): n for n, name, dram in turns}
+    kept = (turn for turn in turns if last[turn[1:]] == turn[0])
+    return tuple(
+        PassTurn(number=number, pass_number=n, einsum=name, dram=dram)
+        for number, (n, name, dram) in enumerate(kept)
+    )
 
 
 def _visited(facts: GroupFacts) -> Iterator[tuple[int, ...]]:
     """Combinations of the shared loops' indices; those in which no query may see a key left out."""
     loops = [p for p in facts.group.shared if p.factor > 1]
-    mask, sizes = facts.workload.mask, facts.workload.rank_sizes
-    pair = facts.workload.roles.masked or ()
-    cut = {r: prod(p.factor for p in loops if p.rank == r) for r in pair if r in facts.cut}
-    for index in product(*(range(p.factor) for p in loops)):
-        if mask is not None and len(cut) == 2:
-            at = {rank: 0 for rank in cut}
-            for i, p in zip(index, loops, strict=True):
-                if p.rank in at:
-                    at[p.rank] = at[p.rank] * p.factor + i
-            queries, keys = cut
-            rows, columns = sizes[queries] // cut[queries], sizes[keys] // cut[keys]
-            start = sizes[keys] * mask.parts - sizes[queries] + at[queries] * rows
-            low, high = mask.seen(start, start + rows - 1, sizes[keys])
-            first = at[keys] * columns
-            if high <= first or low >= first + columns:
-                continue
-        yield index
+    mask, sizes, pair = facts.workload.mask, facts.workload.rank_sizes, facts.workload.roles.masked
+    every = product(*(range(p.factor) for p in loops))
+    if mask is None or pair is None or not facts.group.cut.issuperset(pair):
+        yield from every
+        return
+    queries, keys = pair
+    rows, columns = (sizes[rank] // facts.group.passes(rank) for rank in pair)
+    for index in every:
+        row, column = (_number(loops, index, rank) for rank in pair)
+        start = sizes[keys] * mask.parts - sizes[queries] + row * rows
+        low, high = mask.seen(start, start + rows - 1, sizes[keys])
+        if column * columns < high and low < (column + 1) * columns:
+            yield index
+
+
+def _number(loops: Sequence[Loop], index: Sequence[int], rank: str) -> int:
+    """The number of a pass among those of all loops over a rank."""
+    number = 0
+    for i, loop in zip(index, loops, strict=True):
+        if loop.rank == rank:
+            number = number * loop.factor + i
+    return number

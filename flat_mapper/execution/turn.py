@@ -101,7 +101,7 @@ class EinsumRun:
         if self.hidden is None or pair is None:
             return None
         nothing = masked_value(workload, self.nest.einsum.output.tensor)
-        first = {r: self.output[-1].coordinate(r) for r in pair}
+        first = {r: self.output[-1].instances.coordinate(r) for r in pair}
         at = {
             r: [(i, s.stride) for i, s in enumerate(self.nest.temporal) if s.rank == r]
             for r in pair
