@@ -1,16 +1,8 @@
 """Timeloop v0.4 architecture files -> Architecture, Platform.
 
-    variables: {version: 0.4, technology: "22nm", global_cycle_seconds: 1 / 940e6}
-    architecture:
-      version: 0.4
-      nodes:
-      - !Component {name: DRAM, class: DRAM, attributes: {width: 64, datawidth: 16}}
-      - !Container {name: PE, spatial: {meshX: 32, meshY: 32}}
-      - !Component {name: MAC, class: intmac}
-
-One file may hold everything that Timeloop reads (problem, mapping, mapper, ...): only the
-architecture, its variables, its compound components and its constraints are taken here. Anything
-that would change a result and is not modelled is refused by name.
+docs/howto/architecture.md has an example. One file may hold everything that Timeloop reads: only
+the architecture, its variables, its compound components and its constraints are taken here.
+Anything that would change a result and is not modelled is refused by name.
 """
 
 from __future__ import annotations

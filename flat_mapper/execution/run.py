@@ -72,7 +72,7 @@ def _runs(
     places: Mapping[str, Place],
     dram: Mapping[str, Values],
 ) -> Iterator[CoresRun]:
-    """A run of each group, done; before it, what it needs of Einsums that the mapping leaves out."""
+    """A run of each group, done; before it, what it needs of Einsums that are left out."""
     lacking, done = left_over(workload, mapping), set[str]()
     for group in mapping.groups:
         own = inside(workload, group, lacking)

@@ -1,31 +1,15 @@
 """The constraints that an architecture's nodes carry, as rules of a mapspace.
 
-    temporal:  {factors: [P=1, M<=8], permutation: [R, S]}   # ranks innermost first
-    spatial:   {factors: [C=1], permutation: [C, M], split: 1}    # C along X, the others along Y
-    dataspace: {keep: [Weights], bypass: [Inputs, Outputs]}
+docs/howto/mapspace.md has them. A name that no Einsum has is an error, as it is to timeloop-mapper;
+a rank or a tensor of one Einsum says nothing to the others. A factor above its rank's size is
+passed over, and so is everything about a rank of size 1, whose loops are no loops. `maximize_dims`
+fixes the factors of each list of ranks at divisors with the largest product that the node has room
+for. Under !Parallel a tensor passes the branches that do not keep it. Source: Timeloop,
+src/mapping/constraints.cpp; timeloopfe, v4/processors.
 
-A name that no Einsum has is an error, as it is to timeloop-mapper; a rank or a tensor of one Einsum
-says nothing to the others. A factor above its rank's size is passed over, and so is everything
-about a rank of size 1, whose loops are no loops. `maximize_dims` fixes the factors of each list of
-ranks at divisors with the largest product that the node has room for. Under !Parallel a tensor
-passes the branches that do not keep it. Source: Timeloop, src/mapping/constraints.cpp; timeloopfe,
-v4/processors.
-
-A layer's names in the constraints of a chip, as the tensors and ranks of each Einsum.
-
-Timeloop's chips are written for the convolutions of a layer: their nodes keep `Inputs`, `Weights`
-and `Outputs`, and name the ranks C, M (or K), N, P, Q, R and S. An Einsum of a cascade is such a
-layer where one of its operands is the weights. Which one is declared in the problem,
-
-    data_spaces:
-      QK: {Inputs: Q, Weights: K, Outputs: QK}
-      AV: {Inputs: A, Weights: V, Outputs: AV}
-
-or follows from its `roles`: the operand with the rank of the queries, or else of the keys, is the
-inputs. Then C are the ranks that are reduced, M those of the weights and the output, P the position
-and N the batch among those of the inputs and the output; ranks of all three are groups (G), which
-constraints of a layer leave free; Q, R and S are of size 1. Names that are the problem's own, or
-declared others, are taken as they are.
+Chips that are written for the layers of convolutions name `Inputs`, `Weights`, `Outputs` and the
+ranks of a layer: docs/timeloop.md says what these are in an Einsum, declared (`data_spaces`) or by
+its roles. Ranks of all three are groups (G), which constraints of a layer leave free.
 """
 
 from __future__ import annotations

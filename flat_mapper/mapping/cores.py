@@ -5,17 +5,11 @@ So its architecture is DRAM, standing for everything outside, and the nodes from
 in; its nests have all temporal loops outside the fusion level at DRAM. A group that says nothing of
 cores has one, which is the whole chip.
 
-The passes of the loops `cores` of a group are its tiles, in the order of the loops, outermost
-first. Along each loop the larger tiles go first, so that the smaller ones fill what is left, unless
-the group's order is that of the loop.
-
-In the order `lists` every core has its tiles from the start: as many as the others or one more, in
-the order of the loops. Under a mask an even number of tiles of queries, if these are the innermost
-loop, goes in pairs of one from the front and one from the back, so that lists are about as long as
-each other. A core knows its next tile, and fetches the first inputs of it beside the one before.
-source: the program factory of ttnn's scaled_dot_product_attention (tt-metal). Tiles
-need not divide a rank: the last one is smaller. Under a mask a tile of queries works on the tiles
-of keys that some query of it may see, each done whole.
+The passes of the loops `cores` of a group are its tiles, in the order of the loops, the larger ones
+first unless the group's order says otherwise; docs/model.md has the order `lists` (source: the
+program factory of ttnn's scaled_dot_product_attention, tt-metal). Tiles need not divide a rank: the
+last one is smaller. Under a mask a tile of queries works on the tiles of keys that some query of it
+may see, each done whole.
 
 `lifted` gives a tile out in all ways; `shrunk` has the same tiles, the outermost loops cut.
 """

@@ -1,16 +1,11 @@
 """The order in which the Einsums of a cascade are listed, where the cascade itself leaves it open.
 
-Of Einsums that do not wait for each other one has to go first. The choice rests on what they do,
-not on their names or on their order in a file: fewest points first, then the shape of the cascade
-around them. Only Einsums that are alike in all of that keep the order of the file. It is the order
-of whole groups, and of a group one of those that are searched (`mapper.space.execution`).
+Of Einsums that do not wait for each other the one of fewest points goes first, then the shape of
+the cascade around them decides, never a name; only those alike in all of that keep the order of the
+file. It is the order of whole groups, and of a group one of those that are searched.
 
-Phases: the turns of a group's Einsums, grouped by hand.
-
-The schedule `phases` goes round its phases again and again. A phase begins when the one before is
-over. In a phase the units work at once, each on its Einsums in execution order, and an Einsum works
-on its next pass. One that needs what a later phase or another unit of its own phase makes is a
-round behind it. FuseMax's binding (MICRO'24) is such a schedule.
+The schedule `phases` goes round its phases again and again; a phase begins when the one before is
+over. One that needs what a later phase or another unit of its own phase makes is a round behind it.
 """
 
 from __future__ import annotations

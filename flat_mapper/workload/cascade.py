@@ -4,10 +4,8 @@ Ranks: B batch, H heads, P query positions, M key and value positions, E width o
 key in one head, F width of a value in one head, D model width, FF width of the feed-forward layer;
 where heads share keys and values, G groups of H heads.
 
-Multi-head attention has a key and a value for every query head. Grouped-query attention (Ainslie et
-al., EMNLP 2023) has one for G groups of H heads each; multi-query attention (Shazeer, 2019,
-arXiv:1911.02150) is one group of all heads. In the grouped cascade G counts the groups and H the
-query heads of one group, so that K and V lack H and are reused over it.
+In grouped-query attention (Ainslie et al., EMNLP 2023) G counts the groups and H the query heads of
+one, so that K and V lack H and are reused over it; one group is multi-query (Shazeer, 2019).
 
 FLAT (ASPLOS'23) and FRAME write the logits as Logit(B, H, M, N, D): their M, N, D are P, M, E here.
 """

@@ -1,27 +1,10 @@
 """The softmax of attention as a cascade that goes over the keys once, twice, or three times.
 
-A pass over a rank's fiber visits all of it before anything that needs the whole fiber can go on;
-the taxonomy is FuseMax's (Nayak et al., MICRO 2024). The row softmax of FLAT has three passes over
-the key positions: the maximum; the exponentials and their sum; the quotients and AV. Keys may not
-be cut by a shared loop there, because every pass needs what the one before made of the whole row.
-
-`online` has one pass, as FlashAttention's kernels (Dao et al., 2022) and FuseMax's own cascade do:
-
-    QK_max  the maximum so far
-    QK_exp  exponentials under the maximum so far
-    QK_cor  once per tile of keys: exp(old maximum - new maximum). Its buffer holds the old maximum
-            until it is overwritten, so that it reads two words and writes one.
-    QK_sum_cor, AV_cor  once per tile: the sum and the numerator so far, times the correction
-    QK_sum, AV  accumulate over the tiles; AV is the numerator
-    AV_div  once per row, after the last tile: AV / QK_sum
-
-`online-2pass` has two: the first keeps only the maximum and the sum of each row (QK_sum is
-corrected as above), the second makes the scores again (QK2) and needs no correction of AV.
-FuseMax's two-pass cascade keeps the exponentials of the first pass instead: a whole row of them on
-chip, as the row softmax does.
-
-With its keys in parts (`with_splits`), each part has a maximum, a sum and a numerator of its own,
-and a row is merged once from them all, as FlashDecoding does (Dao et al., 2023).
+docs/softmax.md has the forms, their Einsums and their sources. A pass over a rank's fiber visits
+all of it before anything that needs the whole fiber can go on. `online-2pass` makes the scores
+again (QK2), where FuseMax's two-pass cascade keeps a whole row of exponentials on chip. With keys
+in parts (`with_splits`) each part has a maximum, a sum and a numerator of its own, and a row is
+merged once from them all, as FlashDecoding does (Dao et al., 2023).
 """
 
 from __future__ import annotations

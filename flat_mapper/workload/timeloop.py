@@ -1,16 +1,5 @@
 """A Timeloop problem (v0.3, v0.4) read as a workload of one Einsum.
 
-    problem:
-      version: 0.4
-      shape:
-        name: QK
-        dimensions: [B, H, P, M, E]
-        data_spaces:
-        - {name: Q, projection: [[[B]], [[H]], [[P]], [[E]]]}     # or [B, H, P, E]
-        - {name: K, projection: [[[B]], [[H]], [[M]], [[E]]]}
-        - {name: QK, projection: [[[B]], [[H]], [[P]], [[M]]], read_write: true}
-      instance: {B: 1, H: 12, P: 512, M: 512, E: 64}
-
 A dimension of a tensor is one rank, or a sum of ranks with steps, as in a convolution. A sum is
 plain after all where only one of its ranks has an extent and steps by 1: a 1x1 convolution of
 stride 1 is a matrix product. Tensors are dense. Sizes may stand beside `shape`, and keys may have
