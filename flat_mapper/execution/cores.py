@@ -31,6 +31,7 @@ from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 _Tile = Mapping[str, tuple[int, int]]  # what one core does at a time: by rank (first, extent)
+_Moved = tuple[str, str, str]  # Einsum, level and tensor whose words move
 
 
 @dataclass
@@ -250,20 +251,7 @@ class CoresRun:
 
     def counts(self) -> list[MovedValues]:
         """Words that moved, of many cores as if they were one instance."""
-        found: dict[tuple[str, str, str], list[int]] = {}
-        instances: dict[tuple[str, str, str], int] = {}
-        for number, run in enumerate(self.runs):
-            for name, one in run.charged.items():
-                for (level, tensor), c in sorted(one.counters.items()):
-                    outer = level == DRAM
-                    own = one.nest.arch.levels[level].name
-                    key = name, self.keeper(tensor).name if outer else own, tensor
-                    if not self.group.on_cores:
-                        instances[key] = one.nest.instances(one.nest.level_slots[level])
-                    at = found.setdefault(key, [0, 0, 0])
-                    at[0] += 0 if outer and self.served(tensor, number) else c.reads
-                    at[1] += c.fills
-                    at[2] += c.updates
+        found, instances = self._of_cores()
         dram, sent_once = self.outside[0].name, set[str]()
         between = [lv.name for lv in self.outside[1:]]
         for name, where, tensor in list(found):
@@ -277,6 +265,23 @@ class CoresRun:
             MovedValues(*key, instances=instances.get(key, 1), reads=r, fills=f, updates=u)
             for key, (r, f, u) in found.items()
         ]
+
+    def _of_cores(self) -> tuple[dict[_Moved, list[int]], dict[_Moved, int]]:
+        """Reads, fills and updates of all cores, and of one array its instances."""
+        found, instances = dict[_Moved, list[int]](), dict[_Moved, int]()
+        for number, run in enumerate(self.runs):
+            for name, one in run.charged.items():
+                for (level, tensor), c in sorted(one.counters.items()):
+                    outer = level == DRAM
+                    own = one.nest.arch.levels[level].name
+                    key = name, self.keeper(tensor).name if outer else own, tensor
+                    if not self.group.on_cores:
+                        instances[key] = one.nest.instances(one.nest.level_slots[level])
+                    at = found.setdefault(key, [0, 0, 0])
+                    at[0] += 0 if outer and self.served(tensor, number) else c.reads
+                    at[1] += c.fills
+                    at[2] += c.updates
+        return found, instances
 
     def _ports(self, number: int) -> tuple[OutsidePort, ...]:
         """Levels outside that serve a tile's core, in equal parts for all cores at work."""
@@ -328,16 +333,10 @@ class CoresRun:
             facts = core_facts(self.platform.matrix, self.group.kernel)
         for number, run in enumerate(self.runs):
             run.outside = self._ports(number)
-        jobs = [(run, 1) for run in self.runs]
-        if self.group.order == "lists":
-            lists = self.lists()
-            first = [self.runs[n].outside for n in lists[0]]
-            least = max(first, key=lambda at: sum(sum(p.weights.values()) for p in at))
-            jobs = [(chained([self.runs[n] for n in own], least), len(own)) for own in lists]
         free = [(0.0, core) for core in range(self.cores)]
         last, passes = 0.0, 0
         turns: tuple[TurnTime, ...] = ()
-        for run, tiles in jobs:
+        for run, tiles in self._jobs():
             cycles, own_turns = group_timeline(run)
             steps = run.turns[-1].pass_number + 1
             passes += steps
@@ -358,6 +357,15 @@ class CoresRun:
             turns=turns,
             alive=self._alive(),
         )
+
+    def _jobs(self) -> list[tuple[GroupRun, int]]:
+        """Runs of a core from beginning to end, each with the number of its tiles."""
+        if self.group.order != "lists":
+            return [(run, 1) for run in self.runs]
+        lists = self.lists()
+        first = [self.runs[n].outside for n in lists[0]]
+        least = max(first, key=lambda at: sum(sum(p.weights.values()) for p in at))
+        return [(chained([self.runs[n] for n in own], least), len(own)) for own in lists]
 
     def _port_cycles(self) -> Iterator[float]:
         """Cycles of every port: outside for all words, inside for an equal part for each core."""
