@@ -66,6 +66,8 @@ COMMANDS = (
     (0, "evaluate out/QK/arch.yaml out/QK/problem.yaml out/QK/mapping.yaml --ert ert.yaml"),
     (0, f"need buffer {NANO} --utilization 0.01"),
     (0, f"map {ASKED} --arch two-nano.yaml --softmax online --placement Q=P@x"),
+    (0, f"map {ASKED} --arch two-nano.yaml --softmax online -o devices"),
+    (0, "evaluate devices --execute"),
     (0, f"compare {ASKED} --arch two-nano.yaml --softmax online"),
     (0, f"need devices {ASKED} --arch two-nano.yaml --latency 1"),
     (0, f"need bandwidth {NANO} --utilization 0.01 --step 4e9"),

@@ -39,8 +39,8 @@ def spread(link: Link, slot: int) -> int:
 
     Instances at one place that see the same words of one parent are one.
     """
-    number = np.zeros(link.count, np.int64)
-    for step, index in link.placed:
+    number = np.zeros(link.instances.count, np.int64)
+    for step, index in link.instances.placed:
         if step.slot < slot:
             number = number * step.factor + index
     return len(set(zip(number.tolist(), link.index[:, 0].tolist(), strict=True))) * link.words

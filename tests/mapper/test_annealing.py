@@ -28,7 +28,10 @@ SHIPPED = (
 )
 QUESTIONS: list[tuple[str, str, str, Objective, dict[str, object]]] = [
     *((problem, chip, "flat", goal, {}) for problem in SHIPPED for chip, goal in CHIPS),
-    *(("bert-base", "edge", space, "edp", {}) for space in ("naive", "flex", "flat-h", "flat-r")),
+    *(
+        ("bert-base", "edge", space, "edp", {"seq": 256})  # which fits whole
+        for space in ("naive", "flex", "flat-h", "flat-r")
+    ),
     *(("bert-base", "cloud", space, "energy", {}) for space in ("flex-stream", "flex", "flat-h")),
     ("bert-base", "edge", "flat", "edp", {"mask": "causal"}),
     ("bert-base", "edge", "flat", "energy", {"mask": "window=256"}),

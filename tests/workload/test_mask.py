@@ -194,9 +194,10 @@ def test_remainders_are_refused_under_a_mask() -> None:
     first = fused.groups[0].einsums[0]
     uneven = tuple((slot, (*at[:-1], replace(at[-1], last=1))) for slot, at in first.loops)
     group = replace(fused.groups[0], einsums=(replace(first, loops=uneven),))
-    faults = list(_shared_faults(masked(CAUSAL), group, fused.policy, "QK"))
-    assert faults[0].startswith("QK: mask: expected factors that divide their ranks")
-    assert list(_shared_faults(masked(CAUSAL), fused.groups[0], fused.policy, "QK")) == []
+    names = group.names
+    faults = list(_shared_faults(masked(CAUSAL), group, names, ()))
+    assert faults[0].startswith(f"{' + '.join(names)}: mask: expected factors that divide their")
+    assert list(_shared_faults(masked(CAUSAL), fused.groups[0], names, ())) == []
 
 
 def test_needs_refuse_a_mask() -> None:
