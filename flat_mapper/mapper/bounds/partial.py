@@ -280,8 +280,9 @@ def _drawn(
             if node in space.keepers(tensor):
                 break
     else:
-        priced.append(least_along(lines[0], _times(often, lanes, sharing)))
-        free.append(least_along(lines[1], _times(often, lanes, sharing)))
+        times = _times(often, lanes, sharing)
+        priced.append(least_along(lines[0], times))
+        free.append(least_along(lines[1], times))
     return reduce(np.minimum, priced), reduce(np.minimum, free)
 
 
