@@ -62,7 +62,12 @@ class ExecutedDevices(Printed):
     def __bool__(self) -> bool:
         near = all(run <= model * (1 + ABOVE) for _, _, run, model in self.busiest)
         right = all(one.right for one in self.errors) and not self.wrong
-        return right and near and self.run_s <= self.latency_s * (1 + ABOVE)
+        return right and near and self.above_run
+
+    @property
+    def above_run(self) -> bool:
+        """True if the model's latency is not below the run."""
+        return self.run_s <= self.latency_s * (1 + ABOVE)
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper evaluate --execute --json` of a cluster's record."""
@@ -91,16 +96,16 @@ class ExecutedDevices(Printed):
             for axis, own in self.links.items()
             for link, n in sorted(own.items())
         )
-        least = "not below the run" if self.run_s <= self.latency_s * (1 + ABOVE) else "BELOW IT"
+        least = "not below the run" if self.above_run else "BELOW IT"
         tables = (
-            grid([*right], head=("output", "max error", ""), right=(1,)),
-            grid([*moved], head=("moves", "axis", "busiest link", "the model's"), right=(2, 3)),
-            grid([*links], head=("axis", "from", "to", "bytes"), right=(3,)),
+            ([*right], ("output", "max error", ""), (1,)),
+            ([*moved], ("moves", "axis", "busiest link", "the model's"), (2, 3)),
+            ([*links], ("axis", "from", "to", "bytes"), (3,)),
         )
         return "\n".join(
             (
                 f"{self.workload} on {self.arch}: {self.devices} devices executed",
-                *(table for table in tables if "\n" in table),
+                *(grid(rows, head=head, right=at) for rows, head, at in tables if rows),
                 *(f"{name}: its mapping is WRONG" for name in self.wrong),
                 f"latency {units.si(self.latency_s, 's')}, {least}: {units.si(self.run_s, 's')}",
             )

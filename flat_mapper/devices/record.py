@@ -196,13 +196,10 @@ def _paths(path: Path, said: Section, workload: Workload, where: str) -> Paths:
     """The search of which the record is one path; nothing is known of its parts."""
     node = take(said, "cluster", dict, where)
     name = take(node, "chip", str, f"{where}.cluster")
-    if Path(name).name != name:  # a record may come from anybody
-        raise SpecError(expected(f"{where}.cluster.chip", "a file beside the record", name))
-    chip = platform_of(platform_files(path.parent / name))
+    files = platform_files(_beside(path, name, f"{where}.cluster.chip"))
+    chip = platform_of(files)
     document = Section({"cluster": node}, source=str(path))
-    cluster = ArchFiles(
-        platform_files(path.parent / name), PlatformFiles(path=path, matrix=document)
-    ).of(chip)
+    cluster = ArchFiles(files, PlatformFiles(path=path, matrix=document)).of(chip)
     assert isinstance(cluster, Cluster)
     cluster = replace(cluster, chip=fitted(chip, workload).platform)
     return Paths(
@@ -224,14 +221,20 @@ def _way(paths: Paths, names: tuple[str, ...], said: Mapping[str, object], where
 
 def _priced(path: Path, name: str, cluster: Cluster, where: str) -> tuple[MappingRecord, float]:
     """A part's record, sound, and its seconds."""
-    if Path(name).name != name:
-        raise SpecError(expected(where, "files beside the record", name))
-    read = read_record(path.parent / name, cluster.chip)
-    check_record(read, str(path.parent / name))
+    part = _beside(path, name, where)
+    read = read_record(part, cluster.chip)
+    check_record(read, str(part))
     found = evaluate(read.workload, cluster.chip, read.mapping, unpriced(cluster.chip))
     if not isinstance(found, Result):
-        raise SpecError(f"{path.parent / name}: {found}")
+        raise SpecError(f"{part}: {found}")
     return read, found.latency_s
+
+
+def _beside(path: Path, name: str, where: str) -> Path:
+    """A file of a record's folder: a record may come from anybody, and name no other."""
+    if Path(name).name != name:
+        raise SpecError(expected(where, "files beside the record", name))
+    return path.parent / name
 
 
 def _check_part(asked: Workload, got: Workload, where: str) -> None:
