@@ -12,7 +12,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.devices.answer import NeededDevices, Parallelisms, Sharded
 from flat_mapper.devices.cluster import Cluster
-from flat_mapper.devices.path import DevicePath, Paths, units_of
+from flat_mapper.devices.path import DevicePath, PartSeconds, Paths, units_of
 from flat_mapper.devices.ways import WHOLE, Placement, Sharding, Work, unnamed
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution, floor
@@ -22,6 +22,7 @@ from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Workload
 
 SHARES = 3  # chosen: of the seconds that are left, what one part may take
+ANY = 10.0  # chosen: a gap that the first mapping keeps
 MOST_UNITS = 6  # chosen: placements of a layer's tensors on two axes are too many to go through
 Spaces = Callable[[Workload], Mapspace]
 Allowed = Callable[[Sharding], bool]
@@ -54,7 +55,7 @@ class Devices:
             raise SpecError(expected(where, condition, got, "take a mesh of one axis"))
         self.notes = (*fit.notes, *notes, *said)
         self.parts: dict[Work, Solution] = {}
-        self.solved: dict[Work, tuple[float, float]] = {}
+        self.solved: dict[Work, PartSeconds] = {}
         self.alike: dict[object, Work] = {}  # of parts that differ in names alone, the first
         self.refused: Infeasible | None = None
         self.one_s: float | None = None  # of one device at most, in the runs of the first path
@@ -171,24 +172,30 @@ class Devices:
         part, chip = work.workload(self.workload), self.cluster.chip
         return floor(part, chip, self.spaces(part), self.ert).cycles * chip.matrix.cycle_seconds
 
-    def _solve(self, work: Work) -> tuple[float, float]:
+    def _solve(self, work: Work, near: bool) -> PartSeconds:
+        """A work's mapping, near its best or any; what differs in names alone is answered once."""
         part, chip, budget = work.workload(self.workload), self.cluster.chip, self.budget
         space = self.spaces(part)
         known = self.alike.setdefault(unnamed(part) if space.derived else work, work)
-        if known in self.solved:  # a named mapspace may say more of one than of the other
+        old = self.solved.get(known)
+        if old and old.near >= near:  # a named mapspace may say more of one than of the other
             if known in self.parts:  # it has a mapping
                 self.parts[work] = self.parts[known]
-            return self.solved[known]
+            return old
         room = Limits(buffer_bytes=budget.limits.buffer_bytes)  # of a chip; seconds are of all
-        own = replace(budget.part(SHARES), limits=room)
+        gap = budget.gap if near else max(budget.gap, ANY)
+        own = replace(budget.part(SHARES), limits=room, gap=gap)
         found = search(part, chip, space, self.ert, objective="latency", budget=own)
         if own.stopped != "time":  # what else ends one search ends all
             budget.stopped = own.stopped
         if isinstance(found, Infeasible):
             self.refused = found
-            return inf, inf
-        self.parts[work] = found
-        return found.result.latency_s, found.certificate.proven_bound
+            return PartSeconds(inf, inf)
+        self.parts[work] = self.parts[known] = found
+        self.solved[known] = PartSeconds(
+            found.result.latency_s, found.certificate.proven_bound, near
+        )
+        return self.solved[known]
 
 
 def placements_of(

@@ -8,9 +8,10 @@ does what attention by itself makes, where its queries began, and its keys stand
 
 The search is exact in this space, of runs with at most one product, or attention as a whole. Its
 parts are questions to one chip; each is bounded first, by words and peaks, and searched only when
-the least path goes through it; of paths that the gap does not tell apart, that of fewest parts. The
-search ends with a path that was searched and is as near as was asked to the least by all bounds, or
-once the time is over, if there is one.
+the least path goes through it, those of a device that waits for a slower one for any mapping. Of
+paths that the gap does not tell apart, that of fewest parts. The search ends with a path that was
+searched and is as near as was asked to the least by all bounds, or once the time is over, if there
+is one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,17 @@ Placements = tuple[tuple[str, Placement], ...]  # of tensors, by name
 _Price = Callable[[Work], float]
 _Takes = list[list[tuple[float, int, Sharding]]]  # the same, with seconds of the way
 _Runs = list[list[tuple[int, Sharding]]]  # from each unit: the one after a run, and its way
+
+
+class PartSeconds(NamedTuple):
+    """Seconds of a work's mapping, and what none is below; whether they are near each other.
+
+    A device that waits for a slower one needs some mapping, and no proof.
+    """
+
+    seconds: float
+    bound: float
+    near: bool = True
 
 
 class PathStep(NamedTuple):
@@ -95,7 +107,7 @@ class Paths:
     """The search of one workload on one cluster.
 
     low:   seconds that no mapping of a work is below.
-    solve: the seconds of its best mapping, and what none is below; infinite where it has none.
+    solve: a work, near its best or any mapping of it; infinite where it has none.
     fixed: placements in which tensors start, and are left by who makes them.
     room:  bytes of a device; infinite where they are not known. budget: its gap and its seconds.
     """
@@ -103,12 +115,12 @@ class Paths:
     workload: Workload
     cluster: Cluster
     low: _Price
-    solve: Callable[[Work], tuple[float, float]]
+    solve: Callable[[Work, bool], PartSeconds]
     allowed: Callable[[Sharding], bool] = lambda _: True
     fixed: Mapping[str, Placement] = field(default_factory=dict)
     room: float = inf
     budget: Budget = field(default_factory=Budget)
-    solved: dict[Work, tuple[float, float]] = field(default_factory=dict)
+    solved: dict[Work, PartSeconds] = field(default_factory=dict)
     ways: Ways = field(init=False)
     units: list[tuple[str, ...]] = field(init=False)
     step: Callable[[Placements, Sharding, int], tuple[Label, Placements] | None] = field(init=False)
@@ -142,15 +154,17 @@ class Paths:
                 return None
             if self.budget.over:
                 plan = self._least(runs, self._searched) or plan
-            if not (left := self._left(plan, known)):
+            left, near = self._left(plan, known)
+            if not left:
                 floor = least()
                 assert floor is not None
-                near = plan.seconds <= floor.seconds * (1 + self.budget.gap)
-                left = [] if near or self.budget.over else self._left(floor, known)
-                if not left:
+                left, near = self._left(floor, known)
+                done = plan.seconds <= floor.seconds * (1 + self.budget.gap) or self.budget.over
+                if done or not left:
                     return replace(plan, bound=floor.seconds, searched=len(solved))
-            longest = max(left, key=bounded)  # what it ends needs no other search
-            solved[longest] = self.solve(longest)
+            # what the longest ends needs no other search
+            longest = max(left, key=lambda work: (bounded(work), str(work)))
+            solved[longest] = self.solve(longest, near)
 
     def followed(self, start: Placements, ways: Sequence[Sharding]) -> DevicePath | None:
         """The path of some ways in turn, of searched parts; None where it leads nowhere."""
@@ -169,17 +183,17 @@ class Paths:
             return way.seconds(lambda work: self.solved[work][0])
         return inf
 
-    def _left(self, plan: DevicePath, price: _Price) -> list[Work]:
-        """Works of a path that were not searched: of the slowest devices, or else of any."""
-        steps = [step for one in plan.steps for step in one.way.steps]
-        slowest = (
-            (max(turns, key=lambda t: sum(map(price, t.works)) + t.merge),) for turns in steps
-        )
-        for some in (slowest, steps):
-            every = [work for turns in some for turn in turns for work in turn.works]
-            if left := [work for work in every if work not in self.solved]:
-                return left
-        return []
+    def _left(self, plan: DevicePath, price: _Price) -> tuple[list[Work], bool]:
+        """Works of a path to search, and whether to near their best: those of slowest devices.
+
+        Of the others any mapping will do, until it makes its device the slowest.
+        """
+        ways = [step.way for step in plan.steps]
+        slowest = (work for way in ways for turn in way.slowest(price) for work in turn.works)
+        near = {work for work, part in self.solved.items() if part.near}
+        if left := [work for work in slowest if work not in near]:
+            return left, True
+        return [work for way in ways for work in way.works - self.solved.keys()], False
 
     def _runs(self, first: int) -> Iterator[tuple[int, Sharding]]:
         """Runs that begin with a unit: the one after them, and a way."""

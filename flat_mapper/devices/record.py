@@ -35,7 +35,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.devices.cluster import ArchFiles, Cluster, cluster_document
-from flat_mapper.devices.path import DevicePath, Paths
+from flat_mapper.devices.path import DevicePath, PartSeconds, Paths
 from flat_mapper.devices.ways import WHOLE, Placement, Sharding, Work
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.mapper.solve.certificate import Solution
@@ -186,7 +186,7 @@ def _ways(
             if name not in known:
                 known[name] = _priced(path, name, paths.cluster, f"{spot}.parts")
             named[work], parts[work] = name, known[name][0]
-            paths.solved[work] = (known[name][1],) * 2
+            paths.solved[work] = PartSeconds(known[name][1], known[name][1])
             own_work = work.workload(paths.workload)
             _check_part(own_work, parts[work].workload, f"{path.parent / name}")
         yield way
@@ -206,7 +206,7 @@ def _paths(path: Path, said: Section, workload: Workload, where: str) -> Paths:
         workload=workload,
         cluster=cluster,
         low=lambda _: 0.0,
-        solve=lambda _: (inf, inf),
+        solve=lambda *_: PartSeconds(inf, inf),
         room=cluster.dram_bytes,
     )
 

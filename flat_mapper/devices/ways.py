@@ -88,6 +88,10 @@ class DeviceShare(NamedTuple):
     works: tuple[Work, ...]
     merge: float = 0.0
 
+    def seconds(self, price: Callable[[Work], float]) -> float:
+        """Seconds of it; price: of a work."""
+        return sum(map(price, self.works)) + self.merge
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)  # each is made once
 class Sharding:
@@ -115,11 +119,13 @@ class Sharding:
         """Everything that some device works on."""
         return {work for step in self.steps for turn in step for work in turn.works}
 
+    def slowest(self, price: Callable[[Work], float]) -> list[DeviceShare]:
+        """The share of the slowest device in each step; price: seconds of a work."""
+        return [max(step, key=lambda turn: turn.seconds(price)) for step in self.steps]
+
     def longest(self, price: Callable[[Work], float]) -> list[float]:
         """Seconds of the slowest device in each step; price: of a work."""
-        return [
-            max(sum(map(price, turn.works)) + turn.merge for turn in step) for step in self.steps
-        ]
+        return [turn.seconds(price) for turn in self.slowest(price)]
 
     def seconds(self, price: Callable[[Work], float]) -> float:
         """Seconds of all steps and of what follows them."""

@@ -14,7 +14,7 @@ from test_paths import _seconds
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.network import MeshAxis
-from flat_mapper.devices.path import Paths
+from flat_mapper.devices.path import PartSeconds, Paths
 from flat_mapper.devices.ring import ORDERS
 from flat_mapper.devices.ways import Ways, Work
 from flat_mapper.workload.cascade import attention
@@ -270,9 +270,15 @@ def test_attention_equals_enumeration(seed: int):
     def price(work: Work) -> float:
         return cost(_claimed(work), dict(work.sizes)["H"] * dict(work.sizes)["B"])
 
-    plan = Paths(
-        workload=workload, cluster=cluster, low=price, solve=lambda w: (price(w),) * 2
-    ).best()
+    def solve(work: Work, near: bool) -> PartSeconds:
+        """Of a device that waits for others a mapping that may make it the slowest, or not."""
+        best, often = price(work), draw.choice((1.0, 1.1, 3.0))
+        own = (best, best) if near else (often * best, 0.5 * best)
+        return PartSeconds(*own, near)
+
+    paths = Paths(workload=workload, cluster=cluster, low=lambda w: price(w) / 2, solve=solve)
+    plan = paths.best()
     assert plan is not None
+    assert plan.bound == pytest.approx(plan.seconds, rel=1e-9)
     least = Enumeration(workload, cluster.axes[0], cost).least()
     assert plan.seconds == pytest.approx(least, rel=1e-9)

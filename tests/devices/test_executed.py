@@ -15,7 +15,7 @@ from flat_mapper.cli.main import main
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.executed import DevicesRun
 from flat_mapper.devices.network import MeshAxis
-from flat_mapper.devices.path import Paths
+from flat_mapper.devices.path import PartSeconds, Paths
 from flat_mapper.devices.record import ClusterRecord
 from flat_mapper.devices.ways import Sharding, Work
 from flat_mapper.workload.mask import Mask
@@ -52,7 +52,7 @@ def test_any_path_computes_what_the_cascade_says(seed: int):
         workload=workload,
         cluster=cluster,
         low=price,
-        solve=lambda work: (price(work),) * 2,
+        solve=lambda work, _: PartSeconds(price(work), price(work)),
         allowed=allowed,
     )
     plan = paths.best()

@@ -16,7 +16,7 @@ from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.network import MeshAxis
-from flat_mapper.devices.path import Paths
+from flat_mapper.devices.path import PartSeconds, Paths
 from flat_mapper.devices.ways import Work
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
@@ -195,7 +195,7 @@ def test_cascades_equal_enumeration(seed: int):
         workload=workload,
         cluster=Cluster(name="c", chip=CHIP, axes=axes),
         low=lambda work: price(work) / 2,
-        solve=lambda work: (price(work), price(work)),
+        solve=lambda work, _: PartSeconds(price(work), price(work)),
     )
     plan, least = paths.best(), Enumeration(workload, axes).least()
     assert plan is not None
@@ -238,7 +238,7 @@ def test_names_change_no_number(seed: int):
             workload=one,
             cluster=cluster,
             low=price,
-            solve=lambda work, price=price: (price(work),) * 2,  # type: ignore[misc]
+            solve=lambda work, _, price=price: PartSeconds(*[price(work)] * 2),  # type: ignore[misc]
         ).best()
         assert plan is not None
         found.append([plan.seconds, plan.bound, plan.static, plan.peak, plan.searched])
