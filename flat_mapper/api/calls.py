@@ -348,8 +348,12 @@ def recorded(asked: OfMapping, *, sound: bool = True) -> MappingRecord:
     sound:  it must not contradict its problem or its chip.
     raises: SpecError for what cannot be read, MappingError for such a contradiction.
     """
+    from flat_mapper.devices.record import cluster_record
     from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 
+    if (path := cluster_record(asked.mapping)) is not None:
+        condition, change = "one chip's record, for this question", "`evaluate --execute` runs it"
+        raise SpecError(expected(str(path), condition, "a cluster's", change))
     chip = None if asked.arch is None else one_chip(asked.arch, asked.data, OF_DEVICE)
     mapping, where = asked.mapping, "mapping"
     if isinstance(mapping, str | Path):

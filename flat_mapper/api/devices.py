@@ -58,6 +58,7 @@ class Devices:
         self.solved: dict[Work, PartSeconds] = {}
         self.alike: dict[object, Work] = {}  # of parts that differ in names alone, the first
         self.refused: Infeasible | None = None
+        self.late: set[Work] = set()  # of which time ended the search
         self.one_s: float | None = None  # of one device at most, in the runs of the first path
 
     def _best(
@@ -184,17 +185,22 @@ class Devices:
             return old
         room = Limits(buffer_bytes=budget.limits.buffer_bytes)  # of a chip; seconds are of all
         gap = budget.gap if near else max(budget.gap, ANY)
-        own = replace(budget.part(SHARES), limits=room, gap=gap)
+        own = replace(budget.part(1 if known in self.late else SHARES), limits=room, gap=gap)
         found = search(part, chip, space, self.ert, objective="latency", budget=own)
-        if own.stopped != "time":  # what else ends one search ends all
+        if own.stopped == "time":
+            self.late.add(known)
+        else:  # what else ends one search ends all
             budget.stopped = own.stopped
         if isinstance(found, Infeasible):
             self.refused = found
             return PartSeconds(inf, inf)
-        self.parts[work] = self.parts[known] = found
-        self.solved[known] = PartSeconds(
-            found.result.latency_s, found.certificate.proven_bound, near
-        )
+        seconds, bound = found.result.latency_s, found.certificate.proven_bound
+        if old is None or seconds <= old.seconds:
+            self.parts[known] = found
+        else:
+            seconds, bound = old.seconds, max(old.bound, bound)
+        self.parts[work] = self.parts[known]
+        self.solved[known] = PartSeconds(seconds, bound, near and own.stopped != "time")
         return self.solved[known]
 
 

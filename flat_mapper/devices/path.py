@@ -190,10 +190,16 @@ class Paths:
         """
         ways = [step.way for step in plan.steps]
         slowest = (work for way in ways for turn in way.slowest(price) for work in turn.works)
-        near = {work for work, part in self.solved.items() if part.near}
+        near = self._near
         if left := [work for work in slowest if work not in near]:
             return left, True
         return [work for way in ways for work in way.works - self.solved.keys()], False
+
+    @property
+    def _near(self) -> set[Work]:
+        """Works whose seconds are as near to the best as they will be."""
+        over = self.budget.over
+        return {work for work, part in self.solved.items() if part.near or over}
 
     def _runs(self, first: int) -> Iterator[tuple[int, Sharding]]:
         """Runs that begin with a unit: the one after them, and a way."""

@@ -45,6 +45,7 @@ from flat_mapper.spec.document import Section, refuse_unknown, section_of, take,
 from flat_mapper.spec.yamlio import load_yaml
 from flat_mapper.timeloop.write import LoweredFile, record_files
 from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.softmax import SPLIT, alternatives, with_splits
 
 CLUSTER_RECORD = "cluster-mapping.yaml"
 _VERSION = 1
@@ -239,16 +240,46 @@ def _beside(path: Path, name: str, where: str) -> Path:
 
 def _check_part(asked: Workload, got: Workload, where: str) -> None:
     """Raise SpecError unless a cascade is, in some form and names, no less than what is asked."""
-
-    def words(one: Workload) -> list[int]:
-        made = one.producers
-        ends = [t for t in one.tensor_ranks if t not in made or not one.readers(t)]
-        return sorted(one.tensor_words(t) for t in ends)
-
-    needs, has = words(asked), words(got)
+    needs, has = _border_words(asked), _border_words(got)
     same = len(needs) == len(has) and all(n <= h for n, h in zip(needs, has, strict=True))
     if not same or (got.mask is None) != (asked.mask is None):
         raise SpecError(expected(where, f"tensors of {needs} words", has, "map again"))
+    forms, own = [_einsums(one) for one in _forms(asked, got)], _einsums(got)
+    if own not in forms:
+        texts = zip(got.einsums, own, strict=True)
+        wrong = [e.text for e, one in texts if not any(one in form for form in forms)]
+        condition = f"the Einsums {', '.join(asked.ancestors)} in some form"
+        raise SpecError(expected(where, condition, "; ".join(wrong) or "others", "map again"))
+
+
+def _border_words(one: Workload) -> list[int]:
+    """Words of what a cascade reads and of what it leaves, the fewest first."""
+    made = one.producers
+    ends = [t for t in one.tensor_ranks if t not in made or not one.readers(t)]
+    return sorted(one.tensor_words(t) for t in ends)
+
+
+def _forms(asked: Workload, got: Workload) -> list[Workload]:
+    """The forms of a cascade that another may be; its keys in as many parts."""
+    parts, keys = got.rank_sizes.get(SPLIT), asked.roles.keys
+    if not parts:
+        return [*alternatives(asked)]
+    online = [one for one in alternatives(asked) if one.softmax == "online"]
+    sizes = {r: -(-n // parts) * parts for r, n in asked.rank_sizes.items() if r == keys}
+    return [with_splits(one.with_ranks(sizes), parts) for one in online]
+
+
+def _einsums(one: Workload) -> list[tuple[object, ...]]:
+    """Einsums with numbers in place of names, which a part of the same kind may have others of."""
+    numbers: dict[str, int] = {}
+
+    def number(name: str) -> int:
+        return numbers.setdefault(name, len(numbers))
+
+    return [
+        (e.operation, e.unit, *((number(a.tensor), *map(number, a.ranks)) for a in e.accesses))
+        for e in one.einsums
+    ]
 
 
 def _check_equal(right: object, said: object, where: str) -> None:

@@ -89,6 +89,20 @@ def test_a_record_is_run(record: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["evaluate", str(record), "--execute", "--json"]) == 0
 
 
+def test_a_part_of_another_cascade_is_refused(record: Path, capsys: pytest.CaptureFixture[str]):
+    part = record.parent / "part-1.yaml"
+    text = part.read_text()
+    assert "= max(QK[" in text
+    part.write_text(text.replace("= max(QK[", "= sum(QK["))
+    assert main(["evaluate", str(record), "--execute"]) == 2
+    assert "QK_max[b,h,p] = sum(QK[b,h,p,m])" in capsys.readouterr().err
+
+
+def test_only_its_run_is_asked_of_a_record(record: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", str(record.parent)]) == 2
+    assert "`evaluate --execute` runs it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("before", "after", "says"),
     [
