@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from oracles.annealing import Annealing
+from oracles.annealing import RULES, Annealing
 
 import flat_mapper as fm
 from flat_mapper.api.calls import energies
@@ -63,7 +63,8 @@ def test_annealing_beats_no_proven_answer(number: int, evaluations: int) -> None
 
     prices, _ = energies(answer.platform, None)
     where = answer.workload, answer.platform, prices, value, random.Random(number)
-    walk = Annealing(*where)
+    walk = Annealing(*where, RULES.get(space, lambda _: True))
+    assert walk.rules(answer.mapping)
     best, mapping = walk.best(answer.mapping, evaluations)
     assert walk.legal > evaluations // 10
     assert best >= value(answer.result) * (1 - 1e-9), mapping

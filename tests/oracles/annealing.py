@@ -2,7 +2,8 @@
 
 It shares no code with the search. A move keeps what a mapspace of listed groups fixes: a group's
 shared loops are the same for all its Einsums, what several of them use is staged, and factors of a
-rank multiply to its size. What the model calls illegal or too large is no mapping.
+rank multiply to its size; a rank stands on one axis of an array. What the model calls illegal or
+too large is no mapping, nor what breaks the rules of FLAT's baselines: they are written here again.
 """
 
 from __future__ import annotations
@@ -31,6 +32,49 @@ HOT, COLD = 0.3, 1e-3  # shares of the value by which a worse mapping is taken, 
 Loops = dict[Slot, list[tuple[str, int]]]  # outermost first
 
 
+# Of the naive baseline, what a PE holds of a product, and the ranks along the axes of the array
+STATIONARY = {"QK": ("K", "E", "M"), "AV": ("V", "M", "F")}
+
+
+def has_one_axis(mapping: FusedMapping) -> bool:
+    """True if no rank stands on both axes of an array."""
+    for nest in (nest for group in mapping.groups for nest in group.einsums):
+        met = {(slot.node, r): slot.axis for slot, own in _loops(nest).items() for r, _ in own}
+        every = ((slot, r) for slot, own in _loops(nest).items() for r, _ in own)
+        if any(met[slot.node, r] != slot.axis for slot, r in every):
+            return False
+    return True
+
+
+def is_held(mapping: FusedMapping) -> bool:
+    """True if a softmax by itself stages what it reads and leaves, in an unfused mapspace."""
+    return all({"QK", "A"} <= {*g.staged} for g in mapping.groups if len(g.einsums) > 1)
+
+
+def is_streamed(mapping: FusedMapping) -> bool:
+    """True if a product stages nothing (FLAT's baselines without staging)."""
+    return is_held(mapping) and not any(g.staged for g in mapping.groups if len(g.einsums) == 1)
+
+
+def is_naive(mapping: FusedMapping) -> bool:
+    """True if both products are weight-stationary, and queries pass by innermost (FLAT's Naive)."""
+    nests = {nest.einsum: nest for group in mapping.groups for nest in group.einsums}
+    for name, (held, *axes) in STATIONARY.items():
+        loops = _loops(nests[name])
+        across = [loops.get(Slot("PE", axis), []) for axis in ("x", "y")]
+        if any({r for r, _ in own} - {rank} for own, rank in zip(across, axes, strict=True)):
+            return False
+        if loops.get(Slot("RF", "temporal")) or dict(nests[name].keep)["RF"] != (held,):
+            return False
+        ranks = [r for r, _ in loops.get(Slot("GLB", "temporal"), [])]
+        if "P" in ranks[:-1]:
+            return False
+    return is_streamed(mapping)
+
+
+RULES = {"naive": is_naive, "flex-stream": is_streamed, "flex": is_held}  # by mapspace
+
+
 @dataclass(slots=True)
 class Annealing:
     """A walk through the mappings of a question; `value` is what is to be small."""
@@ -40,6 +84,7 @@ class Annealing:
     ert: Ert
     value: Callable[[Result], float]
     rng: random.Random
+    rules: Callable[[FusedMapping], bool] = lambda _: True  # whether a mapping is in the mapspace
     legal: int = 0  # moves to a mapping that has a value
     known: dict[FusedMapping, float] = field(default_factory=dict)
 
@@ -67,6 +112,8 @@ class Annealing:
         return self.known[mapping]
 
     def _value(self, mapping: FusedMapping) -> float:
+        if not (self.rules(mapping) and has_one_axis(mapping)):
+            return math.inf
         try:
             found = evaluate(self.workload, self.platform, mapping, self.ert)
         except FlatMapperError:
