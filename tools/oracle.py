@@ -1,6 +1,6 @@
 """Random small questions, answered by another version and by this one: what no longer holds.
 
-    python tools/oracle.py OLD_PYTHON [--kinds KIND ...] [--count 500] [--seed 1]
+    python tools/oracle.py OLD_PYTHON [--kinds KIND ...] [--first 0] [--count 500] [--seed 1]
 
 OLD_PYTHON is the interpreter of an environment that has the other version; `make -C tools oracle`
 makes one of a tag. Values and proofs are compared as tests/frozen does, never counts of work.
@@ -13,6 +13,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from tempfile import TemporaryDirectory
 HERE = Path(__file__).resolve()
 sys.path.append(str(HERE.parents[1] / "tests" / "frozen"))
 
+CRASHED = -1
 FASTEST = "FASTEST*"  # before a factor: seconds of the fastest mapping, as each version finds it
 FORMS = ("row", "online", "online-2pass", "any")
 MASKS = ("none", "causal", "window=2", "causal,window=2")
@@ -149,9 +151,9 @@ KINDS: dict[str, Callable[[Random], tuple[dict[str, str], list[str]]]] = {
 }
 
 
-def written(kind: str, count: int, seed: int, folder: Path) -> Iterator[str]:
+def written(kind: str, numbers: range, seed: int, folder: Path) -> Iterator[str]:
     """The questions of a kind, whose files stand in folders of their own."""
-    for number in range(count):
+    for number in numbers:
         files, words = KINDS[kind](Random(f"{kind} {seed} {number}"))
         home = folder / f"{kind}-{number}"
         home.mkdir()
@@ -162,7 +164,10 @@ def written(kind: str, count: int, seed: int, folder: Path) -> Iterator[str]:
 
 
 def answered() -> None:
-    """The answers to the questions of stdin, as lines of JSON: what a version runs."""
+    """The answers to the questions of stdin, as lines of JSON: what a version runs.
+
+    One that a version ends with an exception has the exit code `CRASHED`.
+    """
     from frozen_answers import answer
 
     for line in sys.stdin:
@@ -170,7 +175,12 @@ def answered() -> None:
         limit = next((k for k, word in enumerate(words) if word.startswith(FASTEST)), None)
         if limit is not None:
             words[limit] = _seconds(words, limit)
-        sys.stdout.write(json.dumps(answer(" ".join(words))) + "\n")
+        try:
+            found = answer(" ".join(words))
+        except Exception:
+            traceback.print_exc()
+            found = {"exit": CRASHED}
+        sys.stdout.write(json.dumps(found) + "\n")
         sys.stdout.flush()
 
 
@@ -203,6 +213,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("old", help="the interpreter that has the other version")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -211,7 +222,8 @@ def main() -> int:
     wrong = 0
     for kind in given.kinds:
         with TemporaryDirectory() as folder:
-            questions = list(written(kind, given.count, given.seed, Path(folder)))
+            numbers = range(given.first, given.first + given.count)
+            questions = list(written(kind, numbers, given.seed, Path(folder)))
             runs = [asked(python, questions) for python in (given.old, sys.executable)]
             texts = [run.communicate()[0].splitlines() for run in runs]
         infeasible = found = 0
