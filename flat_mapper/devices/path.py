@@ -147,9 +147,7 @@ class Paths:
         works = {work for step in floor.steps for work in step.way.works}
         each = self.budget.gap * floor.seconds / 2 / len(works)  # few parts first, within the gap
         while True:
-            plan = self._least(
-                runs, lambda way: way.seconds(known) + each * len(way.works - solved.keys())
-            )
+            plan = self._least(runs, lambda way: way.seconds(known) + each * len(self._open(way)))
             if plan is None:
                 return None
             if self.budget.over:
@@ -162,8 +160,7 @@ class Paths:
                 done = plan.seconds <= floor.seconds * (1 + self.budget.gap) or self.budget.over
                 if done or not left:
                     return replace(plan, bound=floor.seconds, searched=len(solved))
-            # what the longest ends needs no other search
-            longest = max(left, key=lambda work: (bounded(work), str(work)))
+            longest = max(left, key=bounded)  # what it ends needs no other search
             solved[longest] = self.solve(longest, near)
 
     def followed(self, start: Placements, ways: Sequence[Sharding]) -> DevicePath | None:
@@ -179,9 +176,11 @@ class Paths:
 
     def _searched(self, way: Sharding) -> float:
         """Seconds of a way all of whose parts were searched."""
-        if way.works <= self.solved.keys():
-            return way.seconds(lambda work: self.solved[work][0])
-        return inf
+        return inf if self._open(way) else way.seconds(lambda work: self.solved[work][0])
+
+    def _open(self, way: Sharding) -> list[Work]:
+        """Works of a way that were not searched."""
+        return [work for work in way.works if work not in self.solved]
 
     def _left(self, plan: DevicePath, price: _Price) -> tuple[list[Work], bool]:
         """Works of a path to search, and whether to near their best: those of slowest devices.
@@ -193,7 +192,7 @@ class Paths:
         near = self._near
         if left := [work for work in slowest if work not in near]:
             return left, True
-        return [work for way in ways for work in way.works - self.solved.keys()], False
+        return [work for way in ways for work in self._open(way)], False
 
     @property
     def _near(self) -> set[Work]:

@@ -81,7 +81,7 @@ def cluster_files(
     """The record of an answer, those of its parts, and the files of the chip."""
     files, names = dict[str, LoweredFile](), dict[int, str]()
     named: dict[Work, str] = {}
-    for work in (w for s in plan.steps for w in _works(s.way)):
+    for work in (w for s in plan.steps for w in s.way.works):
         one = parts[work]  # which several works may have
         name = names.setdefault(id(one), f"part-{len(names) + 1}.yaml")
         named[work] = name
@@ -91,10 +91,6 @@ def cluster_files(
     comment = ("A mapping on a cluster; `flat-mapper evaluate FILE --execute` runs it.",)
     record = LoweredFile(document={"cluster_mapping": document}, comment=comment)
     return {name: file.text.encode() for name, file in {CLUSTER_RECORD: record, **files}.items()}
-
-
-def _works(way: Sharding) -> list[Work]:
-    return list(dict.fromkeys(w for step in way.steps for turn in step for w in turn.works))
 
 
 def _placed(every: Mapping[str, Placement], cluster: Cluster) -> dict[str, str]:
@@ -121,7 +117,7 @@ def _document(
     workload: Workload, cluster: Cluster, plan: DevicePath, parts: Mapping[Work, str]
 ) -> dict[str, object]:
     ways = [step.way for step in plan.steps]
-    files = [{"parts": [parts[work] for work in _works(way)]} for way in ways]
+    files = [{"parts": [parts[work] for work in way.works]} for way in ways]
     return {
         "version": _VERSION,
         "workload": workload_document(workload),
@@ -181,7 +177,7 @@ def _ways(
         names = tuple(str(n) for n in take_list(own, "einsums", str, spot))
         way = _way(paths, names, {k: v for k, v in own.items() if k != "parts"}, spot)
         files = [str(n) for n in take_list(own, "parts", str, spot)]
-        if len(files) != len(works := _works(way)):
+        if len(files) != len(works := way.works):
             raise SpecError(expected(f"{spot}.parts", f"{len(works)} records", len(files)))
         for work, name in zip(works, files, strict=True):
             if name not in known:

@@ -115,9 +115,10 @@ class Sharding:
     words: str = ""
 
     @property
-    def works(self) -> set[Work]:
-        """Everything that some device works on."""
-        return {work for step in self.steps for turn in step for work in turn.works}
+    def works(self) -> tuple[Work, ...]:
+        """Everything that some device works on, each once."""
+        every = (work for step in self.steps for turn in step for work in turn.works)
+        return tuple(dict.fromkeys(every))
 
     def slowest(self, price: Callable[[Work], float]) -> list[DeviceShare]:
         """The share of the slowest device in each step; price: seconds of a work."""
