@@ -348,17 +348,22 @@ def recorded(asked: OfMapping, *, sound: bool = True) -> MappingRecord:
     sound:  it must not contradict its problem or its chip.
     raises: SpecError for what cannot be read, MappingError for such a contradiction.
     """
-    from flat_mapper.devices.record import cluster_record
     from flat_mapper.mapping.record import RECORD, MappingRecord, read_record
 
-    if (path := cluster_record(asked.mapping)) is not None:
-        condition, change = "one chip's record, for this question", "`evaluate --execute` runs it"
-        raise SpecError(expected(str(path), condition, "a cluster's", change))
     chip = None if asked.arch is None else one_chip(asked.arch, asked.data, OF_DEVICE)
     mapping, where = asked.mapping, "mapping"
     if isinstance(mapping, str | Path):
         path, where = Path(mapping), str(mapping)
-        read = read_record(path / RECORD if path.is_dir() else path, chip)
+        try:
+            read = read_record(path / RECORD if path.is_dir() else path, chip)
+        except SpecError as error:
+            from flat_mapper.devices.record import cluster_record
+
+            if (cluster := cluster_record(path)) is None:
+                raise
+            where, change = str(cluster), "`evaluate --execute` runs it"
+            condition = "one chip's record, for this question"
+            raise SpecError(expected(where, condition, "a cluster's", change)) from error
     else:
         mapping.workload.one_kind("a mapping of its own")
         read = MappingRecord(
