@@ -44,6 +44,7 @@ from flat_mapper.mapping.record import MappingRecord, read_record, read_workload
 from flat_mapper.spec.document import Section, refuse_unknown, section_of, take, take_list
 from flat_mapper.spec.yamlio import load_yaml
 from flat_mapper.timeloop.write import LoweredFile, record_files
+from flat_mapper.workload.einsum import nameless
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import SPLIT, alternatives, with_splits
 
@@ -240,7 +241,7 @@ def _check_part(asked: Workload, got: Workload, where: str) -> None:
     same = len(needs) == len(has) and all(n <= h for n, h in zip(needs, has, strict=True))
     if not same or (got.mask is None) != (asked.mask is None):
         raise SpecError(expected(where, f"tensors of {needs} words", has, "map again"))
-    forms, own = [_einsums(one) for one in _forms(asked, got)], _einsums(got)
+    own, *forms = (nameless(one.einsums)[0] for one in (got, *_forms(asked, got)))
     if own not in forms:
         texts = zip(got.einsums, own, strict=True)
         wrong = [e.text for e, one in texts if not any(one in form for form in forms)]
@@ -263,19 +264,6 @@ def _forms(asked: Workload, got: Workload) -> list[Workload]:
     online = [one for one in alternatives(asked) if one.softmax == "online"]
     sizes = {r: -(-n // parts) * parts for r, n in asked.rank_sizes.items() if r == keys}
     return [with_splits(one.with_ranks(sizes), parts) for one in online]
-
-
-def _einsums(one: Workload) -> list[tuple[object, ...]]:
-    """Einsums with numbers in place of names, which a part of the same kind may have others of."""
-    numbers: dict[str, int] = {}
-
-    def number(name: str) -> int:
-        return numbers.setdefault(name, len(numbers))
-
-    return [
-        (e.operation, e.unit, *((number(a.tensor), *map(number, a.ranks)) for a in e.accesses))
-        for e in one.einsums
-    ]
 
 
 def _check_equal(right: object, said: object, where: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from graphlib import CycleError, TopologicalSorter
@@ -126,6 +126,33 @@ class Einsum:
     def reduced_ranks(self) -> tuple[str, ...]:
         """Ranks that the output lacks."""
         return tuple(r for r in self.ranks if r not in self.output.ranks)
+
+
+Does = tuple[object, ...]  # of an Einsum, see `nameless`
+
+
+def nameless(
+    einsums: Iterable[Einsum],
+) -> tuple[tuple[Does, ...], dict[str, int], dict[str, int]]:
+    """What each Einsum of plain ranks does, with numbers in place of names, as they come.
+
+    Beside it the numbers of the tensors and of the ranks.
+    """
+    tensors: dict[str, int] = {}
+    ranks: dict[str, int] = {}
+
+    def numbers(words: Sequence[str], known: dict[str, int]) -> tuple[int, ...]:
+        return tuple(known.setdefault(word, len(known)) for word in words)
+
+    does = tuple(
+        (
+            *(e.operation, e.unit, e.updates),
+            tuple((*numbers([a.tensor], tensors), numbers(a.ranks, ranks)) for a in e.accesses),
+            *(numbers(e.each, ranks), numbers(e.after, ranks), numbers(e.so_far, tensors)),
+        )
+        for e in einsums
+    )
+    return does, tensors, ranks
 
 
 def is_size(value: object) -> TypeGuard[int]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.mapping.values import GroupMapping, Loop
+from flat_mapper.workload.einsum import nameless
 from flat_mapper.workload.graph import Workload
 
 
@@ -24,20 +25,7 @@ def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupS
     if any((*named, free, not isinstance(fusion.staging, str), *(way.phases for way in ways))):
         einsums = tuple(workload.einsum(n) for n in names)
         return einsums, tuple(workload.rank_sizes.items()), workload.softmax, tuple(ways)
-    tensors: dict[str, int] = {}
-    ranks: dict[str, int] = {}
-
-    def numbers(words: Sequence[str], known: dict[str, int]) -> tuple[int, ...]:
-        return tuple(known.setdefault(word, len(known)) for word in words)
-
-    does = tuple(
-        (
-            *(e.operation, e.unit, e.updates),
-            tuple((*numbers([a.tensor], tensors), numbers(a.ranks, ranks)) for a in e.accesses),
-            *(numbers(e.each, ranks), numbers(e.after, ranks), numbers(e.so_far, tensors)),
-        )
-        for e in map(workload.einsum, names)
-    )
+    does, tensors, ranks = nameless(map(workload.einsum, names))
     of_loops = [workload.shareable_ranks(names), workload.inner_ranks(names)] if fused else []
     corrected = {r for e in workload.einsums for r in (*e.each, *e.after)}
     cut = fusion.granularity != "any" and any(way.declared for way in ways)
