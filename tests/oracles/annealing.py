@@ -39,9 +39,8 @@ STATIONARY = {"QK": ("K", "E", "M"), "AV": ("V", "M", "F")}
 def has_one_axis(mapping: FusedMapping) -> bool:
     """True if no rank stands on both axes of an array."""
     for nest in (nest for group in mapping.groups for nest in group.einsums):
-        met = {(slot.node, r): slot.axis for slot, own in _loops(nest).items() for r, _ in own}
-        every = ((slot, r) for slot, own in _loops(nest).items() for r, _ in own)
-        if any(met[slot.node, r] != slot.axis for slot, r in every):
+        places = {(s.node, r, s.axis) for s, own in _loops(nest).items() for r, _ in own}
+        if len({(node, rank) for node, rank, _ in places}) < len(places):
             return False
     return True
 
