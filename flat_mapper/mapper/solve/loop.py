@@ -603,7 +603,7 @@ class _Sum:
     def is_enough(self, lower: Path, best: Path) -> bool:
         """True if the search may or has to end, though a better one may be left."""
         most, budget = min(best.total, self.top), self.search.budget
-        near = self.gap and most < inf and lower.total * (1 + self.gap) >= most
+        near = self.gap and most < inf and lower.total * (1 + self.gap) >= most * (1 - EQUAL)
         if near or lower.total >= self.enough:
             return True
         if self.search.late and (best.groups or budget.answered):
