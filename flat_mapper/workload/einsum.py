@@ -134,7 +134,7 @@ Does = tuple[object, ...]  # of an Einsum, see `nameless`
 def nameless(
     einsums: Iterable[Einsum],
 ) -> tuple[tuple[Does, ...], dict[str, int], dict[str, int]]:
-    """What each Einsum of plain ranks does, with numbers in place of names, as they come.
+    """Work of each Einsum of plain ranks, with numbers in place of names, as they come.
 
     Beside it the numbers of the tensors and of the ranks.
     """
