@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeGuard, overload
+from typing import Final, TypeGuard
 
 from flat_mapper.base.errors import SpecError, expected
 
@@ -111,34 +111,23 @@ SCALE = Range(least=1e-12, most=1e12)
 CYCLES = Range(least=0, most=1e12, unit="cycles")
 
 
-REQUIRED: Final = object()  # the default of a key that has none
+class Required:
+    """The default of a key that has none."""
 
 
-@overload
-def take[T](
-    node: object, key: str, kind: type[T], where: str, *, above: float = ..., within: Range = ...
-) -> T: ...
-@overload
+REQUIRED: Final = Required()
+
+
 def take[T, D](
     node: object,
     key: str,
     kind: type[T],
     where: str,
-    default: D,
-    *,
-    above: float = ...,
-    within: Range = ...,
-) -> T | D: ...
-def take(
-    node: object,
-    key: str,
-    kind: type[object],
-    where: str,
-    default: object = REQUIRED,
+    default: D | Required = REQUIRED,
     *,
     above: float = -math.inf,
     within: Range = REAL,
-) -> object:
+) -> T | D:
     """The value of one key, of the kind asked for.
 
     kind:    bool, int, float (an int is one as well), str, list or dict (a Section).
@@ -151,7 +140,7 @@ def take(
     section = section_of(node, where)
     value = section.get(key)
     if value is None:
-        if default is not REQUIRED:
+        if not isinstance(default, Required):
             return default
         noun = _NOUNS.get(kind, kind.__name__)
         if key in section:
