@@ -54,7 +54,7 @@ from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import SCHEDULES, load_mapspace, unmatched_rules
 from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
 from flat_mapper.spec import catalog
-from flat_mapper.spec.document import BITS, checked, did_you_mean
+from flat_mapper.spec.document import BITS, among, checked
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, plain_document
 from flat_mapper.spec.yamlio import check_target, is_text, write_text
@@ -421,15 +421,6 @@ def objective_of(word: str) -> Objective:
 def scope_of(word: str) -> Scope | None:
     """The scope of that name; none for an empty word, which leaves it to the problem."""
     return among("scope", word, SCOPES) if word else None
-
-
-def among[W: str](what: str, word: str, known: tuple[W, ...]) -> W:
-    """The one of some words that is asked for."""
-    for one in known:
-        if one == word:
-            return one
-    condition = f"one of {', '.join(known)}"
-    raise SpecError(expected(what, condition, word, did_you_mean(word, known)))
 
 
 def energies(

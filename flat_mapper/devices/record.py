@@ -41,7 +41,14 @@ from flat_mapper.energy.tables import unpriced
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapping.check import check_record
 from flat_mapper.mapping.record import MappingRecord, read_record, read_workload, workload_document
-from flat_mapper.spec.document import Section, refuse_unknown, section_of, take, take_list
+from flat_mapper.spec.document import (
+    Section,
+    refuse_unknown,
+    section_of,
+    take,
+    take_list,
+    take_words,
+)
 from flat_mapper.spec.yamlio import load_yaml
 from flat_mapper.timeloop.write import LoweredFile, record_files
 from flat_mapper.workload.einsum import nameless
@@ -145,9 +152,7 @@ def read_cluster_record(path: Path) -> ClusterRecord:
     if (got := take(said, "version", int, where)) != _VERSION:
         raise SpecError(expected(f"{where}.version", f"version {_VERSION}", got))
     workload = read_workload(take(said, "workload", dict, where), f"{where}.workload")
-    core, weights = (
-        tuple(str(n) for n in take_list(said, key, str, where)) for key in ("core", "weights")
-    )
+    core, weights = (take_words(said, key, where, None) for key in ("core", "weights"))
     layers = take(said, "layers", int, where, above=0)
     workload = replace(workload, core=core, weights=dict.fromkeys(weights, 1), of_layers=layers)
     paths = _paths(path, said, workload, where)
@@ -175,9 +180,9 @@ def _ways(
     known = dict[str, tuple[MappingRecord, float]]()
     for i, step in enumerate(take_list(said, "steps", dict, where)):
         spot, own = f"{where}.steps.{i}", section_of(step, where)
-        names = tuple(str(n) for n in take_list(own, "einsums", str, spot))
+        names = take_words(own, "einsums", spot, None)
         way = _way(paths, names, {k: v for k, v in own.items() if k != "parts"}, spot)
-        files = [str(n) for n in take_list(own, "parts", str, spot)]
+        files = take_words(own, "parts", spot, None)
         if len(files) != len(works := way.works):
             raise SpecError(expected(f"{spot}.parts", f"{len(works)} records", len(files)))
         for work, name in zip(works, files, strict=True):

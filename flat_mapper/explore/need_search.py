@@ -32,7 +32,6 @@ from typing import ClassVar, Literal, NoReturn
 from flat_mapper.api import questions
 from flat_mapper.api.calls import (
     OF_DEVICE,
-    among,
     devices_of,
     energies,
     mapspace_of,
@@ -59,7 +58,7 @@ from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.reports.fields import busy_text
 from flat_mapper.reports.text import left_out_text
-from flat_mapper.spec.document import did_you_mean
+from flat_mapper.spec.document import among, did_you_mean
 from flat_mapper.workload.graph import Workload
 
 # Chosen: of the time that is left a search may take a fourth; when a fiftieth is left, that is all.

@@ -25,7 +25,7 @@ from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.mapping.sharing import crosses_dram, shared_level
 from flat_mapper.mapping.space import KeepRule, Mapspace, SlotRule, partitions
-from flat_mapper.spec.document import Section, section_of, take
+from flat_mapper.spec.document import Section, section_of, take, unknown_word
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
@@ -98,8 +98,8 @@ def binding(arch: Architecture, einsum: Einsum, workload: Workload) -> Binding |
         return None  # somebody else says which name is unknown
     for name, tensor in declared.items():
         if not einsum.touches(tensor):
-            condition = f"a tensor among {', '.join(sorted(einsum.tensors))}"
-            raise SpecError(expected(f"{where}: data_spaces.{name}", condition, tensor))
+            spot, own = f"{where}: data_spaces.{name}", sorted(einsum.tensors)
+            raise SpecError(unknown_word(spot, "a tensor among", tensor, own))
     ranks = _ranks(einsum, workload, declared) if set(declared) <= set(LAYER) else {}
     return Binding(tensors=declared, ranks=ranks, where=where)
 

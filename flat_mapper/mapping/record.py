@@ -72,6 +72,7 @@ from flat_mapper.spec.document import (
     take_choice,
     take_list,
     take_section,
+    take_words,
 )
 from flat_mapper.spec.yamlio import load_yaml
 from flat_mapper.workload.einsum import Einsum
@@ -197,7 +198,7 @@ def _record(path: Path, platform: Platform | None) -> MappingRecord:
         spot = place(where, section_of(record, where), "version")
         change = "map again: the rules between fused Einsums have changed" if version == 1 else ""
         raise SpecError(expected(spot, f"version {RECORD_VERSION}", version, change))
-    arch = _words(record, "arch", where, None)
+    arch = take_words(record, "arch", where, None)
     workload = read_workload(take(record, "workload", dict, where), f"{where}.workload")
     platform = platform or _platform(path, arch, f"{where}.arch")
     groups = (
@@ -255,8 +256,8 @@ def read_workload(node: object, where: str) -> Workload:
         roles=read_roles(section, where),
         operators=read_operators(section, where),
         views=read_words(section, "views", where, {}),
-        left_out=_words(node, "left_out", where),
-        dropped=_words(node, "dropped", where),
+        left_out=take_words(node, "left_out", where),
+        dropped=take_words(node, "dropped", where),
         other_layers=others,
         einsums=tuple(einsums),
     )
@@ -277,12 +278,6 @@ def _policy(node: object, where: str) -> Policy:
     )
 
 
-def _words(
-    node: object, key: str, where: str, default: tuple[str, ...] | None = ()
-) -> tuple[str, ...]:
-    return tuple(str(word) for word in take_list(node, key, str, where, default))
-
-
 def _group(node: object, workload: Workload, platform: Platform, where: str) -> GroupMapping:
     known = (
         *("einsums", "level", "cores", "resident"),
@@ -293,7 +288,7 @@ def _group(node: object, workload: Workload, platform: Platform, where: str) -> 
     nests = take(node, "nests", dict, where)
     refuse_unknown(nests, names, f"{where}.nests")
     einsums = [workload.einsum(name) for name in names]
-    staged = _words(node, "staged", where, None)
+    staged = take_words(node, "staged", where, None)
     tensors = dict.fromkeys(a.tensor for einsum in einsums for a in einsum.accesses)
     for tensor in (t for t in staged if t not in tensors):
         condition = f"tensors of the group ({', '.join(tensors)})"
@@ -303,7 +298,7 @@ def _group(node: object, workload: Workload, platform: Platform, where: str) -> 
         einsums=tuple(_nest(nests, e, platform.path(e.unit), f"{where}.nests") for e in einsums),
         level=take(node, "level", str, where, ""),
         cores=tuple((name, _loops(cores, name, f"{where}.cores")) for name in cores),
-        resident=_words(node, "resident", where),
+        resident=take_words(node, "resident", where),
         shared=_loops(node, "shared", where),
         staged=staged,
         schedule=take_choice(node, "schedule", get_args(Schedule), where),
@@ -327,14 +322,14 @@ def _nest(nests: object, einsum: Einsum, arch: Architecture, where: str) -> Eins
     return EinsumMapping(
         einsum=einsum.name,
         loops=tuple((slots[name], _loops(loops, name, f"{where}.loops")) for name in loops),
-        keep=tuple((name, _words(keep, name, f"{where}.keep", None)) for name in keep),
-        stay=_words(node, "stay", where),
+        keep=tuple((name, take_words(keep, name, f"{where}.keep", None)) for name in keep),
+        stay=take_words(node, "stay", where),
     )
 
 
 def _loops(node: object, key: str, where: str) -> tuple[Loop, ...]:
     loops = []
-    for item in _words(node, key, where, None):
+    for item in take_words(node, key, where, None):
         found = _LOOP.fullmatch(item)
         if not found:
             raise SpecError(expected(f"{where}.{key}", "loops such as P=8 or 'P=32,5'", item))

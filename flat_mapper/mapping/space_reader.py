@@ -48,13 +48,14 @@ from flat_mapper.spec.document import (
     Range,
     Section,
     checked,
-    did_you_mean,
     place,
     section_of,
     take,
     take_choice,
     take_list,
+    take_words,
     unknown_keys,
+    unknown_word,
 )
 from flat_mapper.spec.templating import load_document
 from flat_mapper.workload.einsum import Einsum
@@ -86,29 +87,24 @@ class FilePart:
         self, key: str, kind: type[T], default: T, *, above: float = -inf, within: Range = REAL
     ) -> T:
         """The value of a key; the default where it is missing or wrong."""
-
-        def step() -> T:
-            return take(self.body, key, kind, self.where, default, above=above, within=within)
-
-        found = self.faults.attempt(step)
+        found = self.faults.attempt(
+            take, self.body, key, kind, self.where, default, above=above, within=within
+        )
         return default if found is None else found
 
     def words(self, key: str) -> tuple[str, ...] | None:
         """The words of a list; None where the key is missing or wrong."""
         if self.body.get(key) is None:
             return None
-        found = self.faults.attempt(take_list, self.body, key, str, self.where)
+        found = self.faults.attempt(take_words, self.body, key, self.where)
         for word in [word for word, count in Counter(found).items() if count > 1][:1]:
-            self.fault(key, "each name once", str(word), "remove one")
-        return None if found is None else tuple(str(word) for word in found)
+            self.fault(key, "each name once", word, "remove one")
+        return found
 
     def choice[C: str](self, key: str, choices: tuple[C, ...], default: C) -> C:
         """The word of a key; the default where it is missing or wrong."""
-
-        def step() -> C:
-            return take_choice(self.body, key, choices, self.where, default)
-
-        return self.faults.attempt(step) or default
+        where = self.where
+        return self.faults.attempt(take_choice, self.body, key, choices, where, default) or default
 
     def fault(self, key: str, condition: str, got: object, change: str = "") -> None:
         """Note that the value of a key is not what it should be."""
@@ -492,5 +488,4 @@ def _misses(
 ) -> Iterator[str]:
     """A line for each word that is not known; what is left out says nothing."""
     for word in (word for word in words if word not in (*known, *left_out)):
-        condition = f"{noun} among {', '.join(known)}"
-        yield expected(where, condition, word, did_you_mean(word, known))
+        yield unknown_word(where, f"{noun} among", word, known)

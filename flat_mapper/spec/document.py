@@ -180,11 +180,23 @@ def take_choice[C: str](
 ) -> C:
     """The word of one key, among those that are known; required where there is no default."""
     word = take(node, key, str, where, default) if default else take(node, key, str, where)
-    for choice in choices:
-        if choice == word:
-            return choice
-    spot, hint = place(where, section_of(node, where), key), did_you_mean(word, choices)
-    raise SpecError(expected(spot, f"one of {', '.join(choices)}", str(word), hint))
+    return among(place(where, section_of(node, where), key), word, choices)
+
+
+def among[C: str](where: str, word: str, known: Iterable[C]) -> C:
+    """The one of some words that is asked for."""
+    listed = tuple(known)
+    for one in listed:
+        if one == word:
+            return one
+    raise SpecError(unknown_word(where, "one of", word, listed))
+
+
+def unknown_word(where: str, noun: str, word: str, known: Iterable[str]) -> str:
+    """The error line of a word that is not among the known ones, which `noun` introduces."""
+    listed = tuple(known)
+    hint = did_you_mean(str(word), listed)
+    return expected(where, f"{noun} {', '.join(listed)}", word, hint)
 
 
 def take_list[T](
@@ -197,6 +209,13 @@ def take_list[T](
     items = take(section, key, list, where)
     inside = place(where, section, key)
     return tuple(checked(item, kind, f"{inside}.{i}") for i, item in enumerate(items))
+
+
+def take_words(
+    node: object, key: str, where: str, default: tuple[str, ...] | None = ()
+) -> tuple[str, ...]:
+    """The words of the list of one key, without their quotes; by default it may be missing."""
+    return tuple(map(str, take_list(node, key, str, where, default)))
 
 
 def take_section(node: object, key: str, where: str) -> Section:

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.spec.document import among
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.notation import parse_einsum
 from flat_mapper.workload.roles import Roles
@@ -65,7 +66,7 @@ PHASES, FEED_FORWARDS = tuple(_BEFORE), tuple(_AFTER)
 _ACCESS = re.compile(r"(\w+)\[([a-z,]*)\]")
 
 SOFTMAX = "softmax"  # the operator that the vector Einsums of the core are
-ROLES = {"batch": "B", "groups": GROUP, "heads": HEAD, "queries": "P", "keys": "M"}
+ROLES = Roles(batch="B", groups=GROUP, heads=HEAD, queries="P", keys="M")
 
 # FuseMax (MICRO'24) names the row maximum M, as it does a rank; here it is QK_max.
 CORE_LINES = (
@@ -138,8 +139,9 @@ def block(
     core = attention(B=B, H=H, P=P, M=M, E=E, F=F, kv_heads=kv_heads, word_bits=word_bits)
     width = H * E if D is None else D
     sizes = {**core.rank_sizes, "D": width, "FF": 4 * width if FF is None else FF}
-    before = _among(_BEFORE, phase, "attention: phase")
-    lines = (*before, *CORE_LINES, *_among(_AFTER, feed_forward, "block: feed_forward"))
+    before = _BEFORE[among("attention: phase", phase, PHASES)]
+    after = _AFTER[among("block: feed_forward", feed_forward, FEED_FORWARDS)]
+    lines = (*before, *CORE_LINES, *after)
     whole = replace(_workload("block", lines, sizes, word_bits), repeat=layers)
     return with_softmax(whole, softmax)
 
@@ -155,8 +157,8 @@ def scope(workload: Workload, extent: Scope | None) -> Workload:
     raises:    SpecError for the attention of a cascade that is written out: which part of it that
                is, nobody has said.
     """
-    if extent is not None and extent not in SCOPES:
-        raise SpecError(expected("scope", f"one of {', '.join(SCOPES)}", extent))
+    if extent is not None:
+        among("scope", extent, SCOPES)
     if extent == "model":
         return workload
     one = workload.of_kind(workload.layers[0]) if workload.layers else workload
@@ -181,22 +183,10 @@ def _workload(name: str, lines: tuple[str, ...], sizes: dict[str, int], word_bit
         einsums=tuple(parse_einsum(line) for line in lines),
         word_bits=word_bits,
         softmax="row",
-        roles=sized_roles(sizes),
+        roles=ROLES.within(sizes),
         operators={SOFTMAX: tuple(e.name for e in CORE if e.unit == "vector")},
         core=tuple(e.name for e in CORE),
     )
-
-
-def sized_roles(sizes: Mapping[str, int]) -> Roles:
-    """The roles of those of the short form's ranks that have a size."""
-    return Roles.of({role: rank for role, rank in ROLES.items() if rank in sizes})
-
-
-def _among[K: str](choices: Mapping[K, tuple[str, ...]], word: K, where: str) -> tuple[str, ...]:
-    """The lines that a word stands for."""
-    if word not in choices:
-        raise SpecError(expected(where, f"one of {', '.join(choices)}", word))
-    return choices[word]
 
 
 def grouped(lines: tuple[str, ...]) -> tuple[str, ...]:

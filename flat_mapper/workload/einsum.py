@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Literal, TypeGuard
 
 from flat_mapper.base.errors import Faults, expected, file_name
+from flat_mapper.spec.document import unknown_word
 
 Unit = Literal["matrix", "vector"]
 
@@ -188,7 +189,7 @@ def _access_faults(
 ) -> Iterator[str]:
     """Faults of one access, beside the first of its tensor."""
     for rank in (r for r in access.ranks if r not in ranks):
-        yield expected(f"{where}: {access}", f"ranks among {', '.join(ranks)}", rank)
+        yield unknown_word(f"{where}: {access}", "ranks among", rank, ranks)
     if len(set(access.ranks)) != len(access.ranks):
         yield expected(f"{where}: {access.tensor}", "each rank once", str(access))
     if (first.ranks, first.sums) != (access.ranks, access.sums):

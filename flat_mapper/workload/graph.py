@@ -12,7 +12,7 @@ from typing import Any, Literal
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import TensorWidth, Width, Widths, stored_bits, width_at
 from flat_mapper.spec.catalog import tensor_width_of
-from flat_mapper.spec.document import BITS, checked
+from flat_mapper.spec.document import BITS, among, checked, unknown_word
 from flat_mapper.workload.einsum import (
     Einsum,
     TensorAccess,
@@ -73,8 +73,8 @@ class Workload:
         for key, width in self.tensor_bits.items():
             tensor_width_of(width, f"{self.name}: {key}")
             if key not in self.tensor_ranks:
-                known = f"one of {', '.join(self.tensor_ranks)}"
-                raise SpecError(expected(f"{self.name}: tensor_bits", known, key))
+                where, known = f"{self.name}: tensor_bits", self.tensor_ranks
+                raise SpecError(unknown_word(where, "one of", key, known))
         parts = most_parts((self.mask, *(kind.mask for kind in self.layers)))
         found = role_faults(self.name, self.roles, self.rank_sizes, parts)
         names = tuple(e.name for e in self.einsums)
@@ -266,9 +266,8 @@ class Workload:
 
     def with_ranks(self, sizes: Mapping[str, int]) -> Workload:
         """The same cascade at other rank sizes."""
-        for rank in (r for r in sizes if r not in self.rank_sizes):
-            known = ", ".join(self.rank_sizes)
-            raise SpecError(expected(f"{self.name}: ranks", f"one of {known}", rank))
+        for rank in sizes:
+            among(f"{self.name}: ranks", rank, self.rank_sizes)
         return replace(self, rank_sizes={**self.rank_sizes, **sizes})
 
     def subset(self, names: tuple[str, ...]) -> Workload:

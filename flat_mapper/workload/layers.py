@@ -34,7 +34,15 @@ from typing import Any, Literal, get_args
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.spec.catalog import rank_size
-from flat_mapper.spec.document import Section, place, refuse_unknown, section_of, take, take_choice
+from flat_mapper.spec.document import (
+    Section,
+    among,
+    place,
+    refuse_unknown,
+    section_of,
+    take,
+    take_choice,
+)
 from flat_mapper.workload.cascade import (
     CORE,
     CORE_LINES,
@@ -42,12 +50,12 @@ from flat_mapper.workload.cascade import (
     GROUP,
     HEAD,
     PHASES,
+    ROLES,
     SOFTMAX,
     FeedForward,
     block,
     grouped,
     head_sizes,
-    sized_roles,
 )
 from flat_mapper.workload.einsum import Einsum, Unit
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
@@ -199,7 +207,7 @@ def layer(
         rank_sizes=lines.sizes,
         einsums=tuple(lines.einsums),
         softmax="row",
-        roles=sized_roles(sizes),
+        roles=ROLES.within(sizes),
         operators=lines.operators,
         views=lines.views,
         weights=lines.weights,
@@ -304,9 +312,7 @@ def _projected(
 
 def _feed_forward(lines: _Lines, form: LayerForm, source: str, kind: FeedForward) -> str:
     """The feed-forward layer, or the experts in its place; the name of what it makes."""
-    if form.activation not in UNARY:
-        condition = f"one of {', '.join(UNARY)}"
-        raise SpecError(expected("layer: activation", condition, form.activation))
+    among("layer: activation", form.activation, UNARY)
     if form.experts is None:
         return _dense(lines, form, kind, ("", "b,p", source, ""))
     return _experts(lines, form, kind, source, form.experts)

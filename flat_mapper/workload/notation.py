@@ -38,7 +38,7 @@ from itertools import chain
 from typing import get_args
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.spec.document import refuse_unknown, section_of, take, take_choice, take_list
+from flat_mapper.spec.document import refuse_unknown, section_of, take, take_choice, take_words
 from flat_mapper.workload.einsum import Einsum, TensorAccess, Unit
 
 OPERATORS = {"*": "mul", "/": "div", "+": "add", "-": "sub"}
@@ -252,15 +252,10 @@ def read_einsum(item: object, where: str) -> Einsum:
     einsum = parse_einsum(text, where=f"{where}.einsum", name=name and str(name), unit=unit)
     return replace(
         einsum,
-        each=_words(item, "each", where, upper=True),
-        after=_words(item, "after", where, upper=True),
-        so_far=_words(item, "so_far", where),
+        each=tuple(map(str.upper, take_words(item, "each", where))),
+        after=tuple(map(str.upper, take_words(item, "after", where))),
+        so_far=take_words(item, "so_far", where),
     )
-
-
-def _words(item: object, key: str, where: str, *, upper: bool = False) -> tuple[str, ...]:
-    words = take_list(item, key, str, where, ())
-    return tuple(str(word).upper() if upper else str(word) for word in words)
 
 
 def einsum_item(einsum: Einsum) -> dict[str, object]:

@@ -19,11 +19,11 @@ from flat_mapper.spec.document import (
     COUNT,
     Section,
     checked,
-    did_you_mean,
     place,
     section_of,
     take,
     take_list,
+    unknown_word,
 )
 from flat_mapper.workload.cascade import ROLES, Phase
 from flat_mapper.workload.graph import Softmax, Workload
@@ -112,7 +112,7 @@ def declared_roles(problem: Section, where: str) -> Roles:
         if key in problem:
             condition = "attention without them: the short form has its own"
             raise SpecError(expected(place(where, problem, key), condition, key, "remove it"))
-    return Roles.of(ROLES)
+    return ROLES
 
 
 def sequence_ranks(roles: Roles, where: str) -> tuple[str, str]:
@@ -177,8 +177,7 @@ def check_ranks(file: File, known: Iterable[str], faults: Faults) -> None:
     for name in file.names:
         if name not in listed:
             at = place(where, file.ranks, name, shown=False)
-            hint = did_you_mean(name, listed)
-            faults.append(expected(at, f"ranks among {', '.join(listed)}", name, hint))
+            faults.append(unknown_word(at, "ranks among", name, listed))
 
 
 def layers_of(file: File) -> tuple[LayerKind, ...]:

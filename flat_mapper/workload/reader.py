@@ -24,13 +24,14 @@ from flat_mapper.spec.catalog import rank_size, section_sizes, widths_of
 from flat_mapper.spec.document import (
     BITS,
     Section,
-    did_you_mean,
+    among,
     place,
     refuse_unknown,
     section_of,
     take,
-    take_list,
+    take_words,
     unknown_keys,
+    unknown_word,
 )
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load_yaml
@@ -78,7 +79,7 @@ DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 _FIELDS: Mapping[str, Callable[[File], Any]] = {  # of a workload, that a file says by itself
     "name": lambda file: str(take(file.problem, "name", str, file.where, "")) or file.stem,
     "source": lambda file: str(take(file.problem, "source", str, file.where, "")),
-    "dropped": lambda file: (*map(str, take_list(file.problem, "dropped", str, file.where, ())),),
+    "dropped": lambda file: take_words(file.problem, "dropped", file.where),
     "word_bits": lambda file: take(
         *(file.problem, "word_bits", int, file.where, DEFAULT_WORD_BITS), above=0, within=BITS
     ),
@@ -122,8 +123,8 @@ def load_workload(
         each = [load_workload(source, scope, sizes=sizes, lengths=n, **words) for n in lengths]
         return ragged(each, sizes)
     asked = Replacements(
-        softmax=_named("softmax", softmax, SOFTMAXES),
-        phase=_named("phase", phase, PHASES),
+        softmax=among("softmax", softmax, SOFTMAXES) if softmax else None,
+        phase=among("phase", phase, PHASES) if phase else None,
         mask=mask_of(mask),
         lengths=lengths,
         unmasked=mask.strip() == NO_MASK,
@@ -160,14 +161,6 @@ def check_problem(source: str | Path) -> list[str]:
     return faults
 
 
-def _named[Word: str](what: str, word: str, known: tuple[Word, ...]) -> Word | None:
-    """The one of some words; None for no word."""
-    if word and word not in known:
-        hint = did_you_mean(word, known)
-        raise SpecError(expected(what, f"one of {', '.join(known)}", word, hint))
-    return next((one for one in known if one == word), None)
-
-
 def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
     """The workload at other sizes: integers, or expressions over its present ones.
 
@@ -176,11 +169,6 @@ def set_ranks(workload: Workload, sizes: Mapping[str, object]) -> Workload:
     where = f"{workload.name}: ranks"
     if sizes and workload.sequences:
         workload.one_kind(where)
-    for rank in sizes:
-        if rank not in workload.rank_sizes:
-            known = ", ".join(workload.rank_sizes)
-            hint = did_you_mean(rank, workload.rank_sizes)
-            raise SpecError(expected(where, f"one of {known}", rank, hint))
     if not sizes:
         return workload
     return workload.with_ranks(
@@ -334,8 +322,7 @@ def _tensor_bits(
         known = list(dict.fromkeys(_tensors(file, workload, sizes)))
         if tensor not in known:
             at = place(where, section, tensor, shown=False)
-            hint = did_you_mean(tensor, known)
-            raise SpecError(expected(at, f"tensors among {', '.join(known)}", tensor, hint))
+            raise SpecError(unknown_word(at, "tensors among", tensor, known))
     found = widths_of(section, where)
     return {tensor: width for tensor, width in found.items() if tensor in own}
 

@@ -15,11 +15,11 @@ from flat_mapper.base.errors import expected
 from flat_mapper.spec.document import (
     REQUIRED,
     Section,
-    did_you_mean,
     refuse_unknown,
     section_of,
     take,
-    take_list,
+    take_words,
+    unknown_word,
 )
 
 
@@ -74,8 +74,7 @@ def role_faults(where: str, roles: Roles, sizes: Mapping[str, int], parts: int) 
     """
     for name, rank in roles.declared.items():
         if rank not in sizes:
-            condition = f"a rank among {', '.join(sizes)}"
-            yield expected(f"{where}: roles.{name}", condition, rank, did_you_mean(rank, sizes))
+            yield unknown_word(f"{where}: roles.{name}", "a rank among", rank, sizes)
     ranks = list(roles.declared.values())
     for rank in dict.fromkeys(r for i, r in enumerate(ranks) if r in ranks[:i]):
         yield expected(f"{where}: roles", "one role for each rank", f"{rank} twice")
@@ -103,8 +102,7 @@ def operator_faults(
             yield expected(spot, "a name that no Einsum has", operator)
         for member in members:
             if member not in einsums:
-                condition = f"Einsums among {', '.join(einsums)}"
-                yield expected(spot, condition, member, did_you_mean(member, einsums))
+                yield unknown_word(spot, "Einsums among", member, einsums)
             if placed.setdefault(member, operator) != operator or members.count(member) > 1:
                 yield expected(spot, "each Einsum once, in one operator", member)
 
@@ -141,10 +139,7 @@ def read_operators(problem: Section, where: str) -> dict[str, tuple[str, ...]]:
     """The members of every operator under the key `operators` of a section."""
     inside = f"{where}.operators"
     section = section_of(take(problem, "operators", dict, where, {}), inside)
-    return {
-        str(name): tuple(str(member) for member in take_list(section, name, str, inside))
-        for name in section
-    }
+    return {str(name): take_words(section, name, inside, None) for name in section}
 
 
 def declared_document(roles: Roles, operators: Mapping[str, tuple[str, ...]]) -> dict[str, object]:

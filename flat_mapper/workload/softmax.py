@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, get_args
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.spec.document import among
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
 from flat_mapper.workload.notation import parse_einsum
@@ -29,9 +30,7 @@ def with_softmax(workload: Workload, softmax: Softmax) -> Workload:
 
     `any` keeps the row form; `alternatives` has what it stands for.
     """
-    if softmax not in SOFTMAXES:
-        condition = f"one of {', '.join(SOFTMAXES)}"
-        raise SpecError(expected(f"{workload.name}: softmax", condition, softmax))
+    among(f"{workload.name}: softmax", softmax, SOFTMAXES)
     if workload.softmax not in ("row", "any") or not workload.ancestors.keys() >= {*ROW}:
         condition = f"a row softmax of the Einsums {', '.join(ROW)} to rewrite as {softmax}"
         raise SpecError(expected(workload.name, condition, workload.softmax))
@@ -238,9 +237,7 @@ def with_latent(workload: Workload, form: LatentForm) -> Workload:
 
     `any` keeps the rebuilt cascade; `alternatives` has what it stands for.
     """
-    if form not in LATENTS:
-        condition = f"one of {', '.join(LATENTS)}"
-        raise SpecError(expected(f"{workload.name}: latent", condition, form))
+    among(f"{workload.name}: latent", form, LATENTS)
     if workload.latent not in ("rebuilt", "any"):
         condition = f"a latent that is rebuilt, to use it as {form}"
         raise SpecError(expected(workload.name, condition, workload.latent))

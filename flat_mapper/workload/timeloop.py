@@ -21,14 +21,15 @@ from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec.catalog import rank_size
 from flat_mapper.spec.document import (
     Section,
+    among,
     checked,
-    did_you_mean,
     noun_of,
     place,
     refuse_unknown,
     section_of,
     take,
     take_list,
+    take_words,
 )
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.einsum import faults as workload_faults
@@ -119,7 +120,7 @@ def _outline(document: object, where: str) -> _Outline:
         ),
         instance=instance,
         instance_where=at,
-        dimensions=tuple(str(d) for d in take_list(shape, "dimensions", str, f"{spot}.shape")),
+        dimensions=take_words(shape, "dimensions", f"{spot}.shape", None),
         coefficients=_coefficients(shape, instance, where),
     )
 
@@ -244,11 +245,8 @@ def _term(outline: _Outline, term: object, where: str) -> tuple[str, int]:
     if len(ranks) != 1:
         condition = "a rank, or a rank and a coefficient"
         raise SpecError(expected(where, condition, ", ".join(words)))
-    if ranks[0] not in outline.dimensions:
-        known = ", ".join((*outline.dimensions, *outline.coefficients))
-        hint = did_you_mean(ranks[0], outline.dimensions)
-        raise SpecError(expected(where, f"one of {known}", ranks[0], hint))
-    return ranks[0], prod(outline.coefficients[word] for word in words if word != ranks[0])
+    rank = among(where, ranks[0], (*outline.dimensions, *outline.coefficients))
+    return rank, prod(outline.coefficients[word] for word in words if word != rank)
 
 
 def _one_einsum(

@@ -28,7 +28,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from flat_mapper.api.calls import OF_LINKS, among, one_chip
+from flat_mapper.api.calls import OF_LINKS, one_chip
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import AskOptimize, AskPlanSweep
 from flat_mapper.arch.values import Fanout, MemoryLevel
@@ -52,6 +52,7 @@ from flat_mapper.explore.sweep.store import Store, compact
 from flat_mapper.explore.sweep.work import chip_prices
 from flat_mapper.spec.document import (
     Section,
+    among,
     refuse_unknown,
     take,
     take_list,
