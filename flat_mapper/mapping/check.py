@@ -29,6 +29,7 @@ from flat_mapper.mapping.values import (
     rank_extent,
     slots_of,
 )
+from flat_mapper.spec.document import unknown_word
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -93,7 +94,7 @@ def _loop_faults(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> 
 
 def _one_loop_faults(einsum: Einsum, loop: Loop, where: str, *, outermost: bool) -> Iterator[str]:
     if loop.rank not in einsum.ranks:
-        yield expected(where, f"a rank among {', '.join(einsum.ranks)}", loop.rank)
+        yield unknown_word(where, "a rank among", loop.rank, einsum.ranks)
     if loop.rank in einsum.each and not outermost:
         why = f"{einsum.name} runs once in each pass of the shared loop over it"
         yield expected(where, f"no loop over {loop.rank}: {why}", loop.factor)
@@ -104,15 +105,14 @@ def _one_loop_faults(einsum: Einsum, loop: Loop, where: str, *, outermost: bool)
 
 def _keep_faults(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> Iterator[str]:
     tensors, levels = {*einsum.tensors}, [level.name for level in arch.levels]
-    condition = f"tensors among {', '.join(sorted(tensors))}"
     listed = (("stay", mapping.stay), *((f"keep at {at}", names) for at, names in mapping.keep))
     for key, names in listed:
         for name in names:
             if name not in tensors:
-                yield expected(f"{einsum.name}: {key}", condition, name)
+                yield unknown_word(f"{einsum.name}: {key}", "tensors among", name, sorted(tensors))
     for level, _ in mapping.keep:
         if level not in levels:
-            yield expected(f"{einsum.name}: keep", f"a level among {', '.join(levels)}", level)
+            yield unknown_word(f"{einsum.name}: keep", "a level among", level, levels)
     for tensor in sorted(tensors.difference(*(names for _, names in mapping.keep))):
         where, change = f"{einsum.name}: {tensor}", f"keep it at {levels[0]}"
         yield expected(where, "a level that keeps it", "none", change)
@@ -127,7 +127,8 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
         for fault in core_faults(workload, platform, group, mapping.policy):
             raise MappingError(fault)
         core = CoreView(workload=workload, platform=platform, group=group).question()
-        _check_group(*core, mapping.policy)
+        for fault in _group_faults(*core, mapping.policy):
+            raise MappingError(fault)
 
 
 def _order_faults(workload: Workload, mapping: FusedMapping) -> Iterator[str]:
@@ -145,20 +146,13 @@ def _order_faults(workload: Workload, mapping: FusedMapping) -> Iterator[str]:
             yield expected(name, condition, "one before", "list them in order")
 
 
-def _check_group(
+def _group_faults(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> None:
+) -> Iterator[str]:
     if group.schedule == "phases" or group.phases:
         check_phases(workload, group.names, group.phases, " + ".join(group.names))
     for nest in group.einsums:
         check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
-    for fault in _group_faults(workload, platform, group, policy):
-        raise MappingError(fault)
-
-
-def _group_faults(
-    workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
-) -> Iterator[str]:
     yield from _part_faults(platform, group)
     if len(group.einsums) == 1:
         yield from _each_faults(workload, group, ())
