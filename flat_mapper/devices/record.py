@@ -47,6 +47,7 @@ from flat_mapper.spec.document import (
     section_of,
     take,
     take_list,
+    take_section,
     take_words,
 )
 from flat_mapper.spec.yamlio import load_yaml
@@ -151,7 +152,7 @@ def read_cluster_record(path: Path) -> ClusterRecord:
     refuse_unknown(said, _KEYS, where)
     if (got := take(said, "version", int, where)) != _VERSION:
         raise SpecError(expected(f"{where}.version", f"version {_VERSION}", got))
-    workload = read_workload(take(said, "workload", dict, where), f"{where}.workload")
+    workload = read_workload(take_section(said, "workload", where, required=True))
     core, weights = (take_words(said, key, where, None) for key in ("core", "weights"))
     layers = take(said, "layers", int, where, above=0)
     workload = replace(workload, core=core, weights=dict.fromkeys(weights, 1), of_layers=layers)

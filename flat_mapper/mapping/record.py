@@ -64,14 +64,15 @@ from flat_mapper.spec.document import (
     BITS,
     COPIES,
     COUNT,
+    Section,
     checked,
-    place,
     refuse_unknown,
     section_of,
     take,
     take_choice,
     take_list,
     take_section,
+    take_sections,
     take_words,
 )
 from flat_mapper.spec.yamlio import load_yaml
@@ -188,26 +189,20 @@ def read_record(path: Path, platform: Platform | None = None) -> MappingRecord:
 
 
 def _record(path: Path, platform: Platform | None) -> MappingRecord:
-    where, document = str(path), load_yaml(path)
-    refuse_unknown(document, ("fused_mapping",), where)
-    record = take(document, "fused_mapping", dict, where)
-    where = f"{where}: fused_mapping"
-    refuse_unknown(record, ("version", "workload", "arch", "policy", "groups"), where)
-    version = take(record, "version", int, where)
+    document = section_of(load_yaml(path), str(path))
+    refuse_unknown(document, ("fused_mapping",))
+    record = take_section(document, "fused_mapping", required=True)
+    refuse_unknown(record, ("version", "workload", "arch", "policy", "groups"))
+    version = take(record, "version", int)
     if version != RECORD_VERSION:
-        spot = place(where, section_of(record, where), "version")
         change = "map again: the rules between fused Einsums have changed" if version == 1 else ""
-        raise SpecError(expected(spot, f"version {RECORD_VERSION}", version, change))
-    arch = take_words(record, "arch", where, None)
-    workload = read_workload(take(record, "workload", dict, where), f"{where}.workload")
-    platform = platform or _platform(path, arch, f"{where}.arch")
-    groups = (
-        _group(group, workload, platform, f"{where}.groups.{i}")
-        for i, group in enumerate(take_list(record, "groups", dict, where))
-    )
+        raise record.wrong("version", f"version {RECORD_VERSION}", version, change)
+    arch = take_words(record, "arch", default=None)
+    workload = read_workload(take_section(record, "workload", required=True))
+    platform = platform or _platform(path, arch, f"{record.where}.arch")
     mapping = FusedMapping(
-        groups=tuple(groups),
-        policy=_policy(take(record, "policy", dict, where), f"{where}.policy"),
+        groups=tuple(_group(one, workload, platform) for one in take_sections(record, "groups")),
+        policy=_policy(take_section(record, "policy", required=True)),
     )
     return MappingRecord(workload=workload, platform=platform, mapping=mapping, arch=arch)
 
@@ -226,112 +221,104 @@ def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
     return Platform(name=paths[0].name, matrix=paths[0], vector=paths[1] if names[1:] else None)
 
 
-def read_workload(node: object, where: str) -> Workload:
+def read_workload(node: Section) -> Workload:
     """A workload as records have it."""
     known = (
         *("name", "source", "ranks", "word_bits", "tensor_bits", "softmax", "repeat"),
         *("states_bits", "latent", "mask", "unseen", "roles", "operators", "views"),
         *("left_out", "dropped", "other_layers", "einsums"),
     )
-    refuse_unknown(node, known, where)
-    section = section_of(node, where)
-    items = take_list(node, "einsums", dict, where)
-    einsums = (read_einsum(item, f"{where}.einsums.{i}") for i, item in enumerate(items))
-    others = read_layers(section, where, "other_layers") if "other_layers" in section else ()
-    ranks = take(node, "ranks", dict, where)
+    refuse_unknown(node, known)
+    ranks = take_section(node, "ranks", required=True)
     return Workload(
-        name=str(take(node, "name", str, where)),
-        source=str(take(node, "source", str, where, "")),
-        rank_sizes={r: take(ranks, r, int, f"{where}.ranks", above=0) for r in ranks},
-        word_bits=take(node, "word_bits", int, where, above=0, within=BITS),
-        states_bits=take(node, "states_bits", bool, where, True),
-        tensor_bits=widths_of(
-            section_of(take(node, "tensor_bits", dict, where), where), f"{where}.tensor_bits"
-        ),
-        softmax=take_choice(node, "softmax", get_args(Softmax), where),
-        latent=take_choice(node, "latent", get_args(LatentForm), where, "none"),
-        repeat=take(node, "repeat", int, where, above=0),
-        mask=read_mask(section, where),
-        unseen=take(node, "unseen", int, where, 0, within=COUNT),
-        roles=read_roles(section, where),
-        operators=read_operators(section, where),
-        views=read_words(section, "views", where, {}),
-        left_out=take_words(node, "left_out", where),
-        dropped=take_words(node, "dropped", where),
-        other_layers=others,
-        einsums=tuple(einsums),
+        name=str(take(node, "name", str)),
+        source=str(take(node, "source", str, default="")),
+        rank_sizes={r: take(ranks, r, int, above=0) for r in ranks},
+        word_bits=take(node, "word_bits", int, above=0, within=BITS),
+        states_bits=take(node, "states_bits", bool, default=True),
+        tensor_bits=widths_of(take_section(node, "tensor_bits", required=True)),
+        softmax=take_choice(node, "softmax", get_args(Softmax)),
+        latent=take_choice(node, "latent", get_args(LatentForm), default="none"),
+        repeat=take(node, "repeat", int, above=0),
+        mask=read_mask(node),
+        unseen=take(node, "unseen", int, default=0, within=COUNT),
+        roles=read_roles(node),
+        operators=read_operators(node),
+        views=read_words(node, "views"),
+        left_out=take_words(node, "left_out"),
+        dropped=take_words(node, "dropped"),
+        other_layers=read_layers(node, "other_layers") if "other_layers" in node else (),
+        einsums=tuple(read_einsum(one, one.where) for one in take_sections(node, "einsums")),
     )
 
 
-def _policy(node: object, where: str) -> Policy:
-    refuse_unknown(node, ("buffering", "in_place", "softmax", *_RULES, *GONE), where)
-    section = section_of(node, where)
+def _policy(node: Section) -> Policy:
+    refuse_unknown(node, ("buffering", "in_place", "softmax", *_RULES, *GONE))
     for key, off in GONE.items():
-        if (got := section.get(key, off)) != off:
-            raise SpecError(expected(place(where, section, key), f"{off!r}", got, GONE_NOW))
+        if (got := node.get(key, off)) != off:
+            raise node.wrong(key, f"{off!r}", got, GONE_NOW)
     return Policy(
-        buffering=take(node, "buffering", float, where, above=0, within=COPIES),
-        in_place=take(node, "in_place", bool, where),
-        softmax=take_choice(node, "softmax", get_args(Accounting), where),
-        passing=take_choice(node, "passing", get_args(Passing), where, "held"),
-        prefetch=take_choice(node, "prefetch", get_args(Prefetch), where, "held"),
+        buffering=take(node, "buffering", float, above=0, within=COPIES),
+        in_place=take(node, "in_place", bool),
+        softmax=take_choice(node, "softmax", get_args(Accounting)),
+        passing=take_choice(node, "passing", get_args(Passing), default="held"),
+        prefetch=take_choice(node, "prefetch", get_args(Prefetch), default="held"),
     )
 
 
-def _group(node: object, workload: Workload, platform: Platform, where: str) -> GroupMapping:
+def _group(node: Section, workload: Workload, platform: Platform) -> GroupMapping:
     known = (
         *("einsums", "level", "cores", "resident"),
         *("shared", "staged", "schedule", "phases", "order", "kernel", "granularity", "nests"),
     )
-    refuse_unknown(node, known, where)
-    names = take_list(node, "einsums", str, where)
-    nests = take(node, "nests", dict, where)
-    refuse_unknown(nests, names, f"{where}.nests")
+    refuse_unknown(node, known)
+    names, nests = take_list(node, "einsums", str), take_section(node, "nests", required=True)
+    refuse_unknown(nests, names)
     einsums = [workload.einsum(name) for name in names]
-    staged = take_words(node, "staged", where, None)
+    staged = take_words(node, "staged", default=None)
     tensors = dict.fromkeys(a.tensor for einsum in einsums for a in einsum.accesses)
     for tensor in (t for t in staged if t not in tensors):
         condition = f"tensors of the group ({', '.join(tensors)})"
-        raise SpecError(expected(f"{where}.staged", condition, tensor))
-    cores = take_section(node, "cores", where)
+        raise node.wrong("staged", condition, tensor)
+    cores = take_section(node, "cores")
     return GroupMapping(
-        einsums=tuple(_nest(nests, e, platform.path(e.unit), f"{where}.nests") for e in einsums),
-        level=take(node, "level", str, where, ""),
-        cores=tuple((name, _loops(cores, name, f"{where}.cores")) for name in cores),
-        resident=take_words(node, "resident", where),
-        shared=_loops(node, "shared", where),
+        einsums=tuple(_nest(nests, e, platform.path(e.unit)) for e in einsums),
+        level=take(node, "level", str, default=""),
+        cores=tuple((name, _loops(cores, name)) for name in cores),
+        resident=take_words(node, "resident"),
+        shared=_loops(node, "shared"),
         staged=staged,
-        schedule=take_choice(node, "schedule", get_args(Schedule), where),
+        schedule=take_choice(node, "schedule", get_args(Schedule)),
         phases=tuple(
-            tuple(str(checked(n, str, f"{where}.phases.{i}")) for n in part)
-            for i, part in enumerate(take_list(node, "phases", list, where, ()))
+            tuple(str(checked(n, str, f"{node.where}.phases.{i}")) for n in part)
+            for i, part in enumerate(take_list(node, "phases", list, default=()))
         ),
-        order=take_choice(node, "order", get_args(TileOrder), where, "largest"),
-        kernel=take(node, "kernel", str, where, ""),
-        granularity=take_choice(node, "granularity", get_args(Granularity), where),
+        order=take_choice(node, "order", get_args(TileOrder), default="largest"),
+        kernel=take(node, "kernel", str, default=""),
+        granularity=take_choice(node, "granularity", get_args(Granularity)),
     )
 
 
-def _nest(nests: object, einsum: Einsum, arch: Architecture, where: str) -> EinsumMapping:
-    node, where = take(nests, einsum.name, dict, where), f"{where}.{einsum.name}"
-    refuse_unknown(node, ("loops", "keep", "stay"), where)
-    loops, keep = take(node, "loops", dict, where), take(node, "keep", dict, where)
+def _nest(nests: Section, einsum: Einsum, arch: Architecture) -> EinsumMapping:
+    node = take_section(nests, einsum.name, required=True)
+    refuse_unknown(node, ("loops", "keep", "stay"))
+    loops, keep = (take_section(node, key, required=True) for key in ("loops", "keep"))
     slots = {slot_name(slot): slot for slot in slots_of(arch)}
-    refuse_unknown(loops, slots, f"{where}.loops")
-    refuse_unknown(keep, [level.name for level in arch.levels], f"{where}.keep")
+    refuse_unknown(loops, slots)
+    refuse_unknown(keep, [level.name for level in arch.levels])
     return EinsumMapping(
         einsum=einsum.name,
-        loops=tuple((slots[name], _loops(loops, name, f"{where}.loops")) for name in loops),
-        keep=tuple((name, take_words(keep, name, f"{where}.keep", None)) for name in keep),
-        stay=take_words(node, "stay", where),
+        loops=tuple((slots[name], _loops(loops, name)) for name in loops),
+        keep=tuple((name, take_words(keep, name, default=None)) for name in keep),
+        stay=take_words(node, "stay"),
     )
 
 
-def _loops(node: object, key: str, where: str) -> tuple[Loop, ...]:
+def _loops(node: Section, key: str) -> tuple[Loop, ...]:
     loops = []
-    for item in take_words(node, key, where, None):
+    for item in take_words(node, key, default=None):
         found = _LOOP.fullmatch(item)
         if not found:
-            raise SpecError(expected(f"{where}.{key}", "loops such as P=8 or 'P=32,5'", item))
+            raise node.wrong(key, "loops such as P=8 or 'P=32,5'", item)
         loops.append(Loop(found[1], int(found[2]), int(found[3] or 0)))
     return tuple(loops)

@@ -48,11 +48,11 @@ from flat_mapper.spec.document import (
     Range,
     Section,
     checked,
-    place,
     section_of,
     take,
     take_choice,
     take_list,
+    take_section,
     take_words,
     unknown_keys,
     unknown_word,
@@ -65,30 +65,29 @@ from flat_mapper.workload.softmax import ROW, alternatives
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilePart:
-    """One mapping of the file, with its place and where its faults go."""
+    """One mapping of the file, and where its faults go."""
 
     body: Section
-    where: str
     faults: Faults
 
     def inner(self, key: str, known: tuple[str, ...] | None = None) -> FilePart:
         """The mapping under a key, an empty one where there is none; unknown keys are noted."""
-        body = section_of(self.value(key, dict, {}), self.where)
-        part = FilePart(body=body, where=f"{self.where}.{key}", faults=self.faults)
+        found = self.faults.attempt(take_section, self.body, key)
+        part = FilePart(body=Section() if found is None else found, faults=self.faults)
         if known is not None:
             part.refuse_unknown(known)
         return part
 
     def refuse_unknown(self, known: tuple[str, ...]) -> None:
         """Note every key that is not among the known ones."""
-        self.faults.extend(unknown_keys(self.body, known, self.where))
+        self.faults.extend(unknown_keys(self.body, known))
 
     def value[T](
         self, key: str, kind: type[T], default: T, *, above: float = -inf, within: Range = REAL
     ) -> T:
         """The value of a key; the default where it is missing or wrong."""
         found = self.faults.attempt(
-            take, self.body, key, kind, self.where, default, above=above, within=within
+            take, self.body, key, kind, default=default, above=above, within=within
         )
         return default if found is None else found
 
@@ -96,19 +95,18 @@ class FilePart:
         """The words of a list; None where the key is missing or wrong."""
         if self.body.get(key) is None:
             return None
-        found = self.faults.attempt(take_words, self.body, key, self.where)
+        found = self.faults.attempt(take_words, self.body, key)
         for word in [word for word, count in Counter(found).items() if count > 1][:1]:
             self.fault(key, "each name once", word, "remove one")
         return found
 
     def choice[C: str](self, key: str, choices: tuple[C, ...], default: C) -> C:
         """The word of a key; the default where it is missing or wrong."""
-        where = self.where
-        return self.faults.attempt(take_choice, self.body, key, choices, where, default) or default
+        return self.faults.attempt(take_choice, self.body, key, choices, "", default) or default
 
     def fault(self, key: str, condition: str, got: object, change: str = "") -> None:
         """Note that the value of a key is not what it should be."""
-        self.faults.append(expected(place(self.where, self.body, key), condition, got, change))
+        self.faults.append(str(self.body.wrong(key, condition, got, change)))
 
 
 _COMMON = ("einsum", "target", "type", "if_present")
@@ -121,22 +119,22 @@ RULE_KEYS: Mapping[str, tuple[str, ...]] = {
 
 def constraints(outline: FilePart) -> tuple[tuple[SlotRule, ...], tuple[KeepRule, ...]]:
     """Constraints on loops, and on tensors, in the order of the file."""
-    spot = f"{outline.where}.constraints"
+    spot = f"{outline.body.where}.constraints"
     rules = [
-        outline.faults.attempt(_rule, item, f"{spot}.{i}", outline)
+        outline.faults.attempt(_rule, item, f"{spot}.{i}", outline.faults)
         for i, item in enumerate(outline.value("constraints", list, []))
     ]
     slots = tuple(rule for rule in rules if isinstance(rule, SlotRule))
     return slots, tuple(rule for rule in rules if isinstance(rule, KeepRule))
 
 
-def _rule(item: object, where: str, outline: FilePart) -> SlotRule | KeepRule:
+def _rule(item: object, where: str, faults: Faults) -> SlotRule | KeepRule:
     body = section_of(item, where)
-    kind = take_choice(body, "type", tuple(RULE_KEYS), where)
-    part = FilePart(body=body, where=where, faults=outline.faults)
+    kind = take_choice(body, "type", tuple(RULE_KEYS))
+    part = FilePart(body=body, faults=faults)
     part.refuse_unknown(RULE_KEYS[kind])
-    target = str(take(body, "target", str, where))
-    einsum = str(take(body, "einsum", str, where, ""))
+    target = str(take(body, "target", str))
+    einsum = str(take(body, "einsum", str, default=""))
     present = part.value("if_present", bool, False)
     if kind == "dataspace":
         keep, bypass = part.words("keep") or (), part.words("bypass") or ()
@@ -144,7 +142,7 @@ def _rule(item: object, where: str, outline: FilePart) -> SlotRule | KeepRule:
             if tensor in bypass:
                 part.fault("bypass", f"tensors other than those that {target} keeps", tensor)
         return KeepRule(level=target, einsum=einsum, keep=keep, bypass=bypass, if_present=present)
-    spot = place(where, body, "factors")
+    spot = body.place("factors")
     factors = part.faults.attempt(read_factors, body.get("factors"), None, spot, 1)
     order = part.words("permutation") or ()
     x, y = (None, None) if kind == "temporal" else _axes(part, order)
@@ -168,14 +166,13 @@ def _axes(
     x, y = part.words("x"), part.words("y")
     if not order and "split" not in part.body:
         return x, y
-    split = part.faults.attempt(take, part.body, "split", int, part.where, above=-1)
+    split = part.faults.attempt(take, part.body, "split", int, above=-1)
     if split is None:
         return None, None
     if x is not None or y is not None:
         got = ", ".join(k for k in ("permutation", "split", "x", "y") if k in part.body)
-        part.faults.append(
-            expected(part.where, "either permutation and split, or x and y", got, "remove one pair")
-        )
+        condition = "either permutation and split, or x and y"
+        part.faults.append(expected(part.body.where, condition, got, "remove one pair"))
     if split > len(order):
         condition = f"at most {len(order)}, the ranks of the permutation"
         part.fault("split", condition, split, "name more ranks")
@@ -238,10 +235,9 @@ def _mapspace(source: str | Path, faults: Faults) -> Mapspace | None:
 
 def _outline(document: object, name: str, faults: Faults) -> FilePart:
     top = section_of(document, name)
-    body = section_of(take(top, "mapspace", dict, name), name)
-    outline = FilePart(body=top, where=name, faults=faults)
-    outline.refuse_unknown(("mapspace",))
-    return FilePart(body=body, where=f"{name}: mapspace", faults=faults)
+    body = take_section(top, "mapspace", required=True)
+    faults.extend(unknown_keys(top, ("mapspace",)))
+    return FilePart(body=body, faults=faults)
 
 
 def _cores(part: FilePart) -> tuple[str, ...] | Literal["any"]:
@@ -264,7 +260,7 @@ def _any_groups(part: FilePart) -> AnyGroups | None:
         for key in (k for k in LIMIT_KEYS if k in part.body):
             part.fault(key, "groups: any beside it", "groups that are listed", "remove it")
         return None
-    never = part.faults.attempt(take_list, part.body, "never", list, part.where, ())
+    never = part.faults.attempt(take_list, part.body, "never", list, default=())
     listed = [tuple(str(n) for n in items) for items in never or ()]
     for items in (i for i in listed if len(i) < 2):
         part.fault("never", "lists of at least two Einsums", list(items))
@@ -281,7 +277,7 @@ def _groups(part: FilePart) -> tuple[tuple[str, ...], ...]:
     if str(part.body.get("groups")) == "any":
         return ()
     groups = _lists(part, "groups", "group")
-    spot = place(part.where, part.body, "groups")
+    spot = part.body.place("groups")
     for i, group in enumerate(groups):
         if len(group) < 2:
             condition = "at least two Einsums that share loops"
@@ -301,8 +297,8 @@ def _phases(part: FilePart) -> Phases:
 
 def _lists(part: FilePart, key: str, noun: str) -> tuple[tuple[str, ...], ...]:
     """Lists of Einsums or operators; none of them twice."""
-    lists = part.faults.attempt(take_list, part.body, key, list, part.where, ())
-    spot = place(part.where, part.body, key)
+    lists = part.faults.attempt(take_list, part.body, key, list, default=())
+    spot = part.body.place(key)
     found: list[tuple[str, ...]] = []
     for i, items in enumerate(lists or ()):
         names = [
@@ -328,10 +324,10 @@ def _tiles(part: FilePart) -> dict[str, tuple[int, ...]]:
 
 
 def _sizes(tiles: FilePart, rank: str) -> tuple[int, ...]:
-    spot = place(tiles.where, tiles.body, rank)
-    sizes = take_list(tiles.body, rank, int, tiles.where)
+    sizes = take_list(tiles.body, rank, int)
     if not sizes:
-        raise SpecError(expected(spot, "at least one tile size", [], "remove the rank"))
+        raise tiles.body.wrong(rank, "at least one tile size", [], "remove the rank")
+    spot = tiles.body.place(rank)
     return tuple(checked(n, int, f"{spot}.{i}", above=0) for i, n in enumerate(sizes))
 
 

@@ -152,11 +152,10 @@ def tensor_width_of(value: object, where: str) -> TensorWidth:
     return {level: width_of(own, place(where, levels, level)) for level, own in levels.items()}
 
 
-def widths_of(section: Section, where: str) -> dict[str, TensorWidth]:
+def widths_of(section: Section) -> dict[str, TensorWidth]:
     """Widths by tensor."""
     return {
-        tensor: tensor_width_of(width, place(where, section, tensor))
-        for tensor, width in section.items()
+        tensor: tensor_width_of(width, section.place(tensor)) for tensor, width in section.items()
     }
 
 

@@ -22,19 +22,29 @@ class Quoted(str):
 
 
 class Section(dict[str, object]):
-    """One mapping of a document, with the line of every key. Treat it as read-only."""
+    """One mapping of a document: its place, the line of every key. Treat it as read-only."""
 
-    __slots__ = ("lines", "source")
+    __slots__ = ("lines", "source", "where")
 
     def __init__(
         self,
         items: Mapping[str, object] | Iterable[tuple[str, object]] = (),
         source: str = "",
         lines: Mapping[str, int] | None = None,
+        where: str = "",
     ) -> None:
         super().__init__(items)
         self.source = source  # the file, as errors name it
         self.lines = dict(lines or {})  # from 1
+        self.where = where  # `path`, or `path: dotted.place`; empty before `section_of` says it
+
+    def place(self, key: str, *, shown: bool = True) -> str:
+        """The place of a key, with its line."""
+        return place(self.where, self, key, shown=shown)
+
+    def wrong(self, key: str, condition: str, got: object, change: str = "") -> SpecError:
+        """The error of a key whose value is not what it should be."""
+        return SpecError(expected(self.place(key), condition, got, change))
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,7 @@ def take[T, D](
     node: object,
     key: str,
     kind: type[T],
-    where: str,
+    where: str = "",
     default: D | Required = REQUIRED,
     *,
     above: float = -math.inf,
@@ -131,13 +141,13 @@ def take[T, D](
     """The value of one key, of the kind asked for.
 
     kind:    bool, int, float (an int is one as well), str, list or dict (a Section).
-    where:   the place of `node`: `path`, or `path: dotted.place`.
+    where:   the place of `node`, where it does not know that itself.
     default: what a missing key, or one without a value, stands for; the key is required otherwise.
     above:   numbers must be greater.
     within:  and in this range.
     raises:  SpecError with the path, the line, the dotted key and what to change.
     """
-    section = section_of(node, where)
+    section, where = _placed(node, where)
     value = section.get(key)
     if value is None:
         if not isinstance(default, Required):
@@ -148,6 +158,12 @@ def take[T, D](
         got = f"the keys {', '.join(section)}" if section else "an empty mapping"
         raise SpecError(f"{where}: expected the key {key!r} ({noun}), got {got}")
     return checked(value, kind, place(where, section, key), above=above, within=within)
+
+
+def _placed(node: object, where: str) -> tuple[Section, str]:
+    """The node as a mapping, and its place."""
+    section = node if isinstance(node, Section) else section_of(node, where)
+    return section, where or section.where
 
 
 def checked[T](
@@ -176,11 +192,12 @@ def _is_number(value: object, kind: type) -> TypeGuard[float]:
 
 
 def take_choice[C: str](
-    node: object, key: str, choices: tuple[C, ...], where: str, default: C | None = None
+    node: object, key: str, choices: tuple[C, ...], where: str = "", default: C | None = None
 ) -> C:
     """The word of one key, among those that are known; required where there is no default."""
-    word = take(node, key, str, where, default) if default else take(node, key, str, where)
-    return among(place(where, section_of(node, where), key), word, choices)
+    section, where = _placed(node, where)
+    word = take(section, key, str, where, default or REQUIRED)
+    return among(place(where, section, key), word, choices)
 
 
 def among[C: str](where: str, word: str, known: Iterable[C]) -> C:
@@ -200,10 +217,10 @@ def unknown_word(where: str, noun: str, word: str, known: Iterable[str]) -> str:
 
 
 def take_list[T](
-    node: object, key: str, kind: type[T], where: str, default: tuple[T, ...] | None = None
+    node: object, key: str, kind: type[T], where: str = "", default: tuple[T, ...] | None = None
 ) -> tuple[T, ...]:
     """The list of one key, every item of the kind; required where there is no default."""
-    section = section_of(node, where)
+    section, where = _placed(node, where)
     if default is not None and section.get(key) is None:
         return default
     items = take(section, key, list, where)
@@ -212,26 +229,35 @@ def take_list[T](
 
 
 def take_words(
-    node: object, key: str, where: str, default: tuple[str, ...] | None = ()
+    node: object, key: str, where: str = "", default: tuple[str, ...] | None = ()
 ) -> tuple[str, ...]:
     """The words of the list of one key, without their quotes; by default it may be missing."""
     return tuple(map(str, take_list(node, key, str, where, default)))
 
 
-def take_section(node: object, key: str, where: str) -> Section:
-    """The mapping of one key; an empty one where there is none."""
-    return section_of(take(node, key, dict, where, {}), where)
+def take_section(node: object, key: str, where: str = "", *, required: bool = False) -> Section:
+    """The mapping of one key; an empty one where there is none, unless it is required."""
+    section, where = _placed(node, where)
+    found = take(section, key, dict, where, REQUIRED if required else {})
+    return section_of(found, _inside(where, key))
 
 
-def refuse_unknown(node: object, known: Iterable[str], where: str) -> None:
+def take_sections(node: object, key: str, *, required: bool = True) -> tuple[Section, ...]:
+    """The mappings of the list of one key; none where it is missing, unless it is required."""
+    section, where = _placed(node, "")
+    items = take_list(section, key, dict, where, None if required else ())
+    return tuple(section_of(n, f"{_inside(where, key)}.{i}") for i, n in enumerate(items))
+
+
+def refuse_unknown(node: object, known: Iterable[str], where: str = "") -> None:
     """Raise SpecError at the first key that is not among the known ones."""
-    for line in unknown_keys(section_of(node, where), known, where):
+    for line in unknown_keys(node, known, where):
         raise SpecError(line)
 
 
-def unknown_keys(section: Section, known: Iterable[str], where: str) -> Iterator[str]:
+def unknown_keys(node: object, known: Iterable[str], where: str = "") -> Iterator[str]:
     """An error line for each key that is not among the known ones."""
-    listed = tuple(known)
+    (section, where), listed = _placed(node, where), tuple(known)
     for key in (key for key in section if key not in listed):
         yield unknown_key(key, section, listed, where)
 
@@ -243,24 +269,27 @@ def unknown_key(key: str, section: Section, known: tuple[str, ...], where: str) 
     return f"{said}; {hint}" if hint else said
 
 
-def section_of(node: object, where: str) -> Section:
-    """The node, where it is a mapping."""
+def section_of(node: object, where: str = "") -> Section:
+    """The node, where it is a mapping; one that does not know its place has that one."""
     if isinstance(node, Section):
-        return node
+        unplaced = where and not node.where
+        return Section(node, node.source, node.lines, where) if unplaced else node
     if isinstance(node, Mapping):
-        return Section({str(key): value for key, value in node.items()})
+        return Section({str(key): value for key, value in node.items()}, where=where)
     raise SpecError(f"{where}: expected a mapping of keys to values, got {noun_of(node)}")
 
 
-def place(where: str, section: Section, key: str = "", *, shown: bool = True) -> str:
+def place(where: str, section: Section, key: str, *, shown: bool = True) -> str:
     """`where` with the key appended, and the key's line put behind the path."""
-    spot = where
-    if key and shown:
-        spot += ("." if ": " in where else ": ") + key
+    spot = _inside(where, key) if shown else where
     line, source = section.lines.get(key, 0), section.source
     if line and source and (where == source or where.startswith(source + ": ")):
         spot = f"{source}:{line}{spot[len(source) :]}"
     return spot
+
+
+def _inside(where: str, key: str) -> str:
+    return f"{where}{'.' if ': ' in where else ': '}{key}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -37,11 +37,11 @@ from flat_mapper.spec.catalog import rank_size
 from flat_mapper.spec.document import (
     Section,
     among,
-    place,
     refuse_unknown,
     section_of,
     take,
     take_choice,
+    take_section,
 )
 from flat_mapper.workload.cascade import (
     CORE,
@@ -436,7 +436,7 @@ def short_workload(file: File, sizes: Mapping[str, int], faults: Faults) -> Work
     missing = ", ".join(rank for rank in CORE_RANKS if rank not in file.names)
     if missing:
         condition = f"the sizes of {', '.join(CORE_RANKS)}"
-        faults.append(expected(f"{file.where}.ranks", condition, f"no {missing}"))
+        faults.append(expected(file.ranks.where, condition, f"no {missing}"))
     form = faults.attempt(_form, file, sizes)
     whole = faults.attempt(_layer, file)
     if faults or form is None:
@@ -449,7 +449,7 @@ def short_workload(file: File, sizes: Mapping[str, int], faults: Faults) -> Work
     given = {rank: full[rank] for rank in (*CORE_RANKS, *BLOCK_RANKS)} | form
     inner = Faults()
     workload = inner.attempt(_chosen, file, given, whole, once)
-    faults.extend(f"{file.where}: {line}" for line in inner)
+    faults.extend(f"{file.problem.where}: {line}" for line in inner)
     return workload
 
 
@@ -491,7 +491,7 @@ def _ends(file: File, sizes: Mapping[str, int], whole: LayerForm | None) -> Work
     """Ends of the model, where the file has its vocabulary."""
     if VOCABULARY not in file.problem:
         return None
-    form = _filled(EndsForm, file.problem, VOCABULARY, file.where)
+    form = _filled(EndsForm, file.problem, VOCABULARY)
     norm = "none" if whole is None else whole.norm
     return ends(form, norm, B=sizes["B"], P=sizes["P"], D=sizes["D"])
 
@@ -501,56 +501,50 @@ def _layer(file: File) -> LayerForm | None:
     if "layer" not in file.problem:
         return None
     if isinstance(file.problem["layer"], int):
-        condition = "a section such as {norm: rms}"
-        at = place(file.where, file.problem, "layer")
-        raise SpecError(expected(at, condition, file.problem["layer"], "did you mean 'layers'?"))
-    return _filled(LayerForm, file.problem, "layer", file.where, norm="none")
+        condition, change = "a section such as {norm: rms}", "did you mean 'layers'?"
+        raise file.problem.wrong("layer", condition, file.problem["layer"], change)
+    return _filled(LayerForm, file.problem, "layer", norm="none")
 
 
-def _filled[F](form: type[F], parent: Section, key: str, where: str, **others: object) -> F:
+def _filled[F](form: type[F], parent: Section, key: str, **others: object) -> F:
     """A form of the section under a key; the section's keys are the form's fields.
 
     others: defaults in place of the form's own.
     """
-    inside = f"{where}.{key}"
-    section = section_of(take(parent, key, dict, where), inside)
+    section = take_section(parent, key, required=True)
     listed = fields(form)  # type: ignore[arg-type]  # a dataclass
-    refuse_unknown(section, tuple(f.name for f in listed), inside)
+    refuse_unknown(section, tuple(f.name for f in listed))
     found: dict[str, object] = {}
     for name, default in ((f.name, others.get(f.name, f.default)) for f in listed):
         if name in _PARTS:
-            part = _filled(_PARTS[name], section, name, inside) if name in section else None
-            found[name] = part
+            found[name] = _filled(_PARTS[name], section, name) if name in section else None
         elif isinstance(default, str):
-            found[name] = take_choice(section, name, _WORDS[name], inside, default)
+            found[name] = take_choice(section, name, _WORDS[name], default=default)
         elif isinstance(default, bool):
-            found[name] = take(section, name, bool, inside, default)
+            found[name] = take(section, name, bool, default=default)
         elif default is MISSING:
-            found[name] = take(section, name, int, inside, above=0)
+            found[name] = take(section, name, int, above=0)
         else:
-            found[name] = take(section, name, int, inside, default, above=-1)
+            found[name] = take(section, name, int, default=default, above=-1)
     return form(**found)
 
 
 def _form(file: File, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Form of a file's attention, and of the layer after it, as `block` takes it."""
-    where = f"{file.where}.attention"
     node = file.problem["attention"]
-    section = section_of({} if node is None else node, where)
-    refuse_unknown(section, ATTENTION_KEYS, where)
+    section = section_of({} if node is None else node, f"{file.problem.where}.attention")
+    refuse_unknown(section, ATTENTION_KEYS)
     kv_heads = sizes.get(GROUP)
     if "kv_heads" in section and GROUP not in file.changes:
         if kv_heads is not None:
             condition = f"kv_heads here or {GROUP} among the ranks"
-            raise SpecError(expected(where, condition, "both", "remove one"))
-        kv_heads = rank_size(section["kv_heads"], sizes, place(where, section, "kv_heads"))
-    phase = take_choice(section, "phase", PHASES, where, "prefill")
-    softmax = take_choice(section, "softmax", SOFTMAXES, where, "row")
+            raise SpecError(expected(section.where, condition, "both", "remove one"))
+        kv_heads = rank_size(section["kv_heads"], sizes, section.place("kv_heads"))
+    phase = take_choice(section, "phase", PHASES, default="prefill")
+    softmax = take_choice(section, "softmax", SOFTMAXES, default="row")
     return {
         "softmax": file.asked.softmax or softmax,
         "kv_heads": kv_heads,
         "phase": file.asked.phase or phase,
-        "feed_forward": take_choice(
-            file.problem, "feed_forward", FEED_FORWARDS, file.where, "plain"
-        ),
+        "feed_forward": take_choice(file.problem, "feed_forward", FEED_FORWARDS, default="plain"),
     }

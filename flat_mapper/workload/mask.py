@@ -16,11 +16,10 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
     COUNT,
     Section,
-    place,
     refuse_unknown,
-    section_of,
     take,
-    take_list,
+    take_section,
+    take_sections,
 )
 
 if TYPE_CHECKING:
@@ -204,40 +203,33 @@ def pairs(mask: Mask, queries: int, keys: int) -> int:
     return mask_tiles(mask, queries, keys, 1, 1).visited
 
 
-def read_mask(section: Section, where: str) -> Mask | None:
+def read_mask(section: Section) -> Mask | None:
     """The mask under the key `mask` of a section; None where there is none."""
     node = section.get("mask")
-    if node is None:
+    if node is None or node == NO_MASK:
         return None
-    spot = place(where, section, "mask")
     if isinstance(node, str):
-        if str(node) == NO_MASK:
-            return None
-        if str(node) != "causal":
-            raise SpecError(expected(spot, "causal, or {window: N}", str(node)))
+        if node != "causal":
+            raise section.wrong("mask", "causal, or {window: N}", node)
         return Mask(causal=True)
-    inside = f"{where}.mask"
-    part = section_of(node, inside)
-    refuse_unknown(part, ("causal", "window", "parts"), inside)
-    window = take(part, "window", int, inside, None, above=0) if "window" in part else None
-    causal = take(part, "causal", bool, inside, False)
+    part = take_section(section, "mask")
+    refuse_unknown(part, ("causal", "window", "parts"))
+    window = take(part, "window", int, default=None, above=0)
+    causal = take(part, "causal", bool, default=False)
     if not causal and window is None:
-        raise SpecError(expected(spot, "causal, a window, or both", "neither"))
-    return Mask(causal=causal, window=window, parts=take(part, "parts", int, inside, 1, above=0))
+        raise section.wrong("mask", "causal, a window, or both", "neither")
+    return Mask(causal=causal, window=window, parts=take(part, "parts", int, default=1, above=0))
 
 
-def read_layers(section: Section, where: str, key: str = "layers") -> tuple[LayerKind, ...]:
+def read_layers(section: Section, key: str = "layers") -> tuple[LayerKind, ...]:
     """The kinds of layers under a key that lists them."""
     kinds = []
-    for i, node in enumerate(take_list(section, key, dict, where)):
-        spot = f"{where}.{key}.{i}"
-        part = section_of(node, spot)
-        refuse_unknown(part, ("count", "mask"), spot)
-        count = take(part, "count", int, spot, above=0, within=COUNT)
-        kinds.append(LayerKind(count=count, mask=read_mask(part, spot)))
+    for part in take_sections(section, key):
+        refuse_unknown(part, ("count", "mask"))
+        count = take(part, "count", int, above=0, within=COUNT)
+        kinds.append(LayerKind(count=count, mask=read_mask(part)))
     if not kinds:
-        condition = "a number, or at least one {count: N, mask: K}"
-        raise SpecError(expected(place(where, section, key), condition, "an empty list"))
+        raise section.wrong(key, "a number, or at least one {count: N, mask: K}", "an empty list")
     return tuple(kinds)
 
 

@@ -245,16 +245,17 @@ def read_einsum(item: object, where: str) -> Einsum:
     """The Einsum of an item."""
     if isinstance(item, str):
         return parse_einsum(item, where=where)
-    refuse_unknown(item, EINSUM_KEYS, where)
-    text = take(item, "einsum", str, where)
-    name = take(item, "name", str, where, None)
-    unit = take_choice(item, "unit", UNITS, where) if "unit" in section_of(item, where) else None
+    section = section_of(item, where)
+    refuse_unknown(section, EINSUM_KEYS)
+    text = take(section, "einsum", str)
+    name = take(section, "name", str, default=None)
+    unit = take_choice(section, "unit", UNITS) if "unit" in section else None
     einsum = parse_einsum(text, where=f"{where}.einsum", name=name and str(name), unit=unit)
     return replace(
         einsum,
-        each=tuple(map(str.upper, take_words(item, "each", where))),
-        after=tuple(map(str.upper, take_words(item, "after", where))),
-        so_far=take_words(item, "so_far", where),
+        each=tuple(map(str.upper, take_words(section, "each"))),
+        after=tuple(map(str.upper, take_words(section, "after"))),
+        so_far=take_words(section, "so_far"),
     )
 
 

@@ -19,10 +19,9 @@ from flat_mapper.spec.document import (
     COUNT,
     Section,
     checked,
-    place,
-    section_of,
     take,
     take_list,
+    take_section,
     unknown_word,
 )
 from flat_mapper.workload.cascade import ROLES, Phase
@@ -72,21 +71,20 @@ def ragged_lengths(
 
 def listed_lengths(document: Section, phase: str) -> tuple[Lengths, ...]:
     """The lengths that a file lists, by its phase or the one that is asked for; none: no key."""
-    problem, where = document.get("problem"), f"{document.source}: problem"
-    if not isinstance(problem, Section) or "lengths" not in problem:
+    named = document.get("problem")
+    if not isinstance(named, Section) or "lengths" not in named:
         return ()
-    roles = declared_roles(problem, where)
-    spot = place(where, problem, "lengths")
-    listed = take_list(problem, "lengths", int, where)
+    problem = take_section(document, "problem")
+    roles, listed = declared_roles(problem), take_list(problem, "lengths", int)
     attention = problem.get("attention")
     stated = attention.get("phase") if isinstance(attention, Mapping) else None
-    ranks = section_of(take(problem, "ranks", dict, where), where)
+    ranks = take_section(problem, "ranks", required=True)
     decode = (phase or stated) == "decode"
     for rank in (roles.batch, roles.keys, *([] if decode else [roles.queries])):
         if rank in ranks:
-            at = place(f"{where}.ranks", ranks, rank, shown=False)
+            at = ranks.place(rank, shown=False)
             raise SpecError(expected(at, "no size beside lengths", rank, "remove it"))
-    found = ragged_lengths(listed, "decode" if decode else "", spot)
+    found = ragged_lengths(listed, "decode" if decode else "", problem.place("lengths"))
     stated_rows = decode and roles.queries in ranks
     return tuple(replace(one, queries=None) for one in found) if stated_rows else found
 
@@ -104,14 +102,14 @@ def ragged(workloads: Sequence[Workload], sizes: Iterable[str]) -> Workload:
     return replace(first, sequences=tuple(workloads)) if len(workloads) > 1 else first
 
 
-def declared_roles(problem: Section, where: str) -> Roles:
+def declared_roles(problem: Section) -> Roles:
     """The roles of a cascade: those of the short form, or those that the file declares."""
     if "attention" not in problem:
-        return read_roles(problem, where)
+        return read_roles(problem)
     for key in ("roles", "operators", "views"):
         if key in problem:
             condition = "attention without them: the short form has its own"
-            raise SpecError(expected(place(where, problem, key), condition, key, "remove it"))
+            raise problem.wrong(key, condition, key, "remove it")
     return ROLES
 
 
@@ -158,7 +156,6 @@ class File:
     """The outline of a problem file."""
 
     problem: Section
-    where: str  # path: problem
     stem: str
     ranks: Section
     changes: Mapping[str, object]  # sizes that a caller puts in
@@ -173,10 +170,10 @@ class File:
 
 def check_ranks(file: File, known: Iterable[str], faults: Faults) -> None:
     """Note the ranks that the cascade does not have."""
-    listed, where = tuple(known), f"{file.where}.ranks"
+    listed = tuple(known)
     for name in file.names:
         if name not in listed:
-            at = place(where, file.ranks, name, shown=False)
+            at = file.ranks.place(name, shown=False)
             faults.append(unknown_word(at, "ranks among", name, listed))
 
 
@@ -184,13 +181,12 @@ def layers_of(file: File) -> tuple[LayerKind, ...]:
     """The kinds of layers of a problem, with the masks that were asked for."""
     asked, problem = file.asked, file.problem
     if isinstance(problem.get("layers"), list):
-        kinds = read_layers(problem, file.where)
+        kinds = read_layers(problem)
         if "mask" in problem:
-            at, condition = place(file.where, problem, "mask"), "a mask in each of layers, or here"
-            raise SpecError(expected(at, condition, "both", "remove one"))
+            raise problem.wrong("mask", "a mask in each of layers, or here", "both", "remove one")
     else:
-        count = take(problem, "layers", int, file.where, 1, above=0, within=COUNT)
-        kinds = (LayerKind(count=count, mask=read_mask(problem, file.where)),)
+        count = take(problem, "layers", int, default=1, above=0, within=COUNT)
+        kinds = (LayerKind(count=count, mask=read_mask(problem)),)
     if asked.mask or asked.unmasked:
         kinds = tuple(LayerKind(count=kind.count, mask=asked.mask) for kind in kinds)
     return kinds if asked.scope != VOCABULARY else (LayerKind(count=1, mask=None),)

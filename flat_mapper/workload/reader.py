@@ -25,10 +25,10 @@ from flat_mapper.spec.document import (
     BITS,
     Section,
     among,
-    place,
     refuse_unknown,
     section_of,
     take,
+    take_section,
     take_words,
     unknown_keys,
     unknown_word,
@@ -77,11 +77,11 @@ PROBLEM_KEYS = (
 DEFAULT_WORD_BITS = 16  # FLAT, ASPLOS'23: all data are 16 bit
 
 _FIELDS: Mapping[str, Callable[[File], Any]] = {  # of a workload, that a file says by itself
-    "name": lambda file: str(take(file.problem, "name", str, file.where, "")) or file.stem,
-    "source": lambda file: str(take(file.problem, "source", str, file.where, "")),
-    "dropped": lambda file: take_words(file.problem, "dropped", file.where),
+    "name": lambda file: str(take(file.problem, "name", str, default="")) or file.stem,
+    "source": lambda file: str(take(file.problem, "source", str, default="")),
+    "dropped": lambda file: take_words(file.problem, "dropped"),
     "word_bits": lambda file: take(
-        *(file.problem, "word_bits", int, file.where, DEFAULT_WORD_BITS), above=0, within=BITS
+        file.problem, "word_bits", int, default=DEFAULT_WORD_BITS, above=0, within=BITS
     ),
 }
 _UNCHANGED: Mapping[str, object] = MappingProxyType({})
@@ -186,18 +186,18 @@ def _workload(
     file = faults.attempt(_file, document, changes, asked)
     if file is None:
         return None
-    faults.extend(unknown_keys(file.problem, PROBLEM_KEYS, file.where))
-    sizes = section_sizes(file.ranks, file.changes, f"{file.where}.ranks", faults)
+    faults.extend(unknown_keys(file.problem, PROBLEM_KEYS))
+    sizes = section_sizes(file.ranks, file.changes, file.ranks.where, faults)
     cascade = short_workload if "attention" in file.problem else _written
     workload = cascade(file, sizes, faults)
     said: dict[str, Any] = {key: faults.attempt(read, file) for key, read in _FIELDS.items()}
     said["tensor_bits"] = faults.attempt(_tensor_bits, file, workload, sizes)
     kinds = faults.attempt(layers_of, file)
-    spaces = faults.attempt(read_data_spaces, file.problem, file.where)
+    spaces = faults.attempt(read_data_spaces, file.problem)
     if faults or workload is None or kinds is None:
         return None
     parts = most_parts(kind.mask for kind in kinds)
-    faults.extend(role_faults(file.where, workload.roles, workload.rank_sizes, parts))
+    faults.extend(role_faults(file.problem.where, workload.roles, workload.rank_sizes, parts))
     if faults:
         return None
     roles = replace(workload.roles, data_spaces=spaces or {})
@@ -219,11 +219,11 @@ def _foreign(
     if asked.lengths:
         faults.attempt(sequence_sizes, asked.lengths, Roles(), f"{document.source}: problem")
         return None
-    where, problem = document.source, section_of(document["problem"], document.source)
+    where, problem = document.where, take_section(document, "problem")
     mixed = [key for key in ("attention", "einsums") if key in problem]
     if mixed:
         condition = "one of attention, einsums, or Timeloop's shape"
-        faults.append(expected(f"{where}: problem", condition, f"shape and {mixed[0]}"))
+        faults.append(expected(problem.where, condition, f"shape and {mixed[0]}"))
         return None
     variables = section_of(document.get("variables") or {}, where)
     names = {key: value for key, value in variables.items() if isinstance(value, int)}
@@ -237,23 +237,19 @@ def _foreign(
 
 def _file(document: Section, changes: Mapping[str, object], asked: Replacements) -> File:
     """The outline of a file; raises where there is nothing to go on with."""
-    name = document.source
-    problem = section_of(take(document, "problem", dict, name), name)
-    refuse_unknown(document, ("problem",), name)
-    where = f"{name}: problem"
+    problem = take_section(document, "problem", required=True)
+    refuse_unknown(document, ("problem",))
     forms = [key for key in ("attention", "einsums") if key in problem]
     if len(forms) != 1:
         got = " and ".join(forms) or f"the keys {', '.join(problem)}"
         change = "" if forms else "for the usual attention write attention: {softmax: row}"
-        raise SpecError(expected(where, "either attention or einsums", got, change))
-    ranks = section_of(take(problem, "ranks", dict, where), where)
-    roles = declared_roles(problem, where)
+        raise SpecError(expected(problem.where, "either attention or einsums", got, change))
+    ranks, roles = take_section(problem, "ranks", required=True), declared_roles(problem)
     return File(
         problem=problem,
-        where=where,
-        stem=Path(name).stem,
+        stem=Path(document.where).stem,
         ranks=ranks,
-        changes={**sequence_sizes(asked.lengths, roles, where), **changes},
+        changes={**sequence_sizes(asked.lengths, roles, problem.where), **changes},
         asked=asked,
         roles=roles,
     )
@@ -261,18 +257,19 @@ def _file(document: Section, changes: Mapping[str, object], asked: Replacements)
 
 def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload | None:
     """The cascade that a file writes out."""
+    where = file.problem.where
     _refuse_short(file, faults)
     einsums = _einsums(file, faults)
     if einsums is None:
         return None
     check_ranks(file, chain.from_iterable(e.ranks for e in einsums), faults)
     declared = {**dict.fromkeys(file.names, 1), **sizes}
-    faults.extend(workload_faults(file.where, declared, einsums))
+    faults.extend(workload_faults(where, declared, einsums))
     if faults:
         return None
-    operators = faults.attempt(read_operators, file.problem, file.where) or {}
-    faults.extend(operator_faults(file.where, operators, tuple(e.name for e in einsums)))
-    faults.extend(role_faults(file.where, file.roles, declared, 0))
+    operators = faults.attempt(read_operators, file.problem) or {}
+    faults.extend(operator_faults(where, operators, tuple(e.name for e in einsums)))
+    faults.extend(role_faults(where, file.roles, declared, 0))
     if faults:
         return None
     workload = Workload(
@@ -281,12 +278,12 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
         einsums=einsums,
         roles=file.roles,
         operators=operators,
-        views=faults.attempt(read_words, file.problem, "views", file.where, {}) or {},
+        views=faults.attempt(read_words, file.problem, "views") or {},
     )
     for operator, members in operators.items():
         parts = workload.named(members)
         if not any(e.so_far or e.each for e in parts):  # one that corrects itself may be in pieces
-            faults.extend(workload.gaps(members, f"{file.where}.operators.{operator}"))
+            faults.extend(workload.gaps(members, f"{where}.operators.{operator}"))
     return workload
 
 
@@ -294,19 +291,18 @@ def _refuse_short(file: File, faults: Faults) -> None:
     """Note what only the short form has."""
     if file.asked.softmax:
         condition = "attention in the problem, whose softmax can be chosen"
-        faults.append(expected(f"{file.where}: softmax", condition, "einsums"))
+        faults.append(expected(f"{file.problem.where}: softmax", condition, "einsums"))
     for key in [k for k in ("feed_forward", "layer", "vocabulary") if k in file.problem]:
-        at = place(file.where, file.problem, key)
+        at = file.problem.place(key)
         faults.append(expected(at, "attention beside it", "einsums", "write the layer out"))
     if file.asked.scope == VOCABULARY:
         condition = "attention and a vocabulary in the problem, for --scope vocabulary"
-        faults.append(expected(file.where, condition, "einsums"))
+        faults.append(expected(file.problem.where, condition, "einsums"))
 
 
 def _einsums(file: File, faults: Faults) -> tuple[Einsum, ...] | None:
     """The Einsums that a file lists; None where one cannot be read."""
-    items = faults.attempt(take, file.problem, "einsums", list, file.where)
-    at = place(file.where, file.problem, "einsums")
+    items, at = faults.attempt(take, file.problem, "einsums", list), file.problem.place("einsums")
     read = [faults.attempt(read_einsum, item, f"{at}.{i}") for i, item in enumerate(items or ())]
     return None if items is None or None in read else tuple(filter(None, read))
 
@@ -315,15 +311,14 @@ def _tensor_bits(
     file: File, workload: Workload | None, sizes: Mapping[str, int]
 ) -> dict[str, TensorWidth]:
     """Widths of the tensors of a scope; those that only another scope has are passed over."""
-    where = f"{file.where}.tensor_bits"
-    section = section_of(take(file.problem, "tensor_bits", dict, file.where, {}), where)
+    section = take_section(file.problem, "tensor_bits")
     own: Container[str] = workload.tensor_ranks if workload else section
     for tensor in (t for t in section if t not in own):
         known = list(dict.fromkeys(_tensors(file, workload, sizes)))
         if tensor not in known:
-            at = place(where, section, tensor, shown=False)
+            at = section.place(tensor, shown=False)
             raise SpecError(unknown_word(at, "tensors among", tensor, known))
-    found = widths_of(section, where)
+    found = widths_of(section)
     return {tensor: width for tensor, width in found.items() if tensor in own}
 
 

@@ -13,11 +13,10 @@ from typing import ClassVar
 
 from flat_mapper.base.errors import expected
 from flat_mapper.spec.document import (
-    REQUIRED,
     Section,
     refuse_unknown,
-    section_of,
     take,
+    take_section,
     take_words,
     unknown_word,
 )
@@ -115,31 +114,28 @@ def members_within(
     return {name: members for name, members in left.items() if members}
 
 
-def read_roles(problem: Section, where: str) -> Roles:
+def read_roles(problem: Section) -> Roles:
     """The roles under the key `roles` of a section; none where it is missing."""
-    refuse_unknown(take(problem, "roles", dict, where, {}), Roles.NAMES, f"{where}.roles")
-    ranks = read_words(problem, "roles", where, {})
-    return Roles.of({name: rank.upper() for name, rank in ranks.items()})
+    refuse_unknown(take_section(problem, "roles"), Roles.NAMES)
+    return Roles.of({name: rank.upper() for name, rank in read_words(problem, "roles").items()})
 
 
-def read_data_spaces(problem: Section, where: str) -> dict[str, dict[str, str]]:
+def read_data_spaces(problem: Section) -> dict[str, dict[str, str]]:
     """The tensors under the key `data_spaces` of a section, by Einsum and data space."""
-    section = take(problem, "data_spaces", dict, where, {})
-    return {einsum: read_words(section, einsum, f"{where}.data_spaces") for einsum in section}
+    section = take_section(problem, "data_spaces")
+    return {einsum: read_words(section, einsum, required=True) for einsum in section}
 
 
-def read_words(parent: object, key: str, where: str, default: object = REQUIRED) -> dict[str, str]:
+def read_words(parent: Section, key: str, *, required: bool = False) -> dict[str, str]:
     """The words of the section under a key."""
-    inside = f"{where}.{key}"
-    section = section_of(take(parent, key, dict, where, default), inside)
-    return {str(name): str(take(section, name, str, inside)) for name in section}
+    section = take_section(parent, key, required=required)
+    return {name: str(take(section, name, str)) for name in section}
 
 
-def read_operators(problem: Section, where: str) -> dict[str, tuple[str, ...]]:
+def read_operators(problem: Section) -> dict[str, tuple[str, ...]]:
     """The members of every operator under the key `operators` of a section."""
-    inside = f"{where}.operators"
-    section = section_of(take(problem, "operators", dict, where, {}), inside)
-    return {str(name): take_words(section, name, inside, None) for name in section}
+    section = take_section(problem, "operators")
+    return {name: take_words(section, name, default=None) for name in section}
 
 
 def declared_document(roles: Roles, operators: Mapping[str, tuple[str, ...]]) -> dict[str, object]:

@@ -24,11 +24,11 @@ from flat_mapper.spec.document import (
     among,
     checked,
     noun_of,
-    place,
     refuse_unknown,
     section_of,
     take,
-    take_list,
+    take_section,
+    take_sections,
     take_words,
 )
 from flat_mapper.workload.einsum import Einsum, TensorAccess
@@ -46,19 +46,14 @@ _Terms = tuple[tuple[str, int], ...]  # a dimension of a tensor: ranks with thei
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outline:
-    """The parts of a problem, each with its place. A rank or coefficient is a number by then."""
+    """The parts of a problem. A rank or coefficient is a number by then."""
 
     where: str
     shape: Section
     spaces: tuple[Section, ...]
     instance: Section
-    instance_where: str
     dimensions: tuple[str, ...]
     coefficients: Mapping[str, int]
-
-    @property
-    def spaces_where(self) -> str:
-        return f"{self.where}: problem.shape.data_spaces"
 
 
 def read_problem(
@@ -90,115 +85,106 @@ def problem_workload(
         for rank in outline.dimensions
         if (size := faults.attempt(_size, outline, rank, variables))
     }
-    read = [faults.attempt(_access, outline, sizes, i) for i in range(len(outline.spaces))]
+    read = [faults.attempt(_access, outline, sizes, space) for space in outline.spaces]
     accesses = tuple(filter(None, read))
     outputs = [access for access in accesses if access.is_output]
     if len(accesses) == len(read) and len(outputs) != 1:
         got = ", ".join(access.tensor for access in outputs) or "none"
-        faults.append(expected(outline.spaces_where, "one output (read_write: true)", got))
+        at = f"{outline.shape.where}.data_spaces"
+        faults.append(expected(at, "one output (read_write: true)", got))
     return None if faults else faults.attempt(_one_einsum, outline, sizes, accesses)
 
 
 def _outline(document: object, where: str) -> _Outline:
     """The parts of a problem; its versions, keys and lists are what they must be."""
-    problem = _underscored(take(document, "problem", dict, where))
-    spot = f"{where}: problem"
+    problem = _underscored(take_section(document, "problem", where, required=True))
     version = problem.get("version")
     if version is not None and str(version) not in VERSIONS:
-        at = place(spot, problem, "version")
-        raise SpecError(expected(at, f"one of {', '.join(VERSIONS)}", version))
-    shape = _shape(problem, spot)
-    nested = "instance" in problem  # otherwise the sizes stand beside the shape
-    instance = section_of(take(problem, "instance", dict, spot), spot) if nested else problem
-    at = f"{spot}.instance" if nested else spot
-    _check_dense(instance, at)
+        raise problem.wrong("version", f"one of {', '.join(VERSIONS)}", version)
+    shape = _shape(problem)
+    # Without an instance the sizes stand beside the shape.
+    instance = (
+        take_section(problem, "instance", required=True) if "instance" in problem else problem
+    )
+    _check_dense(instance)
     return _Outline(
         where=where,
         shape=shape,
-        spaces=tuple(
-            _underscored(s) for s in take_list(shape, "data_spaces", dict, f"{spot}.shape")
-        ),
+        spaces=tuple(map(_underscored, take_sections(shape, "data_spaces"))),
         instance=instance,
-        instance_where=at,
-        dimensions=take_words(shape, "dimensions", f"{spot}.shape", None),
-        coefficients=_coefficients(shape, instance, where),
+        dimensions=take_words(shape, "dimensions", default=None),
+        coefficients=_coefficients(shape, instance, f"{where}: problem.instance"),
     )
 
 
-def _underscored(node: object) -> Section:
+def _underscored(section: Section) -> Section:
     """A mapping with the hyphens of its keys as underscores."""
-    section = section_of(node, "problem")
     lines = {key.replace("-", "_"): line for key, line in section.lines.items()}
-    return Section({k.replace("-", "_"): v for k, v in section.items()}, section.source, lines)
+    items = {key.replace("-", "_"): value for key, value in section.items()}
+    return Section(items, section.source, lines, section.where)
 
 
-def _shape(problem: Section, where: str) -> Section:
+def _shape(problem: Section) -> Section:
     """The section of the shape; its keys are known ones."""
     if "shape" not in problem and ("einsums" in problem or "attention" in problem):
         condition = "a Timeloop problem, with a shape and an instance"
-        raise SpecError(expected(where, condition, "a cascade", "use flat-mapper map"))
+        raise SpecError(expected(problem.where, condition, "a cascade", "use flat-mapper map"))
     if isinstance(problem.get("shape"), str):
-        at, condition = place(where, problem, "shape"), "dimensions and data_spaces, written out"
+        condition = "dimensions and data_spaces, written out"
         change = "the shapes that Timeloop knows by name are convolutions"
-        raise SpecError(expected(at, condition, str(problem["shape"]), change))
-    shape = _underscored(take(problem, "shape", dict, where))
+        raise problem.wrong("shape", condition, problem["shape"], change)
+    shape = _underscored(take_section(problem, "shape", required=True))
     if "flatten" in shape:
-        at = place(f"{where}.shape", shape, "flatten")
-        raise SpecError(expected(at, "plain dimensions", "flattened ones", "write their product"))
-    refuse_unknown(shape, _SHAPE_KEYS, f"{where}.shape")
+        raise shape.wrong("flatten", "plain dimensions", "flattened ones", "write their product")
+    refuse_unknown(shape, _SHAPE_KEYS)
     return shape
 
 
-def _check_dense(instance: Section, where: str) -> None:
-    densities = dict(section_of(instance.get("densities") or {}, f"{where}.densities"))
+def _check_dense(instance: Section) -> None:
+    densities = dict(section_of(instance.get("densities") or {}, f"{instance.where}.densities"))
     common = instance.get("commonDensity", instance.get("common_density"))
     if common is not None:
         densities["every tensor"] = common
     for tensor, density in densities.items():
         value = density.get("density") if isinstance(density, Mapping) else density
         if not isinstance(value, int | float) or value != 1:
-            at = place(where, instance, "densities")
             condition = f"density 1 for {tensor}: sparse tensors are not modelled"
-            raise SpecError(expected(at, condition, value))
+            raise instance.wrong("densities", condition, value)
 
 
 def _coefficients(shape: Section, instance: Section, where: str) -> dict[str, int]:
     """Every coefficient's value: the instance's, or its default."""
     values = {}
-    spot = f"{where}: problem.shape"
-    for i, item in enumerate(take_list(shape, "coefficients", dict, spot, ())):
-        at = f"{spot}.coefficients.{i}"
-        refuse_unknown(item, ("name", "default"), at)
-        name = take(item, "name", str, at)
-        default = take(item, "default", int, at, 1)
-        values[str(name)] = take(instance, name, int, f"{where}: problem.instance", default)
+    for item in take_sections(shape, "coefficients", required=False):
+        refuse_unknown(item, ("name", "default"))
+        name = take(item, "name", str)
+        values[str(name)] = take(instance, name, int, where, take(item, "default", int, default=1))
     return values
 
 
 def _size(outline: _Outline, rank: str, variables: Mapping[str, object]) -> int:
-    instance, where = outline.instance, outline.instance_where
+    instance = outline.instance
     if isinstance(instance.get(rank), str):
-        return rank_size(instance[rank], variables, place(where, instance, rank))
-    return take(instance, rank, int, where, above=0)
+        return rank_size(instance[rank], variables, instance.place(rank))
+    return take(instance, rank, int, above=0)
 
 
-def _access(outline: _Outline, sizes: Mapping[str, int], index: int) -> TensorAccess:
+def _access(outline: _Outline, sizes: Mapping[str, int], space: Section) -> TensorAccess:
     """One data space as a tensor."""
-    space, where = outline.spaces[index], f"{outline.spaces_where}.{index}"
-    refuse_unknown(space, _SPACE_KEYS, where)
-    at = place(where, space, "projection")
+    refuse_unknown(space, _SPACE_KEYS)
+    at = space.place("projection")
     dims = tuple(
         _dimension(outline, term, f"{at}.{i}")
-        for i, term in enumerate(take(space, "projection", list, where))
+        for i, term in enumerate(take(space, "projection", list))
     )
     written = space.get("read_write", False)
     if not isinstance(written, bool) and written not in (0, 1):
-        spot = place(where, space, "read_write")
-        raise SpecError(f"{spot}: expected true or false, got {noun_of(written)}")
+        at = space.place("read_write")
+        raise SpecError(f"{at}: expected true or false, got {noun_of(written)}")
     plain = [rank for dim in dims if (rank := _plain(outline, sizes, dim))]
     summed = len(plain) < len(dims)
     return TensorAccess(
-        tensor=str(take(space, "name", str, where)),
+        tensor=str(take(space, "name", str)),
         ranks=tuple(dict.fromkeys(r for dim in dims for r, _ in dim) if summed else plain),
         is_output=bool(written),
         sums=dims if summed else (),
@@ -254,7 +240,7 @@ def _one_einsum(
 ) -> Workload:
     (output,) = (access for access in accesses if access.is_output)
     inputs = tuple(access for access in accesses if not access.is_output)
-    name = take(outline.shape, "name", str, f"{outline.where}: problem.shape", "")
+    name = take(outline.shape, "name", str, default="")
     read = {*chain.from_iterable(access.ranks for access in inputs)}
     each = tuple(r for r, size in sizes.items() if size > 1 and r not in {*read, *output.ranks})
     reduces = not {*read, *each} <= {*output.ranks}
