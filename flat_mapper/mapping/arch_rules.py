@@ -64,7 +64,7 @@ class Binding:
                 said["permutation"] = [r for name in order for r in self.ranks[name]]
             if isinstance(split := said.get("split"), int) and split < len(order):
                 said["split"] = sum(len(self.ranks[name]) for name in order[:split])
-        return Section(said, body.source, body.lines)
+        return Section(said, body.source, body.lines, body.where)
 
     def names(self, listed: Sequence[str]) -> tuple[str, ...]:
         """Tensors for data spaces; those that the Einsum has not are left out."""
@@ -236,13 +236,14 @@ def _nodes(
     arch: Architecture, einsum: Einsum, workload: Workload, bound: Binding | None
 ) -> Iterator[_Node]:
     for node in arch.nodes:
-        groups = {k: section_of(body, "") for k, body in node.constraints.items() if body}
+        where = f"{arch.where}: {node.name}.constraints"
+        said = {kind: body for kind, body in node.constraints.items() if body}
+        groups = {kind: section_of(body, f"{where}.{kind}") for kind, body in said.items()}
         only = node.keeps_only if isinstance(node, MemoryLevel) else None
         if bound:
             groups = {kind: bound.section(body) for kind, body in groups.items()}
             only = only and bound.names(only)
         if groups or only is not None:
-            where = f"{arch.where}: {node.name}.constraints"
             yield _Node(
                 node=node,
                 only=only,
@@ -271,7 +272,7 @@ class _Node:
         for kind, body in self._stated():
             if kind not in ("temporal", "spatial"):
                 continue
-            factors, order = self._factors(body, kind), self._order(body, kind)
+            factors, order = self._factors(body), self._order(body)
             x, y = self._axes(body, order) if kind == "spatial" else (None, None)
             first = order if kind == "temporal" else ()
             if factors.exact or factors.at_most or first or x is not None:
@@ -309,39 +310,39 @@ class _Node:
         """The constraints that say something, by kind; all of them can be honoured."""
         for kind, body in self.groups.items():
             said = {k: v for k, v in body.items() if v not in (None, False, [], "")}
-            where = f"{self.where}.{kind}"
             if (kind == "spatial") != isinstance(self.node, Fanout):
                 got = f"{kind} on {self.node.name}"
-                raise SpecError(expected(where, "spatial constraints on fanouts only", got))
+                raise SpecError(expected(body.where, "spatial constraints on fanouts only", got))
             for key, value in said.items():
                 if key in NO_MULTICAST and kind == "spatial":
                     if value is not True:  # `cost_model.reuse` counts by it
-                        tensors_of(body, key, where, tuple(self.workload.tensor_ranks))
+                        tensors_of(body, key, body.where, tuple(self.workload.tensor_ranks))
                     continue
                 if key not in (*_HONOURED[kind], "target", "type"):
                     condition = f"constraints that the search honours: {', '.join(_HONOURED[kind])}"
-                    raise SpecError(expected(where, condition, f"{key}: {value}", "remove it"))
+                    got = f"{key}: {value}"
+                    raise SpecError(expected(body.where, condition, got, "remove it"))
             said |= {"split": body["split"]} if body.get("split") is not None else {}
-            yield kind, Section(said, body.source, body.lines)
+            yield kind, Section(said, body.source, body.lines, body.where)
 
     def _axes(
         self, body: Section, order: tuple[str, ...]
     ) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
         """The ranks along X and along Y; None where both are free."""
-        node, where = self.node, f"{self.where}.spatial"
+        node = self.node
         assert isinstance(node, Fanout)
-        split = take(body, "split", int, where, None, above=-1)
+        split = take(body, "split", int, default=None, above=-1)
         if split is None:
             if order and min(node.fanout_x, node.fanout_y) > 1:
                 condition = "split beside permutation where a fanout has two axes"
-                raise SpecError(expected(where, condition, "none", "add split: N"))
+                raise SpecError(expected(body.where, condition, "none", "add split: N"))
             return None, None
         # Ranks without a place in the permutation stand outside those that have one.
         every = self._every_rank
         rest = tuple(r for r in every if r not in order)
         if len(order) < split < len(every) and self._looped(rest):
             condition = f"at most {len(order)}, the ranks of the permutation, or all {len(every)}"
-            raise SpecError(expected(f"{where}.split", condition, split, "name more ranks"))
+            raise body.wrong("split", condition, split, "name more ranks")
         placed = (*order, *rest)
         return self._looped(placed[:split]), self._looped(placed[split:])
 
@@ -349,10 +350,9 @@ class _Node:
         """Those of some ranks that can have a loop here."""
         return tuple(r for r in ranks if r in self._loop_ranks)
 
-    def _factors(self, body: Section, kind: str) -> FactorLimits:
+    def _factors(self, body: Section) -> FactorLimits:
         """Factors by rank; those that say nothing are left out."""
-        where = f"{self.where}.{kind}"
-        known = tuple(self.workload.rank_sizes)
+        where, known = body.where, tuple(self.workload.rank_sizes)
         found = read_factors(body.get("factors"), known, f"{where}.factors")
         if "factors_only" in body:
             only = read_factors(body["factors_only"], known, f"{where}.factors_only")
@@ -364,33 +364,33 @@ class _Node:
                 closed = (r for r in self._loop_ranks if (r in reached) == key.startswith("no_"))
                 found = _ones(closed).joined(found)
         if "maximize_dims" in body:
-            found = found.joined(self._maximized(body, found, kind))
+            found = found.joined(self._maximized(body, found))
         return found.over({r: self.workload.rank_sizes[r] for r in self._loop_ranks})
 
-    def _maximized(self, body: Section, found: FactorLimits, kind: str) -> FactorLimits:
+    def _maximized(self, body: Section, found: FactorLimits) -> FactorLimits:
         """The factors of the lists of `maximize_dims`, one list after another.
 
         Their ranks have what the exact factors of all nodes leave, and the node has room for what
         its own exact factors leave; on a mesh every rank lies along one axis.
         """
-        where, node, known = f"{self.where}.{kind}", self.node, tuple(self.workload.rank_sizes)
+        node, known = self.node, tuple(self.workload.rank_sizes)
         left = self._left(known)
-        room = take(body, "maximize_dims_capacity", int, where, None, above=0)
+        room = take(body, "maximize_dims_capacity", int, default=None, above=0)
         if room is not None:
             copies, along = (room, 1), dict.fromkeys(left, "x")
         elif isinstance(node, Fanout):
-            x, y = self._axes(body, self._order(body, kind))
+            x, y = self._axes(body, self._order(body))
             copies = (node.fanout_x, node.fanout_y)
             along = {**dict.fromkeys(x or (), "x"), **dict.fromkeys(y or (), "y")}
         else:
             condition = "maximize_dims_capacity beside maximize_dims: a level has no fanout"
-            raise SpecError(expected(where, condition, "none"))
-        groups = take(body, "maximize_dims", list, where)
+            raise SpecError(expected(body.where, condition, "none"))
+        groups = take(body, "maximize_dims", list)
         groups = groups if isinstance(groups[0], list) else [groups]
         fixed = {r: n for r, n in found.exact.items() if n > 1}
         exact: dict[str, int] = {}
         for i, group in enumerate(groups):
-            spot = f"{where}.maximize_dims.{i}"
+            spot = f"{body.where}.maximize_dims.{i}"
             order = read_order(group, known, spot)
             for rank in filter(found.exact.__contains__, order):
                 condition = "ranks whose factor the node does not fix"
@@ -408,10 +408,10 @@ class _Node:
                     left[rank] //= other[rank]
         return left
 
-    def _order(self, body: Section, kind: str) -> tuple[str, ...]:
+    def _order(self, body: Section) -> tuple[str, ...]:
         """The ranks of the permutation, innermost first."""
-        known, where = tuple(self.workload.rank_sizes), f"{self.where}.{kind}.permutation"
-        return read_order(body.get("permutation"), known, where)
+        known = tuple(self.workload.rank_sizes)
+        return read_order(body.get("permutation"), known, f"{body.where}.permutation")
 
     @property
     def _every_rank(self) -> tuple[str, ...]:
