@@ -74,16 +74,6 @@ def value_bits(width: Width) -> int:
     return NUMBER_FORMATS[width].bits if isinstance(width, str) else width
 
 
-def width_at(width: TensorWidth, level: str, word_bits: int) -> Width:
-    """Width at a level: its own, else the tensor's `default`, else that of a word.
-
-    level: its name; that of none: where no level is meant, as in the compute units.
-    """
-    if not isinstance(width, Mapping):
-        return width
-    return width.get(level, width.get(DEFAULT, word_bits))
-
-
 def words(width: TensorWidth) -> str:
     """A width as it is printed: `8`, `bfp8_b (8.5)`, `32 at GLB, 16 at DRAM`."""
     if isinstance(width, Mapping):

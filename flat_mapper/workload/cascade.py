@@ -19,6 +19,7 @@ from typing import Literal, get_args
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import among
+from flat_mapper.workload.einsum import is_size
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.notation import parse_einsum
 from flat_mapper.workload.roles import Roles
@@ -205,8 +206,7 @@ def head_sizes(heads: int, kv_heads: int | None) -> dict[str, int]:
     """Sizes of the ranks G and H: H alone counts all heads, beside G those of one group."""
     if kv_heads is None:
         return {HEAD: heads}
-    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (heads, kv_heads))
-    if not whole or kv_heads < 1 or heads % kv_heads:
+    if not (is_size(heads) and is_size(kv_heads)) or heads % kv_heads:
         condition = f"a divisor of the {heads} query heads"
         raise SpecError(expected("attention: kv_heads", condition, kv_heads))
     return {GROUP: kv_heads, HEAD: heads // kv_heads}

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, Literal
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import TensorWidth, Width, Widths, stored_bits, width_at
+from flat_mapper.base.formats import DEFAULT, TensorWidth, Width, Widths, stored_bits
 from flat_mapper.spec.catalog import tensor_width_of
 from flat_mapper.spec.document import BITS, among, checked, unknown_word
 from flat_mapper.workload.einsum import (
@@ -198,8 +198,14 @@ class Workload:
         return {e.output.tensor for e in self.named(names)}
 
     def width(self, tensor: str, level: str = "") -> Width:
-        """Width of a tensor at a level; where none is named, what a compute unit sees."""
-        return width_at(self.tensor_bits.get(tensor, self.word_bits), level, self.word_bits)
+        """Width of a tensor at a level: its own, else the tensor's `default`, else that of a word.
+
+        Where no level is named, what a compute unit sees.
+        """
+        width = self.tensor_bits.get(tensor, self.word_bits)
+        if isinstance(width, Mapping):
+            return width.get(level, width.get(DEFAULT, self.word_bits))
+        return width
 
     def every_width(self, tensor: str) -> tuple[object, ...]:
         """Widths of a tensor at all levels, to compare with another's."""

@@ -200,7 +200,11 @@ def layer(
     inner = entry
     if not form.parallel or form.two_norms:
         inner = _entered(lines, form, "N2", "X" if form.parallel else stream)
-    out = _feed_forward(lines, form, inner, feed_forward)
+    among("layer: activation", form.activation, UNARY)
+    if form.experts is None:
+        out = _dense(lines, form, feed_forward, ("", "b,p", inner, ""))
+    else:
+        out = _experts(lines, form, feed_forward, inner, form.experts)
     _joined(lines, form, "R2", out, stream, "2")
     made = Workload(
         name="layer",
@@ -308,14 +312,6 @@ def _projected(
     if rotary:
         angles = f"ROT{'K' if position == 'm' else ''}[{position},{width}]"
         lines.add(f"{name}[{ranks}] = rotary({first}[{ranks}] * {angles})")
-
-
-def _feed_forward(lines: _Lines, form: LayerForm, source: str, kind: FeedForward) -> str:
-    """The feed-forward layer, or the experts in its place; the name of what it makes."""
-    among("layer: activation", form.activation, UNARY)
-    if form.experts is None:
-        return _dense(lines, form, kind, ("", "b,p", source, ""))
-    return _experts(lines, form, kind, source, form.experts)
 
 
 def _dense(lines: _Lines, form: LayerForm, kind: FeedForward, at: tuple[str, str, str, str]) -> str:
