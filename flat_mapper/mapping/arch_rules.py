@@ -477,8 +477,7 @@ def check_levels(arch: Architecture) -> None:
     """Refuse what no search can walk."""
     if len(arch.levels) < 2:
         names = ", ".join(lv.name for lv in arch.levels)
-        where = arch.where
-        raise SpecError(expected(where, "DRAM and at least one level on chip", names))
+        raise SpecError(expected(arch.where, "DRAM and at least one level on chip", names))
 
 
 def check_hierarchy(arch: Architecture) -> None:

@@ -441,8 +441,7 @@ def core_faults(
     between = names_outside(platform.matrix, level)
     for name, _ in group.cores:
         if name not in between:
-            condition = f"loops at levels outside {level} ({', '.join(between)})"
-            yield expected(where, condition, name)
+            yield expected(where, f"loops at levels outside {level} ({', '.join(between)})", name)
     yield from _given_faults(workload, group, where)
 
 

@@ -32,7 +32,7 @@ legal is `mapping.check`'s to say.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import get_args
 
@@ -267,19 +267,14 @@ def _policy(node: Section) -> Policy:
 
 
 def _group(node: Section, workload: Workload, platform: Platform) -> GroupMapping:
-    known = (
-        *("einsums", "level", "cores", "resident"),
-        *("shared", "staged", "schedule", "phases", "order", "kernel", "granularity", "nests"),
-    )
-    refuse_unknown(node, known)
+    refuse_unknown(node, (*(own.name for own in fields(GroupMapping)), "nests"))
     names, nests = take_list(node, "einsums", str), take_section(node, "nests", required=True)
     refuse_unknown(nests, names)
     einsums = [workload.einsum(name) for name in names]
     staged = take_words(node, "staged", default=None)
     tensors = dict.fromkeys(a.tensor for einsum in einsums for a in einsum.accesses)
     for tensor in (t for t in staged if t not in tensors):
-        condition = f"tensors of the group ({', '.join(tensors)})"
-        raise node.wrong("staged", condition, tensor)
+        raise node.wrong("staged", f"tensors of the group ({', '.join(tensors)})", tensor)
     cores = take_section(node, "cores")
     return GroupMapping(
         einsums=tuple(_nest(nests, e, platform.path(e.unit)) for e in einsums),

@@ -212,8 +212,7 @@ def among[C: str](where: str, word: str, known: Iterable[C]) -> C:
 def unknown_word(where: str, noun: str, word: str, known: Iterable[str]) -> str:
     """The error line of a word that is not among the known ones, which `noun` introduces."""
     listed = tuple(known)
-    hint = did_you_mean(str(word), listed)
-    return expected(where, f"{noun} {', '.join(listed)}", word, hint)
+    return expected(where, f"{noun} {', '.join(listed)}", word, did_you_mean(str(word), listed))
 
 
 def take_list[T](
@@ -272,8 +271,7 @@ def unknown_key(key: str, section: Section, known: tuple[str, ...], where: str) 
 def section_of(node: object, where: str = "") -> Section:
     """The node, where it is a mapping; one that does not know its place has that one."""
     if isinstance(node, Section):
-        unplaced = where and not node.where
-        return Section(node, node.source, node.lines, where) if unplaced else node
+        return node if node.where or not where else Section(node, node.source, node.lines, where)
     if isinstance(node, Mapping):
         return Section({str(key): value for key, value in node.items()}, where=where)
     raise SpecError(f"{where}: expected a mapping of keys to values, got {noun_of(node)}")

@@ -215,8 +215,7 @@ class Workload:
 
     def bits(self, tensor: str, level: str = "") -> float:
         """Bits that a value of a tensor takes at a level; see `width`."""
-        absent = self.absent.get(tensor) == level
-        return 0 if absent else stored_bits(self.width(tensor, level))
+        return 0 if self.absent.get(tensor) == level else stored_bits(self.width(tensor, level))
 
     def share(self, tensor: str, level: str) -> float:
         """Words of `word_bits` that one value of a tensor takes at a level."""

@@ -301,8 +301,7 @@ def _projected(
     name, source, position, width, heads = made
     rotary, normed = turned and form.positions == "rotary", turned and form.qk_norm
     ranks, weight = f"b,{heads},{position},{width}", f"W{name[0]}"
-    steps = [*["norm"] * normed, *["turn"] * rotary]
-    first = f"{name}_in" if steps else name
+    first = f"{name}_in" if normed or rotary else name
     right = f"{source}[b,{position},d] * {weight}[{heads},{width},d]"
     lines.biased(first, ranks, right, weight, f"{heads},{width}" if bias else "")
     if normed:

@@ -58,8 +58,7 @@ def ragged_lengths(
     lengths: Iterable[int], phase: str = "", where: str = "lengths"
 ) -> tuple[Lengths, ...]:
     """The lengths of a ragged batch, the longest first, each with its number of sequences."""
-    each = enumerate(lengths)
-    counts = Counter(checked(n, int, f"{where}.{i}", above=0) for i, n in each)
+    counts = Counter(checked(n, int, f"{where}.{i}", above=0) for i, n in enumerate(lengths))
     if not counts:
         raise SpecError(expected(where, "a length, or several", "none"))
     decode = phase == "decode"

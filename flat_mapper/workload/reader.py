@@ -318,8 +318,7 @@ def _tensor_bits(
         if tensor not in known:
             at = section.place(tensor, shown=False)
             raise SpecError(unknown_word(at, "tensors among", tensor, known))
-    found = widths_of(section)
-    return {tensor: width for tensor, width in found.items() if tensor in own}
+    return {tensor: width for tensor, width in widths_of(section).items() if tensor in own}
 
 
 def _tensors(file: File, workload: Workload | None, sizes: Mapping[str, int]) -> Iterator[str]:

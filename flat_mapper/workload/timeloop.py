@@ -229,8 +229,7 @@ def _term(outline: _Outline, term: object, where: str) -> tuple[str, int]:
     words = [str(checked(word, str, where)) for word in checked(term, list, where)]
     ranks = [word for word in words if word not in outline.coefficients]
     if len(ranks) != 1:
-        condition = "a rank, or a rank and a coefficient"
-        raise SpecError(expected(where, condition, ", ".join(words)))
+        raise SpecError(expected(where, "a rank, or a rank and a coefficient", ", ".join(words)))
     rank = among(where, ranks[0], (*outline.dimensions, *outline.coefficients))
     return rank, prod(outline.coefficients[word] for word in words if word != rank)
 
