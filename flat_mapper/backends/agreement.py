@@ -31,7 +31,6 @@ from flat_mapper.cost_model.result import (
     GroupStats,
     Infeasible,
     Result,
-    TensorStats,
 )
 from flat_mapper.cost_model.transfers import SHARED
 from flat_mapper.energy.tables import Ert
@@ -241,17 +240,14 @@ class _Question:
         answer = backend.evaluate(self.workload, self.platform, self.mapping, self.ert)
         turns: dict[Compared, float] = {}
         if apart and isinstance(answer, Result):
-            copies = self._copied()
             told = self._one_pass(backend, answer)
-            turns = {q: n for q, n in told.items() if q in apart and q not in copies}
-        every = comparisons(
-            self.workload, self.platform, self.native, answer, self.ert, backend.name
-        )
-        return answer, [
+            turns = {q: told[q] for q in apart.keys() & told.keys() - self._copied()}
+        what = self.workload, self.platform, self.native, answer, self.ert, backend.name
+        pairs = (
             replace(p, other=turns[p.of], reason=ONE_PASS) if p.of in turns else p
-            for p in every
-            if p.of in turns or p.of not in apart
-        ]
+            for p in comparisons(*what)
+        )
+        return answer, [p for p in pairs if p.reason == ONE_PASS or p.of not in apart]
 
     def between_einsums(self) -> dict[Compared, None]:
         """Counts of the native model that differ from every Einsum alone, as others count."""
@@ -311,7 +307,7 @@ class _Question:
         """
         einsum = self.workload.einsum(nest.einsum)
         levels = [lv.name for lv in self.platform.path(einsum.unit).levels]
-        passes = passes_of(group, einsum.ranks)
+        passes = prod(group.passes(rank) for rank in einsum.ranks)
         for tensor in (a.tensor for a in einsum.accesses):
             chain = [i for i, level in enumerate(levels) if tensor in nest.kept_at(level)]
             for i, inner in zip(chain, [*chain[1:], len(levels)], strict=True):
@@ -371,33 +367,32 @@ class _Question:
         return with every turn, or a level between keeps what later rounds need or has it already,
         it is what the model says of the Einsum in the round by itself.
         """
-        rounds, name = one.rounds, one.nest.einsum
+        name = one.nest.einsum
         model = timeloop_stats(one, self.ert, self.workload)
         chip = next(stats for stats in native.einsums if stats.einsum == name)
-        yield Difference(backend, name, "", "", "computes", chip.computes, rounds * answer.computes)
-        # Timeloop counts a cycle an operation.
-        cycles = whole_cycles(rounds * answer.compute_cycles * chip.cycles_per_compute)
-        own_cycles = whole_cycles(chip.compute_cycles)
-        yield Difference(backend, name, "", "", "compute_cycles", own_cycles, cycles)
-        outside, already = names_outside(one.arch, one.level), self._already(one)
+        outside = names_outside(one.arch, one.level)
+        already = self._already(one, outside)
         whole, theirs = numbers_of([chip]), numbers_of([answer])
         for q, said in numbers_of([model]).items():
+            own, other = whole.get(q, one.rounds * said), one.rounds * theirs[q]
             place = outside[0] if q.level in outside else q.level  # as one core has it
             between = q.tensor in already and q.level in outside
-            if q.quantity in COUNTS[:4]:
-                by_itself = between or (name, place, q.tensor) in turns
-                count = rounds * said if by_itself else whole.get(q, rounds * said)
-                yield Difference(backend, *q, count, rounds * theirs[q])
-            elif q.quantity == "utilized_instances":
+            if q.quantity == "utilized_instances":
                 yield Difference(backend, *q, whole.get(q, said), theirs[q])
+            elif q.quantity == "compute_cycles":  # Timeloop counts a cycle an operation
+                cycles = whole_cycles(own), whole_cycles(other * chip.cycles_per_compute)
+                yield Difference(backend, *q, *cycles)
+            elif q.quantity in ("computes", *COUNTS[:4]):
+                by_itself = between or (name, place, q.tensor) in turns
+                yield Difference(backend, *q, one.rounds * said if by_itself else own, other)
 
-    def _already(self, one: Posed) -> set[str]:
+    def _already(self, one: Posed, outside: Sequence[str]) -> set[str]:
         """Tensors of an Einsum that a level outside the cores has before its round.
 
         Those that later rounds need; in the only round those that other Einsums of its group access
         too, or that are there from before.
         """
-        name, outside = one.nest.einsum, names_outside(one.arch, one.level)
+        name = one.nest.einsum
         kept = {tensor for level in outside[1:] for tensor in one.nest.kept_at(level)}
         if one.rounds > 1:
             return kept
@@ -441,20 +436,24 @@ def comparisons(
         own, theirs = (x.needs if isinstance(x, Infeasible) else 0 for x in (native, other))
         yield Difference(backend, refused.where, refused.level, "", "words needed", own, theirs)
         return
-    reason, stats = "printed with two decimals", native.einsums
+    reason, own, others = "printed with two decimals", _all_numbers(native), _all_numbers(other)
     if backend == "accelforge":
         reason = DEFINITION
-        stats = tuple(_drained(workload, platform, one, ert) for one in stats)
-    others = numbers_of(other.einsums)
-    for q, said in numbers_of(stats).items():
+        for stats in native.einsums:
+            own |= dict(_drained(workload, platform, stats, ert))
+    for q, said in own.items():
         if q.quantity == "energy_pj":
             allowed = PRINTED_PJ + ENERGY_TOLERANCE * abs(said)
             yield Difference(backend, *q, said, others[q], allowed, reason)
         else:
             yield Difference(backend, *q, said, others[q])
-    for quantity in ("cycles", "offchip_words"):
-        pair = getattr(native, quantity), getattr(other, quantity)
-        yield Difference(backend, "all", "", "", quantity, *pair)
+
+
+def _all_numbers(result: Result) -> dict[Compared, float]:
+    """Every quantity of an answer's Einsums, and of all together."""
+    sums = {"cycles": result.cycles, "offchip_words": result.offchip_words}
+    together = {Compared("all", "", "", what): n for what, n in sums.items()}
+    return numbers_of(result.einsums) | together
 
 
 def numbers_of(einsums: Iterable[EinsumStats]) -> dict[Compared, float]:
@@ -473,13 +472,14 @@ def numbers_of(einsums: Iterable[EinsumStats]) -> dict[Compared, float]:
     return found
 
 
-def _drained(workload: Workload, platform: Platform, stats: EinsumStats, ert: Ert) -> EinsumStats:
-    """The native answer with energies as AccelForge defines them; its counts stay Timeloop's."""
-    einsum = workload.einsum(stats.einsum)
-    arch, seen, levels = platform.path(einsum.unit), set[str](), []
+def _drained(
+    workload: Workload, platform: Platform, stats: EinsumStats, ert: Ert
+) -> Iterator[tuple[Compared, float]]:
+    """Energies of an Einsum's tensors by native counts, as AccelForge defines them."""
+    einsum, seen = workload.einsum(stats.einsum), set[str]()
+    arch = platform.path(einsum.unit)
     for level in stats.levels:
         read, write, _ = (pj / arch.level(level.level).row_words for pj in ert.actions(level.level))
-        tensors: list[TensorStats] = []
         for t in level.tensors:
             written = t.scalar_fills + t.scalar_updates
             drained = t.tensor == einsum.output.tensor and t.tensor in seen
@@ -488,9 +488,7 @@ def _drained(workload: Workload, platform: Platform, stats: EinsumStats, ert: Er
             pj = sum(
                 t.utilized_instances * n * e for n, e in zip(words, (read, write), strict=True)
             )
-            tensors.append(replace(t, energy_pj=pj))
-        levels.append(replace(level, tensors=tuple(tensors)))
-    return replace(stats, levels=tuple(levels))
+            yield Compared(stats.einsum, level.level, t.tensor, "energy_pj"), pj
 
 
 def single_pass(
@@ -499,7 +497,7 @@ def single_pass(
     """A group's Einsums at the sizes of one FLAT-tile, and their mapping without shared loops."""
     names = whole_group(workload, group.names, mapping.policy)
     whole = workload.subset(names)
-    sizes = {r: n // passes_of(group, (r,)) for r, n in whole.rank_sizes.items()}
+    sizes = {r: n // group.passes(r) for r, n in whole.rank_sizes.items()}
     tile = whole.with_ranks(sizes)
     # What only other groups need of what is read here too: without them it stays on chip.
     inside = {
@@ -514,11 +512,6 @@ def single_pass(
         shared=(),
     )
     return tile, replace(mapping, groups=(alone,))
-
-
-def passes_of(group: GroupMapping, ranks: tuple[str, ...]) -> int:
-    """Passes of the shared loops over some ranks."""
-    return prod(loop.factor for loop in group.shared if loop.rank in ranks)
 
 
 def _without(
@@ -606,14 +599,8 @@ def _group(group: ExecutedGroup, stats: GroupStats) -> Iterator[Disagreement]:
     for alive in group.alive:
         said = stats.buffer.live_words if alive.level == stats.buffer.level else None
         if alive.over or (said is not None and alive.words > said):
-            yield Disagreement(
-                where,
-                alive.level,
-                "",
-                "words alive" + (f" (has {alive.capacity})" if alive.over else ""),
-                alive.words,
-                said,
-            )
+            what = "words alive" + (f" (has {alive.capacity})" if alive.over else "")
+            yield Disagreement(where, alive.level, "", what, alive.words, said)
     least = whole_cycles(group.cycles * (1 - ABOVE))
     if not least <= stats.cycles <= ceil(group.cycles + stats.slack_cycles):
         yield Disagreement(where, "", "", "cycles", group.cycles, stats.cycles)
