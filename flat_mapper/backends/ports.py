@@ -23,7 +23,7 @@ from flat_mapper.mapping.cores import names_outside
 
 # Einsum, level, tensor, words read and written, of these filled, instances
 Counted = tuple[str, str, str, float, float, float, int]
-Overdrawn = tuple[str, str, float]  # a level, its port, and cycles that the words through it take
+Load = tuple[MemoryLevel, float, float, float]  # words read, written, of these filled
 
 
 def overdrawn(result: Result, platform: Platform) -> tuple[Disagreement, ...]:
@@ -66,20 +66,24 @@ def _broken(
     who: str, group: GroupStats, cycles: float, counts: Iterable[Counted], platform: Platform
 ) -> Iterator[Disagreement]:
     """The ports that need more cycles than a group is said to take; by whom."""
-    for level, port, needs in _of_group(group, cycles, counts, platform):
-        quantity = f"{who} cycles, by words at its {port} port"
-        yield Disagreement(" + ".join(group.names), level, "", quantity, needs, cycles)
+    own = [one for one in counts if one[0] in group.names]
+    for level, read, written, filled in chain(
+        _at_levels(group, own, platform), _at_boundary(group, own, platform)
+    ):
+        apart = filled if level.fill_words_per_cycle is not None else 0.0
+        loads = {"read": read, "write": written - apart, "fill": filled, "shared": read + written}
+        for (port, words), rate in zip(loads.items(), level.rates, strict=True):
+            if rate is not None and words > rate * cycles * (1 + ABOVE) + CYCLE_ERROR:
+                where, what = " + ".join(group.names), f"{who} cycles, by words at its {port} port"
+                yield Disagreement(where, level.name, "", what, words / rate, cycles)
 
 
-def _of_group(
-    group: GroupStats, cycles: float, counts: Iterable[Counted], platform: Platform
-) -> Iterator[Overdrawn]:
-    """Ports that words of a group overdraw. counts: of one instance each, with how many there are.
+def _at_levels(group: GroupStats, own: Sequence[Counted], platform: Platform) -> Iterator[Load]:
+    """Words of a group at each level. own: of one instance each, with how many there are.
 
     Tiles on cores may be counted as of one instance all together; then the mean of those at work
     has to pass, which is no more than the fullest does.
     """
-    own = [one for one in counts if one[0] in group.names]
     levels = {lv.name: lv for path in platform.paths for lv in path.levels}
     for level in (lv for lv in levels.values() if not lv.part_of):
         most = _in_use(group, level, platform)
@@ -89,14 +93,11 @@ def _of_group(
                 part = instances / max(instances, most)
                 read, written = read + part * out, written + part * back
                 filled += part * fills
-        yield from _too_much(cycles, level, read, written, filled)
-    yield from _of_boundary(group, cycles, own, platform)
+        yield level, read, written, filled
 
 
-def _of_boundary(
-    group: GroupStats, cycles: float, own: Sequence[Counted], platform: Platform
-) -> Iterator[Overdrawn]:
-    """The ports of a core's boundary, if an equal part of what is read outside and sent overdraws.
+def _at_boundary(group: GroupStats, own: Sequence[Counted], platform: Platform) -> Iterator[Load]:
+    """Words at a core's boundary, if it has an equal part of what is read outside and sent.
 
     One read may serve several cores, so that they take in as much or more.
     """
@@ -117,18 +118,7 @@ def _of_boundary(
         read += out
         written += back * (level == platform.dram.name)  # else it is what DRAM sends
     part = 1 / min(group.cores.cores, group.cores.tiles)
-    yield from _too_much(cycles, ports, part * read, part * written)
-
-
-def _too_much(
-    cycles: float, level: MemoryLevel, read: float, written: float, filled: float = 0.0
-) -> Iterator[Overdrawn]:
-    """The ports of one instance that words overdraw."""
-    apart = filled if level.fill_words_per_cycle is not None else 0.0
-    loads = {"read": read, "write": written - apart, "fill": filled, "shared": read + written}
-    for (port, words), rate in zip(loads.items(), level.rates, strict=True):
-        if rate is not None and words > rate * cycles * (1 + ABOVE) + CYCLE_ERROR:
-            yield level.name, port, words / rate
+    yield ports, part * read, part * written, 0.0
 
 
 def _in_use(group: GroupStats, level: MemoryLevel, platform: Platform) -> int:
@@ -137,8 +127,7 @@ def _in_use(group: GroupStats, level: MemoryLevel, platform: Platform) -> int:
         return 1
     for path in platform.paths:
         names = [lv.name for lv in path.levels]
-        inside = names[names.index(group.buffer.level) :]
-        if level.name in inside:
+        if level.name in names[names.index(group.buffer.level) :]:
             at_work = min(group.cores.cores, group.cores.tiles)
             return level.instances * at_work // group.cores.cores
     return 1
