@@ -32,9 +32,10 @@ frontend/mapping/mapping.py (_get_single_tensor_mapping).
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import chain
 from math import inf, prod
 from typing import ClassVar, NamedTuple
 
@@ -196,23 +197,19 @@ def _told(
     """
     einsum = workload.einsum(nest.einsum)
     arch = platform.path(einsum.unit)
-    tensors: dict[tuple[str, str], TensorStats] = {}
-    for access in einsum.accesses:
-        rows = {lv.level: t for lv in frame.levels for t in lv.tensors if t.tensor == access.tensor}
-        keys: dict[str, list[ActionKey]] = {}
-        for level in rows:
-            at = einsum.name, level, access.tensor
-            keys[level] = [ActionKey(*at, "read"), ActionKey(*at, "write")]
-        words = timeloop_counts(workload, arch, nest, access, answer.counts, keys)
-        for level, row in rows.items():
-            pj = sum(answer.energy_pj.get(key, 0.0) for key in keys[level])
-            where = f"accelforge: {einsum.name}: {level}: {access.tensor}"
-            tensors[level, access.tensor] = _row(row, words[level], pj, access, where)
     key = ActionKey(einsum.name, arch.compute.name, "", "compute")
     computes = answer.counts.get(key, 0)
+    words = {
+        (level, access.tensor): found
+        for access in einsum.accesses
+        for level, found in timeloop_counts(workload, arch, nest, access, answer.counts).items()
+    }
     busy, levels = np.array([frame.compute_cycles]), list[LevelStats]()
     for stats in frame.levels:
-        own = tuple(tensors[stats.level, t.tensor] for t in stats.tensors)
+        own = tuple(
+            _row(einsum, stats.level, t, words[stats.level, t.tensor], answer)
+            for t in stats.tensors
+        )
         slowdown = throttling(arch.level(stats.level), busy, [t.moved for t in own])
         cycles = int(level_cycles(busy, slowdown)[0])
         levels.append(replace(stats, cycles=cycles, throttling=float(slowdown[0]), tensors=own))
@@ -226,21 +223,32 @@ def _told(
 
 
 def _row(
-    row: TensorStats, words: tuple[int, int, int], pj: float, access: TensorAccess, where: str
+    einsum: Einsum,
+    level: str,
+    row: TensorStats,
+    words: tuple[int, int, int],
+    answer: AccelforgeEvaluation,
 ) -> TensorStats:
     """One tensor at one level, per instance."""
     n = row.utilized_instances
     if any(count % n for count in words):
+        where = f"accelforge: {einsum.name}: {level}: {row.tensor}"
         raise BackendError(expected(where, f"counts divisible by {n} instances", words))
     reads, fills, updates = (count // n for count in words)
+    accesses = _accesses(einsum.name, level, row.tensor)
     return replace(
         row,
         scalar_reads=reads,
         scalar_fills=fills,
         scalar_updates=updates,
-        temporal_reductions=reads if access.is_output else 0,
-        energy_pj=pj,
+        temporal_reductions=reads if row.tensor == einsum.output.tensor else 0,
+        energy_pj=sum(answer.energy_pj.get(access, 0.0) for access in accesses),
     )
+
+
+def _accesses(einsum: str, level: str, tensor: str) -> tuple[ActionKey, ActionKey]:
+    read, write = (ActionKey(einsum, level, tensor, action) for action in ("read", "write"))
+    return read, write
 
 
 def timeloop_counts(
@@ -249,19 +257,18 @@ def timeloop_counts(
     nest: EinsumMapping,
     access: TensorAccess,
     counts: Mapping[ActionKey, int],
-    keys: Mapping[str, Sequence[ActionKey]],
 ) -> dict[str, tuple[int, int, int]]:
     """Reads, fills and updates of one tensor at its levels, all instances, in Timeloop's terms.
 
     AccelForge's writes of an output are updates and fills together. Going inwards, a level's fills
     are the updates of the level outside it, less the first visit of every word, which has nothing
     to fetch; times the copies of the tensor that spatial loops make between the two.
-    keys:   the read and the write of each level that keeps the tensor, outermost first.
     raises: BackendError where AccelForge's reads are not what its writes imply.
     """
     found: dict[str, tuple[int, int, int]] = {}
     outer_updates = outer_copies = 0
-    for level, actions in keys.items():
+    for level in nest.keepers(access.tensor, arch):
+        actions = _accesses(nest.einsum, level, access.tensor)
         read, write = (counts.get(action, 0) for action in actions)
         if not access.is_output:
             found[level] = (read, write, 0)
@@ -281,32 +288,25 @@ def timeloop_counts(
 
 def _copies(arch: Architecture, nest: EinsumMapping, access: TensorAccess, level: str) -> int:
     """Instances of a level that hold the same word: spatial loops that the tensor lacks."""
-    copies = 1
-    for node in arch.nodes:
-        if node.name == level:
-            break
-        if isinstance(node, Fanout):
-            loops = [loop for axis in AXES for loop in nest.at(Slot(node.name, axis))]
-            copies *= prod(loop.factor for loop in loops if loop.rank not in access.ranks)
-    return copies
+    outside = {node.name for node in arch.outside(level)}
+    return prod(
+        loop.factor
+        for slot, loop in nest.placed
+        if slot.node in outside and slot.axis != "temporal" and loop.rank not in access.ranks
+    )
 
 
 def evaluation(
     workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
 ) -> AccelforgeEvaluation:
     """AccelForge's answer on every Einsum. Raises NotExpressibleError where one has none."""
-    alone = [
-        _answer(accelforge_documents(workload, platform, nest, ert))
-        for nest in mapping.einsum_mappings.values()
-    ]
-    return AccelforgeEvaluation(
-        counts={k: v for part in alone for k, v in part.counts.items()},
-        energy_pj={k: v for part in alone for k, v in part.energy_pj.items()},
-        latency_s={k: v for part in alone for k, v in part.latency_s.items()},
-    )
+    columns: dict[str, object] = {}  # of which each names its Einsum
+    for nest in mapping.einsum_mappings.values():
+        columns |= _answer(accelforge_documents(workload, platform, nest, ert))
+    return _parsed(columns)
 
 
-def _answer(documents: Documents) -> AccelforgeEvaluation:
+def _answer(documents: Documents) -> Mapping[str, object]:
     from accelforge import Spec, set_n_parallel_jobs
     from accelforge.frontend import arch, mapping
 
@@ -318,11 +318,11 @@ def _answer(documents: Documents) -> AccelforgeEvaluation:
             workload=workload_document,
             mapping=mapping.Mapping(**_fields(mapping, mapping_document)),
         )
-        columns = spec.evaluate_mapping().to_dict()
+        columns: Mapping[str, object] = spec.evaluate_mapping().to_dict()
     except Exception as error:  # its own checks raise many types
         line = " ".join(str(error).split())[:200]
         raise BackendError(f"accelforge: expected an answer, got {line}") from error
-    return _parsed(columns)
+    return columns
 
 
 def _fields(module: object, document: Mapping[str, object]) -> dict[str, object]:
@@ -437,7 +437,8 @@ class _Nest:
 
     def nodes(self) -> list[_Document]:
         """Storage, Temporal and Spatial nodes in order, then the Compute."""
-        before: list[list[_Document]] = [[] for _ in range(len(self.loops) + 1)]
+        # Each node with its loop, which is told by what it leaves of its rank.
+        before = [list[tuple[_Document, Loop | None]]() for _ in range(len(self.loops) + 1)]
         for index, node in enumerate(self.arch.nodes):
             if isinstance(node, Fanout):
                 before[self._fanout_place(index)] += self._spatial(node)
@@ -448,33 +449,25 @@ class _Nest:
                     held.setdefault(place, []).append(tensor)
             for place, tensors in held.items():
                 storage: _Document = {"type": "Storage", "component": node.name, "tensors": tensors}
-                before[place].append(storage)
+                before[place].append((storage, None))
         for place, loop in enumerate(self.loops):
-            before[place].append({"type": "Temporal", **_factor(loop)})
-        compute = self.arch.compute.name
+            before[place].append(({"type": "Temporal"}, loop))
+        compute, ordered = self.arch.compute.name, list[_Document]()
         left = dict(self.workload.rank_sizes)
-        ordered = [_tiled(node, left) for nodes in before for node in nodes]
+        for node, looped in chain.from_iterable(before):
+            if looped is not None:
+                left[looped.rank] //= looped.factor
+                tile = {"tile_shape": left[looped.rank]}
+                node |= {"rank_variable": rank_variable(looped.rank), **tile}
+            ordered.append(node)
         return [*ordered, {"type": "Compute", "einsum": self.einsum.name, "component": compute}]
 
-    def _spatial(self, fanout: Fanout) -> list[_Document]:
+    def _spatial(self, fanout: Fanout) -> list[tuple[_Document, Loop]]:
         return [
-            {"type": "Spatial", **_factor(loop), "name": axis, "component": fanout.name}
+            ({"type": "Spatial", "name": axis, "component": fanout.name}, loop)
             for axis in AXES
             for loop in self._at(Slot(fanout.name, axis))
         ]
-
-
-def _factor(loop: Loop) -> _Document:
-    return {"rank_variable": loop.rank, "tile_shape": loop.factor}
-
-
-def _tiled(node: _Document, left: dict[str, int]) -> _Document:
-    """A loop by what it leaves of its rank, in place of its factor; `left` is updated."""
-    rank, factor = node.get("rank_variable"), node.get("tile_shape")
-    if not isinstance(rank, str) or not isinstance(factor, int):
-        return node
-    left[rank] //= factor
-    return {**node, "rank_variable": rank_variable(rank), "tile_shape": left[rank]}
 
 
 def accelforge_documents(
