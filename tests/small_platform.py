@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Platform
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
+from flat_mapper.spec.yamlio import write_text
+from flat_mapper.timeloop.write import LoweredFile
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
@@ -131,3 +133,9 @@ def fused(shared: str = "H12 P8") -> FusedMapping:
         granularity="row",
     )
     return FusedMapping(groups=(group,))
+
+
+def write_lowered(folder: Path, files: Mapping[str, LoweredFile]) -> None:
+    """Write lowered files under a folder."""
+    for path, lowered in files.items():
+        write_text(folder / path, lowered.text)

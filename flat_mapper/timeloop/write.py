@@ -14,14 +14,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
 from flat_mapper.energy.tables import Ert, priced_for
 from flat_mapper.mapping.record import RECORD, RECORD_COMMENT, record_document
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, Slot, sized_workload
-from flat_mapper.spec.yamlio import dump, write_text
+from flat_mapper.spec.yamlio import dump
 from flat_mapper.timeloop.rounds import Posed, asked_of
 from flat_mapper.timeloop.terms import (
     TIMELOOP_VERSION,
@@ -194,12 +193,6 @@ def lower_einsum(
             comment=("Areas are left at 0: Timeloop wants the table, and no energy hangs on it.",),
         )
     return files
-
-
-def write_lowered(folder: Path, files: Mapping[str, LoweredFile]) -> None:
-    """Write lowered files under a folder."""
-    for path, lowered in files.items():
-        write_text(folder / path, lowered.text)
 
 
 # A seeded random search that stops by itself. chosen: a timeout long enough for mapspaces where few

@@ -11,10 +11,11 @@ from pathlib import Path
 import cases
 import pytest
 import small_platform as small
+from small_platform import write_lowered
 
 from flat_mapper.cli.main import main
 from flat_mapper.spec.yamlio import dump
-from flat_mapper.timeloop.write import lowered, write_lowered
+from flat_mapper.timeloop.write import lowered
 
 REPLAY = Path(__file__).parents[1] / "replay" / "stand_in.py"
 WRAPPED = ("--timeloop-cmd", f"{shlex.join([sys.executable, str(REPLAY)])} {{}}")

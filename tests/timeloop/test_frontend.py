@@ -8,6 +8,7 @@ from pathlib import Path
 import cases
 import pytest
 import small_platform as small
+from small_platform import write_lowered
 from timeloop.front_end import front_end
 
 from flat_mapper.arch.values import Architecture, Platform
@@ -18,7 +19,7 @@ from flat_mapper.timeloop.backend import run_files
 from flat_mapper.timeloop.rounds import asked_of
 from flat_mapper.timeloop.run import command_of, model_stats
 from flat_mapper.timeloop.terms import unfolded
-from flat_mapper.timeloop.write import lower_einsum, write_lowered
+from flat_mapper.timeloop.write import lower_einsum
 from flat_mapper.workload.graph import Workload
 
 Case = tuple[Workload, Architecture, EinsumMapping]

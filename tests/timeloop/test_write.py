@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import small_platform as small
+from small_platform import write_lowered
 from replay.cases import doubled, overfull
 from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
@@ -40,7 +41,6 @@ from flat_mapper.timeloop.write import (
     lower_for_mapper,
     lowered,
     remaining_depth,
-    write_lowered,
 )
 from flat_mapper.workload.cascade import block
 from flat_mapper.workload.graph import Workload
