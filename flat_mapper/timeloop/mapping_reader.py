@@ -183,7 +183,11 @@ def read_mapping(
     """
     ranks = tuple(r for r in sizes or einsum.ranks if r in einsum.ranks)
     entries, spot = _entries(document, arch, einsum, where)
-    merged = _ordered(_resolved(_merged(entries), sizes or {}, einsum.name), entries, ranks)
+    resolved = _resolved(_merged(entries), sizes or {}, einsum.name)
+    merged = {
+        key: _agreed(entry, [e for e in entries if e.key == key], ranks)
+        for key, entry in resolved.items()
+    }
     loops = {slot: _loops(slot, merged, ranks) for slot in slots_of(arch)}
     return EinsumMapping(
         einsum=einsum.name,
@@ -312,23 +316,11 @@ def _merged(entries: Sequence[NodeEntry]) -> dict[tuple[str, EntryKind], NodeEnt
     return merged
 
 
-def _ordered(
-    merged: Mapping[tuple[str, EntryKind], NodeEntry],
-    entries: Sequence[NodeEntry],
-    ranks: tuple[str, ...],
-) -> dict[tuple[str, EntryKind], NodeEntry]:
-    """The entries with the one order and split of all that is said about their node.
+def _agreed(entry: NodeEntry, said: Sequence[NodeEntry], ranks: tuple[str, ...]) -> NodeEntry:
+    """One entry with the longest order of all that is said about its node, and with its split.
 
     Orders must agree on the ranks that have a loop there; where the others stand says nothing.
     """
-    return {
-        key: _agreed(entry, [e for e in entries if e.key == key], ranks)
-        for key, entry in merged.items()
-    }
-
-
-def _agreed(entry: NodeEntry, said: Sequence[NodeEntry], ranks: tuple[str, ...]) -> NodeEntry:
-    """One entry with the longest order of all, which none of them contradicts."""
     chosen = max(reversed(said), key=lambda e: len(e.permutation))
     splits = [e.split for e in (chosen, *said) if e.split is not None]
     one = replace(entry, permutation=chosen.permutation, split=next(iter(splits), None))
