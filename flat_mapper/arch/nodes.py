@@ -49,7 +49,7 @@ MAX_LISTED_NODES = 1000  # chosen: in one list; a chip has a dozen
 TAGS = ("!Component", "!Container", "!Hierarchical", "!Parallel", "!Pipelined", "!Nothing")
 _BRANCHES = ("!Hierarchical", "!Parallel", "!Pipelined")
 # A class belongs to the first kind of which one word is part of its name (timeloopfe, v4/arch.py).
-_KINDS: Mapping[str, tuple[str, ...]] = {
+CLASS_WORDS: Mapping[str, tuple[str, ...]] = {
     "storage": ("DRAM", "SRAM", "regfile", "smartbuffer", "storage"),
     "compute": ("mac", "intmac", "fpmac", "compute"),
     "network": ("XY_NoC", "Legacy", "ReductionTree", "SimpleMulticast"),
@@ -104,7 +104,7 @@ class NodeReader:
         kinds = self.seen.values()
         if "compute" not in kinds and not self.faults:
             last = next(reversed(self.seen), "no node")
-            words = ", ".join(_KINDS["compute"])
+            words = ", ".join(CLASS_WORDS["compute"])
             self.faults.append(
                 f"{where}: expected a compute component (a class with one of {words} in its name) "
                 f"as the last node, got {last!r}"
@@ -282,7 +282,7 @@ class NodeReader:
 
 
 def _kind(component_class: str, where: str) -> str:
-    for kind, words in _KINDS.items():
+    for kind, words in CLASS_WORDS.items():
         if any(word in component_class for word in words):
             if kind == "network":
                 raise SpecError(
@@ -291,7 +291,7 @@ def _kind(component_class: str, where: str) -> str:
                     "remove it"
                 )
             return kind
-    storage, compute = ", ".join(_KINDS["storage"]), ", ".join(_KINDS["compute"])
+    storage, compute = ", ".join(CLASS_WORDS["storage"]), ", ".join(CLASS_WORDS["compute"])
     raise SpecError(
         f"{where}: expected a class with one of {storage} (storage) or {compute} (compute) in its "
         f"name, got {component_class!r}; write class: storage, and yours as subclass"

@@ -17,6 +17,7 @@ from dataclasses import replace
 from math import ceil, prod
 
 from flat_mapper.arch.cores import reads_apart
+from flat_mapper.arch.nodes import CLASS_WORDS
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.base.formats import words
@@ -83,8 +84,12 @@ def _written(einsum: Einsum, node: str, loops: Sequence[Loop], raw: bool) -> dic
     Ours run outermost first and Timeloop's innermost first; ranks without a loop stand outermost.
     """
     letters, by_rank = rank_letters(einsum), {loop.rank: loop for loop in loops}
-    if len(by_rank) < len(loops):
-        _refuse_twice(einsum, node, [loop.rank for loop in loops])
+    ranks = [loop.rank for loop in loops]
+    if twice := [rank for i, rank in enumerate(ranks) if rank in ranks[:i]]:
+        raise MappingError(
+            f"{einsum.name}: {node}: expected one loop over {twice[0]} (Timeloop writes "
+            "one factor per rank and node), got two; join them, or write the fanout as two"
+        )
     every = [by_rank.get(rank, Loop(rank, 1)) for rank in letters]
     factors = [
         f"{letters[p.rank]}={p.factor}" + (f",{p.final}" if p.final != p.factor else "")
@@ -95,14 +100,6 @@ def _written(einsum: Einsum, node: str, loops: Sequence[Loop], raw: bool) -> dic
     if raw:
         return {"factors": " ".join(factors), "permutation": "".join(order)}
     return {"factors": factors, "permutation": order}
-
-
-def _refuse_twice(einsum: Einsum, node: str, ranks: Sequence[str]) -> None:
-    twice = next(rank for i, rank in enumerate(ranks) if rank in ranks[:i])
-    raise MappingError(
-        f"{einsum.name}: {node}: expected one loop over {twice} (Timeloop writes "
-        "one factor per rank and node), got two; join them, or write the fanout as two"
-    )
 
 
 def empty_level(name: str) -> str:
@@ -177,7 +174,7 @@ def problem_comment(workload: Workload, arch: Architecture, einsum: Einsum) -> t
     if einsum.operation != "mul":
         comment.append(
             f"Timeloop knows products only: this is a problem of the same shape, so its counts and "
-            f"cycles hold, but each point is {_ARTICLE.get(einsum.operation, 'a')} "
+            f"cycles hold, but each point is {'an' if einsum.operation[0] in 'aeiou' else 'a'} "
             f"{einsum.operation}, not a multiplication."
         )
     renamed = [f"{c} = {r}" for r, c in rank_letters(einsum).items() if r != c]
@@ -195,13 +192,8 @@ def problem_comment(workload: Workload, arch: Architecture, einsum: Einsum) -> t
     return tuple(comment)
 
 
-_ARTICLE = {"exp": "an", "add": "an", "abs": "an"}
-
-
 _VERSION = Quoted("0.4")
-_STORAGE = ("DRAM", "SRAM", "regfile", "smartbuffer", "storage")  # what Timeloop knows a buffer by
 _EMPTY = "dummy_storage"
-_COMPUTE = ("mac", "intmac", "fpmac", "compute")
 # What the front end says of a component that does not say it itself, before it asks Accelergy,
 # which prices by it: edge's GLB is read for 71.9 pJ with two banks, and for 72.9 pJ with one.
 # Source: timeloopfe 5603893, v4/arch.py, Attributes and StorageAttributes, without what is None.
@@ -278,12 +270,12 @@ def _component(
     node: MemoryLevel | ComputeUnit, mesh_x: int, mesh_y: int, *, filled_in: bool
 ) -> dict[str, object]:
     stores = isinstance(node, MemoryLevel)
-    known, default = (_STORAGE, "storage") if stores else (_COMPUTE, "compute")
-    own = node.component_class
-    named = {"class": own} if any(k in own for k in known) else {"class": default, "subclass": own}
+    kind, own = "storage" if stores else "compute", node.component_class
+    known = any(word in own for word in CLASS_WORDS[kind])
+    named = {"class": own} if known else {"class": kind, "subclass": own}
     attributes = {**_literals(node.attributes), "meshX": mesh_x, "meshY": mesh_y}
     if filled_in:
-        buffer = any(word in named["class"] for word in _STORAGE)
+        buffer = any(word in named["class"] for word in CLASS_WORDS["storage"])
         attributes = {**(_FILLED_IN_STORAGE if buffer else _FILLED_IN), **attributes}
     return {
         "name": f"{node.name}[1..{mesh_x * mesh_y}]",
@@ -310,17 +302,16 @@ def ert_document(arch: Architecture, ert: Ert) -> dict[str, object]:
     """Energies in Accelergy's form, for exactly the actions that a dense mapping performs."""
     tables = []
     for name, node in _components(arch).items():
-        if isinstance(node, MemoryLevel):
-            values = dict(zip(("read", "write", "update"), ert.actions(node.name), strict=True))
-            energies = values | {"leak": 0.0}
-        else:
-            energies = {"compute": ert.energy(arch.compute.name, "compute")}
+        stores = isinstance(node, MemoryLevel)
+        actions = ("read", "write", "update") if stores else ("compute",)
+        energies = {action: ert.energy(node.name, action) for action in actions}
+        energies |= {"leak": 0.0} if stores else {}
         arguments = {"global_cycle_seconds": arch.cycle_seconds, "action_latency_cycles": 1}
-        actions = [
+        listed = [
             {"name": action, "arguments": arguments, "energy": float(pj)}
             for action, pj in energies.items()
         ]
-        tables.append({"name": name, "actions": actions})
+        tables.append({"name": name, "actions": listed})
     return {"ERT": {"version": Quoted("0.4"), "tables": tables}}
 
 
@@ -332,8 +323,7 @@ def art_document(arch: Architecture) -> dict[str, object]:
 
 def _components(arch: Architecture) -> dict[str, MemoryLevel | ComputeUnit]:
     """Levels and compute unit by the full name that Timeloop looks them up with."""
-    nodes: tuple[MemoryLevel | ComputeUnit, ...] = (*arch.levels, arch.compute)
-    return {f"system.{n.name}[1..{n.instances}]": n for n in nodes}
+    return {f"system.{n.name}[1..{n.instances}]": n for n in arch.components}
 
 
 Bodies = tuple[Mapping[str, object], ...]
@@ -383,15 +373,15 @@ def with_depth(arch: Architecture, name: str, depth: int) -> Architecture:
 
     def edit(body: Mapping[str, object]) -> Bodies:
         attributes = body.get("attributes")
-        if body["name"] != name or not isinstance(attributes, Mapping):
+        if not isinstance(attributes, Mapping):
             return as_loaded(body)
         return ({**body, "attributes": deep(attributes)},)
 
     level = arch.level(name)
-    there = replace(
-        level, attributes=deep(level.attributes), capacity_words=depth * level.row_words
-    )
-    return _with_nodes(arch, [there if node is level else node for node in arch.nodes], edit)
+    attributes, words = deep(level.attributes), depth * level.row_words
+    there = replace(level, attributes=attributes, capacity_words=words)
+    nodes = [there if node is level else node for node in arch.nodes]
+    return _with_nodes(arch, nodes, {name: edit})
 
 
 def in_one_row(arch: Architecture, level: str) -> Architecture:
@@ -407,19 +397,15 @@ def in_one_row(arch: Architecture, level: str) -> Architecture:
         return arch
     last, cores = fanouts[-1], prod(node.copies for node in fanouts)
     rules = next(filter(None, (node.constraints for node in fanouts)), last.constraints)
-    copies = {node.name: 1 for node in fanouts} | {last.name: cores}
+    row = replace(last, fanout_x=cores, fanout_y=1, constraints=rules)
+    single = (replace(n, instances=1) if isinstance(n, MemoryLevel) else n for n in outside)
+    own = [row if node is last else node for node in single if node not in fanouts[:-1]]
+    copies = dict.fromkeys((node.name for node in fanouts), 1) | {last.name: cores}
 
     def edit(body: Mapping[str, object]) -> Bodies:
-        if body["name"] not in copies:
-            return as_loaded(body)
         return ({**body, "spatial": {"meshX": copies[str(body["name"])]}},)
 
-    changed: dict[str, MemoryLevel | Fanout] = {
-        node.name: replace(node, instances=1) for node in outside if isinstance(node, MemoryLevel)
-    }
-    changed[last.name] = replace(last, fanout_x=cores, fanout_y=1, constraints=rules)
-    nodes = [changed[node.name] for node in outside if node.name in changed]
-    return _with_nodes(arch, [*nodes, *arch.nodes[len(outside) :]], edit)
+    return _with_nodes(arch, [*own, *arch.nodes[len(outside) :]], dict.fromkeys(copies, edit))
 
 
 def holding(arch: Architecture, words: int) -> tuple[Architecture, bool]:
@@ -442,27 +428,33 @@ def unfolded(
     axis each, which counts the same: seen on random mappings with the two ways of writing it. Only
     containers with nothing of their own can be divided; `node_entries` refuses the others.
     """
-    containers = _containers(arch)
-    twice = [
-        node
+    tagged = (n for n in walk(arch.document.get("architecture")) if isinstance(n, Tagged))
+    bodies = (node.body for node in tagged if node.tag == "!Container")
+    containers = {body.get("name") for body in bodies if isinstance(body, Mapping)}
+    names = tuple(
+        node.name
         for node in arch.fanouts
         if node.name in containers and not node.constraints and _on_both_axes(mapping, node.name)
-    ]
-    for node in twice:
-        arch = _divided(arch, node)
-    names = tuple(node.name for node in twice)
+    )
+
+    def edit(body: Mapping[str, object]) -> Bodies:
+        name, mesh = body["name"], body.get("spatial")
+        spatial = mesh if isinstance(mesh, Mapping) else {}
+        outer = {**body, "name": f"{name}_y", "spatial": {"meshY": spatial.get("meshY", 1)}}
+        return outer, {"name": f"{name}_x", "spatial": {"meshX": spatial.get("meshX", 1)}}
+
+    nodes = list[MemoryLevel | Fanout]()
+    for node in arch.nodes:
+        if isinstance(node, Fanout) and node.name in names:
+            nodes.append(Fanout(name=f"{node.name}_y", fanout_y=node.fanout_y))
+            node = Fanout(name=f"{node.name}_x", fanout_x=node.fanout_x)
+        nodes.append(node)
     loops = tuple(
         (Slot(f"{slot.node}_{slot.axis}", slot.axis) if slot.node in names else slot, at)
         for slot, at in mapping.loops
     )
-    return arch, replace(mapping, loops=loops), names
-
-
-def _containers(arch: Architecture) -> set[object]:
-    """Names of the nodes with nothing of their own."""
-    nodes = (n for n in walk(arch.document.get("architecture")) if isinstance(n, Tagged))
-    bodies = (node.body for node in nodes if node.tag == "!Container")
-    return {body.get("name") for body in bodies if isinstance(body, Mapping)}
+    divided = _with_nodes(arch, nodes, dict.fromkeys(names, edit)) if names else arch
+    return divided, replace(mapping, loops=loops), names
 
 
 def _on_both_axes(mapping: EinsumMapping, fanout: str) -> set[str]:
@@ -471,31 +463,13 @@ def _on_both_axes(mapping: EinsumMapping, fanout: str) -> set[str]:
     return x & y
 
 
-def _divided(arch: Architecture, fanout: Fanout) -> Architecture:
-    """The architecture with one fanout as two."""
-    name = fanout.name
-    halves = (
-        Fanout(name=f"{name}_y", fanout_y=fanout.fanout_y),
-        Fanout(name=f"{name}_x", fanout_x=fanout.fanout_x),
-    )
-
-    def edit(body: Mapping[str, object]) -> Bodies:
-        if body["name"] != name:
-            return as_loaded(body)
-        mesh = body.get("spatial")
-        spatial = mesh if isinstance(mesh, Mapping) else {}
-        outer = {**body, "name": f"{name}_y", "spatial": {"meshY": spatial.get("meshY", 1)}}
-        return outer, {"name": f"{name}_x", "spatial": {"meshX": spatial.get("meshX", 1)}}
-
-    nodes = [new for node in arch.nodes for new in (halves if node is fanout else (node,))]
-    return _with_nodes(arch, nodes, edit)
-
-
 def _with_nodes(
-    arch: Architecture, nodes: Sequence[MemoryLevel | Fanout], edit: Edit
+    arch: Architecture, nodes: Sequence[MemoryLevel | Fanout], edits: Mapping[str, Edit]
 ) -> Architecture:
-    """The architecture with other nodes, and its document edited accordingly."""
+    """The architecture with other nodes, and its document edited accordingly, by node."""
     document = dict(arch.document)
     if "architecture" in document:
-        document["architecture"] = edited_nodes(document["architecture"], edit)
+        document["architecture"] = edited_nodes(
+            document["architecture"], lambda body: edits.get(str(body["name"]), as_loaded)(body)
+        )
     return replace(arch, nodes=tuple(nodes), document=document)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import small_platform as small
-from small_platform import write_lowered
 from replay.cases import doubled, overfull
+from small_platform import write_lowered
 from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
 from flat_mapper.arch.values import Architecture, Platform
