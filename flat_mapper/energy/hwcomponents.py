@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flat_mapper.arch.attributes import technology_nm
 from flat_mapper.arch.values import Architecture, ComputeUnit, MemoryLevel, Platform
@@ -117,20 +117,19 @@ def prices(questions: Mapping[str, PriceQuery]) -> dict[str, ComponentPrice]:
     source, path = versions(), cache_path()
     keys = {n: json.dumps([asdict(q), source], sort_keys=True) for n, q in questions.items()}
     kept, new = _remembered(path), dict[str, ComponentPrice]()
-    answers: dict[str, ComponentPrice] = {}
     for name, question in questions.items():
         key = keys[name]
         if question.class_name in PUBLISHED and question.bits is not None:
             pj = PUBLISHED[question.class_name][0] * question.bits
             kept[key] = {"read": pj, "write": pj, "area": 0.0, "leak": 0.0}
-        if key not in answers and not _is_kept(kept.get(key), question):
+        if key not in new and not _is_kept(kept.get(key), question):
             new[key] = _asked(name, question)
-        answers[key] = new[key] if key in new else kept[key]
     if new:
         with suppress(SpecError):  # a cache that cannot be written costs time, not the result
             known_now = {**_remembered(path), **new}
             write_text(path, dump_json({key: _entry(key, own) for key, own in known_now.items()}))
-    return {name: answers[key] for name, key in keys.items()}
+    known = kept | new
+    return {name: known[key] for name, key in keys.items()}
 
 
 def cache_path() -> Path:
@@ -214,8 +213,7 @@ def _class_of(name: str, class_name: str) -> Any:
     return found[class_name]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
+class Recipe(NamedTuple):
     """The way to price one Accelergy class."""
 
     class_name: str  # of hwcomponents; for dram: by the attribute `type`
@@ -224,7 +222,7 @@ class Recipe:
 
 # Accelergy's class names, as Timeloop's users write them -> hwcomponents.
 RECIPES: Mapping[str, Recipe] = {
-    name: Recipe(class_name=class_name, kind=kind)
+    name: Recipe(class_name, kind)
     for class_name, kind, names in (
         ("", "dram", "DRAM"),
         ("SRAM", "array", "SRAM sram"),
@@ -391,10 +389,10 @@ def _recipe(node: MemoryLevel | ComputeUnit, where: str) -> Recipe:
 def _recipe_of_class(name: str) -> Recipe:
     """The way to price by a class of hwcomponents that a component names itself."""
     if name in _DRAM_TYPES:
-        return Recipe(class_name=name, kind="dram")
+        return Recipe(name, "dram")
     known = {recipe.class_name: recipe for recipe in RECIPES.values()}
-    known["AladdinRegister"] = Recipe(class_name="AladdinRegister", kind="register")
-    return known.get(name) or Recipe(class_name=name, kind="override")
+    known["AladdinRegister"] = Recipe("AladdinRegister", "register")
+    return known.get(name) or Recipe(name, "override")
 
 
 def _dram_type(node: MemoryLevel, where: str) -> str:

@@ -10,7 +10,7 @@ compute unit one operation. Two forms are read: Accelergy's ERT.yaml and ART.yam
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
@@ -55,10 +55,6 @@ class Multiplier:
 
     bits: int  # of the operands that it is built for
     pj: float  # of one product of such operands, within the unit's `compute`
-
-    def spared_pj(self, operand_bits: Sequence[float]) -> float:
-        """pJ less where operands have fewer bits: what is above them stays zero."""
-        return self.pj * (1 - prod(min(1.0, bits / self.bits) for bits in operand_bits))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,11 +125,6 @@ class Ert:
             placeholders=(*self.placeholders, *(n for n in other.placeholders if n in missing)),
         )
 
-    def with_compute(self, name: str, pj: float) -> Ert:
-        """This table with another price of one unit's `compute`, and of nothing else in it."""
-        kept = {a: e for a, e in self.levels[name].items() if a == "leak"}
-        return replace(self, levels={**self.levels, name: {**kept, "compute": pj}})
-
     def _of(self, name: str) -> Mapping[str, float]:
         if name in self.levels:
             return self.levels[name]
@@ -172,8 +163,6 @@ class Art:
 
 
 UNPRICED = "none"  # the source of a table that knows no energy
-
-
 FREE_ACTIONS = dict.fromkeys(("read", "write", "update", "compute"), 0.0)  # of what costs none
 
 
@@ -355,14 +344,21 @@ def operation_energy(arch: Architecture, ert: Ert, einsum: Einsum, widths: Width
 
 
 def _spared_pj(arch: Architecture, ert: Ert, einsum: Einsum, widths: Widths) -> float:
-    """pJ that operands of fewer bits than a unit's multiplier is built for leave out."""
+    """pJ that operands of fewer bits than a unit's multiplier is built for leave out.
+
+    What is above their bits stays zero.
+    """
     multiplier, word = ert.multipliers.get(arch.compute.name), arch.levels[0].word_bits
     if multiplier is None or len(einsum.inputs) != 2:
         return 0.0
     own = {t: value_bits(widths.widths[t]) for t in widths.shares}
-    return multiplier.spared_pj([own.get(a.tensor, word) for a in einsum.inputs])
+    bits = (own.get(a.tensor, word) for a in einsum.inputs)
+    return multiplier.pj * (1 - prod(min(1.0, n / multiplier.bits) for n in bits))
 
 
 def priced_for(arch: Architecture, ert: Ert, einsum: Einsum, widths: Widths = PLAIN) -> Ert:
     """The table for one Einsum alone: `compute` is what its operation costs."""
-    return ert.with_compute(arch.compute.name, operation_energy(arch, ert, einsum, widths))
+    name = arch.compute.name
+    kept = {action: pj for action, pj in ert.levels[name].items() if action == "leak"}
+    own = {**kept, "compute": operation_energy(arch, ert, einsum, widths)}
+    return replace(ert, levels={**ert.levels, name: own})
