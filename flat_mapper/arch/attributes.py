@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.base.errors import SpecError
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import (
     BITS,
     COPIES,
@@ -88,7 +88,8 @@ REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
     "meshX": ((), "write spatial: {meshX: ...} beside attributes"),
     "meshY": ((), "write spatial: {meshY: ...} beside attributes"),
 }
-TECHNOLOGIES_NM = (1, 1000)  # chosen: from below the newest to the 1 um of the 1980s
+# chosen: from below the newest to the 1 um of the 1980s
+_TECHNOLOGIES = Range(least=1, most=1000, unit="nm")
 _QUANTITY = re.compile(r"[-+]?[0-9.]+\s*(?![eE][-+0-9])[A-Za-z]+(/[A-Za-z]+)?")  # "512 KB"
 
 
@@ -136,11 +137,9 @@ def technology_nm(value: object) -> str | None:
 
 def check_technology(value: object, where: str) -> None:
     """Raise SpecError for a technology that no chip was made in."""
-    low, high = TECHNOLOGIES_NM
     size = technology_nm(value)
-    if size is not None and not low <= float(size) <= high:
-        condition = f"technology from {low:g} to {high:g} nm"
-        raise SpecError(f"{where}: expected {condition}, got {str(value)!r}")
+    if size is not None and not _TECHNOLOGIES.holds(float(size)):
+        raise SpecError(expected(where, f"technology {_TECHNOLOGIES}", str(value)))
 
 
 def _misspelt(key: str, section: Section) -> str:

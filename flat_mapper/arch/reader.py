@@ -8,8 +8,9 @@ Anything that would change a result and is not modelled is refused by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from flat_mapper.arch.attributes import MODELLED, resolved_attributes
@@ -55,12 +56,12 @@ def load_architecture(
     """
     path = "" if is_text(sources[0]) else str(sources[0])
     documents = [_document(source, data) for source in sources]
-    return _sound(documents, _name_of(path), path or "text")
+    return _sound(partial(_read, documents, _name_of(path), path or "text"))
 
 
 def architecture_of(document: object, name: str = "architecture") -> Architecture:
     """The architecture of a document in memory; strings in it are expressions unless Quoted."""
-    return _sound([section_of(document, name)], name, name)
+    return _sound(partial(_read, [section_of(document, name)], name, name))
 
 
 def load_platform(
@@ -135,11 +136,7 @@ def platform_of(files: PlatformFiles) -> Platform:
 
     raises: SpecError with the first fault, and where nodes of the same name differ.
     """
-    faults = Faults()
-    chip = _chip(files, faults)
-    if chip is None or faults:
-        raise SpecError(faults[0])
-    return chip
+    return _sound(partial(_chip, files))
 
 
 def check_architecture(
@@ -168,12 +165,13 @@ def _chip(files: PlatformFiles, faults: Faults) -> Platform | None:
     return Platform(name=matrix.name, matrix=matrix, vector=vector)
 
 
-def _sound(documents: Sequence[Section], name: str, path: str) -> Architecture:
+def _sound[T](read: Callable[[Faults], T | None]) -> T:
+    """What is read without a fault. raises: SpecError with the first one."""
     faults = Faults()
-    arch = faults.attempt(_read, documents, name, path, faults)
-    if arch is None or faults:
+    found = faults.attempt(read, faults)
+    if found is None or faults:
         raise SpecError(faults[0])
-    return arch
+    return found
 
 
 def _document(source: str | Path, data: Mapping[str, object] | None) -> Section:
