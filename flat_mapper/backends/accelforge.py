@@ -4,8 +4,7 @@ Each Einsum is asked by itself, as one root-to-compute path with its shared loop
 several AccelForge evaluates every path on its own too. Its counts are turned back into Timeloop's
 reads, fills and updates and added up by our rules; its own total latency and energy stand in
 `extra` (JSON: `provenance`), because they answer other questions (GAPS). Tile sizes, instances,
-lanes and the verdict on capacity are the mapping's own, by our model: AccelForge's is about another
-machine.
+lanes and the verdict on capacity are the mapping's own, by our model.
 
 How the two define what they count, over all instances of a level:
 
@@ -15,8 +14,7 @@ How the two define what they count, over all instances of a level:
                      read that drains a tile to its outer keeper, so that there read = write
     compute  one for every point of the iteration space
 
-Known gaps of AccelForge 1.0.467: one buffer per tile (no double buffering), no in-place softmax,
-latency added up over Einsums without overlap, drains take read bandwidth, no remainders.
+Known gaps of AccelForge 1.0.467 beside GAPS: drains take read bandwidth, no remainders.
 
 A dictionary with a "type" stands for the class of that name (a YAML tag in AccelForge's files).
 The unit of every action is a word, so that counts compare with Timeloop's scalar accesses. One
@@ -146,8 +144,7 @@ class AccelforgeBackend:
             raise BackendError(
                 expected(f"{self.name}: {name}", condition, "one per pass of a loop")
             )
-        lacking = self.missing()
-        if lacking:
+        if lacking := self.missing():
             raise BackendError(lacking)
         frames: dict[str, EinsumStats] = {}
         for name, nest in mapping.einsum_mappings.items():

@@ -180,9 +180,6 @@ def compare_backends(
 ) -> Crosscheck:
     """The answers of all backends that are present, each compared with the native model's.
 
-    What the native model counts otherwise than for every Einsum alone is compared with one pass
-    times the passes; left out is what no backend has. On many cores Timeloop's counts of a round of
-    tiles, times the rounds, are compared.
     A backend that has no such mapping (AccelForge: remainders; Timeloop: a rank on both axes of a
     fanout) is absent, with the reason.
     raises: MappingError where the mapping contradicts the workload or the platform, BackendError

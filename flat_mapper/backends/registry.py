@@ -63,8 +63,7 @@ def get_backend(name: str) -> Backend:
         change = BESIDE if name == "timeloop-mapper" else did_you_mean(name, BACKENDS)
         raise SpecError(expected("backend", condition, name, change))
     backend = make()
-    missing = backend.missing()
-    if missing:
+    if missing := backend.missing():
         raise BackendError(missing)
     return backend
 

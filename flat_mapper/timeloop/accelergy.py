@@ -52,8 +52,7 @@ class Accelergy:
 
         raises: BackendError where Accelergy is missing, fails or cannot price a component.
         """
-        missing = self.missing()
-        if missing:
+        if missing := self.missing():
             raise BackendError(missing)
         inputs = [dump(accelergy_document(arch)) for arch in platform.paths]
         asked = partial(_asked, self.command, self.folder)

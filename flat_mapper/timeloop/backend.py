@@ -1,9 +1,8 @@
 """Backend `timeloop`: every Einsum priced by the real timeloop-model, added up by our rules.
 
-Each Einsum is one ordinary Timeloop problem over its full rank sizes: the shared loops are its
-DRAM loops, and a tensor that stays on chip bypasses DRAM. The raw timeloop-model is given the
-processed single file, which can say remainders (`P=32,5`; the Python front end cannot read them),
-together with the energies as ERT and ART files: then it does not call Accelergy.
+Each Einsum is a problem of its own (`timeloop.write`). The raw timeloop-model is given the
+processed single file, together with the energies as ERT and ART files: then it does not call
+Accelergy.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ class TimeloopBackend:
             condition = "Einsums on one array: it counts a round of cores at a time"
             change = "use crosscheck, or run it on the folders that -o writes"
             raise BackendError(expected(self.name, condition, "tiles on many cores", change))
-        missing = self.missing()
-        if missing:
+        if missing := self.missing():
             raise BackendError(missing)
         stats: dict[str, EinsumStats] = {}
         with ExitStack() as folders:

@@ -13,8 +13,9 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture
@@ -131,14 +132,12 @@ def fresh_folder(parent: Path | None, name: str) -> Path:
         if parent is None:
             return Path(tempfile.mkdtemp(prefix=f"flat-mapper-{name}-"))
         parent.mkdir(parents=True, exist_ok=True)
-        folder, count = parent.resolve() / name, 1
-        while True:
-            try:
+        for own in chain([name], (f"{name}-{number}" for number in count(2))):
+            folder = parent.resolve() / own
+            with suppress(FileExistsError):
                 folder.mkdir()
-                return folder
-            except FileExistsError:
-                count += 1
-                folder = parent.resolve() / f"{name}-{count}"
+                break
+        return folder
     except OSError as error:
         reason = error.strerror or str(error)
         raise BackendError(

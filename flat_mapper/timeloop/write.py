@@ -132,9 +132,8 @@ def lower_einsum(
     """The Timeloop files of one Einsum.
 
     arch.yaml, problem.yaml and mapping.yaml are v0.4, for Timeloop's Python front end.
-    processed.yaml is the same for the raw timeloop-model, which also reads `P=32,5` in it; the
-    front end reads that nowhere. Both take ERT.yaml and ART.yaml.
-    ert:   the energies of the answer; without one there are no ERT.yaml and ART.yaml.
+    processed.yaml is the same for the raw timeloop-model (`timeloop.terms`). Both take ERT.yaml and
+    ART.yaml, which there are with an ert: the energies of the answer.
     about, notes: on the problem and on the architecture, for the comments.
     raises: MappingError where the loops do not hold the problem: such files are never written.
     """
