@@ -37,8 +37,9 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.result import Executed, ExecutedGroup
 from flat_mapper.mapping.check import all_handed_inside
 from flat_mapper.mapping.cores import CoreView, names_outside
+from flat_mapper.mapping.resize import resized_group
 from flat_mapper.mapping.sharing import copied_from, crosses_dram, shared_level, whole_group
-from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop
+from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping
 from flat_mapper.timeloop.backend import TimeloopBackend
 from flat_mapper.timeloop.rounds import Posed, asked_of, timeloop_stats
 from flat_mapper.workload.graph import Workload
@@ -502,28 +503,15 @@ def single_pass(
         for tensor in tile.tensor_ranks
         if crosses_dram(workload, names, tensor) and not crosses_dram(tile, names, tensor)
     }
-    dram = platform.dram.name
-    alone = replace(
-        group,
-        einsums=tuple(_without(nest, dram, group.shared, inside) for nest in group.einsums),
-        shared=(),
-    )
+    for rank in group.cut:
+        group = resized_group(group, whole, rank, sizes[rank])
+    dram, nests = platform.dram.name, list[EinsumMapping]()
+    for nest in group.einsums:
+        left = [t for t in nest.kept_at(dram) if t not in inside]
+        keep = ((level, tuple(left) if level == dram else kept) for level, kept in nest.keep)
+        nests.append(replace(nest, keep=tuple(keep)))
+    alone = replace(group, einsums=tuple(nests), shared=())
     return tile, replace(mapping, groups=(alone,))
-
-
-def _without(
-    nest: EinsumMapping, dram: str, shared: tuple[Loop, ...], inside: set[str]
-) -> EinsumMapping:
-    """A nest without its shared loops, and without some tensors at DRAM."""
-    loops = tuple(
-        (slot, tuple(p for p in at if slot.node != dram or p not in shared))
-        for slot, at in nest.loops
-    )
-    keep = tuple(
-        (level, tuple(t for t in kept if level != dram or t not in inside))
-        for level, kept in nest.keep
-    )
-    return replace(nest, loops=loops, keep=keep)
 
 
 UPPER = "a remainder: Timeloop counts idle units and some shorter last passes as full"
