@@ -311,9 +311,9 @@ def _answer(documents: Documents) -> Mapping[str, object]:
     arch_document, workload_document, mapping_document = documents
     try:
         spec = Spec(
-            arch=arch.Arch(**_fields(arch, arch_document)),
+            arch=_instance(arch, arch_document),
             workload=workload_document,
-            mapping=mapping.Mapping(**_fields(mapping, mapping_document)),
+            mapping=_instance(mapping, mapping_document),
         )
         columns: Mapping[str, object] = spec.evaluate_mapping().to_dict()
     except Exception as error:  # its own checks raise many types
@@ -322,17 +322,13 @@ def _answer(documents: Documents) -> Mapping[str, object]:
     return columns
 
 
-def _fields(module: object, document: Mapping[str, object]) -> dict[str, object]:
-    """The values of a document, every typed dictionary in them replaced by its object."""
-    return {k: _instance(module, v) for k, v in document.items() if k != "type"}
-
-
 def _instance(module: object, value: object) -> object:
+    """A document's value, every typed dictionary in it replaced by its object."""
     if isinstance(value, list):
         return [_instance(module, item) for item in value]
     if not isinstance(value, dict):
         return value
-    fields = _fields(module, value)
+    fields = {k: _instance(module, v) for k, v in value.items() if k != "type"}
     made: object = getattr(module, value["type"])(**fields) if "type" in value else fields
     return made
 
@@ -449,14 +445,14 @@ class _Nest:
                 before[place].append((storage, None))
         for place, loop in enumerate(self.loops):
             before[place].append(({"type": "Temporal"}, loop))
-        compute, ordered = self.arch.compute.name, list[_Document]()
         left = dict(self.workload.rank_sizes)
-        for node, looped in chain.from_iterable(before):
+        for document, looped in chain.from_iterable(before):
             if looped is not None:
                 left[looped.rank] //= looped.factor
-                tile = {"tile_shape": left[looped.rank]}
-                node |= {"rank_variable": rank_variable(looped.rank), **tile}
-            ordered.append(node)
+                document["rank_variable"] = rank_variable(looped.rank)
+                document["tile_shape"] = left[looped.rank]
+        ordered = [document for document, _ in chain.from_iterable(before)]
+        compute = self.arch.compute.name
         return [*ordered, {"type": "Compute", "einsum": self.einsum.name, "component": compute}]
 
     def _spatial(self, fanout: Fanout) -> list[tuple[_Document, Loop]]:
@@ -479,7 +475,8 @@ def accelforge_documents(
     arch = platform.path(einsum.unit)
     path = [*_components(arch, ert), _compute(arch, ert)]
     nodes = _Nest(workload, platform, nest).nodes()
-    return {"nodes": path}, _workload_document(workload, einsum), {"nodes": nodes}
+    tree: _Document = {"type": "Mapping", "nodes": nodes}
+    return {"type": "Arch", "nodes": path}, _workload_document(workload, einsum), tree
 
 
 def _components(arch: Architecture, ert: Ert) -> Iterator[_Document]:

@@ -434,12 +434,13 @@ def comparisons(
         own, theirs = (x.needs if isinstance(x, Infeasible) else 0 for x in (native, other))
         yield Difference(backend, refused.where, refused.level, "", "words needed", own, theirs)
         return
-    reason, own, others = "printed with two decimals", _all_numbers(native), _all_numbers(other)
+    numbers, others = _all_numbers(native), _all_numbers(other)
+    reason = "printed with two decimals"
     if backend == "accelforge":
         reason = DEFINITION
         for stats in native.einsums:
-            own |= dict(_drained(workload, platform, stats, ert))
-    for q, said in own.items():
+            numbers |= dict(_drained(workload, platform, stats, ert))
+    for q, said in numbers.items():
         if q.quantity == "energy_pj":
             allowed = PRINTED_PJ + ENERGY_TOLERANCE * abs(said)
             yield Difference(backend, *q, said, others[q], allowed, reason)
