@@ -5,7 +5,7 @@ Only their names are checked here; what they mean is for whoever searches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import SpecError, expected
@@ -96,20 +96,15 @@ def parallel_branches(arch: Architecture) -> Iterator[list[object]]:
 
 def kept_in(node: object, where: str, outside: ListedConstraints) -> tuple[str, ...]:
     """The tensors that the components of one branch say they keep."""
-    if not isinstance(node, Tagged) or not isinstance(node.body, Mapping):
-        return ()
-    body = section_of(node.body, where)
     kept: dict[str, None] = {}
-    inner = body.get("nodes")
-    for child in inner if isinstance(inner, Sequence) else ():
-        kept.update(dict.fromkeys(kept_in(child, where, outside)))
-    groups = [body.get("constraints"), outside.get(str(body.get("name")))]
-    for group in groups:
-        dataspace = group.get("dataspace") if isinstance(group, Mapping) else None
-        if isinstance(dataspace, Mapping):
-            for key in ("keep", "keep_only"):
-                spot = f"{where}.constraints.dataspace"
-                kept.update(dict.fromkeys(take_list(dataspace, key, str, spot, ())))
+    bodies = (inner.body for inner in walk(node) if isinstance(inner, Tagged))
+    for body in (body for body in bodies if isinstance(body, Mapping)):
+        for group in (body.get("constraints"), outside.get(str(body.get("name")))):
+            dataspace = group.get("dataspace") if isinstance(group, Mapping) else None
+            if isinstance(dataspace, Mapping):
+                for key in ("keep", "keep_only"):
+                    spot = f"{where}.constraints.dataspace"
+                    kept.update(dict.fromkeys(take_list(dataspace, key, str, spot, ())))
     return tuple(kept)
 
 
