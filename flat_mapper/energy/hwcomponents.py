@@ -271,7 +271,8 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
         (node, where), part = nodes[name], answers.get(f"{name} inside")
         price, origin = answers[name], str(question)
         if part and isinstance(node, MemoryLevel):
-            price = _dearer(price, part)
+            # An access costs no less than that of what is inside.
+            price = {key: n if key == "area" else max(n, part[key]) for key, n in price.items()}
             origin = f"each access the dearer of {origin} and {inside[name]}"
         energies, areas[name], note = _scaled(node, price, where, platform.paths[0].cycle_seconds)
         levels[name], provenance[name] = energies, origin + note
@@ -299,11 +300,6 @@ def _source(nodes: _Nodes, questions: Mapping[str, PriceQuery], unknown: Mapping
     assumed = f"; {', '.join(untyped)} without type: {_DEFAULT_DRAM}" if untyped else ""
     lacking = f"; {', '.join(unknown)} unknown" if unknown else ""
     return versions() + assumed + lacking
-
-
-def _dearer(price: ComponentPrice, part: ComponentPrice) -> ComponentPrice:
-    """The price of a memory whose accesses cost no less than those of what is inside."""
-    return {name: n if name == "area" else max(n, part[name]) for name, n in price.items()}
 
 
 def _components(platform: Platform | Architecture) -> _Nodes:

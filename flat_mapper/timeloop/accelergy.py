@@ -64,17 +64,13 @@ class Accelergy:
                 areas_um2={**art.areas_um2, **area.areas_um2},
                 provenance={**art.provenance, **area.provenance},
             )
-        source = ACCELERGY.capitalize() + _warning(ert.placeholders)
+        source, dummies = ACCELERGY.capitalize(), ", ".join(ert.placeholders)
+        if dummies:
+            source += (
+                f" (WARNING: {dummies} priced by its estimator {_DUMMY!r}, 1 pJ for anything: "
+                "these energies mean nothing)"
+            )
         return replace(ert, source=source).covering(platform), replace(art, source=source)
-
-
-def _warning(placeholders: tuple[str, ...]) -> str:
-    if not placeholders:
-        return ""
-    return (
-        f" (WARNING: {', '.join(placeholders)} priced by its estimator {_DUMMY!r}, 1 pJ for "
-        "anything: these energies mean nothing)"
-    )
 
 
 @lru_cache(maxsize=16)
