@@ -14,7 +14,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from math import ceil, prod
+from math import ceil
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.nodes import CLASS_WORDS
@@ -22,8 +22,9 @@ from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLev
 from flat_mapper.base.errors import MappingError, SpecError, expected
 from flat_mapper.base.formats import words
 from flat_mapper.energy.tables import Ert, operation_cycles
+from flat_mapper.mapping.cores import core_count
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, rank_extent, sized_workload
-from flat_mapper.spec.document import Edit, Quoted, Tagged, edited_nodes, walk
+from flat_mapper.spec.document import Edit, Quoted, edited_nodes
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import Workload
 
@@ -83,8 +84,8 @@ def _written(einsum: Einsum, node: str, loops: Sequence[Loop], raw: bool) -> dic
 
     Ours run outermost first and Timeloop's innermost first; ranks without a loop stand outermost.
     """
-    letters, by_rank = rank_letters(einsum), {loop.rank: loop for loop in loops}
-    ranks = [loop.rank for loop in loops]
+    letters, ranks = rank_letters(einsum), [loop.rank for loop in loops]
+    by_rank = dict(zip(ranks, loops, strict=True))
     if twice := [rank for i, rank in enumerate(ranks) if rank in ranks[:i]]:
         raise MappingError(
             f"{einsum.name}: {node}: expected one loop over {twice[0]} (Timeloop writes "
@@ -395,7 +396,7 @@ def in_one_row(arch: Architecture, level: str) -> Architecture:
     fanouts = [node for node in outside if isinstance(node, Fanout)]
     if [node.fanout_y for node in fanouts] in ([], [1]):
         return arch
-    last, cores = fanouts[-1], prod(node.copies for node in fanouts)
+    last, cores = fanouts[-1], core_count(arch, level)
     rules = next(filter(None, (node.constraints for node in fanouts)), last.constraints)
     row = replace(last, fanout_x=cores, fanout_y=1, constraints=rules)
     single = (replace(n, instances=1) if isinstance(n, MemoryLevel) else n for n in outside)
@@ -428,14 +429,7 @@ def unfolded(
     axis each, which counts the same: seen on random mappings with the two ways of writing it. Only
     containers with nothing of their own can be divided; `node_entries` refuses the others.
     """
-    tagged = (n for n in walk(arch.document.get("architecture")) if isinstance(n, Tagged))
-    bodies = (node.body for node in tagged if node.tag == "!Container")
-    containers = {body.get("name") for body in bodies if isinstance(body, Mapping)}
-    names = tuple(
-        node.name
-        for node in arch.fanouts
-        if node.name in containers and not node.constraints and _on_both_axes(mapping, node.name)
-    )
+    names = _on_both_axes(arch, mapping)
 
     def edit(body: Mapping[str, object]) -> Bodies:
         name, mesh = body["name"], body.get("spatial")
@@ -457,10 +451,14 @@ def unfolded(
     return divided, replace(mapping, loops=loops), names
 
 
-def _on_both_axes(mapping: EinsumMapping, fanout: str) -> set[str]:
-    """Ranks with a loop on either axis of a fanout."""
-    x, y = ({loop.rank for loop in mapping.at(Slot(fanout, axis))} for axis in ("x", "y"))
-    return x & y
+def _on_both_axes(arch: Architecture, mapping: EinsumMapping) -> tuple[str, ...]:
+    """Fanouts with a loop over one rank on either axis, and nothing of their own beside."""
+    parts, found = {part.name for part in arch.components}, list[str]()
+    for fanout in arch.fanouts if "architecture" in arch.document else ():
+        x, y = ({p.rank for p in mapping.at(Slot(fanout.name, axis))} for axis in ("x", "y"))
+        if fanout.name not in parts and not fanout.constraints and x & y:
+            found.append(fanout.name)
+    return tuple(found)
 
 
 def _with_nodes(
