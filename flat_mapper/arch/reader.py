@@ -166,7 +166,7 @@ def _chip(files: PlatformFiles, faults: Faults) -> Platform | None:
 
 
 def _sound[T](read: Callable[[Faults], T | None]) -> T:
-    """What is read without a fault. raises: SpecError with the first one."""
+    """Reading without a fault. raises: SpecError with the first one."""
     faults = Faults()
     found = faults.attempt(read, faults)
     if found is None or faults:

@@ -272,7 +272,8 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
         price, origin = answers[name], str(question)
         if part and isinstance(node, MemoryLevel):
             # An access costs no less than that of what is inside.
-            price = {key: n if key == "area" else max(n, part[key]) for key, n in price.items()}
+            dearer = {key: max(n, part[key]) for key, n in price.items()}
+            price = dearer | {"area": price["area"]}
             origin = f"each access the dearer of {origin} and {inside[name]}"
         energies, areas[name], note = _scaled(node, price, where, platform.paths[0].cycle_seconds)
         levels[name], provenance[name] = energies, origin + note
