@@ -125,9 +125,7 @@ def _in_use(group: GroupStats, level: MemoryLevel, platform: Platform) -> int:
     """Instances of a level inside the cores that tiles were given to; 1 outside."""
     if group.cores is None:
         return 1
-    for path in platform.paths:
-        names = [lv.name for lv in path.levels]
-        if level.name in names[names.index(group.buffer.level) :]:
-            at_work = min(group.cores.cores, group.cores.tiles)
-            return level.instances * at_work // group.cores.cores
-    return 1
+    outside = (names_outside(path, group.buffer.level) for path in platform.paths)
+    if any(level.name in names for names in outside):
+        return 1
+    return level.instances * min(group.cores.cores, group.cores.tiles) // group.cores.cores
