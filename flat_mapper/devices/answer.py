@@ -13,7 +13,7 @@ from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.devices.cluster import Cluster
 from flat_mapper.devices.network import Movement
 from flat_mapper.devices.path import DevicePath
-from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Sharding, Work
+from flat_mapper.devices.ways import Placement, Sharding, Work, placement_words
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.reports.fields import sizes_text
 from flat_mapper.reports.tree import fused_tree_text
@@ -31,7 +31,7 @@ class _Carried(NamedTuple):
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
         more = {"exposed_s": self.exposed_s, "rounds": self.rounds, "hidden": not self.exposed_s}
-        return {"tensor": self.tensor, **self.moved.to_dict(), **more}
+        return {"tensor": self.tensor, **self.moved._asdict(), **more}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -80,13 +80,7 @@ class Sharded(Printed):
 
     def placed(self, at: Placement) -> str:
         """A placement in words: `P@x`, `whole`, `a sum over x`."""
-        axes = [axis.name for axis in self.cluster.axes]
-        words = [
-            f"a sum over {axis}" if rank == PARTIAL else f"{rank}@{axis}"
-            for rank, axis in zip(at, axes, strict=True)
-            if rank != WHOLE
-        ]
-        return ", ".join(words) or "whole"
+        return placement_words(at, self.cluster.axes, "a sum over ", ", ")
 
     def _price(self, work: Work) -> float:
         return self.parts[work].result.latency_s
@@ -111,15 +105,8 @@ class Sharded(Printed):
 
     def _step(self, way: Sharding) -> dict[str, object]:
         seconds = way.seconds(self._price) - sum(one.seconds for one in way.after)
-        return {
-            "einsums": list(way.names),
-            "division": self.placed(way.division),
-            "way": way.words,
-            "needs": {t: self.placed(at) for t, at in way.needs.items()},
-            "gives": {t: self.placed(at) for t, at in way.gives.items()},
-            "seconds": seconds,
-            "parts": [self._part(work) for work in sorted(way.works, key=str)],
-        }
+        parts = [self._part(work) for work in sorted(way.works, key=str)]
+        return {**way.to_dict(self.placed), "seconds": seconds, "parts": parts}
 
     def _part(self, work: Work) -> dict[str, object]:
         """One piece of work of a device, with its loops as `map` prints them.

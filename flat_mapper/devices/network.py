@@ -48,10 +48,6 @@ class Movement(NamedTuple):
     steps: int
     seconds: float
 
-    def to_dict(self) -> dict[str, object]:
-        """The fields by name."""
-        return self._asdict()
-
 
 @dataclass(frozen=True, slots=True)
 class MeshAxis:

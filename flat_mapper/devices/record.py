@@ -36,7 +36,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.devices.cluster import ArchFiles, Cluster, cluster_document
 from flat_mapper.devices.path import DevicePath, PartSeconds, Paths
-from flat_mapper.devices.ways import WHOLE, Placement, Sharding, Work
+from flat_mapper.devices.ways import Placement, Sharding, Work, placement_words
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapping.check import check_record
@@ -104,22 +104,11 @@ def cluster_files(
 
 def _placed(every: Mapping[str, Placement], cluster: Cluster) -> dict[str, str]:
     """Placements in words."""
-    found = {}
-    for tensor, at in every.items():
-        each = zip(at, cluster.axes, strict=True)
-        words = ",".join(f"{rank}@{axis.name}" for rank, axis in each if rank != WHOLE)
-        found[tensor] = words or "whole"
-    return found
+    return {tensor: placement_words(at, cluster.axes) for tensor, at in every.items()}
 
 
 def _way_document(way: Sharding, cluster: Cluster) -> dict[str, object]:
-    return {
-        "einsums": list(way.names),
-        **_placed({"division": way.division}, cluster),
-        "way": way.words,
-        "needs": _placed(way.needs, cluster),
-        "gives": _placed(way.gives, cluster),
-    }
+    return way.to_dict(lambda at: placement_words(at, cluster.axes))
 
 
 def _document(

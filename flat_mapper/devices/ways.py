@@ -33,6 +33,15 @@ WHOLE, PARTIAL = "", "+"
 ACCUMULATOR_BITS = 32  # chosen: of the maximum, the sum and the numerator of a row
 
 
+def placement_words(
+    at: Placement, axes: Sequence[MeshAxis], pending: str = f"{PARTIAL}@", between: str = ","
+) -> str:
+    """A placement in words: `P@x`, `whole`, `+@x` of a pending sum."""
+    each = zip(at, axes, strict=True)
+    words = ((pending if r == PARTIAL else f"{r}@") + axis.name for r, axis in each if r != WHOLE)
+    return between.join(words) or "whole"
+
+
 class Work(NamedTuple):
     """Work of a device in one step: Einsums at the sizes of its part."""
 
@@ -133,13 +142,23 @@ class Sharding:
         shift = self.shift.seconds if self.shift else 0.0
         return ring_seconds(self.longest(price), shift) + sum(one.seconds for one in self.after)
 
+    def to_dict(self, words: Callable[[Placement], str]) -> dict[str, object]:
+        """The division, with placements in words."""
+        return {
+            "einsums": list(self.names),
+            "division": words(self.division),
+            "way": self.words,
+            "needs": {t: words(at) for t, at in self.needs.items()},
+            "gives": {t: words(at) for t, at in self.gives.items()},
+        }
+
 
 class Ways:
     """The ways of a workload's Einsums on a cluster, and what it takes to move its tensors."""
 
     def __init__(self, workload: Workload, cluster: Cluster) -> None:
         self.workload, self.cluster, self.axes = workload, cluster, cluster.axes
-        self.roles, self.whole = workload.roles, (WHOLE,) * len(cluster.axes)
+        self.roles = workload.roles
         self.moved = cache(self._moved)
         self.of = cache(self._of)
 
@@ -210,7 +229,9 @@ class Ways:
             rank not in e.reduced_ranks or e.operation not in ("max", "min") for e in einsums
         )
 
-    def _plain(self, names: tuple[str, ...], division: Placement, words: str = "") -> Sharding:
+    def _plain(
+        self, names: tuple[str, ...], division: Placement, words: str = "", parted: bool = False
+    ) -> Sharding:
         sizes = self.parts(division)
         mask = self._seen(sizes)
         if mask and (keys := self.roles.keys) in division:
@@ -218,7 +239,7 @@ class Ways:
                 mask, parts=mask.parts * -(-self.workload.rank_sizes[keys] // sizes[keys])
             )
         needs, gives = self._needs(names, division), self._gives(names, division)
-        turn = DeviceShare((self._work(names, sizes, mask),))
+        turn = DeviceShare((self._work(names, sizes, mask, parted),))
         return Sharding(
             names=names, division=division, needs=needs, gives=gives, steps=((turn,),), words=words
         )
@@ -366,27 +387,14 @@ class Ways:
         """Keys over some axes: the maxima of all devices first, then sums and numerators."""
         sizes = self.parts(division)
         rows, values = self._rows(sizes)
-        way, word = self._plain(names, division), ACCUMULATOR_BITS / 8
-        work = replace_online(way.steps)
+        words = "keys over devices" + (", as a query sees them" if self.workload.mask else "")
+        way, word = self._plain(names, division, words, parted=True), ACCUMULATOR_BITS / 8
         keyed = [i for i, r in enumerate(division) if r == self.roles.keys]
         splits = [r for r in self._numerator if r in self.roles.declared.values() and sizes[r] > 1]
         for to in product((WHOLE, *splits), repeat=len(keyed)):
-            moved, sums = (
-                [self.axes[i].moved("all_reduce", rows * word) for i in keyed],
-                rows * word,
-            )
-            sums, at = sums * (values + 1), list(division)
+            moved = [self.axes[i].moved("all_reduce", rows * word) for i in keyed]
+            sums, at = rows * word * (values + 1), list(division)
             for i, rank in zip(keyed, to, strict=True):
                 moved.append(self.axes[i].moved("reduce_scatter" if rank else "all_reduce", sums))
                 sums, at[i] = sums / (self.axes[i].size if rank else 1), rank
-            gives = {t: tuple(at) for t in way.gives}
-            words = "keys over devices" + (", as a query sees them" if self.workload.mask else "")
-            yield replace(way, gives=gives, steps=work, after=tuple(moved), words=words)
-
-
-def replace_online(steps: Sequence[Sequence[DeviceShare]]) -> tuple[tuple[DeviceShare, ...], ...]:
-    """The same steps with results that may be merged."""
-    return tuple(
-        tuple(DeviceShare(tuple(w._replace(online=True) for w in t.works), t.merge) for t in step)
-        for step in steps
-    )
+            yield replace(way, gives={t: tuple(at) for t in way.gives}, after=tuple(moved))
