@@ -1,15 +1,15 @@
 """A path over many devices run on real numbers, with as many arrays as devices.
 
 Each device has its own array of each tensor, NaN where it has no word, and computes its part of an
-Einsum from these alone. Words that move are sent along each link and counted (`devices.links`). The
-mapping of each part runs tile by tile once, on numbers of its own, and tells its seconds.
+Einsum from these alone; those of all stand in one, whose first dimensions are the mesh's. Words
+that move are sent along each link and counted (`devices.links`). The mapping of each part runs tile
+by tile once, on numbers of its own, and tells its seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 from typing import ClassVar
 
@@ -26,7 +26,7 @@ from flat_mapper.devices.record import ClusterRecord
 from flat_mapper.devices.ways import ACCUMULATOR_BITS, PARTIAL, WHOLE, Placement, Sharding, Work
 from flat_mapper.execution.link import Integers
 from flat_mapper.execution.real_numbers import Values
-from flat_mapper.execution.reference import broadcast, random_inputs, whole_of
+from flat_mapper.execution.reference import broadcast, evaluated, random_inputs, whole_of
 from flat_mapper.execution.result import Error, Executed
 from flat_mapper.execution.run import error_of, execute
 from flat_mapper.workload.einsum import Einsum, TensorAccess
@@ -42,8 +42,9 @@ class ExecutedDevices(Printed):
     """Outcome of a run on all devices.
 
     latency_s, run_s: of one run by the model, and of what was executed.
-    links:  bytes of each link in one direction by axis. busiest: by collective, the axis, the
-            bytes of its busiest link, and those the model has. wrong: parts that are not right.
+    links:  of each link in one direction its axis, its ends, and bytes. busiest: by collective,
+            the axis, the bytes of its busiest link, and those the model has. wrong: parts that are
+            not right.
     """
 
     kind: ClassVar = "execute-devices"  # of answers as JSON
@@ -55,7 +56,7 @@ class ExecutedDevices(Printed):
     latency_s: float
     run_s: float
     errors: tuple[Error, ...]
-    links: Mapping[str, Links]
+    links: tuple[tuple[str, int, int, float], ...]
     busiest: tuple[tuple[str, str, float, float], ...]
     wrong: tuple[str, ...]
 
@@ -72,16 +73,13 @@ class ExecutedDevices(Printed):
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper evaluate --execute --json` of a cluster's record."""
         moved = ("collective", "axis", "link_bytes", "model_link_bytes")
+        sent = ("axis", "from", "to", "bytes")
         return {
             **{"workload": self.workload, "arch": self.arch, "devices": self.devices},
             **{"seed": self.seed, "right": bool(self)},
             **{"latency_s": self.latency_s, "run_s": self.run_s, "wrong": list(self.wrong)},
             "outputs": {e.tensor: {"absolute": e.absolute} for e in self.errors},
-            "links": [
-                {"axis": axis, "from": a, "to": b, "bytes": n}
-                for axis, own in self.links.items()
-                for (a, b), n in sorted(own.items())
-            ],
+            "links": [dict(zip(sent, one, strict=True)) for one in self.links],
             "collectives": [dict(zip(moved, one, strict=True)) for one in self.busiest],
         }
 
@@ -93,8 +91,7 @@ class ExecutedDevices(Printed):
         moved = ((w, a, f"{run:,.0f}", f"{model:,.0f}") for w, a, run, model in self.busiest)
         links = (
             (axis, *("switch" if d < 0 else str(d) for d in link), f"{n:,.0f}")
-            for axis, own in self.links.items()
-            for link, n in sorted(own.items())
+            for axis, *link, n in self.links
         )
         least = "not below the run" if self.above_run else "BELOW IT"
         tables = (
@@ -142,23 +139,29 @@ def execute_devices(record: ClusterRecord, seed: int = 0) -> ExecutedDevices:
         latency_s=record.plan.seconds,
         run_s=sum(each) + sum(one.seconds for one in moved),
         errors=tuple(errors),
-        links=run.links,
+        links=tuple(
+            (x, *link, n) for x, own in run.links.items() for link, n in sorted(own.items())
+        ),
         busiest=tuple(run.busiest),
         wrong=tuple(wrong),
     )
 
 
 class DevicesRun:
-    """Arrays of all devices."""
+    """Arrays of all devices.
+
+    state: of each tensor its placement, and float64[axes..., ranks...], NaN where there is no word.
+    """
 
     def __init__(self, record: ClusterRecord, seed: int) -> None:
         self.record, self.workload, self.axes = record, record.workload, record.paths.ways.axes
         self.names = [axis.name for axis in self.axes]
-        self.devices: list[Device] = [*product(*(range(a.size) for a in self.axes))]
+        self.mesh = tuple(axis.size for axis in self.axes)
+        self.devices: list[Device] = [*np.ndindex(self.mesh)]
         self.links = {name: Links() for name in self.names}
         self.busiest = list[tuple[str, str, float, float]]()
         self.inputs = random_inputs(self.workload, seed)
-        self.state = dict[str, tuple[Placement, dict[Device, Values]]]()
+        self.state = dict[str, tuple[Placement, Values]]()
         roles, words = self.workload.roles, [s.way.words for s in record.plan.steps]
         self.ordered = dict[str, str]()  # ranks whose parts are no pieces in a row
         for word in ("folded", "striped"):
@@ -212,10 +215,16 @@ class DevicesRun:
         ranks, sizes = self.workload.tensor_ranks[tensor], self.workload.rank_sizes
         return np.ix_(*(at.get(r, np.arange(sizes[r], dtype=np.int64)) for r in ranks))
 
-    def only(self, tensor: str, values: Values, at: _At) -> Values:
-        """An array with a part of another one."""
-        index, found = self.block(tensor, at), np.full_like(values, np.nan)
-        found[index] = values[index]
+    def only(self, tensor: str, values: Values, at: Placement) -> Values:
+        """The words that each device has in a placement, of one array or of each device's."""
+        ranks, size = self.workload.tensor_ranks[tensor], len(self.mesh)
+        found = np.broadcast_to(values, (*self.mesh, *values.shape[-len(ranks) :]))
+        for i, rank in enumerate(at):
+            if rank in ranks:
+                has = self.owner(rank, i) == np.arange(self.mesh[i])[:, None]
+                shape = [1] * found.ndim
+                shape[i], shape[size + ranks.index(rank)] = has.shape
+                found = np.where(has.reshape(shape), found, np.nan)
         return found
 
     def line(self, device: Device, i: int) -> list[Device]:
@@ -228,41 +237,41 @@ class DevicesRun:
         by_axis = {self.names.index(one.axis): one for one in moved}
         free = [i for i, r in enumerate(to) if r != has[i] and i not in by_axis]
         for i in (*free, *by_axis):
-            now, before, arrays = (*has[:i], to[i], *has[i + 1 :]), arrays, {}
-            for device in self.devices:
-                line = [before[d] for d in self.line(device, i)]
-                whole = np.sum(line, axis=0) if has[i] == PARTIAL else _together(line)
-                arrays[device] = self.only(tensor, whole, self.at(device, now))
+            now, before = (*has[:i], to[i], *has[i + 1 :]), arrays
+            join = np.add if has[i] == PARTIAL else np.fmax  # which takes the words that any has
+            arrays = self.only(tensor, join.reduce(before, axis=i, keepdims=True), now)
             if i in by_axis:
                 given = arrays if to[i] and has[i] == PARTIAL else before
                 self.sent(by_axis[i], self.held(tensor, given))
             has = now
         self.state[tensor] = to, arrays
 
-    def held(self, tensor: str, arrays: Mapping[Device, Values]) -> dict[Device, float]:
+    def held(self, tensor: str, arrays: Values) -> Values:
         """Bytes of a tensor that each device has."""
-        width = self.workload.bits(tensor) / 8
-        return {d: np.count_nonzero(~np.isnan(own)) * width for d, own in arrays.items()}
+        words = np.count_nonzero(~np.isnan(arrays), axis=(*range(len(self.mesh), arrays.ndim),))
+        return np.asarray(words * (self.workload.bits(tensor) / 8), np.float64)
 
-    def sent(self, one: Movement, given: Mapping[Device, float], rounds: int = 1) -> None:
-        """Count the bytes of a collective; those of the axis's first line are shown."""
-        i, most = self.names.index(one.axis), 0.0
+    def sent(self, one: Movement, given: Values, rounds: int = 1) -> None:
+        """Count the bytes of a collective; those of the axis's first line are shown.
+
+        given: bytes of each device.
+        """
+        i = self.names.index(one.axis)
         parts = one.devices if one.what in ("alltoall", "all_reduce") else 1
-        for device in (d for d in self.devices if d[i] == 0):
-            each = [given[d] / parts for d in self.line(device, i)]
-            found = links_of(self.axes[i].topology, one.what, each)
-            if not any(device):
-                add_links(self.links[one.axis], {link: n * rounds for link, n in found.items()})
-            most = max([most, *found.values()])
+        lines = np.moveaxis(given / parts, i, -1).reshape(-1, self.mesh[i]).tolist()
+        found = [links_of(self.axes[i].topology, one.what, line) for line in lines]
+        add_links(self.links[one.axis], {link: n * rounds for link, n in found[0].items()})
+        most = max(n for own in found for n in (0.0, *own.values()))
         self.busiest.append((one.what, one.axis, most, one.link_bytes))
 
+    @np.errstate(all="ignore")  # of rows that see nothing
     def errors(self) -> list[Error]:
         """Run all steps; of each tensor that is no sum, how far it is from its plain value."""
-        with np.errstate(all="ignore"):  # of rows that see nothing
-            return [*self._errors()]
+        return [*self._errors()]
 
     def _errors(self) -> Iterator[Error]:
-        plan, right = self.record.plan, self.plain()
+        plan, inputs, views = self.record.plan, self.inputs, self.workload.views
+        right = evaluated(self.workload, inputs, views)
         for tensor, at in plan.start.items():
             self.begin(tensor, at)
         for step in plan.steps:
@@ -289,18 +298,7 @@ class DevicesRun:
 
     def begin(self, tensor: str, at: Placement) -> None:
         """An input in the placement in which it stands."""
-        every = {d: self.only(tensor, self.inputs[tensor], self.at(d, at)) for d in self.devices}
-        self.state[tensor] = at, every
-
-    def plain(self) -> dict[str, Values]:
-        """Each tensor evaluated plainly, views as what they are of."""
-        values = dict(self.inputs)
-        for einsum in (e for e in self.workload.ordered if not e.each):
-            for view, of in self.workload.views.items():
-                if of in self.workload.producers and of in values:
-                    values[view] = values[of]
-            values[einsum.output.tensor] = whole_of(self.workload, einsum, values)
-        return values
+        self.state[tensor] = at, self.only(tensor, self.inputs[tensor], at)
 
     def error(self, tensor: str, right: Values) -> Error:
         """The worst error of a tensor on any device."""
@@ -320,13 +318,11 @@ class DevicesRun:
             made = {d: self.values(way, d, d, self.at(d, way.division)) for d in self.devices}
         for tensor, at in way.gives.items():
             shape = [self.workload.rank_sizes[r] for r in self.workload.tensor_ranks[tensor]]
-            arrays = {}
+            arrays = np.full((*self.mesh, *shape), np.nan)
+            own = tuple(r if r not in (keys, PARTIAL) else WHOLE for r in way.division)
             for device, values in made.items():
-                own = tuple(r if r != keys and r != PARTIAL else WHOLE for r in way.division)
-                whole = np.full(shape, np.nan)
-                whole[self.block(tensor, self.at(device, own))] = values[tensor]
-                arrays[device] = self.only(tensor, whole, self.at(device, at))
-            self.state[tensor] = at, arrays
+                arrays[device][self.block(tensor, self.at(device, own))] = values[tensor]
+            self.state[tensor] = at, self.only(tensor, arrays, at)
 
     def merged(self, way: Sharding) -> dict[Device, dict[str, Values]]:
         """Results of attention whose keys come in pieces, or are several devices'."""
@@ -373,15 +369,12 @@ class DevicesRun:
         if way.shift:
             ranks, keys = self.workload.tensor_ranks, self.workload.roles.keys
             each = [self.held(t, self.state[t][1]) for t in way.needs if keys in ranks[t]]
-            given = {d: sum(own[d] for own in each) for d in self.devices}
-            self.sent(way.shift, given, len(way.steps) - 1)
+            self.sent(way.shift, np.sum(each, axis=0), len(way.steps) - 1)
         maxima, parts = len(way.after) // 2, 1
         for number, one in enumerate(way.after):
             parts *= one.devices if one.what == "reduce_scatter" else 1
-            rows = {
-                d: t.size + (number >= maxima) * out.size for d, ((t, _, out),) in pieces.items()
-            }
-            self.sent(one, {d: n * ACCUMULATOR_BITS / 8 / parts for d, n in rows.items()})
+            rows = [t.size + (number >= maxima) * out.size for ((t, _, out),) in pieces.values()]
+            self.sent(one, np.reshape(rows, self.mesh) * ACCUMULATOR_BITS / 8 / parts)
 
 
 def _rows_of(core: Sequence[Einsum], keys: str) -> tuple[TensorAccess, TensorAccess]:
@@ -389,14 +382,6 @@ def _rows_of(core: Sequence[Einsum], keys: str) -> tuple[TensorAccess, TensorAcc
     over = [e.output for e in core if keys in e.reduced_ranks and not e.each]
     top = next(e for e in core if e.operation == "max").output
     return top, next(o for o in over if o.ranks == top.ranks and o.tensor != top.tensor)
-
-
-def _together(every: Sequence[Values]) -> Values:
-    """The words that any of some arrays has."""
-    whole = every[0]
-    for other in every[1:]:
-        whole = np.where(np.isnan(whole), other, whole)
-    return whole
 
 
 def _merged(pieces: Sequence[_Piece]) -> Values:

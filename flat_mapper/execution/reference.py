@@ -10,7 +10,7 @@ import numpy.typing as npt
 from flat_mapper.execution.link import Integers
 from flat_mapper.execution.real_numbers import NEEDS_POSITIVE, Values, arithmetic
 from flat_mapper.execution.turn import masked_value, may_see, scores_of
-from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.einsum import NO_VIEWS, Einsum
 from flat_mapper.workload.graph import Workload
 
 
@@ -31,12 +31,18 @@ def random_inputs(workload: Workload, seed: int) -> dict[str, Values]:
     return found
 
 
-def evaluated(workload: Workload, inputs: dict[str, Values]) -> dict[str, Values]:
-    """Every tensor of the cascade. What corrects partial results has nothing to correct here."""
+def evaluated(
+    workload: Workload, inputs: Mapping[str, Values], views: Mapping[str, str] = NO_VIEWS
+) -> dict[str, Values]:
+    """Every tensor of the cascade. What corrects partial results has nothing to correct here.
+
+    views: tensors that are others, which the cascade makes; else they are inputs like any.
+    """
     values = dict(inputs)
     for einsum in workload.ordered:
         if not einsum.each:
-            values[einsum.output.tensor] = whole_of(workload, einsum, values)
+            made = values[einsum.output.tensor] = whole_of(workload, einsum, values)
+            values |= {view: made for view, of in views.items() if of == einsum.output.tensor}
     return values
 
 
