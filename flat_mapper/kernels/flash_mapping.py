@@ -7,9 +7,9 @@ and the merge of keys in parts.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
-from itertools import product
+from itertools import product, takewhile
 from math import ceil, prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
@@ -87,73 +87,38 @@ def flash_groups(
     names:  its Einsums but for the merge. packed: heads that share the rows of a tile.
     cached: operands of which the level between holds a head; all heads where these take turns.
     resident: they are there from the start, all of them.
-    idle_rows: rows of a tile that the problem does not have take as long as others.
+    idle_rows: warps and their units have rows of their own; those of rows that the problem does
+            not have stand idle.
     """
-    size = workload.rank_sizes["M"]
-    step = min(keys, size)
-    whole = workload.with_ranks({"M": ceil(size / step) * step})
-    heads, queries = packed_rows(rows, packed, workload.rank_sizes["P"])
+    sizes = workload.rank_sizes
+    step = min(keys, sizes["M"])
+    whole = workload.with_ranks({"M": ceil(sizes["M"] / step) * step})
+    heads, queries = packed_rows(rows, packed, sizes["P"])
     tile = dict.fromkeys(("B", "G", "S"), 1) | {"H": heads, "P": queries, "M": step}
     given = TURNS if turns else PACKED if heads > 1 else GIVEN
-    group = flash_group(
-        whole,
-        platform,
-        names,
-        tile,
-        rows=rows * idle_rows,
-        given=given,
-        cached=cached,
-        order=order,
-        kernel=kernel,
-    )
-    if resident:
-        loops = tuple(loop for _, at in group.cores for loop in at)
-        between, _ = core_levels(platform)
-        group = replace(group, cores=((between, loops),), resident=cached)
-    found = [group if size % step == 0 else resized_group(group, whole, "M", size)]
-    if merge := workload.operators.get(MERGE, ()):
-        tile = {"B": 1, "G": 1, "H": 1, "P": MERGED}
-        found.append(spread_group(workload, platform, merge, tile))
-    return found
-
-
-def flash_group(
-    workload: Workload,
-    platform: Platform,
-    names: tuple[str, ...],
-    tile: Mapping[str, int],
-    *,
-    rows: int = 0,
-    given: tuple[str, ...] = GIVEN,
-    cached: tuple[str, ...] = ("K", "V"),
-    order: TileOrder = "largest",
-    kernel: str = "",
-) -> GroupMapping:
-    """Online attention in tiles of queries x keys, of one head or a group of heads.
-
-    names:  its Einsums. tile: sizes of P and M, a divisor of the keys, and of what is more than 1.
-    rows:   of the kernel's tile, if it is not 0: warps and their units have rows of their own, and
-            those of rows that the problem does not have stand idle.
-    cached: operands of which the level between holds a head.
-    """
-    keys, (between, core) = tile["M"], core_levels(platform)
-    cores = _cores(workload, given, names, tile)
-    passes = (Loop("M", workload.rank_sizes["M"] // keys),)
-    split = next((n for n, loop in enumerate(cores) if loop.rank == "P"), len(cores))
-    there = tile.get("H", 1) * workload.rank_sizes["P"]
-    idle = rows * (there < rows)
-    nests = tuple(_nest(workload, platform, n, names, tile, passes, cached, idle) for n in names)
-    given_at = {platform.dram.name: tuple(cores[:split])}
-    given_at[between] = given_at.get(between, ()) + tuple(cores[split:])
-    return GroupMapping(
-        einsums=nests,
+    between, core = core_levels(platform)
+    cores = _cores(whole, given, names, tile)
+    outer = () if resident else tuple(takewhile(lambda loop: loop.rank != "P", cores))
+    at = {platform.dram.name: outer}
+    at[between] = at.get(between, ()) + tuple(cores[len(outer) :])
+    passes = (Loop("M", whole.rank_sizes["M"] // step),)
+    idle = rows * idle_rows * (heads * sizes["P"] < rows)
+    group = GroupMapping(
+        einsums=tuple(_nest(whole, platform, n, names, tile, passes, cached, idle) for n in names),
         shared=passes if passes[0].factor > 1 else (),
         level=core,
-        cores=tuple(at for at in given_at.items() if at[1]),
+        cores=tuple((level, loops) for level, loops in at.items() if loops),
+        resident=cached if resident else (),
         schedule="interleaved",
         order=order,
         kernel=kernel,
     )
+    cut = sizes["M"] % step != 0
+    found = [resized_group(group, whole, "M", sizes["M"]) if cut else group]
+    if merge := workload.operators.get(MERGE, ()):
+        tile = {"B": 1, "G": 1, "H": 1, "P": MERGED}
+        found.append(spread_group(workload, platform, merge, tile))
+    return found
 
 
 def spread_group(

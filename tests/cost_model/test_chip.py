@@ -18,7 +18,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
-from flat_mapper.kernels.flash_mapping import GIVEN, TURNS, flash_group
+from flat_mapper.kernels.flash_mapping import flash_groups
 from flat_mapper.mapping.values import FusedMapping, Loop, Schedule, TileOrder
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
@@ -180,13 +180,12 @@ def llama(mask: Mask | None = None, batch: int = 1) -> Workload:
     return replace(found, mask=mask)
 
 
-def flash(
-    workload: Workload, cached: tuple[str, ...] = (), given: tuple[str, ...] = GIVEN
-) -> FusedMapping:
+def flash(workload: Workload, cached: tuple[str, ...] = (), turns: bool = False) -> FusedMapping:
     """Tiles of 128 queries of a head, 128 keys at a time; all of them stand at L2."""
-    tile = {"B": 1, "G": 1, "H": 1, "P": 128, "M": 128}
-    names = tuple(workload.ancestors)
-    group = flash_group(workload, load_platform("h100"), names, tile, given=given, cached=cached)
+    names, tile = tuple(workload.ancestors), (128, 128, 1)
+    (group,) = flash_groups(
+        workload, load_platform("h100"), names, *tile, cached=cached, turns=turns
+    )
     return FusedMapping(groups=(replace(group, cores=(("L2", group.given_out),)),))
 
 
@@ -213,7 +212,7 @@ def test_a_causal_mask_takes_half_and_fills_cores_better_in_a_better_order() -> 
     platform, causal = load_platform("h100"), llama(Mask(causal=True))
     full = result_of(llama(), platform, flash(llama()))
     by_head = flash(causal)
-    longest = flash(causal, given=TURNS)
+    longest = flash(causal, turns=True)
     one, other = (result_of(causal, platform, m) for m in (by_head, longest))
     # Of 32 x 32 tiles of keys, 32 x 33 / 2 are left.
     macs = one.einsums[0].computes / full.einsums[0].computes
