@@ -25,6 +25,7 @@ from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.base.process import last_words, run_logged, tail
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.reference import evaluated, random_inputs
+from flat_mapper.execution.run import error_of
 from flat_mapper.running.reuse import kept_words
 from flat_mapper.running.source import FAST, SOURCE, WORD, Program, file_of
 from flat_mapper.workload.graph import Workload
@@ -123,10 +124,8 @@ def measured(
         said = tool_said(["./run", ".", str(runs)], where)
         with np.errstate(all="ignore"):
             right = evaluated(workload, inputs)
-        errors = {
-            t: _error(np.fromfile(where / file_of(workload, t), "<f4"), right[t].ravel())
-            for t in program.outputs
-        }
+        made = {t: np.fromfile(where / file_of(workload, t), "<f4") for t in program.outputs}
+        errors = {t: error_of(t, own, right[t].ravel()).relative for t, own in made.items()}
         misses = None
         if cache:
             tool_said([compiler, *COUNTED, "-o", "run", SOURCE, "-lm"], where)
@@ -164,13 +163,6 @@ def _beside(program: Program, predicted: Result, cache: int, misses: int) -> Mis
         first=first,
         misses=misses + first,
     )
-
-
-def _error(got: np.ndarray, right: np.ndarray) -> float:
-    with np.errstate(invalid="ignore"):
-        gap = np.where(got == right, 0.0, np.abs(got - right))
-    scale = float(np.abs(right[np.isfinite(right)]).max(initial=0.0)) or 1.0
-    return float(np.where(np.isnan(gap), np.inf, gap).max(initial=0.0)) / scale
 
 
 def _missed(valgrind: str, cache_bytes: int, times: int, folder: Path) -> int:
