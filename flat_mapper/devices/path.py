@@ -221,7 +221,7 @@ class Paths:
         takes = [[edge for edge in some if edge[0] < inf] for some in takes]
 
         rest = self._rest(takes)
-        starts = [*self.starts()]
+        starts = self.starts()
         least = min(rest(0, start, start) for start in starts)
         tick = least * EQUAL if 0 < least < inf else 1.0
         kept: dict[tuple[int, Placements, Placements], list[Label]] = {}
@@ -337,10 +337,6 @@ class Paths:
         return {t: last.get(t, len(self.units)) for t in self.workload.tensor_ranks}
 
     @cached_property
-    def _outputs(self) -> tuple[str, ...]:
-        return tuple(t for t in self.workload.producers if self._last[t] == len(self.units))
-
-    @cached_property
     def _stream(self) -> tuple[str, ...]:
         """Tensors that come in and go out in one placement: first what the others stand with."""
         workload, ranks = self.workload, self.workload.tensor_ranks
@@ -348,26 +344,28 @@ class Paths:
         if workload.core and set(workload.core) == set(workload.ancestors):
             queries, keys = workload.roles.queries, workload.roles.keys
             return tuple(sorted(inputs, key=lambda t: (queries not in ranks[t], keys in ranks[t])))
-        ends = {frozenset(ranks[t]) for t in self._outputs}
+        out = (t for t in workload.producers if self._last[t] == len(self.units))
+        ends = {frozenset(ranks[t]) for t in out}
         held = [t for t in inputs if frozenset(ranks[t]) in ends and t not in workload.weights]
         return tuple(held[:1])
 
-    def starts(self) -> Iterator[Placements]:
+    def starts(self) -> list[Placements]:
         """Placements of what comes in."""
-        ranks, sizes = self.workload.tensor_ranks, self.workload.rank_sizes
-        stream, roles = self._stream, self.workload.roles
-        own = [r for r in ranks[stream[0]] if sizes[r] > 1] if stream else []
-        if len(stream) > 1:  # queries, keys and values: not parts of a head
+        if not self._stream:
+            return [()]
+        first, *others = self._stream
+        sizes, roles = self.workload.rank_sizes, self.workload.roles
+        own = [r for r in self.workload.tensor_ranks[first] if sizes[r] > 1]
+        if others:  # queries, keys and values: not parts of a head
             own = [r for r in own if r in roles.declared.values()]
         seen = set()
-        for first in product((WHOLE, *own), repeat=len(self.cluster.axes)) if stream else [()]:
-            placed = {stream[0]: first} if stream else {}
-            for dealt in product((False, True), repeat=len(first) * (len(stream) > 1)):
-                placed |= {t: self._beside(t, first, dealt) for t in stream[1:]}
-                placed |= {t: at for t, at in self.fixed.items() if t in placed}
-                if first == placed.get(stream[0] if stream else "", first):
+        for at in product((WHOLE, *own), repeat=len(self.cluster.axes)):
+            for dealt in product((False, True), repeat=len(at) * bool(others)):
+                placed = {first: at} | {t: self._beside(t, at, dealt) for t in others}
+                placed |= {t: to for t, to in self.fixed.items() if t in placed}
+                if placed[first] == at:
                     seen.add(tuple(sorted(placed.items())))
-        yield from sorted(seen)
+        return sorted(seen)
 
     def _beside(self, tensor: str, first: Placement, dealt: tuple[bool, ...]) -> Placement:
         """A placement beside that of the queries: keys are with them, or dealt out to all."""

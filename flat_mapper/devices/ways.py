@@ -179,19 +179,15 @@ class Ways:
         """The fastest collectives, axis after axis; None where nothing leads there."""
         if any(t == PARTIAL != h for h, t in zip(has, to, strict=True)):
             return None
-        best: tuple[float, tuple[Movement, ...]] | None = None
-        for order in permutations(
-            i for i, (h, t) in enumerate(zip(has, to, strict=True)) if h != t
-        ):
+        every = list[tuple[Movement, ...]]()
+        other = [i for i, (h, t) in enumerate(zip(has, to, strict=True)) if h != t]
+        for order in permutations(other):
             now, found = list(has), list[Movement]()
             for i in order:
                 before, now[i] = tuple(now), to[i]
                 found += self._one(tensor, self.axes[i], before, tuple(now), i)
-            seconds = sum(one.seconds for one in found)
-            if best is None or seconds < best[0]:
-                best = seconds, tuple(found)
-        assert best is not None
-        return best[1]
+            every.append(tuple(found))
+        return min(every, key=lambda found: sum(one.seconds for one in found))
 
     def _one(
         self, tensor: str, axis: MeshAxis, has: Placement, to: Placement, i: int
