@@ -64,11 +64,9 @@ class MeshAxis:
     step_seconds: float = 0.0
     costs: Mapping[Collective, CollectiveCosts] = field(default_factory=dict)
 
-    def of(
-        self, devices: int, costs: Mapping[Collective, CollectiveCosts] | None = None
-    ) -> MeshAxis:
-        """The same links between another number of devices, at other costs if given."""
-        return replace(self, size=devices, costs=self.costs if costs is None else costs)
+    def of(self, devices: int) -> MeshAxis:
+        """The same links between another number of devices."""
+        return replace(self, size=devices)
 
     def moved(self, what: Collective, whole: float) -> Movement:
         """A collective of all devices of the axis; whole: bytes, see `terms`."""
