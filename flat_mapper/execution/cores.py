@@ -105,14 +105,9 @@ class CoresRun:
     def lists(self) -> list[range]:
         """The numbers of the tiles of every core at work, where each has its own from the start."""
         twos = 1 + self._pairs()
-        units = prod(p.factor for p in self.group.given_out) // twos
-        lists = min(self.cores, units)
-        found, first = [], 0
-        for core in range(lists):
-            many = twos * (units // lists + (core < units % lists))
-            found.append(range(first, first + many))
-            first += many
-        return found
+        units = np.arange(prod(p.factor for p in self.group.given_out) // twos)
+        every = np.array_split(units, min(self.cores, len(units)))
+        return [range(twos * own[0], twos * (own[-1] + 1)) for own in every]
 
     def _parts(self, rank: str, first: int, extent: int) -> dict[str, tuple[int, int]]:
         """A tile's part of a rank, and of the keys that it sees where these are cut."""
@@ -386,12 +381,10 @@ class CoresRun:
 
     def _alive(self) -> tuple[AliveWords, ...]:
         """The most words alive at each level of a core."""
-        worst: dict[str, AliveWords] = {}
-        for run in self.runs:
-            for alive in run.alive():
-                if alive.level not in worst or alive.words > worst[alive.level].words:
-                    worst[alive.level] = alive
-        return tuple(worst.values())
+        every = [alive for run in self.runs for alive in run.alive()]
+        levels = dict.fromkeys(alive.level for alive in every)
+        own = ((alive for alive in every if alive.level == level) for level in levels)
+        return tuple(max(some, key=lambda alive: alive.words) for some in own)
 
     def steps(self, name: str, each: float = 1) -> float:
         """Steps of an Einsum's compute units, of `each`, as a whole share of each core at work."""

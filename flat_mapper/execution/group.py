@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
@@ -94,12 +94,9 @@ class GroupRun:
 
     def run(self) -> GroupRun:
         """All turns; the same run, when they are over."""
-        following: dict[int, tuple[int, ...]] = {}  # of a turn, the loops' indices at its next one
-        before: dict[str, int] = {}
-        for turn in self.turns:
-            if turn.einsum in before:
-                following[before[turn.einsum]] = turn.dram
-            before[turn.einsum] = turn.number
+        own = ([turn for turn in self.turns if turn.einsum == name] for name in self.runs)
+        # Of a turn the loops' indices at its Einsum's next one.
+        following = {one.number: then.dram for turns in own for one, then in pairwise(turns)}
         for _, turns in groupby(self.turns, key=lambda turn: turn.pass_number):
             of_pass = list(turns)
             asked = {turn.number for turn in of_pass if self._copy(turn)}
