@@ -104,17 +104,16 @@ def _in_order(run: GroupRun, order: _Order) -> tuple[float, tuple[TurnTime, ...]
     return end, tuple(turns)
 
 
-def limits(level: MemoryLevel, words: Passed) -> tuple[tuple[float, float], ...]:
-    """Of each port of a level, words that it passes in a cycle, and those that pass it here."""
+def _at_ports(level: MemoryLevel, words: Passed) -> tuple[float, ...]:
+    """Of each port of a level, in the order of its rates, the words that pass it."""
     read, updated, filled = words
-    written = updated + filled * (level.fill_words_per_cycle is None)
-    passed = read, written, filled, sum(words)
-    return tuple(zip((inf if r is None else r for r in level.rates), passed, strict=True))
+    return read, updated + filled * (level.fill_words_per_cycle is None), filled, sum(words)
 
 
 def cycles_at_ports(level: MemoryLevel, words: Passed) -> float:
     """Cycles that words take through the ports of one instance of a level."""
-    return max(passed / rate for rate, passed in limits(level, words))
+    ports = zip(_at_ports(level, words), level.rates, strict=True)
+    return max((passed / rate for passed, rate in ports if rate is not None), default=0.0)
 
 
 def _compute(run: GroupRun, log: TurnLog) -> float:
@@ -391,18 +390,18 @@ class _Left:
 
     def __init__(self, level: MemoryLevel, streams: Sequence[Passed]) -> None:
         self.level = level
-        self.ports = [rate for rate, _ in limits(level, (0.0, 0.0, 0.0))]
+        self.ports = [inf if rate is None else rate for rate in level.rates]
         for words in streams:
             self.take(words, 1.0)
 
     def rate(self, words: Passed) -> float:
         """Times a cycle that so many words may pass."""
-        passed = (n for _, n in limits(self.level, words))
-        rate = min(left / n for left, n in zip(self.ports, passed, strict=True) if n)
+        ports = zip(self.ports, _at_ports(self.level, words), strict=True)
+        rate = min(left / n for left, n in ports if n)
         return rate if rate > EPSILON else 0.0
 
     def take(self, words: Passed, rate: float) -> None:
         """Take them so often in a cycle."""
         if rate != inf:
-            passed = (n for _, n in limits(self.level, words))
-            self.ports = [left - rate * n for left, n in zip(self.ports, passed, strict=True)]
+            ports = zip(self.ports, _at_ports(self.level, words), strict=True)
+            self.ports = [left - rate * n for left, n in ports]

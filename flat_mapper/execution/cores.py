@@ -57,7 +57,7 @@ class CoresRun:
         if group.on_cores:
             self.core = self.platform.changed(self._core)
             self.nests = tuple(map(self._core_nest, group.einsums))
-            self.cores = prod(n.fanout_x * n.fanout_y for n in outside if isinstance(n, Fanout))
+            self.cores = prod(n.copies for n in outside if isinstance(n, Fanout))
         # The ranks of queries and keys under a mask, where the keys are cut: tiles see not all.
         pair = self.workload.roles.masked if self.workload.mask else None
         self.masked = pair if pair and pair[1] in group.cut else None
@@ -212,11 +212,8 @@ class CoresRun:
 
     def keeper(self, tensor: str) -> MemoryLevel:
         """The level that the cores find a tensor at."""
-        found = self.outside[0]
-        for level in self.outside[1:]:
-            if any(tensor in nest.kept_at(level.name) for nest in self.group.einsums):
-                found = level
-        return found
+        kept = {name for m in self.group.einsums for name, some in m.keep if tensor in some}
+        return [self.outside[0], *(level for level in self.outside if level.name in kept)][-1]
 
     def passed_on(self, tensor: str) -> int:
         """Values that DRAM sends to the level between that keeps a tensor.

@@ -72,7 +72,7 @@ class GroupRun:
             for tensor in filter(facts.passed_on, nest.mapping.stay):
                 condition = "tensors that no other Einsum of the group makes, reads or writes"
                 raise MappingError(expected(f"{name}: stay", condition, tensor))
-            tensors = [a.tensor for a in nest.einsum.accesses]
+            tensors = nest.einsum.tensors
             found = {(facts.at(nest, t), t): self.places[t] for t in tensors if t in self.places}
             self.runs[name] = EinsumRun(
                 workload=facts.workload,

@@ -283,9 +283,9 @@ class Link:
         """Key of the tile that the instances see."""
         return tuple([index[i] for i in self.key_at])
 
-    def first(self, index: Index) -> bool:
-        """True if every loop that comes back to the same words is in its first pass."""
-        return not any(index[i] for i in self.reduced_at)
+    def first(self, index: Index, fixed: int) -> bool:
+        """True in the first pass of all loops behind `fixed` that come back to the same words."""
+        return not any(index[i] for i in self.reduced_at if i >= fixed)
 
     def valid(self, index: Index) -> Booleans | None:
         """Of each word of each instance, whether it exists; None where all do.

@@ -84,8 +84,8 @@ def arithmetic(einsum: Einsum) -> Arithmetic:
     joint = signs[:1]
     if joint == ",":
         joint, function = function, ""
-    known = {a.tensor for a in einsum.accesses}
     unknown = function and function not in (*_UNARY, *REDUCTIONS)
+    known = set(einsum.tensors)
     if unknown or (len(operands) > 1 and joint not in _BINARY) or not known.issuperset(operands):
         condition = f"a line of the notation with {', '.join(OPERATORS)} or a known function"
         raise SpecError(expected(einsum.name, condition, right))

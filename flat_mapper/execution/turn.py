@@ -145,7 +145,7 @@ class EinsumRun:
                     self._staged(link, link.fetch(index))
             links[-1].fetch(index)
         self._turn_over(index, fresh=fresh)
-        start = fresh and lanes.first(self._own(index))
+        start = fresh and lanes.first(index, self.fixed)
         lanes.open(index, self.how, fresh=start, updates=einsum.updates)
         so_far = lanes.child.data
         made = self.how.point([self.links[t][-1].child.data for t in self.how.operands])
@@ -156,10 +156,6 @@ class EinsumRun:
         so_far[:] = made if start or einsum.updates else self.how.combine(so_far, made)
         lanes.write_back(self.how)
 
-    def _own(self, index: Index) -> tuple[int, ...]:
-        """An index vector whose shared loops count as in their first pass."""
-        return (*(0 for _ in range(self.fixed)), *index[self.fixed :])
-
     def _turn_over(self, index: Index, *, fresh: bool) -> None:
         """Put the output's old tiles back, innermost first, and make room for new ones."""
         stale = [link for link in self.output[:-1] if link.held != link.key(index)]
@@ -167,7 +163,7 @@ class EinsumRun:
             if link.held is not None:
                 self._put_back(link)
         for link in stale:
-            start = fresh and link.first(self._own(index))
+            start = fresh and link.first(index, self.fixed)
             self._staged(link, link.open(index, self.how, fresh=start))
 
     def _staged(self, link: Link, read: int) -> None:

@@ -160,8 +160,7 @@ def _nest(
 ) -> EinsumMapping:
     einsum = workload.einsum(name)
     arch, sizes = platform.path(einsum.unit), workload.rank_sizes
-    own = {*einsum.ranks} - {*einsum.each}
-    extents = {r: min(tile.get(r, n), n) for r, n in sizes.items() if r in own}
+    extents = {r: min(tile.get(r, n), n) for r, n in sizes.items() if r in einsum.own_ranks}
     outer = tuple(p for p in passes if p.rank in einsum.ranks and p.factor > 1)
     between, core = core_levels(platform)
     spatial, left = spread(arch, core, extents, rows)
@@ -183,7 +182,7 @@ def _kept(
 ) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Tensors that an Einsum keeps at each level, from DRAM in."""
     einsum, dram = workload.einsum(name), platform.dram.name
-    tensors = dict.fromkeys(a.tensor for a in einsum.accesses)
+    tensors = dict.fromkeys(einsum.tensors)
     inside = _inside(workload, name, {*group})
     crossing = [t for t in tensors if t not in inside]
     between, core = core_levels(platform)
@@ -195,7 +194,7 @@ def _kept(
 
 def _inside(workload: Workload, name: str, group: set[str]) -> set[str]:
     """Tensors that a group makes and this Einsum of it does not write for others."""
-    made = {workload.einsum(n).output.tensor for n in group}
+    made = workload.made_by(group)
     read = {a.tensor for e in workload.einsums if e.name not in group for a in e.inputs}
     leaves = made & read | made - {*workload.intermediates}
     return made - {t for t in leaves if workload.producers[t] == name}

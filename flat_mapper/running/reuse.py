@@ -27,7 +27,7 @@ def arrivals(group: GroupText) -> Iterator[tuple[Tile, int, bool]]:
     seen = set[Tile]()
     for turn in group_turns(group.facts) if not group.cores else ():
         nest = group.nests[turn.einsum]
-        for tensor in (a.tensor for a in nest.einsum.accesses if group.buffered(nest, a.tensor)):
+        for tensor in (t for t in nest.einsum.tensors if group.buffered(nest, t)):
             at, here = dict.fromkeys(group.whole.tensor_ranks[tensor], 0), turn.dram[:0]
             for number, (step, index) in enumerate(zip(nest.temporal, turn.dram, strict=False), 1):
                 if step.rank in at:
