@@ -72,7 +72,6 @@ class Devices:
             solve=self._solve,
             allowed=allowed,
             fixed=fixed,
-            room=cluster.dram_bytes,
             budget=self.budget,
             solved=self.solved,
         ).best()

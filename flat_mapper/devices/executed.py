@@ -346,14 +346,14 @@ class DevicesRun:
             found[tensor] = self.state[tensor][1][whose][self.block(tensor, at)]
             if np.isnan(found[tensor]).any():
                 raise SpecError(f"execute: {way.names[0]}: device {device} lacks words of {tensor}")
-        for einsum in (self.workload.einsum(n) for n in way.names):
+        for einsum in self.workload.named(way.names):
             if not einsum.each:
                 found[einsum.output.tensor] = whole_of(self.workload, einsum, found, at)
         return found
 
     def pieces(self, way: Sharding, device: Device, ring: int) -> Iterator[_Piece]:
         """Maxima, sums and results of the keys that a device has, one after another."""
-        keys, core = self.workload.roles.keys, [self.workload.einsum(n) for n in way.names]
+        keys, core = self.workload.roles.keys, self.workload.named(way.names)
         (top, total), out = _rows_of(core, keys), core[-1].output
         for other in self.line(device, ring)[::-1] if ring >= 0 else [device]:
             at = dict(self.at(device, way.division))

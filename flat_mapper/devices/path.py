@@ -109,7 +109,7 @@ class Paths:
     low:   seconds that no mapping of a work is below.
     solve: a work, near its best or any mapping of it; infinite where it has none.
     fixed: placements in which tensors start, and are left by who makes them.
-    room:  bytes of a device; infinite where they are not known. budget: its gap and its seconds.
+    budget: its gap and its seconds.
     """
 
     workload: Workload
@@ -118,7 +118,6 @@ class Paths:
     solve: Callable[[Work, bool], PartSeconds]
     allowed: Callable[[Sharding], bool] = lambda _: True
     fixed: Mapping[str, Placement] = field(default_factory=dict)
-    room: float = inf
     budget: Budget = field(default_factory=Budget)
     solved: dict[Work, PartSeconds] = field(default_factory=dict)
     ways: Ways = field(init=False)
@@ -220,7 +219,7 @@ class Paths:
         takes: _Takes = [[(cost(way), j, way) for j, way in some] for some in runs]
         takes = [[edge for edge in some if edge[0] < inf] for some in takes]
 
-        rest = self._rest(takes)
+        rest, room = self._rest(takes), self.cluster.dram_bytes
         starts = self.starts()
         least = min(rest(0, start, start) for start in starts)
         tick = least * EQUAL if 0 < least < inf else 1.0
@@ -231,8 +230,8 @@ class Paths:
         def push(i: int, start: Placements, state: Placements, label: Label) -> None:
             others = kept.setdefault((i, start, state), [])
             least = label.seconds + rest(i, start, state)
-            fits = least < inf and label.room <= self.room
-            if fits and not _dominated(label, others, tick, roomy=self.room == inf):
+            fits = least < inf and label.room <= room
+            if fits and not _dominated(label, others, tick, roomy=room == inf):
                 others.append(label)
                 entry = round(least / tick), label.room, next(count), i, start, state, label
                 heapq.heappush(heap, entry)

@@ -200,7 +200,6 @@ def _paths(path: Path, said: Section, workload: Workload, where: str) -> Paths:
         cluster=cluster,
         low=lambda _: 0.0,
         solve=lambda *_: PartSeconds(inf, inf),
-        room=cluster.dram_bytes,
     )
 
 

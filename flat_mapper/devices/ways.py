@@ -220,7 +220,7 @@ class Ways:
 
     def _sums(self, names: tuple[str, ...], rank: str) -> bool:
         """True unless an Einsum reduces the rank by anything but a sum."""
-        einsums = map(self.workload.einsum, names)
+        einsums = self.workload.named(names)
         return all(
             rank not in e.reduced_ranks or e.operation not in ("max", "min") for e in einsums
         )
@@ -266,16 +266,15 @@ class Ways:
 
     def _needs(self, names: tuple[str, ...], division: Placement) -> dict[str, Placement]:
         """Placements of what Einsums read from outside."""
-        einsums = [self.workload.einsum(n) for n in names]
-        written = {e.output.tensor for e in einsums}
-        read = dict.fromkeys(a.tensor for e in einsums for a in e.inputs)
-        return {t: self._at(t, division) for t in read if t not in written}
+        made = self.workload.made_by(names)
+        read = dict.fromkeys(t for e in self.workload.named(names) for t in e.operands)
+        return {t: self._at(t, division) for t in read if t not in made}
 
     def _gives(self, names: tuple[str, ...], division: Placement) -> dict[str, Placement]:
         """Placements of what Einsums leave outside."""
         workload, gives = self.workload, dict[str, Placement]()
         viewed = set(workload.views.values())
-        for einsum in (e for e in map(workload.einsum, names) if not e.updates):
+        for einsum in (e for e in workload.named(names) if not e.updates):
             tensor = einsum.output.tensor
             readers = {e.name for e in workload.readers(tensor)}
             if readers - set(names) or not readers or tensor in viewed:
