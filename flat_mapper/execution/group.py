@@ -99,40 +99,36 @@ class GroupRun:
         following = {one.number: then.dram for turns in own for one, then in pairwise(turns)}
         for _, turns in groupby(self.turns, key=lambda turn: turn.pass_number):
             of_pass = list(turns)
-            asked = {turn.number for turn in of_pass if self._copy(turn)}
+            for turn in of_pass:
+                self._copy(turn)
             for turn in of_pass:
                 run = self.runs[turn.einsum]
                 run.turn = turn.number
-                if turn.number in asked:
-                    self._count_copy(turn, run)
                 steps = run.take_turn(turn.dram[: run.fixed], following.get(turn.number))
                 if turn.einsum not in self.facts.free:
                     self._note_alive(run)
                 self.logs.append(self._log(turn, run, steps))
         return self
 
-    def _copy(self, turn: PassTurn) -> bool:
-        """Give what corrects partial results the old value of what it corrects by; False: nothing.
+    def _copy(self, turn: PassTurn) -> None:
+        """Give what corrects partial results the old value of what it corrects by.
 
         This is before the maker of that value has its turn; it is counted in the turn of the Einsum
         that asks for it.
         """
         run, source = self.runs[turn.einsum], self.copied.get(turn.einsum)
         if source is None or tuple(turn.dram[i] for i in run.kept_dram) not in run.seen:
-            return False
-        self.places[run.nest.einsum.output.tensor].data[:] = self.places[source].data
-        return True
-
-    def _count_copy(self, turn: PassTurn, run: EinsumRun) -> None:
-        source, nest = self.copied[turn.einsum], run.nest
+            return
+        nest, made = run.nest, run.nest.einsum.output
+        self.places[made.tensor].data[:] = self.places[source].data
         home, slot = self.facts.at(nest, source), nest.level_slots[SHARED_LEVEL]
         at = {s.rank: turn.dram[i] for i, s in enumerate(nest.temporal[: nest.dram_loops])}
         words = 1
-        for r in run.nest.einsum.output.ranks:
+        for r in made.ranks:
             extent = nest.extent(r, slot)
             words *= min(extent, nest.sizes[r] - at.get(r, 0) * extent)
         run.counters.setdefault((home, source), Counter()).reads += words
-        run.counters[home, run.nest.einsum.output.tensor].updates += words
+        run.counters[home, made.tensor].updates += words
 
     def _log(self, turn: PassTurn, run: EinsumRun, steps: int) -> TurnLog:
         ports: dict[str, Passed] = {}
