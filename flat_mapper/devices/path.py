@@ -62,10 +62,10 @@ class Label(NamedTuple):
     Those that stay are of all layers.
     """
 
-    seconds: float
-    static: float
-    peak: float
-    steps: tuple[PathStep, ...]
+    seconds: float = 0.0
+    static: float = 0.0
+    peak: float = 0.0
+    steps: tuple[PathStep, ...] = ()
 
     @property
     def room(self) -> float:
@@ -164,14 +164,13 @@ class Paths:
 
     def followed(self, start: Placements, ways: Sequence[Sharding]) -> DevicePath | None:
         """The path of some ways in turn, of searched parts; None where it leads nowhere."""
-        state, label, i = start, Label(0.0, 0.0, 0.0, ()), 0
+        state, label, i = start, Label(), 0
         for way in ways:
             i += len([names for names in self.units[i:] if set(names) <= set(way.names)])
             if (step := self.step(state, way, i)) is None:
                 return None
             state, label = step[1], label.then(step[0], self._searched(way))
-        ends = self._end(start, state)
-        return None if ends is None else self._plan(label, start, *ends)
+        return self._ended(label, start, state)
 
     def _searched(self, way: Sharding) -> float:
         """Seconds of a way all of whose parts were searched."""
@@ -237,15 +236,14 @@ class Paths:
                 heapq.heappush(heap, entry)
 
         for start in starts:
-            push(0, start, start, Label(0.0, 0.0, 0.0, ()))
+            push(0, start, start, Label())
         while heap:
             *_, i, start, state, label = heapq.heappop(heap)
             if isinstance(label, DevicePath):
                 return label
             if label not in kept[i, start, state]:
                 continue
-            if i == len(takes) and (ends := self._end(start, state)) is not None:
-                plan = self._plan(label, start, *ends)
+            if i == len(takes) and (plan := self._ended(label, start, state)) is not None:
                 needs, ticks = plan.static + plan.peak, round(plan.seconds / tick)
                 heapq.heappush(heap, (ticks, needs, next(count), i, start, state, plan))
             for seconds, j, way in [*takes, []][i]:
@@ -259,8 +257,8 @@ class Paths:
         @cache
         def rest(i: int, start: Placements, state: Placements) -> float:
             if i == len(takes):
-                ends = self._end(start, state)
-                return inf if ends is None else sum(one.seconds for _, one in ends[0])
+                plan = self._ended(Label(), start, state)
+                return inf if plan is None else plan.seconds
             ways = ((seconds, j, self.step(state, way, j)) for seconds, j, way in takes[i])
             return min(
                 (seconds + s[0].seconds + rest(j, start, s[1]) for seconds, j, s in ways if s),
@@ -268,20 +266,6 @@ class Paths:
             )
 
         return rest
-
-    def _plan(
-        self, label: Label, start: Placements, moved: list[tuple[str, Movement]], end: Placements
-    ) -> DevicePath:
-        return DevicePath(
-            steps=label.steps,
-            moved=tuple(moved),
-            start=dict(start),
-            end=dict(end),
-            seconds=label.seconds + sum(one.seconds for _, one in moved),
-            bound=0.0,
-            static=label.static,
-            peak=label.peak,
-        )
 
     def _step(
         self, state: Placements, way: Sharding, after: int
@@ -376,10 +360,11 @@ class Paths:
             for rank, deal in zip(first, dealt, strict=True)
         )
 
-    def _end(
-        self, start: Placements, state: Placements
-    ) -> tuple[list[tuple[str, Movement]], Placements] | None:
-        """Moves at the end, and placements then: the stream's, or else any that is no sum."""
+    def _ended(self, label: Label, start: Placements, state: Placements) -> DevicePath | None:
+        """A path with its moves at the end: to the stream's placement, or else any that is no sum.
+
+        None where nothing leads there.
+        """
         begun, moved, end = dict(start), list[tuple[str, Movement]](), {}
         ranks = self.workload.tensor_ranks
         for tensor, at in state:
@@ -391,7 +376,16 @@ class Paths:
                 return None
             moved += [(tensor, one) for one in found]
             end[tensor] = to
-        return moved, tuple(end.items())
+        return DevicePath(
+            steps=label.steps,
+            moved=tuple(moved),
+            start=begun,
+            end=end,
+            seconds=label.seconds + sum(one.seconds for _, one in moved),
+            bound=0.0,
+            static=label.static,
+            peak=label.peak,
+        )
 
 
 def _dominated(found: Label, others: list[Label], tick: float, *, roomy: bool) -> bool:
