@@ -263,7 +263,6 @@ RANKS = ("B", "H", "P", "M", "E", "F")
 class Shape:
     """The attention that is asked about."""
 
-    batch: int
     kv_heads: int
     together: int  # query heads on one head of keys and values
     queries: int
@@ -365,7 +364,6 @@ def shape_of(workload: Workload) -> Shape:
     output = workload.ordered[-1].output.tensor
     grouped = "G" in sizes
     return Shape(
-        batch=sizes["B"],
         kv_heads=sizes["G"] if grouped else sizes["H"],
         together=sizes["H"] if grouped else 1,
         queries=sizes["P"],
