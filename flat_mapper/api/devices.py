@@ -11,9 +11,9 @@ from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.devices.answer import NeededDevices, Parallelisms, Sharded
-from flat_mapper.devices.cluster import Cluster
+from flat_mapper.devices.cluster import WHOLE, Cluster, Placement
 from flat_mapper.devices.path import DevicePath, PartSeconds, Paths, units_of
-from flat_mapper.devices.ways import WHOLE, Placement, Sharding, Work, unnamed
+from flat_mapper.devices.ways import Sharding, Work, unnamed
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution, floor
 from flat_mapper.mapper.solve.driver import search

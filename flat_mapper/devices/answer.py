@@ -10,10 +10,10 @@ from typing import ClassVar, NamedTuple
 from flat_mapper.base import units
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.cost_model.result import Infeasible
-from flat_mapper.devices.cluster import Cluster
+from flat_mapper.devices.cluster import Cluster, Placement
 from flat_mapper.devices.network import Movement
 from flat_mapper.devices.path import DevicePath
-from flat_mapper.devices.ways import Placement, Sharding, Work, placement_words
+from flat_mapper.devices.ways import Sharding, Work
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.reports.fields import sizes_text
 from flat_mapper.reports.tree import fused_tree_text
@@ -80,7 +80,7 @@ class Sharded(Printed):
 
     def placed(self, at: Placement) -> str:
         """A placement in words: `P@x`, `whole`, `a sum over x`."""
-        return placement_words(at, self.cluster.axes, "a sum over ", ", ")
+        return self.cluster.placed(at, "a sum over ", ", ")
 
     def _price(self, work: Work) -> float:
         return self.parts[work].result.latency_s

@@ -46,6 +46,8 @@ from flat_mapper.spec.document import (
     take_section,
 )
 
+Placement = tuple[str, ...]  # of each axis: WHOLE, a rank, or PARTIAL
+WHOLE, PARTIAL = "", "+"
 _DEVICES = Range(least=1, most=2**12, unit="devices")
 _BYTES = Range(least=1, most=1e18, unit="bytes")
 _BYTES_PER_S = Range(least=1, most=1e15, unit="bytes per second")
@@ -77,6 +79,12 @@ class Cluster:
             f"{a.name} {a.size} ({a.topology}, {a.bytes_per_s / 1e9:g} GB/s)" for a in self.axes
         )
         return f"{self.devices} {self.chip.name}: {', '.join(axes)}"
+
+    def placed(self, at: Placement, pending: str = f"{PARTIAL}@", between: str = ",") -> str:
+        """A placement in words: `P@x`, `whole`, `+@x` of a pending sum."""
+        each = zip(at, self.axes, strict=True)
+        words = ((pending if r == PARTIAL else f"{r}@") + a.name for r, a in each if r != WHOLE)
+        return between.join(words) or "whole"
 
     def to_dict(self) -> dict[str, object]:
         """For machines."""

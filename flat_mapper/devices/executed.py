@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from typing import ClassVar
 
@@ -19,15 +20,16 @@ from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.base.tolerance import ABOVE
+from flat_mapper.devices.cluster import PARTIAL, WHOLE, Placement
 from flat_mapper.devices.links import Links, add_links, links_of
 from flat_mapper.devices.network import Movement
 from flat_mapper.devices.path import PathStep
 from flat_mapper.devices.record import ClusterRecord
-from flat_mapper.devices.ways import ACCUMULATOR_BITS, PARTIAL, WHOLE, Placement, Sharding, Work
+from flat_mapper.devices.ways import ACCUMULATOR_BITS, Sharding
 from flat_mapper.execution.link import Integers
 from flat_mapper.execution.real_numbers import Values
 from flat_mapper.execution.reference import broadcast, evaluated, random_inputs, whole_of
-from flat_mapper.execution.result import Error, Executed
+from flat_mapper.execution.result import Error
 from flat_mapper.execution.run import error_of, execute
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 
@@ -119,17 +121,13 @@ def execute_devices(record: ClusterRecord, seed: int = 0) -> ExecutedDevices:
     if words > MOST_WORDS:
         got, change = f"{words:,}", "map fewer positions, heads or batches"
         raise SpecError(expected("execute", f"at most {MOST_WORDS:,} words of arrays", got, change))
-    run, seconds, wrong = DevicesRun(record, seed), dict[Work, float](), list[str]()
+    run, chip = DevicesRun(record, seed), cluster.chip
     errors = run.errors()
-    known = dict[int, Executed]()
-    for work, part in record.parts.items():
-        if (found := known.get(id(part))) is None:
-            chip = cluster.chip
-            found = known[id(part)] = execute(part.workload, chip, part.mapping, seed=seed)
-            wrong += [part.workload.name] * (not found.right)
-        seconds[work] = found.cycles * cluster.chip.matrix.cycle_seconds
-    moved = [one for step in record.plan.steps for _, one in step.moved]
-    moved += [one for _, one in record.plan.moved]
+    parts = {id(part): part for part in record.parts.values()}  # which several works may have
+    ran = {i: execute(p.workload, chip, p.mapping, seed=seed) for i, p in parts.items()}
+    clock = chip.matrix.cycle_seconds
+    seconds = {work: ran[id(part)].cycles * clock for work, part in record.parts.items()}
+    moved = chain(*(step.moved for step in record.plan.steps), record.plan.moved)
     each = (step.way.seconds(seconds.__getitem__) for step in record.plan.steps)
     return ExecutedDevices(
         workload=workload.name,
@@ -137,13 +135,13 @@ def execute_devices(record: ClusterRecord, seed: int = 0) -> ExecutedDevices:
         devices=cluster.devices,
         seed=seed,
         latency_s=record.plan.seconds,
-        run_s=sum(each) + sum(one.seconds for one in moved),
+        run_s=sum(each) + sum(one.seconds for _, one in moved),
         errors=tuple(errors),
         links=tuple(
             (x, *link, n) for x, own in run.links.items() for link, n in sorted(own.items())
         ),
         busiest=tuple(run.busiest),
-        wrong=tuple(wrong),
+        wrong=tuple(parts[i].workload.name for i, one in ran.items() if not one.right),
     )
 
 

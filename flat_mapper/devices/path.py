@@ -27,9 +27,9 @@ from typing import NamedTuple
 
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.tolerance import EQUAL
-from flat_mapper.devices.cluster import Cluster
+from flat_mapper.devices.cluster import PARTIAL, WHOLE, Cluster, Placement
 from flat_mapper.devices.network import Movement
-from flat_mapper.devices.ways import PARTIAL, WHOLE, Placement, Sharding, Ways, Work
+from flat_mapper.devices.ways import Sharding, Ways, Work
 from flat_mapper.workload.graph import Workload
 
 Placements = tuple[tuple[str, Placement], ...]  # of tensors, by name

@@ -36,7 +36,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.devices.cluster import ArchFiles, Cluster, cluster_document
 from flat_mapper.devices.path import DevicePath, PartSeconds, Paths
-from flat_mapper.devices.ways import Placement, Sharding, Work, placement_words
+from flat_mapper.devices.ways import Sharding, Work
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapping.check import check_record
@@ -102,20 +102,10 @@ def cluster_files(
     return {name: file.text.encode() for name, file in {CLUSTER_RECORD: record, **files}.items()}
 
 
-def _placed(every: Mapping[str, Placement], cluster: Cluster) -> dict[str, str]:
-    """Placements in words."""
-    return {tensor: placement_words(at, cluster.axes) for tensor, at in every.items()}
-
-
-def _way_document(way: Sharding, cluster: Cluster) -> dict[str, object]:
-    return way.to_dict(lambda at: placement_words(at, cluster.axes))
-
-
 def _document(
     workload: Workload, cluster: Cluster, plan: DevicePath, parts: Mapping[Work, str]
 ) -> dict[str, object]:
-    ways = [step.way for step in plan.steps]
-    files = [{"parts": [parts[work] for work in way.works]} for way in ways]
+    steps, words = [step.way for step in plan.steps], cluster.placed
     return {
         "version": _VERSION,
         "workload": workload_document(workload),
@@ -123,9 +113,9 @@ def _document(
         "weights": list(workload.weights),
         "layers": workload.held_layers,
         "cluster": cluster_document(cluster, f"{cluster.chip.name}.yaml"),
-        "start": _placed(plan.start, cluster),
-        "steps": [_way_document(w, cluster) | f for w, f in zip(ways, files, strict=True)],
-        "end": _placed(plan.end, cluster),
+        "start": {tensor: words(at) for tensor, at in plan.start.items()},
+        "steps": [{**w.to_dict(words), "parts": [parts[work] for work in w.works]} for w in steps],
+        "end": {tensor: words(at) for tensor, at in plan.end.items()},
         "latency_s": plan.seconds,
     }
 
@@ -149,8 +139,8 @@ def read_cluster_record(path: Path) -> ClusterRecord:
     named, parts = dict[Work, str](), dict[Work, MappingRecord]()
     ways = [*_ways(path, paths, said, where, named, parts)]
     begun, cluster = said.get("start"), paths.cluster
-    starts = [one for one in paths.starts() if _placed(dict(one), cluster) == begun]
-    plan = paths.followed(starts[0], ways) if starts and ways else None
+    starts = [s for s in paths.starts() if {t: cluster.placed(at) for t, at in s} == begun]
+    plan = paths.followed(starts[0], ways) if starts else None
     if plan is None or {n for way in ways for n in way.names} != set(workload.ancestors):
         condition = "a start, and steps of every Einsum that lead to an end"
         raise SpecError(expected(where, condition, "others", "map again"))
@@ -205,7 +195,7 @@ def _paths(path: Path, said: Section, workload: Workload, where: str) -> Paths:
 
 def _way(paths: Paths, names: tuple[str, ...], said: Mapping[str, object], where: str) -> Sharding:
     for way in paths.ways.of(names) if set(names) <= set(paths.workload.ancestors) else ():
-        if _way_document(way, paths.cluster) == said:
+        if way.to_dict(paths.cluster.placed) == said:
             return way
     condition = "a division that its Einsums allow, with what that needs and gives"
     raise SpecError(expected(where, condition, said.get("division"), "map again"))

@@ -13,7 +13,7 @@ maxima of all devices are brought together, and then the sums and numerators.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
 from itertools import permutations, product
@@ -21,25 +21,14 @@ from math import ceil, prod
 from typing import NamedTuple
 
 from flat_mapper.base.errors import SpecError
-from flat_mapper.devices.cluster import Cluster
+from flat_mapper.devices.cluster import PARTIAL, WHOLE, Cluster, Placement
 from flat_mapper.devices.network import MeshAxis, Movement
 from flat_mapper.devices.ring import ORDERS, QueryOrder, merge_seconds, ring_seconds, ring_steps
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.softmax import with_softmax
 
-Placement = tuple[str, ...]  # of each axis: WHOLE, a rank, or PARTIAL
-WHOLE, PARTIAL = "", "+"
 ACCUMULATOR_BITS = 32  # chosen: of the maximum, the sum and the numerator of a row
-
-
-def placement_words(
-    at: Placement, axes: Sequence[MeshAxis], pending: str = f"{PARTIAL}@", between: str = ","
-) -> str:
-    """A placement in words: `P@x`, `whole`, `+@x` of a pending sum."""
-    each = zip(at, axes, strict=True)
-    words = ((pending if r == PARTIAL else f"{r}@") + axis.name for r, axis in each if r != WHOLE)
-    return between.join(words) or "whole"
 
 
 class Work(NamedTuple):
