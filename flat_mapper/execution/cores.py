@@ -291,9 +291,8 @@ class CoresRun:
         ports = [OutsidePort(level=self.outside[0], weights=dram)]
         for level in self.outside[1:]:
             kept = {t: w for t, w in sent.items() if self.keeper(t) is level}
-            if kept:
-                come = {t: dram[t] for t in kept}
-                ports.append(OutsidePort(level=level, weights=kept, other=0.0, fills=come))
+            come = {t: dram[t] for t in kept}
+            ports.append(OutsidePort(level=level, weights=kept, other=0.0, fills=come))
         # At the boundary of the core, past which all goes that comes or leaves.
         arch, bits = self.platform.matrix, self.workload.word_bits
         if self.group.on_cores and (own := boundary(arch, self.level.name, bits)):
@@ -325,20 +324,17 @@ class CoresRun:
             facts = core_facts(self.platform.matrix, self.group.kernel)
         for number, run in enumerate(self.runs):
             run.outside = self._ports(number)
-        free = [(0.0, core) for core in range(self.cores)]
-        last, passes = 0.0, 0
+        free, passes = [0.0] * self.cores, 0  # when each core is
         turns: tuple[TurnTime, ...] = ()
         for run, tiles in self._jobs():
             cycles, own_turns = group_timeline(run)
             steps = run.turns[-1].pass_number + 1
             passes += steps
             cycles += facts.tile_cycles * tiles + facts.step_cycles * steps
-            start, core = heapq.heappop(free)
-            heapq.heappush(free, (start + cycles, core))
-            last = max(last, start + cycles)
+            heapq.heapreplace(free, free[0] + cycles)
             turns = turns or own_turns
         launch = facts.launch_seconds / self.platform.matrix.cycle_seconds
-        cycles = last * facts.factor + launch
+        cycles = max(free) * facts.factor + launch
         if facts.factor < 1:  # which makes no port faster
             cycles = max(cycles, *self._port_cycles())
         return ExecutedGroup(
