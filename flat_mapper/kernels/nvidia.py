@@ -40,10 +40,9 @@ def _fa3_lattice(shape: Shape, chip: str) -> Iterator[Tile]:
     parts = [1] if shape.queries >= DECODE_ROWS or shape.mask else [2**n for n in range(8)]
     most = (64, 128, 192) if chip in HOPPER else (64, 128)
     each = product(most, range(16, MOST_KEYS + 1, 16), parts, packings)
-    names = "kBlockM", "kBlockN", "num_splits", "pack_gqa"
     for rows, keys, split, packed in each:
         if split == 1 or split * keys <= shape.keys:
-            words = dict(zip(names, (rows, keys, split, packed), strict=True))
+            words = {"kBlockM": rows, "kBlockN": keys, "num_splits": split, "pack_gqa": packed}
             yield Tile(rows=rows, keys=keys, parts=split, packed=packed, words=words)
 
 
