@@ -215,9 +215,7 @@ class Paths:
 
         Of paths as fast, but for rounding, it is the one with the fewest bytes of a device.
         """
-        takes: _Takes = [[(cost(way), j, way) for j, way in some] for some in runs]
-        takes = [[edge for edge in some if edge[0] < inf] for some in takes]
-
+        takes: _Takes = [[(s, j, w) for j, w in some if (s := cost(w)) < inf] for some in runs]
         rest, room = self._rest(takes), self.cluster.dram_bytes
         starts = self.starts()
         least = min(rest(0, start, start) for start in starts)
