@@ -117,7 +117,7 @@ class ArchFiles(NamedTuple):
 
     def of(self, chip: Platform) -> Platform | Cluster:
         """The cluster of a chip, or the chip itself."""
-        return _cluster(self.cluster, chip) if self.cluster else chip
+        return cluster_of(self.cluster, chip) if self.cluster else chip
 
 
 def arch_files(source: ChipFiles, data: Mapping[str, object] | None = None) -> ArchFiles:
@@ -177,7 +177,8 @@ def cluster_document(cluster: Cluster, chip: str) -> dict[str, object]:
     }
 
 
-def _cluster(files: PlatformFiles, chip: Platform) -> Cluster:
+def cluster_of(files: PlatformFiles, chip: Platform) -> Cluster:
+    """The cluster of a file, whose chip is known."""
     path, document = files.path, files.matrix
     refuse_unknown(document, ("cluster",), str(path))
     node, where = take_section(document, "cluster", str(path)), f"{path}: cluster"

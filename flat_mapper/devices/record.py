@@ -34,7 +34,7 @@ from flat_mapper.arch.words import fitted
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
-from flat_mapper.devices.cluster import ArchFiles, Cluster, cluster_document
+from flat_mapper.devices.cluster import Cluster, cluster_document, cluster_of
 from flat_mapper.devices.path import DevicePath, PartSeconds, Paths
 from flat_mapper.devices.ways import Sharding, Work
 from flat_mapper.energy.tables import unpriced
@@ -180,14 +180,10 @@ def _paths(path: Path, said: Section, workload: Workload, where: str) -> Paths:
     node = take(said, "cluster", dict, where)
     name = take(node, "chip", str, f"{where}.cluster")
     files = platform_files(_beside(path, name, f"{where}.cluster.chip"))
-    chip = platform_of(files)
-    document = Section({"cluster": node}, source=str(path))
-    cluster = ArchFiles(files, PlatformFiles(path=path, matrix=document)).of(chip)
-    assert isinstance(cluster, Cluster)
-    cluster = replace(cluster, chip=fitted(chip, workload).platform)
+    own = PlatformFiles(path=path, matrix=Section({"cluster": node}, source=str(path)))
     return Paths(
         workload=workload,
-        cluster=cluster,
+        cluster=cluster_of(own, fitted(platform_of(files), workload).platform),
         low=lambda _: 0.0,
         solve=lambda *_: PartSeconds(inf, inf),
     )
