@@ -56,7 +56,7 @@ def whole_of(
     how, ranks, own_at = arithmetic(einsum), einsum.ranks, at or {}
     part = {r: len(places) for r, places in own_at.items()}
     if how.joint == "*" and not how.function and how.combine is np.add:
-        made = _product(einsum, [values[t] for t in how.operands])
+        made = _product(einsum, {t: values[t] for t in how.operands})
     else:
         shapes = {a.tensor: a.ranks for a in einsum.inputs}
         operands = [broadcast(values[t], shapes[t], ranks) for t in how.operands]
@@ -75,12 +75,11 @@ def whole_of(
     return np.where(seen, made, masked_value(workload, einsum.output.tensor))
 
 
-def _product(einsum: Einsum, operands: list[Values]) -> Values:
+def _product(einsum: Einsum, operands: Mapping[str, Values]) -> Values:
     letters = {r: chr(97 + i) for i, r in enumerate(einsum.ranks)}
     shapes = {a.tensor: "".join(letters[r] for r in a.ranks) for a in einsum.accesses}
-    order = arithmetic(einsum).operands
-    text = ",".join(shapes[t] for t in order) + "->" + shapes[einsum.output.tensor]
-    return np.asarray(np.einsum(text, *operands, optimize=True), np.float64)
+    text = ",".join(shapes[t] for t in operands) + "->" + shapes[einsum.output.tensor]
+    return np.asarray(np.einsum(text, *operands.values(), optimize=True), np.float64)
 
 
 def broadcast[T: np.generic](

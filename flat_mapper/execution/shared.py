@@ -102,8 +102,8 @@ def _overwritten(facts: GroupFacts) -> dict[str, str]:
         later = {*chain.from_iterable(e.operands for e in facts.einsums[n + 1 :])}
         given_up = [t for t in _given_up(facts, einsum) if t not in later]
         if given_up:
-            bits = [_bits_of_place(facts, found, tensor) for tensor in given_up]
-            found[einsum.output.tensor] = given_up[bits.index(max(bits))]
+            widest = max(given_up, key=lambda tensor: _bits_of_place(facts, found, tensor))
+            found[einsum.output.tensor] = widest
     return found
 
 

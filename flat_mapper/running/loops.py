@@ -118,7 +118,7 @@ class GroupText:
 
     def buffered(self, nest: FlatNest, tensor: str) -> bool:
         """True if an Einsum finds a tensor of its own in a buffer."""
-        return tensor in self.holder and self.facts.at(nest, tensor) in nest.keepers(tensor)
+        return self.facts.at(nest, tensor) in nest.keepers(tensor)
 
     def _moves(self, tensor: str) -> bool:
         """True if a tile comes from or goes to DRAM."""
