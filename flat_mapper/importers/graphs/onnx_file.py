@@ -21,32 +21,27 @@ import numpy as np
 from flat_mapper.base.errors import BackendError, SpecError, expected, relative_name
 from flat_mapper.base.parallel import Processes
 from flat_mapper.importers.graphs.imported import Imported
-from flat_mapper.importers.graphs.operators import BINARIES, MOST_FOLDED, understood
+from flat_mapper.importers.graphs.operators import BINARIES, MOST_FOLDED, REDUCED, understood
 from flat_mapper.importers.graphs.reading import Graph, Named, Operator, Source, read_graph
 from flat_mapper.spec.yamlio import note_input
 
-# ATen's name of an operator, and attributes that ONNX has where a node says nothing.
-_KINDS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
-    **{
-        kind: (kind.lower(), {})
-        for kind in (
-            *("Tanh", "Sigmoid", "Erf", "Exp", "Log", "Sqrt", "Reciprocal", "Neg", "Relu", "Abs"),
-            *("Gelu", "Where", "MatMul", "Pow", "Shape", "IsNaN", "Dropout", "Einsum", "Add"),
-            *("Sub", "Mul", "Div", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Expand"),
-        )
-    },
-    **{"Max": ("maximum", {}), "Min": ("minimum", {}), "Transpose": ("permute", {"dims": None})},
-    **{
-        f"Reduce{name}": (kind, {"keepdim": 1})
-        for name, kind in {"Mean": "mean", "Sum": "sum", "Max": "amax", "Min": "amin"}.items()
-    },
-    "LayerNormalization": ("layer_norm", {"dim": -1}),
-    **dict.fromkeys(
-        ("RMSNormalization", "SimplifiedLayerNormalization"), ("rms_norm", {"dim": -1})
-    ),
-    **{"Conv": ("conv2d", {}), "Softmax": ("softmax", {"dim": -1}), "Split": ("split", {})},
-    **{"Concat": ("cat", {}), "Slice": ("Slice", {}), "Gather": ("Gather", {"dim": 0})},
-    **{"Identity": ("alias", {}), "Cast": ("to", {}), "Gemm": ("Gemm", {})},
+_AS_ATEN = """
+    Tanh Sigmoid Erf Exp Log Sqrt Reciprocal Neg Relu Abs Gelu Where MatMul Pow Shape IsNaN Dropout
+    Einsum Add Sub Mul Div Reshape Squeeze Unsqueeze Flatten Expand Softmax Split
+"""
+_KINDS: Mapping[str, str] = {  # ATen's name of an operator
+    **{kind: kind.lower() for kind in _AS_ATEN.split()},
+    **{"Max": "maximum", "Min": "minimum", "Transpose": "permute", "Conv": "conv2d"},
+    **{"ReduceMean": "mean", "ReduceSum": "sum", "ReduceMax": "amax", "ReduceMin": "amin"},
+    **{"Concat": "cat", "Identity": "alias", "Cast": "to"},
+    **{"LayerNormalization": "layer_norm", "RMSNormalization": "rms_norm"},
+    **{"SimplifiedLayerNormalization": "rms_norm"},
+    **{"Gather": "Gather", "Gemm": "Gemm", "Slice": "Slice"},
+}
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {  # of attributes that a node leaves out
+    **{kind: {"keepdim": 1} for kind in REDUCED},
+    **{kind: {"dim": -1} for kind in ("layer_norm", "rms_norm", "softmax")},
+    "Gather": {"dim": 0},
 }
 _FLOATS = (1, 10, 11, 16)  # TensorProto.FLOAT, FLOAT16, DOUBLE and BFLOAT16
 _NAMES = {  # of attributes
@@ -208,11 +203,12 @@ def _operator(node: Any, where: str) -> Operator:
     if any(a.HasField("g") for a in node.attribute):
         condition = "operators without graphs inside them"
         raise SpecError(expected(at, condition, node.op_type))
-    kind, named = _KINDS.get(node.op_type, ("", {}))
+    kind = _KINDS.get(node.op_type, "")
     values: list[Any] = [Named(n) if n else None for n in node.input]
     with understood(at, str(node.op_type)):
         value_of = _library().helper.get_attribute_value
-        named = {**named, **{_NAMES.get(a.name, a.name): value_of(a) for a in node.attribute}}
+        named = {_NAMES.get(a.name, a.name): value_of(a) for a in node.attribute}
+        named = {**_DEFAULTS.get(kind, {}), **named}
         if kind in BINARIES and len(values) != 2:
             kind = ""
         if kind in _ORDERS:
