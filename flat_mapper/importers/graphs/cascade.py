@@ -101,12 +101,17 @@ class GraphCascade:
         operands: Sequence[tuple[Value, Sequence[object]]],
         out: Sequence[object],
         form: str = "",
+        plus: Value | None = None,
     ) -> Value:
         """An Einsum of several tensors: their product, summed over what the output lacks.
 
         operands: each with a label for every dimension; dimensions of one label run together.
         form:     what is made of their words instead. Who is made first, others fit themselves to.
+        plus:     a bias, which is added by another Einsum.
         """
+        if plus is not None:
+            made = self.joined(f"{name}_dot", operands, out, form)
+            return self.pointwise(name, "add", made, plus)
         bound: dict[object, Dim] = {}
         done = [(self.done(value), labels) for value, labels in operands]
         fitted: dict[int, Value] = {}
@@ -287,24 +292,25 @@ class GraphCascade:
 
     def _fitted(self, value: Value, labels: Sequence[object], bound: Mapping[object, Dim]) -> Value:
         """A value whose dimensions are those of their labels, and no others'."""
-        target: list[Dim | None] = []
+        wanted: list[Dim] = []
         for label, one in zip(labels, value.dims, strict=True):
             want = bound.get(label)
             if want and one:
-                target.append(None if unify(want, one) else want)
+                wanted.append(one if unify(want, one) else want)
             else:
                 others = flat(a for key, d in bound.items() if key != label for a in d)
                 taken = set(flat(one)) & set(others)
-                target.append(tuple(map(self._copy, flat(one))) if taken else None)
-        return self._view(value, target) if any(t is not None for t in target) else value
+                wanted.append(tuple(map(self._copy, flat(one))) if taken else one)
+        return self._view(value, tuple(wanted))
 
     def _copy(self, axis: GraphAxis) -> GraphAxis:
         """A second axis for the same positions; always the same one."""
         return self._copies.setdefault(axis, GraphAxis(axis.size))
 
-    def _view(self, value: Value, target: Sequence[Dim | None]) -> Value:
-        """A value under other axes where the target says so."""
-        wanted = tuple(t if t is not None else d for t, d in zip(target, value.dims, strict=True))
+    def _view(self, value: Value, wanted: tuple[Dim, ...]) -> Value:
+        """A value under other axes."""
+        if wanted == value.dims:
+            return value
         pairs = [aligned(d, t) for t, d in zip(wanted, value.dims, strict=True)]
         leaves = value.tensor.leaves
         if None in pairs:

@@ -31,7 +31,10 @@ _UNARY = (
 )
 BINARIES = ("add", "sub", "mul", "div", "maximum", "minimum")
 SHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze")
-SAME = ("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float")
+SAME = (
+    *("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float"),
+    "lift_fresh_copy",
+)
 REDUCED = {"mean": "sum", "sum": "sum", "amax": "max", "amin": "min"}
 
 HIDDEN = -1e4  # what is added to a score that no query is to see is below it
@@ -218,7 +221,7 @@ def _product(call: Call, name: str, left: Value, right: Value) -> Value:
 
 def _linear(call: Call) -> Made:
     """A product with a weight, over the last dimension, and a bias; turned: it is (out, in)."""
-    graph, turned = call.graph, call.named.get("transB", call.kind == "linear")
+    turned = call.named.get("transB", call.kind == "linear")
     bias: Value | None
     if call.kind == "addmm":
         bias, value, weight = (call.words(v) for v in call.values[:3])
@@ -228,10 +231,8 @@ def _linear(call: Call) -> Made:
     if call.named.get("transA"):
         value = value.with_dims(value.dims[::-1])
     rows: list[object] = list(range(len(value.dims) - 1))
-    sides = ["out", "in"] if turned else ["in", "out"]
-    named = call.name if bias is None else f"{call.name}_dot"
-    made = graph.joined(named, [(value, [*rows, "in"]), (weight, sides)], [*rows, "out"])
-    return made if bias is None else graph.pointwise(call.name, "add", made, bias)
+    operands = [(value, [*rows, "in"]), (weight, ["out", "in"] if turned else ["in", "out"])]
+    return call.graph.joined(call.name, operands, [*rows, "out"], plus=bias)
 
 
 def _einsum(call: Call) -> Made:
@@ -258,15 +259,10 @@ def _convolution(call: Call) -> Made:
     inner: list[object] = [f"k{i}" for i in range(len(windows))]
     split = [*image.shape[:2], *chain.from_iterable(windows)]
     both = chain.from_iterable(zip(places, inner, strict=True))
-    made = graph.joined(
-        name if bias is None else f"{name}_dot",
-        [(graph.reshape(name, image, split), ["b", "c", *both]), (kernel, ["o", "c", *inner])],
-        ["b", "o", *places],
-    )
-    if bias is None:
-        return made
-    column = graph.reshape(name, bias, [*bias.shape, *[1] * len(windows)])
-    return graph.pointwise(name, "add", made, column)
+    parts = graph.reshape(name, image, split), ["b", "c", *both]
+    column = bias and graph.reshape(name, bias, [*bias.shape, *[1] * len(windows)])
+    operands = [parts, (kernel, ["o", "c", *inner])]
+    return graph.joined(name, operands, ["b", "o", *places], plus=column)
 
 
 def _windows(call: Call, image: Value, kernel: Value) -> list[tuple[int, int]] | None:

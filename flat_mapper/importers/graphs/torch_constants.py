@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from flat_mapper.importers.graphs.operators import MOST_FOLDED, SHAPES
+from flat_mapper.importers.graphs.operators import MOST_FOLDED, SAME, SHAPES
 from flat_mapper.importers.graphs.reading import Operator
 
-_KINDS: Mapping[int, str] = {
-    **{1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f4", 7: "f4", 8: "f8", 12: "?", 13: "f4"}
+STORED: Mapping[int, str] = {  # numpy's types by ScalarType in torch's schema, as a file has them
+    **{1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?"},
+    13: "<u2",  # bfloat16: the upper half of a float's bits
 }
+_KINDS = {**STORED, 6: "f4", 13: "f4"}  # and as they are worked out
 _ABOUT = ("dtype", "device", "layout", "pin_memory", "memory_format", "non_blocking", "copy")
 _Shape = tuple[int, ...]
 
@@ -59,8 +61,6 @@ def _made(kind: str, shape: _Shape, values: Sequence[Any], named: Mapping[str, A
     if kind in _POINTWISE:
         fits = np.broadcast_shapes(*map(np.shape, values)) == shape
         return _POINTWISE[kind](*map(np.asarray, values), **named) if fits else None
-    if kind in _LIKE:
-        return _LIKE[kind](*values, **named) if np.shape(values[0]) == shape else None
     return _OTHERS[kind](shape, *values, **named) if kind in _OTHERS else None
 
 
@@ -103,19 +103,12 @@ _POINTWISE: Mapping[str, Callable[..., Any]] = {
     "pow": lambda a, b: np.power(a.astype(float), b),
     **dict.fromkeys(("__and__", "bitwise_and"), operator.and_),
     **dict.fromkeys(("__or__", "bitwise_or"), operator.or_),
-    **{
-        "bitwise_not": operator.invert,
-        "masked_fill": lambda a, mask, fill: np.where(mask, fill, a),
-    },
-}
-_LIKE: Mapping[str, Callable[..., Any]] = {  # of a first operand that has the result's shape
-    **{"tril": lambda value, diagonal=0: np.tril(value, diagonal)},
-    **{"triu": lambda value, diagonal=0: np.triu(value, diagonal)},
+    "bitwise_not": operator.invert,
+    "masked_fill": lambda a, mask, fill: np.where(mask, fill, a),
+    "tril": lambda value, diagonal=0: np.tril(value, diagonal),
+    "triu": lambda value, diagonal=0: np.triu(value, diagonal),
     "cumsum": lambda value, dim: np.cumsum(value, axis=dim),
-    **dict.fromkeys(
-        (*("to", "_to_copy", "clone", "alias", "contiguous", "detach", "lift_fresh_copy"), "float"),
-        lambda value, *_, **__: value,
-    ),
+    **dict.fromkeys(SAME, lambda value, *_, **__: value),
 }
 _OTHERS: Mapping[str, Callable[..., Any]] = {
     "arange": _arange,

@@ -27,17 +27,13 @@ import numpy as np
 from flat_mapper.base.errors import BackendError, SpecError, expected
 from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.reading import Graph, Named, Operator, Source, read_graph
-from flat_mapper.importers.graphs.torch_constants import folded
+from flat_mapper.importers.graphs.torch_constants import STORED, folded
 from flat_mapper.spec.yamlio import MAX_BYTES, note_input
 
 MODEL = "models/model.json"
 CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 MOST_ENTRIES = 100_000  # chosen: files in an archive
 MOST_CONSTANT = 2**26  # chosen: bytes of one constant that is looked at
-DTYPES: Mapping[int, str] = {  # of ScalarType in the schema
-    **{1: "u1", 2: "i1", 3: "<i2", 4: "<i4", 5: "<i8", 6: "<f2", 7: "<f4", 8: "<f8", 12: "?"},
-    13: "<u2",  # bfloat16: the upper half of a float's bits
-}
 BFLOAT16 = 13
 FLOATS = (6, 7, 8, BFLOAT16, *range(29, 33))  # the last ones of 8 bits
 _UNREADABLE = (
@@ -245,9 +241,9 @@ def _array(archive: _Archive, path: str, entry: Json) -> Any:
     """One array; None where its type or the order of its words is another one."""
     kind, sizes = _kind(entry["tensor_meta"])
     shape = [size for size in sizes if size is not None]
-    if kind not in DTYPES or len(shape) < len(sizes) or not _in_rows(entry["tensor_meta"], shape):
+    if kind not in STORED or len(shape) < len(sizes) or not _in_rows(entry["tensor_meta"], shape):
         return None
-    dtype = np.dtype(DTYPES[kind])
+    dtype = np.dtype(STORED[kind])
     size = prod(shape) * dtype.itemsize
     if size > MOST_CONSTANT or path not in archive.infos:
         return None
