@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
@@ -265,21 +265,17 @@ def _experts(config: Section, where: str) -> HfForm:
     return {"count": counts[0], "per_token": chosen[0]} | ({"shared": shared} if shared else {})
 
 
-def _as_listed(config: Section, where: str, layers: int, family: Family) -> Family:
-    """The family with the kind of each layer, where the file lists them."""
+def _listed(config: Section, where: str, layers: int) -> tuple[str, ...]:
+    """The kind of each layer; empty where the file does not list them."""
     if config.get("layer_types") is None:
-        return family
+        return ()
     words = take_list(config, "layer_types", str, where)
     unknown = [w for w in words if w not in _LAYERS]
     if unknown or len(words) != layers:
         condition = f"{layers} words, each one of {', '.join(_LAYERS)}"
         got = unknown[0] if unknown else f"{len(words)} words"
         raise SpecError(expected(place(where, config, "layer_types"), condition, str(got)))
-    return replace(
-        family,
-        attends=lambda _, n, __: words[n] != _LINEAR,
-        windowed=lambda _, n, __: words[n] == _SLIDING,
-    )
+    return words
 
 
 def _with_experts(config: Section, where: str, numbers: Sequence[int]) -> list[int]:
@@ -298,15 +294,16 @@ def _kinds_of_layers(
 
     It has those of attention, of a mixture of experts those that have experts.
     """
-    family = _as_listed(config, where, layers, family)
-    attending = [n for n in range(layers) if family.attends(config, n, where)]
+    words, attends = _listed(config, where, layers), family.attends
+    listed = [n for n, word in enumerate(words) if word != _LINEAR]
+    attending = listed if words else [n for n in range(layers) if attends(config, n, where)]
     numbers = _with_experts(config, where, attending) if experts else attending
     if not numbers:
         raise SpecError(expected(where, "layers of attention, of a mixture with experts", "none"))
     window: int | None = family.window
     if SLIDING_WINDOW in config:
         window = take(config, SLIDING_WINDOW, int, where, None, above=0)
-    slides = (family.windowed(config, n, where) for n in numbers)
+    slides = (words[n] == _SLIDING if words else family.windowed(config, n, where) for n in numbers)
     lacking = {
         "of linear attention": layers - len(attending),
         "without experts": len(attending) - len(numbers),

@@ -93,11 +93,14 @@ def _like_bert(positions: int | None, **others: tuple[str, Default]) -> Stack:
 
 
 def _decoder(
-    positions: int | None, kv_heads: Default = "heads", head_width: int | None = None
+    positions: int,
+    kv_heads: Default = "heads",
+    head_width: int | None = None,
+    **others: tuple[str, Default],
 ) -> Mapping[StackPart, Stack]:
     """The names that Llama's configuration has, and with it most decoders since."""
     kv, width = ("num_key_value_heads", kv_heads), ("head_dim", head_width)
-    return {"decoder": _like_bert(positions, kv_heads=kv, head_width=width)}
+    return {"decoder": _like_bert(positions, kv_heads=kv, head_width=width, **others)}
 
 
 def _t5(layers: tuple[str, Default]) -> Stack:
@@ -228,9 +231,7 @@ _LLAMA = Family(stacks=_decoder(2048), layer=_llama(), ends=_tied(False), gated=
 _GEMMA = replace(_LLAMA, stacks=_decoder(8192, "heads", 256), ends=_tied(True), activation="gelu")
 _GEMMA3 = replace(
     _GEMMA,
-    stacks={
-        "decoder": {**_decoder(131072, 4, 256)["decoder"], "heads": ("num_attention_heads", 8)}
-    },
+    stacks=_decoder(131072, 4, 256, heads=("num_attention_heads", 8)),
     layer=_llama(norm_at="around", qk_norm=True),
     windowed=lambda *layer: not _sixth(*layer),
 )
@@ -245,21 +246,17 @@ _PATCHES = ("the projection of the patches, and what stands behind the last laye
 _TURNED = "no_rope_layers: every fourth layer has no rotary positions; all have them here"
 _QWEN3_MOE = replace(
     _LLAMA,
-    stacks={
-        "decoder": {
-            **_decoder(32768, 4)["decoder"],
-            "feed_forward": ("moe_intermediate_size", 768),
-        }
-    },
+    stacks=_decoder(32768, 4, feed_forward=("moe_intermediate_size", 768)),
     layer=_llama(qk_norm=True),
     windowed=_later,
     defaults={"num_experts": 128, "num_experts_per_tok": 8},
 )
 _CAPPED = tuple(_unless(key, line) for key, line in CAPS.items())
-_GPT2: Stack = {
-    **_stack("n_head n_embd n_layer n_inner", positions=("n_positions", 1024)),
-    "feed_forward": ("n_inner", _wide),
-}
+_GPT2 = _stack(
+    "n_head n_embd n_layer n_inner",
+    positions=("n_positions", 1024),
+    feed_forward=("n_inner", _wide),
+)
 
 ARCHITECTURES: Mapping[str, Family] = {
     "bert": _BERT,
