@@ -31,8 +31,6 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.layers import CORE_RANKS
 from flat_mapper.workload.reader import load_workload
 
-_SUFFIXES = (".yaml", ".yml")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
@@ -141,7 +139,7 @@ def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         got = "a file" if folder.exists() else "nothing there"
         raise SpecError(f"{folder}: expected a folder of Timeloop problems, got {got}")
-    paths = sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+    paths = sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and p.is_file())
     if not paths:
         raise SpecError(f"{folder}: expected files named *.yaml, got none")
     return paths
@@ -154,25 +152,19 @@ def _read(path: Path) -> Product | str:
             workload = load_workload(path)
     except FlatMapperError as error:
         return f"left out, not read: {error}"
-    fault = _no_product(workload)
-    return f"left out: {fault}" if fault else _product(path.name, workload)
+    return _product(path.name, workload)
 
 
-def _no_product(workload: Workload) -> str:
-    """The reason why a layer is no matrix product; empty where it is one."""
+def _product(file: str, workload: Workload) -> Product | str:
+    """The layer as a matrix product, or why it is none."""
     (einsum, *others) = workload.einsums
     if others:
-        return f"a cascade of {len(workload.einsums)} Einsums already"
+        return f"left out: a cascade of {len(workload.einsums)} Einsums already"
     if einsum.operation != "mul" or len(einsum.inputs) != 2:
-        return f"{einsum.operation} of {len(einsum.inputs)} tensors, not a product of two"
+        what = f"{einsum.operation} of {len(einsum.inputs)} tensors"
+        return f"left out: {what}, not a product of two"
     if einsum.windowed:
-        return f"sums of ranks in {', '.join(einsum.windowed)}, as in a convolution"
-    return ""
-
-
-def _product(file: str, workload: Workload) -> Product:
-    """The layer as a matrix product."""
-    (einsum,) = workload.einsums
+        return f"left out: sums of ranks in {', '.join(einsum.windowed)}, as in a convolution"
     sizes = {r: workload.rank_sizes[r] for r in einsum.ranks if workload.rank_sizes[r] > 1}
     left, right = ({r for r in a.ranks if r in sizes} for a in einsum.inputs)
     output = [r for r in einsum.output.ranks if r in sizes]
