@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -153,14 +154,11 @@ def _rank_names(graph: GraphCascade, lines: list[EinsumLine]) -> dict[GraphAxis,
         leaves = flat(axes)
         for leaf in leaves if len(leaves) == 1 else ():
             hinted.setdefault(leaf, hint)
-    used: dict[GraphAxis, None] = {}
-    for line in lines:
-        used |= dict.fromkeys(leaf for t in (line.output, *line.inputs) for leaf in t.leaves)
-    counts: dict[str, int] = {}
-    names = {}
-    for axis in used:
+    tensors = [t for line in lines for t in (line.output, *line.inputs)]
+    counts, names = Counter[str](), {}
+    for axis in dict.fromkeys(leaf for t in tensors for leaf in t.leaves):
         hint = hinted.get(axis, "R")
-        counts[hint] = counts.get(hint, 0) + 1
+        counts[hint] += 1
         names[axis] = hint if counts[hint] == 1 else f"{hint}{counts[hint]}"
     return names
 

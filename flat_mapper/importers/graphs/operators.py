@@ -259,9 +259,9 @@ def _convolution(call: Call) -> Made:
     inner: list[object] = [f"k{i}" for i in range(len(windows))]
     split = [*image.shape[:2], *chain.from_iterable(windows)]
     both = chain.from_iterable(zip(places, inner, strict=True))
-    parts = graph.reshape(name, image, split), ["b", "c", *both]
+    tiles = graph.reshape(name, image, split)
     column = bias and graph.reshape(name, bias, [*bias.shape, *[1] * len(windows)])
-    operands = [parts, (kernel, ["o", "c", *inner])]
+    operands = [(tiles, ["b", "c", *both]), (kernel, ["o", "c", *inner])]
     return graph.joined(name, operands, ["b", "o", *places], plus=column)
 
 

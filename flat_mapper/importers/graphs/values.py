@@ -104,9 +104,8 @@ class Rows:
             return not ends
         if others == [self.source]:
             self.joined = True
-        return others == [self.source] or (
-            self.joined and all(not t.made and set(t.leaves) <= rank for t in others)
-        )
+            return True
+        return self.joined and all(not t.made and set(t.leaves) <= rank for t in others)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
