@@ -36,7 +36,7 @@ from flat_mapper.spec.document import (
     take_list,
 )
 from flat_mapper.spec.yamlio import dump, load_text, load_yaml
-from flat_mapper.workload.mask import NO_MASK, LayerKind, Mask, mask_document
+from flat_mapper.workload.mask import NO_MASK, LayerKind, Mask
 from flat_mapper.workload.notation import UNARY
 
 CONFIG = "config.json"  # what errors call one that is in memory
@@ -328,13 +328,12 @@ def _stored_formats(config: Section, form: HfForm, *, gated: bool) -> dict[str, 
     experts, latent = form.get("experts"), form.get("latent")
     kinds = [""] if not isinstance(experts, Mapping) else ["X", *["S"] * ("shared" in experts)]
     names: list[str] = []
-    if stored != "mxfp4":
-        if "attn" not in str(said.get("modules_to_not_convert")):
-            names += ["WQ", "WK", "WV", "WO"]
-            if isinstance(latent, Mapping):
-                names += ["WQR", "WDKV", "WKR", *["WDQ"] * ("queries" in latent)]
-    else:
+    if stored == "mxfp4":
         kinds = [kind for kind in kinds if kind == "X"]
+    elif "attn" not in str(said.get("modules_to_not_convert")):
+        names = ["WQ", "WK", "WV", "WO"]
+        if isinstance(latent, Mapping):
+            names += ["WQR", "WDKV", "WKR", *["WDQ"] * ("queries" in latent)]
     products = ("W1", "W3", "W2") if gated else ("W1", "W2")
     return dict.fromkeys([*names, *(f"{w}{kind}" for kind in kinds for w in products)], stored)
 
@@ -421,11 +420,10 @@ def _chosen(model: HfModel, origin: str, layers: str) -> tuple[LayerKind, ...]:
 
 def _layers_of(kinds: tuple[LayerKind, ...]) -> dict[str, object]:
     """The layers of a problem with their masks."""
-    each = [(kind.count, mask_document(kind.mask) if kind.mask else NO_MASK) for kind in kinds]
-    if len(each) > 1:
-        return {"layers": [{"count": count, "mask": mask} for count, mask in each]}
-    ((count, mask),) = each
-    return {"layers": count} | ({"mask": mask} if kinds[0].mask else {})
+    if len(kinds) > 1:
+        return {"layers": [{"count": 0, "mask": NO_MASK} | kind.to_dict() for kind in kinds]}
+    only = kinds[0].to_dict()
+    return {"layers": only.pop("count"), **only}
 
 
 # Keys that the importer reads besides a stack's own sizes, or that say the same in another stack;
