@@ -1,21 +1,10 @@
 """Design questions: the Pareto set of architectures for a mix of workloads, within budgets.
 
-    optimize:
-      fixed: {arch: edge, mapspace: flat-r, objective: edp}
-      grid:                                   # what may be chosen: inputs of the architecture
-        arch.GLB.depth: {from: 1024, to: 16384, times: 2}
-        arch.variables.offchip_bytes_per_s: [25e9, 50e9, 100e9]
-      zip: {arch.PE.meshX: [16, 32], arch.PE.meshY: [16, 32]}
-      workloads:                              # what runs on it, and how often
-      - {problem: bert-base, seq: 512, weight: 9}
-      - {problem: bert-base, seq: 4096, weight: 1}
-      budgets: {area: 6, buffer: 1048576, bandwidth: 1e11, pes: 1024}
-      objectives: [latency, energy]           # the front is over these, all as small as can be
-
-A design is one architecture. Its latency and energy are the sums over the workloads, each times
-its weight. Designs and workloads multiply to the points of a sweep, and its rows are kept as such.
-Every design is computed, or Optuna chooses some: either way each point is a row of the results
-file, so nothing is computed twice, and a search that is interrupted goes on where it was.
+The file is in docs/sweeps.md. A design is one architecture; its latency and energy are the sums
+over the workloads, each times its weight. Designs and workloads multiply to the points of a sweep,
+and its rows are kept as such. Every design is computed, or Optuna chooses some: either way each
+point is a row of the results file, so nothing is computed twice, and a search that is interrupted
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -59,12 +48,7 @@ from flat_mapper.spec.document import (
     take_section,
 )
 
-BUDGETS: Mapping[str, str] = {  # what may be limited, and its unit
-    "area": "mm2",
-    "buffer": "bytes",
-    "bandwidth": "bytes/s",
-    "pes": "PEs",
-}
+BUDGETS = ("area", "buffer", "bandwidth", "pes")  # what may be limited
 DESIGN_OBJECTIVES = ("latency", "energy", "edp", *BUDGETS)
 _KEYS = ("description", "fixed", "grid", "zip", "workloads", "budgets", "objectives")
 _PARTS = ("description", "fixed", "grid", "zip")  # that are a sweep's own
@@ -303,7 +287,7 @@ def _quantity(name: str, value: float) -> str:
         return units.si(units.joules_of(value) if name == "energy" else value, _UNITS[name])
     if name == "buffer":
         return units.size(value)
-    return f"{value:,.4g} {BUDGETS[name]}" if name == "area" else f"{value:,.0f}"
+    return f"{value:,.4g} mm2" if name == "area" else f"{value:,.0f}"
 
 
 class _Designs:
@@ -509,15 +493,13 @@ def plan_sweep(asked: AskPlanSweep) -> Plan:
     engine_of(asked)
     if asks_for_designs(asked.sweep):
         problem = load_design_problem(asked.sweep)
-        Inputs(problem.sweep, time_limit=asked.time_limit, gap=asked.gap)
-        designs, points = problem.choices.size, problem.sweep.size
-        text = f"{designs:,} designs, {points:,} points"
-        sizes: dict[str, object] = {"designs": designs, "points": points}
-        return Plan(kind="optimize-plan", sizes=sizes, text=text)
-    sweep = load_sweep(asked.sweep)
+        sweep, kind, designs = problem.sweep, "optimize-plan", problem.choices.size
+        sizes: dict[str, object] = {"designs": designs, "points": sweep.size}
+        lines = [f"{designs:,} designs, {sweep.size:,} points"]
+    else:
+        sweep, kind = load_sweep(asked.sweep), "sweep-plan"
+        axes = dict(zip(map(", ".join, sweep.axes), sweep.sizes, strict=True))
+        sizes = {"points": sweep.size, "axes": axes}
+        lines = [f"{sweep.size:,} points", *(f"  {n:,} x {names}" for names, n in axes.items())]
     Inputs(sweep, time_limit=asked.time_limit, gap=asked.gap)
-    axes = dict(zip(map(", ".join, sweep.axes), sweep.sizes, strict=True))
-    lines = [f"{sweep.size:,} points", *(f"  {count:,} x {names}" for names, count in axes.items())]
-    return Plan(
-        kind="sweep-plan", sizes={"points": sweep.size, "axes": axes}, text="\n".join(lines)
-    )
+    return Plan(kind=kind, sizes=sizes, text="\n".join(lines))

@@ -1,15 +1,4 @@
-"""A sweep file: which values of which inputs, and how they combine.
-
-    sweep:
-      description: how large should the buffer be
-      fixed: {problem: bert-base, objective: edp}        # the same at every point
-      grid:                                              # every combination
-        arch: [edge, cloud]
-        arch.GLB.depth: {from: 1024, to: 16384, times: 2}
-        seq: [512, 4096]
-        mapspace: [flat-h, flat-r]
-      zip: {arch.PE.meshX: [16, 32], arch.PE.meshY: [16, 32]}   # side by side
-      list: [{rank.B: 64, rank.H: 12}, {rank.B: 1, rank.H: 16}] # as they stand
+"""A sweep file (docs/sweeps.md): which values of which inputs, and how they combine.
 
 Grid, zip and list multiply. Points are numbered, never listed: any of them is worked out from its
 number, so a sweep costs no memory however many points it has. Inputs of the architecture vary
@@ -20,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, repeat, takewhile
 from math import log, prod
+from operator import mul
 from pathlib import Path
 
 from flat_mapper.api.questions import DEFAULT
@@ -286,15 +277,10 @@ def _range(section: Section, where: str) -> Sequence[InputValue]:
     factor = take(section, "times", float, where, above=1)
     if first <= 0:
         raise SpecError(f"{where}: expected from > 0 beside times, got {first}")
-    values: list[int] = []
     if log(last / first) / log(factor) > MAX_LISTED:
         raise SpecError(f"{where}: expected at most {MAX_LISTED} values, got more; use step")
-    exact = float(first)
-    while exact <= last * (1 + EQUAL):
-        if not values or round(exact) > values[-1]:
-            values.append(round(exact))
-        exact *= factor
-    return tuple(values)
+    powers = accumulate(repeat(factor), mul, initial=float(first))
+    return tuple(dict.fromkeys(map(round, takewhile(lambda n: n <= last * (1 + EQUAL), powers))))
 
 
 def _value(value: object, where: str) -> InputValue:
