@@ -197,15 +197,12 @@ def engine_of(asked: AskSweep) -> Callable[[], AbstractContextManager[Engine]]:
 @contextmanager
 def local_workers(count: int, answer: _Answer = answered) -> Iterator[Engine]:
     """Worker processes on this machine, gone when the block ends; 0 is this process itself."""
-    if count == 0:
-        yield Engine(answer)
-        return
-    engine = Engine(answer, count, lambda: Processes(count))
+    engine = Engine(answer, count, lambda: Processes(count)) if count else Engine(answer)
     try:
         yield engine
     finally:
-        assert isinstance(engine.executor, Processes)
-        engine.executor.end()
+        if isinstance(engine.executor, Processes):
+            engine.executor.end()
 
 
 @contextmanager

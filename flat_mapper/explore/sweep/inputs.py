@@ -217,11 +217,10 @@ class Inputs:
     def _platform_of(self, given: Given) -> Chip:
         coordinates = dict(given)
         arch, ert = str(coordinates["arch"]), str(coordinates.get("ert", ""))
+        written = [(name, _marked(value)) for name, value in given]
         edits = _under("arch.", coordinates)
-        written = [(name, _marked(value)) for name, value in edits.items()]
-        files = self._files(coordinates)
         return Chip(
-            digest=_digest([str(self.sweep.folder), arch, ert, files, written]),
+            digest=_digest([str(self.sweep.folder), self._files(coordinates), written]),
             platform=self.chips[arch].of(edit_platform(self.chips[arch].chip, edits)),
             ert=self.tables[ert] if ert else None,
         )

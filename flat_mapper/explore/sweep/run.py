@@ -126,11 +126,9 @@ def run_sweep(
         for row in rows:
             progress.workers = workers.workers
             try:
-                task = inputs.task(row)
+                yield inputs.task(row)
             except (SpecError, MappingError) as error:
                 keep(faulty(row, error))
-                continue
-            yield task
 
     rows = missing()
     if (first := next(rows, None)) is not None:

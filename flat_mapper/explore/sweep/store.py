@@ -26,33 +26,23 @@ STATUSES: tuple[Status, ...] = ("done", "infeasible", "invalid", "failed")
 
 SCHEMA = "2"
 BUSY_S = 30.0  # how long a lock of another process is waited for
-HEADLINES = (  # columns that repeat what `result` says, to select and sort by
-    *("latency_s", "cycles", "energy_pj", "edp_js", "utilization", "macs", "offchip_bytes"),
-    *("area_mm2", "bottleneck", "granularity"),
-)
 INPUTS = ("arch", "problem", "mapspace", "objective", "backend")
-COLUMNS = (
-    *("key", "position", "status", *INPUTS, "coordinates", *HEADLINES),
-    *("reason", "result", "provenance"),
-)
-INTEGERS = ("position", "cycles", "macs")
-REALS = (
-    *("latency_s", "energy_pj", "edp_js", "utilization", "offchip_bytes", "area_mm2"),
-    "seconds",  # of timings
-)
-_TYPES: Mapping[str, str] = {
-    **dict.fromkeys(INTEGERS, "INTEGER"),
-    **dict.fromkeys(REALS, "REAL"),
-    "key": "TEXT PRIMARY KEY",
-    "position": "INTEGER UNIQUE",
-    "status": "TEXT NOT NULL",
-    "coordinates": "TEXT NOT NULL",
+HEADLINES: Mapping[str, str] = {  # columns that repeat what `result` says, to select and sort by
+    **{"latency_s": "REAL", "cycles": "INTEGER", "energy_pj": "REAL", "edp_js": "REAL"},
+    **{"utilization": "REAL", "macs": "INTEGER", "offchip_bytes": "REAL", "area_mm2": "REAL"},
+    **{"bottleneck": "TEXT", "granularity": "TEXT"},
+}
+COLUMNS: Mapping[str, str] = {
+    **{"key": "TEXT PRIMARY KEY", "position": "INTEGER UNIQUE", "status": "TEXT NOT NULL"},
+    **dict.fromkeys(INPUTS, "TEXT"),
+    **{"coordinates": "TEXT NOT NULL", **HEADLINES},
+    **dict.fromkeys(("reason", "result", "provenance"), "TEXT"),
 }
 _LARGEST = 2**63 - 1  # of SQLite's integers; what is larger is kept as REAL
 MOST_BYTES = 2**26  # chosen: of one value in a results file
 _OWN = {  # what a results file consists of
     "meta": "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
-    "points": f"CREATE TABLE points ({', '.join(f'{c} {_TYPES.get(c, "TEXT")}' for c in COLUMNS)})",
+    "points": f"CREATE TABLE points ({', '.join(map(' '.join, COLUMNS.items()))})",
     "timings": "CREATE TABLE timings (key TEXT PRIMARY KEY, seconds REAL, finished_at TEXT, "
     "worker TEXT, digest TEXT) STRICT",
     "results": "CREATE VIEW results AS SELECT points.*, seconds, finished_at, worker "
