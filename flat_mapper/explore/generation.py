@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -71,6 +72,10 @@ class Scenario:
     def steps(self) -> int:
         """Steps of decode."""
         return -(-self.decode // self.new)
+
+    def decoded(self, workload: Workload) -> int:
+        """Positions decoded, of all sequences of the batch together."""
+        return self.decode * workload.rank_sizes.get(workload.roles.batch, 1)
 
     def lengths(self) -> Counter[int]:
         """The number of steps at each cache length, in whole pages; ascending."""
@@ -171,18 +176,13 @@ class Generation(Printed):
     @property
     def tokens_per_s(self) -> float:
         """Positions decoded in a second, all sequences of the batch together."""
-        return self._tokens / self.decode.latency_s
+        return self.scenario.decoded(self.prefill.workload) / self.decode.latency_s
 
     @property
     def loosest(self) -> Certificate:
         """The certificate with the largest gap of all mappings."""
         every = [self.prefill.certificate, *(s.mapped.certificate for s in self.segments)]
         return max(every, key=lambda proof: (proof.gap, not proof.optimal))
-
-    @property
-    def _tokens(self) -> int:
-        workload = self.prefill.workload
-        return self.scenario.decode * workload.rank_sizes.get(workload.roles.batch, 1)
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper generate --json`."""
@@ -201,7 +201,7 @@ class Generation(Printed):
             "notes": list(first.result.notes),
             "time_to_first_s": first.result.latency_s,
             "tokens_per_s": self.tokens_per_s,
-            "energy_pj_per_token": self.decode.energy_pj / self._tokens,
+            "energy_pj_per_token": self.decode.energy_pj / scenario.decoded(first.workload),
             "cache_bytes": self.cache_bytes,
             "costs": {
                 "prefill": asdict(StepCost.of(first.result)),
@@ -225,6 +225,7 @@ class Generation(Printed):
         last = max(self.segments[-1].results)
         rows += [self.decode.row("decode", last), self.total.row("total", last)]
         ends = ", ".join(str(s.end) for s in self.segments)
+        each = self.decode.energy_pj / scenario.decoded(first.workload)
         lines = [
             f"{first.workload.name} on {first.platform.name}, {first.mapspace}, {extent}: prefill "
             f"{scenario.prefill}, then decode {scenario.decode} by {scenario.new}, "
@@ -233,7 +234,7 @@ class Generation(Printed):
             f"counted: {', '.join(e.name for e in first.workload.einsums)}, of {layers}, one after "
             "another",
             f"{units.si(self.tokens_per_s)} positions per second, "
-            f"{units.si(units.joules_of(self.decode.energy_pj / self._tokens), 'J')} each; "
+            f"{units.si(units.joules_of(each), 'J')} each; "
             f"{units.si(first.result.latency_s, 's')} to the first",
             f"cache of {units.size(self.cache_bytes)} at the end, in pages of {scenario.page}; "
             f"mappings searched at {ends}, least {first.objective}",
@@ -276,9 +277,7 @@ class GenerationOnDevices(Printed):
     @property
     def tokens_per_s(self) -> float:
         """Positions decoded in a second, all sequences of the batch together."""
-        workload = self.prefill.workload
-        batch = workload.rank_sizes.get(workload.roles.batch, 1)
-        return self.scenario.decode * batch / self.decode_s
+        return self.scenario.decoded(self.prefill.workload) / self.decode_s
 
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper generate --json` where the chip is a cluster."""
@@ -344,32 +343,28 @@ def generate(asked: questions.AskGenerate) -> Generation | questions.OnCluster |
     chip = arch_of(asked.arch, asked.data)
     table: Any = asked.ert if isinstance(chip, Cluster) else energies(chip, asked.ert)[0]
     lengths = scenario.lengths()
-    own = _segments(lengths)
+    ascending = groupby(lengths.items(), key=lambda one: segment_end(one[0]))
+    own = {end: dict(some) for end, some in ascending}  # of each segment
     words = {"softmax": asked.softmax, "mask": asked.mask, "layers": asked.layers}
 
     def read(scope: Scope | None, cut: Lengths, phase: str) -> Workload:
         return load_workload(source, scope, sizes=sizes, lengths=cut, phase=phase, **words)
 
-    def best(positions: int, cache: int, phase: str, number: int) -> Any:
-        cut = Lengths(queries=positions, keys=cache)
-        workload = with_widths(read(scope, cut, phase), asked)
-        if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
-            whole = read("model", cut, phase)
-            workload = _as_often(workload, whole)
-        count = 1 + len(own)
-        return search(
-            *(workload, chip, asked.mapspace, table),
-            objective=asked.objective,
-            schedule=asked.schedule,
-            progress=part_of(asked.progress, number, count, f"{phase} at {cache}"),
-            budget=budget.part(count - number),
-        )
-
     wanted = [("prefill", scenario.prefill, scenario.prefill)]
     wanted += [("decode", scenario.new, end) for end in own]
     found = []
     for number, (phase, positions, cache) in enumerate(wanted):
-        mapped = best(positions, cache, phase, number)
+        cut = Lengths(queries=positions, keys=cache)
+        workload = with_widths(read(scope, cut, phase), asked)
+        if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
+            workload = _as_often(workload, read("model", cut, phase))
+        mapped: Any = search(
+            *(workload, chip, asked.mapspace, table),
+            objective=asked.objective,
+            schedule=asked.schedule,
+            progress=part_of(asked.progress, number, len(wanted), f"{phase} at {cache}"),
+            budget=budget.part(len(wanted) - number),
+        )
         if isinstance(mapped, Infeasible):
             return mapped
         found.append(mapped)
@@ -401,14 +396,6 @@ def _source(asked: questions.AskGenerate, sizes: Mapping[str, object]) -> str | 
         condition = f"ranks other than {', '.join(sequence)}"
         raise SpecError(expected("generate: ranks", condition, rank, "set prefill and decode"))
     return source
-
-
-def _segments(lengths: Mapping[int, int]) -> dict[int, dict[int, int]]:
-    """The lengths of each segment by its end, with their steps."""
-    found: dict[int, dict[int, int]] = {}
-    for length, steps in lengths.items():
-        found.setdefault(segment_end(length), {})[length] = steps
-    return found
 
 
 def _as_often(workload: Workload, model: Workload) -> Workload:
