@@ -106,7 +106,9 @@ def _devices(asked: questions.AskNeed) -> NeededDevices:
 def _target(asked: questions.AskNeed, workload: Workload, platform: Platform) -> Target:
     """The target that is asked for. Raises SpecError where it is none, or is not defined."""
     utilization, latency_s, busy = asked.utilization, asked.latency_s, asked.busy
-    names = _units_of(workload, platform)
+    paths = {"matrix": platform.matrix, "vector": platform.vector}
+    used = (paths[unit] for unit in dict.fromkeys(e.unit for e in workload.einsums))
+    names = [arch.compute.name for arch in used if arch is not None]
     of_unit = f"a compute unit that {workload.name} uses: {', '.join(names)}"
     one_form = "one form of softmax where a unit's busy share is asked for: their work differs"
     no_mask = "no mask: work on masked pairs would count as utilization"
@@ -129,13 +131,6 @@ def _target(asked: questions.AskNeed, workload: Workload, platform: Platform) ->
         if wrong:
             raise SpecError(expected(f"need{where}", condition, found, change))
     return Target(value=value, unit=busy, latency=timed)
-
-
-def _units_of(workload: Workload, platform: Platform) -> list[str]:
-    """The compute units that a workload uses."""
-    used = dict.fromkeys(e.unit for e in workload.einsums)
-    paths = {"matrix": platform.matrix, "vector": platform.vector}
-    return [arch.compute.name for unit in used if (arch := paths[unit]) is not None]
 
 
 def _bisected(trials: _Trials) -> Need | Unreached:
@@ -256,12 +251,7 @@ class Knob:
 
     def at(self, steps: int | None) -> Platform:
         """The platform with so many steps; None: unlimited, which cores are not."""
-        vector = self.platform.vector
-        return replace(
-            self.platform,
-            matrix=self._turned(self.platform.matrix, steps),
-            vector=vector and self._turned(vector, steps),
-        )
+        return self.platform.changed(lambda arch: self._turned(arch, steps))
 
     def _turned(self, arch: Architecture, steps: int | None) -> Architecture:
         """One path; of its cores, the new ones stand in a row, and all inside them is as often."""
@@ -285,14 +275,6 @@ class Knob:
             rate = None if steps is None else self._rate(node, steps)
             node = replace(node, shared_words_per_cycle=rate)
         return replace(arch, nodes=(*arch.nodes[:at], node, *inside), compute=unit)
-
-    def enough(self, result: Result) -> int | None:
-        """Steps with which a mapping is sure to run as it did; None where that is not known."""
-        if self.quantity == "bandwidth":
-            return None
-        assert isinstance(self.node, MemoryLevel)
-        words = max(use.live_words for use in result.buffers().values())
-        return max(1, ceil(words * self.node.multiple_buffering / self.node.row_words))
 
     def least(self, result: Result, target: Target) -> int:
         """Steps that cannot reach a target, as far as compulsory traffic tells; 0 at least."""
@@ -340,13 +322,18 @@ class _Trials:
         return self.known[steps]
 
     def settled(self, trial: Trial) -> int | None:
-        """The value that the mapping of a trial needs, where that is known.
+        """The rows that the mapping of a trial needs; None of a bandwidth.
 
         There it runs as it did, and nothing is faster: what fits there fits in more.
         """
-        assert trial.result is not None
-        enough = self.knob.enough(trial.result)
-        if enough is not None and not (enough in self.known and self.reach(enough)):
+        if self.knob.quantity == "bandwidth":
+            return None
+        node, result = self.knob.node, trial.result
+        assert isinstance(node, MemoryLevel)
+        assert result is not None
+        words = max(use.live_words for use in result.buffers().values())
+        enough = max(1, ceil(words * node.multiple_buffering / node.row_words))
+        if enough not in self.known or not self.reach(enough):
             self.known[enough] = replace(trial, steps=enough)
         return enough
 
