@@ -22,7 +22,6 @@ from flat_mapper.importers.graphs.values import (
     EinsumLine,
     GraphAxis,
     Rows,
-    Slice,
     Tensor,
     Value,
     ValuePart,
@@ -59,7 +58,9 @@ class GraphCascade:
 
     lines: list[EinsumLine] = field(default_factory=list)
     cuts: list[tuple[str, Tensor, int]] = field(default_factory=list)  # operator, result, MACs
-    parts: dict[tuple[Tensor, GraphAxis, tuple[int, int]], Slice] = field(default_factory=dict)
+    parts: dict[tuple[Tensor, GraphAxis, tuple[int, int]], tuple[Tensor, Dim]] = field(
+        default_factory=dict
+    )
     outputs: set[Tensor] = field(default_factory=set)
     hints: list[tuple[Dim, str]] = field(default_factory=list)  # what axes are called
     attentions: list[tuple[Dim, Dim, Dim]] = field(default_factory=list)  # batch, queries, keys
@@ -338,11 +339,11 @@ class GraphCascade:
             new = value.dims[part.dimension]
             axes = whole.tensor.with_axis(old[0], new)
             tensor = Tensor(self._named(f"{whole.tensor.name}_part"), axes, made=True)
-            self.parts[key] = Slice(tensor=tensor, whole=key[0], axis=key[1], part=new, span=key[2])
+            self.parts[key] = tensor, new
             bounded(self.parts, MOST_SLICES, "parts of tensors")
-        one = self.parts[key]
-        dims = (*whole.dims[: part.dimension], one.part, *whole.dims[part.dimension + 1 :])
-        return Value(tensor=one.tensor, dims=dims, steps=value.steps)
+        tensor, new = self.parts[key]
+        dims = (*whole.dims[: part.dimension], new, *whole.dims[part.dimension + 1 :])
+        return Value(tensor=tensor, dims=dims, steps=value.steps)
 
     def _emit(self, name: str, form: str, dims: tuple[Dim, ...], inputs: Sequence[Value]) -> Value:
         """An Einsum over the axes that its inputs have."""

@@ -105,7 +105,7 @@ def finished(graph: GraphCascade, name: str) -> Imported:
 
     raises: SpecError where too few of the multiply-accumulates are in it.
     """
-    lines = parted(graph.lines, graph.parts.values(), graph.outputs)
+    lines = parted(graph.lines, graph.parts, graph.outputs)
     if not lines:
         condition = "a graph with products of tensors, or functions of their words"
         raise SpecError(expected(name, condition, "none"))

@@ -108,32 +108,24 @@ class Rows:
         return self.joined and all(not t.made and set(t.leaves) <= rank for t in others)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """The positions `span` of one axis of a tensor; `part` is what is left of the axis."""
-
-    tensor: Tensor
-    whole: Tensor
-    axis: GraphAxis
-    part: Dim
-    span: tuple[int, int]
-
-
 def parted(
-    lines: list[EinsumLine], slices: Iterable[Slice], outputs: set[Tensor]
+    lines: list[EinsumLine],
+    slices: Mapping[tuple[Tensor, GraphAxis, tuple[int, int]], tuple[Tensor, Dim]],
+    outputs: set[Tensor],
 ) -> list[EinsumLine]:
     """The Einsums with those of parts in place of those of wholes, where all parts are read.
 
-    A slice that stays one becomes a view of its whole.
+    slices: tensors, with what is left of an axis, by the whole, that axis and the positions on it.
+            One that stays so becomes a view of its whole.
     """
-    groups: dict[tuple[Tensor, GraphAxis], list[Slice]] = {}
-    for one in slices:
-        groups.setdefault((one.whole, one.axis), []).append(one)
+    groups: dict[tuple[Tensor, GraphAxis], list[tuple[Tensor, Dim]]] = {}
+    for (whole, axis, _), one in slices.items():
+        groups.setdefault((whole, axis), []).append(one)
     for (whole, axis), parts in reversed(groups.items()):
-        covered = sum(stop - start for start, stop in {p.span for p in parts}) == axis.size
+        covered = sum(positions_of(part) for _, part in parts) == axis.size
         chain = _chain(lines, whole, axis, outputs) if covered and not axis.same else []
         at = lines.index(chain[0]) if chain else 0
-        lines[at:at] = [line for one in parts for line in _narrow(chain, one)]
+        lines[at:at] = [line for p in parts for line in _narrow(chain, whole, axis, *p)]
         lines = [line for line in lines if line not in chain]
     return lines
 
@@ -155,19 +147,20 @@ def _chain(
     return found[::-1]
 
 
-def _narrow(chain: list[EinsumLine], one: Slice) -> list[EinsumLine]:
+def _narrow(
+    chain: list[EinsumLine], whole: Tensor, axis: GraphAxis, own: Tensor, part: Dim
+) -> list[EinsumLine]:
     """The Einsums of one part; where there are none, it becomes a view of the whole."""
     if not chain:
-        one.tensor.made, one.tensor.view_of = False, one.whole
+        own.made, own.view_of = False, whole
         return []
-    new: dict[Tensor, Tensor] = {chain[-1].output: one.tensor}
+    new: dict[Tensor, Tensor] = {whole: own}
     found = []
     for line in chain:
         for tensor in (line.output, *line.inputs):
-            if tensor not in new and one.axis in tensor.leaves:
-                axes = tensor.with_axis(one.axis, one.part)
-                words = tensor.parameters * (one.span[1] - one.span[0]) // one.axis.size
-                name = f"{tensor.name}_{one.tensor.name}"
+            if tensor not in new and axis in tensor.leaves:
+                axes, name = tensor.with_axis(axis, part), f"{tensor.name}_{own.name}"
+                words = tensor.parameters * positions_of(part) // axis.size
                 new[tensor] = replace(tensor, name=name, axes=axes, parameters=words)
         inputs = [new.get(t, t) for t in line.inputs]
         found.append(EinsumLine(line.form, new.get(line.output, line.output), inputs))
