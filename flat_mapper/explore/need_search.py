@@ -24,7 +24,7 @@ every number is searched in turn, for mappings that reach the target and no othe
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf, isclose, prod
 from typing import ClassVar, Literal, NoReturn
@@ -51,7 +51,7 @@ from flat_mapper.devices.answer import NeededDevices
 from flat_mapper.devices.cluster import load_cluster
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.mapper.chip.assignments import fusion_levels
-from flat_mapper.mapper.solve.certificate import end_words
+from flat_mapper.mapper.solve.certificate import Solution, end_words
 from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapper.solve.on_cores import fastest_within, least_seconds, most_tiles
 from flat_mapper.mapping.sharing import shared_level
@@ -66,10 +66,11 @@ SHARE, LAST = 4, 0.02
 
 KnobKind = Literal["buffer", "bandwidth", "cores"]
 
-_UNITS: Mapping[KnobKind, tuple[str, str]] = {  # what is counted, and what a step is of
-    "buffer": ("rows", "bytes"),
-    "bandwidth": ("steps", "bytes_per_s"),
-    "cores": ("cores", ""),
+# What is counted, what a step is of, and how that is written.
+_UNITS: Mapping[KnobKind, tuple[str, str, Callable[[float], str]]] = {
+    "buffer": ("rows", "bytes", units.size),
+    "bandwidth": ("steps", "bytes_per_s", lambda value: units.si(value, "B/s")),
+    "cores": ("cores", "", lambda value: units.count(int(value))),
 }
 _HEAD = ("util.", "busy", "latency", "off-chip", "granularity", "bottleneck")  # of a trial
 
@@ -342,21 +343,17 @@ class _Trials:
         self.searches += 1
         budget, told = self.budget.part(SHARE), self._told(steps)
         what = self.workload, self.knob.at(steps), self.mapspace, self.ert
+        found: Solution | Infeasible | None
         if seconds < inf:
             within = fastest_within(*what, seconds, told, budget)
-            found = within.found.result if within.found else None
-            trial = Trial(steps=steps, found=found, bound_s=within.bound_s)
+            found, bound_s = within.found, within.bound_s
         else:
-            best = search(*what, objective="latency", progress=told, budget=budget)
-            if isinstance(best, Infeasible):
-                trial = Trial(steps=steps, found=best)
-            else:
-                proof = best.certificate
-                trial = Trial(steps=steps, found=best.result, bound_s=proof.proven_bound)
+            found = search(*what, objective="latency", progress=told, budget=budget)
+            bound_s = found.certificate.proven_bound if found else 0.0
         self.budget.spent = budget.spent
         if budget.stopped != "time":
             self.stopped = budget.stopped
-        return trial
+        return Trial(steps=steps, found=found.result if found else found, bound_s=bound_s)
 
     def _told(self, steps: int | None) -> Progress | None:
         """Progress of one search of all."""
@@ -516,7 +513,7 @@ class Need(Printed):
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper need --json`."""
         one_less = self.target.of(self.below.result if self.below else None)
-        knob, (noun, unit) = self.knob, _UNITS[self.knob.quantity]
+        knob, (noun, unit, _) = self.knob, _UNITS[self.knob.quantity]
         values: dict[str, object] = {noun: self.steps}
         if unit:
             values |= {unit: self.value, f"{noun[:-1]}_{unit}": knob.step}
@@ -552,10 +549,8 @@ class Need(Printed):
 
     def _amount(self, steps: float) -> str:
         """A number of steps in units."""
-        value = steps * self.knob.step
-        if self.knob.quantity == "cores":
-            return units.count(int(value))
-        return units.size(value) if self.knob.quantity == "buffer" else units.si(value, "B/s")
+        *_, written = _UNITS[self.knob.quantity]
+        return written(steps * self.knob.step)
 
     def _sure(self) -> str:
         """The proof that less does not reach it, or what is open."""
@@ -571,7 +566,7 @@ class Need(Printed):
     def __str__(self) -> str:
         """The value, one step less, and what the architecture has."""
         quantity, arch, sure = self.knob.quantity, self.knob.platform.name, self._sure()
-        noun, _ = _UNITS[quantity]
+        noun, *_ = _UNITS[quantity]
         least, where = f"smallest {quantity}", ""
         has, row = self._amount(self.knob.present), f"one of the {noun} is {self._amount(1)}; "
         if quantity == "cores":
