@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from flat_mapper.api import calls as api
 from flat_mapper.api import questions
-from flat_mapper.api.calls import energies
 from flat_mapper.api.layers import search_results
 from flat_mapper.api.options import answers
 from flat_mapper.arch.values import Platform
@@ -104,7 +103,7 @@ def front(asked: questions.AskFront) -> Front | Infeasible:
         fit = fitted(api.one_chip(asked.arch, asked.data, api.OF_LINKS), cascade)
         chip = fit.platform
         space = api.mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
-        table, art = energies(chip, asked.ert)
+        table, art = api.energies(chip, asked.ert)
         found = frontier(cascade, chip, space, table, progress=asked.progress, budget=budget)
     if isinstance(found, Infeasible):
         return found

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from flat_mapper.api import calls as api
-from flat_mapper.api.calls import energies, known_energies
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import BackendError, FlatMapperError
 from flat_mapper.devices.cluster import Cluster
@@ -32,8 +31,8 @@ _Prices = tuple[Ert, Art | None]
 def chip_prices(chip: Chip) -> _Prices:
     """Costs of the parts of a chip; slow where hwcomponents has not been asked before."""
     if isinstance(chip.platform, Cluster):  # of its links nothing is known
-        return known_energies(chip.platform.chip, chip.ert, "latency")[:2]
-    return energies(chip.platform, chip.ert)
+        return api.known_energies(chip.platform.chip, chip.ert, "latency")[:2]
+    return api.energies(chip.platform, chip.ert)
 
 
 def answered(task: PointTask) -> PointRow:
