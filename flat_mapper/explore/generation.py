@@ -348,18 +348,19 @@ def generate(asked: questions.AskGenerate) -> Generation | questions.OnCluster |
     words = {"softmax": asked.softmax, "mask": asked.mask, "layers": asked.layers}
 
     def read(scope: Scope | None, cut: Lengths, phase: str) -> Workload:
-        return load_workload(source, scope, sizes=sizes, lengths=cut, phase=phase, **words)
+        found = load_workload(source, scope, sizes=sizes, lengths=cut, phase=phase, **words)
+        found = with_widths(found, asked)
+        alone = found.repeat == 1 and scope not in ("vocabulary", "model")
+        # A cache and a rate are of all layers.
+        return _as_often(found, read("model", cut, phase)) if alone else found
 
     wanted = [("prefill", scenario.prefill, scenario.prefill)]
     wanted += [("decode", scenario.new, end) for end in own]
     found = []
     for number, (phase, positions, cache) in enumerate(wanted):
         cut = Lengths(queries=positions, keys=cache)
-        workload = with_widths(read(scope, cut, phase), asked)
-        if workload.repeat == 1 and scope != "vocabulary":  # a cache and a rate are of all layers
-            workload = _as_often(workload, read("model", cut, phase))
         mapped: Any = search(
-            *(workload, chip, asked.mapspace, table),
+            *(read(scope, cut, phase), chip, asked.mapspace, table),
             objective=asked.objective,
             schedule=asked.schedule,
             progress=part_of(asked.progress, number, len(wanted), f"{phase} at {cache}"),

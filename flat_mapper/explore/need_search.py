@@ -107,9 +107,7 @@ def _devices(asked: questions.AskNeed) -> NeededDevices:
 def _target(asked: questions.AskNeed, workload: Workload, platform: Platform) -> Target:
     """The target that is asked for. Raises SpecError where it is none, or is not defined."""
     utilization, latency_s, busy = asked.utilization, asked.latency_s, asked.busy
-    paths = {"matrix": platform.matrix, "vector": platform.vector}
-    used = (paths[unit] for unit in dict.fromkeys(e.unit for e in workload.einsums))
-    names = [arch.compute.name for arch in used if arch is not None]
+    names = _units_of(workload, platform)
     of_unit = f"a compute unit that {workload.name} uses: {', '.join(names)}"
     one_form = "one form of softmax where a unit's busy share is asked for: their work differs"
     no_mask = "no mask: work on masked pairs would count as utilization"
@@ -132,6 +130,13 @@ def _target(asked: questions.AskNeed, workload: Workload, platform: Platform) ->
         if wrong:
             raise SpecError(expected(f"need{where}", condition, found, change))
     return Target(value=value, unit=busy, latency=timed)
+
+
+def _units_of(workload: Workload, platform: Platform) -> list[str]:
+    """The compute units that a workload uses."""
+    used = dict.fromkeys(e.unit for e in workload.einsums)
+    paths = {"matrix": platform.matrix, "vector": platform.vector}
+    return [arch.compute.name for unit in used if (arch := paths[unit]) is not None]
 
 
 def _bisected(trials: _Trials) -> Need | Unreached:
@@ -353,7 +358,8 @@ class _Trials:
         self.budget.spent = budget.spent
         if budget.stopped != "time":
             self.stopped = budget.stopped
-        return Trial(steps=steps, found=found.result if found else found, bound_s=bound_s)
+        reached = found.result if isinstance(found, Solution) else found
+        return Trial(steps=steps, found=reached, bound_s=bound_s)
 
     def _told(self, steps: int | None) -> Progress | None:
         """Progress of one search of all."""

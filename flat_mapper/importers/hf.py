@@ -294,9 +294,12 @@ def _kinds_of_layers(
 
     It has those of attention, of a mixture of experts those that have experts.
     """
-    words, attends = _listed(config, where, layers), family.attends
-    listed = [n for n, word in enumerate(words) if word != _LINEAR]
-    attending = listed if words else [n for n in range(layers) if attends(config, n, where)]
+    words = _listed(config, where, layers)
+    attending = [
+        n
+        for n in range(layers)
+        if (words[n] != _LINEAR if words else family.attends(config, n, where))
+    ]
     numbers = _with_experts(config, where, attending) if experts else attending
     if not numbers:
         raise SpecError(expected(where, "layers of attention, of a mixture with experts", "none"))

@@ -165,16 +165,17 @@ def _product(file: str, workload: Workload) -> Product | str:
         return f"left out: {what}, not a product of two"
     if einsum.windowed:
         return f"left out: sums of ranks in {', '.join(einsum.windowed)}, as in a convolution"
-    sizes = {r: workload.rank_sizes[r] for r in einsum.ranks if workload.rank_sizes[r] > 1}
-    left, right = ({r for r in a.ranks if r in sizes} for a in einsum.inputs)
-    output = [r for r in einsum.output.ranks if r in sizes]
+    sizes = workload.rank_sizes
+    ones = {r for r in einsum.ranks if sizes[r] == 1}
+    left, right = (set(a.ranks) - ones for a in einsum.inputs)
+    output = [r for r in einsum.output.ranks if r not in ones]
 
     def extent(ranks: set[str]) -> int:
         return prod(sizes[r] for r in ranks)
 
     return Product(
         file=file,
-        batch=tuple(sizes[r] for r in output if r in left and r in right),
+        batch=tuple(sizes[r] for r in output if r in left & right),
         reduced=extent((left & right) - set(output)),
         free=(extent((left - right) & set(output)), extent((right - left) & set(output))),
     )

@@ -170,12 +170,9 @@ def _objectives(body: Section, where: str) -> tuple[str, ...]:
 
 
 def uses(chip: Chip, wanted: Collection[str]) -> dict[str, float]:
-    """Needs of an architecture by resource.
+    """Needs of an architecture by resource, in mm2, bytes, bytes per second and units.
 
-    buffer:    bytes of the on-chip memories above the first fanout of the matrix path.
-    bandwidth: bytes per second of DRAM, both directions together.
-    pes:       compute units of the matrix path.
-    area:      mm2 of all priced components on the chip.
+    What each counts is in docs/sweeps.md.
     raises: SpecError where the area is wanted and nothing prices it.
     """
     platform, buffer = one_chip(chip.platform, None, OF_LINKS), 0.0

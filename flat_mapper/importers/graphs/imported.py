@@ -116,10 +116,7 @@ def finished(graph: GraphCascade, name: str) -> Imported:
     cuts = [cut for cut in graph.cuts if cut[1] in tensors or cut[2]]
     found = Imported(
         workload=workload,
-        cuts=tuple(
-            f"{operator} {result.name}" + (f", {lost:,} multiply-accumulates" if lost else "")
-            for operator, result, lost in cuts
-        ),
+        cuts=tuple(map(_cut_text, cuts)),
         notes=tuple(dict.fromkeys(graph.notes)),
         macs=macs,
         cut_macs=sum(macs for *_, macs in cuts),
@@ -127,6 +124,11 @@ def finished(graph: GraphCascade, name: str) -> Imported:
     )
     found.check_share()
     return found
+
+
+def _cut_text(cut: tuple[str, Tensor, int]) -> str:
+    operator, result, macs = cut
+    return f"{operator} {result.name}" + (f", {macs:,} multiply-accumulates" if macs else "")
 
 
 def _cascade(graph: GraphCascade, lines: list[EinsumLine], name: str) -> Workload:

@@ -231,7 +231,8 @@ def _linear(call: Call) -> Made:
     if call.named.get("transA"):
         value = value.with_dims(value.dims[::-1])
     rows: list[object] = list(range(len(value.dims) - 1))
-    operands = [(value, [*rows, "in"]), (weight, ["out", "in"] if turned else ["in", "out"])]
+    sides: list[object] = ["out", "in"] if turned else ["in", "out"]
+    operands = [(value, [*rows, "in"]), (weight, sides)]
     return call.graph.joined(call.name, operands, [*rows, "out"], plus=bias)
 
 
