@@ -31,10 +31,7 @@ _UNARY = (
 )
 BINARIES = ("add", "sub", "mul", "div", "maximum", "minimum")
 SHAPES = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "unsqueeze", "squeeze")
-SAME = (
-    *("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float"),
-    "lift_fresh_copy",
-)
+SAME = ("dropout", "contiguous", "clone", "alias", "to", "_to_copy", "detach", "type_as", "float")
 REDUCED = {"mean": "sum", "sum": "sum", "amax": "max", "amin": "min"}
 
 HIDDEN = -1e4  # what is added to a score that no query is to see is below it

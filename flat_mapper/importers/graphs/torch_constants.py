@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from flat_mapper.importers.graphs.operators import MOST_FOLDED, SAME, SHAPES
+from flat_mapper.importers.graphs.operators import MOST_FOLDED, SHAPES
 from flat_mapper.importers.graphs.reading import Operator
 
 STORED: Mapping[int, str] = {  # numpy's types by ScalarType in torch's schema, as a file has them
@@ -105,10 +105,6 @@ _POINTWISE: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(("__or__", "bitwise_or"), operator.or_),
     "bitwise_not": operator.invert,
     "masked_fill": lambda a, mask, fill: np.where(mask, fill, a),
-    "tril": lambda value, diagonal=0: np.tril(value, diagonal),
-    "triu": lambda value, diagonal=0: np.triu(value, diagonal),
-    "cumsum": lambda value, dim: np.cumsum(value, axis=dim),
-    **dict.fromkeys(SAME, lambda value, *_, **__: value),
 }
 _OTHERS: Mapping[str, Callable[..., Any]] = {
     "arange": _arange,
@@ -123,6 +119,13 @@ _OTHERS: Mapping[str, Callable[..., Any]] = {
     "transpose": lambda _, value, one, other: np.swapaxes(value, one, other),
     "permute": lambda _, value, order: np.transpose(value, order),
     "t": lambda _, value: np.transpose(value),
+    **dict.fromkeys(
+        (*("to", "_to_copy", "clone", "alias", "contiguous", "detach", "lift_fresh_copy"), "float"),
+        lambda _, value, *__, **___: value,
+    ),
+    "tril": lambda _, value, diagonal=0: np.tril(value, diagonal),
+    "triu": lambda _, value, diagonal=0: np.triu(value, diagonal),
+    "cumsum": lambda _, value, dim: np.cumsum(value, axis=dim),
     "slice": _slice,
     "select": lambda _, value, dim, at: np.take(value, at, axis=dim),
     "cat": lambda _, values, dim=0: np.concatenate(values, axis=dim),
