@@ -38,27 +38,24 @@ class Shown(Question):
         return {n: v for n, v in vars(self).items() if v and n not in ("output", "force", "json")}
 
 
-class _Planned(Question):
-    """dry_run: check the inputs and count the points"""
-
-    dry_run: Annotated[bool, Flag()] = False
-
-
-class _Judged(Question):
-    """The kind of question about a mapping.
-
-    execute: run it on real numbers, tile by tile, and count what moves
-    crosscheck: compare every backend that is present on it
-    """
-
-    execute: Annotated[bool, Flag()] = False
-    crosscheck: Annotated[bool, Flag()] = False
+# Options that choose a question of their verb, and do nothing else: the question, and their help.
+_CHOICES: Mapping[str, tuple[type, str]] = {
+    "--this-machine": (ask.AskThisMachine, "make an architecture of this machine instead"),
+    "--execute": (ask.AskExecute, "run it on real numbers, tile by tile, and count what moves"),
+    "--crosscheck": (ask.AskCrosscheck, "compare every backend that is present on it"),
+    "--dry-run": (ask.AskPlanSweep, "check the inputs and count the points"),
+}
 
 
-class _Made(Question):
-    """this_machine: make an architecture of this machine instead"""
-
-    this_machine: Annotated[bool, Flag()] = False
+def _choices(questions: Sequence[type]) -> dict[str, Option]:
+    """The options that choose among some questions, by word."""
+    return {
+        word: Option(
+            name=word, type=bool, default=False, keyword=True, help=text, flag=Flag(words=word)
+        )
+        for word, (question, text) in _CHOICES.items()
+        if question in questions
+    }
 
 
 def _flags(question: type) -> dict[str, Option]:
@@ -78,7 +75,6 @@ class Verb(NamedTuple):
 
     group: str
     questions: tuple[type, ...]
-    choice: type | None = None  # options that say which
     text: str = ""  # where the first question says less
 
     @property
@@ -90,8 +86,8 @@ class Verb(NamedTuple):
     def options(self) -> dict[str, list[Option]]:
         """Its options by their last word, each as every question has it."""
         found: dict[str, list[Option]] = {}
-        shown = [_shown(question) for question in self.questions]
-        for part in (*map(_flags, (*self.questions, *filter(None, [self.choice]))), *shown):
+        every = *map(_flags, self.questions), _choices(self.questions), *map(_shown, self.questions)
+        for part in every:
             for word, option in part.items():
                 found.setdefault(word, []).append(option)
         return found
@@ -106,20 +102,17 @@ VERBS: Mapping[str, Verb] = {
     "sweep": Verb(
         "many",
         (ask.AskSweep, ask.AskOptimize, ask.AskExportSweep, ask.AskPlanSweep),
-        _Planned,
         "Every point of a grid, the best designs, rows exported",
     ),
     "report": Verb("many", (ask.AskReport,)),
     "evaluate": Verb(
         "price",
         (ask.AskEvaluate, ask.AskModel, ask.AskExecute, ask.AskCrosscheck),
-        _Judged,
         "A mapping priced again, executed or crosschecked",
     ),
     "check": Verb(
         "files",
         (ask.AskCheck, ask.AskWhyNot, ask.AskThisMachine),
-        _Made,
         "Everything wrong with files; why Einsums do not fuse",
     ),
     "import": Verb("files", (ask.AskImportProblem,)),
@@ -183,10 +176,10 @@ def _asked(name: str, parser: _Parser, given: dict[str, Any]) -> Parsed:
     question = _chosen(name, given)
     if question is ask.AskFront:
         del given["--objective"]
-    flags, choice = _flags(question), VERBS[name].choice
+    flags = _flags(question)
     values = {o.name: _taken(given.pop(w), o) for w, o in flags.items() if w in given}
     shown = {o.name: given.pop(w) for w, o in _shown(question).items() if w in given}
-    chosen = [word for word in (_flags(choice) if choice else ()) if given.pop(word, False)]
+    chosen = [word for word in _CHOICES if given.pop(word, False)]
     if len(chosen) > 1:
         raise SpecError(expected(parser.prog, f"one of {' and '.join(chosen)}", "both"))
     for word in given:
@@ -206,12 +199,11 @@ def _lacking(question: type, given: Collection[str]) -> list[str]:
 
 def _chosen(name: str, given: _Given) -> type:
     """The question of a command that is asked: the first one where no other is meant."""
+    for word, (question, _) in _CHOICES.items():
+        if word in given:
+            return question
     questions = VERBS[name].questions
     return next((q for q, meant in _MEANT.items() if q in questions and meant(given)), questions[0])
-
-
-def _has(*words: str) -> Callable[[_Given], bool]:
-    return lambda given: any(word in given for word in words)
 
 
 def _are_timeloops(given: _Given) -> bool:
@@ -221,7 +213,9 @@ def _are_timeloops(given: _Given) -> bool:
 
 
 def _are_results(given: _Given) -> bool:
-    """True of a sweep's results."""
+    """True of a sweep's results, and of what is asked of them alone."""
+    if "--format" in given or "--where" in given:
+        return True
     try:
         with Path(given.get("sweep", "")).open("rb") as file:
             return file.read(15) == b"SQLite format 3"
@@ -238,16 +232,12 @@ def _keys(path: Path) -> Sequence[str]:
     return tuple(found) if isinstance(found, Mapping) else ()
 
 
-# Questions that are not the first of their verb, with when they are meant; the first of them is.
+# Other questions that are not the first of their verb, with when they are meant.
 _MEANT: Mapping[type, Callable[[_Given], bool]] = {
     ask.AskFront: lambda given: given.get("--objective", "").replace(" ", "") == ask.WHOLE_FRONT,
-    ask.AskThisMachine: _has("--this-machine"),
-    ask.AskWhyNot: _has("--why-not"),
-    ask.AskExecute: _has("--execute"),
-    ask.AskCrosscheck: _has("--crosscheck"),
+    ask.AskWhyNot: lambda given: "--why-not" in given,
     ask.AskModel: _are_timeloops,
-    ask.AskPlanSweep: _has("--dry-run"),
-    ask.AskExportSweep: lambda given: _has("--format", "--where")(given) or _are_results(given),
+    ask.AskExportSweep: _are_results,
     ask.AskOptimize: lambda given: "optimize" in _keys(Path(given.get("sweep", ""))),
 }
 
