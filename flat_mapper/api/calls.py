@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from flat_mapper.api.defaults import derived_mapspace
 from flat_mapper.api.devices import Devices
-from flat_mapper.api.layers import best_of_layers, noted, of_all_layers, search_results, sourced
+from flat_mapper.api.layers import best_of_layers, noted, search_results, sourced
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import (
     DEFAULT,
@@ -52,7 +52,7 @@ from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapping.check import check_record
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import SCHEDULES, load_mapspace, unmatched_rules
-from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult
+from flat_mapper.reports.answers import Comparison, Evaluation, SearchResult, joined
 from flat_mapper.spec import catalog
 from flat_mapper.spec.document import BITS, among, checked
 from flat_mapper.spec.templating import load_document
@@ -261,7 +261,7 @@ def _best(
             if searched is not table:
                 found = tuple(_repriced(one, chip, table) for one in found)
             kinds = search_results(found, cascade, space, chip, (table, art), (*fit.notes, *said))
-            return _again(of_all_layers(cascade, kinds), asked.ert, asked.backend)
+            return _again(joined(cascade, kinds), asked.ert, asked.backend)
 
         rows = {space.name: best(i, space) for i, space in enumerate(spaces)}
     return Comparison(workload=cascade, platform=chip, objective=goal, rows=rows)
@@ -403,7 +403,7 @@ def _again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> Search
         if not isinstance(found, Result):
             return found
         answers.append(replace(part, result=sourced(found, part.platform, table, art)))
-    return of_all_layers(mapped.workload, answers)
+    return joined(mapped.workload, answers)
 
 
 def _repriced(one: Solution, chip: Platform, table: Ert) -> Solution:

@@ -10,12 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import sqrt
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base import units
 from flat_mapper.base.budget import Budget, Progress, part_of
-from flat_mapper.base.tolerance import ABOVE
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.incumbent import Objective
@@ -24,8 +21,8 @@ from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.arch_rules import binding_notes
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.space_reader import absent_parts
-from flat_mapper.reports.answers import SearchResult, joined
-from flat_mapper.reports.layers import reread_note, sequences_text
+from flat_mapper.reports.answers import SearchResult
+from flat_mapper.reports.layers import sequences_text
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import seen
 
@@ -89,29 +86,6 @@ def search_results(
         )
         for one in found
     ]
-
-
-def of_all_layers(workload: Workload, kinds: list[SearchResult]) -> SearchResult:
-    """The answer for all kinds of layers; of energy-delay products it says how good the sum is."""
-    whole = joined(workload, kinds)
-    notes = [said] if (said := reread_note(workload)) else []
-    gap = edp_gap([kind.result for kind in kinds]) if whole.objective == "edp" else 0.0
-    if gap:
-        notes.append(
-            f"each {'length' if workload.sequences else 'kind of layers'} has the mapping of its "
-            "own least edp: no choice of mappings for all of them together is better by more than "
-            f"{units.percent(gap, 3)}"
-        )
-        whole = replace(whole, certificate=replace(whole.certificate, optimal=False))
-    return replace(whole, result=noted(whole.result, notes))
-
-
-def edp_gap(results: list[Result]) -> float:
-    """The share by which the product of sums is above what no choice for each kind can beat."""
-    total = sum(r.latency_s for r in results) * sum(r.energy_pj for r in results)
-    least = sum(sqrt(r.latency_s * r.energy_pj) for r in results) ** 2
-    gap = total / least - 1
-    return gap if gap > ABOVE else 0.0
 
 
 def sourced(result: Result, platform: Platform, table: Ert, art: Art | None) -> Result:

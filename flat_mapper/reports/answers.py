@@ -25,9 +25,11 @@ from flat_mapper.reports.fields import (
 )
 from flat_mapper.reports.html import html_table
 from flat_mapper.reports.layers import (
+    edp_gap,
     kinds_text,
     kinds_title,
     layer_kind,
+    notes_of_sum,
     sequences_of,
     sequences_text,
     with_others,
@@ -149,20 +151,26 @@ def _reached(result: Result, objective: str) -> float:
 
 
 def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
-    """The answer for a model whose layers are of several kinds, of the answers for each of them."""
+    """The answer for a model whose layers are of several kinds, of the answers for each of them.
+
+    Of energy-delay products it says how good the sum is.
+    """
     first, *others = parts
     if not others:
         return first
-    result = with_others(first.result, [part.result for part in others])
+    results, objective = [part.result for part in parts], first.objective
+    above = edp_gap(results) if objective == "edp" else 0.0
+    result = with_others(first.result, results[1:])
+    result = replace(result, notes=(*result.notes, *notes_of_sum(workload, above)))
     cycles, pj, cycle_s = result.bound.cycles, result.bound.energy_pj, result.cycle_seconds
     floors = {"latency": cycles * cycle_s, "energy": pj, "edp": pj * 1e-12 * cycles * cycle_s}
-    proofs = [part.certificate for part in parts]
-    reached = _reached(result, first.objective)
+    proofs, reached = [part.certificate for part in parts], _reached(result, objective)
+    proof = _together(proofs, objective, reached, floors[objective])
     return replace(
         first,
         workload=replace(first.workload, layers=workload.layers, sequences=workload.sequences),
         result=result,
-        certificate=_together(proofs, first.objective, reached, floors[first.objective]),
+        certificate=replace(proof, optimal=proof.optimal and not above),
         layers=tuple(parts),
     )
 

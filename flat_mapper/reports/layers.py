@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import sqrt
 
 from flat_mapper.base import units
 from flat_mapper.base.table import grid
+from flat_mapper.base.tolerance import ABOVE
 from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.reports.fields import Document
 from flat_mapper.reports.text import COMPARISON_COLUMNS, comparison_row
@@ -52,6 +54,26 @@ def reread_note(workload: Workload) -> str:
     if not workload.sequences or not shared:
         return ""
     return f"sequences of one length run together, and read for themselves: {', '.join(shared)}"
+
+
+def edp_gap(results: Sequence[Result]) -> float:
+    """The share by which the product of sums is above what no choice for each kind can beat."""
+    total = sum(r.latency_s for r in results) * sum(r.energy_pj for r in results)
+    least = sum(sqrt(r.latency_s * r.energy_pj) for r in results) ** 2
+    gap = total / least - 1
+    return gap if gap > ABOVE else 0.0
+
+
+def notes_of_sum(whole: Workload, edp_gap: float) -> list[str]:
+    """Words about an answer that all kinds add up to; edp_gap: 0 of other objectives."""
+    notes = [reread_note(whole)]
+    if edp_gap:
+        notes.append(
+            f"each {'length' if whole.sequences else 'kind of layers'} has the mapping of its "
+            "own least edp: no choice of mappings for all of them together is better by more than "
+            f"{units.percent(edp_gap, 3)}"
+        )
+    return list(filter(None, notes))
 
 
 def with_others(first: Result, others: Sequence[Result]) -> Result:

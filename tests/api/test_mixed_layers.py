@@ -11,10 +11,10 @@ from findings_inputs import answer, refusal
 from oracles.small_cases import online_case
 
 from flat_mapper.api import calls as api
-from flat_mapper.api.layers import edp_gap
 from flat_mapper.cli.main import main
 from flat_mapper.explore.generation import Generation, generate
 from flat_mapper.reports.answers import SearchResult
+from flat_mapper.reports.layers import edp_gap
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import LayerKind, Mask
 
