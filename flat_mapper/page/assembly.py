@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from flat_mapper import __version__
 from flat_mapper.base import units
@@ -43,14 +44,9 @@ def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Facts
 
     raises: SpecError where an answer cannot be read.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     rows = report_rows(entries)
     shared = common(entries, rows.varying)
-    files = Environment(loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined)
-    files.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # in the model's order
-    files.filters["shown"] = _said
-    data = page_data(rows)
+    files, data = templates(_said), page_data(rows)
     hues = data["hues"]["tensor"]
     tree = files.get_template("tree.html.jinja")
     for found in data["details"].values():
@@ -67,11 +63,21 @@ def page(entries: Sequence[SavedEntry], title: str = "", designs: Sequence[Facts
         sources=_sources(rows),
         against=rows.against,
         data=data,
-        css=(_PAGE / "report.css").read_text(encoding="utf-8"),
         script="\n".join(f.read_text(encoding="utf-8") for f in sorted(_PAGE.glob("*.js"))),
-        version=__version__,
     )
     return text
+
+
+def templates(said: Callable[[Any, FieldUnit], str]) -> Any:
+    """The templates of pages, with their style sheet and the version; said: a quantity in words."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    files = Environment(loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined)
+    files.policies["json.dumps_kwargs"] = {"separators": (",", ":")}  # in the model's order
+    files.filters["shown"] = said
+    css = (_PAGE / "report.css").read_text(encoding="utf-8")
+    files.globals |= {"css": css, "version": __version__}
+    return files
 
 
 def _title(entries: Sequence[SavedEntry], shared: Mapping[str, object]) -> str:

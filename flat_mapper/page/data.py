@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Cell
 from flat_mapper.explore.sweep.store import read_only
+from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.page.facts import EACH, Facts, facts_of, read, renewed
 from flat_mapper.page.tile import BusySpan, occupancy, run_occupancy, run_timeline, timeline, waits
 from flat_mapper.reports.colours import CHOICES, hues
@@ -87,15 +90,13 @@ def buffer_inputs(rows: ReportRows) -> list[str]:
 def _detailed(rows: ReportRows) -> set[int]:
     """The rows whose details are kept: each question's Pareto front, then the least products."""
     done = [(i, row, row.facts) for i, row in enumerate(rows.rows) if row.facts is not None]
-    fronts = [
-        front_indices(
-            (i, f["latency_s"], f["energy_pj"]) for i, row, f in done if row.question == asked
-        )
-        for asked in rows.questions
-    ]
-    best = [i for front in fronts for i in front]
-    rest = [i for i, _, _ in sorted(done, key=lambda item: item[2]["edp_js"])]
-    return set(list(dict.fromkeys([*best, *rest]))[:DETAILS])
+    kept: dict[int, None] = {}
+    for asked in rows.questions:
+        own = [(i, facts) for i, row, facts in done if row.question == asked]
+        costs = np.array([(facts["latency_s"], facts["energy_pj"]) for _, facts in own])
+        kept |= dict.fromkeys(own[k][0] for k in nondominated(costs))
+    kept |= dict.fromkeys(i for i, _, _ in sorted(done, key=lambda item: item[2]["edp_js"]))
+    return set(list(kept)[:DETAILS])
 
 
 def _row(index: int, row: ReportRow, roofs: list[Document]) -> Document:
@@ -285,16 +286,6 @@ def _baseline_inputs(varying: Sequence[str]) -> tuple[list[str], str]:
     rest = [p for p in varying if p != "arch" and not p.startswith("arch.")]
     others = " with the same problem" if rest else ""
     return rest, f"the first configuration{others}"
-
-
-def front_indices(points: Iterable[tuple[int, float, float]]) -> list[int]:
-    """The indices of points that no other one dominates values, least first value first."""
-    best, found = float("inf"), []
-    for index, _, y in sorted(points, key=lambda p: (p[1], p[2])):
-        if y < best:
-            best = y
-            found.append(index)
-    return found
 
 
 def common(entries: Sequence[SavedEntry], varying: Sequence[str]) -> Mapping[str, Input]:

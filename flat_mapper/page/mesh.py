@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from flat_mapper import __version__
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.table import Cell
+from flat_mapper.page.assembly import templates
 from flat_mapper.page.data import DONE, SavedEntry
 from flat_mapper.page.facts import COUNT, EACH, read
 from flat_mapper.reports.fields import shown
 
-_PAGE = Path(__file__).parent / "assets"
 _DRAWN = 64  # chosen: devices that are drawn one by one
 _AXIS = {"name": str, "devices": COUNT, "topology": str, "bytes_per_s": float}
 _STEP = {
@@ -48,20 +46,15 @@ def mesh_page(entries: Sequence[SavedEntry], title: str = "") -> str:
 
     raises: SpecError where an answer is of a chip, or cannot be read.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     for entry in entries:
         if entry.status == DONE and not of_cluster(entry):
             raise SpecError(expected(entry.where, "a cluster's answer beside others", "a chip's"))
     done = [(e, read(_ANSWER, e.document, e.where)) for e in entries if e.status == DONE]
-    files = Environment(loader=FileSystemLoader(_PAGE), autoescape=True, undefined=StrictUndefined)
-    files.filters["shown"] = shown
-    text: str = files.get_template("mesh.html.jinja").render(
+    template = templates(shown).get_template("mesh.html.jinja")
+    text: str = template.render(
         title=title or f"{done[0][1]['workload']} on {done[0][1]['arch']}",
         done=done,
         refused=[entry for entry in entries if entry.status != DONE],
         drawn=_DRAWN,
-        css=(_PAGE / "report.css").read_text(encoding="utf-8"),
-        version=__version__,
     )
     return text

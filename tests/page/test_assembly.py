@@ -7,6 +7,7 @@ import re
 import sqlite3
 from pathlib import Path
 
+import numpy as np
 import pytest
 import report_samples as samples
 from cost_model.test_chip import many, over_rows, result_of
@@ -14,7 +15,8 @@ from cost_model.test_chip import many, over_rows, result_of
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cli.main import main
 from flat_mapper.explore.sweep.store import Store
-from flat_mapper.page.data import front_indices, report_rows
+from flat_mapper.mapper.space.pareto import nondominated
+from flat_mapper.page.data import report_rows
 from flat_mapper.page.saved import load_results
 from flat_mapper.reports.answers import Evaluation
 
@@ -183,8 +185,8 @@ def test_a_folder_of_results_and_several_files_make_one_report(folder: Path) -> 
 
 
 def test_the_front_is_what_nothing_beats() -> None:
-    points = [(0, 1.0, 9.0), (1, 2.0, 3.0), (2, 2.0, 4.0), (3, 5.0, 3.0), (4, 9.0, 1.0)]
-    assert front_indices(points) == [0, 1, 4]
+    points = np.array([(1.0, 9.0), (2.0, 3.0), (2.0, 4.0), (5.0, 3.0), (9.0, 1.0)])
+    assert list(nondominated(points)) == [0, 1, 4]
 
 
 BAD = [
