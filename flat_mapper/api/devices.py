@@ -47,10 +47,8 @@ class Devices:
         said = [row] if workload.core and workload.softmax == "row" else []
         units = len(list(units_of(workload)))
         if len(cluster.axes) > 1 and units > MOST_UNITS:
-            where, got = (
-                f"{workload.name} on {cluster.name}",
-                f"{units} on {len(cluster.axes)} axes",
-            )
+            where = f"{workload.name} on {cluster.name}"
+            got = f"{units} on {len(cluster.axes)} axes"
             condition = f"at most {MOST_UNITS} operators on a mesh of several axes"
             raise SpecError(expected(where, condition, got, "take a mesh of one axis"))
         self.notes = (*fit.notes, *notes, *said)

@@ -29,6 +29,7 @@ from flat_mapper.reports.folder import LISTING, RESULT, write_folder
 from flat_mapper.reports.timeloop_files import TimeloopFiles
 from flat_mapper.spec import catalog
 from flat_mapper.spec.answers import answer_json
+from flat_mapper.spec.document import among
 from flat_mapper.spec.yamlio import dump_json
 
 
@@ -62,11 +63,10 @@ def lower(asked: AskLower) -> Lowered:
     raises: SpecError where there is nothing to write, with the reason; BackendError where a program
             is to run and a tool for that is missing.
     """
-    tool, mapping, ert = asked.tool, asked.mapping, asked.ert
-    if tool not in (tools := ("model", "mapper", *WRITERS)):
-        raise SpecError(expected("lower: tool", f"one of {', '.join(tools)}", tool))
+    mapping, ert = asked.mapping, asked.ert
+    tool = among("lower: tool", asked.tool, ("model", "mapper", *WRITERS))
     if tool != "c":
-        only_of_programs(asked, "lower")
+        only_of_programs(asked)
     if ert is None and asked.arch is None and isinstance(mapping, Evaluation):
         ert = mapping.result.ert
     found = evaluate(mapping, asked.arch, ert, data=asked.data)
@@ -111,9 +111,8 @@ class ShippedFiles(Printed):
 @answers(AskShipped)
 def shipped(asked: AskShipped) -> ShippedFiles:
     """Each name stands where a file may."""
-    wanted = tuple(kind for kind in catalog.CATALOG_KINDS if asked.kind in ("", kind))
-    if not wanted:
-        raise SpecError(expected("list", f"one of {', '.join(catalog.CATALOG_KINDS)}", asked.kind))
+    every = catalog.CATALOG_KINDS
+    wanted = (among("list", asked.kind, every),) if asked.kind else every
     return ShippedFiles(names={kind: dict(catalog.shipped_names(kind)) for kind in wanted})
 
 

@@ -33,15 +33,14 @@ def best_of_layers(
     mapspace: Mapspace,
     ert: Ert,
     *,
-    objective: Objective = "edp",
-    progress: Progress | None = None,
-    budget: Budget | None = None,
+    objective: Objective,
+    progress: Progress | None,
+    budget: Budget,
 ) -> tuple[Solution, ...] | Infeasible:
     """The best mapping of each kind of layers, in the order of `each_kind`, or why there is none.
 
     budget: what all of them together may spend.
     """
-    budget = budget or Budget()
     if budget.limits:
         workload.one_kind("--max-latency, --max-energy and --max-buffer")
     kinds = tuple(map(seen, workload.each_kind))

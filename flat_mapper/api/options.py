@@ -106,7 +106,6 @@ def answers[**P, Q, R](question: Callable[P, Q]) -> Callable[[Callable[[Q], R]],
         asked.__signature__ = signature_of(question, said)  # type: ignore[attr-defined]
         asked.__annotations__ = {}
         asked.__doc__ = "\n".join(_told(question, function))
-        asked.question = question  # type: ignore[attr-defined]
         return asked
 
     return decorate

@@ -116,7 +116,7 @@ def program_of(asked: AskLower, found: Evaluation) -> tuple[Mapping[str, bytes],
     return files, ProgramSaid(program=made, rows=tuple(rows), unfused=unfused)
 
 
-def only_of_programs(asked: AskLower, where: str) -> None:
+def only_of_programs(asked: AskLower) -> None:
     """Raise SpecError where anything but a program in C is to run."""
     for word in (w for w in ("run", "misses") if getattr(asked, w)):
-        raise SpecError(expected(f"{where}: {word}", "a program in C", asked.tool, "use --for c"))
+        raise SpecError(expected(f"lower: {word}", "a program in C", asked.tool, "use --for c"))

@@ -50,7 +50,6 @@ type Recorded = Name | Evaluation | MappingRecord  # what has a mapping
 type Saved = Name | Answer
 type ModelFile = Any
 type OnCluster = Any  # an answer on many devices: who asks of a chip need not tell it apart
-type Several = Saved | Sequence[Saved]
 type Watch = Callable[[Any], None]  # of how far a sweep is
 type Sizes = Mapping[str, int]
 type Values = Mapping[str, object]

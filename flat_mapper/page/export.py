@@ -10,9 +10,9 @@ import csv
 import io
 import operator
 import re
+import sqlite3
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -91,13 +91,12 @@ def export_sweep(asked: AskExportSweep) -> Exported:
     if not path.is_file():
         raise SpecError(f"{path}: expected the results of a sweep, got no such file")
     note_input(path)
-    with closing(_rows(path)) as every:
-        columns = list(dict.fromkeys(name for row in every for name in row))
-    for name in (name for name, *_ in filters if name not in columns):
-        condition = f"a column among {', '.join(columns)}"
-        raise SpecError(expected("--where", condition, name, did_you_mean(name, columns)))
-    with closing(_rows(path)) as every:
-        kept = (row for row in every if all(_passes(row, *one) for one in filters))
+    with read_only(path) as database:
+        columns = list(dict.fromkeys(name for row in _rows(path, database) for name in row))
+        for name in (name for name, *_ in filters if name not in columns):
+            condition = f"a column among {', '.join(columns)}"
+            raise SpecError(expected("--where", condition, name, did_you_mean(name, columns)))
+        kept = (row for row in _rows(path, database) if all(_passes(row, *f) for f in filters))
         if output is None:
             return Exported(rows=_written(columns, kept, sys.stdout), file="")
         with replacing(Path(output)) as raw:
@@ -107,10 +106,9 @@ def export_sweep(asked: AskExportSweep) -> Exported:
     return Exported(rows=count, file=str(output))
 
 
-def _rows(path: Path) -> Generator[ExportRow]:
+def _rows(path: Path, database: sqlite3.Connection) -> Iterator[ExportRow]:
     """Rows in the order of the sweep."""
-    with read_only(path) as database:
-        yield from map(entry_record, sweep_entries(path, database))
+    return map(entry_record, sweep_entries(path, database))
 
 
 def _written(columns: Sequence[str], rows: Iterable[ExportRow], file: IO[str]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict
 from math import fsum, prod
 
 from flat_mapper import __version__
@@ -73,11 +74,7 @@ def result_document(workload: Workload, platform: Platform, result: Result) -> D
             for mapping, stats in zip(result.mapping.groups, result.groups, strict=True)
         ],
         "platform": _platform(platform, result),
-        "bound": {
-            "cycles": result.bound.cycles,
-            "energy_pj": result.bound.energy_pj,
-            "offchip_bytes": result.bound.offchip_bytes,
-        },
+        "bound": asdict(result.bound),
         "mask": masked_work(workload, result),
         "notes": list(result.notes),
         "provenance": {"flat_mapper": __version__, **result.extra},
@@ -86,8 +83,7 @@ def result_document(workload: Workload, platform: Platform, result: Result) -> D
 
 def _platform(platform: Platform, result: Result) -> Document:
     """Peaks of the chip: computes of each unit and off-chip bytes, both per cycle."""
-    both = {"matrix": platform.matrix, "vector": platform.vector}
-    paths = {name: path for name, path in both.items() if path is not None}
+    paths = dict(zip(("matrix", "vector"), platform.paths, strict=False))
     rate = platform.dram.words_per_cycle
     return {
         "cycle_seconds": result.cycle_seconds,
@@ -162,24 +158,18 @@ def _kept(
     workload: Workload, result: Result, mapping: GroupMapping
 ) -> tuple[dict[str, list[str]], float]:
     """Intermediates of a group by the level that they stay at, and the words that this saves."""
-    kept: dict[str, list[str]] = {}
-    saved = 0.0
-    for tensor, level in _inside(workload, result, mapping):
-        kept.setdefault(level, []).append(tensor)
-        readers = sum(workload.einsum(name).reads(tensor) for name in mapping.names)
-        saved += (1 + readers) * workload.tensor_words(tensor) * workload.share(tensor, level)
-    return kept, saved
-
-
-def _inside(workload: Workload, result: Result, mapping: GroupMapping) -> Iterator[tuple[str, str]]:
-    """The tensors that a group makes and DRAM never sees, each with the outermost level it has."""
     moved = [_offchip_words(e, result) for e in result.einsums if e.einsum in mapping.names]
     seen = {tensor for one in moved for tensor, words in one.items() if words}
-    makers = {workload.einsum(m.einsum).output.tensor: m for m in mapping.einsums}
-    for tensor, maker in makers.items():
-        homes = [name for name, held in maker.keep if tensor in held]
-        if homes and tensor not in seen:
-            yield tensor, homes[0]
+    kept: dict[str, list[str]] = {}
+    saved = 0.0
+    for maker in mapping.einsums:
+        tensor = workload.einsum(maker.einsum).output.tensor
+        level = next((name for name, held in maker.keep if tensor in held), "")  # the outermost
+        if level and tensor not in seen:
+            kept.setdefault(level, []).append(tensor)
+            readers = sum(workload.einsum(name).reads(tensor) for name in mapping.names)
+            saved += (1 + readers) * workload.tensor_words(tensor) * workload.share(tensor, level)
+    return kept, saved
 
 
 def _offchip_words(stats: EinsumStats, result: Result) -> dict[str, float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
+from os.path import lexists  # true of a link that leads nowhere, too
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected, relative_name
@@ -27,7 +28,7 @@ def check_folder(folder: Path, *, force: bool = False, inside: Iterable[str] = (
     for name in inside:
         _check_spot(folder / name)
     try:
-        base = next(p for p in (folder.absolute(), *folder.absolute().parents) if _there(p))
+        base = next(p for p in (folder.absolute(), *folder.absolute().parents) if lexists(p))
         if folder.is_symlink():
             raise SpecError(expected(str(folder), "a folder, or a new name", "a link"))
         if not base.is_dir():
@@ -100,14 +101,14 @@ def _check_names(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _check_spot(spot: Path) -> None:
-    if spot.is_symlink() or (_there(spot) and not spot.is_dir()):
+    if spot.is_symlink() or (lexists(spot) and not spot.is_dir()):
         got = "a link" if spot.is_symlink() else "a file"
         raise SpecError(f"{spot}: expected a folder, or nothing, got {got}; remove it")
 
 
 def _replace(folder: Path, files: Mapping[str, bytes], new: Path, old: Path) -> None:
     """Put the new files in the place of those of the answer before, or leave all as it was."""
-    before = [n for n in dict.fromkeys((*(_listed(folder) or ()), *files)) if _there(folder / n)]
+    before = [n for n in dict.fromkeys((*(_listed(folder) or ()), *files)) if lexists(folder / n)]
     moved: list[tuple[Path, Path]] = []
     try:
         for source, target in (
@@ -154,11 +155,6 @@ def _is_own(folder: Path, name: str) -> bool:
     above = ["/".join(parts[:depth]) for depth in range(1, len(parts))]
     linked = any((folder / spot).is_symlink() for spot in (*above, name))
     return not linked and (folder / name).is_file()
-
-
-def _there(path: Path) -> bool:
-    """True where anything has that name, a link that leads nowhere included."""
-    return os.path.lexists(path)
 
 
 def _refused(folder: Path, error: Exception) -> SpecError:
