@@ -33,7 +33,6 @@ from flat_mapper.api.questions import (
     OfMapping,
     OnCluster,
     Part,
-    Spend,
     WithTools,
 )
 from flat_mapper.arch.reader import variables_of
@@ -194,11 +193,11 @@ def search(asked: AskSearch) -> SearchResult | OnCluster | Infeasible:
 @answers(AskCompare)
 def compare(asked: AskCompare) -> Comparison | OnCluster:
     """Each search has its share of the seconds that are left."""
-    with logged(asked) as budget:
-        chip = arch_of(asked.arch, asked.data)
-        if isinstance(chip, Cluster):
-            return devices_of(asked, chip, budget).compared()
-        return _best(asked, chip, asked.mapspaces, budget)
+    budget = asked.spend()  # reading counts, too
+    chip = arch_of(asked.arch, asked.data)
+    if isinstance(chip, Cluster):
+        return devices_of(asked, chip, budget).compared()
+    return _best(asked, chip, asked.mapspaces, budget)
 
 
 def devices_of(
@@ -297,10 +296,9 @@ def one_chip(source: Chip, data: Mapping[str, object] | None, change: str) -> Pl
 
 
 @contextmanager
-def logged(asked: Spend) -> Iterator[Budget]:
+def logged(asked: Best) -> Iterator[Budget]:
     """The budget of a question, whose log of what was left out is written in the end."""
-    path = asked.log if isinstance(asked, Best) else None
-    budget = asked.spend()
+    budget, path = asked.spend(), asked.log
     if path is not None:
         check_target(Path(path))
         budget.cuts = []
@@ -433,10 +431,7 @@ def energies(
 
     raises: UnpricedError where nothing says what a component costs.
     """
-    table, art = _energies(platform, ert)
-    if table.unknown:
-        raise UnpricedError(next(iter(table.unknown.values())))
-    return table, art
+    return known_energies(platform, ert, "energy")[:2]
 
 
 def _energies(
@@ -455,7 +450,7 @@ def _energies(
 
 
 def known_energies(
-    platform: Platform, ert: str | Path | Ert | None, objective: str = ""
+    platform: Platform | Architecture, ert: str | Path | Ert | None, objective: str = ""
 ) -> tuple[Ert, Art | None, tuple[str, ...]]:
     """The energies of a platform as far as something says them, and what is to be said of it.
 
@@ -466,7 +461,7 @@ def known_energies(
     if not table.unknown:
         return table, art, ()
     names, reason = ", ".join(table.unknown), next(iter(table.unknown.values()))
-    if objective == "energy":
+    if objective == "energy" or isinstance(platform, Architecture):
         raise UnpricedError(reason)
     nodes = [node for arch in platform.paths for node in arch.components]
     if any(n.name in table.unknown and "DRAM" not in n.component_class for n in nodes):

@@ -47,17 +47,6 @@ _CHOICES: Mapping[str, tuple[type, str]] = {
 }
 
 
-def _choices(questions: Sequence[type]) -> dict[str, Option]:
-    """The options that choose among some questions, by word."""
-    return {
-        word: Option(
-            name=word, type=bool, default=False, keyword=True, help=text, flag=Flag(words=word)
-        )
-        for word, (question, text) in _CHOICES.items()
-        if question in questions
-    }
-
-
 def _flags(question: type) -> dict[str, Option]:
     """The options of a question that the command line has, by their last word."""
     return {o.words[-1]: o for o in options_of(question).values() if o.flag is not None}
@@ -86,8 +75,7 @@ class Verb(NamedTuple):
     def options(self) -> dict[str, list[Option]]:
         """Its options by their last word, each as every question has it."""
         found: dict[str, list[Option]] = {}
-        every = *map(_flags, self.questions), _choices(self.questions), *map(_shown, self.questions)
-        for part in every:
+        for part in (*map(_flags, self.questions), *map(_shown, self.questions)):
             for word, option in part.items():
                 found.setdefault(word, []).append(option)
         return found
@@ -317,6 +305,9 @@ def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
             name, description=VERBS[name].summary, allow_abbrev=False, formatter_class=form
         )
         assert isinstance(verb, _Parser)
+        chosen = ((w, text) for w, (q, text) in _CHOICES.items() if q in VERBS[name].questions)
+        for word, text in chosen:
+            verb.add_argument(word, dest=word, action="store_true", default=unsaid, help=text)
         for alike in VERBS[name].options.values():
             _add(verb, alike, required=len(alike) == len(VERBS[name].questions))
         verbs[name] = verb
