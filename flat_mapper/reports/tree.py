@@ -23,6 +23,7 @@ from flat_mapper.mapping.values import (
     FusedMapping,
     GroupMapping,
     Loop,
+    Policy,
     Slot,
     sized_workload,
     slots_of,
@@ -121,19 +122,17 @@ def fused_tree_text(workload: Workload, platform: Platform, fused: FusedMapping)
     rules = f"buffering {policy.buffering:g}, softmax {policy.softmax} and {placed}"
     passing = "" if policy.passing == "held" else f", passing {policy.passing}"
     lines = (f"{workload.name} on {platform.name}: {sizes}", f"{rules}{passing}")
-    below = tuple(
-        _on_cores(workload, platform, group, whole_group(workload, group.names, policy))
-        for group in fused.groups
-    )
+    below = tuple(_on_cores(CoreQuestion(workload, platform, g), policy) for g in fused.groups)
     return "\n".join(_drawn(_Branch(lines, below), "", "")) + "\n"
 
 
-def _on_cores(
-    workload: Workload, platform: Platform, group: GroupMapping, names: tuple[str, ...]
-) -> _Branch:
-    """A group as one core runs it, under the loops whose passes are given out to cores."""
-    core = one_core(workload, platform, group)
-    branch = _group_branch(*core, names)
+def _on_cores(whole: CoreQuestion, policy: Policy) -> _Branch:
+    """A group as one core runs it, under the loops whose passes are given out to cores.
+
+    whole: the group as if one core ran all of it.
+    """
+    workload, platform, group = whole
+    branch = _group_branch(one_core(*whole), whole_group(workload, group.names, policy))
     if not group.on_cores:
         return branch
     level = fusion_level(platform, group).name
@@ -149,18 +148,16 @@ def _on_cores(
         if loop.factor > 1:
             below = (_Branch((f"{loop_text(loop)} on cores{note}",), below),)
             note = ""
-    crossing = f"{platform.dram.name} keeps {_crossing(workload, platform, group)}"
-    lines = (branch.lines[0], crossing, *between, *branch.lines[2:])
+    lines = (branch.lines[0], _crossing(whole), *between, *branch.lines[2:])
     return _Branch(lines, below)
 
 
-def _group_branch(
-    workload: Workload, platform: Platform, group: GroupMapping, names: tuple[str, ...]
-) -> _Branch:
+def _group_branch(core: CoreQuestion, names: tuple[str, ...]) -> _Branch:
+    workload, platform, group = core
     cut = [loop.rank for loop in group.shared]
     after = {m: [r for r in workload.einsum(m.einsum).after if r in cut] for m in group.einsums}
-    staying = _staying(workload, platform, group, names)
-    branches = {m: _einsum_branch(workload, platform, group, m, staying) for m in group.einsums}
+    staying = _staying(core, names)
+    branches = {m: _einsum_branch(core, m, staying) for m in group.einsums}
     below = tuple(branches[m] for m in group.einsums if not after[m])
     note = f"   one pass is a FLAT-tile: {sizes_text(flat_tile(workload, platform, group, cut))}"
     for loop in reversed(group.shared):
@@ -168,31 +165,27 @@ def _group_branch(
             below = (_Branch((f"{loop_text(loop)}{note}",), below),)
             note = ""
         below += tuple(branches[m] for m in group.einsums if loop.rank in after[m])
-    return _Branch(_group_lines(workload, platform, group), below)
+    return _Branch(_group_lines(core), below)
 
 
-def _group_lines(workload: Workload, platform: Platform, group: GroupMapping) -> tuple[str, ...]:
+def _group_lines(core: CoreQuestion) -> tuple[str, ...]:
     """A group's Einsums and what they keep, at DRAM first."""
+    group = core.group
     title = f"{', '.join(group.names)}: {group.schedule}"
     if group.granularity != "none":
         title += f", granularity {group.granularity}"
-    lines = [title, f"{platform.dram.name} keeps {_crossing(workload, platform, group)}"]
+    lines = [title, _crossing(core)]
     if group.staged:
         lines.append(f"staged, a whole FLAT-tile each: {', '.join(group.staged)}")
-    inside = handed_inside(workload, platform, group)
-    if inside:
+    if inside := handed_inside(*core):
         handed = ", ".join(f"{tensor} at {level}" for tensor, level in inside.items())
         lines.append(f"handed over inside: {handed}")
     return tuple(lines)
 
 
-def _staying(
-    workload: Workload, platform: Platform, group: GroupMapping, names: tuple[str, ...]
-) -> set[tuple[str, str, str]]:
+def _staying(core: CoreQuestion, names: tuple[str, ...]) -> set[tuple[str, str, str]]:
     """Einsum, level and tensor of the tiles that stay over the turns of other Einsums."""
-    if len(group.einsums) < 2:
-        return set()
-    uses = private_uses(CoreQuestion(workload, platform, group), names)
+    uses = private_uses(core, names) if len(core.group.einsums) > 1 else {}
     return {(e, t.level, t.tensor) for e, tiles in uses.items() for t in tiles if t.stays.all()}
 
 
@@ -209,21 +202,20 @@ def flat_tile(
     return {rank: found.get(rank, 1) for rank in ranks}
 
 
-def _crossing(workload: Workload, platform: Platform, group: GroupMapping) -> str:
+def _crossing(core: CoreQuestion) -> str:
     """The tensors that a group reads from DRAM or writes to it, with their words."""
+    workload, platform, group = core
     dram = platform.dram.name
     names = dict.fromkeys(t for mapping in group.einsums for t in mapping.kept_at(dram))
-    return ", ".join(f"{tensor} {workload.tensor_words(tensor)}" for tensor in names) or "nothing"
+    words = ", ".join(f"{tensor} {workload.tensor_words(tensor)}" for tensor in names)
+    return f"{dram} keeps {words or 'nothing'}"
 
 
 def _einsum_branch(
-    workload: Workload,
-    platform: Platform,
-    group: GroupMapping,
-    mapping: EinsumMapping,
-    staying: set[tuple[str, str, str]],
+    core: CoreQuestion, mapping: EinsumMapping, staying: set[tuple[str, str, str]]
 ) -> _Branch:
     """One Einsum's nodes; `staying`: Einsum, level and tensor of tiles that stay."""
+    workload, platform, group = core
     einsum = workload.einsum(mapping.einsum)
     arch = platform.path(einsum.unit)
     words = tree_tile_words(workload, arch, mapping)
