@@ -83,6 +83,16 @@ def test_the_command_takes_lengths_in_place_of_the_problems_own(
     assert "32" in json.dumps(checked)
 
 
+def test_what_a_sum_says_is_said_wherever_it_is_added_up() -> None:
+    """A change to each kind's answer, as of a sweep's rows, leaves the words and the proof."""
+    whole = fm.search(TEXT, "edge", "naive", scope="block")
+    assert isinstance(whole, SearchResult)
+    again = whole.each(lambda part: part)
+    assert again.result.notes == whole.result.notes
+    assert sum("least edp" in note for note in whole.result.notes) == 1
+    assert again.certificate.optimal is whole.certificate.optimal is False
+
+
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def said(text: str, *more: str) -> str:
         path = tmp_path / "one.yaml"

@@ -13,6 +13,7 @@ from replay.cases import doubled, overfull
 from small_platform import write_lowered
 from timeloop_cases import architecture_of, cases, with_remainders, workload_of
 
+from flat_mapper.arch.reader import load_architecture
 from flat_mapper.arch.values import Architecture, Platform
 from flat_mapper.base.errors import MappingError, SpecError
 from flat_mapper.mapping.record import read_record
@@ -31,6 +32,7 @@ from flat_mapper.timeloop.mapping_reader import read_mapping
 from flat_mapper.timeloop.terms import (
     architecture_document,
     as_loaded,
+    in_one_row,
     node_entries,
     problem_document,
     processed_document,
@@ -415,3 +417,30 @@ def test_computes_without_storage_hand_nothing_on() -> None:
         assert entry.get("no_link_transfer") == said
     handed: Any = processed_document(sized, bare, mapping, handed_on=True)
     assert not any("no_link_transfer" in entry for entry in handed["mapping"])
+
+
+def test_copies_of_a_level_between_go_to_the_innermost_row() -> None:
+    """Its own `spatial` is a fanout of its name: the level still stands there once."""
+    part = "attributes: {width: 16, datawidth: 16"
+    arch = load_architecture(f"""
+architecture:
+  version: 0.4
+  nodes:
+  - !Component {{name: DRAM, class: DRAM, {part}}}}}
+  - !Component {{name: L2, class: SRAM, {part}, depth: 100}}, spatial: {{meshX: 2}}}}
+  - !Container {{name: core, spatial: {{meshX: 3}}}}
+  - !Component {{name: GLB, class: SRAM, {part}, depth: 100}}}}
+  - !Component {{name: MAC, class: intmac, attributes: {{multiplier_width: 16}}}}
+""")
+    row = in_one_row(arch, "GLB")
+    assert [(n.name, getattr(n, "copies", 0)) for n in row.nodes] == [
+        ("DRAM", 0),
+        ("L2", 0),
+        ("core", 6),
+        ("GLB", 0),
+    ]
+    assert [(level.name, level.instances) for level in row.levels] == [
+        ("DRAM", 1),
+        ("L2", 1),
+        ("GLB", 6),
+    ]
