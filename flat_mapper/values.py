@@ -9,7 +9,6 @@ number in it or a table of energies of one's own are made of these.
     Platform, Architecture, MemoryLevel, Fanout, edit_platform          a chip
     Ert, energies                                                       its energies
     Cluster, load_cluster, MeshAxis, CollectiveCosts                    many of them, a network
-    Measured, fitted_collectives                                        its costs, fitted
     Piece, ring_steps, ring_seconds, merge_seconds                      keys in a ring
     Mapspace, Fusion, SlotRule, KeepRule, Policy                        a mapspace
     MappingRecord, FusedMapping, GroupMapping, EinsumMapping, Loop,
@@ -27,7 +26,6 @@ from flat_mapper.arch.edits import edit_platform
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, Result
 from flat_mapper.devices.cluster import Cluster, load_cluster
-from flat_mapper.devices.fit import Measured, fitted_collectives
 from flat_mapper.devices.network import MEASURED, Collective, CollectiveCosts, MeshAxis
 from flat_mapper.devices.ring import ORDERS, Piece, merge_seconds, ring_seconds, ring_steps
 from flat_mapper.energy.tables import Ert
@@ -67,9 +65,9 @@ __all__ = [
     "MEASURED", "ORDERS", "Architecture", "Cluster", "Collective", "CollectiveCosts", "Einsum",
     "EinsumMapping", "EinsumStats", "Ert", "Fanout", "Fit", "FusedMapping", "Fusion",
     "GroupMapping", "GroupStats", "KeepRule", "Kernel", "Loop", "MappingRecord", "Mapspace",
-    "Mask", "Measured", "MemoryLevel", "MeshAxis", "Piece", "Platform", "Policy", "Priced",
+    "Mask", "MemoryLevel", "MeshAxis", "Piece", "Platform", "Policy", "Priced",
     "Result", "Shape", "Slot", "SlotRule", "Tile", "Workload", "edit_platform", "einsum_stats",
-    "energies", "fitted_collectives", "flash_groups", "kernel_named", "load_cluster",
+    "energies", "flash_groups", "kernel_named", "load_cluster",
     "load_document", "merge_seconds", "parse_einsum", "priced", "ranked", "record_files",
     "ring_seconds", "ring_steps", "rpa_tile", "rpa_tiles", "shape_of", "spread", "spread_group",
     "with_splits",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping
 from dataclasses import astuple
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from flat_mapper.values import Measured, fitted_collectives, load_cluster
+from flat_mapper.values import load_cluster
 from studies import common
 from studies.devices.__main__ import VERBS, answer
+from studies.devices.fit import ROWS, fitted_collectives, measured
 
-ROWS = Path(__file__).parents[2] / "studies/devices/collectives.csv"
 ATTENTION = """device,devices,phase,method,heads,kv_heads,head_dim,tokens_per_device,mask,measured_s
 a100,8,forward,one_kernel_over_8,32,8,128,8192,causal,0.02141
 a100,8,forward,ring,32,8,128,8192,causal,0.04167
@@ -43,13 +42,8 @@ def test_collectives_are_nearer_than_a_careful_formula():
 
 @pytest.mark.parametrize(("system", "name"), [("a100_sxm", "8xa100"), ("h100_sxm", "8xh100")])
 def test_the_costs_of_a_cluster_are_those_of_the_fit(system: str, name: str):
-    with ROWS.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["system"] == system]
     axis = load_cluster(name).axes[0]
-    words = ("collective", "devices", "message_bytes", "measured_s")
-    some = [[row[word] for word in words] for row in rows]
-    measured = [Measured(c, int(p), float(n), float(s)) for c, p, n, s in some]
-    for collective, costs in fitted_collectives(measured, axis.bytes_per_s).items():
+    for collective, costs in fitted_collectives(measured(system), axis.bytes_per_s).items():
         assert astuple(axis.costs[collective]) == pytest.approx(astuple(costs), rel=2e-3)
 
 

@@ -1,18 +1,26 @@
 """Fit of a network's costs to measured collectives, as a cluster's file has them.
 
+python -m studies.devices.fit a100_sxm|h100_sxm
+
 Launch and step are those of all collectives that go round a switch, and of all-to-all apart. The
 sum of relative errors is least, with no cost below 0.
 """
 
 from __future__ import annotations
 
+import csv
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from flat_mapper.cost_model.candidates import Floats
-from flat_mapper.devices.network import Collective, CollectiveCosts, MeshAxis
+from flat_mapper.values import Collective, CollectiveCosts, MeshAxis, load_cluster
+
+ROWS = Path(__file__).with_name("collectives.csv")
+Floats = NDArray[np.float64]
 
 ROUNDS = 60  # chosen: of weighing rows again
 FINE = 1e-2  # chosen: a relative error below which a row weighs no more
@@ -25,6 +33,21 @@ class Measured(NamedTuple):
     devices: int
     whole: float
     seconds: float
+
+
+def measured(system: str) -> list[Measured]:
+    """The rows of a system."""
+    with ROWS.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["system"] == system]
+    return [
+        Measured(
+            collective=row["collective"],  # type: ignore[arg-type]  # one of MEASURED
+            devices=int(row["devices"]),
+            whole=float(row["message_bytes"]),
+            seconds=float(row["measured_s"]),
+        )
+        for row in rows
+    ]
 
 
 def fitted_collectives(
@@ -70,3 +93,10 @@ def _least(table: Floats) -> list[float]:
             kept &= found >= 0
         weights = 1 / np.maximum(abs(table @ found - 1), FINE)
     return [float(one) for one in found]
+
+
+if __name__ == "__main__":
+    _, system = sys.argv
+    axis = load_cluster(f"8x{system.partition('_')[0]}").axes[0]
+    for of, costs in fitted_collectives(measured(system), axis.bytes_per_s).items():
+        sys.stdout.write(f"{of}: {costs}\n")
