@@ -255,12 +255,15 @@ class Workload:
         return self._accesses[tensor].words(self.rank_sizes)
 
     def seen_words(self, einsum: Einsum, tensor: str) -> int:
-        """Those of them that an Einsum needs: of keys, what some query may see."""
-        words, mask = self.tensor_words(tensor), self._mask_of(einsum)
-        if mask is None or self.roles.keys not in self.tensor_ranks[tensor]:
+        """Those of them that an Einsum needs: of keys, what some query may see; of both, pairs."""
+        words, mask, ranks = self.tensor_words(tensor), self._mask_of(einsum), self.tensor_ranks
+        if mask is None or self.roles.keys not in ranks[tensor]:
             return words
-        every = self.rank_sizes[self.roles.keys] * mask.parts
-        first = every - self.rank_sizes[self.roles.queries]
+        queries, keys = self.rank_sizes[self.roles.queries], self.rank_sizes[self.roles.keys]
+        if self.roles.queries in ranks[tensor]:
+            return words * pairs(mask, queries, keys) // (queries * keys)
+        every = keys * mask.parts
+        first = every - queries
         low, high = replace(mask, parts=1).seen(first, every - 1, every)
         return words * (high - low) // every
 

@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 from small_platform import fused, loops, nest, platform
 
+import flat_mapper as fm
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Policy, Schedule
+from flat_mapper.reports.answers import SearchResult
 from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Workload
 
@@ -230,3 +232,23 @@ def test_tiles_of_bert_are_flats_row_granularity() -> None:
     assert isinstance(result, Result), str(result)
     live = 4 * rows * width + 4 * keys * width + rows * keys + 2 * rows
     assert result.groups[0].buffer.live_words == live
+
+
+BIASED = """problem:
+  name: biased
+  ranks: {P: 16, M: 16, E: 4}
+  mask: causal
+  roles: {queries: P, keys: M}
+  einsums: ["S[p,m] = Q[p,e] * K[m,e]", "T[p,m] = S[p,m] + BIAS[p,m]"]
+"""
+
+
+def test_a_lower_bound_counts_of_pairs_what_a_query_sees() -> None:
+    """An input and an output over queries and keys: 136 of 256 words each are seen."""
+    found = fm.search(fm.load_problem(BIASED), "edge", "any", objective="latency")
+    assert isinstance(found, SearchResult)
+    result, bound = found.result, found.result.bound
+    assert bound.offchip_bytes == 2 * (2 * 136 + 2 * 16 * 4)
+    assert bound.cycles <= result.cycles
+    assert bound.energy_pj <= result.energy_pj
+    assert found.certificate.lower_bound <= found.certificate.proven_bound
