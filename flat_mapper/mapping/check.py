@@ -149,10 +149,12 @@ def _order_faults(workload: Workload, mapping: FusedMapping) -> Iterator[str]:
 def _group_faults(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> Iterator[str]:
-    if group.schedule == "phases" or group.phases:
-        check_phases(workload, group.names, group.phases, " + ".join(group.names))
     for nest in group.einsums:
         check_mapping(workload, platform.path(workload.einsum(nest.einsum).unit), nest)
+    if group.schedule == "phases" or group.phases:
+        level, inside = shared_level(platform).name, handed_inside(workload, platform, group)
+        named = group.names, group.phases, " + ".join(group.names)
+        check_phases(workload, *named, level, inside)
     yield from _part_faults(platform, group)
     if len(group.einsums) == 1:
         yield from _each_faults(workload, group, ())

@@ -90,10 +90,20 @@ def overlaps(schedule: Schedule | str) -> bool:
     return schedule in ("overlapped", "phases")
 
 
-def check_phases(workload: Workload, names: Sequence[str], phases: Phases, where: str) -> None:
-    """Raise MappingError unless every Einsum of a group is in one phase, and none waits in vain."""
+def check_phases(
+    workload: Workload,
+    names: Sequence[str],
+    phases: Phases,
+    where: str,
+    level: str = "",
+    inside: Mapping[str, str] | None = None,
+) -> None:
+    """Raise MappingError unless every Einsum of a group is in one phase, and none waits in vain.
+
+    level, inside: see `rounds_behind`.
+    """
     check_listed(names, phases, where)
-    rounds_behind(workload, names, phases)
+    rounds_behind(workload, names, phases, level, inside)
 
 
 def check_listed(names: Sequence[str], phases: Phases, where: str) -> None:

@@ -339,3 +339,20 @@ def test_keys_that_no_query_sees_are_in_no_bound() -> None:
     assert isinstance(late, Solution)
     assert early.certificate.proven_bound <= value_of(late.result, "edp")
     assert early.certificate.lower_bound <= value_of(late.result, "edp")
+
+
+def test_what_is_handed_over_inside_has_a_place_of_its_own_in_phases_too() -> None:
+    """Scores beside the numerators' place: else the phases waited for each other in a circle."""
+    row = {"chip": "array", "groups": "listed", "softmax": "online", "mask": "none", "length": 4}
+    question = question_of({**row, "scores": "inside"})
+    first = ("QK_exp", "QK_sum_cor", "AV_cor", "AV_div")
+    fusion = replace(
+        question.mapspace.fusion,
+        groups=(tuple(einsum.name for einsum in question.workload.ordered),),
+        schedule="phases",
+        phases=(first, ("QK", "QK_max", "QK_cor", "AV"), ("QK_sum",)),
+    )
+    what = question.workload, question.platform, replace(question.mapspace, fusion=fusion)
+    found = search(*what, question.ert, objective="latency")
+    assert isinstance(found, Solution)
+    assert found.certificate.optimal

@@ -14,7 +14,7 @@ Orders that are alike in these cost the same. Of the others all are searched.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
@@ -67,7 +67,8 @@ def execution_orders(
         if seen is not None:
             found.setdefault(seen, names)
     if not found:
-        check_phases(workload, group.names, group.phases, f"{mapspace.name}: fusion")
+        named = group.names, group.phases, f"{mapspace.name}: fusion"
+        check_phases(workload, *named, *eyes.place)
     return tuple(replace(group, names=names) for names in found.values())
 
 
@@ -148,11 +149,16 @@ class _Eyes:
         output = {self.workload.einsum(last).output.tensor}.intersection(self.outside)
         return frozenset(t for t in inputs | output if self._streams(t))
 
+    @property
+    def place(self) -> tuple[str, Mapping[str, str]]:
+        """The shared level, and that of each tensor that is handed over inside it."""
+        inside = self.mapspace.fusion.intermediates or self.workload.absent
+        return shared_level(self.platform).name, inside
+
     def seen(self, names: tuple[str, ...]) -> object:
         """All that the model sees of an order; None where phases have none such."""
         workload, policy, behind = self.workload, self.mapspace.policy, 0
-        level = shared_level(self.platform).name
-        inside = self.mapspace.fusion.intermediates or self.workload.absent
+        level, inside = self.place
         if self.group.phases:
             try:
                 rounds = rounds_behind(workload, names, self.group.phases, level, inside)

@@ -186,8 +186,8 @@ class GroupProblem:
     @cached_property
     def rounds(self) -> Rounds | None:
         """Rounds of the schedule `phases`."""
-        level = shared_level(self.platform).name
-        return rounds_of(self.workload, self.group.names, self.group.phases, level)
+        level, absent = shared_level(self.platform).name, self.workload.absent
+        return rounds_of(self.workload, self.group.names, self.group.phases, level, absent)
 
     def turns(self, space: EinsumSpace, tile: tuple[int, ...], order: tuple[int, ...]) -> float:
         """Number of turns of an Einsum; told apart where units overlap only."""
