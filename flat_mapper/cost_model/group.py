@@ -46,7 +46,7 @@ from flat_mapper.cost_model.turns import (
 from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import UnevenRows, carried_loops, overlaps
-from flat_mapper.mapping.sharing import shared_level, whole_group
+from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
 from flat_mapper.mapping.values import GroupMapping, Policy
 
 
@@ -63,6 +63,7 @@ class GroupTerms:
     units: Mapping[str, str]  # compute unit by path
     compute: Mapping[str, Amount]  # cycles by path
     ideal: Mapping[str, float]
+    passes: int  # of the shared loops in time, that a mask leaves
     inside: Mapping[str, Amount]  # cycles by level, of the shared one and those inside
     moved: Words  # in all
     staged: Words  # in whole tiles
@@ -72,11 +73,6 @@ class GroupTerms:
     loops: tuple[frozenset[str], ...] = ()  # Einsums that wait for one another from pass to pass
     rounds: Rounds | None = None
     rows: UnevenRows | None = None  # where units take turns: at once, they even them out
-
-    @property
-    def passes(self) -> int:
-        """Passes of the shared loops in time, if a mask leaves all."""
-        return prod(loop.factor for loop in self.group.shared)
 
     @cached_property
     def _timing(self) -> Timing:
@@ -211,7 +207,8 @@ def group_terms(core: CoreQuestion, policy: Policy, stats: Mapping[str, EinsumSt
     inside = {lv.name: lv for arch in platform.paths for lv in arch.levels[SHARED:]}
     together = len(members) > 1 and policy.prefetch == "held"
     own = len(members) > 1 and policy.prefetch == "own"
-    names = whole_group(workload, group.names, policy)
+    names, tiles = whole_group(workload, group.names, policy), visited_tiles(workload, group)
+    every = prod(loop.factor for loop in group.shared)
     runs = tuple(_run(stats[n], path, inside.values()) for n, path in paths if own)
     return GroupTerms(
         group=group,
@@ -219,6 +216,7 @@ def group_terms(core: CoreQuestion, policy: Policy, stats: Mapping[str, EinsumSt
         units={path: platform.path(path).compute.name for _, path in paths},
         compute=added_up((path, stats[n].compute_cycles) for n, path in paths),
         ideal=added_up((path, stats[n].ideal_cycles) for n, path in paths),
+        passes=every * tiles.visited // tiles.total if tiles else every,
         inside=port_cycles(inside.values(), members),
         moved=_moved(members),
         staged={} if own else _moved(members, staged=True),

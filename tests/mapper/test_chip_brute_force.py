@@ -167,7 +167,7 @@ def hold_primes(seed: int) -> tuple[bool, bool]:
 
 
 def test_prime_sizes_take_no_more_than_the_best_whose_factors_divide() -> None:
-    found = [hold_primes(seed) for seed in (1, 3, 5)]
+    found = [hold_primes(seed) for seed in (1, 3, 5, 59)]  # 59: steps of cores under a mask
     assert any(better for better, _ in found)
 
 

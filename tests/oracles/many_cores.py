@@ -313,7 +313,10 @@ class Given:
         parts = [nests_of(self, n, roles[n], shared) for n in roles]
         if not all(part.nests for part in parts):
             return []
-        steps = {n: prod(p.factor for p in shared) for n in lengths}
+        passes = {p.rank: p.factor for p in shared}
+        over = (visited_pairs(self.core, self.core.workload.einsum(n), passes) for n in roles)
+        left = next((one.pairs / one.total for one in over if one), 1.0)
+        steps = {n: round(left * prod(passes.values())) for n in lengths}
         if seen:
             keys = next(p.factor for p in shared if p.rank == "M")
             steps = {n: prod(p.factor for p in shared) // keys * n for n in lengths}

@@ -276,7 +276,7 @@ class OuterTiles:
         if not each or not self.problem.group.fused:
             return np.zeros(self.grid.shape[1])
         sizes = np.array([r.size for r in self.problem.ranks], dtype=np.int64)[:, None]
-        return each * (sizes // self.grid).prod(axis=0).astype(np.float64)
+        return each * self.visited * (sizes // self.grid).prod(axis=0)
 
     @property
     def by_units(self) -> bool:

@@ -43,15 +43,16 @@ def under(
     if not problem.group.fused:
         return columns
     every = prod(r.size // t for r, t in zip(problem.ranks, tile, strict=True))
+    passes = every * problem.visited_of(tile)
     return replace(
         columns,
         timing=replace(
             columns.timing,
-            passes=every * problem.visited_of(tile),
+            passes=passes,
             behind=columns.rounds.behind if columns.rounds else 0,
         ),
         rare_passes=problem.rare_turns(tile, order),
-        fixed=every * problem.platform.dram.step_cycles,
+        fixed=passes * problem.platform.dram.step_cycles,
         rows=problem.rows(tile, order),
     )
 
