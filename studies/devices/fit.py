@@ -8,7 +8,6 @@ sum of relative errors is least, with no cost below 0.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from flat_mapper.values import Collective, CollectiveCosts, MeshAxis, load_cluster
+from flat_mapper.values import MEASURED, Collective, CollectiveCosts, MeshAxis
+from studies.common import Parser, choice_of, number_of, read_rows, sizes_of
+from studies.devices.__main__ import network
 
 ROWS = Path(__file__).with_name("collectives.csv")
 Floats = NDArray[np.float64]
@@ -37,16 +38,16 @@ class Measured(NamedTuple):
 
 def measured(system: str) -> list[Measured]:
     """The rows of a system."""
-    with ROWS.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["system"] == system]
+    where = f"{ROWS.name}: {system}"
     return [
         Measured(
-            collective=row["collective"],  # type: ignore[arg-type]  # one of MEASURED
-            devices=int(row["devices"]),
-            whole=float(row["message_bytes"]),
-            seconds=float(row["measured_s"]),
+            collective=choice_of(where, row, "collective", MEASURED),
+            devices=sizes_of(where, row, ("devices",))["devices"],
+            whole=number_of(where, row, "message_bytes"),
+            seconds=number_of(where, row, "measured_s", positive=True),
         )
-        for row in rows
+        for row in read_rows(ROWS)
+        if row["system"] == system
     ]
 
 
@@ -96,7 +97,8 @@ def _least(table: Floats) -> list[float]:
 
 
 if __name__ == "__main__":
-    _, system = sys.argv
-    axis = load_cluster(f"8x{system.partition('_')[0]}").axes[0]
-    for of, costs in fitted_collectives(measured(system), axis.bytes_per_s).items():
-        sys.stdout.write(f"{of}: {costs}\n")
+    parser = Parser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("system", choices=sorted({row["system"] for row in read_rows(ROWS)}))
+    system = parser.parse_args().system
+    costs = fitted_collectives(measured(system), network(system, 8).bytes_per_s)
+    sys.stdout.writelines(f"{of}: {own}\n" for of, own in costs.items())
