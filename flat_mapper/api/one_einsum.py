@@ -49,7 +49,7 @@ def model(asked: AskModel) -> ModelResult | Infeasible:
         ert = next((ert_of(said, file) for file, said in documents if "ERT" in said), None)
     table, _ = energies(arch, ert)
     chip, apart = read_chip(document, arch, einsum, where)
-    costs = einsum_costs(workload, chip, [mapping], table, handed_on=not apart)
+    costs = einsum_costs(workload, chip, [mapping], table, handed_on=not apart, padded=True)
     if (refused := costs.infeasible(0)) is not None:
         return refused
     found = ModelResult(

@@ -182,10 +182,11 @@ def einsum_costs(
     names: Sequence[str] = (),
     *,
     handed_on: bool = False,
+    padded: bool = False,
 ) -> EinsumCosts:
     """The costs of mappings of one Einsum that share keeps, loop orders and rank sizes.
 
-    handed_on: as in `accesses`.
+    handed_on, padded: as in `accesses`.
     tiles: of queries x keys, that a mask leaves of the passes of the outermost loops.
     names: the Einsums of its group, those of a free softmax among them; none: it is alone.
     """
@@ -203,7 +204,9 @@ def einsum_costs(
     copied = copied_from(workload, einsum) if len(names) > 1 else None
     factors = factors_of(nest, mappings)
     return nest_costs(
-        *(nest, sizes, factors, ert, workload.widths, visited, copied), handed_on=handed_on
+        *(nest, sizes, factors, ert, workload.widths, visited, copied),
+        handed_on=handed_on,
+        padded=padded,
     )
 
 
@@ -229,13 +232,14 @@ def nest_costs(
     copied: str | None = None,
     *,
     handed_on: bool = False,
+    padded: bool = False,
 ) -> EinsumCosts:
     """The costs of loop nests given as arrays; factors int64[S, R, n].
 
     widths: of the values of its tensors.
     copied: the tensor whose old value is copied to the output's place; see `copied_from`.
     """
-    found = accesses(nest, factors, sizes, visited, handed_on=handed_on)
+    found = accesses(nest, factors, sizes, visited, handed_on=handed_on, padded=padded)
     if copied is not None:
         found = with_copy(nest, factors, sizes, found, copied, visited)
     cycles = operation_cycles(nest.arch, nest.einsum, widths)

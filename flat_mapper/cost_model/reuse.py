@@ -1,7 +1,7 @@
 """Scalar reads, fills and updates of every tensor at every storage level, per instance.
 
-By the rule of `transfers` where loops have no remainders; else loops are walked with all the passes
-that may be final ones (`moved_words`).
+By the rule of `transfers` where loops have no remainders; else by that of `passes`, or padded as
+Timeloop does (`moved_words`), where a comparison with it asks for that.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from flat_mapper.cost_model.nest import BoolArray, Factors, FloatArray, IntArray, Nest, Visited
+from flat_mapper.cost_model.passes import ALONE, Cuts, words_brought
 from flat_mapper.cost_model.transfers import (
     NONE,
     SHARED,
@@ -54,18 +56,21 @@ def accesses(
     visited: Visited | None = None,
     *,
     handed_on: bool = False,
+    padded: bool = False,
 ) -> Accesses:
     """Words moved by every mapping of a batch.
 
     factors:   int64[S, R, n].
     sizes:     rank sizes, in the order of nest.ranks.
     handed_on: computes right below a fanout take words from their neighbours, as Timeloop has it.
+    padded:    some last passes count as full ones, as Timeloop has it.
     visited: pairs of outermost passes that a mask leaves: what moves in each of them moves in so
              many; what stays in place over one of the two loops moves as often as before.
     source:  timeloop-model (NVlabs/timeloop 4cf6d4c), reproduced on all its recorded answers.
     """
     traffic: dict[tuple[int, str], Traffic] = {}
     moves = {tensor: transfers_of(nest, factors, tensor) for tensor in nest.relevant}
+    instances = tuple(_spatial_product(nest, factors, s) for s in nest.level_slots)
     for access in nest.einsum.accesses:
         if access.sums or (handed_on and nest.bare and factors.lasts is None):
             from flat_mapper.cost_model.windows import windowed_traffic  # few tensors have them
@@ -73,7 +78,10 @@ def accesses(
             traffic |= windowed_traffic(nest, factors, access.tensor)
             continue
         what = nest, factors, sizes, access.tensor, moves[access.tensor]
-        words = _whole(*what, visited) if factors.lasts is None else _cut(*what)
+        if factors.lasts is None:
+            words = _whole(*what, visited)
+        else:
+            words = _padded(*what) if padded else _exact(*what[:4], instances)
         for level, held, below, above in words:
             reads, updates = at_parent(below, held, output=access.is_output)
             fills = NONE if above is None else at_child(above, held, output=access.is_output)
@@ -82,8 +90,8 @@ def accesses(
             )
     return Accesses(
         traffic=traffic,
-        instances=tuple(_spatial_product(nest, factors, s) for s in nest.level_slots),
-        compute=_left(_product(factors, nest.level_slots), visited),
+        instances=instances,
+        compute=_left(_steps(nest, factors, sizes, padded=padded), visited),
         lanes=_spatial_product(nest, factors, len(nest.slots)),
         moves=moves,
     )
@@ -164,10 +172,10 @@ def _whole(
         yield level, left(held, None), left(held * below.passes, below), above
 
 
-def _cut(
+def _padded(
     nest: Nest, factors: Factors, sizes: tuple[int, ...], tensor: str, moves: list[Transfer]
 ) -> _Kept:
-    """Words of a tensor where last passes are shorter; no mask is about."""
+    """Words of a tensor where last passes are shorter, as timeloop-model has them."""
     relevant, levels = nest.relevant[tensor], [i for i, t in enumerate(nest.keep) if tensor in t]
     lacks = [r for r, own in enumerate(relevant) if not own]
     slots = [*(nest.level_slots[i] for i in levels), len(nest.slots)]
@@ -179,6 +187,86 @@ def _cut(
         held = _padded_words(nest, factors, sizes, relevant, slots[i]) // own.spread
         above = words[i] // own.copies if i else None
         yield level, held, words[i + 1] // (shared * own.copies), above
+
+
+def cuts_of(nest: Nest, factors: Factors, sizes: tuple[int, ...]) -> dict[int, Cuts]:
+    """The loops of every rank, by its index; a slot's begin at the place slot x ranks."""
+    ranks, grid = len(nest.ranks), factors.factors
+    inside = np.ones_like(grid[0])
+    found: dict[int, list[tuple[int, bool, IntArray]]] = {r: [] for r in range(ranks)}
+    for slot in reversed(range(len(nest.slots))):
+        in_time = nest.slots[slot].axis == "temporal"
+        for i, r in enumerate(nest.orders[slot]):
+            if (grid[slot, r] > 1).any():
+                found[r].append((slot * ranks + ranks - 1 - i, in_time, inside[r].copy()))
+                inside[r] *= grid[slot, r]
+    return {
+        r: Cuts(
+            size=np.full(factors.count, size, np.int64),
+            extents=np.array([e for *_, e in loops[::-1]]).reshape(len(loops), factors.count),
+            places=tuple(place for place, *_ in loops[::-1]),
+            in_time=tuple(in_time for _, in_time, _ in loops[::-1]),
+        )
+        for (r, loops), size in zip(found.items(), sizes, strict=True)
+    }
+
+
+def _exact(
+    nest: Nest,
+    factors: Factors,
+    sizes: tuple[int, ...],
+    tensor: str,
+    instances: Sequence[IntArray],
+) -> _Kept:
+    """Words of a tensor where last passes are shorter, as they run: of the mean instance."""
+    ranks, relevant = len(nest.ranks), nest.relevant[tensor]
+    cuts, own = cuts_of(nest, factors, sizes), [r for r, yes in enumerate(relevant) if yes]
+    levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
+    slots = [*(nest.level_slots[i] for i in levels), len(nest.slots)]
+    spatial = {
+        place: place // ranks
+        for one in cuts.values()
+        for place, in_time in zip(one.places, one.in_time, strict=True)
+        if not in_time
+    }
+
+    def words(i: int, *, each: bool) -> IntArray:
+        """That come to what the i-th keeper feeds; each: all instances there, else its reads."""
+        top, cut = slots[i], slots[i + 1]
+        counted = [p for p, s in spatial.items() if each or s < top or s in nest.apart[tensor]]
+        outside = {r: one.outside(cut * ranks) for r, one in cuts.items()}
+        again = ALONE
+        if cut == len(nest.slots):  # a unit keeps nothing
+            again = cut * ranks
+        elif tensor in nest.returns and cut > nest.level_slots[SHARED]:
+            again = ranks - 1
+        return words_brought(outside, own, counted, again=again)
+
+    above: IntArray | None = None
+    for i, level in enumerate(levels):
+        behind = (one.outside(slots[i] * ranks) for r, one in cuts.items() if not relevant[r])
+        held = prod((one.pieces([*spatial]) for one in behind), start=ONE)
+        held = held * prod(sizes[r] for r in own)
+        yield (level, *(_each(n, instances[level]) for n in (held, words(i, each=False))), above)
+        if i + 1 < len(levels):
+            above = _each(words(i, each=True), instances[levels[i + 1]])
+
+
+def _each(words: IntArray, instances: IntArray) -> Any:
+    """Words of the mean instance; whole ones where they are all alike."""
+    mean, left = np.divmod(words, instances)
+    return words / instances if left.any() else mean
+
+
+def _steps(nest: Nest, factors: Factors, sizes: tuple[int, ...], *, padded: bool) -> IntArray:
+    """Steps of the compute unit: passes of all loops in time."""
+    if factors.lasts is None or padded:
+        return _product(factors, nest.level_slots)
+    each = cuts_of(nest, factors, sizes).values()
+    return prod(
+        one.pieces([p for p, in_time in zip(one.places, one.in_time, strict=True) if in_time])
+        for one in each
+    )
 
 
 def _padded_words(

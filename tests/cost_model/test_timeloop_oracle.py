@@ -33,7 +33,8 @@ def costs_of(case: dict[str, Any]) -> EinsumCosts:
     arch = architecture_of(case)
     einsum = workload.einsums[0]
     mapping = read_mapping(with_remainders(case), arch, einsum, case["id"], workload.rank_sizes)
-    return einsum_costs(workload, arch, [mapping], ert_of(case["ert_pj"], case["id"]))
+    ert = ert_of(case["ert_pj"], case["id"])
+    return einsum_costs(workload, arch, [mapping], ert, padded=True)
 
 
 def compare(case: dict[str, Any], stats: EinsumStats) -> None:
