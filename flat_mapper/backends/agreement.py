@@ -24,7 +24,7 @@ from flat_mapper.base.errors import MappingError
 from flat_mapper.base.table import Printed, grid
 from flat_mapper.base.tolerance import ABOVE, whole_cycles
 from flat_mapper.cost_model.backend import Backend
-from flat_mapper.cost_model.chip.evaluation import evaluate, stats_alone
+from flat_mapper.cost_model.chip.evaluation import combine, evaluate, stats_alone
 from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.result import (
     EinsumStats,
@@ -240,12 +240,23 @@ class _Question:
         if apart and isinstance(answer, Result):
             told = self._one_pass(backend, answer)
             turns = {q: told[q] for q in apart.keys() & told.keys() - self._copied()}
-        what = self.workload, self.platform, self.native, answer, self.ert, backend.name
+        what = self.workload, self.platform, self._padded(), answer, self.ert, backend.name
         pairs = (
             replace(p, other=turns[p.of], reason=ONE_PASS) if p.of in turns else p
             for p in comparisons(*what)
         )
         return answer, [p for p in pairs if p.reason == ONE_PASS or p.of not in apart]
+
+    def _padded(self) -> Result | Infeasible:
+        """The native model's answer, with last passes counted as Timeloop does."""
+        native, nests = self.native, self.mapping.einsum_mappings
+        ragged = {name for name, nest in nests.items() if nest.has_remainders}
+        if isinstance(native, Infeasible) or not ragged:
+            return native
+        what = self.workload, self.platform, self.mapping, self.ert
+        alone = stats_alone(*what, padded=True)
+        stats = {s.einsum: alone[s.einsum] if s.einsum in ragged else s for s in native.einsums}
+        return combine(*what, stats, backend=native.backend)
 
     def between_einsums(self) -> dict[Compared, None]:
         """Counts of the native model that differ from every Einsum alone, as others count."""
@@ -369,7 +380,7 @@ class _Question:
         model = timeloop_stats(one, self.ert, self.workload)
         chip = next(stats for stats in native.einsums if stats.einsum == name)
         outside = names_outside(one.arch, one.level)
-        already = self._already(one, outside)
+        already, ragged = self._already(one, outside), one.nest.has_remainders
         whole, theirs = numbers_of([chip]), numbers_of([answer])
         for q, said in numbers_of([model]).items():
             own, other = whole.get(q, one.rounds * said), one.rounds * theirs[q]
@@ -381,7 +392,7 @@ class _Question:
                 cycles = whole_cycles(own), whole_cycles(other * chip.cycles_per_compute)
                 yield Difference(backend, *q, *cycles)
             elif q.quantity in ("computes", *COUNTS[:4]):
-                by_itself = between or (name, place, q.tensor) in turns
+                by_itself = between or ragged or (name, place, q.tensor) in turns
                 yield Difference(backend, *q, one.rounds * said if by_itself else own, other)
 
     def _already(self, one: Posed, outside: Sequence[str]) -> set[str]:
@@ -515,9 +526,6 @@ def single_pass(
     return tile, replace(mapping, groups=(alone,))
 
 
-UPPER = "a remainder: Timeloop counts idle units and some shorter last passes as full"
-
-
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     """One quantity that the model has otherwise than the execution."""
@@ -528,7 +536,6 @@ class Disagreement:
     quantity: str
     executed: float
     model: float | None  # None: the model has no such quantity
-    reason: str = ""  # why the model may be above the execution here
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
@@ -540,29 +547,18 @@ def compare_run(executed: Executed, result: Result) -> tuple[Disagreement, ...]:
 
     Numbers have to be right; every count equal; no level over its capacity; each group's latency
     the executed timeline's, rounded up to whole cycles, or above it by no more than the schedule's
-    slack (`cost_model.group.Latency`). Where a loop has a remainder the model is
-    Timeloop's, which may be above the execution, and the difference says so.
+    slack (`cost_model.group.Latency`).
     """
-    nests = result.mapping.einsum_mappings
-    ragged = {name for name, nest in nests.items() if nest.has_remainders}
-    cut = [g.names for g in result.groups if g.cores is not None and not g.cores.divides]
-    ragged |= {name for names in cut for name in names}
     found = [
         Disagreement("output", "", error.tensor, "relative error", error.relative, 0.0)
         for error in executed.errors
         if not error.right
     ]
     for einsum in result.einsums:
-        found += _with_reason(_counts(executed, einsum), einsum.einsum in ragged)
+        found += _counts(executed, einsum)
     for group, stats in zip(executed.groups, result.groups, strict=True):
-        found += _with_reason(_group(group, stats), not ragged.isdisjoint(group.names))
+        found += _group(group, stats)
     return tuple(found)
-
-
-def _with_reason(found: Iterator[Disagreement], ragged: bool) -> Iterator[Disagreement]:
-    for d in found:
-        above = ragged and d.model is not None and d.model >= d.executed
-        yield replace(d, reason=UPPER) if above else d
 
 
 def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:

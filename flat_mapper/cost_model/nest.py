@@ -107,6 +107,10 @@ class Factors:
         """Factors with those of final passes, which may be the same everywhere."""
         return cls(factors=factors, lasts=None if (factors == lasts).all() else lasts)
 
+    def divide(self, sizes: tuple[int, ...]) -> bool:
+        """True if every pass of every loop is as long as the others."""
+        return bool((self.factors.prod(axis=0) == np.array(sizes)[:, None]).all())
+
     @property
     def count(self) -> int:
         """n, the number of mappings."""
@@ -155,18 +159,9 @@ def factors_of(nest: Nest, mappings: Sequence[EinsumMapping]) -> Factors:
 
 
 def extents(factors: Factors, sizes: tuple[int, ...], slot: int) -> list[IntArray]:
-    """Extent of every rank inside a slot, its own loops included; int64[n] each.
-
-    A rank that no outer loop cuts is there whole; one that is cut takes the full product of its
-    inner factors, even where its final pass is shorter.
-    """
+    """Extent of every rank in the largest piece inside a slot, its own loops included; int64[n]."""
     inner = factors.factors[slot:].prod(axis=0)
-    if factors.lasts is not None:
-        before = np.ones_like(inner)
-        for factor, last in zip(factors.factors[:slot], factors.lasts[:slot], strict=True):
-            before = (before - 1) * factor + last
-        inner = np.where(before > 1, inner, np.array(sizes)[:, None])
-    return list(inner)
+    return list(np.minimum(inner, np.array(sizes)[:, None]))
 
 
 def words_of_tiles(

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
@@ -108,40 +107,29 @@ def _add(total: _Places, counts: _Places, times: IntArray) -> None:
 
 
 def words_brought(
-    ranks: Mapping[str, Cuts],
-    own: Collection[str],
+    ranks: Mapping[int, Cuts],
+    own: Collection[int],
     every: Collection[int],
     *,
     again: int = ALONE,
 ) -> IntArray:
     """Words of a tensor's tiles that come to one place of a nest, over its whole run; int64[n].
 
-    ranks:  the loops outside that place, by rank. own: the ranks of the tensor.
-    every:  places of loops in space whose instances count one by one, where they lack its ranks;
-            those of the others share what comes.
-    again:  of a loop up to which every pass brings the tile anew, whatever it is.
+    ranks: the loops outside that place, by rank. own: the ranks of the tensor.
+    every: places of loops in space whose instances count one by one, where they lack its ranks;
+           those of the others share what comes.
+    again: place of a loop up to which every pass brings the tile anew, whatever it is.
     """
     lengths = [ranks[rank].coordinates() for rank in own]
     others = [cuts for rank, cuts in ranks.items() if rank not in own]
-    places = sorted({ALONE, again, *(at for one in lengths for at in one if at > again)})
-    total, before = np.zeros(1, np.int64), np.zeros(1, np.int64)
-    for place in (at for at in places if at >= again):
-        so_far = prod(
-            (sum(n for at, n in one.items() if at <= place) for one in lengths),
-            start=np.ones(1, np.int64),
-        )
-        passes = prod(
-            (
-                cuts.pieces(
-                    [
-                        at
-                        for at, in_time in zip(cuts.places, cuts.in_time, strict=True)
-                        if (at < place or at <= again if in_time else at in every)
-                    ]
-                )
-                for cuts in others
-            ),
-            start=np.ones(1, np.int64),
-        )
+    total = before = np.zeros(1, np.int64)
+    for place in sorted({again, *(at for one in lengths for at in one if at > again)}):
+        so_far = passes = np.ones(1, np.int64)
+        for one in lengths:
+            so_far = so_far * sum(n for at, n in one.items() if at <= place)
+        for cuts in others:
+            loops = zip(cuts.places, cuts.in_time, strict=True)
+            counted = [p for p, t in loops if (p < place or p <= again if t else p in every)]
+            passes = passes * cuts.pieces(counted)
         total, before = total + (so_far - before) * passes, so_far
     return total

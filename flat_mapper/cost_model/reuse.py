@@ -69,16 +69,17 @@ def accesses(
     source:  timeloop-model (NVlabs/timeloop 4cf6d4c), reproduced on all its recorded answers.
     """
     traffic: dict[tuple[int, str], Traffic] = {}
+    whole = factors.divide(sizes)
     moves = {tensor: transfers_of(nest, factors, tensor) for tensor in nest.relevant}
     instances = tuple(_spatial_product(nest, factors, s) for s in nest.level_slots)
     for access in nest.einsum.accesses:
-        if access.sums or (handed_on and nest.bare and factors.lasts is None):
+        if access.sums or (handed_on and nest.bare and whole):
             from flat_mapper.cost_model.windows import windowed_traffic  # few tensors have them
 
             traffic |= windowed_traffic(nest, factors, access.tensor)
             continue
         what = nest, factors, sizes, access.tensor, moves[access.tensor]
-        if factors.lasts is None:
+        if whole:
             words = _whole(*what, visited)
         else:
             words = _padded(*what) if padded else _exact(*what[:4], instances)
@@ -260,13 +261,13 @@ def _each(words: IntArray, instances: IntArray) -> Any:
 
 def _steps(nest: Nest, factors: Factors, sizes: tuple[int, ...], *, padded: bool) -> IntArray:
     """Steps of the compute unit: passes of all loops in time."""
-    if factors.lasts is None or padded:
+    if padded or factors.divide(sizes):
         return _product(factors, nest.level_slots)
-    each = cuts_of(nest, factors, sizes).values()
-    return prod(
-        one.pieces([p for p, in_time in zip(one.places, one.in_time, strict=True) if in_time])
-        for one in each
-    )
+    found = ONE
+    for one in cuts_of(nest, factors, sizes).values():
+        in_time = [p for p, yes in zip(one.places, one.in_time, strict=True) if yes]
+        found = found * one.pieces(in_time)
+    return found
 
 
 def _padded_words(

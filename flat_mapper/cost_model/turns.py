@@ -242,30 +242,20 @@ def _sizes(
 ) -> Iterator[tuple[list[SharedLoop], Factors, tuple[int, ...]]]:
     """Passes of one size each: their loops, the factors inside them, and the sizes of their tile.
 
-    The last pass of a shared loop may be shorter than the others (Timeloop's remainders). In it the
-    outermost loop inside over its rank has what is left; in all others every loop is whole.
+    The last pass of a shared loop may be shorter than the others.
     """
     ranks, outer, whole = nest.ranks, mapping.at(nest.slots[0]), factors_of(nest, [mapping])
     inner = whole.factors.copy()
-    lasts = inner.copy() if whole.lasts is None else whole.lasts
-    inner[0] = lasts[0] = 1
+    inner[0] = 1
     full = dict(zip(ranks, inner[..., 0].prod(axis=0).tolist(), strict=True))
     sizes = {r: 1 if r in nest.einsum.each else workload.rank_sizes[r] for r in ranks}
     tails = {p.rank: sizes[p.rank] - full[p.rank] * (p.factor - 1) for p in outer}
     short = [r for r, n in tails.items() if n < full[r] and r not in nest.einsum.each]
-    inside = [(s, p.rank) for s, slot in enumerate(nest.slots) if s for p in mapping.at(slot)]
     for last in product((False, True), repeat=len(short)):
         final = {*compress(short, last)}
         loops = [_part(p, p.rank in final, p.rank in short) for p in outer]
-        own, ends = inner.copy(), lasts.copy()
-        for r, rank in ((r, rank) for r, rank in enumerate(ranks) if rank in tails):
-            if rank in final:
-                first = next(s for s, other in inside if other == rank)
-                own[first, r] = ends[first, r]
-            else:
-                ends[:, r] = own[:, r]
         tile = sizes | {r: tails[r] if r in final else full[r] for r in tails}
-        yield loops, Factors.of(own, ends), tuple(tile.values())
+        yield loops, Factors(factors=inner), tuple(tile.values())
 
 
 def _part(loop: Loop, final: bool, short: bool) -> SharedLoop:

@@ -171,7 +171,6 @@ class CoreUse:
     busy_cycles: float  # of all cores
     longest_cycles: float  # of the fullest core
     launch_cycles: float = 0.0
-    divides: bool = True  # no tile is smaller than the others but for what a mask leaves
 
     @property
     def imbalance(self) -> float:

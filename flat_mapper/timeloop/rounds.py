@@ -229,13 +229,13 @@ def timeloop_stats(asked: Posed, ert: Ert, prices: Workload) -> EinsumStats:
     """Answer of timeloop-model to one question: counts of words of one width, a cycle each.
 
     prices: the workload whose widths and operations the energy of a compute is that of.
-    It lacks only what no rule tells: the idle units of a last pass (docs/validation.md).
+    It lacks only what no rule tells: the idle units of some last passes (docs/validation.md).
     """
     einsum = prices.einsum(asked.nest.einsum)
     plain = replace(asked.workload, tensor_bits={}, mask=None)
     nodes = (replace(n, hop_pj=None) if isinstance(n, Fanout) else n for n in asked.arch.nodes)
     arch = replace(asked.arch, variables={}, nodes=tuple(nodes))
-    stats = einsum_costs(plain, arch, [asked.nest], ert).stats(0)
+    stats = einsum_costs(plain, arch, [asked.nest], ert, padded=True).stats(0)
     name = asked.arch.compute.name
     each = priced_for(asked.arch, ert, einsum, prices.widths).energy(name, "compute")
     return replace(stats, compute_energy_pj=stats.computes * each, network=())

@@ -19,7 +19,7 @@ def test_a_shared_port_passes_what_is_read_and_what_is_written() -> None:
 
 
 def test_a_rank_cut_by_an_axis_counts_as_even_where_no_loop_stands_outside() -> None:
-    """Three words by two units on Y, of two and one: both count as having two."""
+    """Three words by two units on Y, of two and one: timeloop-model counts both as having two."""
     nodes = (memory("DRAM"), memory("GLB"), Fanout(name="PE", fanout_x=2, fanout_y=2))
     arch = Architecture(
         name="one",
@@ -35,5 +35,7 @@ def test_a_rank_cut_by_an_axis_counts_as_even_where_no_loop_stands_outside() -> 
     keep = (("DRAM", ("A", "Y")), ("GLB", ()), ("RF", ("A", "Y")))
     mapping = EinsumMapping(einsum="Y", loops=loops, keep=keep)
     nest = nest_of(arch, einsum, mapping)
-    found = accesses(nest, factors_of(nest, [mapping]), (3,))
+    found = accesses(nest, factors_of(nest, [mapping]), (3,), padded=True)
     assert found.traffic[2, "A"].held.tolist() == [2]
+    runs = accesses(nest, factors_of(nest, [mapping]), (3,))
+    assert runs.traffic[2, "A"].held.tolist() == [1.5]

@@ -70,19 +70,26 @@ def _group(
 
 
 def stats_alone(
-    workload: Workload, platform: Platform, mapping: FusedMapping, ert: Ert
+    workload: Workload,
+    platform: Platform,
+    mapping: FusedMapping,
+    ert: Ert,
+    *,
+    padded: bool = False,
 ) -> dict[str, EinsumStats]:
     """Counts of every Einsum whose tiles stay wherever their loops let them: Timeloop's rule.
 
     In a group they differ from those of `evaluate` where a tile returns to the shared level while
     other Einsums have their turn, and where an old maximum is copied.
+    padded: last passes too are counted as Timeloop does.
     """
     found: dict[str, EinsumStats] = {}
     for group in mapping.groups:
         visited = visited_tiles(workload, group)
         for nest in group.einsums:
             arch = platform.path(workload.einsum(nest.einsum).unit)
-            found[nest.einsum] = einsum_costs(workload, arch, [nest], ert, visited).stats(0)
+            costs = einsum_costs(workload, arch, [nest], ert, visited, padded=padded)
+            found[nest.einsum] = costs.stats(0)
     return found
 
 

@@ -67,7 +67,6 @@ def chip_group(on: GroupOnCores, stats: Sequence[EinsumStats]) -> GroupStats:
             busy_cycles=factor * timed.busy,
             longest_cycles=factor * timed.longest,
             launch_cycles=launch,
-            divides=all(on.workload.rank_sizes[p.rank] % p.factor == 0 for p in on.group.given_out),
         ),
     )
 
