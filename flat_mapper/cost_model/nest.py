@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Architecture
 from flat_mapper.mapping.cores import IntArray as IntArray
-from flat_mapper.mapping.values import EinsumMapping, Slot, slots_of
+from flat_mapper.mapping.values import EinsumMapping, Slot, pieces, slots_of
 from flat_mapper.workload.einsum import Einsum
 
 FloatArray = npt.NDArray[np.float64]
@@ -97,10 +97,15 @@ class Nest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Factors:
-    """int64[S, R, n] loop factors, and where remainders occur the final-pass factors."""
+    """int64[S, R, n] loop factors, and where remainders occur the final-pass factors.
+
+    extents: of the pieces that stand inside each slot, where they are not all that the factors
+             further in reach.
+    """
 
     factors: IntArray
     lasts: IntArray | None = None
+    extents: IntArray | None = None
 
     @classmethod
     def of(cls, factors: IntArray, lasts: IntArray) -> Factors:
@@ -110,6 +115,24 @@ class Factors:
     def divide(self, sizes: tuple[int, ...]) -> bool:
         """True if every pass of every loop is as long as the others."""
         return bool((self.factors.prod(axis=0) == np.array(sizes)[:, None]).all())
+
+    @property
+    def inside(self) -> IntArray:
+        """Extents of the pieces that stand inside each slot; int64[S, R, n]."""
+        if self.extents is not None:
+            return self.extents
+        inner = np.ones_like(self.factors)
+        inner[:-1] = self.factors[::-1].cumprod(axis=0)[::-1][1:]
+        return inner
+
+    def within(self, sizes: tuple[int, ...]) -> Factors:
+        """The same with as many passes as the first piece of every loop takes, at most."""
+        size = np.broadcast_to(np.array(sizes)[:, None], self.factors.shape[1:])
+        passes, extents = np.ones_like(self.factors), np.empty_like(self.factors)
+        for slot, (factor, inside) in enumerate(zip(self.factors, self.inside, strict=True)):
+            passes[slot] = np.where(factor > 1, -(-size // inside), 1)
+            extents[slot] = size = np.where(factor > 1, np.minimum(size, inside), size)
+        return Factors(factors=passes, lasts=self.lasts, extents=extents)
 
     @property
     def count(self) -> int:
@@ -148,6 +171,7 @@ def factors_of(nest: Nest, mappings: Sequence[EinsumMapping]) -> Factors:
     """The factor arrays of mappings that share a structure."""
     shape = (len(nest.slots), len(nest.ranks), len(mappings))
     factors, lasts = np.ones(shape, np.int64), np.ones(shape, np.int64)
+    extents = None
     index = {r: i for i, r in enumerate(nest.ranks)}
     place = {s: i for i, s in enumerate(nest.slots)}
     for n, mapping in enumerate(mappings):
@@ -155,13 +179,29 @@ def factors_of(nest: Nest, mappings: Sequence[EinsumMapping]) -> Factors:
             for loop in loops:
                 factors[place[slot], index[loop.rank], n] = loop.factor
                 lasts[place[slot], index[loop.rank], n] = loop.final
-    return Factors.of(factors, lasts)
+        if any(loop.extent for _, loop in mapping.placed):
+            extents = np.ones(shape, np.int64) if extents is None else extents
+            extents[:, :, n] = _extents(nest, mapping)
+    return replace(Factors.of(factors, lasts), extents=extents)
+
+
+def _extents(nest: Nest, mapping: EinsumMapping) -> IntArray:
+    """Extents of the pieces inside every slot of one mapping; int64[S, R]."""
+    found = np.ones((len(nest.slots), len(nest.ranks)), np.int64)
+    for r, rank in enumerate(nest.ranks):
+        own = [(nest.slots.index(slot), p) for slot, p in mapping.placed if p.rank == rank]
+        if own:
+            reach = pieces([loop for _, loop in own]) if rank not in nest.einsum.each else [1]
+            found[: own[0][0], r] = reach[0] * own[0][1].factor
+            for (slot, _), extent in zip(own, reach, strict=True):
+                found[slot:, r] = extent
+    return found
 
 
 def extents(factors: Factors, sizes: tuple[int, ...], slot: int) -> list[IntArray]:
-    """Extent of every rank in the largest piece inside a slot, its own loops included; int64[n]."""
-    inner = factors.factors[slot:].prod(axis=0)
-    return list(np.minimum(inner, np.array(sizes)[:, None]))
+    """Extent of every rank in the largest piece that a slot is given; int64[n]."""
+    size = np.broadcast_to(np.array(sizes)[:, None], factors.factors.shape[1:])
+    return list(np.minimum(size, factors.inside[slot - 1]) if slot else size)
 
 
 def words_of_tiles(

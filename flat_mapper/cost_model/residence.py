@@ -38,6 +38,7 @@ from flat_mapper.mapping.values import (
     EinsumMapping,
     Policy,
     Slot,
+    piece_at,
     sized_ranks,
     slots_of,
 )
@@ -202,12 +203,10 @@ def shared_tile(
     workload: Workload, arch: Architecture, mapping: EinsumMapping, tensor: str, level: str
 ) -> int:
     """Values of a tensor's tile at a level: whole where kept, inner where streamed."""
-    slots, inner = slots_of(arch), dict.fromkeys(workload.tensor_ranks[tensor], 1)
-    begin = slots.index(Slot(level, "temporal")) + (tensor not in mapping.kept_at(level))
-    for loop in (loop for slot in slots[begin:] for loop in mapping.at(slot)):
-        if loop.rank in inner:
-            inner[loop.rank] *= loop.factor
-    return prod(min(n, workload.rank_sizes[r]) for r, n in inner.items())
+    slots, sizes = slots_of(arch), workload.rank_sizes
+    outside = slots[: slots.index(Slot(level, "temporal")) + (tensor not in mapping.kept_at(level))]
+    own = workload.tensor_ranks[tensor]
+    return prod(piece_at(mapping, rank, outside, sizes[rank]) for rank in own)
 
 
 STAYS = "which stays"  # said of a tile

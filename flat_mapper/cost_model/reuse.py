@@ -70,7 +70,8 @@ def accesses(
     """
     traffic: dict[tuple[int, str], Traffic] = {}
     whole = factors.divide(sizes)
-    moves = {tensor: transfers_of(nest, factors, tensor) for tensor in nest.relevant}
+    inner = factors if whole or padded else factors.within(sizes)
+    moves = {tensor: transfers_of(nest, inner, tensor) for tensor in nest.relevant}
     instances = tuple(_spatial_product(nest, factors, s) for s in nest.level_slots)
     for access in nest.einsum.accesses:
         if access.sums or (handed_on and nest.bare and whole):
@@ -192,15 +193,13 @@ def _padded(
 
 def cuts_of(nest: Nest, factors: Factors, sizes: tuple[int, ...]) -> dict[int, Cuts]:
     """The loops of every rank, by its index; a slot's begin at the place slot x ranks."""
-    ranks, grid = len(nest.ranks), factors.factors
-    inside = np.ones_like(grid[0])
+    ranks, grid, inside = len(nest.ranks), factors.factors, factors.inside
     found: dict[int, list[tuple[int, bool, IntArray]]] = {r: [] for r in range(ranks)}
     for slot in reversed(range(len(nest.slots))):
         in_time = nest.slots[slot].axis == "temporal"
         for i, r in enumerate(nest.orders[slot]):
             if (grid[slot, r] > 1).any():
-                found[r].append((slot * ranks + ranks - 1 - i, in_time, inside[r].copy()))
-                inside[r] *= grid[slot, r]
+                found[r].append((slot * ranks + ranks - 1 - i, in_time, inside[slot, r]))
     return {
         r: Cuts(
             size=np.full(factors.count, size, np.int64),

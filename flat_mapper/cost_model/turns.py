@@ -11,7 +11,7 @@ Amounts are numbers of one mapping, or arrays over n candidates of a search.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import compress, product
 from typing import NamedTuple
 
@@ -247,7 +247,7 @@ def _sizes(
     ranks, outer, whole = nest.ranks, mapping.at(nest.slots[0]), factors_of(nest, [mapping])
     inner = whole.factors.copy()
     inner[0] = 1
-    full = dict(zip(ranks, inner[..., 0].prod(axis=0).tolist(), strict=True))
+    full = dict(zip(ranks, whole.inside[0, :, 0].tolist(), strict=True))
     sizes = {r: 1 if r in nest.einsum.each else workload.rank_sizes[r] for r in ranks}
     tails = {p.rank: sizes[p.rank] - full[p.rank] * (p.factor - 1) for p in outer}
     short = [r for r, n in tails.items() if n < full[r] and r not in nest.einsum.each]
@@ -255,7 +255,7 @@ def _sizes(
         final = {*compress(short, last)}
         loops = [_part(p, p.rank in final, p.rank in short) for p in outer]
         tile = sizes | {r: tails[r] if r in final else full[r] for r in tails}
-        yield loops, Factors(factors=inner), tuple(tile.values())
+        yield loops, replace(whole, factors=inner, lasts=None), tuple(tile.values())
 
 
 def _part(loop: Loop, final: bool, short: bool) -> SharedLoop:

@@ -29,7 +29,7 @@ class NestLoop:
     slot: int
     rank: str
     factor: int
-    stride: int
+    stride: int  # the extent of a piece inside it
     temporal: bool
 
 
@@ -38,7 +38,7 @@ class FlatNest:
     """The loops of one Einsum, outermost first, and the levels they stand at.
 
     sizes:  of each rank; a coordinate at or beyond it does not exist (a loop's shorter last pass).
-    ragged: ranks of which some coordinates that the loops reach do not exist.
+    ragged: ranks of which some coordinates that the loops reach do not exist, in all or in a piece.
     """
 
     arch: Architecture
@@ -66,10 +66,9 @@ class FlatNest:
         return sum(s.slot == 0 for s in self.temporal)
 
     def extent(self, rank: str, slot: int) -> int:
-        """Coordinates of a rank that a slot's loops and those inside reach, beyond its size too."""
-        return 1 + sum(
-            (s.factor - 1) * s.stride for s in self.steps if s.rank == rank and s.slot >= slot
-        )
+        """Coordinates of a rank in the largest piece that a slot is given."""
+        outside = (s.stride for s in self.steps if s.rank == rank and s.slot < slot)
+        return min([self.sizes[rank], *outside])
 
     def keepers(self, tensor: str) -> tuple[int, ...]:
         """Indices of the levels that keep a tensor, outermost first."""
@@ -88,10 +87,13 @@ def flat_nest(
     slots = slots_of(arch)
     found: list[NestLoop] = []
     inside: dict[str, int] = {}
+    ragged = set[str]()
     for s in reversed(range(len(slots))):
         for loop in reversed(mapping.at(slots[s])):
             if loop.factor > 1:
-                stride = inside.get(loop.rank, 1)
+                reach = inside.get(loop.rank, 1)
+                stride = reach if loop.rank in einsum.each else loop.extent or reach
+                ragged |= {loop.rank} if stride != reach else set()
                 temporal = slots[s].axis == "temporal"
                 found.append(
                     NestLoop(
@@ -106,7 +108,7 @@ def flat_nest(
         mapping=mapping,
         steps=tuple(reversed(found)),
         sizes=sizes,
-        ragged=tuple(r for r, n in sizes.items() if inside.get(r, 1) != n),
+        ragged=tuple(r for r, n in sizes.items() if r in ragged or inside.get(r, 1) != n),
         level_slots=tuple(i for i, s in enumerate(slots) if s.axis == "temporal"),
         slot_count=len(slots),
     )
@@ -250,15 +252,16 @@ class Link:
         self.words = inside.shape[1]
         within = dict(zip(access.ranks, inside, strict=True))  # of each word of a tile
         nothing = np.zeros(self.words, np.int64)
-        # Of ranks that end within a pass: the size, and the coordinates of the instances' words.
-        self.limits = [
-            (
-                nest.sizes[rank],
-                at.coordinate(rank)[:, None] + within.get(rank, nothing),
-                [(i, s.stride) for i, s in time if s.rank == rank],
-            )
-            for rank in nest.ragged
-        ]
+        # Of ranks that end within a pass, and of each piece outside: the size, and the coordinates
+        # of the instances' words in it.
+        self.limits = []
+        for rank in nest.ragged:
+            outside = [s for s in nest.steps if s.rank == rank and s.slot < self.cut]
+            for i, size in enumerate([nest.sizes[rank], *(s.stride for s in outside)]):
+                first = self._reached(outside[i:])[:, None] + within.get(rank, nothing)
+                inner = {*map(id, outside[i:])}
+                weights = [(n, s.stride) for n, s in time if id(s) in inner]
+                self.limits.append((size, first, weights))
         base = at.number(lambda s: s.slot < self.top) * self.parent.size
         base = base + at.moved(lambda s: self._stride(s, self.top))
         # A place that Einsums share is as large as the largest of their tiles.
@@ -267,6 +270,11 @@ class Link:
             first[:, None] + sum((n * place.strides[r] for r, n in within.items()), nothing)
             for first, place in ((base, self.parent), (self.every * self.child.size, self.child))
         )
+
+    def _reached(self, steps: Sequence[NestLoop]) -> Integers:
+        """By how much some loops in space move each instance along their rank."""
+        inner = {*map(id, steps)}
+        return self.instances.moved(lambda step: step.stride if id(step) in inner else 0)
 
     def _stride(self, step: NestLoop, outside: int) -> int:
         """Words of the keeper's place between passes of a loop inside a slot; 0 of any other."""

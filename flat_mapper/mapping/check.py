@@ -26,6 +26,7 @@ from flat_mapper.mapping.values import (
     Loop,
     Policy,
     Slot,
+    pieces,
     rank_extent,
     slots_of,
 )
@@ -65,7 +66,11 @@ def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping
         raise MappingError(fault)
     for rank in einsum.ranks:
         size, got = workload.rank_sizes[rank], rank_extent(mapping, rank)
-        if rank not in einsum.each and got != size:
+        own = [loop for _, loop in mapping.placed if loop.rank == rank]
+        if any(loop.extent for loop in own) and rank not in einsum.each:
+            for fault in _piece_faults(f"{einsum.name}.{rank}", size, own):
+                raise MappingError(fault)
+        elif rank not in einsum.each and got != size:
             parts = " x ".join(f"{s.node} {p.factor}" for s, p in mapping.placed if p.rank == rank)
             raise MappingError(
                 f"{einsum.name}.{rank}: expected factors that cover {size}, got {got} "
@@ -73,6 +78,17 @@ def check_mapping(workload: Workload, arch: Architecture, mapping: EinsumMapping
             )
     for fault in _keep_faults(einsum, arch, mapping):
         raise MappingError(fault)
+
+
+def _piece_faults(where: str, size: int, loops: Sequence[Loop]) -> Iterator[str]:
+    """Faults of the extents of one rank's loops, outermost first."""
+    for loop, extent in zip(loops, pieces(loops), strict=True):
+        if loop.factor != -(-size // extent) or extent >= size:
+            condition = f"pieces of fewer than {size}, in as many passes as that takes"
+            yield expected(where, condition, f"{loop.factor} of {extent}")
+        size = extent
+    if size != 1:
+        yield expected(where, "pieces of one in the end", size, "cut it once more")
 
 
 def _loop_faults(einsum: Einsum, arch: Architecture, mapping: EinsumMapping) -> Iterator[str]:

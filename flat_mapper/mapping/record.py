@@ -24,7 +24,8 @@
             keep: {DRAM: [Q, K], GLB: [Q, K, QK], RF: [QK]}
             stay: [K]                        # may stay below GLB over the shared loops; often none
 
-A loop is `rank=factor`, or `rank=factor,last` where the last pass of the loops above is shorter.
+A loop is `rank=factor`, `rank=factor,last` where the last pass of the loops above is shorter, or
+`rank:extent`: it cuts what it is given into pieces of that extent, the last one as what is left.
 What `record_document` says, `read_record` gives back equal. It reads only; whether the mapping is
 legal is `mapping.check`'s to say.
 """
@@ -32,7 +33,7 @@ legal is `mapping.check`'s to say.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -92,10 +93,11 @@ RECORD_VERSION = 2  # 1 did not say what stays in private levels over the shared
 
 RECORD_COMMENT = (
     "A fused mapping of flat-mapper; `flat-mapper evaluate` prices it again.",
-    "Loops run outermost first. P=32,5 is 32 passes, and 5 in the last pass of the loops above.",
+    "Loops run outermost first. P=32,5 is 32 passes, and 5 in the last pass of the loops above;",
+    "P:60 cuts what it is given into pieces of 60, and the last one is what is left.",
 )
 _RULES = ("passing", "prefetch")  # of other tools; records have those that are switched on
-_LOOP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([0-9]{1,18})(?:,([0-9]{1,18}))?")
+_LOOP = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:=([0-9]{1,18})(?:,([0-9]{1,18}))?|:([0-9]{1,18}))")
 
 
 def record_document(
@@ -204,7 +206,41 @@ def _record(path: Path, platform: Platform | None) -> MappingRecord:
         groups=tuple(_group(one, workload, platform) for one in take_sections(record, "groups")),
         policy=_policy(take_section(record, "policy", required=True)),
     )
+    groups = tuple(_counted(group, workload) for group in mapping.groups)
+    mapping = replace(mapping, groups=groups)
     return MappingRecord(workload=workload, platform=platform, mapping=mapping, arch=arch)
+
+
+def _counted(group: GroupMapping, workload: Workload) -> GroupMapping:
+    """A group with the passes that the extents of its loops take.
+
+    raises: MappingError where of the loops over one rank some have extents and others factors.
+    """
+    sizes = dict(workload.rank_sizes)
+    cores = tuple((at, _passes(loops, sizes, "cores")) for at, loops in group.cores)
+    tiles = sizes | {p.rank: p.extent for _, loops in cores for p in loops if p.extent}
+    nests = []
+    for nest in group.einsums:
+        left, loops = dict(tiles), []
+        for slot, own in nest.loops:
+            loops.append((slot, _passes(own, left, f"{nest.einsum}: {slot_name(slot)}")))
+        nests.append(replace(nest, loops=tuple(loops)))
+    shared = _passes(group.shared, dict(tiles), "shared")
+    return replace(group, cores=cores, shared=shared, einsums=tuple(nests))
+
+
+def _passes(loops: tuple[Loop, ...], sizes: dict[str, int], where: str) -> tuple[Loop, ...]:
+    """Loops with the passes that their extents take.
+
+    sizes: of what they are given, and afterwards of their pieces.
+    """
+    found = []
+    for loop in loops:
+        if loop.extent:
+            loop = replace(loop, factor=-(-sizes[loop.rank] // loop.extent))
+            sizes[loop.rank] = loop.extent
+        found.append(loop)
+    return tuple(found)
 
 
 def _platform(path: Path, names: tuple[str, ...], where: str) -> Platform:
@@ -314,6 +350,7 @@ def _loops(node: Section, key: str) -> tuple[Loop, ...]:
     for item in take_words(node, key, default=None):
         found = _LOOP.fullmatch(item)
         if not found:
-            raise node.wrong(key, "loops such as P=8 or 'P=32,5'", item)
-        loops.append(Loop(found[1], int(found[2]), int(found[3] or 0)))
+            raise node.wrong(key, "loops such as P=8, 'P=32,5' or 'P:60'", item)
+        rank, factor, last, extent = found.groups(default="0")
+        loops.append(Loop(rank, int(factor), int(last), int(extent)))
     return tuple(loops)

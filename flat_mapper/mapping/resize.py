@@ -11,6 +11,7 @@ from flat_mapper.mapping.values import (
     Loop,
     Slot,
     largest_extent,
+    pieces,
 )
 from flat_mapper.workload.graph import Workload
 
@@ -48,6 +49,7 @@ def resized_group(
     if len(group.einsums) == 1 or not any(loop.rank == rank for loop in group.shared):
         nests = tuple(_resized_nest(m, rank, size) for m in group.einsums)
         return replace(group, einsums=nests)
+    tile = next((p.extent for p in group.shared if p.rank == rank), 0) or tile
     count = -(-size // (tile or whole // group.passes(rank)))
     nests = tuple(
         # What runs once in each pass of the loop over the rank has no other loop over it.
@@ -65,12 +67,15 @@ def _fewer_tiles(group: GroupMapping, rank: str, count: int) -> GroupMapping:
 
 def _counted(loops: tuple[Loop, ...], rank: str, count: int) -> tuple[Loop, ...]:
     """Loops of which the one over a rank makes so many passes; those of one pass are none."""
-    counted = (Loop(rank, count) if loop.rank == rank else loop for loop in loops)
+    counted = (replace(p, factor=count, last=0) if p.rank == rank else p for p in loops)
     return tuple(loop for loop in counted if loop.factor > 1)
 
 
 def _resized_nest(mapping: EinsumMapping, rank: str, size: int) -> EinsumMapping:
     """One loop nest, its loops over a rank cut to a size; from the innermost out."""
+    own = [loop for _, loop in mapping.placed if loop.rank == rank]
+    if any(loop.extent for loop in own):
+        return _with_pieces(mapping, rank, size)
     inner = 1
     slots: list[tuple[Slot, tuple[Loop, ...]]] = []
     for slot, loops in reversed(mapping.loops):
@@ -88,3 +93,20 @@ def _resized_nest(mapping: EinsumMapping, rank: str, size: int) -> EinsumMapping
         if kept:
             slots.append((slot, tuple(reversed(kept))))
     return replace(mapping, loops=tuple(reversed(slots)))
+
+
+def _with_pieces(mapping: EinsumMapping, rank: str, size: int) -> EinsumMapping:
+    """One loop nest with the same pieces of a rank of another size, from the outermost in."""
+    extents = iter(pieces([loop for _, loop in mapping.placed if loop.rank == rank]))
+    slots: list[tuple[Slot, tuple[Loop, ...]]] = []
+    for slot, loops in mapping.loops:
+        kept: list[Loop] = []
+        for loop in loops:
+            if loop.rank != rank:
+                kept.append(loop)
+            elif (extent := next(extents)) < size:
+                kept.append(Loop(rank, -(-size // extent), extent=extent))
+                size = extent
+        if kept:
+            slots.append((slot, tuple(kept)))
+    return replace(mapping, loops=tuple(slots))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
@@ -27,11 +27,14 @@ class Loop:
     """One loop: `factor` passes, and `last` of them in the final pass of the loops above it.
 
     `last` differs from `factor` only where a rank has no such divisor (Timeloop: `P=32,5`).
+    With an `extent` it cuts what it is given into pieces of so many coordinates, the last one as
+    large as what is left; `factor` are the passes of the largest that it is given.
     """
 
     rank: str
     factor: int
     last: int = 0  # 0: as many as factor
+    extent: int = 0  # 0: all that the loops inside reach
 
     @property
     def final(self) -> int:
@@ -66,7 +69,7 @@ class EinsumMapping:
     @property
     def has_remainders(self) -> bool:
         """True where some loop's last pass is shorter than the others."""
-        return any(loop.final != loop.factor for _, loop in self.placed)
+        return any(loop.extent or loop.final != loop.factor for _, loop in self.placed)
 
     @property
     def placed(self) -> Iterator[tuple[Slot, Loop]]:
@@ -188,18 +191,40 @@ def slots_of(arch: Architecture) -> tuple[Slot, ...]:
     return tuple(slots)
 
 
+def pieces(loops: Sequence[Loop]) -> list[int]:
+    """Extents of one rank's pieces inside each of its loops; outermost first, as the loops."""
+    found, reach = list[int](), 1
+    for loop in reversed(loops):
+        found.append(loop.extent or reach)
+        reach = found[-1] * loop.factor
+    return found[::-1]
+
+
+def piece_at(mapping: EinsumMapping, rank: str, slots: Collection[Slot], size: int) -> int:
+    """Extent of a rank in the largest piece inside some slots, the outermost ones of a nest.
+
+    size: of the rank.
+    """
+    own = [(slot, loop) for slot, loop in mapping.placed if loop.rank == rank]
+    cut = sum(slot in slots for slot, _ in own)
+    return min([size, *pieces([loop for _, loop in own])[:cut]])
+
+
 def rank_extent(mapping: EinsumMapping, rank: str) -> int:
-    """The extent of a rank that the nest covers: counts the remainders."""
+    """The extent of a rank that the nest covers: counts remainders, but not those of extents."""
+    own = [loop for _, loop in mapping.placed if loop.rank == rank]
+    if any(loop.extent for loop in own):
+        return own[0].factor * pieces(own)[0]
     count = 1
-    for _, loop in mapping.placed:
-        if loop.rank == rank:
-            count = (count - 1) * loop.factor + loop.final
+    for loop in own:
+        count = (count - 1) * loop.factor + loop.final
     return count
 
 
 def largest_extent(group: GroupMapping, rank: str) -> int:
-    """The same in any nest of a group: of a rank that is given out, in the largest tile."""
-    return max(rank_extent(nest, rank) for nest in group.einsums)
+    """The extent of a rank in the largest tile that is given out, or in any nest of a group."""
+    own = [loop.extent for loop in group.given_out if loop.rank == rank and loop.extent]
+    return own[0] if own else max(rank_extent(nest, rank) for nest in group.einsums)
 
 
 def sized_ranks(workload: Workload, mapping: EinsumMapping) -> Mapping[str, int]:
@@ -208,7 +233,8 @@ def sized_ranks(workload: Workload, mapping: EinsumMapping) -> Mapping[str, int]
     A rank in each of whose passes the Einsum runs once is as long as its loop in the nest.
     """
     each = workload.einsum(mapping.einsum).each
-    passes = {rank: rank_extent(mapping, rank) for rank in each}
+    placed = [loop for _, loop in mapping.placed]
+    passes = {rank: prod(p.factor for p in placed if p.rank == rank) for rank in each}
     return {**workload.rank_sizes, **passes} if each else workload.rank_sizes
 
 
@@ -235,5 +261,10 @@ def slot_name(slot: Slot) -> str:
 
 
 def loop_list(loops: Iterable[Loop]) -> list[str]:
-    """Loops as records write them: `P=8`, or `P=8,4` where the last pass is smaller."""
-    return [f"{p.rank}={p.factor}" + (f",{p.last}" if p.last else "") for p in loops]
+    """Loops as records write them: `P=8`, `P=8,4` where the last pass is smaller, or `P:60`."""
+    return [
+        f"{p.rank}:{p.extent}"
+        if p.extent
+        else f"{p.rank}={p.factor}" + (f",{p.last}" if p.last else "")
+        for p in loops
+    ]
