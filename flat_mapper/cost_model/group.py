@@ -47,7 +47,8 @@ from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import UnevenRows, carried_loops, overlaps
 from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
-from flat_mapper.mapping.values import GroupMapping, Policy
+from flat_mapper.mapping.values import GroupMapping, Policy, pieces
+from flat_mapper.workload.graph import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,7 @@ class GroupTerms:
     turns: tuple[TurnParts, ...]  # none where every transfer overlaps every compute
     buffer: BufferUse
     loops: tuple[frozenset[str], ...] = ()  # Einsums that wait for one another from pass to pass
+    changes: int = 0  # from passes to shorter ones and back
     rounds: Rounds | None = None
     rows: UnevenRows | None = None  # where units take turns: at once, they even them out
 
@@ -98,6 +100,7 @@ class GroupTerms:
             GroupCycles(
                 steady=[*steady.values()],
                 once=[*self._by_unit(turns, "once").values()],
+                uneven=self.changes * self._waits(turns),
                 loops=[self._together(turns, own) for own in self.loops],
                 extra=extra,
                 phases=self._phases(turns),
@@ -153,6 +156,12 @@ class GroupTerms:
         """Steady cycles of some Einsums' turns, and of one pass of them."""
         own = [turn for turn in turns if turn.einsum in names]
         return sum(turn.steady for turn in own), sum(turn.once for turn in own)
+
+    def _waits(self, turns: Sequence[Turn]) -> Amount:
+        """Cycles by which the longest pass of a unit is longer than the shortest of another."""
+        most, least = (self._by_unit(turns, of) for of in ("once", "least"))
+        pairs = ((most[one], least[other]) for one in most for other in least if one != other)
+        return largest((0.0, *(longest - shortest for longest, shortest in pairs)))
 
     def _binding(self, outside: Outside) -> Any:
         """The unit or level that sets most of the turns' cycles."""
@@ -224,9 +233,21 @@ def group_terms(core: CoreQuestion, policy: Policy, stats: Mapping[str, EinsumSt
         turns=tuple(turn_parts(core, names, m) for m in group.einsums) if together else runs,
         buffer=use,
         loops=carried_loops(workload, group.names) if group.schedule == "overlapped" else (),
+        changes=_changes(workload, group),
         rounds=rounds_of(workload, group.names, group.phases, use.level, handed_inside(*core)),
         rows=None if own or overlaps(group.schedule) else uneven_shared(workload, group),
     )
+
+
+def _changes(workload: Workload, group: GroupMapping) -> int:
+    """Times that a shared loop comes to a pass that is shorter than the others."""
+    found, passes = 0, 1
+    for loop in group.shared:
+        nest = next(n for n in group.einsums if any(p == loop for _, p in n.placed))
+        own = [p for _, p in nest.placed if p.rank == loop.rank]
+        found += passes * (workload.rank_sizes[loop.rank] % pieces(own)[0] > 0)
+        passes *= loop.factor
+    return found
 
 
 def _run(stats: EinsumStats, unit: str, levels: Collection[MemoryLevel]) -> TurnParts:

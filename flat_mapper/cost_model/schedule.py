@@ -34,6 +34,7 @@ class GroupCycles:
     steady:  by compute unit, of its turns if none brought a tile that stays over others; where no
              Einsum waits for its turn, of its computes.
     once:    by compute unit, of one pass.
+    uneven:  where units work at once, by which one waits for another that has a longer pass.
     loops:   the same two of Einsums that wait for one another from pass to pass, on both units.
     extra:   by which turns that bring new tiles are longer than the others.
     phases:  of the schedule `phases`.
@@ -48,6 +49,7 @@ class GroupCycles:
     steady: Sequence[Amount]
     exposed: Amount
     once: Sequence[Amount] = ()
+    uneven: Amount = 0.0
     loops: Sequence[tuple[Amount, Amount]] = ()
     extra: Amount = 0.0
     phases: Sequence[PhaseCycles] = ()
@@ -115,7 +117,7 @@ class Timing:
             one = sum(cycles.once)
             late = largest((one - exposed, one - largest(cycles.once)))
             pairs = [*zip(cycles.steady, cycles.once, strict=True), *cycles.loops]
-            busy = largest(steady + one - own for steady, own in pairs)
+            busy = largest(steady + one - own for steady, own in pairs) + cycles.uneven
             slowest = largest((cycles.inside, slowest + late))
         total = largest((busy, slowest))
         if cycles.rows is not None:

@@ -95,6 +95,7 @@ class Turn(NamedTuple):
     cycles: Amount  # of all turns
     steady: Amount  # of all turns, if none brought a tile that stays over others
     once: Amount  # of the longest of these
+    least: Amount  # and of the shortest
 
     @property
     def extra(self) -> Amount:
@@ -164,17 +165,18 @@ class TurnParts:
     def turn(self, outside: Outside) -> Turn:
         """The turns, under what serves the shared level."""
         total: Amount = 0.0
-        least: Amount = 0.0
-        once: Amount = 0.0
+        steady: Amount = 0.0
         passes: Amount = 0.0
+        each: list[Amount] = []
         for kinds in self.sizes:
             cycles = [kind.cycles(outside) for kind in kinds]
             # The turn that moves least is the same in most passes.
-            steady = -largest(-c for c in cycles)
-            least, once = least + sum(k.count for k in kinds) * steady, largest((once, steady))
+            each.append(-largest(-c for c in cycles))
+            steady = steady + sum(k.count for k in kinds) * each[-1]
             for kind, longest in zip(kinds, cycles, strict=True):
                 total, passes = total + kind.count * longest, passes + kind.count
-        return Turn(self.einsum, self.unit, passes, total, least, once)
+        least = -largest(-cycles for cycles in each)
+        return Turn(self.einsum, self.unit, passes, total, steady, largest(each), least)
 
     def binding(self, outside: Outside) -> dict[str, Amount]:
         """Cycles of the turns that the compute or a level sets; each turn's are numbers."""
