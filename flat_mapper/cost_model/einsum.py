@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from flat_mapper.cost_model.nest import (
     Visited,
     factors_of,
     nest_of,
+    passes_left,
     words_of_tiles,
 )
 from flat_mapper.cost_model.network import NetworkStats, crossings
@@ -95,8 +97,8 @@ class EinsumCosts:
     @property
     def computes(self) -> int:
         """Points of the iteration space; padding of remainders computes nothing."""
-        points = int(np.prod(np.array(self.sizes, dtype=np.int64)))
-        return points if self.visited is None else points * self.visited.pairs // self.visited.total
+        left = passes_left(self.nest, self.visited, self.factors, self.sizes)
+        return sum(one.counts[0] * prod(one.sizes) for one in left)
 
     @property
     def compute_energy(self) -> float:
@@ -200,7 +202,8 @@ def einsum_costs(
     pair = workload.roles.masked
     if tiles and pair and set(pair) <= set(nest.ranks):
         ranks = (nest.ranks.index(pair[0]), nest.ranks.index(pair[1]))
-        visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total)
+        left = tiles.sizes
+        visited = Visited(ranks=ranks, pairs=tiles.visited, total=tiles.total, sizes=left)
     copied = copied_from(workload, einsum) if len(names) > 1 else None
     factors = factors_of(nest, mappings)
     return nest_costs(

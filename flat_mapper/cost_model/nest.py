@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -147,6 +147,38 @@ class Visited:
     ranks: tuple[int, int]  # the two, as indices of the nest's ranks
     pairs: int
     total: int
+    # By the extents of the two in a pass: the pairs, and of them those that begin the inner loop,
+    # and those that begin both.
+    sizes: Mapping[tuple[int, int], tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passes:
+    """Passes of the two loops that a mask cuts which are of one size; or all of a nest, as one.
+
+    counts: passes, and of them those that begin the inner of the two, and those that begin both.
+    """
+
+    factors: Factors
+    sizes: tuple[int, ...]
+    counts: tuple[int, int, int] = (1, 1, 1)
+
+
+def passes_left(
+    nest: Nest, visited: Visited | None, factors: Factors, sizes: tuple[int, ...]
+) -> Iterator[Passes]:
+    """Passes that a mask leaves, by their size, with the loops in one of them."""
+    if visited is None:
+        yield Passes(factors=factors, sizes=sizes)
+        return
+    inner = factors.factors.copy()
+    inner[0, [*visited.ranks]] = 1
+    one = replace(factors, factors=inner, extents=factors.inside)
+    for extents, counts in visited.sizes.items():
+        own = {r: 1 if nest.ranks[r] in nest.einsum.each else n
+               for r, n in zip(visited.ranks, extents, strict=True)}  # fmt: skip
+        small = tuple(own.get(r, n) for r, n in enumerate(sizes))
+        yield Passes(factors=one, sizes=small, counts=counts)
 
 
 def nest_of(

@@ -21,6 +21,7 @@ import numpy as np
 from flat_mapper.cost_model.nest import IntArray
 
 ALONE = -1  # the place of no loop: none makes more than one pass
+_ONCE: Mapping[int, int] = {ALONE: 1}
 _Places = dict[int, IntArray]  # by place of the innermost loop of several passes so far
 
 
@@ -112,6 +113,7 @@ def words_brought(
     every: Collection[int],
     *,
     again: int = ALONE,
+    left: Mapping[int, int] = _ONCE,
 ) -> IntArray:
     """Words of a tensor's tiles that come to one place of a nest, over its whole run; int64[n].
 
@@ -119,6 +121,8 @@ def words_brought(
     every: places of loops in space whose instances count one by one, where they lack its ranks;
            those of the others share what comes.
     again: place of a loop up to which every pass brings the tile anew, whatever it is.
+    left:  passes that a mask leaves of the loops at some places together and those outside them, by
+           the place of the innermost; at `ALONE` of none of them.
     """
     lengths = [ranks[rank].coordinates() for rank in own]
     others = [cuts for rank, cuts in ranks.items() if rank not in own]
@@ -131,5 +135,7 @@ def words_brought(
             loops = zip(cuts.places, cuts.in_time, strict=True)
             counted = [p for p, t in loops if (p < place or p <= again if t else p in every)]
             passes = passes * cuts.pieces(counted)
+        inner = max(at for at in left if at < place or at <= again)
+        passes = passes * left[inner]
         total, before = total + (so_far - before) * passes, so_far
     return total

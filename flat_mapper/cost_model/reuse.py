@@ -14,7 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from flat_mapper.cost_model.nest import BoolArray, Factors, FloatArray, IntArray, Nest, Visited
+from flat_mapper.cost_model.nest import (
+    BoolArray,
+    Factors,
+    FloatArray,
+    IntArray,
+    Nest,
+    Passes,
+    Visited,
+    passes_left,
+)
 from flat_mapper.cost_model.passes import ALONE, Cuts, words_brought
 from flat_mapper.cost_model.transfers import (
     NONE,
@@ -83,7 +92,7 @@ def accesses(
         if whole:
             words = _whole(*what, visited)
         else:
-            words = _padded(*what) if padded else _exact(*what[:4], instances)
+            words = _padded(*what) if padded else _exact(*what[:4], instances, visited)
         for level, held, below, above in words:
             reads, updates = at_parent(below, held, output=access.is_output)
             fills = NONE if above is None else at_child(above, held, output=access.is_output)
@@ -93,7 +102,7 @@ def accesses(
     return Accesses(
         traffic=traffic,
         instances=instances,
-        compute=_left(_steps(nest, factors, sizes, padded=padded), visited),
+        compute=_steps(nest, factors, sizes, visited, padded=padded),
         lanes=_spatial_product(nest, factors, len(nest.slots)),
         moves=moves,
     )
@@ -113,10 +122,13 @@ def with_copy(
     the level where both are handed over, and written there to where the output stands.
     """
     output, each = nest.einsum.output.tensor, nest.einsum.each
-    volume = prod(n for n, yes in zip(sizes, nest.relevant[copied], strict=True) if yes)
-    passes = _product(factors, [0], [r for r, n in enumerate(nest.ranks) if n in each])
-    home = nest.home(copied)
-    words = -(-(_left(volume * passes, visited) - volume) // found.instances[home])
+    inner = [r for r, rank in enumerate(nest.ranks) if rank in each]
+    home, total = nest.home(copied), np.zeros(1, np.int64)
+    for kind in passes_left(nest, visited, factors, sizes):
+        volume = prod(n for n, yes in zip(kind.sizes, nest.relevant[copied], strict=True) if yes)
+        every, first, _ = kind.counts
+        total = total + volume * (every * _product(kind.factors, [0], inner) - first)
+    words = -(-total // found.instances[home])
     traffic = dict(found.traffic)
     read, written = traffic[home, copied], traffic[home, output]
     traffic[home, copied] = read._replace(reads=read.reads + words)
@@ -217,39 +229,89 @@ def _exact(
     sizes: tuple[int, ...],
     tensor: str,
     instances: Sequence[IntArray],
+    visited: Visited | None,
 ) -> _Kept:
     """Words of a tensor where last passes are shorter, as they run: of the mean instance."""
-    ranks, relevant = len(nest.ranks), nest.relevant[tensor]
-    cuts, own = cuts_of(nest, factors, sizes), [r for r, yes in enumerate(relevant) if yes]
     levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
-    slots = [*(nest.level_slots[i] for i in levels), len(nest.slots)]
-    spatial = {
-        place: place // ranks
-        for one in cuts.values()
-        for place, in_time in zip(one.places, one.in_time, strict=True)
-        if not in_time
-    }
+    slots = (*(nest.level_slots[i] for i in levels), len(nest.slots))
+    masked, every = visited.ranks if visited else (), (*passes_left(nest, visited, factors, sizes),)
+    kinds = [_Brought.of(nest, one, tensor, masked) for one in every]
+    above: IntArray | None = None
+    for i, level in enumerate(levels):
+        ends = slots[i], slots[i + 1]
+        held, read = (np.sum(own, axis=0) for own in (
+            [kind.held(slots[i]) for kind in kinds],
+            [kind.words(*ends, each=False) for kind in kinds],
+        ))  # fmt: skip
+        yield (level, *(_each(n, instances[level]) for n in (held, read)), above)
+        if i + 1 < len(levels):
+            filled = np.sum([kind.words(*ends, each=True) for kind in kinds], axis=0)
+            above = _each(filled, instances[levels[i + 1]])
 
-    def words(i: int, *, each: bool) -> IntArray:
-        """That come to what the i-th keeper feeds; each: all instances there, else its reads."""
-        top, cut = slots[i], slots[i + 1]
-        counted = [p for p, s in spatial.items() if each or s < top or s in nest.apart[tensor]]
-        outside = {r: one.outside(cut * ranks) for r, one in cuts.items()}
-        again = ALONE
+
+@dataclass(frozen=True, kw_only=True)
+class _Brought:
+    """One tensor's words in passes of one size.
+
+    own:     its ranks. spatial: the slots of the loops in space, by place.
+    left:    see `words_brought`. anew: place of the innermost loop over its ranks that a mask cuts:
+             with each pass of what is outside it begins again.
+    """
+
+    nest: Nest
+    tensor: str
+    sizes: tuple[int, ...]
+    cuts: dict[int, Cuts]
+    own: tuple[int, ...]
+    spatial: dict[int, int]
+    left: dict[int, int]
+    anew: int
+
+    @classmethod
+    def of(cls, nest: Nest, passes: Passes, tensor: str, masked: tuple[int, ...]) -> _Brought:
+        """Those of a tensor; masked: ranks whose outermost loops a mask cuts."""
+        cuts, last = cuts_of(nest, passes.factors, passes.sizes), len(nest.ranks) - 1
+        relevant = nest.relevant[tensor]
+        at = {r: last - i for i, r in enumerate(nest.orders[0]) if r in masked}
+        places = sorted(at.values(), reverse=True)
+        return cls(
+            nest=nest,
+            tensor=tensor,
+            sizes=passes.sizes,
+            cuts=cuts,
+            own=tuple(r for r, yes in enumerate(relevant) if yes),
+            spatial={
+                place: place // len(nest.ranks)
+                for one in cuts.values()
+                for place, in_time in zip(one.places, one.in_time, strict=True)
+                if not in_time
+            },
+            left=dict(zip((*places, ALONE), passes.counts if at else (1,), strict=True)),
+            anew=max((place for r, place in at.items() if relevant[r]), default=ALONE),
+        )
+
+    def words(self, top: int, cut: int, *, each: bool) -> IntArray:
+        """That come from a keeper to what it feeds, at their slots.
+
+        each: all instances there, else those that the keeper reads, one for all that share it.
+        """
+        nest, tensor, ranks = self.nest, self.tensor, len(self.nest.ranks)
+        apart = nest.apart[tensor]
+        counted = [p for p, s in self.spatial.items() if each or s < top or s in apart]
+        outside = {r: one.outside(cut * ranks) for r, one in self.cuts.items()}
+        again = self.anew
         if cut == len(nest.slots):  # a unit keeps nothing
             again = cut * ranks
         elif tensor in nest.returns and cut > nest.level_slots[SHARED]:
-            again = ranks - 1
-        return words_brought(outside, own, counted, again=again)
+            again = ranks - 1  # of all loops of the outermost slot
+        return words_brought(outside, self.own, counted, again=again, left=self.left)
 
-    above: IntArray | None = None
-    for i, level in enumerate(levels):
-        behind = (one.outside(slots[i] * ranks) for r, one in cuts.items() if not relevant[r])
-        held = prod((one.pieces([*spatial]) for one in behind), start=ONE)
-        held = held * prod(sizes[r] for r in own)
-        yield (level, *(_each(n, instances[level]) for n in (held, words(i, each=False))), above)
-        if i + 1 < len(levels):
-            above = _each(words(i, each=True), instances[levels[i + 1]])
+    def held(self, slot: int) -> IntArray:
+        """Different words that all instances of a keeper ever hold."""
+        found = prod(self.sizes[r] for r in self.own) * self.left[self.anew] * ONE
+        for one in (one for r, one in self.cuts.items() if r not in self.own):
+            found = found * one.outside(slot * len(self.nest.ranks)).pieces([*self.spatial])
+        return found
 
 
 def _each(words: IntArray, instances: IntArray) -> Any:
@@ -258,15 +320,25 @@ def _each(words: IntArray, instances: IntArray) -> Any:
     return words / instances if left.any() else mean
 
 
-def _steps(nest: Nest, factors: Factors, sizes: tuple[int, ...], *, padded: bool) -> IntArray:
+def _steps(
+    nest: Nest,
+    factors: Factors,
+    sizes: tuple[int, ...],
+    visited: Visited | None,
+    *,
+    padded: bool,
+) -> IntArray:
     """Steps of the compute unit: passes of all loops in time."""
     if padded or factors.divide(sizes):
-        return _product(factors, nest.level_slots)
-    found = ONE
-    for one in cuts_of(nest, factors, sizes).values():
-        in_time = [p for p, yes in zip(one.places, one.in_time, strict=True) if yes]
-        found = found * one.pieces(in_time)
-    return found
+        return _left(_product(factors, nest.level_slots), visited)
+    total = np.zeros(1, np.int64)
+    for kind in passes_left(nest, visited, factors, sizes):
+        found = kind.counts[0] * ONE
+        for one in cuts_of(nest, kind.factors, kind.sizes).values():
+            in_time = [p for p, yes in zip(one.places, one.in_time, strict=True) if yes]
+            found = found * one.pieces(in_time)
+        total = total + found
+    return total
 
 
 def _padded_words(

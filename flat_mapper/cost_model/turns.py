@@ -207,7 +207,13 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
     for loops, factors, sizes in _sizes(workload, nest, mapping):
         every, compute = _passing(workload, nest, factors, sizes)
         ends = every[True], every[False]
-        kinds = pass_kinds(loops, tensors, output, tiles, workload.roles.masked)
+        masked = workload.roles.masked
+        left = None
+        if tiles and masked:
+            tile = dict(zip(nest.ranks, sizes, strict=True))
+            keys = None if masked[1] in einsum.each else tile[masked[1]]
+            left = tiles.count(tile[masked[0]], keys)
+        kinds = pass_kinds(loops, tensors, output, left, masked)
         found.append(kind_parts(*ends, kinds, compute, output, copied))
         if inner:
             step = _step(loops, tensors, inner)

@@ -238,11 +238,15 @@ def _visited(facts: GroupFacts) -> Iterator[tuple[int, ...]]:
         yield from every
         return
     queries, keys = pair
-    rows, columns = (sizes[rank] // facts.group.passes(rank) for rank in pair)
+    nests = [
+        n for n in facts.nests.values() if {*pair} <= {*n.einsum.ranks}.difference(n.einsum.each)
+    ]
+    rows, columns = (nests[0].extent(rank, 1) for rank in pair)
     for index in every:
         row, column = (_number(loops, index, rank) for rank in pair)
         start = sizes[keys] * mask.parts - sizes[queries] + row * rows
-        low, high = mask.seen(start, start + rows - 1, sizes[keys])
+        last = min(start + rows, sizes[keys] * mask.parts) - 1
+        low, high = mask.seen(start, last, sizes[keys])
         if column * columns < high and low < (column + 1) * columns:
             yield index
 

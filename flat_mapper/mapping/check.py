@@ -266,10 +266,6 @@ def _shared_faults(
         condition = f"loops over {', '.join(inner)}, which carry partial results, inside all others"
         got = ", ".join(loop.rank for loop in group.shared)
         yield expected(f"{where}: shared loops", condition, got)
-    pair = workload.mask and workload.roles.masked
-    if pair and group.cut.issuperset(pair) and any(nest.has_remainders for nest in group.einsums):
-        condition = "factors that divide their ranks: tiles under a mask are all of one size"
-        yield expected(f"{where}: mask", condition, "a remainder")
 
 
 def handed_inside(workload: Workload, platform: Platform, group: GroupMapping) -> dict[str, str]:

@@ -286,14 +286,15 @@ def pass_kinds(
     loops: Sequence[SharedLoop],
     tensors: Mapping[str, frozenset[str]],
     output: str,
-    tiles: MaskTiles | None = None,
+    left: Mapping[tuple[bool, bool], int] | None = None,
     pair: tuple[str, str] | None = None,
 ) -> tuple[PassKind, ...]:
     """The kinds of passes of an Einsum under its shared loops.
 
     loops:   outermost first.
     tensors: the ranks of each.
-    tiles:   that a mask leaves where it cuts both loops of the pair, over queries and over keys.
+    left:    tiles that a mask leaves where it cuts both loops of the pair, over queries and over
+             keys, by whether they are in the first row and the first of their own.
     """
     real = [loop for loop in loops if loop.factor > 1]
     ranks = [loop.rank for loop in real]
@@ -302,7 +303,7 @@ def pass_kinds(
     found: dict[tuple[frozenset[str], bool], float] = {}
     for begins in product((True, False), repeat=len(real)):
         zero = frozenset(compress(ranks, begins))
-        if count := _passes(real, zero, tiles if pair else None, pair or ()):
+        if count := _passes(real, zero, left if pair else None, pair or ()):
             fresh = frozenset(t for t, run in stays.items() if run <= zero)
             key = (fresh, lacks <= zero)
             found[key] = found.get(key, 0) + count
@@ -310,23 +311,15 @@ def pass_kinds(
 
 
 def _passes(
-    loops: Sequence[SharedLoop], zero: frozenset[str], tiles: MaskTiles | None, pair: Sequence[str]
+    loops: Sequence[SharedLoop],
+    zero: frozenset[str],
+    left: Mapping[tuple[bool, bool], int] | None,
+    pair: Sequence[str],
 ) -> int:
     """Passes in which some loops are in their first one, and no others."""
-    others = (loop for loop in loops if tiles is None or loop.rank not in pair)
+    others = (loop for loop in loops if left is None or loop.rank not in pair)
     count = prod(loop.begin if loop.rank in zero else loop.others for loop in others)
-    return count if tiles is None else count * _visited(tiles)[tuple(r in zero for r in pair)]
-
-
-def _visited(tiles: MaskTiles) -> dict[tuple[bool, ...], int]:
-    """Tiles that a mask leaves, by whether they are in the first row and the first of their own."""
-    rows, first = tiles.bands, tiles.visited_first
-    return {
-        (True, True): 1,
-        (True, False): first - 1,
-        (False, True): rows - 1,
-        (False, False): tiles.visited - first - (rows - 1),
-    }
+    return count if left is None else count * left[pair[0] in zero, pair[1] in zero]
 
 
 def innermost_run(loops: Sequence[SharedLoop], ranks: frozenset[str]) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 
 from flat_mapper.arch.values import MemoryLevel, Platform
-from flat_mapper.mapping.values import GroupMapping, Policy
+from flat_mapper.mapping.values import GroupMapping, Policy, pieces
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import MaskTiles, mask_tiles
@@ -87,9 +87,25 @@ def visited_tiles(workload: Workload, group: GroupMapping) -> MaskTiles | None:
     if workload.mask is None or pair is None or any(cut.get(r, 1) == 1 for r in pair):
         return None
     queries, keys = (workload.rank_sizes[r] for r in pair)
-    if group.given_out and (queries % cut[pair[0]] or keys % cut[pair[1]]):
-        return None  # tiles of several sizes
-    return mask_tiles(workload.mask, queries, keys, queries // cut[pair[0]], keys // cut[pair[1]])
+    if group.given_out:
+        if queries % cut[pair[0]] or keys % cut[pair[1]]:
+            return None  # tiles of several sizes
+        return mask_tiles(
+            workload.mask, queries, keys, queries // cut[pair[0]], keys // cut[pair[1]]
+        )
+    tile = (pass_piece(workload, group, rank) for rank in pair)
+    return mask_tiles(workload.mask, queries, keys, *tile)
+
+
+def pass_piece(workload: Workload, group: GroupMapping, rank: str) -> int:
+    """The extent of a rank in the largest pass of a group's shared loops."""
+    cut = sum(loop.rank == rank and loop.factor > 1 for loop in group.shared)
+    found = [workload.rank_sizes[rank]]
+    for nest in group.einsums:
+        own = [p for _, p in nest.placed if p.rank == rank and p.factor > 1]
+        if rank not in workload.einsum(nest.einsum).each and own and cut:
+            found.append(pieces(own)[cut - 1])
+    return min(found)
 
 
 def shared_level(platform: Platform) -> MemoryLevel:

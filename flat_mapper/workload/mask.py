@@ -7,7 +7,7 @@ compute and in traffic; one that is seen in part is done whole. Files say `mask:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -106,7 +106,7 @@ class MaskTiles:
     partial: int  # done whole, though some of their pairs are masked
     total: int
     bands: int  # rows of tiles
-    visited_first: int  # tiles that are worked on of the first row of tiles
+    kinds: tuple[tuple[int, int, bool, bool, int], ...]  # see `count`
     by_row: tuple[tuple[int, int], ...]  # (tiles worked on, rows of tiles with so many)
     by_column: tuple[tuple[int, int], ...]  # the same of columns
 
@@ -114,6 +114,29 @@ class MaskTiles:
     def visited(self) -> int:
         """Tiles that are worked on."""
         return self.whole + self.partial
+
+    def count(self, rows: int, keys: int | None = None) -> dict[tuple[bool, bool], int]:
+        """Tiles of so many queries, and keys if these matter, that are worked on.
+
+        By whether they are in the first row of tiles, and the first of their row.
+        """
+        found = {(begins, leads): 0 for begins in (True, False) for leads in (True, False)}
+        for own, width, begins, leads, count in self.kinds:
+            if own == rows and keys in (None, width):
+                found[begins, leads] += count
+        return found
+
+    @property
+    def sizes(self) -> dict[tuple[int, int], tuple[int, int, int]]:
+        """Tiles that are worked on, by their queries and keys.
+
+        All of them, those that are the first of their row, and the first of all.
+        """
+        found: dict[tuple[int, int], tuple[int, int, int]] = {}
+        for rows, keys, begins, leads, count in self.kinds:
+            every, row, one = found.get((rows, keys), (0, 0, 0))
+            found[rows, keys] = every + count, row + count * leads, one + count * (leads and begins)
+        return found
 
     @property
     def skipped(self) -> int:
@@ -125,24 +148,26 @@ class MaskTiles:
 def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> MaskTiles:
     """The tiles of `rows` queries x `columns` keys, by what the mask leaves of them.
 
-    Both divide their rank. The sum over the rows of tiles is exact; in each, the tiles that are
-    seen are a run of columns.
+    The last of either may be smaller. The sum over the rows of tiles is exact; in each, the tiles
+    that are seen are a run of columns.
     """
     import numpy as np
 
     first, end = _runs(mask, queries, keys, rows, columns)
-    visited = end - first
+    visited, bands = end - first, -(-keys // columns)
+    kinds = tuple(_kinds(first, end, (queries, rows), (keys, columns)))
     keys, columns = keys * mask.parts, columns * mask.parts  # positions
     start = np.arange(keys - queries, keys, rows)
     reach = mask.window - 1 if mask.window is not None else keys
     ahead = 0 if mask.causal else reach
-    steps = np.zeros(keys // columns + 1, np.int64)
+    steps = np.zeros(bands + 1, np.int64)
     np.add.at(steps, first, 1)
     np.add.at(steps, end, -1)
-    low = np.maximum(0, start + rows - 1 - reach)
+    low = np.maximum(0, np.minimum(start + rows, keys) - 1 - reach)
     high = np.minimum(start + 1 + ahead, keys)
-    whole = int(np.maximum(0, high // columns - -(-low // columns)).sum())
-    total, every = (queries // rows) * (keys // columns), int(visited.sum())
+    seen = np.where(high == keys, bands, high // columns)
+    whole = int(np.maximum(0, seen - -(-low // columns)).sum())
+    total, every = len(start) * bands, int(visited.sum())
     return MaskTiles(
         rows=rows,
         keys=columns // mask.parts,
@@ -150,7 +175,7 @@ def mask_tiles(mask: Mask, queries: int, keys: int, rows: int, columns: int) -> 
         partial=every - whole,
         total=total,
         bands=len(start),
-        visited_first=int(visited[0]),
+        kinds=kinds,
         by_row=_counted(visited),
         by_column=_counted(np.cumsum(steps)[:-1]),
     )
@@ -183,6 +208,35 @@ def _runs(
     reach = mask.window - 1 if mask.window is not None else keys
     high = np.minimum(start + rows + (0 if mask.causal else reach), keys)
     return np.maximum(0, start - reach) // columns, -(-high // columns)
+
+
+def _kinds(
+    first: npt.NDArray[np.int64],
+    end: npt.NDArray[np.int64],
+    queries: tuple[int, int],
+    keys: tuple[int, int],
+) -> Iterator[tuple[int, int, bool, bool, int]]:
+    """Tiles by their queries and keys, and by whether they are in the first row, and lead theirs.
+
+    first, end: the columns that each row sees. queries, keys: of all, and of a tile.
+    """
+    import numpy as np
+
+    last = -(-keys[0] // keys[1]) - 1
+    for row, own in ((0, slice(0, 1)), (1, slice(1, -1)), (2, slice(max(1, len(first) - 1), None))):
+        low, high = first[own], end[own]
+        if not len(low):
+            continue
+        rows = queries[0] - queries[1] * (len(first) - 1) if row == 2 else min(queries)
+        short, some = high > last, high > low
+        for lead in (True, False):
+            at_end = short & some & ((low == last) == lead)
+            count = int((some if lead else np.maximum(0, high - low - 1)).sum())
+            few = int(at_end.sum())
+            if few:
+                yield rows, keys[0] - keys[1] * last, row == 0, lead, few
+            if count > few:
+                yield rows, keys[1], row == 0, lead, count - few
 
 
 def _counted(visited: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:

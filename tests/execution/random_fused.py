@@ -135,7 +135,7 @@ def random_group(
     cut = {loop.rank for loop in shared}
     names = tuple(n for n in names if all(r in cut for r in workload.einsum(n).each))
     tensors = dict.fromkeys(a.tensor for n in names for a in workload.einsum(n).accesses)
-    inside = {t for t in tensors if not _crosses(workload, names, t)}
+    inside = {t for t in tensors if not crosses(workload, names, t)}
     roles = inside, {t for t in tensors if rng.random() < 0.6}
     nests = tuple(_nest(rng, workload, platform, n, (names, shared, *roles)) for n in names)
     return GroupMapping(
@@ -145,7 +145,7 @@ def random_group(
     )
 
 
-def _crosses(workload: Workload, names: tuple[str, ...], tensor: str) -> bool:
+def crosses(workload: Workload, names: tuple[str, ...], tensor: str) -> bool:
     makers = [e for e in workload.einsums if e.output.tensor == tensor]
     readers = [e for e in workload.einsums if any(a.tensor == tensor for a in e.inputs)]
     if not any(e.name in names for e in makers):
@@ -166,9 +166,9 @@ def _nest(
     loops = _loops(rng, workload, arch, einsum, shared)
     tensors = [a.tensor for a in einsum.accesses]
     dram, glb, *private = (lv.name for lv in arch.levels)
-    passed = _passed_on(workload, names)
+    passed = passed_on(workload, names)
     keep = [
-        (dram, tuple(t for t in tensors if t not in inside and _moves(workload, names, name, t))),
+        (dram, tuple(t for t in tensors if t not in inside and moves(workload, names, name, t))),
         (glb, tuple(t for t in tensors if t in inside or t in staged or t in passed)),
         *((lv, tuple(t for t in tensors if rng.random() < 0.6)) for lv in private),
     ]
@@ -176,13 +176,13 @@ def _nest(
     return EinsumMapping(einsum=name, loops=loops, keep=tuple(keep), stay=stay)
 
 
-def _moves(workload: Workload, names: tuple[str, ...], name: str, tensor: str) -> bool:
+def moves(workload: Workload, names: tuple[str, ...], name: str, tensor: str) -> bool:
     """Whether this Einsum is the one that brings a tensor from DRAM or sends it there."""
     maker = workload.producers.get(tensor)
     return maker == name or maker not in names
 
 
-def _passed_on(workload: Workload, names: tuple[str, ...]) -> set[str]:
+def passed_on(workload: Workload, names: tuple[str, ...]) -> set[str]:
     """Tensors that one Einsum of the group makes and another touches."""
     group = [workload.einsum(n) for n in names]
     made = {e.output.tensor for e in group}

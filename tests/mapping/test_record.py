@@ -241,7 +241,11 @@ def broken(tmp_path: Path) -> Callable[[str, str], str]:
         ("softmax: row", "softmax: column", "workload.softmax: expected one of row"),
         ("staged: [Q,", "staged: [W,", "groups.0.staged: expected tensors of the group (Q, K"),
         ("shared: [H=12,", "shared: [H;12,", "groups.0.shared"),
-        ("shared: [H=12,", "shared: [H=x,", "shared: expected loops such as P=8, 'P=32,5' or 'P:60'"),
+        (
+            "shared: [H=12,",
+            "shared: [H=x,",
+            "shared: expected loops such as P=8, 'P=32,5' or 'P:60'",
+        ),
         ("shared: [H=12,", "shared: [H=6,", "QK: DRAM loops: expected"),
         ("          GLB: [M=16,", "          L2: [M=16,", "nests.QK.loops: unknown key 'L2'"),
         ("          PE.y:", "          PE.z:", "loops: unknown key 'PE.z'; known keys: DRAM, GLB"),

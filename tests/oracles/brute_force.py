@@ -460,16 +460,18 @@ def visited_pairs(case: Case, einsum: Einsum, passes: dict[str, int]) -> Visited
         return None
     rows, columns = sizes["P"] // passes["P"], sizes["M"] // passes["M"]
     first = mask.parts * sizes["M"] - sizes["P"]
-    pairs = 0
+    seen = set()
     for i, j in product(range(passes["P"]), range(passes["M"])):
-        pairs += any(
+        if any(
             (not mask.causal or key <= query)
             and (mask.window is None or abs(query - key) < mask.window)
             for query in range(first + i * rows, first + (i + 1) * rows)
             for key in range(mask.parts * j * columns, mask.parts * (j + 1) * columns)
-        )
+        ):
+            seen.add((i, j))
     ranks = (einsum.ranks.index("P"), einsum.ranks.index("M"))
-    return Visited(ranks=ranks, pairs=pairs, total=passes["P"] * passes["M"])
+    left = {(rows, columns): (len(seen), len({i for i, _ in seen}), 1)}
+    return Visited(ranks=ranks, pairs=len(seen), total=passes["P"] * passes["M"], sizes=left)
 
 
 def resident(arch: Architecture, einsum: Einsum, columns: np.ndarray) -> np.ndarray:

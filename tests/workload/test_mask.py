@@ -22,7 +22,6 @@ from flat_mapper.cost_model.backend import refuse_operations
 from flat_mapper.cost_model.result import Result
 from flat_mapper.explore.need_search import need
 from flat_mapper.mapper.solve.driver import frontier, search
-from flat_mapper.mapping.check import _shared_faults
 from flat_mapper.mapping.record import read_record
 from flat_mapper.mapping.space import Fusion, Mapspace
 from flat_mapper.reports.document import masked_work
@@ -187,17 +186,6 @@ def test_a_search_under_a_mask_skips_tiles() -> None:
     dense = search(replace(cascade, mask=None), case.platform, case.mapspace, case.ert)
     assert isinstance(found.result, Result)  # type: ignore[union-attr]
     assert found.result.edp_js < dense.result.edp_js  # type: ignore[union-attr]
-
-
-def test_remainders_are_refused_under_a_mask() -> None:
-    fused = mapping("H12 P8,8 M4")
-    first = fused.groups[0].einsums[0]
-    uneven = tuple((slot, (*at[:-1], replace(at[-1], last=1))) for slot, at in first.loops)
-    group = replace(fused.groups[0], einsums=(replace(first, loops=uneven),))
-    names = group.names
-    faults = list(_shared_faults(masked(CAUSAL), group, names, ()))
-    assert faults[0].startswith(f"{' + '.join(names)}: mask: expected factors that divide their")
-    assert list(_shared_faults(masked(CAUSAL), fused.groups[0], names, ())) == []
 
 
 def test_needs_refuse_a_mask() -> None:

@@ -176,7 +176,8 @@ class GroupProblem:
             for t, relevant in space.relevant.items()
         }
         tiles = None if self.masked(space) is None else self.mask_tiles(tile)
-        return pass_kinds(loops, tensors, space.output, tiles, self.workload.roles.masked)
+        left = tiles.count(tiles.rows) if tiles else None
+        return pass_kinds(loops, tensors, space.output, left, self.workload.roles.masked)
 
     @cached_property
     def loops(self) -> tuple[frozenset[str], ...]:

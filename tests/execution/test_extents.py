@@ -1,0 +1,52 @@
+"""Loops of any extents: what the model counts is what runs, to the last pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from execution.random_extents import alone_case, fused_case
+
+from flat_mapper.arch.values import Platform
+from flat_mapper.backends.agreement import Disagreement, compare_run
+from flat_mapper.cost_model.chip.evaluation import evaluate
+from flat_mapper.cost_model.result import Result
+from flat_mapper.energy.tables import unpriced
+from flat_mapper.execution.run import execute
+from flat_mapper.mapping.values import FusedMapping
+from flat_mapper.workload.graph import Workload
+
+Case = Callable[[int], tuple[Workload, Platform, FusedMapping]]
+KINDS: dict[str, Case] = {
+    "alone": alone_case,
+    "fused": partial(fused_case, masked=False),
+    "masked": partial(fused_case, masked=True),
+}
+
+
+def differences(kind: str, seed: int) -> list[Disagreement]:
+    """What the model says otherwise than an execution, whose numbers are right."""
+    workload, platform, mapping = KINDS[kind](seed)
+    executed = execute(workload, platform, mapping)
+    assert executed.right, f"{kind} {seed}: {executed.errors}"
+    result = evaluate(workload, platform, mapping, unpriced(platform))
+    assert isinstance(result, Result), f"{kind} {seed}: {result}"
+    return [*compare_run(executed, result)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", range(0, 40, 10))
+def test_what_is_counted_is_what_runs(kind: str, first: int) -> None:
+    for seed in range(first, first + 10):
+        assert differences(kind, seed) == [], f"{kind} {seed}"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_counted_is_what_runs_at_night(kind: str) -> None:
+    """Cycles too, but where units work at once on passes that differ: there they are near."""
+    for seed in range(40, 400):
+        for one in differences(kind, seed):
+            assert one.quantity == "cycles", f"{kind} {seed}: {one}"
+            assert one.model == pytest.approx(one.executed, rel=0.1), f"{kind} {seed}"
