@@ -99,6 +99,7 @@ ELSEWHERE = {
     "reproduce-fusemax",
     "reproduce-accelforge",
     "reproduce-counters",
+    "reproduce-rtl",
     "files",
     "import-graph",
 }

@@ -1,0 +1,1 @@
+"""Fused pairs of products, simulated in RTL, beside the model's of the same loops."""
