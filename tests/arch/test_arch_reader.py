@@ -496,6 +496,11 @@ def test_shared_nodes_must_agree(tmp_path: Path) -> None:
     )
     with pytest.raises(SpecError, match=r"x\.sfu\.yaml: .*global_cycle_seconds: expected"):
         load_platform(tmp_path / "x.yaml")
+    (tmp_path / "x.sfu.yaml").write_text(tail + DRAM + SRAM.replace("B", "L2") + MAC)
+    message = r"expected a level on chip that .*x\.yaml has too \(B\), got 'L2'; call the buffer"
+    with pytest.raises(SpecError, match=message):
+        load_platform(tmp_path / "x.yaml")
+    assert len(check_architecture(tmp_path / "x.yaml")) == 1
     (tmp_path / "x.sfu.yaml").unlink()
     assert load_platform(tmp_path / "x.yaml").vector is None
 
