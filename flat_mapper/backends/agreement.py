@@ -124,9 +124,9 @@ class Crosscheck(Printed):
         return self.agrees
 
     @property
-    def refusal(self) -> Infeasible | None:
-        """Why the mapping has no numbers to compare, where all agree that it does not fit."""
-        return self.native if self.agrees and isinstance(self.native, Infeasible) else None
+    def refusal(self) -> str:
+        """Why there are no numbers to compare, where nobody says that the mapping fits."""
+        return str(self.native) if self.agrees and isinstance(self.native, Infeasible) else ""
 
     def to_dict(self) -> dict[str, object]:
         """The verdict and everything behind it."""

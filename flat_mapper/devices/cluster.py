@@ -34,6 +34,7 @@ from flat_mapper.arch.reader import (
 )
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.units import finite
 from flat_mapper.devices.network import MEASURED, TOPOLOGIES, CollectiveCosts, MeshAxis
 from flat_mapper.spec.document import (
     Range,
@@ -99,7 +100,7 @@ class Cluster:
             for a in self.axes
         ]
         found = {"cluster": self.name, "chip": self.chip.name, "devices": self.devices}
-        room = None if self.dram_bytes == inf else self.dram_bytes
+        room = finite(self.dram_bytes)
         return {**found, "axes": axes, "dram_bytes": room, "measured_on": self.measured_on or None}
 
 

@@ -294,7 +294,7 @@ class GenerationOnDevices(Printed):
             "decode_s": self.decode_s,
             "tokens_per_s": self.tokens_per_s,
             "cache_bytes": self.cache_bytes,
-            "gap": max(one.answer.gap for one in self.segments),
+            "gap": units.finite(max(one.answer.gap for one in self.segments)),
             "segments": [
                 {"phase": phase, "mapped_at": end, "times": times, **answer.to_dict()}
                 for phase, end, times, answer in self.segments
