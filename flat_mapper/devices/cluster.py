@@ -19,8 +19,9 @@ measured costs are, where it is another one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from math import inf, prod
 from pathlib import Path
 from typing import NamedTuple
@@ -72,6 +73,16 @@ class Cluster:
     def devices(self) -> int:
         """Devices on all axes together."""
         return prod(axis.size for axis in self.axes)
+
+    @property
+    def single(self) -> bool:
+        """True of a mesh of one device: nothing is cut for it, it is asked all at once."""
+        return bool(self.axes) and self.devices == 1
+
+    def placements(self, ranks: Iterable[str]) -> Iterator[Placement]:
+        """Every placement along some ranks, or whole; an axis of one device divides nothing."""
+        some = (WHOLE, *ranks)
+        return product(*(some if axis.size > 1 else (WHOLE,) for axis in self.axes))
 
     @property
     def title(self) -> str:
