@@ -104,7 +104,6 @@ AT_NIGHT = (
     "test_mixed_layers.py::test_the_command_writes_each_kind_and_says_what_it_took",
     "test_chip_brute_force.py::test_tiles_of_a_window_need_keys_of_their_own",
     "test_streams_to_cores.py::test_what_leaves_by_a_port_of_its_own_is_beside_what_comes",
-    "test_core_partition.py::test_tiles_too_many_to_count_are_left_out_under_their_bound",
     "test_search_rules.py::test_two_permutations_of_one_level_leave_one_of_two_loops",
     "test_frozen.py::test_a_frozen_answer_holds[--arch edge --problem vit-b16",
     "test_chip_limits.py::test_limits_on_cores_leave_the_best_of_what_keeps_them[100]",

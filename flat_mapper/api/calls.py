@@ -56,7 +56,7 @@ from flat_mapper.spec import catalog
 from flat_mapper.spec.document import BITS, among, checked
 from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.timeloopfe import IN_MEMORY, plain_document
-from flat_mapper.spec.yamlio import check_target, is_text, write_text
+from flat_mapper.spec.yamlio import check_own, is_text, write_text
 from flat_mapper.workload import reader as problem_yaml
 from flat_mapper.workload.cascade import GROUP, SCOPES, Scope
 from flat_mapper.workload.graph import Workload
@@ -299,14 +299,15 @@ def one_chip(source: Chip, data: Mapping[str, object] | None, change: str) -> Pl
 def logged(asked: Best) -> Iterator[Budget]:
     """The budget of a question, whose log of what was left out is written in the end."""
     budget, path = asked.spend(), asked.log
+    head = [one.name for one in fields(Pruned)]
     if path is not None:
-        check_target(Path(path))
+        check_own(Path(path), ",".join(head))
         budget.cuts = []
     yield budget
     if budget.cuts is not None and path is not None:
         text = StringIO()
         rows = writer(text, lineterminator="\n")
-        rows.writerow([one.name for one in fields(Pruned)])
+        rows.writerow(head)
         rows.writerows([csv_cell(cell) for cell in astuple(cut)] for cut in budget.cuts)
         write_text(Path(path), text.getvalue())
 

@@ -12,8 +12,8 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.devices.answer import NeededDevices, Parallelisms, Sharded
 from flat_mapper.devices.cluster import WHOLE, Cluster, Placement
-from flat_mapper.devices.path import DevicePath, PartSeconds, Paths, units_of
-from flat_mapper.devices.ways import Sharding, Work, unnamed
+from flat_mapper.devices.path import DevicePath, PartSeconds, Paths
+from flat_mapper.devices.ways import Sharding, Work, units_of, unnamed
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.solve.certificate import Solution, floor
 from flat_mapper.mapper.solve.driver import search
@@ -88,7 +88,8 @@ class Devices:
         if (late := self._too_long(plan)) is not None:
             return late
         if self.one_s is None and not self.budget.over:
-            alone = replace(self.cluster, axes=(), dram_bytes=inf)
+            axes = self.cluster.axes if self.cluster.single else ()
+            alone = replace(self.cluster, axes=axes, dram_bytes=inf)
             runs = {step.way.names for step in plan.steps}
             one = self._best(alone, {}, lambda way: way.names in runs)
             self.one_s = one.seconds if one else None
@@ -218,7 +219,8 @@ def placements_of(
                 of = f"the ranks {', '.join(ranks[tensor])} and the axes {', '.join(names)}"
                 where, condition = f"placement: {tensor}", f"whole, or RANK@AXIS of {of}"
                 raise SpecError(expected(where, condition, word))
-            at[names.index(axis)] = rank
+            if cluster.axes[names.index(axis)].size > 1:
+                at[names.index(axis)] = rank
         found[tensor] = tuple(at)
     return found
 

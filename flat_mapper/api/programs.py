@@ -18,7 +18,7 @@ from flat_mapper.running.measure import Ran, measured
 from flat_mapper.running.pallas import pallas_program
 from flat_mapper.running.source import Program, program
 from flat_mapper.spec.rendering import SUFFIXES
-from flat_mapper.spec.yamlio import write_text
+from flat_mapper.spec.yamlio import check_target, write_text
 
 WRITERS = {"c": program, "pallas": pallas_program}
 UNFUSED_S = 20.0  # chosen: seconds of the search for the unfused mapping beside a program
@@ -55,6 +55,9 @@ def this_machine(asked: AskThisMachine) -> MachineMade:
     target = Path(asked.output) if asked.output else Path("my_cpu.yaml")
     if target.suffix not in SUFFIXES:
         raise SpecError(expected("-o", f"a file named *{', *'.join(SUFFIXES)}", target.name))
+    if asked.output:
+        for name in (target, target.with_name(f"{target.stem}.sfu{target.suffix}")):
+            check_target(name)
     found = measured_machine()
     files = found.files(target.stem, target.suffix)
     written = [str(target.parent / name) for name in files] if asked.output else []

@@ -123,10 +123,9 @@ def check_attributes(section: Section, attributes: Mapping[str, object], where: 
     for key in section:
         near = _misspelt(key, section)
         if near:
-            raise SpecError(
-                f"{place(where, section, key, shown=False)}: unknown attribute {key!r}; known "
-                f"attributes of the model: {', '.join(MODELLED)}; did you mean {near!r}?"
-            )
+            spot, change = place(where, section, key, shown=False), f"did you mean {near!r}?"
+            condition = f"attributes of the model among {', '.join(MODELLED)}"
+            raise SpecError(expected(spot, condition, key, change))
 
 
 def technology_nm(value: object) -> str | None:

@@ -256,6 +256,11 @@ def _disagreements(matrix: Architecture, vector: Architecture) -> list[str]:
             f"{where}: global_cycle_seconds: expected {matrix.cycle_seconds} as in {ours_at}, "
             f"got {vector.cycle_seconds}"
         )
+    ours_in, theirs_in = ([lv.name for lv in path.levels[1:]] for path in (matrix, vector))
+    if ours_in and not {*ours_in} & {*theirs_in}:
+        condition = f"a level on chip that {ours_at} has too ({', '.join(ours_in)})"
+        change = f"call the buffer that both paths have {ours_in[0]} in both files"
+        faults.append(expected(where, condition, ", ".join(theirs_in) or "none", change))
     return faults
 
 

@@ -123,6 +123,11 @@ class Crosscheck(Printed):
     def __bool__(self) -> bool:
         return self.agrees
 
+    @property
+    def refusal(self) -> str:
+        """Why there are no numbers to compare, where nobody says that the mapping fits."""
+        return str(self.native) if self.agrees and isinstance(self.native, Infeasible) else ""
+
     def to_dict(self) -> dict[str, object]:
         """The verdict and everything behind it."""
         return {
@@ -227,8 +232,8 @@ class _Question:
 
     @property
     def on_cores(self) -> bool:
-        """True if some group's tiles are given to cores."""
-        return any(group.cores for group in self.mapping.groups)
+        """True if some group says where it is fused, or its tiles are given to cores."""
+        return any(group.on_cores for group in self.mapping.groups)
 
     def told(self, backend: Backend, apart: Mapping[Compared, None]) -> _Told:
         """Every Einsum at its full size; what is apart is one pass's, times the passes."""

@@ -65,6 +65,15 @@ def expected(where: str, condition: str, got: object, change: str = "") -> str:
     return f"{where}: expected {condition}, got {got!r}{tail}"
 
 
+def found_by(error: Exception) -> str:
+    """What Python found wrong with what a file of others holds, without words of Python's own."""
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    if isinstance(error, IndexError):
+        return "too few of them"
+    return " ".join(str(error).split())[:200] or "nothing that makes sense"
+
+
 class Faults(list[str]):
     """Everything found wrong with one input, a line each."""
 

@@ -30,6 +30,11 @@ def joules_of(energy_pj: float) -> float:
     return energy_pj / PJ_PER_J
 
 
+def finite(value: float) -> float | None:
+    """A number as JSON has it: none for an endless one."""
+    return value if math.isfinite(value) else None
+
+
 def si(value: float, unit: str = "", digits: int = 4) -> str:
     """A quantity with a decimal prefix: `1.61 s`, `48.8 mJ`, `403 G`."""
     if value == 0 or not math.isfinite(value):

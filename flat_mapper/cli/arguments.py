@@ -187,10 +187,15 @@ def _lacking(question: type, given: Collection[str]) -> list[str]:
 
 def _chosen(name: str, given: _Given) -> type:
     """The question of a command that is asked: the first one where no other is meant."""
+    questions = VERBS[name].questions
     for word, (question, _) in _CHOICES.items():
         if word in given:
+            if ask.AskModel in questions and _are_timeloops(given):
+                where, got = f"{PROGRAM} {name} {word}", "Timeloop's own files"
+                condition = "the one record of a mapping, as map -o writes it"
+                change = "evaluate FILE ... --backend timeloop counts as Timeloop, without it we do"
+                raise SpecError(expected(where, condition, got, change))
             return question
-    questions = VERBS[name].questions
     return next((q for q, meant in _MEANT.items() if q in questions and meant(given)), questions[0])
 
 

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,6 +32,7 @@ from flat_mapper.cli.terminal import progress_bar, say
 from flat_mapper.reports.folder import check_folder
 
 _FAILURES = ((NothingFeasible, "Infeasible", 1), (BackendError, "BackendError", 3))
+LEAST_MEMORY = 2**27  # chosen: numpy and its library take 110 MiB of it
 INTERRUPTED, READER_GONE = 130, 141  # 128 + the signal's number, as shells have it
 
 
@@ -72,6 +74,7 @@ def _run(argv: Sequence[str]) -> int:
     if asked is None:
         return 0
     question, values, shown = asked
+    _check_memory()
     with uninterrupted():  # a call imports only what it needs
         call = getattr(flat_mapper, call_of(question))
     if shown.output:
@@ -81,6 +84,18 @@ def _run(argv: Sequence[str]) -> int:
     code = _told(_answered(call, asked), shown)
     sys.stdout.flush()
     return code
+
+
+def _check_memory() -> None:
+    """Raise BackendError where there is no room for libraries, which end a process as they like."""
+    with suppress(ImportError):  # no such limit on this system
+        import resource
+
+        most, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if 0 <= most < LEAST_MEMORY:
+            condition = f"at least {LEAST_MEMORY // 2**20} MiB of address space"
+            change = "raise the limit: ulimit -v"
+            raise BackendError(expected("flat-mapper", condition, f"{most // 2**20} MiB", change))
 
 
 def _check_output(asked: object, shown: Shown) -> None:
@@ -162,10 +177,13 @@ def run() -> int:
     for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
         signal.signal(number, _ended)
     code = main()
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        code = READER_GONE
-    if code == READER_GONE:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (
+            OSError
+        ) as error:  # Python would try again as it ends, and leave with a code of its own
+            gone = stream is sys.stdout and isinstance(error, BrokenPipeError)
+            code = READER_GONE if gone else code
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code

@@ -14,8 +14,15 @@ PERIOD_S = 5.0  # off a terminal, between two lines about how far it is
 
 
 def say(text: object, *, error: bool = False) -> None:
-    """Print a text on stdout, or on stderr; control characters in names and logs are shown."""
-    print(terminal_text(str(text)), file=sys.stderr if error else sys.stdout)
+    """Print a text on stdout, or on stderr; control characters in names and logs are shown.
+
+    raises: OSError of stdout; BrokenPipeError of both. A stderr that takes nothing changes nothing.
+    """
+    try:
+        print(terminal_text(str(text)), file=sys.stderr if error else sys.stdout, flush=error)
+    except OSError as failed:
+        if not error or isinstance(failed, BrokenPipeError):
+            raise
 
 
 @contextmanager
@@ -63,6 +70,6 @@ def _lines(period: float) -> Callable[[float, str], None]:
         nonlocal last
         if time.monotonic() - last > period:
             last = time.monotonic()
-            print(f"{last - begin:.0f} s: {terminal_text(text)}", file=sys.stderr, flush=True)
+            say(f"{last - begin:.0f} s: {text}", error=True)
 
     return show

@@ -120,7 +120,7 @@ class Sharded(Printed):
             "sizes": dict(work.sizes),
             "mask": work.mask.words if work.mask else None,
             "seconds": self._price(work),
-            "gap": one.certificate.gap,
+            "gap": units.finite(one.certificate.gap),
             "loops": tree,
         }
 
@@ -141,12 +141,12 @@ class Sharded(Printed):
             "room": {
                 "stays_bytes": plan.static,
                 "live_bytes": plan.peak,
-                "has_bytes": None if self.cluster.dram_bytes == inf else self.cluster.dram_bytes,
+                "has_bytes": units.finite(self.cluster.dram_bytes),
             },
             "share_of_ideal": self.share,
             "search": {
                 "proven_bound": plan.bound * self.workload.all_layers,
-                "gap": self.gap,
+                "gap": units.finite(self.gap),
                 "optimal": self.gap == 0,
                 "stopped": self.stopped,
                 "parts_searched": plan.searched,

@@ -19,8 +19,9 @@ measured costs are, where it is another one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import product
 from math import inf, prod
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,7 @@ from flat_mapper.arch.reader import (
 )
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.units import finite
 from flat_mapper.devices.network import MEASURED, TOPOLOGIES, CollectiveCosts, MeshAxis
 from flat_mapper.spec.document import (
     Range,
@@ -73,6 +75,16 @@ class Cluster:
         return prod(axis.size for axis in self.axes)
 
     @property
+    def single(self) -> bool:
+        """True of a mesh of one device: nothing is cut for it, it is asked all at once."""
+        return bool(self.axes) and self.devices == 1
+
+    def placements(self, ranks: Iterable[str]) -> Iterator[Placement]:
+        """Every placement along some ranks, or whole; an axis of one device divides nothing."""
+        some = (WHOLE, *ranks)
+        return product(*(some if axis.size > 1 else (WHOLE,) for axis in self.axes))
+
+    @property
     def title(self) -> str:
         """Its mesh in words: `8 h100: x 8 (switch, 450 GB/s)`."""
         axes = (
@@ -99,7 +111,7 @@ class Cluster:
             for a in self.axes
         ]
         found = {"cluster": self.name, "chip": self.chip.name, "devices": self.devices}
-        room = None if self.dram_bytes == inf else self.dram_bytes
+        room = finite(self.dram_bytes)
         return {**found, "axes": axes, "dram_bytes": room, "measured_on": self.measured_on or None}
 
 

@@ -6,12 +6,12 @@ is in one place: what reads it moves it to where it is needed. What nobody makes
 cache) stands where it is needed, from the start. The stream of a layer ends where it began; so
 does what attention by itself makes, where its queries began, and its keys stand with these.
 
-The search is exact in this space, of runs with at most one product, or attention as a whole. Its
-parts are questions to one chip; each is bounded first, by words and peaks, and searched only when
-the least path goes through it, those of a device that waits for a slower one for any mapping. Of
-paths that the gap does not tell apart, that of fewest parts. The search ends with a path that was
-searched and is as near as was asked to the least by all bounds, or once the time is over, if there
-is one.
+The search is exact in this space, of runs with at most one product, or attention as a whole; one
+device runs all as one, so that its answer is its chip's. Its parts are questions to one chip; each
+is bounded first, by words and peaks, and searched only when the least path goes through it, those
+of a device that waits for a slower one for any mapping. Of paths that the gap does not tell apart,
+that of fewest parts. The search ends with a path that was searched and is as near as was asked to
+the least by all bounds, or once the time is over, if there is one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from flat_mapper.base.budget import Budget
 from flat_mapper.base.tolerance import EQUAL
 from flat_mapper.devices.cluster import PARTIAL, WHOLE, Cluster, Placement
 from flat_mapper.devices.network import Movement
-from flat_mapper.devices.ways import Sharding, Ways, Work
+from flat_mapper.devices.ways import Sharding, Ways, Work, units_of
 from flat_mapper.workload.graph import Workload
 
 Placements = tuple[tuple[str, Placement], ...]  # of tensors, by name
@@ -126,7 +126,8 @@ class Paths:
 
     def __post_init__(self) -> None:
         self.ways = Ways(self.workload, self.cluster)
-        self.units = list(units_of(self.workload))
+        whole = [tuple(self.workload.ancestors)]
+        self.units = whole if self.cluster.single else list(units_of(self.workload))
         self.step = cache(self._step)
 
     def best(self) -> DevicePath | None:
@@ -340,7 +341,7 @@ class Paths:
         if others:  # queries, keys and values: not parts of a head
             own = [r for r in own if r in roles.declared.values()]
         seen = set()
-        for at in product((WHOLE, *own), repeat=len(self.cluster.axes)):
+        for at in self.cluster.placements(own):
             for dealt in product((False, True), repeat=len(at) * bool(others)):
                 placed = {first: at} | {t: self._beside(t, at, dealt) for t in others}
                 placed |= {t: to for t, to in self.fixed.items() if t in placed}
@@ -400,15 +401,3 @@ def _dominated(found: Label, others: list[Label], tick: float, *, roomy: bool) -
         return True
     others[:] = [one for one in others if not no_worse(found, one)]
     return False
-
-
-def units_of(workload: Workload) -> Iterator[tuple[str, ...]]:
-    """Einsums that no run cuts, in execution order: attention, an operator, or one alone."""
-    whole = [workload.core] if workload.core else []
-    whole += [own for own in workload.operators.values() if not set(own) & set(workload.core)]
-    order, done = tuple(workload.ancestors), set[str]()
-    for name in order:
-        if name not in done:
-            members = next((own for own in whole if name in own), (name,))
-            yield tuple(n for n in order if n in members)
-            done |= set(members)

@@ -80,6 +80,18 @@ def unnamed(part: Workload) -> str:
     return repr(of(replace(part, name="", source="")))
 
 
+def units_of(workload: Workload) -> Iterator[tuple[str, ...]]:
+    """Einsums that no run cuts, in execution order: attention, an operator, or one alone."""
+    whole = [workload.core] if workload.core else []
+    whole += [own for own in workload.operators.values() if not set(own) & set(workload.core)]
+    order, done = tuple(workload.ancestors), set[str]()
+    for name in order:
+        if name not in done:
+            members = next((own for own in whole if name in own), (name,))
+            yield tuple(n for n in order if n in members)
+            done |= set(members)
+
+
 class DeviceShare(NamedTuple):
     """One device's share of a step: works in turn, and seconds in which it merges results."""
 
@@ -197,6 +209,9 @@ class Ways:
 
     def _of(self, names: tuple[str, ...]) -> tuple[Sharding, ...]:
         """All ways of Einsums that run as one; none where they may not."""
+        if self.cluster.single:
+            (way,) = (self._plain(names, at) for at in self.cluster.placements(()))
+            return (replace(way, buffers=self._between()),)
         try:
             shared = self.workload.shareable_ranks(names)
         except SpecError:
@@ -205,7 +220,17 @@ class Ways:
         if core and set(core) & set(names):
             return tuple(self._attention(names)) if set(core) == set(names) else ()
         ranks = [r for r in shared if self.workload.rank_sizes[r] > 1 and self._sums(names, r)]
-        return tuple(self._plain(names, d) for d in product((WHOLE, *ranks), repeat=len(self.axes)))
+        return tuple(self._plain(names, d) for d in self.cluster.placements(ranks))
+
+    def _between(self) -> float:
+        """The most bytes that come and go between units that a device runs one after another."""
+        units, alive, most = list(units_of(self.workload)), set[str](), 0.0
+        for number, names in enumerate(units, 1):
+            later = self.workload.named(n for names in units[number:] for n in names)
+            read = {self.workload.views.get(t, t) for e in later for t in e.operands}
+            alive = read & (alive | self.workload.made_by(names))
+            most = max(most, sum(self.bytes(t, (WHOLE,) * len(self.axes)) for t in alive))
+        return most
 
     def _sums(self, names: tuple[str, ...], rank: str) -> bool:
         """True unless an Einsum reduces the rank by anything but a sum."""
@@ -281,7 +306,7 @@ class Ways:
         plain = [r for r in roles.ranks_of(("batch", "groups", "heads", "queries")) if sizes[r] > 1]
         keyed = [roles.keys] * (online and sizes[roles.keys] > 1)
         causal = self.workload.mask is not None
-        for division in product((WHOLE, *plain, *keyed), repeat=len(self.axes)):
+        for division in self.cluster.placements((*plain, *keyed)):
             if roles.keys in division:
                 yield from self._merged(names, division)
                 continue

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from flat_mapper.execution.link import Integers
 from flat_mapper.execution.real_numbers import NEEDS_POSITIVE, Values, arithmetic
-from flat_mapper.execution.turn import masked_value, may_see, scores_of
+from flat_mapper.execution.turn import masked, may_see
 from flat_mapper.workload.einsum import NO_VIEWS, Einsum
 from flat_mapper.workload.graph import Workload
 
@@ -64,15 +64,16 @@ def whole_of(
         points = np.broadcast_to(how.point(operands), sizes)
         axes = tuple(i for i, r in enumerate(ranks) if r not in einsum.output.ranks)
         made = how.combine.reduce(points, axis=axes) if axes else np.array(points)
-    pair = scores_of(workload, einsum)
-    if workload.mask is None or pair is None:
+    found = masked(workload, einsum)
+    if workload.mask is None or found is None:
         return made
+    pair, nothing = found
     queries, keys = (workload.rank_sizes[r] for r in pair)
     query, key = (own_at.get(r, np.arange(workload.rank_sizes[r], dtype=np.int64)) for r in pair)
     query = query + keys * workload.mask.parts - queries
     own = einsum.output.ranks
     seen = may_see(workload.mask, broadcast(query, pair[:1], own), broadcast(key, pair[1:], own))
-    return np.where(seen, made, masked_value(workload, einsum.output.tensor))
+    return np.where(seen, made, nothing)
 
 
 def _product(einsum: Einsum, operands: Mapping[str, Values]) -> Values:

@@ -95,12 +95,11 @@ class EinsumRun:
         return [Link(nest, access, *pair) for pair in pairs]
 
     def _masked(self) -> Callable[[Index, Values], Values] | None:
-        """Mask that takes pairs out of the scores that this Einsum makes."""
-        workload = self.workload
-        pair = scores_of(workload, self.nest.einsum)
-        if self.hidden is None or pair is None:
+        """Mask that takes pairs out of what this Einsum makes of them."""
+        found = masked(self.workload, self.nest.einsum)
+        if self.hidden is None or found is None:
             return None
-        nothing = masked_value(workload, self.nest.einsum.output.tensor)
+        pair, nothing = found
         first = {r: self.output[-1].instances.coordinate(r) for r in pair}
         at = {
             r: [(i, s.stride) for i, s in enumerate(self.nest.temporal) if s.rank == r]
@@ -221,18 +220,30 @@ class EinsumRun:
         }
 
 
-def scores_of(workload: Workload, einsum: Einsum) -> tuple[str, str] | None:
-    """The ranks of queries and keys if an Einsum makes scores of what are none yet."""
-    pair = workload.roles.masked
+def masked(workload: Workload, einsum: Einsum) -> tuple[tuple[str, str], float] | None:
+    """The ranks of queries and keys, and what an Einsum writes where the one may not see the other.
+
+    None where masked inputs make that by themselves, or where it makes nothing for such pairs.
+    """
+    pair, ranks = workload.roles.masked, workload.tensor_ranks
     if pair is None or not set(pair) <= set(einsum.output.ranks):
         return None
-    return None if any(set(pair) <= set(a.ranks) for a in einsum.inputs) else pair
+    value, how = _nothing(workload, einsum.output.tensor), arithmetic(einsum)
+    before = [_nothing(workload, t) if set(pair) <= set(ranks[t]) else None for t in how.operands]
+    if set(before) == {None}:
+        return pair, value
+    with np.errstate(all="ignore"):
+        made = how.point([_OTHERS if one is None else np.full(2, one) for one in before])
+    return None if (made == value).all() else (pair, value)
 
 
-def masked_value(workload: Workload, tensor: str) -> float:
-    """Value of a masked score: nothing to a maximum or an exponential, and nothing to a sum."""
-    readers = workload.readers(tensor)
-    return -np.inf if any(e.operation in ("max", "exp") for e in readers) else 0.0
+_OTHERS = np.array([-3.0, 2.0])  # chosen: of either sign; what a masked input may meet at a point
+
+
+def _nothing(workload: Workload, tensor: str) -> float:
+    """The value of a masked pair that those who read it pass over."""
+    done = {e.operation for e in workload.readers(tensor)}
+    return -np.inf if done & {"max", "exp"} else np.inf if "min" in done else 0.0
 
 
 def may_see(mask: Mask, query: Integers, key: Integers) -> Booleans:

@@ -44,6 +44,7 @@ from flat_mapper.workload.cascade import Scope
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.problem_file import Lengths, at_keys, sequence_ranks
 from flat_mapper.workload.reader import load_workload
+from flat_mapper.workload.softmax import parts_of
 
 PAGE = 16  # positions; vLLM's default block size (Kwon et al., SOSP 2023)
 STEPS = 8  # chosen: segments to a factor of two of the cache length
@@ -139,7 +140,8 @@ class StepSegment:
     @property
     def end(self) -> int:
         """The cache length that the mapping was searched for."""
-        return self.mapped.workload.rank_sizes[self.mapped.workload.roles.keys]
+        workload = self.mapped.workload
+        return workload.rank_sizes[workload.roles.keys] * parts_of(workload)
 
     @property
     def cost(self) -> StepCost:
@@ -292,7 +294,7 @@ class GenerationOnDevices(Printed):
             "decode_s": self.decode_s,
             "tokens_per_s": self.tokens_per_s,
             "cache_bytes": self.cache_bytes,
-            "gap": max(one.answer.gap for one in self.segments),
+            "gap": units.finite(max(one.answer.gap for one in self.segments)),
             "segments": [
                 {"phase": phase, "mapped_at": end, "times": times, **answer.to_dict()}
                 for phase, end, times, answer in self.segments
@@ -414,13 +416,16 @@ def _as_often(workload: Workload, model: Workload) -> Workload:
 
 
 def at_length(mapped: SearchResult, ert: Ert, length: int) -> Result:
-    """The cost of one step at a shorter cache than the mapping was searched for."""
+    """The cost of one step at a shorter cache than the mapping was searched for.
+
+    Of keys in parts, all are as long as the longest.
+    """
     if mapped.layers:
         first, *others = (at_length(part, ert, length) for part in mapped.layers)
         return with_others(first, others)
     keys = mapped.workload.roles.keys
     size = mapped.workload.rank_sizes[keys]
-    workload = at_keys(mapped.workload, length)
+    workload = at_keys(mapped.workload, -(-length // parts_of(mapped.workload)))
     left = workload.rank_sizes[keys]
     if left == size:
         return mapped.result

@@ -537,7 +537,7 @@ class Need(Printed):
             "ceiling": self.ceiling,
             **values,
             "reached": self.target.of(self.result),
-            "one_less": None if one_less == inf else one_less,
+            "one_less": units.finite(one_less),
             "one_less_bound_s": self.below.bound_s if self.below else None,
             "unproven": list(self.unproven),
             "proven_too_few": self.misses,

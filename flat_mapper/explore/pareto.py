@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
 
 from flat_mapper.api import calls as api
@@ -87,11 +88,11 @@ class Front(Printed):
         proof = best.certificate
         whole = f"the whole front{searched.removeprefix('the best')}"
         if not proof.optimal:
-            most = percent(proof.gap)
             whole = (
                 f"mappings near the front{searched.removeprefix(f'the best found, {proof.end},')}"
             )
-            whole += f"\ngap: none is better than all of them in both by over {most}; {proof.end}"
+            far = f"none is better than all of them in both by over {percent(proof.gap)}"
+            whole += f"\ngap: {far if proof.gap < inf else 'unknown'}; {proof.end}"
         return "\n".join([*lines, whole, *filter(None, said)])
 
 

@@ -28,6 +28,8 @@ from flat_mapper.importers.hf_families import (
 )
 from flat_mapper.importers.problem import problem_file
 from flat_mapper.spec.document import (
+    COUNT,
+    Range,
     Section,
     did_you_mean,
     place,
@@ -150,6 +152,10 @@ _OTHERWISE: Mapping[str, Default] = {
 }
 
 
+# Chosen: layers are looked at one by one, and the deepest that are published are some hundred.
+_WITHIN = {"layers": Range(least=1, most=10_000)}
+
+
 def _sizes(config: Section, where: str, stack: Stack) -> dict[str, int]:
     """All sizes of a stack."""
     known: dict[str, int] = {}
@@ -173,7 +179,7 @@ def _size(config: Section, where: str, stack: Stack, name: str, known: Mapping[s
             raise SpecError(expected(place(where, config, stack["width"][0]), condition, width))
         return width // heads
     if default is None or config.get(key) is not None:
-        return take(config, key, int, where, above=0)
+        return take(config, key, int, where, above=0, within=_WITHIN.get(name, COUNT))
     if isinstance(default, str):
         return known[default] if default in known else take(config, default, int, where, above=0)
     return default if isinstance(default, int) else default(config, where, known)

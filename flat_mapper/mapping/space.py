@@ -12,7 +12,7 @@ from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.values import Granularity, Phases, Policy, Schedule
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.roles import Roles
-from flat_mapper.workload.softmax import SPLIT, made_again, passes
+from flat_mapper.workload.softmax import made_again, parts_of, passes
 
 LoopKind = Literal["temporal", "spatial"]
 ANY_SCHEDULE: tuple[Schedule, ...] = ("interleaved", "overlapped")
@@ -186,7 +186,7 @@ def partitions(workload: Workload, mapspace: Mapspace) -> list[tuple[GroupSpace,
         return list(_fused(workload, mapspace, plain))
     found = [groups for form in (*corrected, plain) for groups in _fused(workload, mapspace, form)]
     # Keys in parts are a shared loop: nothing shares one here.
-    if mapspace.fusion.optional and SPLIT not in workload.rank_sizes:
+    if mapspace.fusion.optional and parts_of(workload) == 1:
         found.append(_partition(workload, plain, [], "sequential"))
     return found
 

@@ -39,30 +39,26 @@ DIGITS = 6  # significant digits: more than a picture can show
 def page_data(rows: ReportRows) -> Document:
     """The description of the fields, the rows in their order, and the details by row.
 
-    raises: SpecError where an answer speaks of a level or an Einsum that it has not.
+    raises: LookupError where an answer speaks of a level or an Einsum that it has not.
     """
     kept, roofs = _detailed(rows), list[Document]()  # each chip's roofs once; a row says which
-    try:
-        return {
-            "fields": {key: asdict(field) for key, field in (FIELDS | PART_FIELDS).items()},
-            "columns": _columns(rows),
-            "costs": _COSTS,
-            "varying": list(rows.varying),
-            "questions": list(rows.questions),
-            "hues": hues(facts for _, facts in rows.done),
-            "choices": CHOICES,
-            "buffer_inputs": buffer_inputs(rows),
-            "rows": [_rounded(_row(i, row, roofs)) for i, row in enumerate(rows.rows)],
-            "roofs": _rounded(roofs),
-            "details": {
-                str(i): _rounded(_detail(row.facts))
-                for i, row in enumerate(rows.rows)
-                if row.facts is not None and i in kept
-            },
-        }
-    except LookupError as error:
-        condition = "answers whose parts all name levels and Einsums that they have"
-        raise SpecError(expected("results", condition, str(error), "map again")) from error
+    return {
+        "fields": {key: asdict(field) for key, field in (FIELDS | PART_FIELDS).items()},
+        "columns": _columns(rows),
+        "costs": _COSTS,
+        "varying": list(rows.varying),
+        "questions": list(rows.questions),
+        "hues": hues(facts for _, facts in rows.done),
+        "choices": CHOICES,
+        "buffer_inputs": buffer_inputs(rows),
+        "rows": [_rounded(_row(i, row, roofs)) for i, row in enumerate(rows.rows)],
+        "roofs": _rounded(roofs),
+        "details": {
+            str(i): _rounded(_detail(row.facts))
+            for i, row in enumerate(rows.rows)
+            if row.facts is not None and i in kept
+        },
+    }
 
 
 # What a front may be of, in the order in which it is offered.

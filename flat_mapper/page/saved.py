@@ -11,6 +11,7 @@ from typing import ClassVar
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import Answer, AskReport, AskSweep
 from flat_mapper.base import units
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import html_text
 from flat_mapper.base.table import Cell, FrameRecord, Printed
 from flat_mapper.explore.sweep.engines import engine_of
@@ -58,15 +59,22 @@ class SavedResults(Printed):
     def write_report(self, path: str | Path, title: str = "") -> SavedResults:
         """The page of `flat-mapper report`, written; the same results, with its path.
 
-        raises: SpecError where it cannot be written.
+        raises: SpecError where it cannot be written, or an answer cannot be read.
         """
+        from jinja2 import UndefinedError
+
         from flat_mapper.page.assembly import page
 
-        text = (
-            mesh_page(self.entries, title)
-            if any(map(of_cluster, self.entries))
-            else page(self.entries, title, self.designs)
-        )
+        try:
+            text = (
+                mesh_page(self.entries, title)
+                if any(map(of_cluster, self.entries))
+                else page(self.entries, title, self.designs)
+            )
+        except (LookupError, UndefinedError) as error:
+            condition = "answers whose parts all name levels and Einsums that they have"
+            got = f"no {str(error).rpartition(' ')[2]}"
+            raise SpecError(expected("results", condition, got, "map again")) from error
         write_text(path, text)
         return replace(self, page=str(path))
 

@@ -26,7 +26,7 @@ from flat_mapper.execution.group import copied
 from flat_mapper.execution.link import DRAM, FlatNest, NestLoop
 from flat_mapper.execution.real_numbers import arithmetic
 from flat_mapper.execution.shared import GroupFacts, held_in
-from flat_mapper.execution.turn import masked_value, scores_of
+from flat_mapper.execution.turn import masked
 from flat_mapper.mapping.values import FusedMapping, largest_extent
 from flat_mapper.running.words import CodeLines, identifiers, joined_to, number, point, quiet
 from flat_mapper.workload.einsum import Einsum
@@ -346,12 +346,12 @@ class GroupText:
 
         reduced, lanes = set(einsum.reduced_ranks), self._lanes(nest)
         time = nest.temporal[nest.dram_loops :]
-        pair = scores_of(self.whole, einsum) if self.whole.mask else None
-        hidden = masked_value(self.whole, result)
+        found = masked(self.whole, einsum) if self.whole.mask else None
+        pair, hidden = found or ((), 0.0)
 
         def seen(value: str) -> str:
             """A value, or that of what no query may see."""
-            if pair is None:
+            if not pair:
                 return value
             bounds = ", ".join(f"{at[r]}, {at[r]} + 1" for r in pair)
             return f"(sees({bounds}) ? {value} : {number(hidden)})"

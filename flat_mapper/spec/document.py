@@ -263,9 +263,7 @@ def unknown_keys(node: object, known: Iterable[str], where: str = "") -> Iterato
 
 def unknown_key(key: str, section: Section, known: tuple[str, ...], where: str) -> str:
     """The error line of a key that is not among the known ones."""
-    hint, spot = did_you_mean(key, known), place(where, section, key, shown=False)
-    said = f"{spot}: unknown key {key!r}; known keys: {', '.join(known)}"
-    return f"{said}; {hint}" if hint else said
+    return unknown_word(place(where, section, key, shown=False), "keys among", key, known)
 
 
 def section_of(node: object, where: str = "") -> Section:

@@ -21,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flat_mapper.base.errors import SpecError
+from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.spec.document import Section, did_you_mean, noun_of
 from flat_mapper.spec.rendering import CPU_SECONDS, INCLUDED, MEMORY, SEARCH_PATH, is_template
 from flat_mapper.spec.yamlio import Anchors, load_sized, load_text, note_input, read_text
@@ -95,7 +95,11 @@ def _rendered(path: Path, data: Mapping[str, object]) -> Any:
             check=False,
         )
         answer = json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.TimeoutExpired) as err:
+    except subprocess.TimeoutExpired as err:
+        condition, got = f"a template that is rendered in {WAIT_S:g} s by the clock", "no answer"
+        change = "its files, or a processor, were waited for: try again"
+        raise SpecError(expected(str(path), condition, got, change)) from err
+    except (OSError, ValueError) as err:
         raise SpecError(
             f"{path}: expected a template that is rendered in {CPU_SECONDS:g} s of processor time "
             f"and {MEMORY // 2**20} MiB of memory, got one that takes more"

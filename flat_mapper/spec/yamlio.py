@@ -15,7 +15,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from numbers import Integral, Real
 from pathlib import Path
@@ -436,6 +436,16 @@ def appended(target: Path) -> BinaryIO:
 def _opened(path: Path, flags: int, mode: Literal["wb", "ab"]) -> BinaryIO:
     flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     return os.fdopen(os.open(path, flags, 0o666), mode)
+
+
+def check_own(target: Path, head: str) -> None:
+    """Raise SpecError unless a path is new, or a plain file that begins as this command's do."""
+    check_target(target)
+    with suppress(FileNotFoundError), target.open("rb") as file:
+        if file.read(len(head)) not in (b"", head.encode()):
+            condition = "a new file, or one that flat-mapper wrote"
+            change = "choose another name, or remove it"
+            raise SpecError(expected(str(target), condition, "another's", change))
 
 
 def check_target(target: Path) -> None:

@@ -290,6 +290,38 @@ def _graph_faults(
         yield expected(name, "Einsums without a cycle", " -> ".join(error.args[1]))
 
 
+def uncorrected(where: str, einsums: tuple[Einsum, ...]) -> Iterator[str]:
+    """A line for each result that would hang on the tiles: made of one so far, and not corrected.
+
+    What is made of a partial result may be joined over the ranks of that result only where an
+    Einsum with `each` corrects the sum as it grows. einsums: a whole cascade without faults.
+    """
+    of = {e.output.tensor: e for e in einsums if not e.updates}
+    corrected = {(e.output.tensor, rank) for e in einsums if e.updates for rank in e.each}
+    for tensor in dict.fromkeys(chain.from_iterable(e.so_far for e in einsums if not e.each)):
+        for rank in of[tensor].reduced_ranks if tensor in of else ():
+            for end in _ends(tensor, rank, [e for e in einsums if not e.each]):
+                if (end.output.tensor, rank) not in corrected:
+                    yield expected(
+                        f"{where}: {end.name}",
+                        f"a sum over {rank} that an Einsum with each: [{rank}] corrects, as it is "
+                        f"made of {tensor} so far",
+                        str(end.output),
+                        f"write the correction, or take {tensor} whole: leave so_far out",
+                    )
+
+
+def _ends(tensor: str, rank: str, einsums: Sequence[Einsum]) -> Iterator[Einsum]:
+    """Einsums that join over a rank what is made of a tensor so far, or with which that leaves."""
+    tainted = [e for e in einsums if tensor in e.so_far]
+    for einsum in tainted:
+        made = einsum.output
+        readers = [e for e in einsums if e.reads(made.tensor)] if rank in made.ranks else []
+        tainted += (e for e in readers if e not in tainted)
+        if not readers:
+            yield einsum
+
+
 def is_sound(
     ranks: Mapping[str, int], einsums: tuple[Einsum, ...], views: Mapping[str, str]
 ) -> bool:

@@ -279,13 +279,18 @@ class Workload:
         return replace(self, rank_sizes={**self.rank_sizes, **sizes})
 
     def subset(self, names: tuple[str, ...]) -> Workload:
-        """The cascade reduced to some of its Einsums, with the ranks they need."""
+        """The cascade reduced to some of its Einsums, with the ranks they need.
+
+        Without attention it has no softmax and no latent whose form could be chosen.
+        """
         kept = {e.name for e in self.named(names)}
         einsums = tuple(e for e in self.einsums if e.name in kept)
         ranks = {*chain.from_iterable((*e.ranks, *e.after) for e in einsums)}
         tensors = {*chain.from_iterable(e.tensors for e in einsums)}
         roles = self.roles.within(ranks)
         alike: dict[str, Any] = {"mask": None, "layers": (), "repeat": self.all_layers}
+        core = tuple(n for n in self.core if n in kept)
+        plain: dict[str, Any] = {"softmax": "none", "latent": "none"}
         return replace(
             self,
             einsums=einsums,
@@ -295,8 +300,9 @@ class Workload:
             weights=_among(tensors, self.weights),
             roles=roles,
             operators=members_within(self.operators, kept),
-            core=tuple(n for n in self.core if n in kept),
+            core=core,
             **({} if roles.masked else alike),
+            **({} if core or not self.core else plain),
         )
 
     def between(self, first: str, last: str) -> tuple[str, ...]:

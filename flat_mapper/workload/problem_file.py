@@ -169,7 +169,7 @@ class File:
 
 def check_ranks(file: File, known: Iterable[str], faults: Faults) -> None:
     """Note the ranks that the cascade does not have."""
-    listed = tuple(known)
+    listed = tuple(dict.fromkeys(known))
     for name in file.names:
         if name not in listed:
             at = file.ranks.place(name, shown=False)

@@ -37,7 +37,7 @@ from flat_mapper.spec.templating import load_document
 from flat_mapper.spec.yamlio import is_text, load_yaml
 from flat_mapper.workload.cascade import PHASES, Scope
 from flat_mapper.workload.cascade import scope as scoped
-from flat_mapper.workload.einsum import Einsum
+from flat_mapper.workload.einsum import Einsum, uncorrected
 from flat_mapper.workload.einsum import faults as workload_faults
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.layers import short_workload
@@ -270,6 +270,7 @@ def _written(file: File, sizes: Mapping[str, int], faults: Faults) -> Workload |
     operators = faults.attempt(read_operators, file.problem) or {}
     faults.extend(operator_faults(where, operators, tuple(e.name for e in einsums)))
     faults.extend(role_faults(where, file.roles, declared, 0))
+    faults.extend(uncorrected(where, einsums))
     if faults:
         return None
     workload = Workload(

@@ -104,6 +104,11 @@ def with_splits(workload: Workload, parts: int) -> Workload:
     )
 
 
+def parts_of(workload: Workload) -> int:
+    """Parts of the keys, of a form of `with_splits`; else 1, whatever ranks a cascade has."""
+    return workload.rank_sizes.get(SPLIT, 1) if workload.softmax == "online" else 1
+
+
 def _of_parts(workload: Workload, keys: str) -> Iterator[str]:
     """Tensors of which each part of the keys has its own."""
     for einsum in workload.einsums:

@@ -96,3 +96,40 @@ def test_an_absent_backend_is_one_line(
     err = capsys.readouterr().err
     assert err.startswith("BackendError: no-such-program: expected an executable on PATH, got none")
     assert err.count("\n") == 1
+
+
+def test_a_record_on_cores_without_tiles_is_no_question_of_one_array(
+    record: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says where it is fused, and gives nothing out: Timeloop is asked for it in rounds."""
+    file = Path(record[0])
+    text = file.read_text()
+    assert "  - einsums: [" in text
+    file.write_text(text.replace("  - einsums: [", "  - level: GLB\n    einsums: ["))
+    assert main(["evaluate", "--crosscheck", *record, *WRAPPED]) != 3
+    assert "use crosscheck" not in capsys.readouterr().err
+
+
+def test_a_mapping_that_does_not_fit_is_infeasible(
+    record: tuple[str, ...], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for file in tmp_path.glob("small*.yaml"):
+        file.write_text(file.read_text().replace("depth: rows", "depth: 4"))
+    on_cores = (
+        Path(record[0]).read_text().replace("  - einsums: [", "  - level: GLB\n    einsums: [")
+    )
+    Path(record[0]).write_text(on_cores)
+    assert main(["evaluate", "--crosscheck", *record, *WRAPPED]) == 1
+    assert capsys.readouterr().err.startswith("Infeasible: ")
+
+
+@pytest.mark.parametrize("word", ["--crosscheck", "--execute"])
+def test_timeloops_own_files_are_told_where_to_go(
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(tmp_path / name) for name in ("arch.yaml", "problem.yaml", "mapping.yaml")]
+    assert main(["evaluate", word, *files]) == 2
+    said = (
+        f"{word}: expected the one record of a mapping, as map -o writes it, got \"Timeloop's own"
+    )
+    assert said in capsys.readouterr().err

@@ -191,6 +191,62 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("list",), 0), (("map", "--arch", "nope", "--problem", "tiny"), 2), (("lst",), 2)],
+)
+def test_a_full_stderr_changes_no_exit_code(words: tuple[str, ...], code: int) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full on this system")
+    with full.open("w") as nowhere:
+        command = [
+            sys.executable,
+            "-c",
+            "from flat_mapper.cli.main import run; exit(run())",
+            *words,
+        ]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=nowhere, cwd=ROOT)
+    assert done.returncode == code
+
+
+@pytest.mark.parametrize("mib", [40, 80, 120])
+def test_too_little_address_space_is_said(mib: int) -> None:
+    resource = pytest.importorskip("resource")
+    most = mib * 2**20
+    done = subprocess.run(
+        [sys.executable, "-m", "flat_mapper", "map", "--arch", "edge", "--problem", "tiny"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (most, most)),
+    )
+    assert done.returncode == 3
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("BackendError: flat-mapper: expected at least 128 MiB of address space")
+
+
+def test_a_log_replaces_logs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "log.csv"
+    asked = [
+        "map",
+        "--arch",
+        "edge",
+        "--problem",
+        "tiny",
+        "--mapspace",
+        "flat-h",
+        "--log",
+        str(log),
+    ]
+    assert main(asked) == main(asked) == 0
+    log.write_text("a file of one's own")
+    capsys.readouterr()
+    assert main(asked) == 2
+    assert "expected a new file, or one that flat-mapper wrote" in capsys.readouterr().err
+    assert log.read_text() == "a file of one's own"
+
+
 def test_a_poor_encoding_is_no_error(written: Path) -> None:
     record = str(written / "out" / "fused-mapping.yaml")
     command = [sys.executable, "-m", "flat_mapper", "evaluate", record]

@@ -52,7 +52,7 @@ CLUSTER = """cluster:
         ("{x: 2}", "{x: 2, y: 2}", r"network: expected the key 'y'"),
         ("{x: 2}", "{x: 0}", r"mesh\.x: expected int from 1 to 4096 devices, got 0"),
         ("chip: edge", "chip: edgy", r"expected one of .*did you mean 'edge'"),
-        ("mesh:", "mash:", r"unknown key 'mash'"),
+        ("mesh:", "mash:", r"keys among .*got 'mash'"),
     ],
 )
 def test_faults_of_a_cluster(tmp_path: Path, before: str, after: str, says: str):

@@ -23,6 +23,20 @@ PROBLEM = """problem:
   attention: {softmax: online}
 """
 
+BLOCK = """problem:
+  ranks: {B: 2, H: 4, P: 4, M: P, E: 2, F: E, D: H * E, FF: 8}
+  attention: {softmax: row}
+"""
+CORES = """variables: {version: 0.4, global_cycle_seconds: 1e-9}
+architecture:
+  version: 0.4
+  nodes:
+  - !Component {name: DRAM, class: DRAM, attributes: {datawidth: 16, width: 16}}
+  - !Container {name: SM, spatial: {meshX: 4}}
+  - !Component {name: GLB, class: SRAM, attributes: {datawidth: 16, width: 16, depth: 96}}
+  - !Component {name: MAC, class: intmac}
+"""
+
 SWEEP = """sweep:
   fixed: {arch: c.yaml, problem: p.yaml}
   grid: {arch.GLB.depth: [16384, 32768]}
@@ -36,6 +50,19 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     Path("c.yaml").write_text(CLUSTER.format(room="80e9"))
     Path("small.yaml").write_text(CLUSTER.format(room="100"))
     return "--problem p.yaml --arch"
+
+
+@pytest.mark.parametrize("softmax", ["online", "any"])
+def test_a_part_without_attention_has_no_softmax_to_choose(asked: str, softmax: str, capsys):
+    """Products of a block on devices with cores: no part of them is in a form of the softmax."""
+    Path("p.yaml").write_text(BLOCK)
+    Path("chip.yaml").write_text(CORES)
+    Path("chip.sfu.yaml").write_text(CORES.replace("name: MAC", "name: VALU"))
+    Path("c.yaml").write_text(CLUSTER.format(room="80e9").replace("chip: edge", "chip: chip.yaml"))
+    assert main([*f"map {asked} c.yaml --scope block --softmax {softmax} --json".split()]) == 0
+    found = json.loads(capsys.readouterr().out)
+    names = [name for step in found["steps"] for name in step["einsums"]]
+    assert {"Q", "QK", "AV", "O", "FC2"} <= {*names}
 
 
 @pytest.mark.parametrize(

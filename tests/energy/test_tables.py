@@ -75,7 +75,7 @@ def test_accelergys_form(tmp_path: Path) -> None:
     [
         (
             "GLB: {raed: 1}",
-            r"e\.yaml:1: GLB: unknown key 'raed'; known keys: read, write, update, ",
+            r"e\.yaml:1: GLB: expected keys among read, write, update.*got 'raed'",
         ),
         ("GLB: {read: -1}", r"e\.yaml:1: GLB\.read: expected number from 0 to 1e\+15 pJ, got -1"),
         ("GLB: {read: 12 pJ}", r"e\.yaml:1: GLB\.read: expected number, got '12 pJ'; write 12"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from execution.random_fused import random_mapping, random_platform
 
 import flat_mapper as fm
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
+from flat_mapper.execution.reference import evaluated, random_inputs
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.resize import resized_mapping
 from flat_mapper.mapping.space import Mapspace
@@ -19,6 +21,7 @@ from flat_mapper.workload.cascade import attention
 from flat_mapper.workload.graph import Softmax, Workload
 from flat_mapper.workload.mask import Mask
 from flat_mapper.workload.notation import parse_einsum
+from flat_mapper.workload.roles import Roles
 
 SIZES = {"B": 2, "H": 4, "P": 4, "M": 8, "E": 2, "F": 2}
 CAUSAL, WINDOW = Mask(causal=True), Mask(causal=True, window=3)
@@ -110,3 +113,54 @@ def test_cascades_of_ones_own(lines: tuple[str, ...]) -> None:
         policy = replace(mapping.policy, in_place=True)
         done = execute(workload, platform, replace(mapping, policy=policy))
         assert done.right, f"seed {seed}: {done.errors}"
+
+
+BIAS = "T[p,m] = S[p,m] + W[p,m]"
+SOFTMAX = (
+    "X[p] = max(T[p,m])",
+    "G[p,m] = exp(T[p,m] - X[p])",
+    "N[p] = sum(G[p,m])",
+    "Y[p,f] = G[p,m] * V[m,f]",
+    "Z[p,f] = Y[p,f] / N[p]",
+)
+
+
+@pytest.mark.parametrize("mask", [CAUSAL, WINDOW])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (BIAS, *SOFTMAX),
+        ("T[p,m] = S[p,m] * W[p,m]", *SOFTMAX),  # some of W are negative
+        ("U[p,m] = S[p,m] + W[p,m]", "T[p,m] = relu(U[p,m])", *SOFTMAX),
+        (*(BIAS, SOFTMAX[0], "D[p,m] = T[p,m] - X[p]", "G[p,m] = exp(D[p,m])"), *SOFTMAX[2:]),
+        ("G[p,m] = sigmoid(S[p,m])", "Z[p,f] = G[p,m] * V[m,f]"),
+        ("N[p] = min(S[p,m])",),
+    ],
+    ids=["bias", "scale", "relu", "in two steps", "sigmoid", "min"],
+)
+def test_what_is_masked_counts_nowhere(lines: tuple[str, ...], mask: Mask) -> None:
+    """However many Einsums stand between the scores and what joins them: held to plain numpy."""
+    einsums = tuple(map(parse_einsum, ("S[p,m] = Q[p,e] * K[m,e]", *lines)))
+    sizes = {"P": 4, "M": 4, "E": 2, "F": 2}
+    sizes = {r: sizes[r] for r in sizes if any(r in e.ranks for e in einsums)}
+    roles = Roles(queries="P", keys="M")
+    workload = Workload(name="own", rank_sizes=sizes, einsums=einsums, mask=mask, roles=roles)
+    runs(workload)
+    inputs = random_inputs(workload, 0)
+    with np.errstate(all="ignore"):
+        found = evaluated(workload, inputs)
+    position = np.arange(4)
+    behind = position[:, None] - position[None, :]
+    seen = (behind >= 0) & (behind < (mask.window or 4))
+    scores = inputs["Q"] @ inputs["K"].T
+    if lines[0].startswith("N"):
+        np.testing.assert_allclose(found["N"], np.where(seen, scores, np.inf).min(axis=1))
+        return
+    if lines[0].startswith("G"):
+        weights = np.where(seen, 1 / (1 + np.exp(-scores)), 0)
+    else:
+        scores = scores * inputs["W"] if "*" in lines[0] else scores + inputs["W"]
+        scores = np.maximum(scores, 0) if "relu" in lines[1] else scores
+        raised = np.where(seen, np.exp(scores), 0)
+        weights = raised / raised.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found["Z"], weights @ inputs["V"])

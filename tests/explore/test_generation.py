@@ -6,6 +6,7 @@ import json
 from functools import cache
 
 import pytest
+from execution.tiny import chip, many
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prices import PRICES
@@ -103,6 +104,21 @@ def test_a_longer_cache_costs_more(softmax: str):
         results = [r for _, (_, r) in sorted(segment.results.items())]
         assert [r.energy_pj for r in results] == sorted(r.energy_pj for r in results)
         assert [r.offchip_bytes for r in results] == sorted(r.offchip_bytes for r in results)
+
+
+def test_keys_in_parts_are_fewer_in_each():
+    """Four cores share one row: its keys are in two parts, and it costs what the longer does."""
+    text = TEXT.replace("H: 4", "H: 1").replace("{kv_heads: 2}", "{softmax: online}")
+    asked = {"prefill": 2, "decode": 1, "page": 24, "objective": "latency"}
+    found = generate(text, many(chip(), 4), "cores", PRICES, **asked)
+    assert isinstance(found, Generation)
+    (segment,) = found.segments
+    best = segment.mapped.result
+    assert (segment.end, segment.mapped.workload.rank_sizes["M"]) == (24, 12)
+    assert segment.results == {24: (1, best)}
+    assert at_length(segment.mapped, PRICES, 23) == best
+    shorter = at_length(segment.mapped, PRICES, 18)
+    assert (shorter.macs, shorter.cycles < best.cycles) == (best.macs * 18 // 24, True)
 
 
 @settings(max_examples=20)

@@ -111,7 +111,11 @@ def test_b5_a_name_or_a_number_in_a_problem_is_known_or_refused(
     [
         ("QK_sum, A]", "QK_sums, A]", "operators.softmax: expected Einsums among Q, QK, "),
         ("queries: P", "queries: PP", "roles.queries: expected a rank among B, H, P"),
-        ("queries: P", "query: P", "unknown key 'query'"),
+        (
+            "queries: P",
+            "query: P",
+            "expected keys among batch, groups, heads, queries, keys, got 'query'",
+        ),
         (
             "QK_exp, QK_sum, A]",
             "QK_sum, A]",

@@ -122,6 +122,15 @@ def test_a_stored_mask_counts(tmp_path: Path) -> None:
     assert found.workload.mask == Mask(causal=True)
 
 
+def test_stored_constants_have_a_bound_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = np.tril(np.ones((4, 4), dtype=bool)).tobytes()
+    path = with_stored_mask(tmp_path / "m.pt2", pickled=False, data=data)
+    monkeypatch.setattr("flat_mapper.importers.graphs.torch_graph.MOST_STORED", len(data) - 1)
+    assert import_torch(path).workload.mask is None
+
+
 def test_no_pickle_is_opened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ran = tmp_path / "ran"
     evil = pickle.dumps(Evil(ran))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from math import inf
+from math import inf, prod
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +21,6 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
 from flat_mapper.mapper.group.incumbent import CyclesPj, Goal
-from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import Question, search
 from flat_mapper.mapper.solve.groups import Cores, CoresGroup
@@ -175,21 +174,14 @@ def test_an_early_end_leaves_a_true_gap() -> None:
         assert early.result.latency_s >= best.result.latency_s * (1 - 1e-12)
 
 
-def test_tiles_too_many_to_count_are_left_out_under_their_bound(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With one tile at most the answer keeps one core at work, and says how far it may be."""
-    work, platform = workload(CHAIN[:1]), many(chip(None), 2)
-    ert = unpriced(platform)
-    best = search(work, platform, space(), ert, objective="latency")
-    monkeypatch.setattr(tile_search, "MOST_TILES", 1)
-    found = search(work, platform, space(), ert, objective="latency")
-    assert isinstance(best, Solution)
+def test_tiles_too_many_to_count_are_not_given_out() -> None:
+    """A product of 2^26 results on two cores: a word each is more tiles than the model counts."""
+    work, platform = workload(CHAIN[:1]).with_ranks({"P": 2**13, "C": 2**13}), many(chip(None), 2)
+    found = search(work, platform, space(), unpriced(platform), objective="latency")
     assert isinstance(found, Solution)
-    assert all(loop.factor == 1 for g in found.result.mapping.groups for loop in g.given_out)
-    assert found.result.cycles > best.result.cycles
-    assert found.certificate.proven_bound <= best.result.latency_s * (1 + 1e-12)
-    assert not found.certificate.optimal
+    (group,) = found.result.mapping.groups
+    assert 2 <= prod(loop.factor for loop in group.given_out) <= 2**24
+    assert evaluate(work, platform, found.result.mapping, unpriced(platform)) == found.result
 
 
 def test_units_work_at_once_where_the_schedule_lets_them() -> None:

@@ -162,7 +162,11 @@ def test_mapspaces_of_one_problem_fuse_all_of_it(name: str) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("granularity", "granularty", r"mine\.yaml:7: mapspace\.fusion: unknown key 'granularty'"),
+        (
+            "granularity",
+            "granularty",
+            r"mine\.yaml:7: mapspace\.fusion: expected keys among .*got 'granularty'",
+        ),
         ("granularity", "granularty", r"did you mean 'granularity'\?"),
         ("head", "heads", r"fusion\.granularity: expected one of any, all, .*got 'heads'; did you"),
         ("[Q, K]", "some", r"fusion\.staging: expected one of any, none, all, got 'some'"),
@@ -195,8 +199,16 @@ def test_mapspaces_of_one_problem_fuse_all_of_it(name: str) -> None:
         ("split: 1", "x: [E]", r"constraints\.0: expected the key 'split' \(int\)"),
         ("split: 1", "split: 1, x: [E]", r"expected either permutation and split, or x and y"),
         ("[Q, QK]", "[Q, K]", r"bypass: expected tensors other than those that RF keeps, got 'K'"),
-        ("keep: [K]", "kep: [K]", r"constraints\.2: unknown key 'kep'; .*did you mean 'keep'\?"),
-        ("description", "descripton", r"mine\.yaml:2: mapspace: unknown key 'descripton'"),
+        (
+            "keep: [K]",
+            "kep: [K]",
+            r"constraints\.2: expected keys among .*got 'kep'; .*did you mean 'keep'\?",
+        ),
+        (
+            "description",
+            "descripton",
+            r"mine\.yaml:2: mapspace: expected keys among .*got 'descripton'",
+        ),
         ("mapspace:", "mapspce:", r"mine\.yaml: expected the key 'mapspace'"),
         ("all of it", "!!python/object:os.system {}", r"mine\.yaml:2: expected a plain value"),
     ],

@@ -287,3 +287,24 @@ def test_the_architectures_that_were_chosen_are_on_the_page(tmp_path: Path) -> N
     text = page.read_text(encoding="utf-8")
     assert "<td>64</td><td>150 ns</td><td>400 nJ</td><td>1,024</td>" in text
     assert "VALU sets &lt;88%&gt; of the latency" in text
+
+
+@pytest.mark.parametrize(
+    "place",
+    [("platform", "offchip"), ("groups", 0, "buffer", "level"), ("einsums", "QK", "unit")],
+    ids=str,
+)
+def test_a_part_that_an_answer_has_not_is_refused(
+    place: tuple[str | int, ...], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = samples.compared()["rows"][1]
+    *way, last = place
+    inside = found
+    for key in way:
+        inside = inside[key]
+    inside[last] = "nowhere"
+    (folder / "one.json").write_text(json.dumps({"schema": "flat-mapper/map/2", **found}))
+    assert main(["report", str(folder / "one.json"), "-o", str(folder / "one.html")]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "nowhere" in said

@@ -89,6 +89,16 @@ def test_misses_are_what_the_model_reads(softmax: str, mask: str) -> None:
     assert 0.98 * lines < counted["misses"] < 1.02 * lines, counted
 
 
+@pytest.mark.parametrize("name", ["my_cpu.yaml", "my_cpu.sfu.yaml"])
+def test_a_machine_is_not_measured_where_it_cannot_be_written(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flat_mapper.api.programs.measured_machine", pytest.fail)
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    assert main(["check", "--this-machine", "-o", str(tmp_path / "my_cpu.yaml")]) == 2
+    assert "expected a plain file or a new name, got a link" in capsys.readouterr().err
+
+
 @needs_compiler
 @pytest.mark.nightly
 def test_this_machine_is_a_chip_that_maps(tmp_path: Path) -> None:

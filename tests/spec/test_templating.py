@@ -123,6 +123,15 @@ def test_c3_templates_are_limited_in_time_and_memory(tmp_path: Path, text: str) 
         load_document(tmp_path / "x.yaml")
 
 
+def test_the_clock_is_told_apart_from_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.yaml").write_text("a: {{1}}")
+    monkeypatch.setattr("flat_mapper.spec.templating.WAIT_S", 1e-6)
+    with pytest.raises(SpecError, match=r"expected a template that is rendered in 1e-06 s by the "):
+        load_document(tmp_path / "x.yaml")
+
+
 @pytest.mark.parametrize(
     "text",
     [

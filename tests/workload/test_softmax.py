@@ -25,7 +25,7 @@ from flat_mapper.timeloop.write import lower_einsum, lowered
 from flat_mapper.workload.cascade import attention, block, scope
 from flat_mapper.workload.graph import Softmax
 from flat_mapper.workload.notation import format_einsum
-from flat_mapper.workload.reader import load_workload
+from flat_mapper.workload.reader import check_problem, load_workload
 from flat_mapper.workload.softmax import alternatives, passes, with_softmax
 
 ROW = workload()
@@ -186,6 +186,47 @@ def test_a_cascade_of_ones_own_may_say_it() -> None:
         load_workload(bad)
     with pytest.raises(SpecError, match="each: expected ranks that none of its tensors has"):
         load_workload(text.replace("each: [M]", "each: [P]"))
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_what_is_made_of_a_result_so_far_is_corrected(missing: int) -> None:
+    """Without it a result would hang on the tiles, with each of the two that are needed."""
+    lines = [
+        '{name: fix, einsum: "AV[p,f] = AV[p,f] * QK_cor[p]", each: [m]}',
+        '{name: fix2, einsum: "Z[p] = Z[p] * QK_cor[p]", each: [m]}',
+        '"QK[p,m] = Q[p,e] * K[m,e]"',
+        '"QK_max[p] = max(QK[p,m])"',
+        '{einsum: "QK_cor[p] = exp(QK_cor[p] - QK_max[p])", each: [m], so_far: [QK_max]}',
+        '{einsum: "D[p,m] = sub(QK[p,m], QK_max[p])", so_far: [QK_max]}',
+        '"E[p,m] = exp(D[p,m])"',
+        '"Z[p] = sum(E[p,m])"',
+        '"AV[p,f] = E[p,m] * V[m,f]"',
+    ]
+    text = "problem:\n  ranks: {P: 4, M: 8, E: 2, F: 2}\n  einsums:\n"
+    text += "".join(f"  - {line}\n" for line in lines[missing:])
+    wrong = ("AV", "Z")[:missing]
+    found = check_problem(text)
+    assert len(found) == len(wrong)
+    for name in wrong:
+        assert any(
+            f"{name}: expected a sum over M that an Einsum with each: [M] corr" in line
+            for line in found
+        )
+
+
+def test_a_result_so_far_does_not_leave() -> None:
+    text = """
+    problem:
+      ranks: {M: 8, E: 2, F: 2}
+      einsums:
+      - KV[e,f] = K[m,e] * V[m,f]
+      - {einsum: "O[m,f] = Q[m,e] * KV[e,f]", so_far: [KV]}
+    """
+    with pytest.raises(
+        SpecError, match=r"O: expected a sum .* of KV so far, got 'O\[m,f\]'; write"
+    ):
+        load_workload(text)
+    assert not check_problem(text.replace(", so_far: [KV]", ""))
 
 
 # The search

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.errors import SpecError, expected, found_by
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.values import Value
 from flat_mapper.workload.mask import Mask
@@ -134,8 +134,7 @@ def understood(where: str, kind: str) -> Iterator[None]:
     try:
         yield
     except _NO_SENSE as error:
-        got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise SpecError(expected(where, f"the arguments of {kind}", got)) from error
+        raise SpecError(expected(where, f"the arguments of {kind}", found_by(error))) from error
 
 
 def _power(call: Call) -> Made:

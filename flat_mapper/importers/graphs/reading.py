@@ -10,11 +10,15 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.importers.graphs.cascade import GraphCascade
 from flat_mapper.importers.graphs.imported import Imported, finished
-from flat_mapper.importers.graphs.operators import HANDLERS, Call, understood
+from flat_mapper.importers.graphs.operators import HANDLERS, MOST_FOLDED, Call, understood
 from flat_mapper.importers.graphs.values import Value
+
+MOST_TOGETHER = 4 * MOST_FOLDED  # chosen: words of all constants that are worked out, 0.5 GB
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +102,14 @@ class _Reading:
 
     found: of each tensor so far its value, an array of constant numbers, or None: numbers that only
            point at words. parameters: values by their names outside: one that is tied has several.
+    room:  words that constants may still take, all of them together.
     """
 
     graph: Graph
     cascade: GraphCascade = field(default_factory=GraphCascade)
     found: dict[str, Any] = field(default_factory=dict)
     parameters: dict[str, Value] = field(default_factory=dict)
+    room: int = MOST_TOGETHER
 
     def made(self, one: Operator) -> Sequence[Any]:
         """Output of an operator."""
@@ -133,9 +139,12 @@ class _Reading:
     def folded(self, one: Operator) -> Sequence[Any] | None:
         """Output of an operator of constants; None where it is none, or is not worked out."""
         arguments = _flat((*one.values, *one.named.values()))
-        if any(self.numbers(a.name) is None for a in arguments if isinstance(a, Named)):
+        unknown = (self.numbers(a.name) is None for a in arguments if isinstance(a, Named))
+        if self.room < 0 or any(unknown):
             return None
-        return self.graph.folded(one, *_given(self.numbers, one))
+        made = self.graph.folded(one, *_given(self.numbers, one))
+        self.room -= sum(map(_held, made or ()))
+        return made
 
     def value(self, name: str) -> Any:
         """The meaning of a tensor."""
@@ -176,6 +185,11 @@ class _Reading:
             where = f"{self.graph.where}: {name}"
             raise SpecError(expected(where, "fixed sizes", "an open one", change))
         return fixed
+
+
+def _held(array: Any) -> int:
+    """Words that a constant takes by itself; none where it looks at another's."""
+    return int(np.size(array)) if getattr(array, "base", None) is None else 0
 
 
 def _given(known: Callable[[str], Any], one: Operator) -> tuple[list[Any], dict[str, Any]]:

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from flat_mapper.base.errors import BackendError, SpecError, expected
+from flat_mapper.base.errors import BackendError, SpecError, expected, found_by
 from flat_mapper.importers.graphs.imported import Imported
 from flat_mapper.importers.graphs.reading import Graph, Named, Operator, Source, read_graph
 from flat_mapper.importers.graphs.torch_constants import STORED, folded
@@ -34,6 +34,7 @@ MODEL = "models/model.json"
 CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 MOST_ENTRIES = 100_000  # chosen: files in an archive
 MOST_CONSTANT = 2**26  # chosen: bytes of one constant that is looked at
+MOST_STORED = 2**28  # chosen: of all of them
 BFLOAT16 = 13
 FLOATS = (6, 7, 8, BFLOAT16, *range(29, 33))  # the last ones of 8 bits
 _UNREADABLE = (
@@ -85,8 +86,8 @@ def _read_archive(source: Path | BinaryIO, where: str) -> Graph:
     except RecursionError as error:
         raise SpecError(expected(where, "a file of torch.export.save", "nesting")) from error
     except _UNREADABLE as error:
-        got = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise SpecError(expected(where, "a file of torch.export.save", got, change)) from error
+        what = "a file of torch.export.save"
+        raise SpecError(expected(where, what, found_by(error), change)) from error
 
 
 class _Archive:
@@ -226,26 +227,31 @@ _FORMS: Mapping[str, Callable[[Any], Any]] = {
 
 
 def _constants(archive: _Archive, wanted: set[str]) -> dict[str, Any]:
-    """The arrays of buffers and constants that are stored as plain bytes."""
-    found: dict[str, Any] = {}
+    """The arrays of buffers and constants that are stored as plain bytes, as far as there is room.
+
+    None for one that is larger than is read.
+    """
+    found, room = dict[str, Any](), MOST_STORED
     for path in CONFIGS:
         entries = archive.document(path)["config"] if path in archive.infos else {}
         for name, entry in entries.items():
             if name in wanted and not entry.get("use_pickle"):
                 folder = path.rpartition("/")[0]
-                found[name] = _array(archive, f"{folder}/{entry['path_name']}", entry)
+                path_name, most = f"{folder}/{entry['path_name']}", min(MOST_CONSTANT, room)
+                found[name] = array = _array(archive, path_name, entry, most)
+                room -= 0 if array is None else array.nbytes
     return found
 
 
-def _array(archive: _Archive, path: str, entry: Json) -> Any:
-    """One array; None where its type or the order of its words is another one."""
+def _array(archive: _Archive, path: str, entry: Json, most: int) -> Any:
+    """One array of so many bytes at most; None where its type or its words' order is another."""
     kind, sizes = _kind(entry["tensor_meta"])
     shape = [size for size in sizes if size is not None]
     if kind not in STORED or len(shape) < len(sizes) or not _in_rows(entry["tensor_meta"], shape):
         return None
     dtype = np.dtype(STORED[kind])
     size = prod(shape) * dtype.itemsize
-    if size > MOST_CONSTANT or path not in archive.infos:
+    if size > most or path not in archive.infos:
         return None
     data = archive.data(path, MOST_CONSTANT)
     array = np.frombuffer(data[:size], dtype=dtype).reshape(shape)

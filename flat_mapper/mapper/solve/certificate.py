@@ -14,6 +14,7 @@ from math import inf
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.tolerance import ABOVE
+from flat_mapper.base.units import finite
 from flat_mapper.cost_model.chip.evaluation import bound
 from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.energy.tables import Ert
@@ -115,10 +116,10 @@ class Certificate:
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
         every = {own.name: getattr(self, own.name) for own in fields(self)}
-        limit = None if self.time_limit_s == inf else self.time_limit_s
         return every | {
             "pruned": dict(self.pruned),
-            "time_limit_s": limit,
+            "gap": finite(self.gap),
+            "time_limit_s": finite(self.time_limit_s),
             "infeasible": dict(self.infeasible),
         }
 
