@@ -38,6 +38,8 @@ from flat_mapper.mapping.values import (
     Policy,
     Slot,
     largest_extent,
+    pieces,
+    rank_extent,
 )
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
@@ -335,8 +337,11 @@ def pass_extent(
     outside, most = names_outside(platform.matrix, fusion_level(platform, group).name), 1
     for nest in group.einsums:
         if rank not in workload.einsum(nest.einsum).each:
-            own = ((slot, loop.factor) for slot, loop in nest.placed if loop.rank == rank)
-            most = max(most, prod(min(n, passes) if s.node in outside else n for s, n in own))
+            own = [(slot.node in outside, p) for slot, p in nest.placed if p.rank == rank]
+            loops = [p for _, p in own]
+            inner = [*pieces(loops), 1][max(0, sum(out for out, _ in own) - 1)]
+            times = prod(min(p.factor, passes) for out, p in own if out)
+            most = max(most, inner * times if own and own[0][0] else rank_extent(nest, rank))
     return most
 
 

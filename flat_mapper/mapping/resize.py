@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from flat_mapper.mapping.sharing import pass_piece
 from flat_mapper.mapping.values import (
     EinsumMapping,
     FusedMapping,
@@ -38,7 +39,7 @@ def resized_group(
 
     Of a rank that is given out to cores the tiles stay and there are fewer, down to one.
 
-    tile: of the rank in a pass of the shared loops; by default their number divides it.
+    tile: of the rank in a pass of the shared loops; by default as the nests have it.
     """
     whole = workload.rank_sizes[rank]
     if any(loop.rank == rank for loop in group.given_out):
@@ -49,8 +50,7 @@ def resized_group(
     if len(group.einsums) == 1 or not any(loop.rank == rank for loop in group.shared):
         nests = tuple(_resized_nest(m, rank, size) for m in group.einsums)
         return replace(group, einsums=nests)
-    tile = next((p.extent for p in group.shared if p.rank == rank), 0) or tile
-    count = -(-size // (tile or whole // group.passes(rank)))
+    count = -(-size // (tile or pass_piece(workload, group, rank)))
     nests = tuple(
         # What runs once in each pass of the loop over the rank has no other loop over it.
         _resized_nest(m, rank, count if rank in workload.einsum(m.einsum).each else size)

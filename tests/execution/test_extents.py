@@ -14,6 +14,7 @@ from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
+from flat_mapper.mapping.cores import shrunk
 from flat_mapper.mapping.values import FusedMapping
 from flat_mapper.workload.graph import Workload
 
@@ -50,3 +51,18 @@ def test_what_is_counted_is_what_runs_at_night(kind: str) -> None:
         for one in differences(kind, seed):
             assert one.quantity == "cycles", f"{kind} {seed}: {one}"
             assert one.model == pytest.approx(one.executed, rel=0.1), f"{kind} {seed}"
+
+
+def test_a_shrunk_mapping_runs_too() -> None:
+    """Two passes of every loop outside, with last pieces further in."""
+    cut = 0
+    for seed in range(12):
+        whole, platform, mapping = KINDS["fused"](seed)
+        workload, small = shrunk(whole, mapping, platform)
+        cut += workload.rank_sizes != whole.rank_sizes
+        executed = execute(workload, platform, small)
+        assert executed.right, f"{seed}: {executed.errors}"
+        result = evaluate(workload, platform, small, unpriced(platform))
+        assert isinstance(result, Result), seed
+        assert compare_run(executed, result) == (), seed
+    assert cut > 5
