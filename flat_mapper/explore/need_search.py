@@ -389,9 +389,8 @@ class _Trials:
         """The ceiling that the problem sets: all units at their peak, in turn or side by side."""
         if result is None:
             return 0.0
-        beside = self.mapspace.fusion.schedule in ("overlapped", "phases", "any")
         needs = result.busy.values()
-        least = max(needs, default=0.0) if beside else sum(needs)
+        least = max(needs, default=0.0) if self.mapspace.fusion.at_once else sum(needs)
         if self.target.latency:
             return result.latency_s * least
         return min(1.0, self.target.of(result) / least) if least else 0.0
