@@ -222,11 +222,10 @@ def devices_of(
         change = "leave out --backend and --log: each part is a search of its own"
         raise SpecError(expected(where, "the native model, without a log", counted, change))
     table, _, priced = known_energies(cluster.chip, asked.ert, "latency")
-
-    def spaces(part: Workload) -> Mapspace:
-        return mapspace_of(mapspace, part, fitted(cluster.chip, part).platform, asked.schedule)
-
-    return Devices(cascade, cluster, spaces, table, budget, (*said, *priced))
+    # Of the whole cascade, as its chip is asked: of each part what is in it.
+    chip = fitted(cluster.chip, cascade).platform
+    space = mapspace_of(mapspace, cascade, chip, asked.schedule)
+    return Devices(cascade, cluster, space, table, budget, (*said, *priced))
 
 
 def _best(
@@ -328,7 +327,10 @@ def tools_of(asked: WithTools) -> Iterator[None]:
 def mapspace_of(
     mapspace: Mapspace | Name, workload: Workload, platform: Platform, schedule: str = ""
 ) -> Mapspace:
-    """A mapspace by name, under another schedule if asked, whose rules all apply to something."""
+    """A mapspace by name, under another schedule if asked, whose rules all apply to something.
+
+    raises: SpecError where one does not, and for a schedule that the chip cannot run.
+    """
     word = str(mapspace) if isinstance(mapspace, str) else ""
     derived = word in DERIVED
     found = derived_mapspace(word, workload, platform) if derived else load_mapspace(mapspace)
@@ -338,7 +340,7 @@ def mapspace_of(
             found = replace(found, fusion=replace(found.fusion, schedule=said))
     for fault in unmatched_rules(found, workload, platform):
         raise SpecError(fault)
-    return found
+    return found.on(platform.matrix)
 
 
 def recorded(asked: OfMapping, *, sound: bool = True) -> MappingRecord:

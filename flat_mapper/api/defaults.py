@@ -27,7 +27,13 @@ def derived_mapspace(word: str, workload: Workload, platform: Platform) -> Mapsp
     anything = AnyGroups() if fuses and not workload.core else None
     space = Mapspace(
         name=word,
-        fusion=Fusion(groups=listed, anything=anything, optional=bool(listed), if_present=True),
+        fusion=Fusion(
+            groups=listed,
+            anything=anything,
+            optional=bool(listed),
+            schedule="any",
+            if_present=True,
+        ),
     )
     whole = replace(space, fusion=replace(space.fusion, level="any", cores="any"))
     levels, arch = fusion_levels(platform, whole), platform.matrix

@@ -16,7 +16,7 @@ from flat_mapper.base.budget import Budget, Progress, part_of
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapper.group.incumbent import Objective
-from flat_mapper.mapper.solve.certificate import Solution
+from flat_mapper.mapper.solve.certificate import Solution, turns_note
 from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapping.arch_rules import binding_notes
 from flat_mapper.mapping.space import Mapspace
@@ -74,6 +74,7 @@ def search_results(
 ) -> list[SearchResult]:
     """Found mappings as answers, which say what became of the inputs."""
     said = (*notes, *absent_parts(space, workload), *binding_notes(chip, workload), *space.notes)
+    said += turns_note(space, chip, [one.result for one in found])
     return [
         SearchResult(
             workload=one.workload,

@@ -121,8 +121,8 @@ class _Chip(_Data):
 
 
 class _Schedule(Question):
-    """schedule: of fused Einsums: interleaved, overlapped (one more tile in flight), sequential or
-    any; default: the mapspace's
+    """schedule: of fused Einsums: interleaved (units in turn), overlapped (at once, with one more
+    tile in flight), sequential, or any that the chip can run; default: the mapspace's
     """
 
     schedule: Annotated[str, Flag("C")] = ""

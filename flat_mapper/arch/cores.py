@@ -31,6 +31,7 @@ _SECONDS = Range(least=0, most=1e6, unit="s")
 _WATTS = Range(least=0, most=1e9, unit="W")
 _BYTES = Range(least=1e-9, most=1e15, unit="bytes per cycle")
 _SHARE = Range(least=0, most=1e3, unit="")
+_FLAG = Range(least=0, most=1, unit="")
 UNKNOWN = "unknown"
 BOUNDARY = "port of a core"  # the name of the level that stands for it
 
@@ -207,6 +208,15 @@ def reads_apart(fanout: Fanout, tensor: str) -> bool:
         if listed is True or (isinstance(listed, Sequence) and ("*" in listed or tensor in listed)):
             return True
     return False
+
+
+def units_at_once(arch: Architecture) -> bool:
+    """True if array and lanes can work at a time, on different tiles: unless the chip says no.
+
+    raises: SpecError where `units_at_once` is neither 0 nor 1.
+    """
+    name = "units_at_once"
+    return bool(checked(arch.variables.get(name, 1), int, arch.place_of(name), within=_FLAG))
 
 
 def power_limit_w(arch: Architecture) -> float | None:

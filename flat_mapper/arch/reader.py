@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flat_mapper.arch.attributes import MODELLED, resolved_attributes
 from flat_mapper.arch.constraints import listed_constraints
-from flat_mapper.arch.cores import power_limit_w
+from flat_mapper.arch.cores import power_limit_w, units_at_once
 from flat_mapper.arch.nodes import NodeReader
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform, variable_faults
 from flat_mapper.base.errors import Faults, SpecError, expected
@@ -223,6 +223,7 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
         path=path,
     )
     faults.attempt(power_limit_w, arch)
+    faults.attempt(units_at_once, arch)
     return arch
 
 

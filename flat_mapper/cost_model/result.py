@@ -217,15 +217,21 @@ class GroupStats:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bound:
-    """Cost that no mapping can beat: compulsory traffic, and the units at peak.
+    """Cost that no mapping can beat: compulsory traffic, and the units at peak, at once or in turn.
 
     Of a search's answer: no mapping that the question allows. Of a mapping that is evaluated: none
-    of its Einsums under its schedules.
+    of its Einsums. Of either, under any schedule that the chip can run.
     """
 
     cycles: float
     energy_pj: float
     offchip_bytes: float
+
+    def of(self, objective: str, cycle_seconds: float) -> float:
+        """Latency in s, energy in pJ or their product in J s."""
+        seconds = self.cycles * cycle_seconds
+        values = {"latency": seconds, "energy": self.energy_pj}
+        return values.get(objective, self.energy_pj * 1e-12 * seconds)
 
 
 def offchip_words(einsums: Iterable[EinsumStats], dram: str) -> float:

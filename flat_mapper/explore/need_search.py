@@ -39,6 +39,7 @@ from flat_mapper.api.calls import (
     workload_of,
 )
 from flat_mapper.api.options import answers
+from flat_mapper.arch.cores import units_at_once
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.arch.words import fitted
 from flat_mapper.base import units
@@ -51,7 +52,7 @@ from flat_mapper.devices.answer import NeededDevices
 from flat_mapper.devices.cluster import load_cluster
 from flat_mapper.energy.tables import Ert, unpriced
 from flat_mapper.mapper.chip.assignments import fusion_levels
-from flat_mapper.mapper.solve.certificate import Solution, end_words
+from flat_mapper.mapper.solve.certificate import Solution, end_words, turns_note
 from flat_mapper.mapper.solve.driver import search
 from flat_mapper.mapper.solve.on_cores import fastest_within, least_seconds, most_tiles
 from flat_mapper.mapping.sharing import shared_level
@@ -389,12 +390,16 @@ class _Trials:
         """The ceiling that the problem sets: all units at their peak, in turn or side by side."""
         if result is None:
             return 0.0
-        beside = self.mapspace.fusion.schedule in ("overlapped", "phases", "any")
         needs = result.busy.values()
-        least = max(needs, default=0.0) if beside else sum(needs)
+        at_once = units_at_once(self.knob.platform.matrix)
+        least = max(needs, default=0.0) if at_once else sum(needs)
         if self.target.latency:
             return result.latency_s * least
         return min(1.0, self.target.of(result) / least) if least else 0.0
+
+    def _turns(self, result: Result | None) -> tuple[str, ...]:
+        """A line where the mapspace has units take turns that need not."""
+        return turns_note(self.mapspace, self.knob.platform, [result] if result else [])
 
     def unreached(self, trial: Trial, ceiling: float, cores: int = 0) -> Unreached:
         """A target that no trial reaches; the last of them may leave it open."""
@@ -419,7 +424,7 @@ class _Trials:
             unproven=tuple(n for n in fewer if n not in misses),
             misses=max((n for n in misses if n < steps), default=0),
             end=self.end,
-            notes=self.mapspace.notes,
+            notes=(*self.mapspace.notes, *self._turns(self.known[steps].result)),
         )
 
 

@@ -195,6 +195,12 @@ class Ranked(Printed):
         )
 
 
+TURNS = (
+    "schedule interleaved: products and softmax of a tile take turns; what a kernel overlaps is in "
+    "its fitted factor, if it has one"
+)
+
+
 def kernel_named(name: str) -> Kernel:
     """A kernel by name."""
     if name not in KERNELS:
@@ -246,7 +252,7 @@ def ranked(
         workload=workload,
         tiles=tuple(found),
         asked=len(lattice),
-        notes=fit.notes,
+        notes=(*fit.notes, TURNS),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import BackendError, MappingError, expected
 from flat_mapper.mapping.cores import CoreView, core_faults, one_core
-from flat_mapper.mapping.order import check_phases
+from flat_mapper.mapping.order import check_phases, turns_fault
 from flat_mapper.mapping.sharing import (
     carried_tensors,
     copied_from,
@@ -140,6 +140,8 @@ def check_fused(workload: Workload, platform: Platform, mapping: FusedMapping) -
     for fault in _order_faults(workload, mapping):
         raise MappingError(fault)
     for group in mapping.groups:
+        if fault := turns_fault(platform.matrix, group.schedule):
+            raise MappingError(f"{' + '.join(group.names)}: {fault}")
         for fault in core_faults(workload, platform, group, mapping.policy):
             raise MappingError(fault)
         core = CoreView(workload=workload, platform=platform, group=group).question()

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from itertools import chain, compress, product, takewhile
 from math import prod
 
+from flat_mapper.arch.cores import units_at_once
+from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.sharing import carried_tensors, copied_from, in_place_classes
 from flat_mapper.mapping.values import Phases, Schedule
@@ -88,6 +90,15 @@ def _numbered(values: dict[str, object]) -> dict[str, int]:
 def overlaps(schedule: Schedule | str) -> bool:
     """True if units work at once, on different passes."""
     return schedule in ("overlapped", "phases")
+
+
+def turns_fault(arch: Architecture, schedule: Schedule | str) -> str:
+    """Reason why a chip cannot run a schedule of any group; empty where it can."""
+    if not (overlaps(schedule) or schedule == "any") or units_at_once(arch):
+        return ""
+    condition = f"one in which units take turns, as {arch.name} has it (units_at_once: 0)"
+    change = f"take interleaved, or a copy of {arch.where} with units_at_once: 1"
+    return expected("schedule", condition, schedule, change)
 
 
 def check_phases(

@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from flat_mapper.arch.values import Architecture
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.mapping.order import check_listed, execution_order
+from flat_mapper.mapping.order import check_listed, execution_order, overlaps, turns_fault
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.values import Granularity, Phases, Policy, Schedule
 from flat_mapper.workload.graph import Workload
@@ -16,6 +17,9 @@ from flat_mapper.workload.softmax import made_again, parts_of, passes
 
 LoopKind = Literal["temporal", "spatial"]
 ANY_SCHEDULE: tuple[Schedule, ...] = ("interleaved", "overlapped")
+# What units do in a fused group of each schedule.
+_UNITS = {"sequential": "units in turn", "interleaved": "units in turn"}
+_UNITS |= {"overlapped": "units at once", "any": "units at once or in turn"}
 Staged = Literal["any", "none", "all"]
 
 # The roles of the ranks that a granularity of FLAT holds at one; "row" leaves the rows free.
@@ -96,7 +100,7 @@ class Fusion:
     optional: bool = False  # the unfused partition is in the space too
     granularity: Granularity | Literal["any"] = "any"
     staging: Staged | tuple[str, ...] = "any"  # tensors that cross DRAM: kept whole or streamed
-    schedule: Schedule | Literal["any"] = "interleaved"  # any: interleaved or overlapped
+    schedule: Schedule | Literal["any"] = "interleaved"  # any: all that a chip can run
     phases: Phases = ()  # of Einsums or operators, where the schedule is `phases`
     tiles: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # allowed tile sizes
     if_present: bool = False  # a group of which a workload has nothing is no fault
@@ -115,6 +119,11 @@ class Fusion:
         """True if Einsums may share loops at all, by the mapspace's own choice."""
         return bool(self.groups) or self.anything is not None
 
+    @property
+    def at_once(self) -> bool:
+        """True if units work at once in some schedule that is left."""
+        return self.fuses and (self.schedule == "any" or overlaps(self.schedule))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapspace:
@@ -129,10 +138,22 @@ class Mapspace:
     keeps: tuple[KeepRule, ...] = ()
     placement: Mapping[str, str] = field(default_factory=dict)  # of tensors on a cluster, in words
 
+    def on(self, arch: Architecture) -> Mapspace:
+        """The mapspace with the schedules that a chip can run.
+
+        raises: SpecError where it has none of these.
+        """
+        if not self.fusion.at_once or not (fault := turns_fault(arch, self.fusion.schedule)):
+            return self
+        if self.fusion.schedule != "any":
+            raise SpecError(f"{self.name}: {fault}")
+        return replace(self, fusion=replace(self.fusion, schedule="interleaved"))
+
     @property
     def notes(self) -> tuple[str, ...]:
         """Lines of what was derived, for who named nothing."""
-        return (f"mapspace {self.name}: {self.description}",) if self.derived else ()
+        units = f", {_UNITS[self.fusion.schedule]}" if self.fusion.fuses else ""
+        return (f"mapspace {self.name}: {self.description}{units}",) if self.derived else ()
 
     @property
     def rules(self) -> tuple[SlotRule | KeepRule, ...]:

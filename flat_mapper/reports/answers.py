@@ -162,10 +162,9 @@ def joined(workload: Workload, parts: Sequence[SearchResult]) -> SearchResult:
     above = edp_gap(results) if objective == "edp" else 0.0
     result = with_others(first.result, results[1:])
     result = replace(result, notes=(*result.notes, *notes_of_sum(workload, above)))
-    cycles, pj, cycle_s = result.bound.cycles, result.bound.energy_pj, result.cycle_seconds
-    floors = {"latency": cycles * cycle_s, "energy": pj, "edp": pj * 1e-12 * cycles * cycle_s}
     proofs, reached = [part.certificate for part in parts], _reached(result, objective)
-    proof = _together(proofs, objective, reached, floors[objective])
+    least = result.bound.of(objective, result.cycle_seconds)
+    proof = _together(proofs, objective, reached, least)
     return replace(
         first,
         workload=replace(first.workload, layers=workload.layers, sequences=workload.sequences),

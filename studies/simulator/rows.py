@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 import flat_mapper as fm
-from flat_mapper.values import Ert, Platform, Workload
+from flat_mapper.values import Ert, Platform, Workload, edit_platform
 from studies.common import (
     Columns,
     choice_of,
@@ -122,8 +122,11 @@ def _row(where: str, row: Columns) -> SimulatorRow:
 
 @cache
 def simulator_platform(name: str, *, vector: bool = False) -> Platform:
-    """A shipped platform with the simulator's bandwidth; its vector path only where asked for."""
-    shipped = fm.load_platform(name)
+    """A shipped platform with the simulator's bandwidth; its vector path only where asked for.
+
+    It may work beside the array then, as FuseMax has it; FLAT's own units take turns.
+    """
+    shipped = edit_platform(name, {"variables.units_at_once": int(vector)})
     rate = OFFCHIP_BYTES_PER_S[name] * shipped.matrix.cycle_seconds / (SIMULATOR_WORD_BITS / 8)
     chip = shipped if vector else replace(shipped, vector=None)
     return with_level(chip, chip.dram.name, shared_words_per_cycle=rate)

@@ -47,7 +47,8 @@ def test_a_chip_and_a_problem_are_enough(
         problem = str(path)
     found = answer(capsys, "map", "--arch", arch, "--problem", problem)
     assert found["mapspace"] == "default"
-    assert f"mapspace default: {taken}" in found["notes"]
+    units = "units in turn" if arch == "edge" else "units at once or in turn"
+    assert f"mapspace default: {taken}, {units}" in found["notes"]
     proof = found["search"]
     assert proof["gap"] <= 0.001
     assert proof["optimal"] == (proof["gap"] == 0)

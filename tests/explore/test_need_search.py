@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flat_mapper.arch.edits import edit_platform
 from flat_mapper.arch.reader import load_platform
 from flat_mapper.base.units import bytes_of
 from flat_mapper.cli.main import main
@@ -178,7 +179,8 @@ def test_bad_input(
 def test_units_side_by_side_count_as_one_does() -> None:
     flat = load_mapspace("flat")
     mixed = replace(flat, fusion=replace(flat.fusion, schedule="overlapped"))
-    found = need(TINY, EDGE, mixed, ERT, quantity="buffer", utilization=0.2)
+    chip = edit_platform("edge", {"variables.units_at_once": 1})
+    found = need(TINY, chip, mixed, ERT, quantity="buffer", utilization=0.2)
     assert isinstance(found, Need)
     assert found.ceiling == 1.0  # products take longer than the softmax beside them
     assert 0.2 <= found.result.utilization == found.result.busy["MAC"]

@@ -156,6 +156,7 @@ def test_the_prediction_is_what_evaluate_says_of_the_record(
 def test_python_asks_the_same() -> None:
     found = fm.tiles("flex", small(mask="causal"), "a100")
     assert found.best.tile.words.keys() == {"BLOCK_M", "BLOCK_N", "num_warps", "num_stages"}
+    assert any(note.startswith("schedule interleaved") for note in found.to_dict()["notes"])
     with pytest.raises(SpecError, match="expected a problem by name"):
         fm.tiles("flex", small(), "a100", mask="causal")
     longer = fm.tiles("flex", small(), "a100", seq=4096).workload

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import ceil
 
-from flat_mapper.arch.cores import intake_note, power_limit_w
+from flat_mapper.arch.cores import intake_note, power_limit_w, units_at_once
 from flat_mapper.arch.values import Platform
 from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.einsum import einsum_costs
@@ -22,7 +22,6 @@ from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapping.check import check_fused
 from flat_mapper.mapping.cores import CoreQuestion, core_count, fusion_level, one_core
-from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
@@ -119,7 +118,7 @@ def combine(
         if overflow is not None:
             return overflow
         groups.append(found)
-    dram, at_once = platform.dram, any(overlaps(g.schedule) for g in mapping.groups)
+    dram, at_once = platform.dram, units_at_once(platform.matrix)
     networks, notes = unpriced_networks(platform), _intake_notes(platform, mapping)
     if backend != "native" and any(path.priced for path in platform.paths):
         networks = (FREE_NETWORKS,)

@@ -14,7 +14,6 @@ from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.mapper.bounds.energy import drawn_energy, seen_words
 from flat_mapper.mapper.space.einsum import EinsumSpace
 from flat_mapper.mapper.space.factors import combinations, divisors
-from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.sharing import (
     crosses_dram,
     in_place_classes,
@@ -179,8 +178,7 @@ class BorderBounds:
             space, unit = self.spaces[name], self.workload.einsum(name).unit
             cycles = self._share(name, skips) * space.lane_cycles / space.widest
             units[unit] = units.get(unit, 0.0) + cycles
-        schedule = self.mapspace.fusion.schedule
-        at_once = (schedule == "any" or overlaps(schedule)) and len(names) > 1
+        at_once = self.mapspace.fusion.at_once and len(names) > 1
         return max(units.values()) if at_once else sum(units.values())
 
     def _inside(self, names: tuple[str, ...], skips: bool) -> float:

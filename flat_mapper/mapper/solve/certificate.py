@@ -7,12 +7,13 @@ What was chosen has no say in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from math import inf
 
+from flat_mapper.arch.cores import units_at_once
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.budget import Budget
+from flat_mapper.base.budget import GAP, Budget
 from flat_mapper.base.tolerance import ABOVE
 from flat_mapper.base.units import finite
 from flat_mapper.cost_model.chip.evaluation import bound
@@ -20,7 +21,6 @@ from flat_mapper.cost_model.result import Bound, Result
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import cascades
 from flat_mapper.mapper.group.incumbent import Objective
-from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
@@ -46,13 +46,20 @@ def end_words(stopped: str, seconds: float) -> str:
     return words.get(stopped, f"stopped by {stopped}")
 
 
-def floor(workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert) -> Bound:
+def floor(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    *,
+    at_once: bool | None = None,
+) -> Bound:
     """Costs that no mapping of a question is below: what goes in and out once, units at peak.
 
-    Of each cost the least over all forms; units work at once if some schedule that is left has
-    them so.
+    Of each cost the least over all forms. at_once: whether units may work at once; by default
+    where some schedule of the mapspace has them so.
     """
-    schedule, charged = mapspace.fusion.schedule, mapspace.policy.softmax == "charged"
+    charged = mapspace.policy.softmax == "charged"
     if mapspace.fusion.on_cores:
         every = tuple(cascades(workload, platform, mapspace))
     else:
@@ -63,7 +70,7 @@ def floor(workload: Workload, platform: Platform, mapspace: Mapspace, ert: Ert) 
             platform,
             [e.name for e in one.einsums if charged or e.unit == "matrix"],
             ert,
-            at_once=schedule == "any" or overlaps(schedule),
+            at_once=mapspace.fusion.at_once if at_once is None else at_once,
         )
         for one in every
     ]
@@ -85,6 +92,26 @@ def of_all_runs(objective: Objective, once: float, cycle_seconds: float, runs: i
     seconds = cycle_seconds * runs
     scale = {"latency": seconds, "energy": runs, "edp": 1e-12 * seconds * runs}
     return float(once * scale[objective])
+
+
+def turns_note(
+    mapspace: Mapspace, platform: Platform, results: Iterable[Result]
+) -> tuple[str, ...]:
+    """A line on answers of a mapspace whose units take turns on a chip where they need not.
+
+    It says what that costs at most: how far the slowest for its bound is above it.
+    """
+    fusion = mapspace.fusion
+    if not fusion.fuses or fusion.at_once or not units_at_once(platform.matrix):
+        return ()
+    both = (one for one in results if len(one.busy) > 1 and one.bound.cycles)
+    times = max((one.cycles / one.bound.cycles for one in both), default=1.0)
+    if times < 1 + GAP:
+        return ()
+    return (
+        f"units take turns in mapspace {mapspace.name}, and need not on {platform.name}: at once "
+        f"at most {times:.3g} x as fast, by the lower bound; schedule any searches it",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from math import inf, prod
 
 import numpy as np
 
-from flat_mapper.arch.cores import CoreFacts, core_facts
+from flat_mapper.arch.cores import CoreFacts, core_facts, units_at_once
 from flat_mapper.arch.values import Fanout, Platform
 from flat_mapper.base import units
 from flat_mapper.base.budget import Budget, Limits, Progress, part_of
@@ -233,16 +233,13 @@ class Question:
             result = self._noted(result)
         if padded := self._padded(cascade):
             result = replace(result, notes=(*result.notes, f"padded: {padded}"))
-        least, budget = floor(*self.inputs), self.budget
+        at_once, budget = units_at_once(self.platform.matrix), self.budget
+        least, own = (floor(*self.inputs, at_once=some) for some in (at_once, None))
         result = replace(result, bound=least)
-        reached = value_of(result, objective)
-        lowest = {
-            "latency": least.cycles * result.cycle_seconds,
-            "energy": least.energy_pj,
-            "edp": least.energy_pj * 1e-12 * (least.cycles * result.cycle_seconds),
-        }[objective]
-        proven = of_all_runs(objective, found.bound, result.cycle_seconds, result.repeat)
-        known = min(max(lowest, proven), reached)
+        reached, cycle_s = value_of(result, objective), result.cycle_seconds
+        lowest = least.of(objective, cycle_s)
+        proven = of_all_runs(objective, found.bound, cycle_s, result.repeat)
+        known = min(max(own.of(objective, cycle_s), proven), reached)
         optimal = known >= reached * (1 - EQUAL)
         known = reached if optimal else known
         gap = 0.0 if optimal else reached / known - 1 if known > 0 else inf

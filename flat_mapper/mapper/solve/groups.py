@@ -50,7 +50,6 @@ from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapping.cores import CoreQuestion
-from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.partitions import forms
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Fusion, GroupSpace, Mapspace, handed_over
@@ -655,8 +654,7 @@ class Cores(Kind):
             cycles = operation_cycles(arch, einsum, part.widths) / arch.compute.instances
             points = part.unmasked_iterations(einsum) * cycles
             busy[einsum.unit] = busy.get(einsum.unit, 0.0) + points
-        schedule = self.mapspace.fusion.schedule
-        at_once = schedule == "any" or overlaps(schedule)
+        at_once = self.mapspace.fusion.at_once
         peak = max(busy.values()) if at_once else sum(busy.values())
         cycles = max(whole(peak), at_border(self.platform, cascade, names))
         return cycles, least_pj(self.platform, self.ert, cascade, names)
