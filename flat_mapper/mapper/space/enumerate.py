@@ -291,8 +291,8 @@ def _fanned(
     units = prod_of(grid, range(len(grid))).astype(np.float64)
     # Those beside which so many compute units at least may be in use.
     some = np.flatnonzero(units * (space.lanes // fanout.copies) >= wanted.least)
-    grid, across, units = grid.take(some, axis=1), across.take(some, axis=1), units[some]
-    candidate, column = _pairs(space, candidates, grid, wanted)
+    candidate, column = _pairs(space, candidates, grid.take(some, axis=1), wanted)
+    column = some[column]
     node_choice = NodeChoice(node=fanout.name, grid=grid, column=column, across=across)
     # A merged rank stands on both axes of one fanout at most: its members then suffice for all.
     if candidates.on_both_axes.any():
