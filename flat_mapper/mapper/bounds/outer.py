@@ -53,6 +53,11 @@ class Outers:
         every = {own.name: getattr(self, own.name) for own in fields(self)}
         return Outers(**{name: value.take(index, axis=-1) for name, value in every.items()})
 
+    def parted(self, count: int) -> tuple[Outers, Outers]:
+        """The first so many choices, and the others."""
+        every = np.arange(len(self.staging))
+        return self.take(every[:count]), self.take(every[count:])
+
     @classmethod
     def joined(cls, parts: list[Outers]) -> Outers:
         """Several sets as one."""
