@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from measuring import HERE, Usage, usage
+from measuring import Usage, usage
 
 CHIPS = ("edge", "cloud", "eyeriss", "ethos-u85", "tpu-v4i", "tpu-v4i-cores", "a100", "h100")
 CHIPS += ("b200", "mi300x", "blackhole-p100a")

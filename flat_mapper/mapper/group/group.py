@@ -255,8 +255,8 @@ class GroupSearch:
         """Outer choices that can improve whatever the candidates."""
         roots = self.roots
         fits = self.bounds.fits(roots)
-        good = self.incumbent.can_improve(roots.cycles, roots.energy)
-        return roots.take(np.flatnonzero(fits & good))
+        good = fits & self.incumbent.can_improve(roots.cycles, roots.energy)
+        return roots if good.all() else roots.take(np.flatnonzero(good))
 
     def _descend(self, kept: list[CandidateSet], outers: Outers) -> None:
         """Branch and bound over some candidates."""

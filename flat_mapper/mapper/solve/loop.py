@@ -166,8 +166,8 @@ class FormSearch:
             if limits is None:
                 for groups in partitions(cascade, kind.mapspace):
                     kind.check_mask(cascade, groups)
-                    names = [group.names for group in groups]
-                    found._add(cascade, chain(names), [(group,) for group in groups])
+                    one = chain([group.names for group in groups])
+                    found._add(cascade, one, [(group,) for group in groups])
                 continue
             for names in forms(cascade):
                 if alone:
