@@ -184,7 +184,8 @@ class _Ends(Question):
 class Spend(_Watched, _Ends):
     """The ends of all searches of a question together.
 
-    memory_limit: peak memory of the process in MB, at which the search stops
+    memory_limit: peak memory of the process in MB, at which the search stops; default: half of
+        what is free
     budget: all that may be spent, in place of the others
     """
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from math import inf, nan
+from math import inf, isnan, nan
+from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.tolerance import ABOVE
@@ -49,8 +50,9 @@ class Pruned:
 class Budget:
     """Time and memory that a search may spend, and has spent.
 
-    seconds: wall time. megabytes: peak memory of the process. steps: pieces of work, a number that
-    does not depend on the machine. gap: relative; what cannot improve by more is left out.
+    seconds: wall time, by a clock. megabytes: peak memory of the process. steps: pieces of work, a
+    number that does not depend on the machine. gap: relative; what cannot improve by more is left
+    out.
     """
 
     seconds: float = inf
@@ -59,7 +61,8 @@ class Budget:
     gap: float = 0.0
     limits: Limits = field(default_factory=Limits)  # of the answer
     asked_s: float = 0.0  # seconds of all searches that share them; 0: its own
-    begin: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
+    begin: float = nan  # by the clock; nan: now
     spent: int = 0
     stopped: str = ""  # what ran out
     cuts: list[Pruned] | None = None  # the log of what is left out; None: it is not asked for
@@ -71,6 +74,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.gap <= ABOVE:
             self.gap = 0.0  # costs that are so near are equal
+        if isnan(self.begin):
+            self.begin = self.clock()
 
     @classmethod
     def of(
@@ -85,7 +90,8 @@ class Budget:
     ) -> Budget:
         """The budget of a question: seconds, a share, MB, limits of the answer, or `budget`.
 
-        near: the gap where nobody names one; by default that of any question.
+        near: the gap where nobody names one; by default that of any question. Without a limit of
+        memory it is half of what is free.
         raises: SpecError for a number that is none of these.
         """
         if budget is not None:
@@ -99,7 +105,9 @@ class Budget:
             limits=limits or Limits(),
             seconds=time_limit,
             gap=next((g for g in (gap, near) if g is not None), GAP),
-            megabytes=inf if memory_limit is None else memory_limit,
+            megabytes=peak_megabytes() + free_megabytes() / 2
+            if memory_limit is None
+            else memory_limit,
         )
 
     def part(self, count: int) -> Budget:
@@ -107,12 +115,12 @@ class Budget:
         if count == 1:
             return self
         left = max(0.0, self.left_s)
-        return replace(self, seconds=left / count, asked_s=self.limit_s, begin=time.monotonic())
+        return replace(self, seconds=left / count, asked_s=self.limit_s, begin=self.clock())
 
     @property
     def left_s(self) -> float:
         """Seconds that are left."""
-        return self.begin + self.seconds - time.monotonic()
+        return self.begin + self.seconds - self.clock()
 
     @property
     def limit_s(self) -> float:
@@ -185,8 +193,8 @@ class Budget:
     def step(self) -> None:
         """Count one piece of work; raises Stopped where the budget is spent (`until_stopped`)."""
         self.spent += 1
-        if self.report and time.monotonic() - self.reported > REPORT_S:
-            self.reported = time.monotonic()
+        if self.report and self.clock() - self.reported > REPORT_S:
+            self.reported = self.clock()
             self.report()
         self.check()
 
@@ -217,6 +225,16 @@ def peak_megabytes() -> float:
         return 0.0
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def free_megabytes() -> float:
+    """Memory that the system can give out without swapping, MB; infinite where it does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found = dict(line.split(":", 1) for line in lines)
+        return int(found["MemAvailable"].split()[0]) / 1024
+    except (OSError, KeyError, ValueError):  # not Linux
+        return inf
 
 
 type Progress = Callable[[float, str], None]  # the part done, 0 to 1, and what is being done

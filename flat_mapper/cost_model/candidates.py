@@ -59,20 +59,29 @@ class NodeChoice:
     @classmethod
     def joined(cls, parts: list[NodeChoice]) -> NodeChoice:
         """The same node's of several sets of candidates."""
-        first = parts[0]
-        grids = list({id(p.grid): p.grid for p in parts}.values())
-        before = np.cumsum([0, *(g.shape[1] for g in grids)])
-        offsets = {id(g): int(n) for g, n in zip(grids, before[:-1], strict=True)}
-        starts = [offsets[id(p.grid)] for p in parts]
+        grid, across, starts = parts[0].grid, parts[0].across, [0] * len(parts)
+        if any(p.grid is not grid for p in parts):  # then ways that none has are not kept
+            parts = [p._used() for p in parts]
+            grid = np.concatenate([p.grid for p in parts], axis=1)
+            some = [p.across for p in parts if p.across is not None]
+            across = np.concatenate(some, axis=1) if some else None
+            starts = np.cumsum([0, *(p.grid.shape[1] for p in parts[:-1])]).tolist()
         choices = [p.choice for p in parts if p.choice is not None]
-        across = {id(p.grid): p.across for p in parts if p.across is not None}
         return replace(
-            first,
-            grid=np.concatenate(grids, axis=1),
+            parts[0],
+            grid=grid,
             column=np.concatenate([p.column + s for p, s in zip(parts, starts, strict=True)]),
-            across=np.concatenate([across[id(g)] for g in grids], axis=1) if across else None,
+            across=across,
             choice=np.concatenate(choices) if choices else None,
         )
+
+    def _used(self) -> NodeChoice:
+        """The same with those ways alone that some candidate has."""
+        used = np.zeros(self.grid.shape[1], np.bool_)
+        used[self.column] = True
+        across = None if self.across is None else self.across.compress(used, axis=1)
+        grid, column = self.grid.compress(used, axis=1), (np.cumsum(used) - 1)[self.column]
+        return replace(self, grid=grid, across=across, column=column)
 
 
 @dataclass(slots=True)

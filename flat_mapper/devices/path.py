@@ -20,7 +20,7 @@ import heapq
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from itertools import product
 from math import inf
 from typing import NamedTuple
@@ -102,6 +102,9 @@ class DevicePath:
     searched: int = 0
 
 
+MANY = 1e3  # chosen: times what a path takes at least
+
+
 @dataclass(kw_only=True)
 class Paths:
     """The search of one workload on one cluster.
@@ -139,6 +142,10 @@ class Paths:
             """Of what was searched, its best (0) or what none is below (1); else a bound."""
             return solved[work][which] if work in solved else bounded(work)
 
+        def within(more: float, way: Sharding) -> float:
+            """What a way takes, and so much more for each part that was not searched."""
+            return way.seconds(known) + more * len(self._open(way))
+
         def least() -> DevicePath | None:
             return self._least(runs, lambda way: way.seconds(lambda work: known(work, 1)))
 
@@ -147,11 +154,10 @@ class Paths:
         works = {work for step in floor.steps for work in step.way.works}
         each = self.budget.gap * floor.seconds / 2 / len(works)  # few parts first, within the gap
         while True:
-            plan = self._least(runs, lambda way: way.seconds(known) + each * len(self._open(way)))
+            more = MANY * floor.seconds if self.budget.over else each  # late, the fewest
+            plan = self._least(runs, partial(within, more))
             if plan is None:
                 return None
-            if self.budget.over:
-                plan = self._least(runs, self._searched) or plan
             left, near = self._left(plan, known)
             if not left:
                 floor = least()

@@ -9,7 +9,7 @@ convex groups, with an order to run them in, are the paths over the cuts from no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import inf
@@ -47,25 +47,34 @@ def forms(workload: Workload) -> list[list[str]]:
     return forms_of(workload, list(execution_order(workload)))
 
 
-def fusion_graph(workload: Workload, names: list[str], limits: AnyGroups) -> FusionGraph:
+def fusion_graph(
+    workload: Workload,
+    names: list[str],
+    limits: AnyGroups,
+    check: Callable[[], None] = lambda: None,
+) -> FusionGraph:
     """The cuts of a form of a cascade, and all groups that the limits leave.
+
+    check: is called now and then, as there may be thousands of cuts.
 
     raises: SpecError where the cascade has more than MOST_CUTS cuts.
     """
-    units = _units(workload, names)
+    units = units_of(workload, names)
     cuts = _cuts(workload, _waits(workload, units))
+    joined = _joined(workload, units)
     found: dict[int, int] = {}
     groups: list[tuple[str, ...]] = []
     steps: dict[int, tuple[tuple[int, int], ...]] = {}
     for low in cuts:
+        check()
         nexts = []
-        for high in cuts:
+        for high in [cut for cut in cuts if cut & low == low and cut != low]:
             inside = high & ~low
-            if high == low or low & ~high:
-                continue
             if inside not in found:
+                check()
                 chosen = [unit for i, unit in enumerate(units) if inside >> i & 1]
-                group = _group(workload, names, chosen, limits)
+                whole = _reached(joined, inside) == inside
+                group = _group(workload, names, chosen, limits) if whole else None
                 found[inside] = len(groups) if group else -1
                 groups += [group] if group else []
             if found[inside] >= 0:
@@ -76,16 +85,15 @@ def fusion_graph(workload: Workload, names: list[str], limits: AnyGroups) -> Fus
     )
 
 
-def chain(groups: Sequence[GroupSpace]) -> FusionGraph:
-    """The one path of groups that are listed."""
-    names = tuple(group.names for group in groups)
-    cuts = tuple((1 << i) - 1 for i in range(len(groups) + 1))
+def chain(names: Sequence[tuple[str, ...]]) -> FusionGraph:
+    """The one path of groups that are listed, by their Einsums."""
+    cuts = tuple((1 << i) - 1 for i in range(len(names) + 1))
     steps = {low: ((high, i),) for i, (low, high) in enumerate(pairwise(cuts))}
     return FusionGraph(
         names=tuple(n for own in names for n in own),
-        units=names,
+        units=tuple(names),
         cuts=cuts,
-        groups=names,
+        groups=tuple(names),
         steps={**steps, cuts[-1]: ()},
     )
 
@@ -105,7 +113,7 @@ def group_spaces(
     return tuple(found)
 
 
-def _units(workload: Workload, names: list[str]) -> tuple[tuple[str, ...], ...]:
+def units_of(workload: Workload, names: list[str]) -> tuple[tuple[str, ...], ...]:
     """The sets of Einsums that no partition cuts, in execution order."""
     unit_of: dict[str, tuple[str, ...]] = {}
     for members in workload.operators.values():
@@ -117,6 +125,27 @@ def _units(workload: Workload, names: list[str]) -> tuple[tuple[str, ...], ...]:
     corrected = tuple(n for n in names if n in whole)
     unit_of |= dict.fromkeys(corrected, corrected)
     return tuple(dict.fromkeys(unit_of.get(n, (n,)) for n in names))
+
+
+def _joined(workload: Workload, units: Sequence[tuple[str, ...]]) -> list[int]:
+    """Of each unit, a mask of itself and of those that it shares a tensor with."""
+    tensors = [{a.tensor for n in unit for a in workload.einsum(n).accesses} for unit in units]
+    return [
+        sum(1 << i for i, other in enumerate(tensors) if not own.isdisjoint(other))
+        for own in tensors
+    ]
+
+
+def _reached(joined: Sequence[int], inside: int) -> int:
+    """Those of some units that shared tensors join to the first of them."""
+    met, new = 0, inside & -inside
+    while new:
+        met |= new
+        near = 0
+        for i in range(new.bit_length()):
+            near |= joined[i] if new >> i & 1 else 0
+        new = near & inside & ~met
+    return met
 
 
 def _corrected(workload: Workload, names: list[str]) -> set[str]:

@@ -53,11 +53,18 @@ class Outers:
         every = {own.name: getattr(self, own.name) for own in fields(self)}
         return Outers(**{name: value.take(index, axis=-1) for name, value in every.items()})
 
+    def parted(self, count: int) -> tuple[Outers, Outers]:
+        """The first so many choices, and the others."""
+        every = np.arange(len(self.staging))
+        return self.take(every[:count]), self.take(every[count:])
+
     @classmethod
-    def joined(cls, parts: list[Outers]) -> Outers:
-        """Several sets as one."""
+    def joined(cls, parts: list[Outers], index: Ints | slice = slice(None)) -> Outers:
+        """Several sets as one, or some of their choices: they may be a GB, and are copied once."""
         every = {own.name: [getattr(part, own.name) for part in parts] for own in fields(cls)}
-        return cls(**{name: np.concatenate(own, axis=-1) for name, own in every.items()})
+        return cls(
+            **{name: np.concatenate(own, axis=-1)[..., index] for name, own in every.items()}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,10 +170,12 @@ class OuterBounds:
             some = np.flatnonzero(self.fits(part))
             count += len(part.needs)  # what does not fit goes at once: it may be most of them
             parts.append(part.take(some if len(some) else part.needs.argsort(kind="stable")[:1]))
-        found = Outers.joined(parts)
-        some = np.flatnonzero(self.fits(found)) if len(parts) > 1 else np.zeros(0, np.int64)
-        found = found.take(some) if len(some) else found
-        return found.take(np.argsort(found.staging, kind="stable")), count
+        staging = np.concatenate([part.staging for part in parts])
+        order = np.argsort(staging, kind="stable")
+        fits = np.concatenate([self.fits(part) for part in parts])[order]
+        if len(parts) > 1 and fits.any():
+            order = order[fits]
+        return Outers.joined(parts, order), count
 
     def _fused_roots(self, step: Callable[[], None]) -> Iterator[Outers]:
         """Those of a fused group, by staging and order: stagings share most roles."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import StagedTensors
 from flat_mapper.mapper.space.rules import shared_fits
 
-PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
+PAIRS = 1 << 18  # outer choices times tiles of candidates that are bounded in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,18 @@ class FusedBounds:
         stays: see `may_stay_over`.
         """
         tiles, first, where = distinct_columns(outers.tile)
-        every = self._by_tile(self.bounds.stagings[number], tiles, outers.visited[first])
+        ways = [distinct(may).tolist() for may in stays]
+        every = self._by_tile(self.bounds.stagings[number], tiles, outers.visited[first], ways)
 
         def least(value: Callable[[Lows], Floats]) -> list[Floats]:
             """The least by Einsum, where some tensors stay and where none does."""
-            lows = [[value(own).min(axis=1)[where] for own in pair] for pair in every]
-            return [np.where(may, *pair) for may, pair in zip(stays, lows, strict=True)]
+            lows = [
+                {yes: value(own).min(axis=1)[where] for yes, own in one.items()} for one in every
+            ]
+            return [
+                np.where(may, low[max(low)], low[min(low)])
+                for may, low in zip(stays, lows, strict=True)
+            ]
 
         energy = np.maximum(outers.energy, sum(least(lambda own: own.energy)) + outers.staged)
         busy = busy_cycles(self.problem, least(lambda own: own.cycles), outers.turns)
@@ -86,37 +92,38 @@ class FusedBounds:
                 yield int(number), own[start : start + at_once]
 
     def _by_tile(
-        self, staging: StagedTensors, extents: Ints, visited: Floats
-    ) -> list[tuple[Lows, Lows]]:
+        self, staging: StagedTensors, extents: Ints, visited: Floats, ways: Sequence[list[bool]]
+    ) -> list[dict[bool, Lows]]:
         """By Einsum, least of candidates by tile under outer tiles; float64[n, tiles].
 
-        First if all may stay private over the shared loops that may, then if nothing does.
         Infinite where a tile does not divide the outer one, or where the streamed tiles need more
         of the shared level than there is beside the lower bounds of the others.
         visited: share of the tiles of queries x keys that a mask leaves.
+        ways: by Einsum, whether all may stay private over the shared loops that may, or nothing.
         """
         room, found = self.bounds.occupancy.room(staging, extents), []
         every = [self._roles(i, staging) for i in range(len(self.tiles))]
         needs = sum(float(own.words.min()) for own in every)
-        for tiles, own in zip(self.tiles, every, strict=True):
+        for tiles, own, some in zip(self.tiles, every, ways, strict=True):
             under = tiles.under(extents[self.problem.index(tiles.space)])
             runs = self.problem.runs(tiles.space, extents, visited)
             left = room - (needs - float(own.words.min()))
             fits = under.legal & (own.words[None, :] <= left[:, None])
-            lows = [
-                own.lows(under, runs, staying=yes)
-                for yes in ((True, False) if own.stay else (False,))
-            ]
-            lows = [Lows(*(np.where(fits, value, np.inf) for value in low)) for low in lows]
-            found.append((lows[0], lows[-1]))
+            lows = {yes: own.lows(under, runs, staying=yes) for yes in some}
+            found.append(
+                {
+                    yes: Lows(*(np.where(fits, value, np.inf) for value in low))
+                    for yes, low in lows.items()
+                }
+            )
         return found
 
     def candidates(self, one: Outers, most: int | None = None) -> list[Ints] | None:
         """By Einsum, candidates that may improve something under one outer choice, ascending."""
         staging = self.bounds.stagings[int(one.staging[0])]
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
-        every = zip(self._by_tile(staging, one.tile, one.visited), stays, strict=True)
-        lows = [pair[not may] for pair, may in every]
+        every = self._by_tile(staging, one.tile, one.visited, [[may] for may in stays])
+        lows = [own[may] for own, may in zip(every, stays, strict=True)]
         fits = [np.flatnonzero(np.isfinite(own.energy[0])) for own in lows]
         if not all(map(len, fits)):
             return None

@@ -35,6 +35,7 @@ MOST_UNDER_FEW = 60_000  # chosen: under a few outer tiles; beyond, partial ones
 NARROW, WIDER = 1 / 8, 8
 NEAR = 1.2  # chosen: times the least bound up to which a known mapping is good: then all at once
 FEW = 100  # candidates of each Einsum of which a first mapping is made
+_REFINED = 256  # chosen: outer choices that are bounded by their tiles in one go
 FEW_OUTERS = 100  # chosen: outer choices so few that all are searched about as soon as tried
 
 
@@ -254,8 +255,8 @@ class GroupSearch:
         """Outer choices that can improve whatever the candidates."""
         roots = self.roots
         fits = self.bounds.fits(roots)
-        good = self.incumbent.can_improve(roots.cycles, roots.energy)
-        return roots.take(np.flatnonzero(fits & good))
+        good = fits & self.incumbent.can_improve(roots.cycles, roots.energy)
+        return roots if good.all() else roots.take(np.flatnonzero(good))
 
     def _descend(self, kept: list[CandidateSet], outers: Outers) -> None:
         """Branch and bound over some candidates."""
@@ -272,15 +273,24 @@ class GroupSearch:
         if not all(t.count for t in kept) or not len(outers.staging):
             self._bound_empty(outers)
             return
-        inside = self._fused(kept)
-        outers = inside.bounded.refined(self.bounds.bounded(outers, kept, step), step)
-        keys = self.incumbent.sort_keys(outers.cycles, outers.energy)
-        left = outers.take(np.lexsort((outers.needs, *keys[::-1])))  # of equals what needs least
-        while len(left.staging):
+        inside, left = self._fused(kept), self._sorted(self.bounds.bounded(outers, kept, step))
+        while len(left.staging):  # refined as they come up: what improves leaves fewer
             left = self._cut(left)
-            step()
-            done = inside.evaluate(left, step)
-            left = left.take(np.arange(done, len(left.staging)))
+            some, left = left.parted(_REFINED)
+            if self._left:
+                self._left[-1:] = [left, some]
+            some = self._sorted(inside.bounded.refined(some, step))
+            while len(some.staging):
+                some = self._cut(some)
+                step()
+                _, some = some.parted(inside.evaluate(some, step))
+            if self._left:
+                self._left.pop()
+
+    def _sorted(self, outers: Outers) -> Outers:
+        """Outer choices, the most promising first, and of equals what needs least."""
+        keys = self.incumbent.sort_keys(outers.cycles, outers.energy)
+        return outers.take(np.lexsort((outers.needs, *keys[::-1])))
 
     def _cut(self, outers: Outers) -> Outers:
         """Outer choices that fit and can improve; the others are counted and written down."""

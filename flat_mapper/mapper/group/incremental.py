@@ -39,7 +39,7 @@ Narrow = Callable[[list[CandidateBlock]], list[CandidateBlock]]
 # The same of so many, where not all can be kept
 Crowd = Callable[[Least, int], Ints]
 
-_AT_ONCE = 1 << 18  # candidates times factors of one more node to look at in one go
+_AT_ONCE = 1 << 20  # candidates times factors of one more node to look at in one go
 _PARTS = 8  # chosen: times as few candidates as may be kept go on together, where all go on
 
 

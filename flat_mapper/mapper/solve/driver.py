@@ -99,7 +99,7 @@ class Question:
         )
 
     def opened(self) -> FormSearch:
-        """The search of its forms and groups.
+        """The search of its forms and groups; if there is no time to list them, of units alone.
 
         raises: SpecError where the mapspace and the chip, or the cascade, do not go together.
         """
@@ -126,9 +126,15 @@ class Question:
                 where = f"{mapspace.name}: policy.softmax"
                 condition = "charged, where tiles are given out to cores"
                 raise SpecError(expected(where, condition, "free"))
-            return FormSearch.of(workload, Cores(platform, mapspace, ert, self.budget))
-        ruled = with_arch_rules(mapspace, platform, workload)
-        return FormSearch.of(workload, Arrays(platform, ruled, ert, self.budget))
+            kind: Arrays | Cores = Cores(platform, mapspace, ert, self.budget)
+        else:
+            ruled = with_arch_rules(mapspace, platform, workload)
+            kind = Arrays(platform, ruled, ert, self.budget)
+        if fusion.anything is None:
+            return FormSearch.of(workload, kind)
+        with self.budget.until_stopped(True):
+            return FormSearch.of(workload, kind)
+        return FormSearch.of(workload, kind, alone=True)
 
     def on_core(self) -> Question | None:
         """The same question about the one core of a chip; None where it is not one, or not free."""
@@ -324,6 +330,10 @@ class _Found:
         opened, known = self.question.opened(), [below] if below else self.costs
         self.unproven = "tiles" if self.question.mapspace.fusion.on_cores else ""
         paths, self.bound, self.gap = self._asked(opened, progress, known)
+        if opened.alone and not (paths or known):  # fused there may be some
+            with self.question.budget.suspended():
+                opened = self.question.opened()
+                paths, self.bound, self.gap = self._asked(opened, progress, known)
         self._count(opened)
         self._take([self.question.evaluated(path) for path in paths])
         if not self.best and not below:

@@ -55,6 +55,7 @@ from flat_mapper.mapping.partitions import (
     partition_count,
     shortest,
     through,
+    units_of,
 )
 from flat_mapper.mapping.space import GroupSpace, partitions
 from flat_mapper.mapping.values import GroupMapping
@@ -147,26 +148,33 @@ class FormSearch:
     leak: float = 0.0  # pJ per cycle
     forms: list[CascadeForm] = field(default_factory=list)
     known: dict[object, _Group] = field(default_factory=dict)  # by question
+    alone: bool = False  # whether it knows of no groups but the units alone, so of no bound
     asked: Counter[tuple[int, Goal]] = field(default_factory=Counter)  # by group, how often
     now: tuple[Goal, Sequence[CascadeForm], CyclesPj | None] | None = None  # what is searched
 
     @classmethod
-    def of(cls, workload: Workload, kind: Arrays | Cores) -> FormSearch:
+    def of(cls, workload: Workload, kind: Arrays | Cores, *, alone: bool = False) -> FormSearch:
         """The search over all that a mapspace leaves.
+
+        alone: of any groups, each unit alone: groups may take long to list, and to bound.
 
         raises: SpecError where the cascade has nothing to map, or its mask more than one group.
         """
         leak = sum(kind.ert.leak_per_cycle(kind.platform).values())
-        found, mapspace = cls(kind, leak), kind.mapspace
+        found, limits, check = cls(kind, leak), kind.mapspace.fusion.anything, kind.budget.check
         for cascade in kind.cascades(workload):
-            if mapspace.fusion.anything is None:
-                for groups in partitions(cascade, mapspace):
+            if limits is None:
+                for groups in partitions(cascade, kind.mapspace):
                     kind.check_mask(cascade, groups)
-                    found._add(cascade, chain(groups), [(group,) for group in groups])
+                    one = chain([group.names for group in groups])
+                    found._add(cascade, one, [(group,) for group in groups])
                 continue
             for names in forms(cascade):
-                graph = fusion_graph(cascade, names, mapspace.fusion.anything)
-                ways = [group_spaces(cascade, mapspace, own) for own in graph.groups]
+                if alone:
+                    graph, found.alone = chain(units_of(cascade, names)), True
+                else:
+                    graph = fusion_graph(cascade, names, limits, check)
+                ways = [group_spaces(cascade, kind.mapspace, own) for own in graph.groups]
                 found._add(cascade, graph, ways)
         if not any(form.groups for form in found.forms):
             condition = "an Einsum that costs something"
@@ -179,6 +187,7 @@ class FormSearch:
         """A form; of its groups some may be one question with earlier ones of other names."""
         groups = []
         for own in ways:
+            self.budget.check()
             question = self.kind.question(cascade, own)
             if question not in self.known:
                 self.known[question] = self.kind.group(cascade, own)
@@ -224,7 +233,7 @@ class FormSearch:
                 found = one
         if not self.kind.listed and self.budget.cuts is not None:
             self._log_groups(goal)
-        return found, left
+        return found, 0.0 if self.alone else left
 
     def _log_groups(self, goal: Goal) -> None:
         """Write down groups that were not searched: what partitions with them come to at least."""
@@ -466,7 +475,7 @@ class FormSearch:
             left.append(rest)
             every = found + own
             found = front_of(every, [path.costs for path in every], goal)
-        return found, np.concatenate(left)
+        return found, np.concatenate(left + [np.zeros((1, 2))] * self.alone)
 
     def fronts(
         self,

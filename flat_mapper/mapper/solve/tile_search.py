@@ -193,7 +193,8 @@ class GroupOnTiles:
         """Some mapping soon: of few tiles, of which no core has much more than its share."""
         self.tried, order = True, _promising(self._queue)
         with self._until_stopped():
-            self._queue = _promising([self._bounded(item) for item in order[:FEW]]) + order[FEW:]
+            few = 1 if self.question.budget.over else FEW
+            self._queue = _promising([self._bounded(item) for item in order[:few]]) + order[few:]
             least, seen = min((item.least for item in self._queue), default=inf), set[object]()
             for number, item in enumerate(self._queue):
                 if self.best and (item.one.level, item.one.tile) in seen:  # in another order
@@ -201,12 +202,13 @@ class GroupOnTiles:
                 while item.left and item.least < inf:
                     item = self._queue[number] = self._bounded(item)
                 if item.least < inf:
-                    best, one, few = self.best, item.one, Budget(steps=FIRST)
+                    best, one, own = self.best, item.one, Budget(steps=FIRST)
                     seen.add((one.level, one.tile))
-                    self.laid, search = {}, self._of_core(one, budget=few)
+                    search = item.search or self._of_core(one)
+                    search, self.laid = replace(search.again(search.known), budget=own), {}
                     self._solve(search, one, self._fullest(one), self._shared_pj(one), fresh=True)
-                    if few.stopped == "Ctrl-C":
-                        self.question.budget.stopped = few.stopped
+                    if own.stopped == "Ctrl-C":
+                        self.question.budget.stopped = own.stopped
                     if self.best and (self.best is best or self.most <= least):
                         break
         heapify(self._queue)
@@ -333,9 +335,7 @@ class GroupOnTiles:
             number = len(self._reached | {other.number: 0.0 for other in self._queue})
             heappush(self._queue, _Waiting(item.least, BOUNDS, item.idle, item.tiles, number, one))
 
-    def _of_core(
-        self, one: Assignment, way: Way | None = None, budget: Budget | None = None
-    ) -> GroupSearch:
+    def _of_core(self, one: Assignment, way: Way | None = None) -> GroupSearch:
         """The search of one core's tile; way: in which tiles are given out, None: any."""
         question, mapspace = self.question, self.question.mapspace
         where, kept = (question.ert, question.platform, one), self._kept(one)
@@ -354,7 +354,7 @@ class GroupOnTiles:
         if way is None:
             key = one.level, one.tile, repr(one.spread), one.shared
             known = self.known.setdefault(key, known)
-        return GroupSearch.of(problem, known, budget or question.budget)
+        return GroupSearch.of(problem, known, question.budget)
 
     def _search(self, item: _Waiting) -> float:
         """All mappings of a tile that may be of use, laid out on the chip.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,8 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints, NodeChoice
 from flat_mapper.cost_model.facts import lacked, prod_of
 from flat_mapper.cost_model.transfers import Transfer, looped
-from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import combinations, least_multiple, new_loops
+from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
+from flat_mapper.mapper.space.factors import combinations, least_multiple, located, new_loops
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
 from flat_mapper.mapper.space.tile_index import MOST_OUTER, ByTile, dividing
@@ -132,15 +132,17 @@ def _at_level(
     grid = combinations(choices, space.iterations)
     grid = grid[:, _total(space, keep, grid, level.name) <= limit]
     bound = ruled or bool(space.rules(level.name, "temporal"))
+
+    def fits(tiles: Ints, columns: Ints) -> Bools:
+        tile = tiles * grid.take(columns, axis=1)
+        return np.asarray(_total(space, keep, tile, level.name) <= limit)
+
     candidates = _ordered(
         space,
         candidates,
         level.name,
         grid,
-        _pairs(
-            *(space, candidates, grid, wanted),
-            lambda tile: _total(space, keep, tile, level.name) <= limit,
-        ),
+        _pairs(space, candidates, [located(own) for own in grid], wanted, fits),
         ~np.array(grows) & (not bound),
     )
     candidates.keep = {**candidates.keep, level.name: keep}
@@ -246,16 +248,19 @@ def _runs(parts: list[Ints]) -> Iterator[slice]:
 def _pairs(
     space: EinsumSpace,
     candidates: CandidateBlock,
-    grid: Ints,
+    factors: Sequence[tuple[Ints, Ints]],
     wanted: Wanted,
-    fits: Callable[[Ints], Bools] | None = None,
+    fits: Callable[[Ints, Ints], Bools] | None = None,
 ) -> tuple[Ints, Ints]:
-    """(candidate, column of a factor grid) whose tile together divides a wanted one, and fits."""
+    """(candidate, column of a factor grid) whose tile together divides a wanted one, and fits.
+
+    factors: see `dividing`. fits: of tiles int64[R, n], each with a column of the grid.
+    """
     # Many candidates share a tile, and with it the columns.
     same = ByTile.of(space, candidates.tile)
-    tile, column = dividing(wanted.outer, same.tile, grid)
+    tile, column = dividing(wanted.outer, same.tile, factors)
     if fits is not None:
-        some = fits(same.tile.take(tile, axis=1) * grid.take(column, axis=1))
+        some = fits(same.tile.take(tile, axis=1), column)
         tile, column = tile[some], column[some]
     if wanted.most is not None and same.counts[tile].sum() > wanted.most:
         raise TooMany
@@ -288,11 +293,12 @@ def _fanned(
 ) -> CandidateBlock:
     """Candidates with each way to split ranks over a fanout around them."""
     grid, across = space.splits[fanout.name]
-    units = prod_of(grid, range(len(grid))).astype(np.float64)
+    units, rows = _split_rows(space, fanout.name)
     # Those beside which so many compute units at least may be in use.
     some = np.flatnonzero(units * (space.lanes // fanout.copies) >= wanted.least)
-    grid, across, units = grid.take(some, axis=1), across.take(some, axis=1), units[some]
-    candidate, column = _pairs(space, candidates, grid, wanted)
+    few = [(own, which.take(some)) for own, which in rows]
+    candidate, column = _pairs(space, candidates, few, wanted)
+    column = some[column]
     node_choice = NodeChoice(node=fanout.name, grid=grid, column=column, across=across)
     # A merged rank stands on both axes of one fanout at most: its members then suffice for all.
     if candidates.on_both_axes.any():
@@ -300,16 +306,26 @@ def _fanned(
             ~(candidates.on_both_axes[:, candidate] & node_choice.on_both_axes).any(axis=0)
         )
         candidate, column, node_choice = candidate[good], column[good], node_choice.take(good)
-    candidates = candidates.take(candidate)
+    candidates, factors = candidates.take(candidate), grid.take(column, axis=1)
     everything, word = units[column], fanout.word_pj
     for tensor, transfers in candidates.transfers.items():
         own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
-        relevant = prod_of(grid, own).astype(np.float64)[column]
+        relevant = prod_of(factors, own).astype(np.float64)
         apart = reads_apart(fanout, tensor)
         for transfer in transfers:
             top = transfer is transfers[-1]
             transfer.fan_out(word, relevant, everything, outermost=top, apart=apart)
-    candidates.tile *= grid.take(column, axis=1)
+    candidates.tile *= factors
     candidates.spatial = candidates.spatial * everything
     candidates.node_choices.append(node_choice)
     return candidates
+
+
+@remembered
+def _split_rows(space: EinsumSpace, fanout: str) -> tuple[Floats, list[tuple[Ints, Ints]]]:
+    """Units that each way to split ranks over a fanout uses, and the factors of each rank.
+
+    See `EinsumSpace.splits` and `dividing`.
+    """
+    grid, _ = space.splits[fanout]
+    return prod_of(grid, range(len(grid))).astype(np.float64), [located(own) for own in grid]

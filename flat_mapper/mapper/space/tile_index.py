@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +42,13 @@ class ByTile:
         return np.repeat(choice, counts), self.order[first + np.arange(len(first))]
 
 
-def dividing(outer: Ints, tiles: Ints, grid: Ints) -> tuple[Ints, Ints]:
+def dividing(outer: Ints, tiles: Ints, factors: Sequence[tuple[Ints, Ints]]) -> tuple[Ints, Ints]:
     """(tile, column) of all tiles times columns of a grid that divide some outer tile int64[R, t].
 
-    Rank by rank of few distinct extents and factors.
+    factors: by rank, the distinct ones of the grid, and which of them every column has.
     """
-    found = np.zeros((tiles.shape[1], grid.shape[1]), np.bool_)
-    inner, factors = ([located(own) for own in some] for some in (tiles, grid))
+    found = np.zeros((tiles.shape[1], len(factors[0][1])), np.bool_)
+    inner = [located(own) for own in tiles]
     for extents in outer.T:
         good = np.ones_like(found)
         for extent, (own, which), (times, at) in zip(extents, inner, factors, strict=True):
