@@ -417,7 +417,7 @@ def _pair(kind: str, option: str, text: str) -> tuple[str, Any]:
     if not (name and equals and value) or (kind == "data" and not name.isidentifier()):
         raise SpecError(expected(option, _PAIRS[kind], text))
     where = f"{option} {name}"
-    if kind == "data":
+    if kind == "data" or (kind == "size" and "." in name):
         return name, scalar(value)
     if kind == "bits":
         return name, width_of(scalar(value), where)
