@@ -100,7 +100,8 @@ class Checks(Printed):
         return {"files": [one.to_dict() for one in self.checked]}
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.checked))
+        said = (line for one in self.checked for line in (one.faults or (str(one),)))
+        return "\n".join(dict.fromkeys(said))  # a vector path's faults are its chip's too
 
 
 @answers(AskCheck)

@@ -306,6 +306,9 @@ def check_head(head: Section, where: str) -> None:
 def _merged(documents: Sequence[Section], path: str) -> Section:
     """The documents joined, under the keys that are read here."""
     whole = Section()
+    if len(chips := [d.source or path for d in documents if "architecture" in d]) > 1:
+        change = "remove a file; of several chips ask one at a time, or sweep over arch"
+        raise SpecError(expected(chips[1], "files of one architecture", "a second one", change))
     for written in documents:
         source = written.source or path
         if "cluster" in written:
@@ -351,8 +354,6 @@ def _joined(key: str, before: object, value: object, where: str) -> object:
     node = section_of(value, where)
     if before is None:
         return node
-    if key == "architecture":
-        raise SpecError(f"{where}: expected one architecture, got a second one; remove a file")
     earlier = section_of(before, where)
     for name in node:
         if name in earlier and earlier[name] != node[name]:

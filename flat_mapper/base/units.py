@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from fractions import Fraction
 
 PJ_PER_J = 1e12
@@ -90,6 +91,11 @@ def size(count_bytes: float, digits: int = 4) -> str:
 def count(value: int) -> str:
     """An exact count with its thousands apart: `201,326,592`."""
     return f"{value:,}"
+
+
+def many(value: int) -> str:
+    """A count, of which nobody wants all digits from a million on: `8e31`."""
+    return count(value) if value < 10**6 else f"{Decimal(value):.0e}".replace("+", "")
 
 
 def percent(share: float, digits: int = 1) -> str:

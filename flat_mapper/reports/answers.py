@@ -285,7 +285,8 @@ class Comparison(Printed):
             report.policy_text(found),
             *(f"{name}: {why}" for name, why in self.refused.items()),
             *(
-                f"{n}: not proven, {report.gap_text(c, self.objective)}"
+                f"{n}: {'' if c.stopped == 'gap' else 'not proven, '}"
+                f"{report.gap_text(c, self.objective)}"
                 for n, c in proofs.items()
                 if not c.optimal
             ),

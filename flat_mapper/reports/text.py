@@ -20,6 +20,7 @@ from flat_mapper.workload.softmax import WORDS
 _WIDE = 48  # chosen: characters of a line of names; a table with two such columns fits a screen
 _FEW = 4  # chosen: numbers that are listed
 _SHARES = 12  # chosen: the largest parts of an energy, that are printed
+_NO_GAP = 1e-6  # chosen: a gap below it is one of rounding, and printed as none
 _REASONS = 2  # why alternatives do not fit, that are printed
 
 
@@ -253,16 +254,14 @@ def buffer_text(found: Document) -> str:
 
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
     """The proof that a mapping is the best of its mapspace, and its gap to the lower bound."""
-    from decimal import Decimal
-
     proof = "the best" if certificate.optimal else f"the best found, {certificate.end},"
-    count, priced = certificate.mapspace_size, units.count(certificate.evaluated)
-    size = units.count(count) if count < 10**6 else f"{Decimal(count):.0e}".replace("+", "")
+    size, priced = units.many(certificate.mapspace_size), units.count(certificate.evaluated)
     work = f"{certificate.seconds:.1f} s"
     if certificate.evaluated:  # else its value follows from bounds alone
         work = f"{priced} inner mappings priced, {work}"
     pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
-    kind = "partitions" if "groups: bound" in certificate.pruned else "mappings"
+    kind = "partition" if "groups: bound" in certificate.pruned else "mapping"
+    kind += "s" * (certificate.mapspace_size != 1)
     lines = [f"{proof} of {size} {kind} by {objective}: {work}"]
     lines += [] if certificate.optimal else [gap_text(certificate, objective)]
     lines += [f"pruned: {pruned}"] if pruned else []
@@ -286,7 +285,8 @@ def value_text(
 
 def end_text(certificate: Certificate) -> str:
     """The gap of an answer, and what ended the search."""
-    gap = f"{100 * certificate.gap:.3g} %" if certificate.gap < inf else "unknown"
+    share = certificate.gap if certificate.gap >= _NO_GAP else 0.0
+    gap = f"{100 * share:.3g} %" if share < inf else "unknown"
     return f"gap {gap}, {certificate.end}"
 
 

@@ -246,7 +246,7 @@ def mapspace_text(space: Mapspace, size: int | None = None) -> str:
         ("constraints", str(found["constraints"] or "none: inner loops are free")),
     ]
     if size is not None:
-        rows.append(("size", f"{units.count(size)} combinations"))
+        rows.append(("size", f"{units.many(size)} combinations"))
     return grid(rows)
 
 
