@@ -1,4 +1,4 @@
-"""The recipe for an operation: named, it is mapped and priced; what nobody says it does is refused."""
+"""The recipe for an operation: named, it is priced; what nobody says it does is refused."""
 
 from __future__ import annotations
 
