@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import fsum, inf
 
@@ -189,13 +190,21 @@ def unseen_text(workload: Workload) -> str:
     return f" (the first {workload.unseen:,} of {keys:,} keys, which no query sees, are left out)"
 
 
+def without_text(of: Workload) -> str:
+    """Words for the layers that a model has and its problem has not; empty where it has all."""
+    lacks = [line for line in of.dropped if re.match(r"\d+ of \d+ layers", line)]
+    return f", without {' and '.join(lacks)}" if lacks else ""
+
+
 def left_out_text(of: Workload) -> str:
     """Lines of what a model or a problem has and was not mapped: parts, Einsums, layers."""
     names, lines = ", ".join(of.left_out), []
     if of.dropped:
         lines.append(f"not in the problem: {'; '.join(of.dropped)}")
     if names:
-        lines.append(f"left out of the problem: {names}; --scope {of.wider} has them")
+        share = of.left_out_macs / (of.left_out_macs + of.all_layers * of.macs or 1)
+        much = f", {units.percent(share)} of all MACs" if share else ""
+        lines.append(f"left out of the problem: {names}{much}; --scope {of.wider} has them")
     if of.other_layers:
         others = ", ".join(str(kind) for kind in of.other_layers)
         lines.append(
