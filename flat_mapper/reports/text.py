@@ -13,7 +13,15 @@ from flat_mapper.cost_model.residence import STAYS
 from flat_mapper.cost_model.result import EinsumStats
 from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.mapper.solve.certificate import Certificate
-from flat_mapper.reports.fields import FIELDS, Document, answer_totals, busy_text, power_of, shown
+from flat_mapper.reports.fields import (
+    CAVEATS,
+    FIELDS,
+    Document,
+    answer_totals,
+    busy_text,
+    power_of,
+    shown,
+)
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import NO_MASK
 from flat_mapper.workload.softmax import WORDS
@@ -43,7 +51,7 @@ def summary_text(found: Document, workload: Workload) -> str:
         *((f"{name} in use", _use(found, name), "") for name in found["buffer"]),
     ]
     if found["area_mm2"] is not None:
-        rows.append(("area", f"{found['area_mm2']:.3g} mm2", "on chip"))
+        rows.append(("area", f"{found['area_mm2']:.3g} mm2", CAVEATS["area_mm2"]))
     by = found["energy_by_pj"].items()
     one_mask = not workload.layers and not workload.sequences
     lines = [

@@ -90,3 +90,11 @@ def test_help_says_which_question_has_an_option(capsys):
     assert "--seq" not in options
     assert "--word-bits" in options
     assert "--seq" in apart
+
+
+def test_an_area_is_not_the_dies_and_an_energy_has_no_band():
+    found = fm.search("tiny", "h100")
+    text, document = str(found), found.to_dict()
+    assert "of the storage and arithmetic priced, not of the die" in text
+    assert "HBM2() per 64 bits, in place of HBM3" in text
+    assert document["caveats"]["energy_pj"] == "no error band: held against no measured chip"
