@@ -32,3 +32,19 @@ def test_the_tests_that_lemmas_name_are_there() -> None:
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
         functions = {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)}
         assert test in functions, f"{path}::{test}"
+
+
+def test_the_classes_and_functions_that_the_page_names_are_there() -> None:
+    known: dict[str, str] = {}
+    for path in (ROOT / "flat_mapper").rglob("*.py"):
+        source = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                own = ast.get_source_segment(source, node) or ""
+                known[node.name] = known.get(node.name, "") + own
+    text = re.sub(r"```.*?```", "", PAGE, flags=re.S)
+    named = re.findall(r"`([A-Z]\w*[a-z]\w*)(?:\.(\w+))?`", text)
+    assert len(named) > 10
+    for owner, member in named:
+        assert owner in known, owner
+        assert re.search(rf"\b{member}\b", known[owner]), f"{owner}.{member}"

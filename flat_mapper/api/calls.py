@@ -13,6 +13,7 @@ from dataclasses import astuple, fields, replace
 from io import StringIO
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flat_mapper.api.defaults import derived_mapspace
@@ -123,7 +124,13 @@ def is_config(document: object) -> bool:
 def ranks_of(asked: Part) -> dict[str, object]:
     """Ranks that a question sets one by one."""
     heads = {} if asked.kv_heads is None else {GROUP: asked.kv_heads}
-    return heads | dict(asked.sizes or {})
+    return heads | {n: size for n, size in (asked.sizes or {}).items() if n not in edits_of(asked)}
+
+
+def edits_of(asked: Part) -> dict[str, object]:
+    """Attributes of its chip that a question sets, such as `GLB.size`; a rank has no dot."""
+    sizes = (asked.sizes or {}) if hasattr(asked, "arch") else {}
+    return {name: value for name, value in sizes.items() if "." in name}
 
 
 def _lengths(asked: AskLoadProblem) -> Lengths | tuple[Lengths, ...] | None:
@@ -181,7 +188,7 @@ def search(asked: AskSearch) -> SearchResult | OnCluster | Infeasible:
     says so.
     """
     with logged(asked) as budget:  # reading counts, too
-        chip = arch_of(asked.arch, asked.data)
+        chip = arch_of(asked.arch, asked.data, edits_of(asked))
         if isinstance(chip, Cluster):
             placed = {} if asked.mapspace in DERIVED else load_mapspace(asked.mapspace).placement
             devices = devices_of(asked, chip, budget, asked.mapspace)
@@ -194,7 +201,7 @@ def search(asked: AskSearch) -> SearchResult | OnCluster | Infeasible:
 def compare(asked: AskCompare) -> Comparison | OnCluster:
     """Each search has its share of the seconds that are left."""
     budget = asked.spend()  # reading counts, too
-    chip = arch_of(asked.arch, asked.data)
+    chip = arch_of(asked.arch, asked.data, edits_of(asked))
     if isinstance(chip, Cluster):
         return devices_of(asked, chip, budget).compared()
     return _best(asked, chip, asked.mapspaces, budget)
@@ -236,6 +243,7 @@ def _best(
 ) -> Comparison:
     """The best mapping of each mapspace, in the order of the names."""
     goal = objective_of(asked.objective)
+    edited = [f"{platform.name} with {name} = {value}" for name, value in edits_of(asked).items()]
     with tools_of(asked):
         get_backend(asked.backend)
         cascade = workload_of(asked)
@@ -258,7 +266,8 @@ def _best(
                 return found
             if searched is not table:
                 found = tuple(_repriced(one, chip, table) for one in found)
-            kinds = search_results(found, cascade, space, chip, (table, art), (*fit.notes, *said))
+            notes = (*edited, *fit.notes, *said)
+            kinds = search_results(found, cascade, space, chip, (table, art), notes)
             return _again(joined(cascade, kinds), asked.ert, asked.backend)
 
         rows = {space.name: best(i, space) for i, space in enumerate(spaces)}
@@ -285,9 +294,14 @@ OF_DEVICE = "ask of its chip, at the sizes that `map` gives a device"
 OF_LINKS = "energy of links is unknown: ask `map` of it, for latency"
 
 
-def one_chip(source: Chip, data: Mapping[str, object] | None, change: str) -> Platform:
+def one_chip(
+    source: Chip,
+    data: Mapping[str, object] | None,
+    change: str,
+    edits: Mapping[str, object] = MappingProxyType({}),
+) -> Platform:
     """The chip of a question that is not asked of a cluster; change: what is asked in its place."""
-    found = arch_of(source, data)
+    found = arch_of(source, data, edits)
     if isinstance(found, Cluster):
         got = f"the cluster {found.name}"
         raise SpecError(expected("arch", "one chip, for this question", got, change))

@@ -34,6 +34,7 @@ from flat_mapper.mapping.order import execution_order
 from flat_mapper.mapping.partitions import refusal, unshared
 from flat_mapper.mapping.space_reader import absent_parts, check_mapspace, load_mapspace
 from flat_mapper.reports import understood
+from flat_mapper.reports.plausible import unusual
 from flat_mapper.reports.text import left_out_text
 from flat_mapper.spec.catalog import shipped_file
 from flat_mapper.spec.document import Section, did_you_mean, section_of
@@ -69,8 +70,10 @@ class Checked(Printed):
     def __str__(self) -> str:
         if self.faults:
             return "\n".join(self.faults)
-        head = f"{self.path}: {self.kind}, fine"
-        return f"{head}\n{self.understood[0]}\n" if self.understood else head
+        text, document = self.understood or ("", {})
+        verdict = "readable, but see below" if document.get("unusual") else "fine"
+        head = f"{self.path}: {self.kind}, {verdict}"
+        return f"{head}\n{text}\n" if text else head
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -97,7 +100,8 @@ class Checks(Printed):
         return {"files": [one.to_dict() for one in self.checked]}
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self.checked))
+        said = (line for one in self.checked for line in (one.faults or (str(one),)))
+        return "\n".join(dict.fromkeys(said))  # a vector path's faults are its chip's too
 
 
 @answers(AskCheck)
@@ -207,7 +211,9 @@ class _Files:
         if kind == "architecture":
             platform, ert, art, said = self._chip(path)
             text = understood.platform_text(platform, ert, art)
-            return "\n".join([text, *said]), understood.platform_document(platform, ert, art)
+            found = understood.platform_document(platform, ert, art)
+            odd = unusual(platform, found)
+            return "\n".join([text, *said, *odd]), {**found, "unusual": odd}
         if kind == "cluster":
             cluster = load_cluster(self.paths[path], self.asked.data)
             return cluster.title, cluster.to_dict()

@@ -74,7 +74,8 @@ class Part(_Width):
 
     scope: attention, block (its products), layer (all of it), model (all layers) or vocabulary;
         default: the attention of a problem in the short form, all of a cascade that is written out
-    sizes: size N of rank R; in Python N by R
+    sizes: size N of rank R (4k is 4096), or of an attribute of the chip (GLB.size=2MiB,
+        DRAM.bandwidth=68GB/s); in Python N by R
     kv_heads: heads of keys and values; default: H
     bits: width W of the values of tensor T: bits, or a format (fp8_e4m3, bfp8_b); in Python W by T
     softmax: row (FLAT's), online, online-2pass or any of them; default: the problem's

@@ -53,6 +53,8 @@ NUMBERS: Mapping[str, str] = {
     "global_cycle_seconds": "s",
     HOP: "pJ of one word from a copy of what stands spatially to its neighbour",
 }
+# Names of what is written with a unit alone (`arch.quantities`), and what they stand for.
+WITH_UNITS = {"bandwidth": "shared_bandwidth", "size": "depth"}
 MODELLED = (*NUMBERS, "technology", PART)
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "datawidth": ("word_bits", "word_width", "datawidth"),
@@ -81,7 +83,7 @@ REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
         f"{name}_supported": ((False,), "sparse storage is not modelled")
         for name in ("tile_partition", "decompression", "compression")
     },
-    "bandwidth": ((), "write read_bandwidth and write_bandwidth"),
+    "bandwidth": ((), "write a unit, as 68 GB/s, or shared_bandwidth in words per cycle"),
     "rw_bandwidth": ((), "write shared_bandwidth"),
     "vector_access_energy": ((), "give energies in an ERT file"),
     "instances": ((), "write spatial: {meshX: ...} beside attributes"),
@@ -90,7 +92,7 @@ REFUSED: Mapping[str, tuple[tuple[object, ...], str]] = {
 }
 # chosen: from below the newest to the 1 um of the 1980s
 _TECHNOLOGIES = Range(least=1, most=1000, unit="nm")
-_QUANTITY = re.compile(r"[-+]?[0-9.]+\s*(?![eE][-+0-9])[A-Za-z]+(/[A-Za-z]+)?")  # "512 KB"
+_QUANTITY = re.compile(r"[-+]?[0-9.]+\s*(?![eE][-+0-9])[A-Za-z]+(/[A-Za-z]+)?")  # "512 words"
 
 
 def resolved_attributes(

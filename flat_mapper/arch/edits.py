@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
-from flat_mapper.arch.attributes import MODELLED
+from flat_mapper.arch.attributes import MODELLED, WITH_UNITS
 from flat_mapper.arch.reader import ChipFiles, PlatformFiles, platform_files, platform_of
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
@@ -68,10 +68,16 @@ def unknown_path(files: PlatformFiles, path: str) -> str:
 
 def _leads(document: Section, path: str) -> bool:
     """True where a node has the key, or attributes at all to which a modelled one may be added."""
-    node, _, key = path.partition(".")
+    node, key = _parts(path)
     own = [body for body in _nodes(document) if body["name"] == node]
     grows = key in MODELLED and any(isinstance(body.get("attributes"), Section) for body in own)
     return grows or key in _keys(document, node)
+
+
+def _parts(path: str) -> tuple[str, str]:
+    """The node and the attribute of a path; `size` and `bandwidth` by what they stand for."""
+    node, _, key = path.partition(".")
+    return node, key if node == VARIABLES else WITH_UNITS.get(key, key)
 
 
 def _keys(document: Section, node: str) -> tuple[str, ...]:
@@ -94,7 +100,7 @@ def set_path(document: Section, path: str, value: object) -> Section:
     """The document with one path set, where it has it; a modelled attribute may be new."""
     if not _leads(document, path):
         return document
-    node, _, key = path.partition(".")
+    node, key = _parts(path)
     if node == VARIABLES:
         return _with(document, value, VARIABLES, key)
     keys = "spatial" if key in MESHES else "attributes", key

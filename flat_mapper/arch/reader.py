@@ -17,6 +17,7 @@ from flat_mapper.arch.attributes import MODELLED, resolved_attributes
 from flat_mapper.arch.constraints import listed_constraints
 from flat_mapper.arch.cores import power_limit_w, units_at_once
 from flat_mapper.arch.nodes import NodeReader
+from flat_mapper.arch.quantities import CYCLE_SECONDS, plain_numbers
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform, variable_faults
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.spec import catalog
@@ -42,7 +43,6 @@ from flat_mapper.spec.yamlio import is_text, load_text
 
 _KEPT = ("architecture", "variables", "components")  # the document that lowering starts from
 ChipFiles = str | Path | Sequence[str | Path]
-CYCLE_SECONDS = 1e-9  # s; where global_cycle_seconds is not given (Timeloop's tutorials use it)
 
 
 def load_architecture(
@@ -109,7 +109,8 @@ def platform_files(source: ChipFiles, data: Mapping[str, object] | None = None) 
     matrix = documents[0] if len(documents) == 1 else _merged(documents, str(path))
     beside = _beside(path)
     vector = _document(beside, data) if beside != path and beside.exists() else None
-    return PlatformFiles(path=path, matrix=matrix, vector=vector)
+    plain = vector and plain_numbers(vector)
+    return PlatformFiles(path=path, matrix=plain_numbers(matrix), vector=plain)
 
 
 def _paths(source: ChipFiles) -> list[Path]:
@@ -306,6 +307,9 @@ def check_head(head: Section, where: str) -> None:
 def _merged(documents: Sequence[Section], path: str) -> Section:
     """The documents joined, under the keys that are read here."""
     whole = Section()
+    if len(chips := [d.source or path for d in documents if "architecture" in d]) > 1:
+        change = "remove a file; of several chips ask one at a time, or sweep over arch"
+        raise SpecError(expected(chips[1], "files of one architecture", "a second one", change))
     for written in documents:
         source = written.source or path
         if "cluster" in written:
@@ -322,7 +326,7 @@ def _merged(documents: Sequence[Section], path: str) -> Section:
     if "architecture" not in whole:
         keys = ", ".join(key for document in documents for key in document) or "none"
         raise SpecError(f"{path}: expected the key 'architecture', got the keys {keys}")
-    return whole
+    return plain_numbers(whole)
 
 
 def _canonical(key: str, document: Section, source: str) -> str:
@@ -351,8 +355,6 @@ def _joined(key: str, before: object, value: object, where: str) -> object:
     node = section_of(value, where)
     if before is None:
         return node
-    if key == "architecture":
-        raise SpecError(f"{where}: expected one architecture, got a second one; remove a file")
     earlier = section_of(before, where)
     for name in node:
         if name in earlier and earlier[name] != node[name]:

@@ -295,7 +295,7 @@ _NEAR = 0.8  # chosen: of difflib's ratio; exp_cycle and exp_cycles have 0.95
 
 
 def variable_faults(documents: Sequence[Section], path: str) -> list[str]:
-    """A line for each variable that nothing reads and that is nearly one that is read."""
+    """A line for each variable that nothing reads and that is nearly one that the model reads."""
     faults: list[str] = []
     known = {*KNOWN, *(word for document in documents for word in _words(document))}
     for document in documents:
@@ -304,7 +304,7 @@ def variable_faults(documents: Sequence[Section], path: str) -> list[str]:
         for name in section:
             if name in known or name.endswith((*FITTED, *HELD_ASIDE)):
                 continue
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+            near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=_NEAR)
             if near or name.endswith(_SUFFIXES):
                 line = (
                     f"{place(where, section, name, shown=False)}: expected a variable that an "

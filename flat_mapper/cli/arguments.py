@@ -71,6 +71,10 @@ class Verb(NamedTuple):
         """One line of help."""
         return self.text or summary_of(self.questions[0]).rstrip(".")
 
+    def asks(self, word: str) -> type:
+        """The first of its questions that has an option."""
+        return next(q for q in self.questions if word in _flags(q) or word in _shown(q))
+
     @property
     def options(self) -> dict[str, list[Option]]:
         """Its options by their last word, each as every question has it."""
@@ -313,8 +317,12 @@ def grammar(only: str = "") -> tuple[_Parser, dict[str, _Parser]]:
         chosen = ((w, text) for w, (q, text) in _CHOICES.items() if q in VERBS[name].questions)
         for word, text in chosen:
             verb.add_argument(word, dest=word, action="store_true", default=unsaid, help=text)
-        for alike in VERBS[name].options.values():
-            _add(verb, alike, required=len(alike) == len(VERBS[name].questions))
+        groups: dict[type, argparse._ActionsContainer] = {VERBS[name].questions[0]: verb}
+        for word, alike in VERBS[name].options.items():
+            asks = VERBS[name].asks(word)
+            if asks not in groups:
+                groups[asks] = verb.add_argument_group(summary_of(asks).rstrip("."))
+            _add(groups[asks], alike, required=len(alike) == len(VERBS[name].questions))
         verbs[name] = verb
     return parser, verbs
 
@@ -328,7 +336,7 @@ def _overview() -> str:
     return "\n".join(lines)
 
 
-def _add(parser: _Parser, alike: Sequence[Option], *, required: bool) -> None:
+def _add(parser: argparse._ActionsContainer, alike: Sequence[Option], *, required: bool) -> None:
     """An option of a verb, which several of its questions may have."""
     option, kinds = alike[0], {_kind(one) for one in alike}
     required = required and all(one.default is MISSING for one in alike)
@@ -417,7 +425,7 @@ def _pair(kind: str, option: str, text: str) -> tuple[str, Any]:
     if not (name and equals and value) or (kind == "data" and not name.isidentifier()):
         raise SpecError(expected(option, _PAIRS[kind], text))
     where = f"{option} {name}"
-    if kind == "data":
+    if kind == "data" or (kind == "size" and "." in name):
         return name, scalar(value)
     if kind == "bits":
         return name, width_of(scalar(value), where)

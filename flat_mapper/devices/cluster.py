@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, fields
 from itertools import product
 from math import inf, prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from flat_mapper.arch.reader import (
@@ -147,17 +148,25 @@ def arch_files(source: ChipFiles, data: Mapping[str, object] | None = None) -> A
 def arch_of(
     source: Platform | Cluster | ChipFiles | Mapping[str, object],
     data: Mapping[str, object] | None = None,
+    edits: Mapping[str, object] = MappingProxyType({}),
 ) -> Platform | Cluster:
-    """The chip or the cluster that an argument names.
+    """The chip or the cluster that an argument names, with attributes of the chip set.
 
     raises: SpecError with the first fault, of a cluster's chip too.
     """
+    if edits and isinstance(source, Cluster | Platform | Mapping):
+        condition = f"an architecture by name or file, to set {', '.join(edits)}"
+        raise SpecError(expected("arch", condition, f"a {type(source).__name__}"))
     if isinstance(source, Cluster):
         return source
     if isinstance(source, Platform | Mapping):
         return load_platform(source, data)
     files = arch_files(source, data)
-    return files.of(platform_of(files.chip))
+    if not edits:
+        return files.of(platform_of(files.chip))
+    from flat_mapper.arch.edits import edit_platform
+
+    return files.of(edit_platform(files.chip, edits))
 
 
 def load_cluster(

@@ -269,7 +269,7 @@ def price_with_hwcomponents(platform: Platform | Architecture) -> tuple[Ert, Art
     multipliers: dict[str, Multiplier] = {}
     for name, question in questions.items():
         (node, where), part = nodes[name], answers.get(f"{name} inside")
-        price, origin = answers[name], str(question)
+        price, origin = answers[name], f"{question}{_instead(node)}"
         if part and isinstance(node, MemoryLevel):
             # An access costs no less than that of what is inside.
             dearer = {key: max(n, part[key]) for key, n in price.items()}
@@ -402,6 +402,12 @@ def _dram_type(node: MemoryLevel, where: str) -> str:
             raise UnpricedError(expected(spot, condition, str(given), change))
         raise SpecError(expected(spot, condition, str(given), 'write type: "LPDDR4"'))
     return str(given)
+
+
+def _instead(node: MemoryLevel | ComputeUnit) -> str:
+    """Words for what a component really is, where its file says that it is priced as another."""
+    really = node.attributes.get("stands_for")
+    return f", in place of {really}" if really else ""
 
 
 def _technology_m(node: MemoryLevel | ComputeUnit, where: str) -> float:

@@ -316,8 +316,8 @@ def _keys(arch: Architecture, einsum: Einsum, widths: Widths, name: str) -> tupl
 
 
 def in_macs(kind: str) -> float:
-    """The energy of an operation over that of a multiply-accumulate."""
-    adds, muls = OPERATIONS[kind]
+    """The energy of an operation over that of a multiply-accumulate; unless listed, the same."""
+    adds, muls = OPERATIONS.get(kind, (1, 1))
     return (adds * ADD_PJ + muls * MUL_PJ) / (ADD_PJ + MUL_PJ)
 
 

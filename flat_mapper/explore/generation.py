@@ -22,7 +22,15 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from flat_mapper.api import questions
-from flat_mapper.api.calls import energies, problem_source, ranks_of, scope_of, search, with_widths
+from flat_mapper.api.calls import (
+    edits_of,
+    energies,
+    problem_source,
+    ranks_of,
+    scope_of,
+    search,
+    with_widths,
+)
 from flat_mapper.api.options import answers
 from flat_mapper.base import units
 from flat_mapper.base.budget import part_of
@@ -342,7 +350,7 @@ def generate(asked: questions.AskGenerate) -> Generation | questions.OnCluster |
     budget, scope, sizes = asked.spend(), scope_of(asked.scope), ranks_of(asked)
     scenario = Scenario(**{one.name: getattr(asked, one.name) for one in fields(Scenario)})
     source = _source(asked, sizes)
-    chip = arch_of(asked.arch, asked.data)
+    chip = arch_of(asked.arch, asked.data, edits_of(asked))
     table: Any = asked.ert if isinstance(chip, Cluster) else energies(chip, asked.ert)[0]
     lengths = scenario.lengths()
     ascending = groupby(lengths.items(), key=lambda one: segment_end(one[0]))

@@ -33,6 +33,7 @@ from flat_mapper.api import questions
 from flat_mapper.api.calls import (
     OF_DEVICE,
     devices_of,
+    edits_of,
     energies,
     mapspace_of,
     one_chip,
@@ -87,7 +88,8 @@ def need(asked: questions.AskNeed) -> Need | questions.OnCluster | Unreached:
         return _devices(asked)
     budget, quantity = asked.spend(), among("need: quantity", asked.quantity, tuple(_UNITS))
     cascade = workload_of(asked)
-    chip = fitted(one_chip(asked.arch, asked.data, OF_DEVICE), cascade).platform
+    own = one_chip(asked.arch, asked.data, OF_DEVICE, edits_of(asked))
+    chip = fitted(own, cascade).platform
     space = mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
     table = unpriced(chip) if asked.ert is None else energies(chip, asked.ert)[0]
     target = _target(asked, cascade, chip)

@@ -101,7 +101,8 @@ def front(asked: questions.AskFront) -> Front | Infeasible:
     """The fastest first. Where the search ends early, the front has a gap."""
     with api.logged(asked) as budget:
         cascade = api.workload_of(asked)
-        fit = fitted(api.one_chip(asked.arch, asked.data, api.OF_LINKS), cascade)
+        own = api.one_chip(asked.arch, asked.data, api.OF_LINKS, api.edits_of(asked))
+        fit = fitted(own, cascade)
         chip = fit.platform
         space = api.mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
         table, art = api.energies(chip, asked.ert)

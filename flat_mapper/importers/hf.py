@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.units import percent
 from flat_mapper.importers.hf_families import (
     ARCHITECTURES,
     CAPS,
     NO_ATTENTION,
+    OTHERS,
     SLIDING_WINDOW,
     Default,
     Family,
@@ -43,6 +45,7 @@ from flat_mapper.workload.notation import UNARY
 
 CONFIG = "config.json"  # what errors call one that is in memory
 NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*")  # of a problem
+_NUMBERS = re.compile(r"[0-9]+|_")  # and parts, of the name of a type
 LONGEST = 4096  # chosen: positions where none are asked for and the model has more
 MODEL_WORD_BITS = 16  # chosen, where the file says nothing of 8 bits: what models are run with
 
@@ -102,7 +105,11 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Hf
     counts, lacking = _kinds_of_layers(config, where, known["layers"], family, "experts" in form)
     gated = family.gated or "gated" in str(config.get("feed_forward_proj") or "")
     stored, chunk = _stored_formats(config, form, gated=gated), "attention_chunk_size"
-    left_out = [f"{count} layers {what}" for what, count in lacking.items() if count]
+    every = f"of {counts.total() + sum(lacking.values())} layers"
+    left_out = [f"{count} {every} {what}" for what, count in lacking.items() if count]
+    if lacking["without experts"] and _as_dense(config, form, known["feed_forward"]):
+        share = lacking["without experts"] / (counts.total() + sum(lacking.values()))
+        left_out[-1] += f", {percent(share)} of the MACs of all layers"
     return HfModel(
         model_type=kind,
         part=chosen,
@@ -117,6 +124,15 @@ def load_config(source: str | Path | Mapping[str, object], part: str = "") -> Hf
         chunk=take(config, chunk, int, where, above=-1) if config.get(chunk) else 0,
         **{**known, "layers": counts.total()},
     )
+
+
+def _as_dense(config: Section, form: HfForm, one: int) -> bool:
+    """True where a layer without experts multiplies as often as one with them."""
+    experts = form.get("experts")
+    if not isinstance(experts, Mapping):
+        return False
+    used = (experts["per_token"] + experts.get("shared", 0)) * one
+    return bool(config.get("intermediate_size") == used)
 
 
 def _is_causal(config: Section, part: StackPart) -> bool:
@@ -138,7 +154,9 @@ def _family(config: Section) -> Family:
     if kind in ARCHITECTURES:
         return ARCHITECTURES[kind]
     condition = f"one of {', '.join(ARCHITECTURES)}"
-    change = did_you_mean(kind, ARCHITECTURES)
+    # Another version is another model: a near spelling is advised where no number differs.
+    alike = [n for n in ARCHITECTURES if _NUMBERS.findall(n) == _NUMBERS.findall(kind)]
+    change = OTHERS.get(kind) or did_you_mean(kind, alike)
     if kind in NO_ATTENTION:
         condition = "a model of attention layers"
         change = "state-space and recurrent layers are no attention; write the layer as Einsums"
@@ -312,7 +330,7 @@ def _kinds_of_layers(
     numbers = _with_experts(config, where, attending) if experts else attending
     if not numbers:
         raise SpecError(expected(where, "layers of attention, of a mixture with experts", "none"))
-    window: int | None = family.window
+    window: int | None = family.window(config) if callable(family.window) else family.window
     if SLIDING_WINDOW in config:
         window = take(config, SLIDING_WINDOW, int, where, None, above=0)
     slides = (words[n] == _SLIDING if words else family.windowed(config, n, where) for n in numbers)
@@ -452,7 +470,8 @@ _KNOWN = """
     bias enable_bias do_layer_norm_before
     use_parallel_residual new_decoder_architecture multi_query num_kv_heads parallel_attn
     num_ln_in_parallel_attn kv_lora_rank q_lora_rank qk_rope_head_dim qk_nope_head_dim
-    v_head_dim tie_word_embeddings vocab_size max_position_embeddings n_positions
+    v_head_dim index_n_heads index_head_dim local_attention global_attn_every_n_layers
+    tie_word_embeddings vocab_size max_position_embeddings n_positions
     num_key_value_heads num_layers num_decoder_layers encoder_layers decoder_layers d_model
     num_heads encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim
     max_source_positions max_target_positions intermediate_size intermediate_size_mlp
@@ -465,7 +484,8 @@ _KNOWN = """
     seq_aux router_jitter_noise ep_size hidden_size_ratio rotary_emb_base for_llm_compressor
     original_max_position_embeddings initial_context_length max_length n_ctx
     query_pre_attn_scalar routed_scaling_factor norm_topk_prob n_group topk_group topk_method
-    moe_layer_freq attn_scale floor_scale attn_temperature_tuning scale_attn_weights
+    moe_layer_freq embedding_multiplier residual_multiplier attention_multiplier logits_scaling
+    attn_scale floor_scale attn_temperature_tuning scale_attn_weights
     scale_attn_by_inverse_layer_idx scale_embedding is_encoder_decoder type_vocab_size
     position_embedding_type num_channels num_mel_bins encoder_stride num_hidden_layers
     reorder_and_upcast_attn tokenizer_class attn_implementation _attn_implementation
@@ -478,6 +498,7 @@ _IDLE = re.compile(  # of these, as they are formed; linear attention is in no p
 )
 _KEYS: Mapping[str, str] = {
     **CAPS,
+    "index_topk": "the keys that an indexer picks for each query (DSA): all are seen here",
     "swiglu_limit": "the clamp of the gated activation",
     "alibi": "the linear biases of the scores (ALiBi)",
     "use_qk_norm": "the norm of queries and keys",
@@ -509,7 +530,7 @@ def dropped_parts(
     found, known = [*filter(None, lacking)], {*_KNOWN.split(), *dict(stack.values())}
     for section in (config,) if outer is config else (outer, config):
         for key, value in section.items():
-            if value is not config and key not in known and _says_something(str(key), value):
+            if value != config and key not in known and _says_something(str(key), value):
                 found += _words(key, value, stored)
     return tuple(dict.fromkeys(found))
 

@@ -26,6 +26,18 @@ NO_ATTENTION = (
     *("nemotron_h", "falcon_h1", "granitemoehybrid"),
 )
 
+# Others, with what is not read of them.
+OTHERS = {
+    "deepseek_v32": (
+        "its sparse attention, an indexer that picks keys for each query (DSA), is not modelled; "
+        "model_type: deepseek_v3 in the file takes the attention as dense"
+    ),
+    "minimax_text_01": (
+        "seven of eight layers are linear attention, which is not modelled; "
+        "model_type: mixtral in the file takes all layers as softmax attention"
+    ),
+}
+
 # A size where a file leaves its key out: a number, another size or its key, or a function of the
 # configuration, its place and the sizes so far; None: the key is required.
 Default = int | str | Callable[[Section, str, _Sizes], int] | None
@@ -56,7 +68,7 @@ class Family:
     windowed: LayerRule = lambda *_: False
     attends: LayerRule = lambda *_: True
     defaults: Mapping[str, object] = field(default_factory=dict)
-    window: int = 4096  # where a file leaves it out
+    window: int | Callable[[Section], int] = 4096  # where a file leaves it out
     lacks: tuple[str | Callable[[Section], str], ...] = ()
 
 
@@ -72,6 +84,12 @@ def _patches(config: Section, where: str, known: _Sizes) -> int:
         condition = f"a multiple of patch_size {patch}"
         raise SpecError(expected(place(where, config, "image_size"), condition, image))
     return (image // patch) ** 2 + 1
+
+
+def _whole_patches(config: Section, where: str, known: _Sizes) -> int:
+    """Positions of SigLIP: the whole patches of its image, without a class token."""
+    image = take(config, "image_size", int, where, 224, above=0)
+    return (image // take(config, "patch_size", int, where, 16, above=0)) ** 2
 
 
 def _falcon_kv_heads(config: Section, where: str, known: _Sizes) -> int:
@@ -197,6 +215,11 @@ def _each(key: str, interval: int) -> Callable[[Section, int, str], bool]:
 _fourth, _sixth = _each("no_rope_layer_interval", 4), _each("sliding_window_pattern", 6)
 
 
+def _third(config: Section, layer: int, where: str) -> bool:
+    """ModernBERT's layers that see everything: the first of each so many."""
+    return layer % take(config, "global_attn_every_n_layers", int, where, 3, above=0) == 0
+
+
 def _unturned(config: Section, layer: int, where: str) -> bool:
     """SmolLM3's window: of layers without rotary positions, where it is used at all."""
     return bool(config.get("use_sliding_window")) and _fourth(config, layer, where)
@@ -210,8 +233,8 @@ def _narrow_values(config: Section) -> str:
 
 def _chunks(config: Section) -> str:
     size = config.get("attention_chunk_size", 8192)
-    chunks = "which attention does not leave in most layers: all that came before is seen here"
-    return f"attention_chunk_size: chunks of {size} positions, {chunks}" if size else ""
+    chunks = "beyond, most layers see their own chunk alone, and here all that came before"
+    return f"attention_chunk_size: up to {size} positions as it is; {chunks}" if size else ""
 
 
 def _unless(key: str, line: str) -> Callable[[Section], str]:
@@ -242,6 +265,7 @@ _BERT = Family(
     activation="gelu",
 )
 _PLAIN = replace(_BERT, layer=_form(norm="layer", bias=True), ends=None)
+_HEAD = "the head before the vocabulary: a product, its activation and a norm"
 _PATCHES = ("the projection of the patches, and what stands behind the last layer",)
 _TURNED = "no_rope_layers: every fourth layer has no rotary positions; all have them here"
 _QWEN3_MOE = replace(
@@ -250,6 +274,18 @@ _QWEN3_MOE = replace(
     layer=_llama(qk_norm=True),
     windowed=_later,
     defaults={"num_experts": 128, "num_experts_per_tok": 8},
+)
+_DEEPSEEK = replace(
+    _LLAMA,
+    stacks={
+        "decoder": _like_bert(
+            4096,
+            head_width=("qk_nope_head_dim", 128),
+            feed_forward=("moe_intermediate_size", None),
+        )
+    },
+    layer=_form(norm="rms", positions="rotary", latent=_latent),
+    lacks=("the router's bias of each expert", _narrow_values),
 )
 _CAPPED = tuple(_unless(key, line) for key, line in CAPS.items())
 _GPT2 = _stack(
@@ -262,12 +298,29 @@ ARCHITECTURES: Mapping[str, Family] = {
     "bert": _BERT,
     "roberta": _BERT,
     "vit": replace(_PLAIN, stacks={"encoder": _VIT}, lacks=_PATCHES),
+    "siglip": replace(
+        _PLAIN,
+        stacks={"encoder": {**_VIT, "positions": ("", _whole_patches)}},
+        inside={"encoder": "vision_config"},
+        lacks=_PATCHES,
+    ),
+    "modernbert": replace(
+        _PLAIN,
+        stacks={"encoder": _like_bert(8192)},
+        layer=_form(norm="layer", positions="rotary"),
+        ends=_form(tied=True, norm_in=True),
+        gated=True,
+        windowed=lambda *layer: not _third(*layer),
+        window=lambda config: take(config, "local_attention", int, "", 128, above=1) // 2 + 1,
+        lacks=("the first layer has no norm before its attention, and here one", _HEAD),
+    ),
     "gpt2": replace(
         _PLAIN,
         stacks={"decoder": _GPT2},
         ends=_rows("n_positions", 1024, tied=True),
     ),
     "llama": _LLAMA,
+    "granite": _LLAMA,
     "qwen2": replace(_LLAMA, layer=_llama(qkv_bias=True), windowed=_later),
     "mistral": replace(_LLAMA, stacks=_decoder(131072, 8), windowed=lambda *_: True),
     "qwen3": replace(
@@ -320,18 +373,9 @@ ARCHITECTURES: Mapping[str, Family] = {
         window=128,
         lacks=("attention sinks: a learned score of each head, one more column of the softmax",),
     ),
-    "deepseek_v3": replace(
-        _LLAMA,
-        stacks={
-            "decoder": _like_bert(
-                4096,
-                head_width=("qk_nope_head_dim", 128),
-                feed_forward=("moe_intermediate_size", None),
-            )
-        },
-        layer=_form(norm="rms", positions="rotary", latent=_latent),
-        lacks=("the router's bias of each expert", _narrow_values),
-    ),
+    "deepseek_v2": replace(_DEEPSEEK, lacks=(_narrow_values,)),
+    "deepseek_v3": _DEEPSEEK,
+    "kimi_k2": _DEEPSEEK,
     "llama4": replace(
         _LLAMA,
         stacks=_decoder(131072, 8, 128),

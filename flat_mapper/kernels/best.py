@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import ClassVar
 
-from flat_mapper.api.calls import OF_DEVICE, one_chip, workload_of
+from flat_mapper.api.calls import OF_DEVICE, edits_of, one_chip, workload_of
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import AskTiles
 from flat_mapper.arch.cores import ErrorBand, error_bands, phase_kernels
@@ -370,6 +370,6 @@ def tiles(asked: AskTiles) -> Ranked:
     """The fastest first; a softmax that nobody names is online, as the kernels have it."""
     if not asked.softmax and not isinstance(asked.problem, Workload):
         asked = replace(asked, softmax="online")
-    chip = one_chip(asked.arch, asked.data, OF_DEVICE)
+    chip = one_chip(asked.arch, asked.data, OF_DEVICE, edits_of(asked))
     found = ranked(kernel_named(asked.kernel), chip, workload_of(asked), progress=asked.progress)
     return replace(found, count=asked.count, snippet=asked.snippet)

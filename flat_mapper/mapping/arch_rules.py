@@ -193,6 +193,7 @@ def with_arch_rules(mapspace: Mapspace, platform: Platform, workload: Workload) 
             contradicts the mapspace; and where the hierarchy is none that can be searched.
     """
     _refuse_windows(workload)
+    mapspace = mapspace.sharing(shared_level(platform).name)
     slots: list[SlotRule] = []
     keeps: list[KeepRule] = []
     charged = mapspace.policy.softmax == "charged" and not workload.mask

@@ -125,6 +125,9 @@ class Fusion:
         return self.fuses and (self.schedule == "any" or overlaps(self.schedule))
 
 
+SHARED = "shared"  # in a rule: the level that fused Einsums share, whatever a chip calls it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mapspace:
     """Declared choices. `policy` holds for every mapping in it."""
@@ -159,6 +162,12 @@ class Mapspace:
     def rules(self) -> tuple[SlotRule | KeepRule, ...]:
         """All of them: those on loops, then those on tensors."""
         return (*self.slots, *self.keeps)
+
+    def sharing(self, level: str) -> Mapspace:
+        """The mapspace with rules about the shared level about the one of that name."""
+        slots = (replace(r, node=level) if r.node == SHARED else r for r in self.slots)
+        keeps = (replace(r, level=level) if r.level == SHARED else r for r in self.keeps)
+        return replace(self, slots=tuple(slots), keeps=tuple(keeps))
 
     def slot_rules(self, einsum: str, node: str, kind: LoopKind) -> Iterator[SlotRule]:
         """The rules about one node's loops under one Einsum."""

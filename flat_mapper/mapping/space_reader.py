@@ -25,6 +25,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import Faults, SpecError, expected
 from flat_mapper.mapping.space import (
     GRANULARITIES,
+    SHARED,
     AnyGroups,
     Fusion,
     KeepRule,
@@ -379,12 +380,12 @@ def unmatched_rules(mapspace: Mapspace, workload: Workload, platform: Platform) 
     einsums = list(_einsums(workload))
     # A rule for the row softmax says nothing of a tensor that another form lacks.
     others = ROW * (workload.softmax not in ("row", "none"))
-    levels = [lv.name for arch in platform.paths for lv in arch.levels]
+    levels = [*(lv.name for arch in platform.paths for lv in arch.levels), SHARED]
     known: dict[str, Iterable[str]] = {
         "Einsums": [e.name for e in einsums],
         "ranks": workload.rank_sizes,
         "tensors": [*(a.tensor for e in einsums for a in e.accesses), *others],
-        "targets": [n.name for arch in platform.paths for n in arch.nodes],
+        "targets": [*(n.name for arch in platform.paths for n in arch.nodes), SHARED],
         "levels": levels,
     }
     names = {noun: tuple(dict.fromkeys(own)) for noun, own in known.items()}

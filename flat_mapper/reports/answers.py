@@ -35,7 +35,7 @@ from flat_mapper.reports.layers import (
     with_others,
 )
 from flat_mapper.reports.plots import pictures
-from flat_mapper.reports.text import buffer_text, groups_text, summary_text
+from flat_mapper.reports.text import buffer_text, groups_text, summary_text, without_text
 from flat_mapper.reports.tree import fused_tree_text, loop_nest_text
 from flat_mapper.workload.graph import Workload
 
@@ -72,7 +72,8 @@ class Evaluation(Printed):
         return type(self).__name__
 
     def _title(self) -> str:
-        return f"{self.result.workload} on {self.result.arch}"
+        lacks = without_text(self.workload)
+        return f"{self.result.workload} on {self.result.arch}{lacks}"
 
     def __str__(self) -> str:
         return f"{self._title()}\n\n{self._tables(self.to_dict())}"
@@ -284,7 +285,8 @@ class Comparison(Printed):
             report.policy_text(found),
             *(f"{name}: {why}" for name, why in self.refused.items()),
             *(
-                f"{n}: not proven, {report.gap_text(c, self.objective)}"
+                f"{n}: {'' if c.stopped == 'gap' else 'not proven, '}"
+                f"{report.gap_text(c, self.objective)}"
                 for n, c in proofs.items()
                 if not c.optimal
             ),

@@ -16,7 +16,7 @@ from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.mapping.cores import one_core
 from flat_mapper.mapping.sharing import visited_tiles, whole_group
 from flat_mapper.mapping.values import GroupMapping, nest_document
-from flat_mapper.reports.fields import Document
+from flat_mapper.reports.fields import CAVEATS, Document
 from flat_mapper.reports.tree import flat_tile, tree_tile_words
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import format_einsum
@@ -76,6 +76,7 @@ def result_document(workload: Workload, platform: Platform, result: Result) -> D
         "platform": _platform(platform, result),
         "bound": asdict(result.bound),
         "mask": masked_work(workload, result),
+        "caveats": CAVEATS,
         "notes": list(result.notes),
         "provenance": {"flat_mapper": __version__, **result.extra},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from math import fsum, inf
 
@@ -12,7 +13,15 @@ from flat_mapper.cost_model.residence import STAYS
 from flat_mapper.cost_model.result import EinsumStats
 from flat_mapper.energy.tables import UNPRICED
 from flat_mapper.mapper.solve.certificate import Certificate
-from flat_mapper.reports.fields import FIELDS, Document, answer_totals, busy_text, power_of, shown
+from flat_mapper.reports.fields import (
+    CAVEATS,
+    FIELDS,
+    Document,
+    answer_totals,
+    busy_text,
+    power_of,
+    shown,
+)
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import NO_MASK
 from flat_mapper.workload.softmax import WORDS
@@ -20,6 +29,7 @@ from flat_mapper.workload.softmax import WORDS
 _WIDE = 48  # chosen: characters of a line of names; a table with two such columns fits a screen
 _FEW = 4  # chosen: numbers that are listed
 _SHARES = 12  # chosen: the largest parts of an energy, that are printed
+_NO_GAP = 1e-6  # chosen: a gap below it is one of rounding, and printed as none
 _REASONS = 2  # why alternatives do not fit, that are printed
 
 
@@ -41,7 +51,7 @@ def summary_text(found: Document, workload: Workload) -> str:
         *((f"{name} in use", _use(found, name), "") for name in found["buffer"]),
     ]
     if found["area_mm2"] is not None:
-        rows.append(("area", f"{found['area_mm2']:.3g} mm2", "on chip"))
+        rows.append(("area", f"{found['area_mm2']:.3g} mm2", CAVEATS["area_mm2"]))
     by = found["energy_by_pj"].items()
     one_mask = not workload.layers and not workload.sequences
     lines = [
@@ -188,13 +198,21 @@ def unseen_text(workload: Workload) -> str:
     return f" (the first {workload.unseen:,} of {keys:,} keys, which no query sees, are left out)"
 
 
+def without_text(of: Workload) -> str:
+    """Words for the layers that a model has and its problem has not; empty where it has all."""
+    lacks = [line for line in of.dropped if re.match(r"\d+ of \d+ layers", line)]
+    return f", without {' and '.join(lacks)}" if lacks else ""
+
+
 def left_out_text(of: Workload) -> str:
     """Lines of what a model or a problem has and was not mapped: parts, Einsums, layers."""
     names, lines = ", ".join(of.left_out), []
     if of.dropped:
         lines.append(f"not in the problem: {'; '.join(of.dropped)}")
     if names:
-        lines.append(f"left out of the problem: {names}; --scope {of.wider} has them")
+        share = of.left_out_macs / (of.left_out_macs + of.all_layers * of.macs or 1)
+        much = f", {units.percent(share)} of all MACs" if share else ""
+        lines.append(f"left out of the problem: {names}{much}; --scope {of.wider} has them")
     if of.other_layers:
         others = ", ".join(str(kind) for kind in of.other_layers)
         lines.append(
@@ -253,16 +271,14 @@ def buffer_text(found: Document) -> str:
 
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
     """The proof that a mapping is the best of its mapspace, and its gap to the lower bound."""
-    from decimal import Decimal
-
     proof = "the best" if certificate.optimal else f"the best found, {certificate.end},"
-    count, priced = certificate.mapspace_size, units.count(certificate.evaluated)
-    size = units.count(count) if count < 10**6 else f"{Decimal(count):.0e}".replace("+", "")
+    size, priced = units.many(certificate.mapspace_size), units.count(certificate.evaluated)
     work = f"{certificate.seconds:.1f} s"
     if certificate.evaluated:  # else its value follows from bounds alone
         work = f"{priced} inner mappings priced, {work}"
     pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
-    kind = "partitions" if "groups: bound" in certificate.pruned else "mappings"
+    kind = "partition" if "groups: bound" in certificate.pruned else "mapping"
+    kind += "s" * (certificate.mapspace_size != 1)
     lines = [f"{proof} of {size} {kind} by {objective}: {work}"]
     lines += [] if certificate.optimal else [gap_text(certificate, objective)]
     lines += [f"pruned: {pruned}"] if pruned else []
@@ -286,7 +302,8 @@ def value_text(
 
 def end_text(certificate: Certificate) -> str:
     """The gap of an answer, and what ended the search."""
-    gap = f"{100 * certificate.gap:.3g} %" if certificate.gap < inf else "unknown"
+    share = certificate.gap if certificate.gap >= _NO_GAP else 0.0
+    gap = f"{100 * share:.3g} %" if share < inf else "unknown"
     return f"gap {gap}, {certificate.end}"
 
 

@@ -10,7 +10,7 @@ from flat_mapper.base.formats import OFF_CHIP
 from flat_mapper.base.table import grid
 from flat_mapper.energy.tables import Art, Ert
 from flat_mapper.mapping.space import AnyGroups, Mapspace
-from flat_mapper.reports.fields import Document, sizes_text
+from flat_mapper.reports.fields import CAVEATS, Document, sizes_text
 from flat_mapper.reports.layers import sequences_of, sequences_text
 from flat_mapper.reports.text import unseen_text
 from flat_mapper.workload.einsum import Einsum
@@ -169,7 +169,7 @@ def platform_text(platform: Platform, ert: Ert | None, art: Art | None) -> str:
         grid(peaks, head=_UNITS, right=range(2, 6)),
         f"{'a MAC is two operations; ' if _multiplies(platform, platform.matrix) else ''}"
         f"clock {units.si(1 / platform.matrix.cycle_seconds, 'Hz')}"
-        + ("" if total is None else f", area on chip {total:.3g} mm2"),
+        + ("" if total is None else f", area {total:.3g} mm2 {CAVEATS['area_mm2']}"),
         *(f"network of {name}: {pj:g} pJ for a word and hop" for name, pj in networks),
     ]
     return "\n".join(lines)
@@ -246,7 +246,7 @@ def mapspace_text(space: Mapspace, size: int | None = None) -> str:
         ("constraints", str(found["constraints"] or "none: inner loops are free")),
     ]
     if size is not None:
-        rows.append(("size", f"{units.count(size)} combinations"))
+        rows.append(("size", f"{units.many(size)} combinations"))
     return grid(rows)
 
 

@@ -17,8 +17,8 @@ from flat_mapper.execution.real_numbers import Arithmetic
 _PLAIN = re.compile(r"[A-Za-z](?:_?[A-Za-z0-9]){0,30}")  # and no two _ together, nor one at the end
 _QUIET = re.compile(r"[^A-Za-z0-9_ .,:;=()\[\]<>/*+-]")
 
-# Of one number x; `copy` and `rotary` leave it as it is.
-_FUNCTIONS: Mapping[str, str] = {
+_SAME = ("", "copy", "rotary")  # functions that leave a number as it is
+_FUNCTIONS: Mapping[str, str] = {  # of one number x
     "exp": "expf(x)",
     "log": "logf(x)",
     "sqrt": "sqrtf(x)",
@@ -107,7 +107,11 @@ def point(how: Arithmetic, operands: Sequence[str]) -> str:
         if how.joint not in _SIGNS:
             raise SpecError(expected("lower: c", f"one of {', '.join(_SIGNS)}", how.joint))
         first = f" {_SIGNS[how.joint]} ".join(operands)
-    return f"{how.function}_of({first})" if how.function in _FUNCTIONS else first
+    if how.function in _SAME:
+        return first
+    if how.function not in _FUNCTIONS:
+        raise SpecError(expected("lower: c", f"one of {', '.join(_FUNCTIONS)}", how.function))
+    return f"{how.function}_of({first})"
 
 
 def joined_to(how: Arithmetic, so_far: str, value: str) -> str:

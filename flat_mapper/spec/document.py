@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeGuard
 
+from flat_mapper.base import units
 from flat_mapper.base.errors import SpecError, expected
 
 MAX_SHOWN = 200  # chosen: characters of a value in an error
@@ -171,10 +172,11 @@ def checked[T](
 ) -> T:
     """The value itself where it is of the kind, and a number above a bound and in its range.
 
-    Every number that enters the package comes through here.
+    Every number that enters the package comes through here; an unquoted `4k` is 4096.
     """
     condition = _NOUNS.get(kind, kind.__name__)
     if kind in (int, float):
+        value = _counted(value)
         bounded = above > -math.inf
         condition += f" > {above:g}" if bounded else ""
         if _is_number(value, kind) and not value <= above:
@@ -185,6 +187,12 @@ def checked[T](
     elif isinstance(value, kind):
         return value
     raise SpecError(f"{where}: expected {condition}, got {noun_of(value)}{_change(value, kind)}")
+
+
+def _counted(value: object) -> object:
+    """The number that an unquoted count such as `4k` is; anything else as it stands."""
+    found = units.quantity(value) if type(value) is str else None
+    return found[0] if found and not found[1] else value
 
 
 def _is_number(value: object, kind: type) -> TypeGuard[float]:
@@ -310,7 +318,8 @@ def _change(value: object, kind: type) -> str:
     """The spelling to write instead, where that is plain."""
     if kind in (int, float) and isinstance(value, str):
         digits = re.match(r"\s*[-+]?[0-9]+(\.[0-9]+)?", value)
-        return f"; write {digits.group().strip()}" if digits else ""
+        scaled = units.quantity(value)  # what it says without its unit is another number
+        return f"; write {digits.group().strip()}" if digits and not scaled else ""
     if kind is int and isinstance(value, float) and value.is_integer():
         return f"; write {int(value)}"
     if kind is list and not isinstance(value, list | dict | Tagged):

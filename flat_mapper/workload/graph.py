@@ -59,6 +59,7 @@ class Workload:
     operators: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # one row-wise unit each
     core: tuple[str, ...] = field(default=(), compare=False)  # of the short form: the attention
     left_out: tuple[str, ...] = field(default=(), compare=False)  # the problem's other Einsums
+    left_out_macs: int = field(default=0, compare=False)  # of those that a model has once
     dropped: tuple[str, ...] = field(default=(), compare=False)  # of a model, by its import
     wider: str = field(default="block", compare=False)  # the scope that has those
     views: Mapping[str, str] = field(default_factory=dict)  # tensor: the one that it is, rearranged
@@ -234,6 +235,11 @@ class Workload:
                 if isinstance(own, Mapping)
             },
         )
+
+    @property
+    def macs(self) -> int:
+        """Those of one run."""
+        return sum(self.iterations(e) for e in self.einsums if e.unit == "matrix")
 
     def iterations(self, einsum: Einsum) -> int:
         """Points of an Einsum's iteration space; for a matrix Einsum these are its MACs.

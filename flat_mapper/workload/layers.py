@@ -470,10 +470,11 @@ def _chosen(
         return products
     del given["phase"]
     every, whole_layer = layer(whole, **given), asked in ("layer", "model")
-    if every.latent != "none":  # a latent: its block's products are its layer's
-        return every if whole_layer else replace(every, wider="layer")
     if whole_layer:
-        return replace(every, left_out=_names(once), wider=VOCABULARY)
+        macs = once.macs if once and asked == "model" else 0
+        return replace(every, left_out=_names(once), left_out_macs=macs, wider=VOCABULARY)
+    if every.latent != "none":  # a latent: its block's products are its layer's
+        return replace(every, wider="layer")
     lost = [n for n in _names(every) if n not in products.ancestors]
     return replace(products, left_out=tuple(lost), wider="layer") if asked == "block" else products
 

@@ -223,7 +223,7 @@ DROPPED = [
         },
         ["a scale for each 128 x 128 weights", "activations in the weights' format"],
     ),
-    (QWEN3_NEXT, ["36 layers of linear attention", "gates", "partial_rotary_factor"]),
+    (QWEN3_NEXT, ["36 of 48 layers of linear attention", "gates", "partial_rotary_factor"]),
     (OLMO2, ["norm of queries and keys over all heads"]),
     (GLM4, ["partial_rotary_factor"]),
     (SMOLLM3, ["no_rope_layer_interval"]),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import flat_mapper as fm
 from flat_mapper.base.errors import SpecError
 from flat_mapper.importers.hf import load_config, problem_text
 from flat_mapper.spec.yamlio import load_text
@@ -57,6 +58,32 @@ DEEPSEEK = {
     **{"v_head_dim": 128, "kv_lora_rank": 512, "q_lora_rank": 1536, "qk_rope_head_dim": 64},
     **{"n_routed_experts": 256, "num_experts_per_tok": 8, "n_shared_experts": 1},
     **{"first_k_dense_replace": 3, "vocab_size": 129280, "hidden_act": "silu"},
+    "intermediate_size": 18432,
+}
+DEEPSEEK2 = {
+    **DEEPSEEK,
+    **{"model_type": "deepseek_v2", "num_hidden_layers": 60, "hidden_size": 5120},
+    **{"moe_intermediate_size": 1536, "n_routed_experts": 160, "n_shared_experts": 2},
+    **{"num_experts_per_tok": 6, "first_k_dense_replace": 1, "intermediate_size": 12288},
+}
+KIMI = {**DEEPSEEK, "model_type": "kimi_k2", "num_attention_heads": 64, "n_routed_experts": 384}
+GRANITE = {
+    **{"model_type": "granite", "hidden_size": 4096, "intermediate_size": 12800},
+    **{"num_attention_heads": 32, "num_key_value_heads": 8, "num_hidden_layers": 40},
+    **{"embedding_multiplier": 12.0, "logits_scaling": 16.0, "vocab_size": 49155},
+}
+MODERNBERT = {
+    **{"model_type": "modernbert", "hidden_size": 768, "intermediate_size": 1152},
+    **{"num_attention_heads": 12, "num_hidden_layers": 22, "local_attention": 128},
+    **{"global_attn_every_n_layers": 3, "vocab_size": 50368},
+}
+SIGLIP = {
+    "model_type": "siglip",
+    "text_config": {"model_type": "siglip_text_model", "hidden_size": 1152},
+    "vision_config": {
+        **{"hidden_size": 1152, "intermediate_size": 4304, "num_attention_heads": 16},
+        **{"num_hidden_layers": 27, "image_size": 384, "patch_size": 14},
+    },
 }
 LLAMA4 = {
     "model_type": "llama4",
@@ -100,13 +127,19 @@ SMOLLM3 = {
 FAMILIES = (
     *(MIXTRAL, PHI3, NEOX, FALCON, OPT, DISTILBERT, GPT_OSS, DEEPSEEK, LLAMA4, CLIP),
     *(QWEN3_MOE, QWEN3_NEXT, OLMO2, GLM4, SMOLLM3),
+    *(DEEPSEEK2, KIMI, GRANITE, MODERNBERT, SIGLIP),
 )
 
 
 def _text(tmp_path: Path, config: dict[str, object], part: str = "", **chosen: object) -> str:
+    model = load_config(_written(tmp_path, config), part)
+    return problem_text(model, "mine", "config.json", **chosen)
+
+
+def _written(tmp_path: Path, config: dict[str, object]) -> Path:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config), encoding="utf-8")
-    return problem_text(load_config(path, part), "mine", "config.json", **chosen)
+    return path
 
 
 def _problem(text: str) -> dict[str, Any]:
@@ -142,7 +175,8 @@ def test_parameters_are_those_of_the_released_model(tmp_path, config, parameters
 def test_macs_of_a_mixture_with_latent_attention(tmp_path):
     """One of DeepSeek-V3's 58 layers with experts, by hand; 64 positions."""
     text = _text(tmp_path, DEEPSEEK, length=64)
-    assert "3 layers without experts" in _problem(text)["dropped"]
+    dense = "3 of 61 layers without experts, 4.9% of the MACs of all layers"
+    assert dense in _problem(text)["dropped"]
     layers = load_workload(text, "model")
     assert layers.repeat == 58
     made = 7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256 + 128 * 128 * 7168
@@ -152,6 +186,61 @@ def test_macs_of_a_mixture_with_latent_attention(tmp_path):
     core = load_workload(text)
     assert [e.name for e in core.einsums][:5] == ["K", "V", "QKE", "QKR", "QK"]
     assert "WDKV" not in core.tensor_ranks
+
+
+@pytest.mark.parametrize(
+    ("config", "macs"),
+    [
+        (KIMI, 480 * (7168 * 1536 + 1536 * 64 * 192 + 7168 * 576 + 512 * 64 * 256 + 64 * 128 * 7168
+                     + 9 * 3 * 7168 * 2048 + 7168 * 384) + 64 * 480 * 480 * 320),
+        (DEEPSEEK2, 480 * (5120 * 1536 + 1536 * 128 * 192 + 5120 * 576 + 512 * 128 * 256
+                          + 128 * 128 * 5120 + 8 * 3 * 5120 * 1536 + 5120 * 160)
+         + 128 * 480 * 480 * 320),
+        (GRANITE, 480 * (4096 * 48 * 128 + 4096 * 4096 + 3 * 4096 * 12800) + 2 * 32 * 480**2 * 128),
+        (MODERNBERT, 480 * (4 * 768**2 + 3 * 768 * 1152) + 2 * 12 * 480**2 * 64),
+    ],
+    ids=lambda one: one["model_type"] if isinstance(one, dict) else "",
+)  # fmt: skip
+def test_macs_of_families_that_have_the_form_of_others(tmp_path, config, macs):
+    assert totals(load_workload(_text(tmp_path, config, length=480), "layer"))["macs"] == macs
+
+
+def test_local_layers_of_modernbert_see_half_of_the_window_on_either_side(tmp_path):
+    kinds = load_config(_written(tmp_path, MODERNBERT)).kinds
+    assert {(k.count, k.mask.window if k.mask else None) for k in kinds} == {(8, None), (14, 65)}
+
+
+def test_siglip_has_whole_patches_and_no_class_token(tmp_path):
+    assert load_config(_written(tmp_path, SIGLIP)).positions == 27**2
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (
+            "deepseek_v32",
+            r"sparse attention, .* \(DSA\), is not modelled; model_type: deepseek_v3",
+        ),
+        ("minimax_text_01", r"seven of eight layers are linear attention, .* model_type: mixtral"),
+        ("qwen2_5_vl", r"got 'qwen2_5_vl'$"),
+    ],
+)
+def test_another_version_is_another_model(tmp_path, kind, words):
+    with pytest.raises(SpecError, match=words) as error:
+        load_config(_written(tmp_path, {**DEEPSEEK, "model_type": kind}))
+    assert "did you mean" not in str(error.value)
+
+
+def test_an_answer_says_in_its_first_line_which_layers_it_lacks(tmp_path):
+    small = {"num_hidden_layers": 4, "num_attention_heads": 2, "hidden_size": 64, "vocab_size": 100}
+    config = {**QWEN3_NEXT, **small, "num_key_value_heads": 1, "head_dim": 8, "num_experts": 4}
+    config |= {"num_experts_per_tok": 1, "moe_intermediate_size": 16}
+    text = _text(tmp_path, config | {"shared_expert_intermediate_size": 16}, length=8)
+    found = str(fm.search(text, "edge", "any", scope="model", gap=0.5))
+    assert "on edge, without 3 of 4 layers of linear attention, edp" in found.splitlines()[0]
+    workload = fm.load_problem(text, scope="model")
+    share = 8 * 64 * 100 / (8 * 64 * 100 + workload.macs)
+    assert f"LOGITS, {share:.1%} of all MACs; --scope vocabulary has them" in found
 
 
 def test_layers_of_gpt_oss_alternate(tmp_path):
@@ -170,7 +259,7 @@ def test_llama4_has_a_shared_expert_and_chunks(tmp_path):
     assert _problem(text)["layer"]["experts"] == experts
     layer = load_workload(text, "layer")
     assert str(layer.mask) == "causal"
-    assert "attention_chunk_size: chunks of 8192 positions" in layer.dropped[0]
+    assert "attention_chunk_size: up to 8192 positions as it is; beyond" in layer.dropped[0]
     listed = {"layer_types": ["chunked_attention", "full_attention"] * 24}
     config = {**LLAMA4, "text_config": {**LLAMA4["text_config"], **listed}}
     assert load_workload(_text(tmp_path, config), "model").repeat == 48
@@ -179,7 +268,7 @@ def test_llama4_has_a_shared_expert_and_chunks(tmp_path):
 def test_layers_of_attention_alone_are_imported(tmp_path):
     """Of Qwen3-Next every fourth; its projections, one of 512 experts and a shared one, by hand."""
     text = _text(tmp_path, QWEN3_NEXT, length=512)
-    assert "36 layers of linear attention" in _problem(text)["dropped"]
+    assert "36 of 48 layers of linear attention" in _problem(text)["dropped"]
     model = load_workload(text, "model")
     assert (model.repeat, model.rank_sizes["G"], model.rank_sizes["E"]) == (12, 2, 256)
     projected = 2048 * (16 + 2 * 2 + 16) * 256

@@ -252,7 +252,7 @@ def test_the_door_says_where_what_and_how_to_fix() -> None:
         (
             "capacity",
             int,
-            r"arch/edge\.yaml:2: levels\.0\.capacity: expected int > 0, got '512 KB'; write 512",
+            r"arch/edge\.yaml:2: levels\.0\.capacity: expected int > 0, got '512 KB'",
         ),
         ("ports", int, r"levels\.0\.ports: expected int > 0, got 2\.0; write 2"),
         ("on", bool, r"levels\.0\.on: expected true or false, got 1"),

@@ -251,8 +251,9 @@ class Question:
         gap = 0.0 if optimal else reached / known - 1 if known > 0 else inf
         if found.front:
             gap, optimal = found.gap, not found.gap
+        by_groups = "groups: bound" in found.pruned  # partitions are counted, not mappings
         certificate = Certificate(
-            mapspace_size=max(found.size, 1),
+            mapspace_size=max(found.size, 1 if by_groups else found.evaluated, 1),
             evaluated=found.evaluated,
             pruned=found.pruned,
             optimal=optimal,
