@@ -11,7 +11,8 @@ differ share no reads, stays as it is: padded, and the answer says so.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import inf, prod
@@ -53,6 +54,7 @@ from flat_mapper.mapper.solve.certificate import (
     value_of,
 )
 from flat_mapper.mapper.solve.groups import Arrays, Cores, front_of
+from flat_mapper.mapper.solve.known import Known, admitted
 from flat_mapper.mapper.solve.loop import FormSearch, Path
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
@@ -82,6 +84,7 @@ class Question:
     mapspace: Mapspace
     ert: Ert
     budget: Budget
+    known: Sequence[Known] = ()  # that may be answers: see `mapper.solve.known`
 
     @property
     def inputs(self) -> tuple[Workload, Platform, Mapspace, Ert]:
@@ -140,13 +143,21 @@ class Question:
         level = arch.levels[1].name
         if core_count(arch, level) > 1 or core_facts(arch) != CoreFacts():
             return None
+
+        def on(mapping: FusedMapping) -> FusedMapping:
+            return replace(mapping, groups=tuple(replace(g, level="") for g in mapping.groups))
+
         space = replace(self.mapspace, fusion=replace(fusion, level="", cores=()))
-        return replace(self, platform=core_platform(self.platform, level), mapspace=space)
+        chip, known = core_platform(self.platform, level), [(w, on(m)) for w, m in self.known]
+        return replace(self, platform=chip, mapspace=space, known=known)
 
     def evaluated(self, path: Path) -> tuple[Workload, Result]:
         """The cascade that a path maps, and the model's result."""
-        mapping = FusedMapping(groups=path.mappings, policy=self.mapspace.policy)
-        return path.form.workload, self._result(path.form.workload, mapping)
+        return path.form.workload, self._result(path.form.workload, self.mapping(path))
+
+    def mapping(self, path: Path) -> FusedMapping:
+        """The mapping that a path is."""
+        return FusedMapping(groups=path.mappings, policy=self.mapspace.policy)
 
     def _result(self, cascade: Workload, mapping: FusedMapping) -> Result:
         result = evaluate(cascade, self.platform, mapping, self.ert)
@@ -163,7 +174,8 @@ class Question:
         asked, front = core or self, objective == FRONT
         kind: Objective = "edp" if front else objective  # type: ignore[assignment]
         found = _Found(asked, front, kind)
-        larger = asked._larger()
+        larger, opened = asked._larger(), asked.opened()
+        found.price_known(opened, any_size=bool(larger))
         steps = [(sizes, ", ".join(f"{r} as {n}" for r, n in sizes.items())) for sizes in larger]
         # Last, since little of it is left once a larger size has an answer; but limits are about
         # the sizes as they are.
@@ -171,17 +183,17 @@ class Question:
         every = own + steps if self.budget.limits else steps + own
         least, enough = None, 0.0  # what nothing of any size is below, and what is near it
         if larger and self.budget.gap and not front:
-            least = asked.opened().least_of_any_size(found.goal)
+            least = opened.least_of_any_size(found.goal)
             enough = least * (1 + self.budget.gap)
         for number, (sizes, name) in enumerate(every):
-            if found.best and (self.budget.stopped or found.value <= enough):
+            if number and found.best and (self.budget.stopped or found.value <= enough):
                 break
             step = part_of(progress, number, len(every), name)
             self.budget.at = name if sizes else ""
             if sizes:
                 found.search_larger(sizes, step)
             else:
-                found.search(step)
+                found.search(opened, step)
         if not found.best:
             if min(self.budget.limits.latency_s, self.budget.limits.energy_j) == inf:
                 assert found.refused is not None, "no group has a mapping, and none says why"
@@ -199,7 +211,7 @@ class Question:
     def within(self, most: float, progress: Progress | None = None) -> Solution | float:
         """The fastest mapping of less than so many cycles; or where there is none, the least."""
         begin, found = time.perf_counter(), _Found(self, False, "latency")
-        found.search(progress, pair_of(found.goal, most))
+        found.search(self.opened(), progress, pair_of(found.goal, most))
         if not found.best:
             return found.bound
         return self._solution(found, "latency", *found.best[0], begin)
@@ -272,10 +284,15 @@ class Question:
 
     def _padded(self, cascade: Workload) -> str:
         """Ranks that are mapped longer than asked: `M 8191 -> 8192`."""
-        asked, own = self.workload.rank_sizes, cascade.rank_sizes
-        parts = {self.workload.roles.keys: own[SPLIT]} if len(own) > len(asked) else {}
-        sizes = {r: (n, own[r] * parts.get(r, 1)) for r, n in asked.items()}
-        return ", ".join(f"{r} {n} -> {more}" for r, (n, more) in sizes.items() if n != more)
+        sizes = self.whole_sizes(cascade)
+        pairs = ((r, n, sizes[r]) for r, n in self.workload.rank_sizes.items())
+        return ", ".join(f"{r} {n} -> {more}" for r, n, more in pairs if n != more)
+
+    def whole_sizes(self, cascade: Workload) -> dict[str, int]:
+        """Sizes of a cascade's ranks, of keys in parts those of all parts."""
+        sizes, keys = dict(cascade.rank_sizes), cascade.roles.keys
+        parts = 1 if SPLIT in self.workload.rank_sizes else sizes.pop(SPLIT, 1)
+        return {r: n * parts if r == keys else n for r, n in sizes.items()}
 
     def _noted(self, result: Result) -> Result:
         """The result with a line on levels that were left out."""
@@ -322,9 +339,24 @@ class _Found:
         """The objective of the best."""
         return min((goal_value(self.goal, own) for own in self.costs), default=inf)
 
-    def search(self, progress: Progress | None = None, below: CyclesPj | None = None) -> None:
+    def price_known(self, opened: FormSearch, *, any_size: bool) -> None:
+        """Known mappings at the sizes that are asked, as far as they may be answers.
+
+        any_size: bounds are about factors that need not divide, too.
+        """
+        if self.question.budget.limits.buffer_bytes < inf:
+            return  # what a mapping takes of the level is limited, not what it has
+        for cascade, mapping in self.question.known:
+            sizes = self.question.whole_sizes(cascade)
+            if sizes.keys() == self.question.workload.rank_sizes.keys():
+                cut = self._cut_back(cascade, mapping, sizes)
+                self._priced(one for one in cut if admitted(opened, one, remainders=any_size))
+
+    def search(
+        self, opened: FormSearch, progress: Progress | None, below: CyclesPj | None = None
+    ) -> None:
         """Search the sizes as they are; below: costs that are too much."""
-        opened, known = self.question.opened(), [below] if below else self.costs
+        known = [below] if below else self.costs
         self.unproven = "tiles" if self.question.mapspace.fusion.on_cores else ""
         paths, self.bound, self.gap = self._asked(opened, progress, known)
         self._count(opened)
@@ -347,7 +379,9 @@ class _Found:
         opened = replace(self.question, workload=workload.with_ranks(sizes)).opened()
         paths, _, _ = self._asked(opened, progress, known)
         self._count(opened)
-        self._take([one for path in paths for one in self._cut_back(path, sizes)])
+        for one in paths:
+            mapping = self.question.mapping(one)
+            self._priced(self._cut_back(one.form.workload, mapping, sizes))
 
     def bound_any_size(self, bound: float | None) -> None:
         """Bound mappings whose factors need not divide, which no search has looked at.
@@ -390,30 +424,35 @@ class _Found:
         finally:
             budget.report = None  # which holds all candidates of this search, and they the budget
 
-    def _cut_back(self, path: Path, sizes: Mapping[str, int]) -> list[tuple[Workload, Result]]:
-        """A mapping of larger sizes as those of the sizes that are asked which fit.
+    def _cut_back(
+        self, cascade: Workload, mapping: FusedMapping, sizes: Mapping[str, int]
+    ) -> Iterator[Known]:
+        """A mapping of larger sizes as those of the sizes that are asked.
 
         Keys in parts are cut to parts of one length. On cores also some ranks alone are cut, or
         none: equal tiles are read once for several cores, and not everything has a meaning cut.
         """
-        question, cascade, found = self.question, path.form.workload, []
-        mapping = FusedMapping(groups=path.mappings, policy=question.mapspace.policy)
-        own, asked = cascade.rank_sizes, question.workload.rank_sizes
+        own, asked = cascade.rank_sizes, self.question.workload.rank_sizes
         cut = {r: -(-asked[r] * own[r] // n) for r, n in sizes.items()}
         cut = {r: n for r, n in cut.items() if n < own[r]}
-        cores = question.mapspace.fusion.on_cores
+        cores = self.question.mapspace.fusion.on_cores
         for some in dict.fromkeys([(*cut,), *((r,) for r in cut), ()]) if cores else [(*cut,)]:
             less = mapping
             for rank in some:
                 less = resized_mapping(less, cascade, rank, cut[rank])
+            with suppress(SpecError):  # of a mask, and of few keys for many queries
+                yield cascade.with_ranks({r: cut[r] for r in some}), less
+
+    def _priced(self, every: Iterable[Known]) -> None:
+        """Take what fits of some mappings, within limits."""
+        question = self.question
+        for cascade, mapping in every:
             try:
-                small = cascade.with_ranks({r: cut[r] for r in some})
-                result = evaluate(small, question.platform, less, question.ert)
-            except (MappingError, SpecError):  # of a mask, and of few keys for many queries
+                result = evaluate(cascade, question.platform, mapping, question.ert)
+            except (MappingError, SpecError):  # not everything has a meaning cut
                 continue
             if isinstance(result, Result) and not _is_over(result, question.budget.limits):
-                found.append((small, result))
-        return found
+                self._take([(cascade, result)])
 
     def _take(self, every: list[tuple[Workload, Result]]) -> None:
         """Answers, as far as they are better."""
@@ -466,6 +505,7 @@ def search(
     objective: Objective = "edp",
     progress: Progress | None = None,
     budget: Budget | None = None,
+    known: Sequence[Known] = (),
 ) -> Solution | Infeasible:
     """The mapping of least objective in a mapspace, or why there is none.
 
@@ -477,10 +517,12 @@ def search(
     progress:  called with the part that is proven and what is being searched.
     budget:    what may be spent, and limits of the answer; where it ends, the best so far is
                returned with its gap.
+    known:     mappings of its cascades, maybe of other sizes or chips: those that the mapspace has
+               are first answers.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
-    question = Question(workload, platform, mapspace, ert, budget or Budget())
+    question = Question(workload, platform, mapspace, ert, budget or Budget(), known)
     found = question.answers(objective, progress)
     return found if isinstance(found, Infeasible) else found[0]
 
