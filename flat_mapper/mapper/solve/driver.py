@@ -174,7 +174,7 @@ class Question:
         asked, front = core or self, objective == FRONT
         kind: Objective = "edp" if front else objective  # type: ignore[assignment]
         found = _Found(asked, front, kind)
-        larger, opened = asked._larger(), asked.opened()
+        larger, opened = asked.larger(), asked.opened()
         found.price_known(opened, any_size=bool(larger))
         steps = [(sizes, ", ".join(f"{r} as {n}" for r, n in sizes.items())) for sizes in larger]
         # Last, since little of it is left once a larger size has an answer; but limits are about
@@ -216,7 +216,7 @@ class Question:
             return found.bound
         return self._solution(found, "latency", *found.best[0], begin)
 
-    def _larger(self) -> list[dict[str, int]]:
+    def larger(self) -> list[dict[str, int]]:
         """Larger sizes to map as well."""
         workload, space, chips, lanes = self.workload, self.mapspace, [self.platform], list[int]()
         if space.fusion.on_cores:
@@ -357,6 +357,8 @@ class _Found:
     ) -> None:
         """Search the sizes as they are; below: costs that are too much."""
         known = [below] if below else self.costs
+        # What is known from elsewhere may be poor: the search begins as it would without.
+        opened.anew = bool(self.question.known)
         self.unproven = "tiles" if self.question.mapspace.fusion.on_cores else ""
         paths, self.bound, self.gap = self._asked(opened, progress, known)
         self._count(opened)
@@ -525,6 +527,20 @@ def search(
     question = Question(workload, platform, mapspace, ert, budget or Budget(), known)
     found = question.answers(objective, progress)
     return found if isinstance(found, Infeasible) else found[0]
+
+
+def best_known(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    known: Sequence[Known],
+) -> Result | None:
+    """The fastest of known mappings that a mapspace has, as `search` takes them; None: none is."""
+    question = Question(workload, platform, mapspace, ert, Budget(), known)
+    found = _Found(question, False, "latency")
+    found.price_known(question.opened(), any_size=bool(question.larger()))
+    return found.best[0][1] if found.best else None
 
 
 def frontier(
