@@ -52,6 +52,7 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.devices.answer import NeededDevices
 from flat_mapper.devices.cluster import load_cluster
 from flat_mapper.energy.tables import Ert, unpriced
+from flat_mapper.kernels.known import known_tiles
 from flat_mapper.mapper.chip.assignments import fusion_levels
 from flat_mapper.mapper.solve.certificate import Solution, end_words
 from flat_mapper.mapper.solve.driver import best_known, search
@@ -95,6 +96,7 @@ def need(asked: questions.AskNeed) -> Need | questions.OnCluster | Unreached:
     target = _target(asked, cascade, chip)
     knob = Knob.of(chip, quantity, asked.step, space)
     trials = _Trials(cascade, space, table, knob, target, asked.progress, budget)
+    trials.mappings += known_tiles(cascade, chip, space)
     return _counted(trials) if quantity == "cores" else _bisected(trials)
 
 
