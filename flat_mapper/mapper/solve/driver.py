@@ -50,6 +50,7 @@ from flat_mapper.mapper.solve.certificate import (
     Solution,
     ended,
     floor,
+    gap_warning,
     of_all_runs,
     value_of,
 )
@@ -260,6 +261,9 @@ class Question:
         gap = 0.0 if optimal else reached / known - 1 if known > 0 else inf
         if found.front:
             gap, optimal = found.gap, not found.gap
+        stopped = ended(gap, budget, found.unproven)
+        if warning := gap_warning(gap, stopped, self._awkward()):
+            result = replace(result, notes=(*result.notes, warning))
         certificate = Certificate(
             mapspace_size=max(found.size, 1),
             evaluated=found.evaluated,
@@ -268,7 +272,7 @@ class Question:
             lower_bound=lowest,
             proven_bound=known,
             gap=gap,
-            stopped=ended(gap, budget, found.unproven),
+            stopped=stopped,
             seconds=time.perf_counter() - begin,
             asked_gap=budget.gap,
             time_limit_s=budget.limit_s,
@@ -281,6 +285,11 @@ class Question:
             objective=FRONT if found.front else objective,
             certificate=certificate,
         )
+
+    def _awkward(self) -> list[str]:
+        """Ranks without a useful divisor, each with the next size that has one: `M 197 -> 200`."""
+        sizes, every = self.workload.rank_sizes, self.larger()
+        return [f"{r} {sizes[r]} -> {n}" for r, n in (every[0] if every else {}).items()]
 
     def _padded(self, cascade: Workload) -> str:
         """Ranks that are mapped longer than asked: `M 8191 -> 8192`."""
