@@ -175,8 +175,8 @@ class Question:
         asked, front = core or self, objective == FRONT
         kind: Objective = "edp" if front else objective  # type: ignore[assignment]
         found = _Found(asked, front, kind)
-        larger, opened = asked.larger(), asked.opened()
-        found.price_known(opened, any_size=bool(larger))
+        larger = asked.larger()
+        found.price_known(any_size=bool(larger))
         steps = [(sizes, ", ".join(f"{r} as {n}" for r, n in sizes.items())) for sizes in larger]
         # Last, since little of it is left once a larger size has an answer; but limits are about
         # the sizes as they are.
@@ -184,7 +184,7 @@ class Question:
         every = own + steps if self.budget.limits else steps + own
         least, enough = None, 0.0  # what nothing of any size is below, and what is near it
         if larger and self.budget.gap and not front:
-            least = opened.least_of_any_size(found.goal)
+            least = asked.opened().least_of_any_size(found.goal)
             enough = least * (1 + self.budget.gap)
         for number, (sizes, name) in enumerate(every):
             if number and found.best and (self.budget.stopped or found.value <= enough):
@@ -194,7 +194,7 @@ class Question:
             if sizes:
                 found.search_larger(sizes, step)
             else:
-                found.search(opened, step)
+                found.search(step)
         if not found.best:
             if min(self.budget.limits.latency_s, self.budget.limits.energy_j) == inf:
                 assert found.refused is not None, "no group has a mapping, and none says why"
@@ -212,7 +212,7 @@ class Question:
     def within(self, most: float, progress: Progress | None = None) -> Solution | float:
         """The fastest mapping of less than so many cycles; or where there is none, the least."""
         begin, found = time.perf_counter(), _Found(self, False, "latency")
-        found.search(self.opened(), progress, pair_of(found.goal, most))
+        found.search(progress, pair_of(found.goal, most))
         if not found.best:
             return found.bound
         return self._solution(found, "latency", *found.best[0], begin)
@@ -348,24 +348,23 @@ class _Found:
         """The objective of the best."""
         return min((goal_value(self.goal, own) for own in self.costs), default=inf)
 
-    def price_known(self, opened: FormSearch, *, any_size: bool) -> None:
+    def price_known(self, *, any_size: bool) -> None:
         """Known mappings at the sizes that are asked, as far as they may be answers.
 
         any_size: bounds are about factors that need not divide, too.
         """
-        if self.question.budget.limits.buffer_bytes < inf:
+        if not self.question.known or self.question.budget.limits.buffer_bytes < inf:
             return  # what a mapping takes of the level is limited, not what it has
+        opened = self.question.opened()
         for cascade, mapping in self.question.known:
             sizes = self.question.whole_sizes(cascade)
             if sizes.keys() == self.question.workload.rank_sizes.keys():
                 cut = self._cut_back(cascade, mapping, sizes)
                 self._priced(one for one in cut if admitted(opened, one, remainders=any_size))
 
-    def search(
-        self, opened: FormSearch, progress: Progress | None, below: CyclesPj | None = None
-    ) -> None:
+    def search(self, progress: Progress | None = None, below: CyclesPj | None = None) -> None:
         """Search the sizes as they are; below: costs that are too much."""
-        known = [below] if below else self.costs
+        opened, known = self.question.opened(), [below] if below else self.costs
         # What is known from elsewhere may be poor: the search begins as it would without.
         opened.anew = bool(self.question.known)
         self.unproven = "tiles" if self.question.mapspace.fusion.on_cores else ""
@@ -548,7 +547,7 @@ def best_known(
     """The fastest of known mappings that a mapspace has, as `search` takes them; None: none is."""
     question = Question(workload, platform, mapspace, ert, Budget(), known)
     found = _Found(question, False, "latency")
-    found.price_known(question.opened(), any_size=bool(question.larger()))
+    found.price_known(any_size=bool(question.larger()))
     return found.best[0][1] if found.best else None
 
 
