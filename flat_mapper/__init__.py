@@ -48,10 +48,10 @@ if TYPE_CHECKING:
     )
     from flat_mapper.cost_model.result import Infeasible
     from flat_mapper.explore.generation import generate
+    from flat_mapper.explore.kernel_tiles import tiles
     from flat_mapper.explore.need_search import need
     from flat_mapper.explore.pareto import front
     from flat_mapper.explore.sweep.design_search import optimize, plan_sweep
-    from flat_mapper.kernels.best import tiles
     from flat_mapper.mapping.space_reader import load_mapspace
     from flat_mapper.page.export import export_sweep
     from flat_mapper.page.saved import load_results, report, sweep
@@ -71,10 +71,10 @@ _HOMES = {
     "base.errors": "BackendError FlatMapperError MappingError NothingFeasible SpecError",
     "cost_model.result": "Infeasible",
     "explore.generation": "generate",
+    "explore.kernel_tiles": "tiles",
     "explore.need_search": "need",
     "explore.pareto": "front",
     "explore.sweep.design_search": "optimize plan_sweep",
-    "kernels.best": "tiles",
     "mapping.space_reader": "load_mapspace",
     "page.export": "export_sweep",
     "page.saved": "load_results report sweep",

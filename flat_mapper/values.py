@@ -29,8 +29,8 @@ from flat_mapper.devices.cluster import Cluster, load_cluster
 from flat_mapper.devices.network import MEASURED, Collective, CollectiveCosts, MeshAxis
 from flat_mapper.devices.ring import ORDERS, Piece, merge_seconds, ring_seconds, ring_steps
 from flat_mapper.energy.tables import Ert
+from flat_mapper.explore.kernel_tiles import Priced, kernel_named, priced, ranked
 from flat_mapper.kernels.accelerators import rpa_tile, rpa_tiles
-from flat_mapper.kernels.best import Priced, kernel_named, priced, ranked
 from flat_mapper.kernels.flash_mapping import (
     Fit,
     Kernel,

@@ -19,8 +19,8 @@ _ROWS = """
 base spec workload importers importers.graphs arch mapping energy execution
 cost_model cost_model.chip
 mapper.space mapper.bounds mapper.group mapper.chip mapper.solve
-timeloop backends reports running devices api explore explore.sweep page
-kernels cli
+kernels timeloop backends reports running devices api explore explore.sweep page
+cli
 """
 ORDER = tuple(_ROWS.split())
 

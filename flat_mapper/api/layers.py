@@ -15,6 +15,7 @@ from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Progress, part_of
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.energy.tables import Art, Ert
+from flat_mapper.kernels.known import known_tiles
 from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.mapper.solve.certificate import Solution, turns_note
 from flat_mapper.mapper.solve.driver import search
@@ -51,6 +52,7 @@ def best_of_layers(
             objective=objective,
             progress=part_of(progress, number, len(kinds), _words(workload, kind)),
             budget=budget.part(len(kinds) - number),
+            known=[*known_tiles(kind, platform, mapspace)],
         )
         if isinstance(one, Infeasible):
             return one

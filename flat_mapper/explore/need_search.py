@@ -12,8 +12,10 @@ Every trial is a search over the real model for the fastest mapping, and the ans
   share those of its computes. The first is the same for all mappings of a mapspace, except that the
   forms of a softmax differ in what a vector unit does: there a busy share is refused.
 
-So the values that reach a target are all those from one value on: the answer has a mapping that
-reaches it, and one row or step less is searched and has none.
+So the values that reach a target are all those from one value on, and a bound at one value holds
+at every smaller one. What is known is priced first: a value that a mapping of another one reaches
+needs no search. The answer has a mapping that reaches the target. That one row or step less has
+none is said where a bound proves it; else, as where time ended a search, that is not known.
 
 Nothing proves that more cores are never slower: with the same tiles each has a smaller share of
 DRAM while it works, and a last round may fill fewer of them. So nothing of them is bisected but a
@@ -52,9 +54,11 @@ from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.devices.answer import NeededDevices
 from flat_mapper.devices.cluster import load_cluster
 from flat_mapper.energy.tables import Ert, unpriced
+from flat_mapper.kernels.known import known_tiles
 from flat_mapper.mapper.chip.assignments import fusion_levels
 from flat_mapper.mapper.solve.certificate import Solution, end_words, turns_note
-from flat_mapper.mapper.solve.driver import search
+from flat_mapper.mapper.solve.driver import best_known, search
+from flat_mapper.mapper.solve.known import Known
 from flat_mapper.mapper.solve.on_cores import fastest_within, least_seconds, most_tiles
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Mapspace
@@ -95,6 +99,7 @@ def need(asked: questions.AskNeed) -> Need | questions.OnCluster | Unreached:
     target = _target(asked, cascade, chip)
     knob = Knob.of(chip, quantity, asked.step, space)
     trials = _Trials(cascade, space, table, knob, target, asked.progress, budget)
+    trials.mappings += known_tiles(cascade, chip, space)
     return _counted(trials) if quantity == "cores" else _bisected(trials)
 
 
@@ -149,12 +154,11 @@ def _bisected(trials: _Trials) -> Need | Unreached:
     if not trials.reach(None):
         return trials.unreached(unlimited, ceiling)
     assert unlimited.result is not None
-    low, high = knob.least(unlimited.result, trials.target), trials.settled(unlimited)
-    if high is None:
-        first = max(low + 1, ceil(knob.present) if knob.present < inf else 1)
-        low, high = trials.upward(low, first, first, inf)
-        if not trials.reach(high):
-            return trials.unreached(trials.at(high), ceiling)
+    low = knob.least(unlimited.result, trials.target)
+    first = max(low + 1, ceil(knob.present) if knob.present < inf else 1)
+    low, high = trials.upward(low, first, first, inf)
+    if not trials.reach(high):
+        return trials.unreached(trials.at(high), ceiling)
     steps = _smallest(trials, low, high)
     return trials.answer(steps, ceiling, [steps - 1] if steps > 1 else [])
 
@@ -166,10 +170,7 @@ def _smallest(trials: _Trials, low: int, high: int) -> int:
     """
     while high - low > 1 and not trials.over:
         middle = (low + high) // 2
-        if not trials.reach(middle):
-            low = middle
-            continue
-        high = min(middle, trials.settled(trials.at(middle)) or middle)
+        low, high = (low, middle) if trials.reach(middle) else (middle, high)
     if high > 1 and not trials.over and trials.reach(high - 1):
         return _smallest(trials, 0, high - 1)
     return high
@@ -310,6 +311,7 @@ class _Trials:
     progress: Progress | None
     budget: Budget
     known: dict[int | None, Trial] = field(default_factory=dict)
+    mappings: list[Known] = field(default_factory=list)  # that were found, at whatever value
     searches: int = 0
     stopped: str = ""  # what ended a search other than its own share of the time
 
@@ -326,41 +328,47 @@ class _Trials:
     def at(self, steps: int | None) -> Trial:
         """The fastest mapping at a value; on cores, as far as it reaches a latency."""
         if steps not in self.known:
-            within = self.knob.quantity == "cores" and self.target.latency
-            self.known[steps] = self.fastest(steps, self.target.value if within else inf)
+            priced = self.priced(steps)
+            if priced is None or not self.over:
+                within = self.knob.quantity == "cores" and self.target.latency
+                trial = self.fastest(steps, self.target.value if within else inf)
+            else:
+                trial = Trial(steps=steps, found=priced)
+            slower = trial.result is None or (priced and priced.cycles < trial.result.cycles)
+            found = priced if priced and slower else trial.found
+            bound_s = max(trial.bound_s, self.bound_s(steps))
+            self.known[steps] = replace(trial, found=found, bound_s=bound_s)
         return self.known[steps]
 
-    def settled(self, trial: Trial) -> int | None:
-        """The rows that the mapping of a trial needs; None of a bandwidth.
+    def priced(self, steps: int | None) -> Result | None:
+        """The fastest of the known mappings at a value."""
+        return best_known(*self._asked(steps), self.mappings) if self.mappings else None
 
-        There it runs as it did, and nothing is faster: what fits there fits in more.
-        """
-        if self.knob.quantity == "bandwidth":
-            return None
-        node, result = self.knob.node, trial.result
-        assert isinstance(node, MemoryLevel)
-        assert result is not None
-        words = max(use.live_words for use in result.buffers().values())
-        enough = max(1, ceil(words * node.multiple_buffering / node.row_words))
-        if enough not in self.known or not self.reach(enough):
-            self.known[enough] = replace(trial, steps=enough)
-        return enough
+    def bound_s(self, steps: int | None) -> float:
+        """Seconds that no mapping beats at a value, as others tell: none is faster with less."""
+        wider = (one.bound_s for n, one in self.known.items() if n is None or n >= (steps or inf))
+        return 0.0 if self.knob.quantity == "cores" else max(wider, default=0.0)
+
+    def _asked(self, steps: int | None) -> tuple[Workload, Platform, Mapspace, Ert]:
+        return self.workload, self.knob.at(steps), self.mapspace, self.ert
 
     def fastest(self, steps: int | None, seconds: float = inf) -> Trial:
-        """The fastest mapping at a value; none of more seconds is looked for."""
+        """The fastest mapping at a value by a search; none of more seconds is looked for."""
         self.searches += 1
-        budget, told = self.budget.part(SHARE), self._told(steps)
-        what = self.workload, self.knob.at(steps), self.mapspace, self.ert
+        budget, told, what = self.budget.part(SHARE), self._told(steps), self._asked(steps)
         found: Solution | Infeasible | None
         if seconds < inf:
             within = fastest_within(*what, seconds, told, budget)
             found, bound_s = within.found, within.bound_s
         else:
-            found = search(*what, objective="latency", progress=told, budget=budget)
-            bound_s = found.certificate.proven_bound if found else 0.0
+            known = self.mappings
+            found = search(*what, objective="latency", progress=told, budget=budget, known=known)
+            bound_s = found.certificate.proven_bound if found else inf
         self.budget.spent = budget.spent
         if budget.stopped != "time":
             self.stopped = budget.stopped
+        if isinstance(found, Solution):
+            self.mappings.append((found.workload, found.result.mapping))
         reached = found.result if isinstance(found, Solution) else found
         return Trial(steps=steps, found=reached, bound_s=bound_s)
 
@@ -376,8 +384,13 @@ class _Trials:
         return part_of(self.progress, known, 24, text)
 
     def reach(self, steps: int | None) -> bool:
-        """True if the fastest mapping at a value reaches the target."""
-        return self.target.reached(self.target.of(self.at(steps).result))
+        """True if a known mapping reaches the target at a value, or else the fastest."""
+        if steps not in self.known and self._reached(self.priced(steps)):
+            return True
+        return self._reached(self.at(steps).result)
+
+    def _reached(self, result: Result | None) -> bool:
+        return self.target.reached(self.target.of(result))
 
     def upward(self, low: int, value: int, step: int, most: float) -> tuple[int, int]:
         """From a value on, in steps that double: the last one that misses, and one that reaches.
@@ -413,13 +426,14 @@ class _Trials:
 
         fewer: smaller values, of which those are told that no bound excludes.
         """
+        reached = self.at(steps)
         misses = {n for n, one in self.known.items() if n and self.target.excluded(one)}
         return Need(
             workload=self.workload,
             mapspace=self.mapspace.name,
             knob=self.knob,
             target=self.target,
-            reached=self.known[steps],
+            reached=reached,
             below=self.known.get(steps - 1),
             trials=self.searches,
             ceiling=ceiling,
@@ -526,6 +540,7 @@ class Need(Printed):
     def to_dict(self) -> dict[str, object]:
         """The names of `flat-mapper need --json`."""
         one_less = self.target.of(self.below.result if self.below else None)
+        bound_s = self.below.bound_s if self.below else 0.0
         knob, (noun, unit, _) = self.knob, _UNITS[self.knob.quantity]
         values: dict[str, object] = {noun: self.steps}
         if unit:
@@ -545,7 +560,7 @@ class Need(Printed):
             **values,
             "reached": self.target.of(self.result),
             "one_less": units.finite(one_less),
-            "one_less_bound_s": self.below.bound_s if self.below else None,
+            "one_less_bound_s": bound_s if 0 < bound_s < inf else None,
             "unproven": list(self.unproven),
             "proven_too_few": self.misses,
             "stopped": self.end,
@@ -573,7 +588,9 @@ class Need(Printed):
         known = f"up to {self._amount(self.misses)} are proven too few" if self.misses else ""
         ends = dict.fromkeys((self.unproven[0], self.unproven[-1]))
         open_ = " to ".join(map(units.count, ends))
-        sure = f"none was found for {open_}, which no bound excludes"
+        bound_s = self.below.bound_s if self.below else 0.0
+        above = f", at least {units.si(bound_s, 's')} with one less" if bound_s else ""
+        sure = f"not known below it: none was found for {open_}, which no bound excludes{above}"
         return "; ".join(filter(None, (sure, known, self.end)))
 
     def __str__(self) -> str:
@@ -590,7 +607,7 @@ class Need(Printed):
         lines = (
             f"{self.workload.name} on {arch}, mapspace {self.mapspace}: the {least} of "
             f"{self.knob.node.name} for {self.target}: {self._amount(self.steps)}, "
-            f"{self.end or sure.partition(':')[0]}",
+            f"{sure.partition(':')[0]}",
             grid(rows, head=head, right=range(1, 7)),
             f"the problem allows a {self.target.name} of at {most} "
             f"{self.target.text(self.ceiling)}: {where}all units at their peak, transfers beside "
@@ -604,7 +621,11 @@ class Need(Printed):
     def _row(self, trial: Trial) -> tuple[str, ...]:
         steps, result = trial.steps or 0, trial.result
         start = (
-            "reaches" if trial is self.reached else "misses",
+            "reaches"
+            if trial is self.reached
+            else "misses"
+            if self.target.excluded(trial)
+            else "not known",
             units.count(steps),
             "" if self.knob.quantity == "cores" else self._amount(steps),
         )

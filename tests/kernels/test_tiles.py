@@ -14,7 +14,7 @@ from flat_mapper.base.errors import NothingFeasible, SpecError
 from flat_mapper.base.formats import Width
 from flat_mapper.cli.main import main
 from flat_mapper.execution.run import execute
-from flat_mapper.kernels.best import KERNELS, kernel_named, priced, ranked, worked_on
+from flat_mapper.explore.kernel_tiles import KERNELS, kernel_named, priced, ranked, worked_on
 from flat_mapper.kernels.flash_mapping import Shape, Tile, shape_of
 from flat_mapper.kernels.nvidia import FA3
 from flat_mapper.workload.cascade import attention

@@ -147,3 +147,22 @@ def test_the_lower_bound_is_of_the_question_whatever_was_chosen(folder: Path) ->
     assert len(used) > 1
     assert len({one.result.bound for one in known}) == 1
     assert faults(known) == []
+
+
+@pytest.mark.parametrize(
+    ("size", "arch", "budget", "said"),
+    [
+        (37, "edge", {}, "P 37 -> 40, M 37 -> 40"),
+        (64, "h100", {"steps": 0}, "a budget of more steps"),
+        (64, "edge", {}, ""),
+    ],
+)
+def test_a_wide_gap_is_a_warning_with_what_would_help(
+    size: int, arch: str, budget: dict[str, float], said: str
+) -> None:
+    problem = fm.attention(B=1, H=1, P=size, M=size, E=16, F=16)
+    found = fm.search(problem, arch, objective="latency", budget=Budget(**budget, gap=1e-3))
+    warnings = [note for note in found.result.notes if note.startswith("warning")]
+    assert (found.certificate.gap > 0.1) == bool(warnings) == bool(said)
+    assert all(note.endswith(said) and note in str(found) for note in warnings)
+    assert found.to_dict()["notes"] == list(found.result.notes)

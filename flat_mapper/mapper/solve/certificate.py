@@ -7,7 +7,7 @@ What was chosen has no say in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from math import inf
 
@@ -24,6 +24,8 @@ from flat_mapper.mapper.group.incumbent import Objective
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
+
+WIDE = 0.1  # chosen: a gap above it deserves a warning
 
 
 def ended(gap: float, budget: Budget, unproven: str) -> str:
@@ -44,6 +46,26 @@ def end_words(stopped: str, seconds: float) -> str:
         "remainders": "not every remainder is searched",
     }
     return words.get(stopped, f"stopped by {stopped}")
+
+
+def gap_warning(gap: float, stopped: str, sizes: Sequence[str]) -> str:
+    """A line that says what would help where an answer is far from proven; empty where it is not.
+
+    stopped: what ended its search, of which asked it had no part. sizes: of ranks that do not
+    divide, and the next that do.
+    """
+    helps = {
+        "time": "more --time-limit, or a mapspace with fewer choices",
+        "memory": "more --memory-limit, or a mapspace with fewer choices",
+        "steps": "a budget of more steps",
+        "tiles": "a mapspace that names the level or the tiles",
+        "remainders": f"sizes that divide: {', '.join(sizes)}",
+    }
+    if gap <= WIDE or stopped == "gap":
+        return ""
+    much = f"{100 * gap:.3g} %" if gap < inf else "unknown"
+    change = helps.get(stopped, "to let the search run on")
+    return f"warning: gap {much}, a better mapping may be left; what would help: {change}"
 
 
 def floor(

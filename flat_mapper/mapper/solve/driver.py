@@ -11,7 +11,8 @@ differ share no reads, stays as it is: padded, and the answer says so.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import inf, prod
@@ -49,10 +50,12 @@ from flat_mapper.mapper.solve.certificate import (
     Solution,
     ended,
     floor,
+    gap_warning,
     of_all_runs,
     value_of,
 )
 from flat_mapper.mapper.solve.groups import Arrays, Cores, front_of
+from flat_mapper.mapper.solve.known import Known, admitted
 from flat_mapper.mapper.solve.loop import FormSearch, Path
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
@@ -82,6 +85,7 @@ class Question:
     mapspace: Mapspace
     ert: Ert
     budget: Budget
+    known: Sequence[Known] = ()  # that may be answers: see `mapper.solve.known`
 
     @property
     def inputs(self) -> tuple[Workload, Platform, Mapspace, Ert]:
@@ -146,13 +150,21 @@ class Question:
         level = arch.levels[1].name
         if core_count(arch, level) > 1 or core_facts(arch) != CoreFacts():
             return None
+
+        def on(mapping: FusedMapping) -> FusedMapping:
+            return replace(mapping, groups=tuple(replace(g, level="") for g in mapping.groups))
+
         space = replace(self.mapspace, fusion=replace(fusion, level="", cores=()))
-        return replace(self, platform=core_platform(self.platform, level), mapspace=space)
+        chip, known = core_platform(self.platform, level), [(w, on(m)) for w, m in self.known]
+        return replace(self, platform=chip, mapspace=space, known=known)
 
     def evaluated(self, path: Path) -> tuple[Workload, Result]:
         """The cascade that a path maps, and the model's result."""
-        mapping = FusedMapping(groups=path.mappings, policy=self.mapspace.policy)
-        return path.form.workload, self._result(path.form.workload, mapping)
+        return path.form.workload, self._result(path.form.workload, self.mapping(path))
+
+    def mapping(self, path: Path) -> FusedMapping:
+        """The mapping that a path is."""
+        return FusedMapping(groups=path.mappings, policy=self.mapspace.policy)
 
     def _result(self, cascade: Workload, mapping: FusedMapping) -> Result:
         result = evaluate(cascade, self.platform, mapping, self.ert)
@@ -169,7 +181,8 @@ class Question:
         asked, front = core or self, objective == FRONT
         kind: Objective = "edp" if front else objective  # type: ignore[assignment]
         found = _Found(asked, front, kind)
-        larger = asked._larger()
+        larger = asked.larger()
+        found.price_known(any_size=bool(larger))
         steps = [(sizes, ", ".join(f"{r} as {n}" for r, n in sizes.items())) for sizes in larger]
         # Last, since little of it is left once a larger size has an answer; but limits are about
         # the sizes as they are.
@@ -180,7 +193,7 @@ class Question:
             least = asked.opened().least_of_any_size(found.goal)
             enough = least * (1 + self.budget.gap)
         for number, (sizes, name) in enumerate(every):
-            if found.best and (self.budget.stopped or found.value <= enough):
+            if number and found.best and (self.budget.stopped or found.value <= enough):
                 break
             step = part_of(progress, number, len(every), name)
             self.budget.at = name if sizes else ""
@@ -210,7 +223,7 @@ class Question:
             return found.bound
         return self._solution(found, "latency", *found.best[0], begin)
 
-    def _larger(self) -> list[dict[str, int]]:
+    def larger(self) -> list[dict[str, int]]:
         """Larger sizes to map as well."""
         workload, space, chips, lanes = self.workload, self.mapspace, [self.platform], list[int]()
         if space.fusion.on_cores:
@@ -251,6 +264,9 @@ class Question:
         gap = 0.0 if optimal else reached / known - 1 if known > 0 else inf
         if found.front:
             gap, optimal = found.gap, not found.gap
+        stopped = ended(gap, budget, found.unproven)
+        if warning := gap_warning(gap, stopped, self._awkward()):
+            result = replace(result, notes=(*result.notes, warning))
         by_groups = "groups: bound" in found.pruned  # partitions are counted, not mappings
         certificate = Certificate(
             mapspace_size=max(found.size, 1 if by_groups else found.evaluated, 1),
@@ -260,7 +276,7 @@ class Question:
             lower_bound=lowest,
             proven_bound=known,
             gap=gap,
-            stopped=ended(gap, budget, found.unproven),
+            stopped=stopped,
             seconds=time.perf_counter() - begin,
             asked_gap=budget.gap,
             time_limit_s=budget.limit_s,
@@ -274,12 +290,22 @@ class Question:
             certificate=certificate,
         )
 
+    def _awkward(self) -> list[str]:
+        """Ranks without a useful divisor, each with the next size that has one: `M 197 -> 200`."""
+        sizes, every = self.workload.rank_sizes, self.larger()
+        return [f"{r} {sizes[r]} -> {n}" for r, n in (every[0] if every else {}).items()]
+
     def _padded(self, cascade: Workload) -> str:
         """Ranks that are mapped longer than asked: `M 8191 -> 8192`."""
-        asked, own = self.workload.rank_sizes, cascade.rank_sizes
-        parts = {self.workload.roles.keys: own[SPLIT]} if len(own) > len(asked) else {}
-        sizes = {r: (n, own[r] * parts.get(r, 1)) for r, n in asked.items()}
-        return ", ".join(f"{r} {n} -> {more}" for r, (n, more) in sizes.items() if n != more)
+        sizes = self.whole_sizes(cascade)
+        pairs = ((r, n, sizes[r]) for r, n in self.workload.rank_sizes.items())
+        return ", ".join(f"{r} {n} -> {more}" for r, n, more in pairs if n != more)
+
+    def whole_sizes(self, cascade: Workload) -> dict[str, int]:
+        """Sizes of a cascade's ranks, of keys in parts those of all parts."""
+        sizes, keys = dict(cascade.rank_sizes), cascade.roles.keys
+        parts = 1 if SPLIT in self.workload.rank_sizes else sizes.pop(SPLIT, 1)
+        return {r: n * parts if r == keys else n for r, n in sizes.items()}
 
     def _noted(self, result: Result) -> Result:
         """The result with a line on levels that were left out."""
@@ -326,9 +352,25 @@ class _Found:
         """The objective of the best."""
         return min((goal_value(self.goal, own) for own in self.costs), default=inf)
 
+    def price_known(self, *, any_size: bool) -> None:
+        """Known mappings at the sizes that are asked, as far as they may be answers.
+
+        any_size: bounds are about factors that need not divide, too.
+        """
+        if not self.question.known or self.question.budget.limits.buffer_bytes < inf:
+            return  # what a mapping takes of the level is limited, not what it has
+        opened = self.question.opened()
+        for cascade, mapping in self.question.known:
+            sizes = self.question.whole_sizes(cascade)
+            if sizes.keys() == self.question.workload.rank_sizes.keys():
+                cut = self._cut_back(cascade, mapping, sizes)
+                self._priced(one for one in cut if admitted(opened, one, remainders=any_size))
+
     def search(self, progress: Progress | None = None, below: CyclesPj | None = None) -> None:
         """Search the sizes as they are; below: costs that are too much."""
         opened, known = self.question.opened(), [below] if below else self.costs
+        # What is known from elsewhere may be poor: the search begins as it would without.
+        opened.anew = bool(self.question.known)
         self.unproven = "tiles" if self.question.mapspace.fusion.on_cores else ""
         paths, self.bound, self.gap = self._asked(opened, progress, known)
         if opened.alone and not (paths or known):  # fused there may be some
@@ -355,7 +397,9 @@ class _Found:
         opened = replace(self.question, workload=workload.with_ranks(sizes)).opened()
         paths, _, _ = self._asked(opened, progress, known)
         self._count(opened)
-        self._take([one for path in paths for one in self._cut_back(path, sizes)])
+        for one in paths:
+            mapping = self.question.mapping(one)
+            self._priced(self._cut_back(one.form.workload, mapping, sizes))
 
     def bound_any_size(self, bound: float | None) -> None:
         """Bound mappings whose factors need not divide, which no search has looked at.
@@ -398,30 +442,35 @@ class _Found:
         finally:
             budget.report = None  # which holds all candidates of this search, and they the budget
 
-    def _cut_back(self, path: Path, sizes: Mapping[str, int]) -> list[tuple[Workload, Result]]:
-        """A mapping of larger sizes as those of the sizes that are asked which fit.
+    def _cut_back(
+        self, cascade: Workload, mapping: FusedMapping, sizes: Mapping[str, int]
+    ) -> Iterator[Known]:
+        """A mapping of larger sizes as those of the sizes that are asked.
 
         Keys in parts are cut to parts of one length. On cores also some ranks alone are cut, or
         none: equal tiles are read once for several cores, and not everything has a meaning cut.
         """
-        question, cascade, found = self.question, path.form.workload, []
-        mapping = FusedMapping(groups=path.mappings, policy=question.mapspace.policy)
-        own, asked = cascade.rank_sizes, question.workload.rank_sizes
+        own, asked = cascade.rank_sizes, self.question.workload.rank_sizes
         cut = {r: -(-asked[r] * own[r] // n) for r, n in sizes.items()}
         cut = {r: n for r, n in cut.items() if n < own[r]}
-        cores = question.mapspace.fusion.on_cores
+        cores = self.question.mapspace.fusion.on_cores
         for some in dict.fromkeys([(*cut,), *((r,) for r in cut), ()]) if cores else [(*cut,)]:
             less = mapping
             for rank in some:
                 less = resized_mapping(less, cascade, rank, cut[rank])
+            with suppress(SpecError):  # of a mask, and of few keys for many queries
+                yield cascade.with_ranks({r: cut[r] for r in some}), less
+
+    def _priced(self, every: Iterable[Known]) -> None:
+        """Take what fits of some mappings, within limits."""
+        question = self.question
+        for cascade, mapping in every:
             try:
-                small = cascade.with_ranks({r: cut[r] for r in some})
-                result = evaluate(small, question.platform, less, question.ert)
-            except (MappingError, SpecError):  # of a mask, and of few keys for many queries
+                result = evaluate(cascade, question.platform, mapping, question.ert)
+            except (MappingError, SpecError):  # not everything has a meaning cut
                 continue
             if isinstance(result, Result) and not _is_over(result, question.budget.limits):
-                found.append((small, result))
-        return found
+                self._take([(cascade, result)])
 
     def _take(self, every: list[tuple[Workload, Result]]) -> None:
         """Answers, as far as they are better."""
@@ -474,6 +523,7 @@ def search(
     objective: Objective = "edp",
     progress: Progress | None = None,
     budget: Budget | None = None,
+    known: Sequence[Known] = (),
 ) -> Solution | Infeasible:
     """The mapping of least objective in a mapspace, or why there is none.
 
@@ -485,12 +535,28 @@ def search(
     progress:  called with the part that is proven and what is being searched.
     budget:    what may be spent, and limits of the answer; where it ends, the best so far is
                returned with its gap.
+    known:     mappings of its cascades, maybe of other sizes or chips: those that the mapspace has
+               are first answers.
     """
     if objective not in OBJECTIVES:
         raise SpecError(expected("objective", f"one of {', '.join(OBJECTIVES)}", objective))
-    question = Question(workload, platform, mapspace, ert, budget or Budget())
+    question = Question(workload, platform, mapspace, ert, budget or Budget(), known)
     found = question.answers(objective, progress)
     return found if isinstance(found, Infeasible) else found[0]
+
+
+def best_known(
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    ert: Ert,
+    known: Sequence[Known],
+) -> Result | None:
+    """The fastest of known mappings that a mapspace has, as `search` takes them; None: none is."""
+    question = Question(workload, platform, mapspace, ert, Budget(), known)
+    found = _Found(question, False, "latency")
+    found.price_known(any_size=bool(question.larger()))
+    return found.best[0][1] if found.best else None
 
 
 def frontier(

@@ -151,6 +151,7 @@ class FormSearch:
     alone: bool = False  # whether it knows of no groups but the units alone, so of no bound
     asked: Counter[tuple[int, Goal]] = field(default_factory=Counter)  # by group, how often
     now: tuple[Goal, Sequence[CascadeForm], CyclesPj | None] | None = None  # what is searched
+    anew: bool = False  # whether some mapping is looked for first, though costs are known
 
     @classmethod
     def of(cls, workload: Workload, kind: Arrays | Cores, *, alone: bool = False) -> FormSearch:
@@ -300,7 +301,8 @@ class FormSearch:
     ) -> tuple[Path | None, float]:
         """The best of a form that is one group."""
         (group,) = form.groups
-        if self.kind.early is False and self.budget.ends and below is None:
+        if self.budget.ends and (self.anew or (self.kind.early is False and below is None)):
+            self.anew = False
             group.first(goal)
         group.run(goal, below=below, gap=self.budget.gap)
         if group.most(goal) == inf:

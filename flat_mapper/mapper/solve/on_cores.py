@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import floor, inf
+from math import ceil, floor, inf
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.budget import Budget, Progress
@@ -40,7 +40,7 @@ def fastest_within(
     most = floor(seconds / cycle * (1 + EQUAL)) + 0.5  # cycles are whole
     found = question.within(most, progress)
     if isinstance(found, float):
-        return Within(found=None, bound_s=found * cycle)
+        return Within(found=None, bound_s=ceil(min(found, most) * (1 - EQUAL)) * cycle)
     return Within(found=found, bound_s=found.certificate.proven_bound)
 
 

@@ -33,7 +33,7 @@ class StagedTensors:
 
 def stagings(problem: GroupProblem, step: Callable[[], None] | None = None) -> list[StagedTensors]:
     """Every set of tensors that may be staged; step: is called for each, as they may be many."""
-    must, never = _ruled_stagings(problem)
+    must, never = ruled_stagings(problem)
     external = problem.external
     free = [t for t in external if t not in must | never]
     found = []
@@ -46,7 +46,7 @@ def stagings(problem: GroupProblem, step: Callable[[], None] | None = None) -> l
     return found
 
 
-def _ruled_stagings(problem: GroupProblem) -> tuple[set[str], set[str]]:
+def ruled_stagings(problem: GroupProblem) -> tuple[set[str], set[str]]:
     """External tensors that are staged in any case, and those that are not.
 
     Where a tensor is among both, the mapspace contradicts itself: see `contradicts`.
@@ -72,7 +72,7 @@ def contradicts(problem: GroupProblem) -> bool:
 
     What crosses DRAM is kept there and nothing else is; what does not, at the shared level.
     """
-    must, never = _ruled_stagings(problem)
+    must, never = ruled_stagings(problem)
     external, level = set(problem.external), shared_level(problem.platform).name
     for space in problem.spaces:
         inside, crossing = set(space.tensors) - external, external & set(space.tensors)
