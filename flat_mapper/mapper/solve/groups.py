@@ -225,7 +225,7 @@ class Kind:
 
     def question(self, cascade: Workload, ways: Sequence[GroupSpace]) -> object:
         """All that the best mapping of a group depends on, without names."""
-        return group_question(cascade, self.mapspace, ways)
+        return group_question(cascade, self.platform, self.mapspace, ways)
 
     def check_mask(self, cascade: Workload, groups: Sequence[GroupSpace]) -> None:
         """Refuse groups that a mask has no meaning for."""
