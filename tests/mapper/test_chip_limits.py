@@ -12,6 +12,7 @@ from oracles.brute_force import Case
 from oracles.chip_cases import chip_question
 from oracles.many_cores import judged, options
 
+import flat_mapper as fm
 from flat_mapper.arch.values import Architecture
 from flat_mapper.base.budget import Budget, Limits
 from flat_mapper.cost_model.result import Infeasible, Result
@@ -112,3 +113,12 @@ def test_a_limit_of_the_buffer_on_cores_is_a_smaller_buffer(seed: int) -> None:
     assert isinstance(one, Solution) == isinstance(other, Solution)
     if isinstance(one, Solution) and isinstance(other, Solution):
         assert value(one.result, "energy") == pytest.approx(value(other.result, "energy"))
+
+
+def test_a_limit_that_the_best_keeps_takes_nothing() -> None:
+    problem = fm.load_problem("bert-base", sizes={"B": 1}, seq=128, softmax="online")
+    free = fm.search(problem, "a100", "cores", objective="edp")
+    limit = 1.5e-12 * free.result.energy_pj
+    under = fm.search(problem, "a100", "cores", objective="edp", max_energy_j=limit)
+    assert under.result.edp_js == pytest.approx(free.result.edp_js, rel=1e-9)
+    assert under.certificate.gap <= 1e-3

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import replace
 from math import inf, prod
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from execution.tiny import chip, many
 from prices import PRICES
 
+import flat_mapper as fm
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.agreement import compare_run
@@ -157,6 +160,47 @@ def test_equal_groups_are_searched_once() -> None:
     found = search(own, platform, space(), ert, objective="latency")
     assert isinstance(found, Solution)
     assert found.certificate.optimal
+
+
+NAMED = """
+variables: {version: 0.4, technology: "22nm", global_cycle_seconds: 1e-9}
+architecture:
+  version: 0.4
+  nodes:
+  - !Component {name: DRAM, class: DRAM, attributes: {datawidth: 16, width: 16, type: "LPDDR4"}}
+  - !Component {name: GLB, class: SRAM, attributes: {datawidth: 16, width: 16, depth: 96}}
+  - !Container {name: PE, spatial: {meshX: 4}RULE}
+  - !Component {name: RF, class: regfile, attributes: {datawidth: 16, width: 16, depth: 8KEEP}}
+  - !Component {name: MAC, class: intmac, attributes: {multiplier_width: 16, adder_width: 32}}
+"""
+RULES = {
+    "of a network": {"RULE": ", constraints: {spatial: {no_reuse: [A, B]}}", "KEEP": ""},
+    "of a memory": {"RULE": "", "KEEP": "}, constraints: {dataspace: {bypass: [A, B, Y]}"},
+}
+
+
+@pytest.mark.parametrize("cores", ["", ", cores: any, level: any"])
+@pytest.mark.parametrize("rule", RULES)
+def test_groups_that_a_chip_names_are_not_equal(rule: str, cores: str, tmp_path: Path) -> None:
+    """The order in which two products are written has no say in what they take."""
+    text = NAMED
+    for word, said in RULES[rule].items():
+        text = text.replace(word, said)
+    (tmp_path / "chip.yaml").write_text(text)
+    (tmp_path / "chip.sfu.yaml").write_text(text.replace("MAC", "VALU"))
+    (tmp_path / "space.yaml").write_text(f"mapspace:\n  fusion: {{groups: any{cores}}}\n")
+    prices = {"DRAM": {"read": 100, "write": 100}, "GLB": {"read": 6, "write": 6}}
+    prices |= {"RF": {"read": 1, "write": 1}, "MAC": {"compute": 1}, "VALU": {"compute": 1}}
+    (tmp_path / "ert.yaml").write_text(json.dumps(prices))
+    lines, found = ["Y[i,k] = A[i,j] * B[j,k]", "Z[l,n] = C[l,m] * D[m,n]"], []
+    for einsums in (lines, lines[::-1]):
+        ranks = ", ".join(f"{rank}: 8" for rank in "IJKLMN")
+        problem = f"problem:\n  ranks: {{{ranks}}}\n  word_bits: 16\n  einsums: {einsums}\n"
+        (tmp_path / "problem.yaml").write_text(problem)
+        names = (tmp_path / f"{name}.yaml" for name in ("problem", "chip", "space"))
+        found.append(fm.search(*names, objective="energy", ert=tmp_path / "ert.yaml", gap=0))
+    assert found[0].result.energy_pj == pytest.approx(found[1].result.energy_pj, rel=1e-9)
+    assert found[0].certificate.optimal
 
 
 def test_an_early_end_leaves_a_true_gap() -> None:

@@ -16,16 +16,17 @@ from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.chip.assignments import Assignment
 from flat_mapper.mapper.chip.fullest import Fullest
 from flat_mapper.mapper.group.incumbent import (
-    NO_COSTS,
+    NO_BAR,
+    Bar,
     CyclesPj,
     FrontIncumbent,
     Goal,
     Incumbent,
+    Mark,
     better,
     better_pair,
     goal_value,
     nearer,
-    pair_of,
 )
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.pareto import nondominated
@@ -67,12 +68,6 @@ class Question:
     def value(self, cycles: float, energy: float = 0.0) -> float:
         """The objective at some costs."""
         return float(self.goal.first(np.array(cycles), np.array(energy)))
-
-    def costs(self, value: float) -> CyclesPj:
-        """Costs that come to a value of the objective, and lose every tie but for latency."""
-        if self.goal.kind == "edp":
-            return 1.0, value - self.goal.leak
-        return pair_of(self.goal, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +118,7 @@ class ChipIncumbent(Incumbent[GroupSolution]):
     fullest: Fullest
     beside_pj: float  # of all tiles, that no core sees
     price: Callable[[GroupSolution], CyclesPj | None]
-    best: CyclesPj = NO_COSTS
+    bar: Bar = NO_BAR
     loose: float = inf  # of the objective
     offered: int = 0
     frugal: float = inf  # lower bound on the pJ of the best; of equals only less is of use
@@ -140,21 +135,21 @@ class ChipIncumbent(Incumbent[GroupSolution]):
     @property
     def open(self) -> bool:
         """True if a solution is still missing."""
-        return not np.isfinite(self.best[0])
+        return self.bar[0] == np.inf
 
     @property
-    def mark(self) -> tuple[CyclesPj, ...]:
+    def mark(self) -> Mark:
         """A value that changes with every improvement."""
-        return (self.best,)
+        return self.bar
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on costs that leave room for an improvement; bool[n]."""
         return better(self.goal, *self._chip(cycles, energy), self.aspired)
 
     @property
-    def aspired(self) -> CyclesPj:
-        """Costs that a mapping has to be better than to be looked for."""
-        return nearer(self.goal, self.best, self.gap)
+    def aspired(self) -> Bar:
+        """What a mapping has to be better than to be looked for."""
+        return nearer(self.bar, self.gap)
 
     def improvements(self, cycles: Floats, energy: Floats) -> Iterator[int]:
         """Positions of all costs that may improve in their turn, the most promising first."""
@@ -186,13 +181,13 @@ class ChipIncumbent(Incumbent[GroupSolution]):
         costs = self.price(solution)
         if costs is None or self.of(costs) > bound * (1 + EQUAL):
             self.loose = min(self.loose, bound)
-        if costs is not None and better_pair(self.goal, costs, self.best):
-            self.best, self.frugal = costs, energy
+        if costs is not None and better_pair(self.goal, costs, self.bar):
+            self.bar, self.frugal = self.goal.bar(costs), energy
 
     @property
     def value(self) -> float:
         """The objective from which on nothing is of use."""
-        return self.of(self.aspired)
+        return self.aspired[0]
 
     def of(self, costs: CyclesPj) -> float:
         """The objective."""
@@ -225,7 +220,7 @@ class ChipFront(ChipIncumbent):
         return self.stairs.open
 
     @property
-    def mark(self) -> tuple[CyclesPj, ...]:
+    def mark(self) -> Mark:
         """A value that changes with every improvement."""
         return self.stairs.mark
 

@@ -16,9 +16,12 @@ from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.mapper.group.picks import GroupSolution
 
 CyclesPj = tuple[float, float]  # cycles, pJ
-NO_COSTS: CyclesPj = (np.inf, np.inf)
-HUGE = 1e30  # pJ that no mapping takes
+# What has to be beaten, see `Goal.keys`: the values of known costs, or one value alone, for which
+# no costs are made up: a limit would be held to them.
+Bar = tuple[float, float, float]
+NO_BAR: Bar = (np.inf, np.inf, np.inf)
 EinsumNames = tuple[str, ...]
+Mark = tuple[object, ...]  # changes with every improvement
 
 
 class Solved(Protocol):
@@ -60,7 +63,7 @@ class Incumbent[Found: Solved](ABC):
 
     @property
     @abstractmethod
-    def mark(self) -> tuple[CyclesPj, ...]:
+    def mark(self) -> Mark:
         """A value that changes with every improvement."""
 
     @abstractmethod
@@ -82,26 +85,26 @@ class Incumbent[Found: Solved](ABC):
 
 @dataclass(slots=True)
 class GoalIncumbent(Incumbent[GroupSolution]):
-    """The best known costs under a goal, and the solution that has them."""
+    """The bar under a goal, and the solution that has set it."""
 
-    best: CyclesPj = NO_COSTS  # of the solution, or known from elsewhere
+    bar: Bar = NO_BAR  # of the solution, or known from elsewhere
     gap: float = 0.0  # relative; what cannot improve by more counts as no improvement
     solution: GroupSolution | None = None
 
     @property
     def value(self) -> float:
         """The least of it that is of no use."""
-        return goal_value(self.goal, self.aspired)
+        return self.aspired[0]
 
     @property
-    def aspired(self) -> CyclesPj:
-        """Costs that a mapping has to be better than to be looked for."""
-        return nearer(self.goal, self.best, self.gap)
+    def aspired(self) -> Bar:
+        """What a mapping has to be better than to be looked for."""
+        return nearer(self.bar, self.gap)
 
     @property
     def open(self) -> bool:
         """True if no solution at all is known yet."""
-        return not np.isfinite(self.best[0])
+        return self.bar[0] == np.inf
 
     def can_improve(self, cycles: Floats, energy: Floats) -> Bools:
         """Lower bounds on costs that can improve."""
@@ -111,16 +114,16 @@ class GoalIncumbent(Incumbent[GroupSolution]):
         """The position of costs that take the place of the best, if any do."""
         where = best_index(self.goal, cycles, energy)
         own = float(cycles[where]), float(energy[where])
-        return [where] if better_pair(self.goal, own, self.best) else []
+        return [where] if better_pair(self.goal, own, self.bar) else []
 
     def take(self, solution: GroupSolution) -> None:
         """Accept an improvement."""
-        self.best, self.solution = (solution.cycles, solution.energy), solution
+        self.bar, self.solution = self.goal.bar(costs_of(solution)), solution
 
     @property
-    def mark(self) -> tuple[CyclesPj, ...]:
+    def mark(self) -> Mark:
         """A value that changes with every improvement."""
-        return (self.best,)
+        return self.bar
 
 
 @dataclass(slots=True)
@@ -180,7 +183,7 @@ class FrontIncumbent[Found: Solved](Incumbent[Found]):
         return float(self.goal.whole(np.array(solution.cycles), np.array(solution.energy)))
 
     @property
-    def mark(self) -> tuple[CyclesPj, ...]:
+    def mark(self) -> Mark:
         """A value that changes with every improvement."""
         return tuple((s.cycles, s.energy) for s in self.solutions)
 
@@ -227,10 +230,9 @@ def goal_value(goal: Goal, costs: CyclesPj) -> float:
     return float(goal.first(np.array(costs[0]), np.array(costs[1])))
 
 
-def nearer(goal: Goal, costs: CyclesPj, gap: float) -> CyclesPj:
-    """Costs that come to the same share less of each as a goal's value is less by a gap."""
-    share = (1 + gap) ** (-0.5 if goal.kind == "edp" else -1.0)
-    return (costs[0] * share, costs[1] * share) if gap else costs
+def nearer(bar: Bar, gap: float) -> Bar:
+    """A bar that is lower by a gap."""
+    return bar[0] / (1 + gap), *bar[1:]
 
 
 def least_value(goal: Goal, costs: Floats) -> float:
@@ -241,13 +243,6 @@ def least_value(goal: Goal, costs: Floats) -> float:
 
 def costs_of(solution: GroupSolution) -> CyclesPj:
     return solution.cycles, solution.energy
-
-
-def pair_of(goal: Goal, value: float) -> CyclesPj:
-    """Costs that come to some value under a goal, and lose every tie but for latency."""
-    if goal.kind == "latency":
-        return value, HUGE
-    return (1.0, value - goal.leak) if goal.kind == "edp" else (0.0, value)
 
 
 Objective = Literal["latency", "energy", "edp"]
@@ -308,6 +303,18 @@ class Goal:
         """True if pJ matter for more than ties: they are minimised, or limited."""
         return self.kind != "latency" or self.most_pj < np.inf
 
+    def bar(self, costs: CyclesPj) -> Bar:
+        """What some costs are to be beaten by; none, where they are over a limit."""
+        if goal_value(self, costs) == np.inf:
+            return NO_BAR
+        first, second, third = self.keys(np.array(costs[0]), np.array(costs[1]))
+        return float(first), float(second), float(third)
+
+    def bar_at(self, value: float) -> Bar:
+        """A value that is to be beaten; what comes to it is better for latency alone."""
+        ties = np.inf if self.kind == "latency" else -np.inf
+        return value, ties, ties
+
     def keys(self, cycles: Floats, energy: Floats) -> tuple[Floats, Floats, Floats]:
         """Values to sort by: what is minimised, then what breaks its ties; float64[n] each."""
         first, energy = self.first(cycles, energy), self.whole(cycles, energy)
@@ -318,44 +325,41 @@ class Goal:
         return first, cycles * energy, cycles
 
 
-def better(goal: Goal, cycles: Floats, energy: Floats, best: tuple[float, float]) -> Bools:
-    """True if lower bounds on costs can improve on the best (cycles, energy) so far.
+def better(goal: Goal, cycles: Floats, energy: Floats, bar: Bar) -> Bools:
+    """True if lower bounds on costs can improve on the best so far.
 
     Sums of floats that should be equal differ in their last bits: within EQUAL they are equal.
     """
     if np.shape(cycles) != np.shape(energy):
         cycles, energy = np.broadcast_arrays(cycles, energy)
     own = goal.first(cycles, energy)
-    if not np.isfinite(best[0]):
+    value = bar[0]
+    if value == np.inf:
         return np.isfinite(cycles) & np.isfinite(energy) & (own < np.inf)
-    pair = np.array(best[0]), np.array(best[1])
-    value = float(goal.first(*pair))
     tight = EQUAL * abs(value)
     found, near = np.asarray(own < value - tight), own <= value + tight
     # Ties are few: only they are worth a second look.
     if np.count_nonzero(near) > np.count_nonzero(found):
         equal = np.nonzero(near & ~found)
-        found[equal] = _breaks_tie(goal, cycles[equal], energy[equal], goal.keys(*pair))
+        found[equal] = _breaks_tie(goal, cycles[equal], energy[equal], bar)
     return found
 
 
-def _breaks_tie(
-    goal: Goal, cycles: Floats, energy: Floats, other: tuple[Floats, Floats, Floats]
-) -> Bools:
+def _breaks_tie(goal: Goal, cycles: Floats, energy: Floats, other: Bar) -> Bools:
     """True if costs that are equal in what is minimised come first in the rest."""
     _, second, third = goal.keys(cycles, energy)
     found = np.zeros(len(cycles), np.bool_)
     equal = ~found
     for a, b in ((second, other[1]), (third, other[2])):
-        tight = EQUAL * np.abs(b)
+        tight = EQUAL * abs(b) if np.isfinite(b) else 0.0
         found = found | (equal & (a < b - tight))
         equal = equal & (np.abs(a - b) <= tight)
     return found
 
 
-def better_pair(goal: Goal, own: tuple[float, float], best: tuple[float, float]) -> bool:
+def better_pair(goal: Goal, own: CyclesPj, bar: Bar) -> bool:
     """The same for one pair."""
-    return bool(better(goal, np.array([own[0]]), np.array([own[1]]), best)[0])
+    return bool(better(goal, np.array([own[0]]), np.array([own[1]]), bar)[0])
 
 
 def best_index(goal: Goal, cycles: Floats, energy: Floats) -> int:

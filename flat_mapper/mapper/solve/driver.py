@@ -37,13 +37,14 @@ from flat_mapper.mapper.chip.assignments import (
 )
 from flat_mapper.mapper.group.incumbent import (
     FRONT,
+    NO_BAR,
     OBJECTIVES,
+    Bar,
     CyclesPj,
     Goal,
     Objective,
     better_pair,
     goal_value,
-    pair_of,
 )
 from flat_mapper.mapper.solve.certificate import (
     Certificate,
@@ -218,7 +219,7 @@ class Question:
     def within(self, most: float, progress: Progress | None = None) -> Solution | float:
         """The fastest mapping of less than so many cycles; or where there is none, the least."""
         begin, found = time.perf_counter(), _Found(self, False, "latency")
-        found.search(progress, pair_of(found.goal, most))
+        found.search(progress, found.goal.bar_at(most))
         if not found.best:
             return found.bound
         return self._solution(found, "latency", *found.best[0], begin)
@@ -366,20 +367,25 @@ class _Found:
                 cut = self._cut_back(cascade, mapping, sizes)
                 self._priced(one for one in cut if admitted(opened, one, remainders=any_size))
 
-    def search(self, progress: Progress | None = None, below: CyclesPj | None = None) -> None:
-        """Search the sizes as they are; below: costs that are too much."""
-        opened, known = self.question.opened(), [below] if below else self.costs
+    @property
+    def bar(self) -> Bar:
+        """What has to be beaten."""
+        return min((self.goal.bar(own) for own in self.costs), default=NO_BAR)
+
+    def search(self, progress: Progress | None = None, below: Bar = NO_BAR) -> None:
+        """Search the sizes as they are; below: what has to be beaten as well."""
+        opened, known = self.question.opened(), min(below, self.bar)
         # What is known from elsewhere may be poor: the search begins as it would without.
         opened.anew = bool(self.question.known)
         self.unproven = "tiles" if self.question.mapspace.fusion.on_cores else ""
         paths, self.bound, self.gap = self._asked(opened, progress, known)
-        if opened.alone and not (paths or known):  # fused there may be some
+        if opened.alone and not paths and known == NO_BAR:  # fused there may be some
             with self.question.budget.suspended():
                 opened = self.question.opened()
                 paths, self.bound, self.gap = self._asked(opened, progress, known)
         self._count(opened)
         self._take([self.question.evaluated(path) for path in paths])
-        if not self.best and not below:
+        if not self.best and below == NO_BAR:
             self.refused = opened.refused()
         why = {form.name: opened.refusal(form) for form in opened.forms}
         self.infeasible = {name: str(one) for name, one in why.items() if one is not None}
@@ -393,7 +399,8 @@ class _Found:
         workload = self.question.workload
         scale = prod(workload.rank_sizes[r] / n for r, n in sizes.items())
         saved = scale ** (SAVED if self.goal.kind == "edp" else 1.0)
-        known = [] if self.front else [(c / saved, e / saved) for c, e in self.costs]
+        each = ((c / saved, e / saved) for c, e in self.costs)  # limits are for what is cut back
+        known = min((self.goal.free.bar(costs) for costs in each), default=NO_BAR)
         opened = replace(self.question, workload=workload.with_ranks(sizes)).opened()
         paths, _, _ = self._asked(opened, progress, known)
         self._count(opened)
@@ -419,7 +426,7 @@ class _Found:
             self.gap = max(self.gap, _gap(self.goal, self.costs, np.array([corner])))
 
     def _asked(
-        self, opened: FormSearch, progress: Progress | None, known: Sequence[CyclesPj]
+        self, opened: FormSearch, progress: Progress | None, known: Bar
     ) -> tuple[list[Path], float, float]:
         """Paths that are better than what is known, with the bound and the gap of what is left."""
         budget, goal = self.question.budget, self.goal
@@ -433,7 +440,7 @@ class _Found:
             budget.report = lambda: progress(*opened.report(said))
         try:
             if not self.front:
-                path, bound = opened.best(goal, known[0] if known else None)
+                path, bound = opened.best(goal, known)
                 return [path] if path else [], bound, 0.0
             paths, left = opened.front(goal)
             costs = [path.costs for path in paths]
@@ -479,7 +486,7 @@ class _Found:
             self.best = front_of(every, [_costs(result) for _, result in every], self.goal)
             return
         for one in every:
-            if not self.best or better_pair(self.goal, _costs(one[1]), self.costs[0]):
+            if not self.best or better_pair(self.goal, _costs(one[1]), self.bar):
                 self.best = [one]
 
     def _count(self, opened: FormSearch) -> None:

@@ -28,7 +28,8 @@ from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.chip.assignments import cascades
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import (
-    NO_COSTS,
+    NO_BAR,
+    Bar,
     CyclesPj,
     EinsumNames,
     FrontIncumbent,
@@ -40,7 +41,6 @@ from flat_mapper.mapper.group.incumbent import (
     costs_of,
     goal_value,
     least_value,
-    pair_of,
     undominated,
 )
 from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution
@@ -224,7 +224,7 @@ class Kind:
 
     def question(self, cascade: Workload, ways: Sequence[GroupSpace]) -> object:
         """All that the best mapping of a group depends on, without names."""
-        return group_question(cascade, self.mapspace, ways)
+        return group_question(cascade, self.platform, self.mapspace, ways)
 
     def check_mask(self, cascade: Workload, groups: Sequence[GroupSpace]) -> None:
         """Refuse groups that a mask has no meaning for."""
@@ -427,7 +427,7 @@ class ArrayGroup(Group[ArrayAnswer]):
         if self.live is None or self.live[0].goal != goal:
             return most, least
         incumbent, search = self.live
-        known = goal_value(goal, incumbent.best)
+        known = incumbent.bar[0]
         alone = search.proven(incumbent) if self.kept and len(self.kept) == 1 else 0.0
         return min(most, known), max(least, min(most, alone, known))
 
@@ -481,20 +481,20 @@ class ArrayGroup(Group[ArrayAnswer]):
         goal: Goal,
         until: float = inf,
         room: float = inf,
-        below: CyclesPj | None = None,
+        below: Bar = NO_BAR,
         gap: float = 0.0,
     ) -> None:
         """Find the best mapping, if it costs less than is wanted and than there is room for.
 
-        below: costs that are known from elsewhere: it has to be better, by what breaks ties too.
+        below: known from elsewhere: it has to be better, by what breaks ties too.
         gap:   relative; what is better by less need not be found.
         """
         own, left = self._under(goal)[0], inf
-        best, wanted = self._to_beat(goal, min(until, room), below, gap)
+        bar, wanted = self._to_beat(goal, min(until, room), below, gap)
         todo = self.every_way(goal)[::-1]
         while todo:
             way = todo.pop()
-            incumbent = GoalIncumbent(goal, NO_COSTS if best is None else best, gap)
+            incumbent = GoalIncumbent(goal, bar, gap)
             self.live = incumbent, way.search
             found, beside = solve_group(way.search, incumbent)
             self.live = None
@@ -505,7 +505,7 @@ class ArrayGroup(Group[ArrayAnswer]):
                 todo += self.kind.by_tile(way)  # there is no room beside what is handed over
                 continue
             elif found is not None:
-                best = costs_of(found)
+                bar = goal.bar(costs_of(found))
             left = min(left, beside)
         sought = min(wanted, self.most(goal) / (1 + gap))  # what is below it was looked for
         own.done, own.whole = left < sought * (1 - EQUAL), until == inf
@@ -513,18 +513,13 @@ class ArrayGroup(Group[ArrayAnswer]):
         own.bound = max(own.bound, self._floor(goal) if gap else 0.0, proven)
         self.kind.forget(self.workload)
 
-    def _to_beat(
-        self, goal: Goal, wanted: float, below: CyclesPj | None, gap: float
-    ) -> tuple[CyclesPj | None, float]:
-        """Costs that a mapping has to be better than, by the gap; and what is of use at most."""
-        if below is not None:
-            wanted = min(wanted, goal_value(goal, below) / (1 + gap))
-        every = [costs for costs, _ in self.known] + ([below] if below else [])
-        if every:
-            best = every[best_index(goal, *np.array(every).T)]
-            if goal_value(goal, best) <= wanted * (1 + gap):
-                return best, wanted
-        return None if wanted == inf else pair_of(goal, wanted * (1 + gap)), wanted
+    def _to_beat(self, goal: Goal, wanted: float, below: Bar, gap: float) -> tuple[Bar, float]:
+        """What a mapping has to be better than, by the gap; and what is of use at most."""
+        wanted = min(wanted, below[0] / (1 + gap))
+        bar = min(below, *(goal.bar(costs) for costs, _ in self.known), NO_BAR)
+        if bar[0] <= wanted * (1 + gap):
+            return bar, wanted
+        return goal.bar_at(wanted * (1 + gap)), wanted
 
     def front(self, goal: Goal, known: Sequence[CyclesPj] = (), gap: float = 0.0) -> GroupFront:
         """All mappings that no other one dominates, nor what is known from elsewhere."""
@@ -598,14 +593,14 @@ def solve_group(
     returns: the solution, None where there is none better, or why there is none at all; and the
              lower bound of what was left out or not searched, infinite where nothing was.
     """
-    least, goal, best = search.prepare(), incumbent.goal, incumbent.best
+    least, goal, bar = search.prepare(), incumbent.goal, incumbent.bar
     if not incumbent.can_improve(np.array([least[0]]), np.array([least[1]]))[0]:
         return None, inf
     search.solve(incumbent)
     left, one = search.proven(incumbent), incumbent.solution
     if one is None:
-        return search.infeasibility() if best == NO_COSTS or not search.fits else None, left
-    return one if better_pair(goal, (one.cycles, one.energy), best) else None, left
+        return search.infeasibility() if bar == NO_BAR or not search.fits else None, left
+    return one if better_pair(goal, costs_of(one), bar) else None, left
 
 
 @dataclass(slots=True)
@@ -714,11 +709,11 @@ class CoresGroup(Group["GroupOnTiles"]):
         goal: Goal,
         until: float = inf,
         room: float = inf,
-        below: CyclesPj | None = None,
+        below: Bar = NO_BAR,
         gap: float = 0.0,
     ) -> None:
         """Raise what no mapping beats to so much, if there are mappings below it."""
-        room = min(room, inf if below is None else goal_value(goal, below) / (1 + gap))
+        room = min(room, below[0] / (1 + gap))
         for one in self._searches(goal):
             one.below, one.gap = min(self.most(goal), room * (1 + gap)), gap
             one.tried |= bool(self.known)

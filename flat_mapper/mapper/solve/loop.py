@@ -25,6 +25,8 @@ from flat_mapper.base.tolerance import EQUAL, LOST
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.result import Infeasible, least_refused
 from flat_mapper.mapper.group.incumbent import (
+    NO_BAR,
+    Bar,
     CyclesPj,
     FrontIncumbent,
     Goal,
@@ -150,7 +152,7 @@ class FormSearch:
     known: dict[object, _Group] = field(default_factory=dict)  # by question
     alone: bool = False  # whether it knows of no groups but the units alone, so of no bound
     asked: Counter[tuple[int, Goal]] = field(default_factory=Counter)  # by group, how often
-    now: tuple[Goal, Sequence[CascadeForm], CyclesPj | None] | None = None  # what is searched
+    now: tuple[Goal, Sequence[CascadeForm], Bar] | None = None  # what is searched
     anew: bool = False  # whether some mapping is looked for first, though costs are known
 
     @classmethod
@@ -212,25 +214,25 @@ class FormSearch:
             self.budget.check()
         return bool(self.budget.stopped)
 
-    def best(self, goal: Goal, below: CyclesPj | None = None) -> tuple[Path | None, float]:
+    def best(self, goal: Goal, below: Bar = NO_BAR) -> tuple[Path | None, float]:
         """The best of all forms under a goal, if it is better than what is known; and the bound.
 
         That is what no mapping is below that is not known; infinite where nothing is left.
         """
         found, left = None, inf
         for some in self._parts(goal):
-            known = found.costs if found else below
+            known = goal.bar(found.costs) if found else below
             one, bound = None, self._least(some, goal)
             self.now = goal, some, known
-            if known is None or self._may_improve(some, goal, known):
-                with self.budget.until_stopped(found is not None or below is not None):
+            if known == NO_BAR or self._may_improve(some, goal, known):
+                with self.budget.until_stopped(known != NO_BAR):
                     one, bound = self._best(some, goal, known)
             else:
                 self.budget.log(some[0].name, "form: bound", str(goal), [bound])
-                if bound >= goal_value(goal, known) * (1 - EQUAL):
+                if bound >= known[0] * (1 - EQUAL):
                     bound = inf
             left = min(left, bound)
-            if one is not None and (known is None or better_pair(goal, one.costs, known)):
+            if one is not None and better_pair(goal, one.costs, known):
                 found = one
         if not self.kind.listed and self.budget.cuts is not None:
             self._log_groups(goal)
@@ -269,7 +271,7 @@ class FormSearch:
             return self.lowest(goal, some).total
         return goal_value(goal, self._corner(some, goal))
 
-    def _may_improve(self, some: Sequence[CascadeForm], goal: Goal, known: CyclesPj) -> bool:
+    def _may_improve(self, some: Sequence[CascadeForm], goal: Goal, known: Bar) -> bool:
         """True if bounds leave room for better than known costs, in what breaks ties too."""
         if _is_group(some):
             cycles, energy = some[0].groups[0].floor.T
@@ -277,7 +279,7 @@ class FormSearch:
         return better_pair(goal, self._corner(some, goal), known)
 
     def _best(
-        self, some: Sequence[CascadeForm], goal: Goal, below: CyclesPj | None
+        self, some: Sequence[CascadeForm], goal: Goal, below: Bar
     ) -> tuple[Path | None, float]:
         """The best of some forms; see `best`."""
         if _is_group(some):
@@ -285,7 +287,7 @@ class FormSearch:
         if goal.is_limited:
             aim = replace(goal, kind="edp")
             every, left = self.fronts(some, aim, gap=0.0)  # what is nearly as good may be over one
-            if not every and below is None and self.budget.stopped:
+            if not every and below == NO_BAR and self.budget.stopped:
                 with self.budget.suspended():  # before there is an answer no end counts
                     every, left = self.fronts(some, aim, gap=0.0)
             costs = [path.costs for path in every]
@@ -296,12 +298,10 @@ class FormSearch:
             return self.product(some, below)
         return self.under(goal, some, below=below, gap=self.budget.gap)
 
-    def _of_group(
-        self, form: CascadeForm, goal: Goal, below: CyclesPj | None
-    ) -> tuple[Path | None, float]:
+    def _of_group(self, form: CascadeForm, goal: Goal, below: Bar) -> tuple[Path | None, float]:
         """The best of a form that is one group."""
         (group,) = form.groups
-        if self.budget.ends and (self.anew or (self.kind.early is False and below is None)):
+        if self.budget.ends and (self.anew or (self.kind.early is False and below == NO_BAR)):
             self.anew = False
             group.first(goal)
         group.run(goal, below=below, gap=self.budget.gap)
@@ -315,14 +315,14 @@ class FormSearch:
         goal: Goal,
         some: Sequence[CascadeForm],
         enough: float = inf,
-        below: CyclesPj | None = None,
+        below: Bar = NO_BAR,
         gap: float = 0.0,
     ) -> tuple[Path | None, float]:
         """The best known partition under a goal that adds up, and a bound of any, or `enough`.
 
-        below: costs that are known from elsewhere. gap: relative, that is near enough.
+        below: known from elsewhere. gap: relative, that is near enough.
         """
-        top = inf if below is None else goal_value(goal, below)
+        top = below[0]
         one = _Sum(self, goal, some, enough, top, gap, begun=self.kind.early or self.budget.ends)
         if one.begun:
             self.first(goal, some)
@@ -335,13 +335,12 @@ class FormSearch:
             one.step(lower, best)
 
     def product(
-        self, some: Sequence[CascadeForm], below: CyclesPj | None = None
+        self, some: Sequence[CascadeForm], below: Bar = NO_BAR
     ) -> tuple[Path | None, float]:
         """The partition of the least product of cycles and energy that is found, and its bound."""
         fast, lean, known = self.goal("latency"), self.goal("energy"), list[Path]()
         gap = self.budget.gap
         each = sqrt(1 + gap) - 1  # of a sum: of a product it is twice as much
-        top = prod(self._whole(below)) if below else inf
 
         def weighted(weight: float) -> Goal:
             return replace(lean, kind="weighted", weight=weight)
@@ -369,7 +368,7 @@ class FormSearch:
             lambda path: self._whole(path.costs),
             lambda: self.late,
             known,
-            top,
+            below[0],
             gap,
         )
 
@@ -467,7 +466,7 @@ class FormSearch:
         """All that no other one dominates, the fastest first; and bounds of what is left."""
         found, left = list[Path](), [np.zeros((0, 2))]
         for some in self._parts(goal):
-            self.now, known = (goal, some, None), [path.costs for path in found]
+            self.now, known = (goal, some, NO_BAR), [path.costs for path in found]
             corner = self._corner(some, goal)
             if not _may_be_on_front(corner, goal, known):
                 continue
@@ -523,7 +522,7 @@ class FormSearch:
         if self.now is None:
             return 0.0, "bounds"
         goal, some, below = self.now
-        value = inf if below is None else goal_value(goal, below)
+        value = below[0]
         if goal.kind != "edp" or _is_group(some):
             value = min(value, self._shortest(lambda one: one.so_far(goal)[0], some).total)
             bound = self._shortest(lambda one: one.so_far(goal)[1], some).total

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.mapping.sharing import crosses_dram
 from flat_mapper.mapping.space import GroupSpace, Mapspace
 from flat_mapper.mapping.values import GroupMapping, Loop
@@ -12,17 +13,20 @@ from flat_mapper.workload.einsum import nameless
 from flat_mapper.workload.graph import Workload
 
 
-def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupSpace]) -> object:
+def group_question(
+    workload: Workload, platform: Platform, mapspace: Mapspace, ways: Sequence[GroupSpace]
+) -> object:
     """All that the best mapping of a group depends on, without names.
 
-    ways: in which the group may run. Where a mapspace has rules about ranks, tensors or Einsums,
-    each group is a question of its own.
+    ways: in which the group may run. Where a mapspace or a chip has rules about ranks, tensors or
+    Einsums, each group is a question of its own.
     """
     names, fusion = ways[0].names, mapspace.fusion
     fused = len(names) > 1
     free = fused and mapspace.policy.softmax == "free"  # Einsums beside it count
     named = mapspace.slots, mapspace.keeps, fusion.tiles, fusion.orders, fusion.intermediates
-    if any((*named, free, not isinstance(fusion.staging, str), *(way.phases for way in ways))):
+    own = free or not isinstance(fusion.staging, str) or any(way.phases for way in ways)
+    if own or any(named) or _names(platform):
         einsums = tuple(workload.einsum(n) for n in names)
         return einsums, tuple(workload.rank_sizes.items()), workload.softmax, tuple(ways)
     does, tensors, ranks = nameless(map(workload.einsum, names))
@@ -46,6 +50,15 @@ def group_question(workload: Workload, mapspace: Mapspace, ways: Sequence[GroupS
         str(workload.mask),
         tuple((way.fused, way.schedule, way.declared) for way in ways),
     )
+
+
+def _names(platform: Platform) -> bool:
+    """True if constraints of a chip's nodes name ranks or tensors, and not just all of them."""
+    nodes = [node for path in platform.paths for node in path.nodes]
+    bodies = (body for node in nodes for body in node.constraints.values())
+    said = (value for body in bodies if isinstance(body, Mapping) for value in body.values())
+    only = (node.keeps_only for node in nodes if isinstance(node, MemoryLevel))
+    return any(one not in (None, False, True, "", [], "*", ["*"]) for one in (*said, *only))
 
 
 def renamed_group(

@@ -50,7 +50,6 @@ from flat_mapper.mapper.chip.question import (
 from flat_mapper.mapper.chip.ways import Way
 from flat_mapper.mapper.group.group import GroupSearch
 from flat_mapper.mapper.group.incumbent import (
-    NO_COSTS,
     CyclesPj,
     FrontIncumbent,
     GoalIncumbent,
@@ -516,13 +515,14 @@ class GroupOnTiles:
             gap=self.gap,
         )
         if most < inf:
+            goal = question.goal
             own = self.best is not None and question.value(*self.best[0]) <= self.below
-            found.best = self.best[0] if self.best and own else question.costs(most)
+            found.bar = goal.bar(self.best[0]) if self.best and own else goal.bar_at(most)
         return found
 
     def _lay_out(self, one: Assignment, found: GroupSolution) -> CyclesPj | None:
         """Price a tile's mapping in every way to give tiles out; the least, None: none fits."""
-        question = self.question
+        question, goal = self.question, self.question.goal
         mapping = group_mapping(found, dict(one.core_workload.rank_sizes))
         if one.spread is not None:
             mapping = self._inside(one).group(mapping)
@@ -539,11 +539,11 @@ class GroupOnTiles:
                 continue
             question.count.evaluated += 1
             own = _costs(on, question.ert)
-            if least is None or better_pair(question.goal, own, least):
+            if least is None or better_pair(goal, own, goal.bar(least)):
                 least = own
             if self.stairs is not None and _useful([own], self.stairs):
                 self.stairs.take(Laid(*own, whole))
-            if better_pair(question.goal, own, self.best[0] if self.best else NO_COSTS):
+            if self.best is None or better_pair(goal, own, goal.bar(self.best[0])):
                 self.best = own, whole
         self.laid[mapping] = least
         return least
