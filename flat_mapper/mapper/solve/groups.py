@@ -50,6 +50,7 @@ from flat_mapper.mapper.space.execution import execution_orders
 from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapper.space.pareto import nondominated
 from flat_mapper.mapping.cores import CoreQuestion
+from flat_mapper.mapping.order import overlaps
 from flat_mapper.mapping.partitions import forms
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import Fusion, GroupSpace, Mapspace, handed_over
@@ -633,23 +634,24 @@ class Cores(Kind):
 
     def group(self, cascade: Workload, ways: tuple[GroupSpace, ...]) -> CoresGroup:
         """A group with its floor."""
-        floor = np.array([self.floor(cascade, ways[0].names)])
+        floor = np.array([self.floor(cascade, ways)])
         return CoresGroup(cascade, ways, floor, kind=self)
 
-    def floor(self, cascade: Workload, names: EinsumNames) -> CyclesPj:
+    def floor(self, cascade: Workload, ways: Sequence[GroupSpace]) -> CyclesPj:
         """Cycles and dynamic pJ of a group at least: computes, and the words over its border.
 
-        Units are at peak on all cores.
+        Units are at peak on all cores, at once if some way to run it has them so.
         """
         from flat_mapper.mapper.chip.floors import at_border, least_pj, whole
 
-        part, busy = cascade.subset(names), dict[str, float]()
+        names, busy = ways[0].names, dict[str, float]()
+        part = cascade.subset(names)
         for einsum in (e for e in part.einsums if not e.each):
             arch = self.platform.path(einsum.unit)
             cycles = operation_cycles(arch, einsum, part.widths) / arch.compute.instances
             points = part.unmasked_iterations(einsum) * cycles
             busy[einsum.unit] = busy.get(einsum.unit, 0.0) + points
-        at_once = self.mapspace.fusion.at_once
+        at_once = any(overlaps(way.schedule) for way in ways)
         peak = max(busy.values()) if at_once else sum(busy.values())
         cycles = max(whole(peak), at_border(self.platform, cascade, names))
         return cycles, least_pj(self.platform, self.ert, cascade, names)
