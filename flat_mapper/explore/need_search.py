@@ -168,7 +168,7 @@ def _smallest(trials: _Trials, low: int, high: int) -> int:
 
     One less than what is returned has been searched, as far as there was time.
     """
-    while high - low > 1 and not trials.over:
+    while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if trials.reach(middle) else (middle, high)
     if high > 1 and not trials.over and trials.reach(high - 1):
@@ -385,8 +385,11 @@ class _Trials:
 
     def reach(self, steps: int | None) -> bool:
         """True if a known mapping reaches the target at a value, or else the fastest."""
-        if steps not in self.known and self._reached(self.priced(steps)):
-            return True
+        if steps not in self.known:
+            if self._reached(self.priced(steps)):
+                return True
+            if self.over and self.mappings:  # to price takes no time, to search does
+                return False
         return self._reached(self.at(steps).result)
 
     def _reached(self, result: Result | None) -> bool:
