@@ -180,6 +180,19 @@ class Budget:
         finally:
             self.seconds, self.megabytes, self.steps, self.stopped = kept
 
+    @contextmanager
+    def no_longer(self, steps: float) -> Iterator[None]:
+        """Work on what is answered, that ends after so many steps too; see `until_stopped`."""
+        kept = self.steps
+        self.steps = min(kept, self.spent + steps)
+        try:
+            with self.until_stopped(True):
+                yield
+        finally:
+            if self.stopped == "steps" and self.spent <= kept:
+                self.stopped = ""
+            self.steps = kept
+
     @property
     def answered(self) -> bool:
         """True if somebody who holds the work that is done has an answer to stop with."""

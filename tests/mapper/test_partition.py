@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import combinations
 
-import numpy as np
 import pytest
 import small_platform as small
 from oracles.brute_force import Case, in_every_order
@@ -150,7 +149,7 @@ def _enumerated(workload: Workload, platform: Platform, ert: Ert, objective: str
                 incumbent = GoalIncumbent(goal)
                 _solve_alone(workload, platform, ert, names, incumbent)
                 if incumbent.solution:
-                    known[names] = float(goal.first(*map(np.array, incumbent.best)))
+                    known[names] = incumbent.bar[0]
         return known[names]
 
     names = tuple(workload.ancestors)

@@ -12,6 +12,7 @@ from oracles.brute_force import Case, judged, options, total_cycles, total_energ
 from oracles.small_cases import online_case, small_case, turns_case
 from prices import PRICES
 
+import flat_mapper as fm
 from flat_mapper.base.budget import Limits
 from flat_mapper.cost_model.result import Infeasible, Result
 from flat_mapper.mapper.group.incumbent import OBJECTIVES
@@ -116,3 +117,14 @@ def test_what_is_not_fused_for_want_of_two_words_is_named() -> None:
     assert "GLB: needs 258 words" in reason
     assert len(tight.result.mapping.groups) == 1
     assert roomy.certificate.infeasible == {}
+
+
+def test_of_equal_latency_the_least_energy_is_taken_gap_or_not() -> None:
+    problem = fm.load_problem("bert-base", seq=512)
+    near = fm.search(problem, "edge", objective="latency")
+    whole = fm.search(problem, "edge", objective="latency", gap=0)
+    limit = near.result.latency_s
+    least = fm.search(problem, "edge", objective="energy", max_latency_s=limit)
+    assert near.result.cycles == whole.result.cycles
+    for found in (near, whole):
+        assert found.result.energy_pj <= least.result.energy_pj * (1 + 2e-3)

@@ -383,6 +383,8 @@ class _Found:
             with self.question.budget.suspended():
                 opened = self.question.opened()
                 paths, self.bound, self.gap = self._asked(opened, progress, known)
+        if not self.front and below == NO_BAR:
+            paths = [opened.tied(self.goal, path) for path in paths]
         self._count(opened)
         self._take([self.question.evaluated(path) for path in paths])
         if not self.best and below == NO_BAR:
@@ -538,7 +540,8 @@ def search(
     a rank has no useful divisor, mappings with remainders are looked at as well: the best of each
     larger size, cut back. Then it is proven only where it meets the bound of all sizes.
 
-    objective: latency, energy or edp; ties are broken by the other two.
+    objective: latency, energy or edp; of equal latency the least energy that little work finds is
+               taken, and of equal energy the least latency.
     progress:  called with the part that is proven and what is being searched.
     budget:    what may be spent, and limits of the answer; where it ends, the best so far is
                returned with its gap.

@@ -109,6 +109,17 @@ class Group[Own: ArrayAnswer | GroupOnTiles]:
         """Its Einsums."""
         return self.ways[0].names
 
+    def run(
+        self,
+        goal: Goal,
+        until: float = inf,
+        room: float = inf,
+        below: Bar = NO_BAR,
+        gap: float = 0.0,
+    ) -> None:
+        """Raise what no mapping beats to so much, if there are mappings below it."""
+        raise NotImplementedError
+
     def begin(self, goal: Goal) -> None:
         """Some mapping before its bound is sharpened, which may take long."""
 
@@ -196,6 +207,10 @@ class Group[Own: ArrayAnswer | GroupOnTiles]:
     def searched(self, goal: Goal) -> bool:
         """True if it was searched to the end, for what breaks ties too."""
         return self.settled(goal)
+
+    def tie(self, goal: Goal, below: Bar, gap: float) -> None:
+        """Look for what is better than known costs under a goal that they limit."""
+        self.run(goal, below=below, gap=gap)
 
     def settled(self, goal: Goal, gap: float = 0.0) -> bool:
         """True if no more is to be known; gap: relative, that is near enough."""
@@ -720,6 +735,12 @@ class CoresGroup(Group["GroupOnTiles"]):
             one.below, one.gap = min(self.most(goal), room * (1 + gap)), gap
             one.tried |= bool(self.known)
             one.run(until)
+
+    def tie(self, goal: Goal, below: Bar, gap: float) -> None:
+        """The same as soon as it can be had: to search all tiles may take many times as long."""
+        for one in self._searches(goal):
+            one.below, one.gap = self.most(goal), gap
+            one.first()
 
     def rest(self, goal: Goal) -> None:
         """Forget candidates, and searches of tiles."""

@@ -64,6 +64,7 @@ from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
 
 STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least
+TIES = 32  # chosen: steps at least for what breaks ties, some tenths of a second
 _FEW = 3  # chosen: groups that a line of progress names
 
 _Group = ArrayGroup | CoresGroup
@@ -237,6 +238,28 @@ class FormSearch:
         if not self.kind.listed and self.budget.cuts is not None:
             self._log_groups(goal)
         return found, 0.0 if self.alone else left
+
+    def tied(self, goal: Goal, path: Path) -> Path:
+        """The same with groups that take no more of what is minimised, and less of the other.
+
+        Of their latency the least energy, of their energy the least latency, as far as so many
+        steps find it as were taken so far.
+        """
+        if goal.kind == "edp":  # equal products are rare
+            return path
+        found, budget = dict[int, Mapped](), self.budget
+        for group, (costs, _) in zip(path.each, path.chosen, strict=True):
+            if id(group) in found:
+                continue
+            cycles, energy = self._whole(costs)
+            aim = replace(goal, kind="energy", most_cycles=cycles)
+            if goal.kind == "energy":
+                aim = replace(goal, kind="latency", most_pj=energy)
+            self.now = aim, [path.form], aim.bar(costs)
+            with budget.no_longer(TIES + budget.spent):
+                group.tie(aim, aim.bar(costs), budget.gap)
+            found[id(group)] = group.best(aim)
+        return replace(path, chosen=tuple(found[id(group)] for group in path.each))
 
     def _log_groups(self, goal: Goal) -> None:
         """Write down groups that were not searched: what partitions with them come to at least."""

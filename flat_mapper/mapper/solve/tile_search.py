@@ -154,7 +154,8 @@ class GroupOnTiles:
     def learn(self, others: Sequence[GroupOnTiles]) -> None:
         """Take what searches under other goals know of the same tiles.
 
-        That is for one under a weight, and for cycles where pJ may be less than for others.
+        That is for one under a weight, and for cycles where pJ may be less than for others, or are
+        what a limit of cycles leaves.
         """
         goal, cycles = self.question.goal, np.zeros(len(self._queue))
         alike = [one for one in others if len(one.least) == len(self._queue)]
@@ -162,12 +163,12 @@ class GroupOnTiles:
         wider = (least for other, least in each if other.kind == "latency" and goal.within(other))
         for own in wider:
             cycles = np.maximum(cycles, own)
-        known = cycles if goal.kind == "latency" else np.zeros(len(cycles))
-        if goal.kind == "weighted":
-            lines = [(other.weight, least) for other, least in each if other.kind == "weighted"]
-            with np.errstate(invalid="ignore"):  # of what has no mapping all are infinite
-                energy = goal.whole(cycles, np.full(len(cycles), self.every.energy))
-                known = beside_weights(goal.weight, lines, cycles, energy)
+        with np.errstate(invalid="ignore"):  # of what has no mapping all are infinite
+            energy = np.full(len(cycles), self.every.energy)
+            known = goal.first(cycles, energy)
+            if goal.kind == "weighted":
+                lines = [(other.weight, least) for other, least in each if other.kind == "weighted"]
+                known = beside_weights(goal.weight, lines, cycles, goal.whole(cycles, energy))
         for one in alike:
             self._fronts = one._fronts or self._fronts
         every = (item._replace(least=max(item.least, known[item.number])) for item in self._queue)
@@ -270,7 +271,7 @@ class GroupOnTiles:
         found = self._outer_costs(search, fullest, beside_pj)
         self._fronts[item.number] = found.front
         least = found.least(question)
-        if least == inf and self.best is None:
+        if least == inf and self.most == inf:
             self.refuse(search.infeasibility())
         return item._replace(least=max(item.least, least), left=0, search=search)
 

@@ -55,6 +55,7 @@ class EinsumSpace(EinsumFacts):
     masked: tuple[str, ...] = ()  # queries and keys of the workload's mask, if it has one
     # inputs that stream, of which DRAM moves a number of words in all, and the group waits for some
     waits: frozenset[str] = frozenset()
+    staying: frozenset[str] = frozenset()  # tensors that private levels may keep over shared loops
 
     @cached_property
     def common(self) -> tuple[bool, ...]:

@@ -119,7 +119,8 @@ def _at_level(
     """Candidates with one more level: its factors, its loop order, and what it keeps.
 
     Three kinds of loops are not tried, unless a rule binds them. Over a rank that all tensors have:
-    outermost of all it costs the same and leaves smaller tiles. At the innermost level, over a rank
+    outermost of all it costs the same and leaves smaller tiles, but where a tile may stay here over
+    shared loops: it has to be whole. At the innermost level, over a rank
     that no kept tensor has: as the innermost loop of the next level it costs the same, because
     below there is only the compute unit, to which order means nothing. And see `_distinct`.
     """
@@ -156,13 +157,13 @@ def _level_factors(
 ) -> list[list[int]]:
     """By rank, the factors that a level's loops may take; useful: whether a loop is worth a try."""
     forced = {m for rule in space.rules(level.name, "temporal") for m in rule.factors}
-    choices = []
+    staying, choices = keep & space.staying, []
     for r, rank in enumerate(space.ranks):
         kept = [t for t in keep if space.relevant[t][r]]
         # A tile of values that share a word may have more of them than the level has words.
         packed = min((space.share(t, level.name) for t in kept), default=1)
         most = int(limit / min(packed, 1)) if kept else space.iterations
-        outermost = space.common[r] and not is_bound_outside(space, r)
+        outermost = space.common[r] and not is_bound_outside(space, r) and not staying
         free = (useful[r] and not outermost) or forced & set(rank.members)
         choices.append(space.options(level.name, "temporal", r, most) if free else [1])
     return choices

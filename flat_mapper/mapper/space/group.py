@@ -302,6 +302,7 @@ def group_problem(
             shared=arch.levels.index(arch.level(shared_level(platform).name)),
             widths=workload.widths,
             masked=(workload.mask and workload.roles.masked) or (),
+            staying=frozenset(may_stay(workload, whole, einsum) if group.fused else ()),
         )
         for einsum in map(workload.einsum, group.names)
     ]
