@@ -229,10 +229,11 @@ def devices_of(
         change = "leave out --backend and --log: each part is a search of its own"
         raise SpecError(expected(where, "the native model, without a log", counted, change))
     table, _, priced = known_energies(cluster.chip, asked.ert, "latency")
-    # Of the whole cascade, as its chip is asked: of each part what is in it.
-    chip = fitted(cluster.chip, cascade).platform
-    space = mapspace_of(mapspace, cascade, chip, asked.schedule)
-    return Devices(cascade, cluster, space, table, budget, (*said, *priced))
+
+    def spaces(part: Workload) -> Mapspace:
+        return mapspace_of(mapspace, part, fitted(cluster.chip, part).platform, asked.schedule)
+
+    return Devices(cascade, cluster, spaces, table, budget, (*said, *priced))
 
 
 def _best(

@@ -24,6 +24,7 @@ from flat_mapper.workload.graph import Workload
 SHARES = 3  # chosen: of the seconds that are left, what one part may take
 ANY = 10.0  # chosen: a gap that the first mapping keeps
 MOST_UNITS = 6  # chosen: placements of a layer's tensors on two axes are too many to go through
+Spaces = Callable[[Workload], Mapspace]
 Allowed = Callable[[Sharding], bool]
 
 
@@ -34,14 +35,14 @@ class Devices:
         self,
         workload: Workload,
         cluster: Cluster,
-        space: Mapspace,
+        spaces: Spaces,
         ert: Ert,
         budget: Budget,
         notes: tuple[str, ...] = (),
     ) -> None:
         fit = fitted(cluster.chip, workload)
         self.workload, self.cluster = workload, replace(cluster, chip=fit.platform)
-        self.space, self.ert, self.budget = space, ert, budget
+        self.spaces, self.ert, self.budget = spaces, ert, budget
         row = "a row softmax: keys are not divided; --softmax online or any lets them be"
         said = [row] if workload.core and workload.softmax == "row" else []
         units = len(list(units_of(workload)))
@@ -50,7 +51,7 @@ class Devices:
             got = f"{units} on {len(cluster.axes)} axes"
             condition = f"at most {MOST_UNITS} operators on a mesh of several axes"
             raise SpecError(expected(where, condition, got, "take a mesh of one axis"))
-        self.notes = (*fit.notes, *notes, *said, *space.notes)
+        self.notes = (*fit.notes, *notes, *said)
         self.parts: dict[Work, Solution] = {}
         self.solved: dict[Work, PartSeconds] = {}
         self.alike: dict[object, Work] = {}  # of parts that differ in names alone, the first
@@ -92,6 +93,7 @@ class Devices:
             runs = {step.way.names for step in plan.steps}
             one = self._best(alone, {}, lambda way: way.names in runs)
             self.one_s = one.seconds if one else None
+        space = self.spaces(self.workload)
         results = [self.parts[work].result for s in plan.steps for work in s.way.works]
         return Sharded(
             workload=self.workload,
@@ -99,7 +101,7 @@ class Devices:
             plan=plan,
             parts=self.parts,
             ideal_s=self.one_s and self.one_s / self.cluster.devices,
-            notes=(*self.notes, *turns_note(self.space, self.cluster.chip, results)),
+            notes=(*self.notes, *turns_note(space, self.cluster.chip, results)),
             stopped=self.budget.stopped or ("time" if self.budget.late else ""),
         )
 
@@ -169,12 +171,12 @@ class Devices:
 
     def _low(self, work: Work) -> float:
         part, chip = work.workload(self.workload), self.cluster.chip
-        return floor(part, chip, self.space, self.ert).cycles * chip.matrix.cycle_seconds
+        return floor(part, chip, self.spaces(part), self.ert).cycles * chip.matrix.cycle_seconds
 
     def _solve(self, work: Work, near: bool) -> PartSeconds:
         """A work's mapping, near its best or any; what differs in names alone is answered once."""
         part, chip, budget = work.workload(self.workload), self.cluster.chip, self.budget
-        space = self.space
+        space = self.spaces(part)
         known = self.alike.setdefault(unnamed(part) if space.derived else work, work)
         old = self.solved.get(known)
         if old and old.near >= near:  # a named mapspace may say more of one than of the other

@@ -37,15 +37,6 @@ GLB: {read: 6, write: 6}
 MAC: {compute: 2}
 VALU: {compute: 2}
 """
-LAYER = """\
-problem:
-  ranks: {B: 1, H: 2, P: 2, M: P, E: 2, F: E, D: H * E, FF: 4}
-  word_bits: 16
-  layers: 2
-  attention: {}
-  layer: {norm: rms, activation: silu}
-
-"""
 SIZES = {"B": 1, "H": 1, "P": 8, "M": 8, "E": 8, "F": 8}
 
 
@@ -139,13 +130,14 @@ def test_every_verb_asks_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert {g.schedule for g in alone.result.groups} == {"overlapped"}
 
 
-def test_a_cluster_of_one_is_asked_as_its_chip(tmp_path: Path) -> None:
-    asked = {"objective": "latency", "scope": "layer", "ert": tmp_path / "prices.yaml"}
-    alone = fm.search(LAYER, chip(tmp_path), **asked)
-    one = tmp_path / "one.yaml"
+def test_a_cluster_says_what_its_mapspace_forbids(tmp_path: Path) -> None:
+    chip(tmp_path)
+    two = tmp_path / "two.yaml"
     link = "{topology: ring, bytes_per_s: 1e10, step_seconds: 1e-8}"
-    words = f"cluster: {{chip: npu.yaml, mesh: {{x: 1}}, network: {{x: {link}}}}}\n"
-    one.write_text(words, encoding="utf-8")
-    of_one = fm.search(LAYER, str(one), **asked)
-    assert of_one.latency_s == pytest.approx(alone.result.latency_s, rel=1e-3)
-    assert alone.result.notes[-1] in of_one.notes
+    words = f"cluster: {{chip: npu.yaml, mesh: {{x: 2}}, network: {{x: {link}}}}}\n"
+    two.write_text(words, encoding="utf-8")
+    asked = {"objective": "latency", "ert": tmp_path / "prices.yaml", "sizes": SIZES | {"H": 2}}
+    free, turns = (fm.search("tiny", str(two), s, **asked) for s in ("default", "flat"))
+    assert free.latency_s < turns.latency_s
+    assert [n.startswith("units take turns in mapspace flat") for n in turns.notes[-1:]] == [True]
+    assert not any("take turns" in note for note in free.notes)

@@ -238,7 +238,8 @@ def test_units_work_at_once_where_the_schedule_lets_them() -> None:
         fusion = replace(mapspace.fusion, schedule=schedule)
         own = replace(mapspace, fusion=fusion)
         one = Cores(platform, own, unpriced(platform), Budget())
-        assert one.floor(work, ("T", "R"))[0] == cycles
+        ways = group_spaces(work, own, ("T", "R"))
+        assert one.floor(work, ways)[0] == cycles
 
 
 @pytest.mark.parametrize("lines", [CHAIN[:2], BRANCH])
