@@ -16,7 +16,7 @@ from flat_mapper.energy.tables import UNPRICED
 # What a figure is not, by its name in the JSON.
 CAVEATS = {
     "area_mm2": "of the storage and arithmetic priced, not of the die",
-    "energy_pj": "no error band: held against no measured chip",
+    "energy_pj": "no error band: compared with no measured chip",
 }
 Document = dict[str, Any]  # as JSON has it
 FieldUnit = Literal["text", "", "s", "/s", "pJ", "J*s", "W", "B", "B/s", "share", "times", "mm2"]

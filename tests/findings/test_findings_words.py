@@ -97,4 +97,4 @@ def test_an_area_is_not_the_dies_and_an_energy_has_no_band():
     text, document = str(found), found.to_dict()
     assert "of the storage and arithmetic priced, not of the die" in text
     assert "HBM2() per 64 bits, in place of HBM3" in text
-    assert document["caveats"]["energy_pj"] == "no error band: held against no measured chip"
+    assert document["caveats"]["energy_pj"] == "no error band: compared with no measured chip"
