@@ -389,7 +389,12 @@ def _together(tiles: Iterable[tuple[int, Ints]]) -> Iterator[list[tuple[int, Int
     """Tiles by order, as many of them together as are bounded in one go."""
     found: list[tuple[int, Ints]] = []
     count = 0
-    for order, own in tiles:
+    every = (
+        (order, grid[:, first : first + _AT_ONCE])
+        for order, grid in tiles
+        for first in range(0, grid.shape[1], _AT_ONCE)
+    )
+    for order, own in every:
         if found and count + own.shape[1] > _AT_ONCE:
             yield found
             found, count = [], 0

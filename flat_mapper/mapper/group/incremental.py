@@ -26,7 +26,7 @@ from flat_mapper.mapper.group.beside import BesideOthers, Least, improving, leas
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
-from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, start
+from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, level_rows, start
 from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, words_of_tile
 
@@ -56,6 +56,7 @@ class IncrementalEnumeration:
     step: Callable[[], None]  # called with every piece of work
     most: int  # candidates to keep at a node
     crowd: Crowd | None = None  # what to do with more; None: `TooMany` is raised
+    beam: int = 0  # candidates times ways of one more level, of those that `crowd` takes; 0: any
     narrow: Narrow | None = None  # whole ones that are kept; None: all, else more go on in parts
 
     @cached_property
@@ -101,8 +102,7 @@ class IncrementalEnumeration:
             for keep in keeps(self.space, node):
                 inside = block
                 if isinstance(node, MemoryLevel):
-                    costs = self._costs(block, (node, *rest), keep, known)
-                    inside = block.take(choose(costs))
+                    inside = self._inside(block, (node, *rest), keep, choose, known)
                 for part in _chunks(inside, self._factors(node)):
                     self.step()
                     own = extend(self.space, part, node, keep, self.wanted)
@@ -120,6 +120,24 @@ class IncrementalEnumeration:
                     left = sum(b.count for b in found)
         found = _by_keeps(found)
         yield self._fewer(found, rest) if self.narrow is None else found
+
+    def _inside(
+        self,
+        block: CandidateBlock,
+        rest: Nodes,
+        keep: frozenset[str],
+        choose: Choice,
+        known: Known,
+    ) -> CandidateBlock:
+        """Candidates to put a level around that are chosen; few where each has very many ways."""
+        costs = self._costs(block, rest, keep, known)
+        chosen = choose(costs)
+        if self.beam and self.crowd is not None:
+            below = any(block.keep.values())
+            ways, _ = level_rows(self.space, rest[0].name, keep, below=below)
+            most = max(1, self.beam // max(1, ways.shape[1]))
+            chosen = chosen if len(chosen) <= most else self.crowd(costs, most)
+        return block.take(chosen)
 
     def _fewer(self, blocks: list[CandidateBlock], rest: Nodes) -> list[CandidateBlock]:
         """Candidates; where they are too many, those of `crowd`."""
@@ -226,7 +244,9 @@ class Beam:
         if len(known) == len(whole):
             return known
         return [
-            replace(g, most=_FIRST, crowd=self._first_few).candidate_set(self._best_few)
+            replace(g, most=_FIRST, beam=_AT_ONCE // 4, crowd=self._first_few).candidate_set(
+                self._best_few
+            )
             if t is None
             else t
             for t, g in zip(whole, self._enumerations(least, self.outers), strict=True)

@@ -448,15 +448,22 @@ class ArrayGroup(Group[ArrayAnswer]):
         return min(most, known), max(least, min(most, alone, known))
 
     def first(self, goal: Goal) -> None:
-        """A good mapping, or where the quick way finds none, the best."""
-        for way in self.every_way():
-            self._offer(goal, way, quick_mapping(way.search, goal))
+        """A good mapping, or where the quick way finds none, the best.
+
+        Once the budget is over, one in which all is staged, if there is such.
+        """
+        with self.kind.budget.until_stopped(True):
+            for way in self.every_way():
+                self._offer(goal, way, quick_mapping(way.search, goal))
+        if not self.known and self.kind.budget.over:
+            self.begin(goal)
         if not self.known:
             self.run(goal)
 
     def begin(self, goal: Goal) -> None:
         """Some mapping in which all is staged: outer choices may be very many."""
-        if self.known or self.kind.mapspace.fusion.intermediates:
+        fusion = self.kind.mapspace.fusion
+        if self.known or fusion.intermediates or fusion.staging != "any":
             return
         for group in {(way.schedule, way.declared): way for way in reversed(self.ways)}.values():
             problem = self.kind.problem(self.workload, self.kind.orders(self.workload, group)[0])

@@ -190,28 +190,41 @@ class GroupOnTiles:
             self.known.clear()
 
     def first(self) -> None:
-        """Some mapping soon: of few tiles, of which no core has much more than its share."""
+        """Some mapping soon: of few tiles, of which no core has much more than its share.
+
+        Once the budget is over, of one tile with all its tensors staged: few outer choices.
+        """
         self.tried, order = True, _promising(self._queue)
-        with self._until_stopped():
-            few = 1 if self.question.budget.over else FEW
-            self._queue = _promising([self._bounded(item) for item in order[:few]]) + order[few:]
-            least, seen = min((item.least for item in self._queue), default=inf), set[object]()
-            for number, item in enumerate(self._queue):
-                if self.best and (item.one.level, item.one.tile) in seen:  # in another order
-                    continue
-                while item.left and item.least < inf:
-                    item = self._queue[number] = self._bounded(item)
-                if item.least < inf:
-                    best, one, own = self.best, item.one, Budget(steps=FIRST)
-                    seen.add((one.level, one.tile))
-                    search = item.search or self._of_core(one)
-                    search, self.laid = replace(search.again(search.known), budget=own), {}
-                    self._solve(search, one, self._fullest(one), self._shared_pj(one), fresh=True)
-                    if own.stopped == "Ctrl-C":
-                        self.question.budget.stopped = own.stopped
-                    if self.best and (self.best is best or self.most <= least):
-                        break
+        with self.question.budget.until_stopped(True):
+            near = [self._bounded(one) if one.left == BOUNDS else one for one in order[:FEW]]
+            self._queue = _promising(near) + order[FEW:]
+            self._first_of_few()
+        if self.best is None and self.question.budget.over and order:
+            self._first_of(self._of_core(order[0].one, staged=True), order[0].one)
         heapify(self._queue)
+
+    def _first_of_few(self) -> None:
+        """Some mapping of the tiles that come first."""
+        least, seen = min((item.least for item in self._queue), default=inf), set[object]()
+        for number, item in enumerate(self._queue):
+            if self.best and (item.one.level, item.one.tile) in seen:  # in another order
+                continue
+            while item.left and item.least < inf:
+                item = self._queue[number] = self._bounded(item)
+            if item.least < inf:
+                best, one = self.best, item.one
+                seen.add((one.level, one.tile))
+                self._first_of(item.search or self._of_core(one), one)
+                if self.best and (self.best is best or self.most <= least):
+                    return
+
+    def _first_of(self, search: GroupSearch, one: Assignment) -> None:
+        """Some mapping of a tile, for a few pieces of work."""
+        own = Budget(steps=FIRST)
+        search, self.laid = replace(search.again(search.known), budget=own), {}
+        self._solve(search, one, self._fullest(one), self._shared_pj(one), fresh=True)
+        if own.stopped == "Ctrl-C":
+            self.question.budget.stopped = own.stopped
 
     def refuse(self, why: Infeasible) -> None:
         """Note why something does not fit: what asks for least is told."""
@@ -335,8 +348,13 @@ class GroupOnTiles:
             number = len(self._reached | {other.number: 0.0 for other in self._queue})
             heappush(self._queue, _Waiting(item.least, BOUNDS, item.idle, item.tiles, number, one))
 
-    def _of_core(self, one: Assignment, way: Way | None = None) -> GroupSearch:
-        """The search of one core's tile; way: in which tiles are given out, None: any."""
+    def _of_core(
+        self, one: Assignment, way: Way | None = None, *, staged: bool = False
+    ) -> GroupSearch:
+        """The search of one core's tile; way: in which tiles are given out, None: any.
+
+        staged: all tensors, if the mapspace leaves it open.
+        """
         question, mapspace = self.question, self.question.mapspace
         where, kept = (question.ert, question.platform, one), self._kept(one)
         rows = core_rows(*where, kept=kept) if way is None else None
@@ -346,6 +364,8 @@ class GroupOnTiles:
         workload = one.core_workload
         if one.spread is not None:
             workload, core, space, ert = self._inside(one, core, space, ert).asked()
+        if staged and space.fusion.staging == "any":
+            space = replace(space, fusion=replace(space.fusion, staging="all"))
         problem = group_problem(workload, core, ert, space, one.group)
         problem = replace(problem, buffer_words=question.most_words(one.level))
         if question.goal.has_energy:

@@ -124,14 +124,8 @@ def _at_level(
     that no kept tensor has: as the innermost loop of the next level it costs the same, because
     below there is only the compute unit, to which order means nothing. And see `_distinct`.
     """
-    outer = space.arch.levels[space.arch.levels.index(level) - 1]
-    ruled = bool(space.rules(outer.name, "temporal"))  # it may then not take such a loop
-    limit = level.usable_words if level.usable_words is not None else space.iterations
-    grows = [any(space.relevant[t][r] for t in keep) for r in range(len(space.ranks))]
-    useful = [ruled or any(candidates.keep.values()) or more for more in grows]
-    choices = _level_factors(space, level, keep, limit, useful)
-    grid = combinations(choices, space.iterations)
-    grid = grid[:, _total(space, keep, grid, level.name) <= limit]
+    limit, grows, ruled = _limit(space, level), _grows(space, keep), _is_ruled(space, level)
+    grid, rows = level_rows(space, level.name, keep, below=any(candidates.keep.values()))
     bound = ruled or bool(space.rules(level.name, "temporal"))
 
     def fits(tiles: Ints, columns: Ints) -> Bools:
@@ -143,13 +137,45 @@ def _at_level(
         candidates,
         level.name,
         grid,
-        _pairs(space, candidates, [located(own) for own in grid], wanted, fits),
+        _pairs(space, candidates, rows, wanted, fits),
         ~np.array(grows) & (not bound),
     )
     candidates.keep = {**candidates.keep, level.name: keep}
     for tensor in keep:
         candidates.transfers[tensor].append(fresh(space, level, candidates.count))
     return candidates
+
+
+def _limit(space: EinsumSpace, level: MemoryLevel) -> int:
+    """Words that a level holds; as many as there are iterations, where that is unlimited."""
+    return level.usable_words if level.usable_words is not None else space.iterations
+
+
+def _grows(space: EinsumSpace, keep: frozenset[str]) -> list[bool]:
+    """By rank, whether a tensor that is kept has it."""
+    return [any(space.relevant[t][r] for t in keep) for r in range(len(space.ranks))]
+
+
+def _is_ruled(space: EinsumSpace, level: MemoryLevel) -> bool:
+    """True if a rule binds the loops around a level, which may then not take one of its own."""
+    outer = space.arch.levels[space.arch.levels.index(level) - 1]
+    return bool(space.rules(outer.name, "temporal"))
+
+
+@remembered
+def level_rows(
+    space: EinsumSpace, name: str, keep: frozenset[str], *, below: bool
+) -> tuple[Ints, list[tuple[Ints, Ints]]]:
+    """Ways to choose a level's factors, int64[R, n], and the factors of each rank.
+
+    below: whether a level below it keeps something. See `dividing`.
+    """
+    level = space.arch.level(name)
+    limit, ruled = _limit(space, level), _is_ruled(space, level)
+    useful = [ruled or below or more for more in _grows(space, keep)]
+    grid = combinations(_level_factors(space, level, keep, limit, useful), space.iterations)
+    grid = grid[:, _total(space, keep, grid, name) <= limit]
+    return grid, [located(own) for own in grid]
 
 
 def _level_factors(
