@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from agreement import agree
 from oracles.brute_force import Case
 from oracles.small_cases import one_product, ruled_group, ruled_product, small_case
 
+import flat_mapper as fm
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.solve.certificate import Solution
 from flat_mapper.mapper.solve.driver import search
@@ -133,3 +135,51 @@ def test_a_permutation_at_dram_leaves_one_order_of_shared_loops(rank: str) -> No
     assert isinstance(found, Solution)
     assert found.result.cycles == {"I": 20, "J": 21}[rank]
     agree(replace(case, mapspace=replace(case.mapspace, slots=(rule,))), 26)
+
+
+CHIP = """
+variables: {version: 0.4, technology: "22nm", global_cycle_seconds: 1e-9}
+architecture:
+  version: 0.4
+  nodes:
+  - !Component {name: DRAM, class: DRAM, attributes: {datawidth: 16, width: 16, type: "LPDDR4"}}
+  - !Component {name: GLB, class: SRAM, attributes: {datawidth: 16, width: 16, depth: 30}}
+  - !Component {name: L1, class: SRAM, attributes: {datawidth: 16, width: 16, depth: 16}}
+  - !Component {name: MAC, class: intmac, attributes: {multiplier_width: 16, adder_width: 32}}
+"""
+PRICES = """
+DRAM: {read: 100, write: 100}
+GLB: {read: 10, write: 10}
+L1: {read: 1, write: 1}
+MAC: {compute: 1}
+"""
+HEADS = """
+problem:
+  ranks: {H: 2, P: 4, M: 4, E: 1, F: 1}
+  word_bits: 16
+  einsums: ["Y[h,p,m] = A[h,p,e] * B[h,m,e]", "Z[h,p,f] = Y[h,p,m] * C[h,m,f]"]
+"""
+SPACE = """
+mapspace:
+  fusion: {groups: [[Y, Z]], tiles: {H: [2], P: [1]}}
+  policy: {buffering: 1}
+"""
+ORDER = """
+  constraints:
+  - {type: temporal, target: DRAM, einsum: Z, permutation: [H, P]}
+"""
+
+
+def test_a_rule_only_takes_away(tmp_path: Path) -> None:
+    """C of both heads stays in L1 over the queries, so that heads are walked there."""
+    files = {"chip": CHIP, "ert": PRICES, "problem": HEADS, "free": SPACE, "ruled": SPACE + ORDER}
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    chip, problem, ert = (tmp_path / f"{name}.yaml" for name in ("chip", "problem", "ert"))
+    free, ruled = (
+        fm.search(problem, chip, tmp_path / f"{name}.yaml", objective="energy", ert=ert, gap=0)
+        for name in ("free", "ruled")
+    )
+    assert free.certificate.optimal
+    assert free.result.energy_pj == pytest.approx(ruled.result.energy_pj, rel=1e-9)
+    assert "C" in free.result.mapping.groups[0].einsums[1].stay
