@@ -166,7 +166,8 @@ def enumerated(
     most:    candidates that a candidate set may have.
     step:    called with every piece of work.
     """
-    kind = space.einsum.name, space.ranks, space.waits, space.staying, wanted.tiles.tobytes()
+    stays = tuple(space.staying.items())
+    kind = space.einsum.name, space.ranks, space.waits, stays, wanted.tiles.tobytes()
     least = wanted.least
     if (kind, least) not in known.candidate_sets:
         if least <= known.too_many.get((kind, most), 0):

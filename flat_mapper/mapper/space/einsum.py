@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from math import factorial, prod
 from typing import Any, Concatenate
@@ -55,7 +55,9 @@ class EinsumSpace(EinsumFacts):
     masked: tuple[str, ...] = ()  # queries and keys of the workload's mask, if it has one
     # inputs that stream, of which DRAM moves a number of words in all, and the group waits for some
     waits: frozenset[str] = frozenset()
-    staying: frozenset[str] = frozenset()  # tensors that private levels may keep over shared loops
+    # tensors that private levels may keep over shared loops, with positions of their ranks that no
+    # shared loops cut
+    staying: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @cached_property
     def common(self) -> tuple[bool, ...]:
@@ -93,6 +95,10 @@ class EinsumSpace(EinsumFacts):
         """Nodes below the shared level, outermost first."""
         nodes = self.arch.nodes
         return nodes[nodes.index(self.arch.levels[self.shared]) + 1 :]
+
+    def outside(self, node: MemoryLevel | Fanout) -> tuple[MemoryLevel | Fanout, ...]:
+        """Nodes outside one that are inside the shared level."""
+        return self.inner_nodes[: self.inner_nodes.index(node)]
 
     @cached_property
     def priced_networks(self) -> bool:

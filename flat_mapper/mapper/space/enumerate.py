@@ -12,7 +12,7 @@ from flat_mapper.arch.values import Fanout, MemoryLevel
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints, NodeChoice
 from flat_mapper.cost_model.facts import lacked, prod_of
 from flat_mapper.cost_model.transfers import Transfer, looped
-from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
+from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of, remembered
 from flat_mapper.mapper.space.factors import combinations, least_multiple, located, new_loops
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
@@ -84,8 +84,29 @@ def extend(
 ) -> CandidateBlock:
     """Candidates with one more node around them."""
     if isinstance(node, Fanout):  # which leaves passes and open runs as they are
-        return _fanned(space, candidates, node, wanted)
-    return _at_level(space, candidates, node, keep, wanted)
+        found = _fanned(space, candidates, node, wanted)
+    else:
+        found = _at_level(space, candidates, node, keep, wanted)
+    good = _may_be_whole(space, found, lanes_of(space.outside(node)))
+    return found if good.all() else found.take(np.flatnonzero(good))
+
+
+def _may_be_whole(space: EinsumSpace, candidates: CandidateBlock, lanes: int) -> Bools:
+    """True but where a level walks a rank of all tensors for a tile that cannot stay there.
+
+    Of that shared loops alone may cut what no level walks; lanes: of the nodes to come; bool[n].
+    """
+    found, common = np.ones(candidates.count, np.bool_), np.flatnonzero(space.common)
+    for choice in candidates.node_choices:
+        keep = space.staying.keys() & candidates.keep.get(choice.node, ())
+        walks = (choice.grid[common] > 1).any(axis=0)
+        if keep and walks.any():
+            whole = ~walks[choice.column]
+            for own in (list(space.staying[tensor]) for tensor in keep):
+                cuts = np.array(space.sizes)[own, None] // candidates.tile[own]
+                whole |= cuts.prod(axis=0) <= lanes
+            found &= whole
+    return found
 
 
 def start(space: EinsumSpace) -> CandidateBlock:
@@ -183,7 +204,7 @@ def _level_factors(
 ) -> list[list[int]]:
     """By rank, the factors that a level's loops may take; useful: whether a loop is worth a try."""
     forced = {m for rule in space.rules(level.name, "temporal") for m in rule.factors}
-    staying, choices = keep & space.staying, []
+    staying, choices = keep & space.staying.keys(), []
     for r, rank in enumerate(space.ranks):
         kept = [t for t in keep if space.relevant[t][r]]
         # A tile of values that share a word may have more of them than the level has words.

@@ -302,10 +302,10 @@ def group_problem(
             shared=arch.levels.index(arch.level(shared_level(platform).name)),
             widths=workload.widths,
             masked=(workload.mask and workload.roles.masked) or (),
-            staying=frozenset(may_stay(workload, whole, einsum) if group.fused else ()),
         )
         for einsum in map(workload.einsum, group.names)
     ]
+    spaces = [replace(s, staying=_staying(workload, whole, s, legal)) for s in spaces]
     problem = GroupProblem(
         workload=workload,
         platform=platform,
@@ -322,6 +322,23 @@ def group_problem(
     if waits and group.fused and problem.runs_ahead and mapspace.fusion.staging != "all":
         spaces[0] = replace(spaces[0], waits=waits)
     return replace(problem, spaces=tuple(spaces))
+
+
+def _staying(
+    workload: Workload, whole: tuple[str, ...], space: EinsumSpace, shared: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Tensors of an Einsum that may stay over shared loops, with their ranks that none of them cut.
+
+    shared: the ranks with shared loops.
+    """
+    loops = {r for r in shared if workload.rank_sizes[r] > 1}
+    cut = [bool(loops.intersection(rank.members)) for rank in space.ranks]
+    own = {t: workload.tensor_ranks[t] for t in may_stay(workload, whole, space.einsum)}
+    return {
+        t: tuple(r for r, yes in enumerate(space.relevant[t]) if yes and not cut[r])
+        for t, ranks in own.items()
+        if loops - {*ranks}
+    }
 
 
 def _apart_below(workload: Workload, platform: Platform, group: GroupSpace) -> Iterator[str]:
