@@ -182,7 +182,10 @@ def _together(
     each = {f.name: [getattr(c, f.name) for c in certificates] for f in fields(Certificate)}
     # A product of two sums is no less than the square of the sum of the parts' roots (Cauchy).
     power = 2 if objective == "edp" else 1
-    proven = sum(bound ** (1 / power) for bound in each["proven_bound"]) ** power
+    proven, whatever = (
+        sum(bound ** (1 / power) for bound in each[name]) ** power
+        for name in ("proven_bound", "any_tiles_bound")
+    )
     gap = max(0.0, reached / proven - 1)
     asked = max(each["asked_gap"])
     # What the parts ended at, unless that is a gap that their sum does not keep.
@@ -203,6 +206,7 @@ def _together(
         asked_gap=asked,
         time_limit_s=min(each["time_limit_s"]),
         infeasible=dict(item for reasons in each["infeasible"] for item in reasons.items()),
+        any_tiles_bound=whatever,
     )
 
 

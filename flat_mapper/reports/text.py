@@ -251,6 +251,12 @@ def buffer_text(found: Document) -> str:
     return "\n".join(lines)
 
 
+_REMAINDERS = (
+    "sizes that fill no units: of tiles that do not divide some are searched, and all are bounded; "
+    "at a multiple of 32 the bound is nearer"
+)
+
+
 def certificate_text(certificate: Certificate, objective: str, reached: float) -> str:
     """The proof that a mapping is the best of its mapspace, and its gap to the lower bound."""
     from decimal import Decimal
@@ -263,8 +269,15 @@ def certificate_text(certificate: Certificate, objective: str, reached: float) -
         work = f"{priced} inner mappings priced, {work}"
     pruned = "; ".join(f"{rule} {units.count(n)}" for rule, n in certificate.pruned.items() if n)
     kind = "partitions" if "groups: bound" in certificate.pruned else "mappings"
-    lines = [f"{proof} of {size} {kind} by {objective}: {work}"]
+    which = f"{kind} with {certificate.among}" if certificate.among else kind
+    lines = [f"{proof} of {size} {which} by {objective}: {work}"]
     lines += [] if certificate.optimal else [gap_text(certificate, objective)]
+    if certificate.stopped == "remainders":
+        lines.append(_REMAINDERS)
+    least = certificate.any_tiles_bound
+    if certificate.among and 0 < least < reached:
+        most, bound = f"{reached / least:.3g} times", units.of_objective(objective, least)
+        lines.append(f"others may be up to {most} better: no mapping at all is below {bound}")
     lines += [f"pruned: {pruned}"] if pruned else []
     refused = [f"not among them: {n}; {why}" for n, why in certificate.infeasible.items()]
     more = len(refused) - _REASONS
@@ -287,12 +300,14 @@ def value_text(
 def end_text(certificate: Certificate) -> str:
     """The gap of an answer, and what ended the search."""
     gap = f"{100 * certificate.gap:.3g} %" if certificate.gap < inf else "unknown"
-    return f"gap {gap}, {certificate.end}"
+    among = f", among {certificate.among}" if certificate.among else ""
+    return f"gap {gap}, {certificate.end}{among}"
 
 
 def gap_text(certificate: Certificate, objective: str) -> str:
     """Distance of a mapping that is not proven from what no mapping is below."""
-    bound = f"no mapping is below {units.of_objective(objective, certificate.proven_bound)}"
+    which = "none of them" if certificate.among else "no mapping"
+    bound = f"{which} is below {units.of_objective(objective, certificate.proven_bound)}"
     return f"{end_text(certificate)}: {bound}"
 
 

@@ -117,6 +117,8 @@ def test_map_has_the_documented_names() -> None:
         "asked_gap",
         "time_limit_s",
         "infeasible",
+        "any_tiles_bound",
+        "among",
     }
     assert set(document["buffer"]["GLB"]) == {"capacity_words", "live_words", "terms"}
     assert document["einsums"]["QK"]["mapping"]["loops"]["DRAM"] == ["H=12", "P=8"]
@@ -136,7 +138,7 @@ def test_a_mapping_prints_its_cost_its_loops_its_buffer_and_its_proof() -> None:
         "x the lower bound",
         "for P in [0:8)   one pass is a FLAT-tile: H=1 P=64",
         "words live, capacity 262,144",
-        "the best of 1,000 mappings by edp: 10 inner mappings priced",
+        "the best of 1,000 mappings with tiles that divide by edp: 10 inner mappings priced",
         "pruned: bound 990",
         "edp: 2.000 x the lower bound (each input and output moved once, units at their peak)",
         "energies from one pJ a row; counts from backend native",

@@ -110,13 +110,17 @@ class OuterBounds:
     def least_of_any_size(self) -> tuple[float, float]:
         """Lower bounds on (cycles, pJ) of the group over mappings whose factors need not divide.
 
-        Without a mask.
+        Of a mask it leaves no more than tiles of one query and one key do.
         """
-        spaces = self.problem.spaces
-        cycles = self._busy([s.lane_cycles / s.lanes for s in spaces])
-        energy = sum(s.compute_energy + s.least_network for s in spaces)
-        for space, own in zip(spaces, self.roles, strict=True):
-            energy += float(words_bound(space, tuple(own.values()), divides=False).at(1.0))
+        problem = self.problem
+        visited = np.array([problem.least_visited])
+        shares = [float(problem.shares(s, visited)[0]) for s in problem.spaces]
+        every = list(zip(problem.spaces, shares, self.roles, strict=True))
+        cycles = self._busy([share * s.lane_cycles / s.lanes for s, share, _ in every])
+        energy = sum(share * (s.compute_energy + s.least_network) for s, share, _ in every)
+        for space, share, own in every:
+            words = words_bound(space, tuple(own.values()), divides=False)
+            energy += float(words.at(share))
         return max(cycles, self.compulsory_cycles()), energy
 
     def _busy(self, cycles: list[float]) -> float:

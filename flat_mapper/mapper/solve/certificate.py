@@ -102,6 +102,12 @@ class Certificate:
     asked_gap: float = 0.0  # that was near enough
     time_limit_s: float = inf
     infeasible: Mapping[str, str] = field(default_factory=dict)  # why, by alternative, if any is
+    any_tiles_bound: float = 0.0  # no mapping is below, whether its tiles divide the sizes or not
+
+    @property
+    def among(self) -> str:
+        """The mappings that the proof is about; empty: all."""
+        return "" if self.any_tiles_bound >= self.proven_bound else "tiles that divide"
 
     @property
     def end(self) -> str:
@@ -120,6 +126,7 @@ class Certificate:
             "pruned": dict(self.pruned),
             "time_limit_s": limit,
             "infeasible": dict(self.infeasible),
+            "among": self.among,
         }
 
 

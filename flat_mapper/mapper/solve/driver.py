@@ -246,6 +246,8 @@ class Question:
         known = min(max(lowest, proven), reached)
         optimal = known >= reached * (1 - EQUAL)
         known = reached if optimal else known
+        whatever = of_all_runs(objective, found.any_size, result.cycle_seconds, result.repeat)
+        whole = max(self.workload.rank_sizes.values()) <= 2  # whatever is smaller divides it
         gap = 0.0 if optimal else reached / known - 1 if known > 0 else inf
         if found.front:
             gap, optimal = found.gap, not found.gap
@@ -262,6 +264,7 @@ class Question:
             asked_gap=budget.gap,
             time_limit_s=budget.limit_s,
             infeasible=found.infeasible,
+            any_tiles_bound=known if whole else min(max(lowest, whatever), known),
         )
         return Solution(
             workload=cascade,
@@ -309,6 +312,7 @@ class _Found:
     evaluated: int = 0
     pruned: dict[str, int] = field(default_factory=dict)
     unproven: str = ""  # what ended the search where no budget did
+    any_size: float = 0.0  # the objective of mappings whose factors need not divide, at least
 
     def __post_init__(self) -> None:
         self.goal = self.question.goal(self.kind)
@@ -335,6 +339,8 @@ class _Found:
         paths, self.bound, self.gap = self._asked(opened, progress, known)
         if not self.front and below == NO_BAR:
             paths = [opened.tied(self.goal, path) for path in paths]
+        if below == NO_BAR:
+            self.any_size = opened.least_of_any_size(self.goal.free)
         self._count(opened)
         self._take([self.question.evaluated(path) for path in paths])
         if not self.best and below == NO_BAR:
@@ -411,7 +417,8 @@ class _Found:
         cut = {r: -(-asked[r] * own[r] // n) for r, n in sizes.items()}
         cut = {r: n for r, n in cut.items() if n < own[r]}
         cores = question.mapspace.fusion.on_cores
-        for some in dict.fromkeys([(*cut,), *((r,) for r in cut), ()]) if cores else [(*cut,)]:
+        partly = cores or cascade.mask is not None
+        for some in dict.fromkeys([(*cut,), *((r,) for r in cut), ()]) if partly else [(*cut,)]:
             less = mapping
             for rank in some:
                 less = resized_mapping(less, cascade, rank, cut[rank])
@@ -583,8 +590,6 @@ def larger_sizes(
 
     lanes: of a chip's cores. There a size takes seconds, and ranks of one size grow together.
     """
-    if workload.mask is not None and not lanes:
-        return []  # its tiles are whole divisors
     ruled = {m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most)}
     ruled |= {*mapspace.fusion.tiles, *fixed}
     sizes, granules = workload.rank_sizes, (*lanes, *TILES) if lanes else GRANULES
