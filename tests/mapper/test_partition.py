@@ -219,8 +219,9 @@ def test_the_product_is_the_least_of_all_partitions(seed):
         return
     assert found.result.cycles * found.result.energy_pj == pytest.approx(best, rel=1e-9)
     assert found.certificate.pruned["groups: bound"] >= 0  # a group may be searched several times
-    assert f"{found.certificate.mapspace_size} partitions by edp" in certificate_text(
-        found.certificate, "edp", found.result.edp_js
+    assert (
+        f"{found.certificate.mapspace_size} partitions with tiles that divide by edp"
+        in certificate_text(found.certificate, "edp", found.result.edp_js)
     )
 
 

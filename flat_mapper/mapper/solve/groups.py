@@ -76,7 +76,6 @@ class ArrayAnswer:
     best: Mapped | None = None
     bound: float = inf  # of what was left out; 0 where nobody has looked
     done: bool = True  # whether no more is looked for, whatever is proven
-    whole: bool = True  # whether it was searched for whatever it may cost
     refused: Infeasible | None = None  # why nothing fits
 
 
@@ -203,10 +202,6 @@ class Group[Own: ArrayAnswer | GroupOnTiles]:
     def done(self, goal: Goal) -> bool:
         """True if searches under a goal look for no more."""
         return goal in self.begun and all(one.done for one in self.begun[goal])
-
-    def searched(self, goal: Goal) -> bool:
-        """True if it was searched to the end, for what breaks ties too."""
-        return self.settled(goal)
 
     def tie(self, goal: Goal, below: Bar, gap: float) -> None:
         """Look for what is better than known costs under a goal that they limit."""
@@ -484,11 +479,7 @@ class ArrayGroup(Group[ArrayAnswer]):
         return True
 
     def _under(self, goal: Goal) -> list[ArrayAnswer]:
-        return self.begun.setdefault(goal, [ArrayAnswer(bound=0.0, done=False, whole=False)])
-
-    def searched(self, goal: Goal) -> bool:
-        """True if it was searched to the end, for what breaks ties too."""
-        return self._under(goal)[0].whole
+        return self.begun.setdefault(goal, [ArrayAnswer(bound=0.0, done=False)])
 
     def sharpen(self) -> None:
         """Bound it by its outer choices."""
@@ -531,7 +522,7 @@ class ArrayGroup(Group[ArrayAnswer]):
                 bar = goal.bar(costs_of(found))
             left = min(left, beside)
         sought = min(wanted, self.most(goal) / (1 + gap))  # what is below it was looked for
-        own.done, own.whole = left < sought * (1 - EQUAL), until == inf
+        own.done = left < sought * (1 - EQUAL)
         proven = inf if sought == self.most(goal) and not own.done else min(left, sought)
         own.bound = max(own.bound, self._floor(goal) if gap else 0.0, proven)
         self.kind.forget(self.workload)

@@ -617,11 +617,6 @@ class _Sum:
         """A partition, if it stays below the top."""
         return path if path.groups and path.total <= self.top * (1 + EQUAL) else None
 
-    def _ties(self, lower: Path) -> list[_Group]:
-        """Groups not searched for what breaks ties: on one path each is searched to its end."""
-        whole = _is_path(self.some) and self.goal.kind != "weighted"
-        return [group for group in lower.each if whole and not group.searched(self.goal)]
-
     def _open(self, path: Path) -> list[_Group]:
         """Groups on a path that may be improved, or whose bounds may be raised."""
         return [group for group in path.each if not group.settled(self.goal, self.gap)]
@@ -630,8 +625,7 @@ class _Sum:
         """True if no partition is better."""
         if lower.total > self.top:
             return True
-        met = lower.total >= min(best.total, self.top) * (1 - EQUAL - LOST)
-        return met and not self._ties(lower)
+        return lower.total >= min(best.total, self.top) * (1 - EQUAL - LOST)
 
     def is_enough(self, lower: Path, best: Path) -> bool:
         """True if the search may or has to end, though a better one may be left."""
@@ -641,12 +635,12 @@ class _Sum:
             return True
         if self.search.late and (best.groups or budget.answered):
             return True
-        return self.begun and not (self._ties(lower) or self._open(lower) or self._open(best))
+        return self.begun and not (self._open(lower) or self._open(best))
 
     def step(self, lower: Path, best: Path) -> None:
         """Search the group that comes next, or bound those in doubt better."""
         search, goal, some = self.search, self.goal, self.some
-        doubt, known, late = self._ties(lower) or self._open(lower), self._open(best), search.late
+        doubt, known, late = self._open(lower), self._open(best), search.late
         if not (doubt or self.begun):  # no bound can be raised, but what is known improved
             search.first(goal, some)
             self.begun = True

@@ -201,6 +201,9 @@ class GroupOnTiles:
             self._first_of_few()
         if self.best is None and self.question.budget.over and order:
             self._first_of(self._of_core(order[0].one, staged=True), order[0].one)
+            if self.best is None:  # there is no room for all of them
+                with self._until_stopped():
+                    self._first_of_few()
         heapify(self._queue)
 
     def _first_of_few(self) -> None:
