@@ -279,6 +279,7 @@ WHOLE_CHIP: Mapping[str, str] = {
     "technology": 'node of the prices, in quotes: "22nm"',
     "global_cycle_seconds": "s of a cycle",
     "power_limit_w": "W that all components may draw on average",
+    "sum_bits": "bits of a value as long as it is added up",
 }
 # Of a kernel, behind its name; the first two fixed costs stand in the place of a core's.
 FITTED = ("_factor", "_tile_cycles", "_launch_seconds")

@@ -86,7 +86,8 @@ def need(asked: questions.AskNeed) -> Need | questions.OnCluster | Unreached:
         return _devices(asked)
     budget, quantity = asked.spend(), among("need: quantity", asked.quantity, tuple(_UNITS))
     cascade = workload_of(asked)
-    chip = fitted(one_chip(asked.arch, asked.data, OF_DEVICE), cascade).platform
+    fit = fitted(one_chip(asked.arch, asked.data, OF_DEVICE), cascade)
+    chip, cascade = fit.platform, fit.workload
     space = mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
     table = unpriced(chip) if asked.ert is None else energies(chip, asked.ert)[0]
     target = _target(asked, cascade, chip)
