@@ -129,7 +129,8 @@ def test_b2_widths_that_differ_are_converted_at_the_same_bytes(
                 assert found[key] == plain[key]
             assert "DRAM, GLB: words of 8 bits taken as 16" in notes[0]
         else:  # registers of 16 bits beside words of 32: those hold one value each
-            assert notes == [f"{n}: words of 32 bits hold one value each" for n in ("DRAM", "GLB")]
+            kept = [f"{n}: words of 32 bits hold one value each" for n in ("DRAM", "GLB")]
+            assert notes[:2] == kept
 
 
 @pytest.mark.parametrize(
