@@ -74,7 +74,7 @@ class Renaming:
             rank_sizes={self.ranks[r]: n for r, n in self.shuffled(workload.rank_sizes.items())},
             einsums=tuple(self.einsum(e) for e in self.shuffled(workload.einsums)),
             word_bits=workload.word_bits,
-            tensor_bits={self.tensors[t]: n for t, n in workload.tensor_bits.items()},
+            tensor_bits={self.tensors.get(t, t): n for t, n in workload.tensor_bits.items()},
             repeat=workload.repeat,
             mask=workload.mask,
             roles=Roles(**roles),

@@ -38,7 +38,7 @@ from flat_mapper.api.questions import (
 )
 from flat_mapper.arch.reader import variables_of
 from flat_mapper.arch.values import Architecture, Platform
-from flat_mapper.arch.words import fitted
+from flat_mapper.arch.words import fitted, with_sums
 from flat_mapper.backends.registry import get_backend
 from flat_mapper.base.budget import Budget, Pruned, part_of
 from flat_mapper.base.errors import SpecError, UnpricedError, expected
@@ -247,7 +247,7 @@ def _best(
     edited = [f"{platform.name} with {name} = {value}" for name, value in edits_of(asked).items()]
     with tools_of(asked):
         get_backend(asked.backend)
-        cascade = workload_of(asked)
+        cascade = with_sums(workload_of(asked), platform)
         fit = fitted(platform, cascade.each_kind[0])
         chip = fit.platform
         table, art, said = known_energies(chip, asked.ert, goal)
@@ -401,11 +401,11 @@ def evaluate(asked: AskEvaluate) -> Evaluation | Infeasible:
         read = recorded(asked)
         fit = fitted(read.platform, read.workload)
         table, art, said = known_energies(fit.platform, asked.ert)
-        result = evaluator.evaluate(read.workload, fit.platform, read.mapping, table)
+        result = evaluator.evaluate(fit.workload, fit.platform, read.mapping, table)
     if isinstance(result, Infeasible):
         return result
     priced = noted(sourced(result, fit.platform, table, art), (*fit.notes, *said))
-    return Evaluation(workload=read.workload, platform=fit.platform, result=priced)
+    return Evaluation(workload=fit.workload, platform=fit.platform, result=priced)
 
 
 def _again(mapped: SearchResult, ert: Ert | Name | None, backend: str) -> SearchResult | Infeasible:

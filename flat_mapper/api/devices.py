@@ -41,7 +41,7 @@ class Devices:
         notes: tuple[str, ...] = (),
     ) -> None:
         fit = fitted(cluster.chip, workload)
-        self.workload, self.cluster = workload, replace(cluster, chip=fit.platform)
+        self.workload, self.cluster = fit.workload, replace(cluster, chip=fit.platform)
         self.spaces, self.ert, self.budget = spaces, ert, budget
         row = "a row softmax: keys are not divided; --softmax online or any lets them be"
         said = [row] if workload.core and workload.softmax == "row" else []

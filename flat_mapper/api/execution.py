@@ -8,7 +8,7 @@ from typing import ClassVar
 from flat_mapper.api.calls import energies, recorded, tools_of
 from flat_mapper.api.options import answers
 from flat_mapper.api.questions import AskCrosscheck, AskExecute, OnCluster
-from flat_mapper.arch.words import fitted
+from flat_mapper.arch.words import fitted, with_sums
 from flat_mapper.backends import agreement
 from flat_mapper.backends.agreement import Disagreement, compare_backends, compare_run
 from flat_mapper.backends.ports import overdrawn_in_run
@@ -87,11 +87,12 @@ def execute(asked: AskExecute) -> Execution | OnCluster:
             raise SpecError(expected(str(path), condition, "one of them"))
         return execute_devices(read_cluster_record(path), asked.seed)
     read = recorded(asked, sound=False)
-    workload, nests = replace(read.workload, repeat=1), read.mapping
+    whole = with_sums(read.workload, read.platform)
+    workload, nests = replace(whole, repeat=1), read.mapping
     if asked.shrink:
         workload, nests = shrunk(workload, nests, read.platform)
     executed = referee.execute(workload, read.platform, nests, seed=asked.seed)
-    executed = replace(executed, shrunk=cut_ranks(read.workload, workload))
+    executed = replace(executed, shrunk=cut_ranks(whole, workload))
     if not asked.check:
         return Execution(executed=executed)
     result = evaluate(workload, read.platform, nests, unpriced(read.platform))

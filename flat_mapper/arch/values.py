@@ -280,6 +280,7 @@ WHOLE_CHIP: Mapping[str, str] = {
     "global_cycle_seconds": "s of a cycle",
     "power_limit_w": "W that all components may draw on average",
     "units_at_once": "0 where array and lanes take turns; by default 1: both work at a time",
+    "sum_bits": "bits of a value as long as it is added up",
 }
 # Of a kernel, behind its name; the first two fixed costs stand in the place of a core's.
 FITTED = ("_factor", "_tile_cycles", "_launch_seconds")

@@ -134,7 +134,7 @@ class AccelforgeBackend:
                 BackendError where it is missing or fails.
         """
         check_fused(workload, platform, mapping)
-        refuse_widths(workload, self.name)
+        workload, left_out = refuse_widths(workload, self.name)
         _refuse_apart(workload, platform, self.name)
         refuse_inside(workload, platform, mapping, self.name)
         ert = ert.covering(platform)
@@ -165,7 +165,7 @@ class AccelforgeBackend:
             "accelforge_latency_s": answer.total_latency_s * workload.repeat,
             "accelforge_energy_pj": answer.total_energy_pj * workload.repeat,
         }
-        notes = (*result.notes, *GAPS)
+        notes = (*result.notes, *left_out, *GAPS)
         return replace(result, notes=notes, extra={**result.extra, **extra})
 
 

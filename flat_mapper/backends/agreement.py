@@ -33,6 +33,7 @@ from flat_mapper.cost_model.result import (
     Result,
 )
 from flat_mapper.cost_model.transfers import SHARED
+from flat_mapper.cost_model.widths import of_one_width
 from flat_mapper.energy.tables import Ert
 from flat_mapper.execution.result import Executed, ExecutedGroup
 from flat_mapper.mapping.check import all_handed_inside
@@ -186,11 +187,14 @@ def compare_backends(
 ) -> Crosscheck:
     """The answers of all backends that are present, each compared with the native model's.
 
+    Sums are as wide as what is done, as the others have it.
+
     A backend that has no such mapping (AccelForge: remainders; Timeloop: a rank on both axes of a
     fanout) is absent, with the reason.
     raises: MappingError where the mapping contradicts the workload or the platform, BackendError
             where a backend that is present fails.
     """
+    workload = of_one_width(workload)
     native = evaluate(workload, platform, mapping, ert)
     asked = _Question(workload=workload, platform=platform, mapping=mapping, ert=ert, native=native)
     apart = asked.between_einsums()
@@ -576,6 +580,10 @@ def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:
             got, said = getattr(m, quantity, 0), getattr(t, f"scalar_{quantity}", 0)
             if got != round(said * instances, 6):  # a mean of instances with unlike amounts
                 yield Disagreement(stats.einsum, level, tensor, quantity, got / instances, said)
+        if t and m:  # how many of them are sums, which may be wider
+            own, said = m.words(t.share, t.so_far)[1] / instances, float(t.words.updates)
+            if own != said:
+                yield Disagreement(stats.einsum, level, tensor, "words updated", own, said)
     cycles = executed.compute_cycles[stats.einsum]
     if not isclose(cycles, stats.compute_cycles, rel_tol=ABOVE):
         yield Disagreement(stats.einsum, "", "", "compute cycles", cycles, stats.compute_cycles)

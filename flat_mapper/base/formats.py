@@ -17,6 +17,7 @@ Width = int | str  # bits of a value, or the name of a format
 TensorWidth = Width | Mapping[str, Width]  # the same everywhere, or by level
 OFF_CHIP = "DRAM"  # the name of the outermost level, where no architecture is known
 DEFAULT = "default"  # in place of a level: all that are not named
+SUMS = "+"  # in place of a tensor: what is added up, as long as it is; as a width: that of it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +79,8 @@ def words(width: TensorWidth) -> str:
     """A width as it is printed: `8`, `bfp8_b (8.5)`, `32 at GLB, 16 at DRAM`."""
     if isinstance(width, Mapping):
         return ", ".join(f"{words(own)} at {level}" for level, own in width.items())
+    if width == SUMS:
+        return "as wide as a sum"
     return f"{width} ({stored_bits(width):g})" if isinstance(width, str) else str(width)
 
 
@@ -94,17 +97,27 @@ class Widths:
     shares: words that a value takes, where it is not one.
     widths: what a compute unit sees of them.
     levels: shares of those whose widths differ from level to level, by the levels that are named.
+    sums: tensors that are added up, where it is said how wide a sum is (`SUMS`).
     """
 
     shares: Mapping[str, float] = field(default_factory=dict)
     widths: Mapping[str, Width] = field(default_factory=dict)
     levels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    sums: frozenset[str] = frozenset()
 
     def share(self, tensor: str, level: str) -> float:
         """Words of one value at a level."""
         if tensor in self.levels and level in self.levels[tensor]:
             return self.levels[tensor][level]
         return self.shares.get(tensor, 1)
+
+    def so_far(self, tensor: str, level: str) -> float:
+        """Words of one value at a level as long as it is added up: no fewer than when it is done.
+
+        A tensor that has no words at a level has none there at any time.
+        """
+        done = self.share(tensor, level)
+        return max(done, self.share(SUMS, level)) if tensor in self.sums and done else done
 
     def at(self, level: str) -> Mapping[str, float]:
         """Shares at one level, where they are not one."""

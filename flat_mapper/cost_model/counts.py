@@ -24,9 +24,11 @@ from flat_mapper.cost_model.transfers import (
     Transfer,
     at_child,
     at_parent,
+    in_words,
     level_pj,
     looped,
     masked_passes,
+    split,
 )
 from flat_mapper.cost_model.turns import Copied, PassingWords, Turn, TurnParts, kind_parts
 
@@ -135,20 +137,40 @@ class Chain:
                 own = facts.volume_at(tensor, level) * part / pieces / spread
                 arrived = own * above.of_child(self.passes[i + 1] * comes)
                 fills = at_child(arrived, own, output=output)
-            yield level, Traffic(reads, fills, updates, held, copies)
+            traffic = Traffic(reads, fills, updates, held, copies)
+            if output and facts.adds_up:
+                traffic = in_words(traffic, *_widths(facts, level, above))
+            yield level, traffic
+
+    def unfinished(self) -> Iterator[tuple[str, Bools]]:
+        """Levels that keep an output, and whether it is a sum there that is still added up."""
+        for i, above, level, _ in self._ends():
+            if level is not None:
+                parts = False if above is None else split(above)
+                yield level.name, np.asarray((self.passes[i] > 1) | parts)
 
     def network_pj(self, facts: EinsumFacts, tensor: str) -> Amount:
         """pJ of the networks that a tensor's words cross."""
         total: Amount = 0.0
         first = 1.0 if tensor == facts.output else None
-        for i, _, level, (often, some) in self._ends():
+        for i, above, level, (often, some) in self._ends():
             if self.transfers[i].network is not None:
                 every = (
                     facts.volumes(tensor)[0] if level is None else facts.volume_at(tensor, level)
                 )
-                pj = self.transfers[i].network_pj(self.passes[i] * often, first)
+                widths = _widths(facts, level, above) if first and level else (1.0, 1.0)
+                pj = self.transfers[i].network_pj(self.passes[i] * often, first, *widths)
                 total = total + every * some * pj
         return total
+
+
+def _widths(
+    facts: EinsumFacts, level: MemoryLevel, above: Transfer | None
+) -> tuple[Floats | float, float]:
+    """Of the output at a level the words for one of a value that is done: of one that is, and of
+    one that is still added up; above: the transfer that leads there."""
+    so_far = facts.so_far[level.name]
+    return (1.0 if above is None else np.where(split(above), so_far, 1.0)), so_far
 
 
 def candidate_costs(
@@ -218,10 +240,11 @@ def turn_of(facts: EinsumFacts, candidates: CandidateBlock, outer: Outer, outsid
         every = chain.traffic(facts, tensor, prod_of(dram, own))
         stays: list[Bools | None] = [*chain.stays[1:], None]
         for (level, traffic), mine, below in zip(every, stays, chain.stays, strict=True):
+            one = PassingWords(level, tensor, traffic, mine, below)
             if level is not facts.arch.levels[0]:
-                passing.append(PassingWords(level, tensor, traffic, mine, below))
+                passing.append(one)
             elif role == "stream":
-                streams.append(PassingWords(level, tensor, traffic, mine, below))
+                streams.append(one)
     compute = facts.lane_cycles / candidates.spatial / dram.prod(axis=0)
     copied = outer.copied and Copied(outer.copied, facts.arch.levels[facts.shared].name)
     kinds = kind_parts(passing, streams, outer.kinds, compute, facts.output, copied or None)

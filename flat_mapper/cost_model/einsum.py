@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -33,12 +33,21 @@ from flat_mapper.cost_model.result import (
     TensorStats,
 )
 from flat_mapper.cost_model.reuse import Accesses, accesses, with_copy
-from flat_mapper.cost_model.transfers import level_pj
+from flat_mapper.cost_model.transfers import (
+    Traffic,
+    Transfer,
+    in_words,
+    level_pj,
+    split,
+    unfinished,
+)
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapping.sharing import copied_from, may_stay
 from flat_mapper.mapping.values import EinsumMapping, sized_ranks
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import MaskTiles
+
+type Ends = tuple[Transfer, Transfer]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,19 +65,22 @@ class EinsumCosts:
 
     def moved(self, level: int) -> list[Moved]:
         """Words at one instance of a level, of each kept tensor."""
-        counted = (
-            (self.share(level, t), self.accesses.traffic[level, t]) for t in self._kept(level)
-        )
-        return [Moved(*(n * share for n in traffic.moved)) for share, traffic in counted]
+        return [self.words(level, t).moved for t in self._kept(level)]
 
-    def share(self, level: int, tensor: str) -> float:
-        """Words of one value at a level."""
-        return self.widths.share(tensor, self.nest.arch.levels[level].name)
+    def words(self, level: int, tensor: str) -> Traffic:
+        """Words of a tensor at one instance of a level."""
+        return in_words(self.accesses.traffic[level, tensor], *self.shares(level, tensor))
+
+    def shares(self, level: int, tensor: str) -> tuple[FloatArray | float, float]:
+        """Words of one value at a level; see `shares`."""
+        return shares(self.nest, self.widths, self.accesses, level, tensor)
 
     def tile(self, level: int, tensor: str) -> IntArray:
-        """Words of a tile, whole ones."""
-        values, share = self.tiles[level, tensor], self.share(level, tensor)
-        return values if share == 1 else np.ceil(values * share).astype(np.int64)
+        """Words of a tile, whole ones: as wide as its values ever are there."""
+        values = self.tiles[level, tensor]
+        share = widest(self.nest, self.widths, self.accesses.moves, level, tensor)
+        whole = isinstance(share, int) and share == 1
+        return values if whole else np.ceil(values * share).astype(np.int64)
 
     @cached_property
     def slowdown(self) -> tuple[FloatArray, ...]:
@@ -82,17 +94,17 @@ class EinsumCosts:
     def tensor_energy(self) -> dict[tuple[int, str], FloatArray]:
         """(level index, tensor) -> pJ, all instances."""
         found = {}
-        for (i, tensor), traffic in self.accesses.traffic.items():
+        for i, tensor in self.accesses.traffic:
             level = self.nest.arch.levels[i]
             action_pj = self.ert.actions(level.name)
-            all_ = traffic._replace(instances=self.accesses.instances[i])
-            found[i, tensor] = level_pj(level, tensor, all_, action_pj, self.share(i, tensor))
+            all_ = self.words(i, tensor)._replace(instances=self.accesses.instances[i])
+            found[i, tensor] = level_pj(level, tensor, all_, action_pj)
         return found
 
     @cached_property
     def network(self) -> tuple[NetworkStats, ...]:
         """Words over the networks that have a price."""
-        return tuple(crossings(self.nest, self.accesses, self.share))
+        return tuple(crossings(self.nest, self.accesses, self.words))
 
     @property
     def computes(self) -> int:
@@ -151,6 +163,7 @@ class EinsumCosts:
     def _tensor(self, i: int, tensor: str, n: int) -> TensorStats:
         traffic, energy = self.accesses.traffic[i, tensor], self.tensor_energy[i, tensor]
         output = tensor == self.nest.einsum.output.tensor
+        done, so_far = self.shares(i, tensor)
         return TensorStats(
             tensor=tensor,
             scalar_reads=_at(traffic.reads, n),
@@ -160,7 +173,8 @@ class EinsumCosts:
             utilized_capacity=_at(self.tiles[i, tensor], n),
             utilized_instances=_at(self.accesses.instances[i], n),
             energy_pj=float(_at(energy, n)),
-            share=self.share(i, tensor),
+            share=_at(np.atleast_1d(done), n),
+            so_far=so_far,
         )
 
     def _kept(self, level: int) -> tuple[str, ...]:
@@ -173,6 +187,36 @@ def _at(values: IntArray | FloatArray, n: int) -> Any:
     """The n-th of n values, or the one that stands for all; an int where it is whole."""
     value = values[n if len(values) > 1 else 0]
     return int(value) if float(value).is_integer() else float(value)
+
+
+def around(nest: Nest, moves: Mapping[str, list[Transfer]], level: int, tensor: str) -> Ends:
+    """Transfers of a tensor to a level that keeps it, and from there to what that feeds."""
+    at = sum(tensor in kept for kept in nest.keep[:level])
+    own, below = moves[tensor][at : at + 2]
+    return own, below
+
+
+def shares(
+    nest: Nest, widths: Widths, found: Accesses, level: int, tensor: str
+) -> tuple[FloatArray | float, float]:
+    """Words of one value at a level that is done, and of one that is still added up."""
+    name, output = nest.arch.levels[level].name, nest.einsum.output.tensor
+    done, so_far = widths.share(tensor, name), widths.so_far(tensor, name)
+    if tensor != output or so_far == done:
+        return done, done
+    own, _ = around(nest, found.moves, level, tensor)
+    return np.where(split(own), so_far, done), so_far
+
+
+def widest(
+    nest: Nest, widths: Widths, moves: Mapping[str, list[Transfer]], level: int, tensor: str
+) -> FloatArray | float:
+    """Words of one value at a level at most, at any time."""
+    name, output = nest.arch.levels[level].name, nest.einsum.output.tensor
+    done, so_far = widths.share(tensor, name), widths.so_far(tensor, name)
+    if tensor != output or so_far == done:
+        return done
+    return np.where(unfinished(*around(nest, moves, level, tensor)), so_far, done)
 
 
 def einsum_costs(

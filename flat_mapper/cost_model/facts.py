@@ -92,6 +92,18 @@ class EinsumFacts:
         return self.widths.share(tensor, level)
 
     @cached_property
+    def so_far(self) -> dict[str, float]:
+        """Words of the output's value that is still added up, for one that is done, by level."""
+        tensor, names = self.output, [level.name for level in self.arch.levels]
+        both = {at: (self.widths.so_far(tensor, at), self.share(tensor, at)) for at in names}
+        return {at: more / done if done else 1.0 for at, (more, done) in both.items()}
+
+    @cached_property
+    def adds_up(self) -> bool:
+        """True if the output is wider at some level as long as it is added up."""
+        return any(more != 1 for more in self.so_far.values())
+
+    @cached_property
     def iterations(self) -> int:
         """Points of the iteration space."""
         return prod(self.sizes)

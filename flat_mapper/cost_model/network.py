@@ -12,6 +12,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.cost_model.nest import FloatArray, Nest
 from flat_mapper.cost_model.ports import Amount
 from flat_mapper.cost_model.reuse import Accesses
+from flat_mapper.cost_model.transfers import Traffic
 
 FREE_NETWORKS = "networks between levels"  # where none of them costs anything
 
@@ -59,7 +60,7 @@ def network_stats(fanout: Fanout, tensor: str, entered: Amount, delivered: Amoun
 
 
 def crossings(
-    nest: Nest, found: Accesses, share: Callable[[int, str], float]
+    nest: Nest, found: Accesses, words_at: Callable[[int, str], Traffic]
 ) -> Iterator[NetworkStats]:
     """Words that cross every fanout that has a price.
 
@@ -67,18 +68,18 @@ def crossings(
     compute unit, by every fanout in between (`Transfer.fan_out`). So do results, the other way, and
     what was so far of them.
 
-    share: words of a tensor's value at a level: they travel as the outer one has them.
+    words_at: of a tensor at a level: they travel as the outer one has them.
     """
     for tensor, moves in found.moves.items() if nest.arch.priced else ():
         words: FloatArray = np.zeros((2 * len(nest.arch.fanouts), 1))
         levels = [i for i, kept in enumerate(nest.keep) if tensor in kept]
         for level, own, below in zip(levels, moves, moves[1:], strict=False):
-            crossed = found.traffic[level, tensor].crossed
+            crossed = words_at(level, tensor).crossed
             if crossed is None or below.network is None:
                 where = f"{nest.einsum.name}: {tensor}"
                 condition = "no network with a price beside a sum of ranks (a convolution)"
                 raise SpecError(expected(where, condition, "hop_energy_pj"))
-            words = words + crossed * own.spread * share(level, tensor) * below.network
+            words = words + crossed * own.spread * below.network
         each = zip(nest.arch.fanouts, words[::2], words[1::2], strict=True)
         yield from (network_stats(f, tensor, *both) for f, *both in each if any(f.word_pj))
 

@@ -7,7 +7,7 @@ it the tiles of a turn.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, prod
 from typing import NamedTuple
@@ -23,7 +23,7 @@ from flat_mapper.cost_model.nest import factors_of, nest_of, words_of_tiles
 from flat_mapper.cost_model.ports import Amount, largest
 from flat_mapper.cost_model.result import BufferUse, Infeasible
 from flat_mapper.cost_model.roles import Outer
-from flat_mapper.cost_model.transfers import SHARED, Amounts, Transfer, transfers_of
+from flat_mapper.cost_model.transfers import SHARED, Amounts, Transfer, transfers_of, unfinished
 from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import overlaps
@@ -171,16 +171,17 @@ def tile_occupancies(core: CoreQuestion, policy: Policy) -> tuple[TileOccupancy,
     """
     workload, platform, group = core
     level, names, inside = shared_level(platform).name, group.names, handed_inside(*core)
+    whole = whole_group(workload, names, policy)
     crossing = {t for m in group.einsums for t in m.kept_at(platform.dram.name)}
     places = TilePlaces.of(workload, names, group.schedule, policy, level, crossing, inside)
     held = []
     for mapping in group.einsums:
         einsum = workload.einsum(mapping.einsum)
-        arch = platform.path(einsum.unit)
+        arch, widest = platform.path(einsum.unit), _widest(core, whole, mapping)
         for tensor in (access.tensor for access in einsum.accesses):
             home = inside.get(tensor, level)
             values = shared_tile(workload, arch, mapping, tensor, home)
-            words, kept = values * workload.share(tensor, home), tensor in mapping.kept_at(home)
+            words, kept = values * widest(tensor, home), tensor in mapping.kept_at(home)
             part = any(tensor in mapping.kept_at(lv.name) for lv in arch.levels if lv.part_of)
             one = places.takes(tensor, words, kept=kept, part=part)
             held.append(one._replace(level=home, first=einsum.name, last=einsum.name))
@@ -190,6 +191,32 @@ def tile_occupancies(core: CoreQuestion, policy: Policy) -> tuple[TileOccupancy,
     for one in places.unmapped(extents, inner) if inner else ():
         held.append(one._replace(level=level, first=names[0], last=names[-1]))
     return tuple(one for one in merged(held).values() if one.copies)
+
+
+def _widest(
+    core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping
+) -> Callable[[str, str], float]:
+    """Words of a value of a tensor at a level, at most at any time; of one nest.
+
+    names: the Einsums of the group, those of a free softmax among them. What passes a level by is
+    as wide there as where it comes from.
+    """
+    workload, platform, _ = core
+    einsum = workload.einsum(mapping.einsum)
+    output, widths = einsum.output.tensor, workload.widths
+    if output not in widths.sums:
+        return widths.share
+    arch = platform.path(einsum.unit)
+    nest = nest_of(arch, einsum, mapping, returning(workload, names, mapping))
+    moves = transfers_of(nest, factors_of(nest, [mapping]), output)
+    keepers = [lv.name for lv, kept in zip(arch.levels, nest.keep, strict=True) if output in kept]
+    sums = {at: bool(unfinished(*moves[n : n + 2]).all()) for n, at in enumerate(keepers)}
+
+    def widest(tensor: str, level: str) -> float:
+        so_far = tensor == output and sums.get(level, sums[keepers[0]])
+        return widths.so_far(tensor, level) if so_far else widths.share(tensor, level)
+
+    return widest
 
 
 def buffer_use(core: CoreQuestion, policy: Policy) -> BufferUse:
@@ -280,6 +307,9 @@ def candidate_tiles(
         for tensor in candidates.keep.get(choice.node, ()):
             own = [r for r, yes in enumerate(facts.relevant[tensor]) if yes]
             words[choice.node, tensor] = prod_of(extents, own) * facts.share(tensor, choice.node)
+    for level, so_far in unfinished_at(facts, candidates, outer).items():
+        if (place := (level, facts.output)) in words:
+            words[place] = words[place] * np.where(so_far, facts.so_far[level], 1.0)
     shared, dram = outer.grids(facts.sizes, candidates.tile)
     passes, moves = dram[:, 0].tolist(), {}
     for position, tensor in enumerate(facts.tensors):
@@ -287,6 +317,19 @@ def candidate_tiles(
             chain = Chain.of(facts, candidates, outer, position, shared)
             moves[tensor] = zip(chain.transfers, chain.stays, strict=True)
     return _tiles(words, moves)
+
+
+def unfinished_at(facts: EinsumFacts, candidates: CandidateBlock, outer: Outer) -> dict[str, Bools]:
+    """By level that keeps the output, candidates that hold sums there at some time; bool[n].
+
+    Nothing where a sum is no wider than when it is done.
+    """
+    if not facts.adds_up:
+        return {}
+    shared, dram = outer.grids(facts.sizes, candidates.tile)
+    chain = Chain.of(facts, candidates, outer, len(facts.tensors) - 1, shared)
+    chain.over(facts.relevant[facts.output], dram, outer)
+    return dict(chain.unfinished())
 
 
 def private_words(
@@ -322,7 +365,8 @@ def private_uses(core: CoreQuestion, names: Sequence[str]) -> dict[str, list[Pri
         factors, sizes = factors_of(nest, [mapping]), sized_ranks(workload, mapping)
         tiles = words_of_tiles(nest, factors, tuple(sizes[r] for r in nest.ranks))
         every = ((arch.levels[i].name, t, n) for (i, t), n in tiles.items() if i > SHARED)
-        words = {(lv, t): n * workload.share(t, lv) for lv, t, n in every if inside.get(t) != lv}
+        widest = _widest(core, names, mapping)
+        words = {(lv, t): n * widest(t, lv) for lv, t, n in every if inside.get(t) != lv}
         passes = factors.factors[0, :, 0].tolist()
         moves = {
             tensor: [(one, one.stays) for one in transfers_of(nest, factors, tensor)]

@@ -11,6 +11,7 @@ from typing import Literal, NoReturn
 from flat_mapper.base.errors import MissingResult
 from flat_mapper.cost_model.network import NetworkStats
 from flat_mapper.cost_model.ports import Moved
+from flat_mapper.cost_model.transfers import Traffic, in_words
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores import CoreUse
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Schedule
@@ -31,12 +32,18 @@ class TensorStats:
     utilized_instances: int
     energy_pj: float
     share: float = 1  # words that one value takes; the counts are of values
+    so_far: float = 1  # and words of one that is still added up
+
+    @property
+    def words(self) -> Traffic:
+        """Words of one instance."""
+        values = Traffic(self.scalar_reads, self.scalar_fills, self.scalar_updates, 0)
+        return in_words(values, self.share, self.so_far)
 
     @property
     def moved(self) -> Moved:
         """Words through the ports of one instance."""
-        values = self.scalar_reads, self.scalar_fills + self.scalar_updates, self.scalar_fills
-        return Moved(*(n * self.share for n in values))
+        return self.words.moved
 
     @property
     def moved_words(self) -> float:
@@ -46,7 +53,7 @@ class TensorStats:
 
     def to_dict(self) -> dict[str, object]:
         """The fields by name."""
-        return {f.name: getattr(self, f.name) for f in fields(self)[1:-1]}
+        return {f.name: getattr(self, f.name) for f in fields(self)[1:-2]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

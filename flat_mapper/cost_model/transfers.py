@@ -90,14 +90,23 @@ class Transfer:
         """Of passes of the keeper, how many are of one child."""
         return passes if isinstance(self.apart, float) else over(passes, self.apart)
 
-    def network_pj(self, passes: Amounts | float, first: Amounts | float | None) -> Amounts | float:
+    def network_pj(
+        self,
+        passes: Amounts | float,
+        first: Amounts | float | None,
+        done: Amounts | float = 1.0,
+        so_far: float = 1.0,
+    ) -> Amounts | float:
         """pJ of the networks for a word that passes so often.
 
         first: of an output, whose word goes down before every pass but these; None: of an input.
+        done, so_far: how wide it is the last time, and before: see `in_words`.
         """
         if self.network is None:
             return 0.0
-        return self.network * (passes if first is None else 2 * passes - first)
+        if first is None:
+            return self.network * passes
+        return self.network * (2 * (passes - first) * so_far + first * done)
 
     def take(self, index: IntArray) -> Transfer:
         """The transfer of some candidates."""
@@ -186,6 +195,40 @@ def at_child(filled: Amounts, held: Amounts | float, *, output: bool) -> Amounts
     return filled - held if output else filled
 
 
+def in_words(traffic: Traffic, share: Amount, so_far: Amount) -> Traffic:
+    """Words of traffic that is counted in values, or in words of finished ones.
+
+    An output's value that comes back is one that is still added up, and so are all that go out but
+    the last: this one is done, and is narrowed as it leaves the place of its last addition.
+
+    share: words of a value that is done, `so_far` of one that is not: as many for an input.
+    """
+    more = so_far - share
+    reads, fills, updates = traffic.reads, traffic.fills, traffic.updates
+    return traffic._replace(
+        reads=reads * so_far,
+        fills=fills if fills is NONE else fills * so_far,
+        updates=updates if updates is NONE else updates * share + reads * more,
+        held=traffic.held * share,
+        again=traffic.held * so_far,
+        crossed=None if traffic.crossed is None else traffic.crossed * share + 2 * reads * more,
+    )
+
+
+def unfinished(own: Transfer, below: Transfer) -> BoolArray:
+    """True where a keeper holds sums that are still added up; bool[n].
+
+    own: the transfer that leads to it. below: the one to what it feeds. Sums come back there, or
+    instances have parts of them that are added on their way out (`split`).
+    """
+    return np.asarray((below.passes > 1) | split(own))
+
+
+def split(own: Transfer) -> BoolArray:
+    """True where several instances have parts of one sum, and so none that is done; bool[n]."""
+    return np.asarray(own.copies > own.spread)
+
+
 class Traffic(NamedTuple):
     """Words of one tensor at one instance of a level, over the whole run or in a pass."""
 
@@ -195,6 +238,7 @@ class Traffic(NamedTuple):
     held: Amount  # different words that the instance ever holds
     instances: Amount = 1.0
     crossed: Amounts | None = None  # to what the level feeds, and from it; None: not known
+    again: Amount | None = None  # `held`, as long as they are added up; None: the same
 
     @property
     def moved(self) -> Moved:
@@ -207,7 +251,6 @@ def level_pj(
     tensor: str,
     traffic: Traffic,
     action_pj: tuple[float, float, float],
-    share: float = 1.0,
     *,
     rounded: bool = True,
 ) -> Amounts:
@@ -215,16 +258,16 @@ def level_pj(
 
     action_pj: energy of one read, write and update; each moves up to `row_words` words of one
                tensor, so counts are rounded up to whole rows per instance, as Timeloop does.
-    share:     words that a value of the tensor takes; values are packed in the rows.
+    traffic:   in words; values are packed in the rows.
     rounded:   whether words are rounded up to whole rows at all.
     What a core sees as its DRAM has the networks between with it, for each word.
     """
     read_pj, write_pj, update_pj = action_pj
-    row_words, whole, times = level.row_words, level.whole_rows, share
+    row_words, whole, times = level.row_words, level.whole_rows, 1.0
     if tensor in level.rows:
         own = level.rows[tensor]
         read_pj, update_pj, row_words, whole = own.read_pj, own.update_pj, own.row_words, own.whole
-        times = share * own.times
+        times = own.times
     rows: Amounts | float = 0.0
     each = (traffic.reads, read_pj), (traffic.fills, write_pj), (traffic.updates, update_pj)
     for words, action in each:
@@ -233,7 +276,7 @@ def level_pj(
     pj = rows_in_use(traffic.instances, level) * rows
     if level.outside_pj:
         updates = 0.0 if traffic.updates is NONE else traffic.updates
-        pj = pj + (traffic.reads + updates) * (share * level.outside_pj)
+        pj = pj + (traffic.reads + updates) * level.outside_pj
     return np.asarray(pj, np.float64)
 
 

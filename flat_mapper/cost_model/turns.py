@@ -13,17 +13,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, product
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
-from flat_mapper.cost_model.einsum import returning
+from flat_mapper.base.formats import Widths
+from flat_mapper.cost_model.einsum import returning, shares
 from flat_mapper.cost_model.nest import BoolArray, Factors, Nest, factors_of, nest_of
 from flat_mapper.cost_model.outside import Outside, Words
 from flat_mapper.cost_model.ports import Amount, Moved, added_up, largest, limited, transfer_cycles
 from flat_mapper.cost_model.reuse import accesses
-from flat_mapper.cost_model.transfers import SHARED, Traffic
+from flat_mapper.cost_model.transfers import SHARED, Traffic, in_words
 from flat_mapper.energy.tables import operation_cycles
 from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import (
@@ -36,6 +37,7 @@ from flat_mapper.mapping.order import (
 )
 from flat_mapper.mapping.sharing import copied_from, visited_tiles
 from flat_mapper.mapping.values import EinsumMapping, GroupMapping, Loop
+from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 
 COMPUTE = "compute"
@@ -68,9 +70,11 @@ def words_in_pass(one: PassingWords, kind: PassKind, output: str, copied: Copied
     visit starts from nothing; in later passes what is held comes back first.
     """
     fresh, own = one.tensor in kind.fresh, one.words
-    again = own.held if one.tensor == output and not kind.first else 0.0
+    so_far = own.held if own.again is None else own.again
+    again = so_far if one.tensor == output and not kind.first else 0.0
+    more = so_far - own.held if one.tensor == output and not kind.done else 0.0
     fed = _moves(one.fed_stays, fresh)
-    reads, writes, fills = fed * (own.reads + again), fed * own.updates, 0.0
+    reads, writes, fills = fed * (own.reads + again), fed * (own.updates + more), 0.0
     if one.stays is not None:
         fills = _moves(one.stays, fresh) * (own.fills + again)
         writes = writes + fills
@@ -204,6 +208,7 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
     old = copied_from(workload, einsum)
     copied = None if old is None else Copied(old, arch.levels[nest.home(old)].name)
     found, in_pass = [], frozenset[str]()
+    done = narrowed(einsum, workload.widths)
     for loops, factors, sizes in _sizes(workload, nest, mapping):
         every, compute = _passing(workload, nest, factors, sizes)
         ends = every[True], every[False]
@@ -213,7 +218,7 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
             tile = dict(zip(nest.ranks, sizes, strict=True))
             keys = None if masked[1] in einsum.each else tile[masked[1]]
             left = tiles.count(tile[masked[0]], keys)
-        kinds = pass_kinds(loops, tensors, output, left, masked)
+        kinds = pass_kinds(loops, tensors, output, left, masked, done)
         found.append(kind_parts(*ends, kinds, compute, output, copied))
         if inner:
             step = _step(loops, tensors, inner)
@@ -225,6 +230,13 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
         sizes=tuple(found),
         in_pass=in_pass if inner else None,
     )
+
+
+def narrowed(einsum: Einsum, widths: Widths) -> Literal["", "first", "last"]:
+    """The pass in which an Einsum sends what is done, where sums are wider: see `pass_kinds`."""
+    if einsum.output.tensor not in widths.sums:
+        return ""
+    return "first" if einsum.updates else "last"
 
 
 def _step(
@@ -273,7 +285,7 @@ def _part(loop: Loop, final: bool, short: bool) -> SharedLoop:
     if final:
         alone = loop.factor == 1
         return SharedLoop(rank=loop.rank, factor=loop.factor, begin=int(alone), rest=1 - alone)
-    return SharedLoop(rank=loop.rank, factor=loop.factor, begin=1, rest=loop.factor - 2)
+    return SharedLoop(rank=loop.rank, factor=loop.factor, begin=1, rest=loop.factor - 2, ends=False)
 
 
 def _passing(
@@ -291,10 +303,11 @@ def _passing(
             if i < SHARED and SHARED in chain:
                 continue  # whole tiles cross DRAM beside the turns
             counts, level = counted.traffic[i, tensor], arch.levels[i]
-            share = workload.share(tensor, level.name)
-            reads, fills, updates, held = (share * float(n[0]) for n in counts[:4])
+            reads, fills, updates, held = (float(n[0]) for n in counts[:4])
+            values = Traffic(reads, fills, updates, held)
+            done, so_far = shares(nest, workload.widths, counted, i, tensor)
+            words = in_words(values, float(np.max(done)), so_far)
             mine = own if i != chain[0] else None
-            words = Traffic(reads, fills, updates, held)
             found[i >= SHARED].append(PassingWords(level, tensor, words, mine, fed))
     names = [level.name for level in arch.levels]
     found[True].sort(key=lambda one: names.index(one.level.name))  # of equals the outer one binds

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flat_mapper.arch.values import CORE_COSTS, FITTED, Architecture, Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import DEFAULT, words
+from flat_mapper.base.formats import DEFAULT, SUMS, words
 from flat_mapper.mapping.cores import levels_between
 from flat_mapper.spec.document import did_you_mean
 from flat_mapper.workload.graph import Workload
@@ -21,7 +23,8 @@ def check_widths(workload: Workload, platform: Platform) -> None:
     """
     check_counts(workload, platform)
     _check_levels(workload, platform)
-    if not workload.widths.tensors:
+    own = [tensor for tensor in workload.widths.tensors if tensor != SUMS]
+    if not own and whole_sums(workload):
         return
     bits = workload.word_bits
     if bits & (bits - 1):
@@ -34,6 +37,12 @@ def check_widths(workload: Workload, platform: Platform) -> None:
                 change = f"set word_bits to {level.word_bits}"
                 where = f"{arch.path or arch.name}: {level.name}"
                 raise SpecError(expected(where, condition, level.word_bits, change))
+
+
+def whole_sums(workload: Workload) -> bool:
+    """True where a value that is added up takes whole words."""
+    widths, levels = workload.widths, workload.widths.levels.get(SUMS, {})
+    return all(float(n).is_integer() for n in (widths.share(SUMS, ""), *levels.values()))
 
 
 def _check_levels(workload: Workload, platform: Platform) -> None:
@@ -63,13 +72,24 @@ def check_between(workload: Workload, platform: Platform, level: str) -> None:
                 raise SpecError(expected(where, condition, got, "leave it out"))
 
 
-def refuse_widths(workload: Workload, who: str) -> None:
-    """Raise SpecError where somebody counts words of one width only."""
-    if tensors := workload.widths.tensors:
+def of_one_width(workload: Workload) -> Workload:
+    """The workload with sums as wide as what is done, as in Timeloop and AccelForge."""
+    kept = {t: width for t, width in workload.tensor_bits.items() if t != SUMS}
+    return replace(workload, tensor_bits=kept)
+
+
+def refuse_widths(workload: Workload, who: str) -> tuple[Workload, tuple[str, ...]]:
+    """The workload for somebody who counts words of one width only, and what that leaves out.
+
+    raises: SpecError where tensors have widths of their own.
+    """
+    if tensors := [tensor for tensor in workload.widths.tensors if tensor != SUMS]:
         widths = ", ".join(f"{t} {words(workload.tensor_bits[t])}" for t in tensors)
         condition = f"{workload.word_bits} bits for every tensor"
         change = "use the native backend, or remove tensor_bits"
         raise SpecError(expected(who, condition, widths, change))
+    note = f"sums are as wide as words, of which {who} has one width"
+    return of_one_width(workload), (note,) if SUMS in workload.tensor_bits else ()
 
 
 _MOST = 2.0**62  # of words and cycles; int64 ends at 2**63
@@ -83,7 +103,8 @@ def check_counts(workload: Workload, platform: Platform) -> None:
     paths = platform.paths
     points = max((float(workload.iterations(e)) for e in workload.einsums), default=1.0)
     names = {level.name for path in paths for level in path.levels}
-    share = max((workload.share(t, at) for t in workload.tensor_ranks for at in names), default=1.0)
+    every = (*workload.tensor_ranks, SUMS)
+    share = max((workload.share(t, at) for t in every for at in names), default=1.0)
     words = 2 * points * max(1.0, share)  # an update reads and writes
     slowest = max(_cycles_per_word(arch) for arch in paths)
     cycles = words * slowest * len(workload.einsums) * workload.repeat

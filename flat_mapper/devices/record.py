@@ -181,9 +181,10 @@ def _paths(path: Path, said: Section, workload: Workload, where: str) -> Paths:
     name = take(node, "chip", str, f"{where}.cluster")
     files = platform_files(_beside(path, name, f"{where}.cluster.chip"))
     own = PlatformFiles(path=path, matrix=Section({"cluster": node}, source=str(path)))
+    fit = fitted(platform_of(files), workload)
     return Paths(
-        workload=workload,
-        cluster=cluster_of(own, fitted(platform_of(files), workload).platform),
+        workload=fit.workload,
+        cluster=cluster_of(own, fit.platform),
         low=lambda _: 0.0,
         solve=lambda *_: PartSeconds(inf, inf),
     )

@@ -16,6 +16,7 @@ from math import prod
 from pathlib import Path
 
 from flat_mapper.arch.values import Architecture, Platform
+from flat_mapper.arch.words import rates_of
 from flat_mapper.base.errors import SpecError
 from flat_mapper.base.formats import PLAIN, Widths, value_bits
 from flat_mapper.base.units import UM2_PER_MM2
@@ -310,9 +311,12 @@ def _keys(arch: Architecture, einsum: Einsum, widths: Widths, name: str) -> tupl
 
     That of the format (`fp8_e4m3_mul_cycles`) where the architecture has it, else that of all.
     """
-    own = (f"{form}_{name}" for a in einsum.inputs if (form := widths.format(a.tensor)))
-    plain = [name] if any(not widths.format(a.tensor) for a in einsum.inputs) else []
-    return tuple(dict.fromkeys([*(k if k in arch.variables else name for k in own), *plain]))
+    found = dict[str, None]()
+    for tensor in (a.tensor for a in einsum.inputs):
+        form = widths.format(tensor) or next(iter(rates_of(arch, widths, tensor, name)), "")
+        own = f"{form}_{name}"
+        found[own if form and own in arch.variables else name] = None
+    return tuple(found)
 
 
 def in_macs(kind: str) -> float:

@@ -130,8 +130,7 @@ def cycles_at_levels(run: GroupRun) -> dict[str, float]:
     for one in run.charged.values():
         for tensor in (t for level, t in one.counters if level == DRAM):
             (read, written), c = crossed.get(tensor, (0.0, 0.0)), one.counters[DRAM, tensor]
-            share = run.facts.workload.share(tensor, run.platform.dram.name)
-            crossed[tensor] = read + share * c.reads, written + share * c.updates
+            crossed[tensor] = read + c.words[0], written + c.words[1]
     total |= {port.level.name: port.moved(crossed) for port in run.outside}
     levels = levels_by_name(run.platform) | {port.level.name: port.level for port in run.outside}
     return {name: cycles_at_ports(levels[name], words) for name, words in total.items()}
@@ -159,7 +158,6 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
     for one in run.runs.values():
         for tensor in dict.fromkeys(tile.tensor for tile in one.tiles):
             tiles = [tile for tile in one.tiles if tile.tensor == tensor]
-            share = run.facts.workload.share(tensor, run.platform.dram.name)
             users = {e.name for e in run.facts.einsums if e.touches(tensor)}
             touching = [n for n, job in enumerate(jobs) if job.turn.einsum in users]
             passes = [number[n] for n in touching]
@@ -170,9 +168,9 @@ def _requests(run: GroupRun, jobs: list[Job]) -> list[Request]:
             move = partial(Request, tensor=tensor)
             drains: list[Request] = []
             for n, tile in enumerate(tiles):
-                fetch = move(words=tile.fetched * share, reads=True, deadline=tile.first)
+                fetch = move(words=tile.fetched, reads=True, deadline=tile.first)
                 heir = tiles[n + copies].first if n + copies < len(tiles) else inf
-                drain = move(words=tile.drained * share, reads=False, deadline=heir)
+                drain = move(words=tile.drained, reads=False, deadline=heir)
                 drain.after_turns.update(used[n])
                 drains.append(drain)
                 if n >= copies:

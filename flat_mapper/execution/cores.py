@@ -252,14 +252,14 @@ class CoresRun:
                 sent_once.add(tensor)
                 sent = self.passed_on(tensor) if first else 0
                 found[name, where, tensor][1] += sent
-                found[name, dram, tensor] = [sent, 0, 0]
+                found[name, dram, tensor] = [sent, 0, 0, 0]
         return [
-            MovedValues(*key, instances=instances.get(key, 1), reads=r, fills=f, updates=u)
-            for key, (r, f, u) in found.items()
+            MovedValues(*key, instances=instances.get(key, 1), reads=r, fills=f, updates=u, sums=s)
+            for key, (r, f, u, s) in found.items()
         ]
 
     def _of_cores(self) -> tuple[dict[_Moved, list[int]], dict[_Moved, int]]:
-        """Reads, fills and updates of all cores, and of one array its instances."""
+        """Reads, fills, updates and sums of all cores, and of one array its instances."""
         found, instances = dict[_Moved, list[int]](), dict[_Moved, int]()
         for number, run in enumerate(self.runs):
             for name, one in run.charged.items():
@@ -269,10 +269,11 @@ class CoresRun:
                     key = name, self.keeper(tensor).name if outer else own, tensor
                     if not self.group.on_cores:
                         instances[key] = one.nest.instances(one.nest.level_slots[level])
-                    at = found.setdefault(key, [0, 0, 0])
+                    at = found.setdefault(key, [0, 0, 0, 0])
                     at[0] += 0 if outer and self.served(tensor, number) else c.reads
                     at[1] += c.fills
                     at[2] += c.updates
+                    at[3] += c.sums
         return found, instances
 
     def _ports(self, number: int) -> tuple[OutsidePort, ...]:
@@ -359,9 +360,11 @@ class CoresRun:
         """Cycles of every port: outside for all words, inside for an equal part for each core."""
         words: dict[str, Passed] = {}
         for one in self.counts():
+            own = self.runs[0].runs[one.einsum].nest.einsum.output.tensor == one.tensor
             share = self.workload.share(one.tensor, one.level)
+            so_far = self.workload.widths.so_far(one.tensor, one.level) if own else share
             at = words.get(one.level, (0.0, 0.0, 0.0))
-            words[one.level] = more(at, (one.reads, one.updates, one.fills), share)
+            words[one.level] = more(at, one.words(share, so_far))
         for level in self.outside:
             yield cycles_at_ports(level, words.get(level.name, (0.0, 0.0, 0.0)))
         inside: dict[str, float] = {}

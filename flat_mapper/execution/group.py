@@ -6,10 +6,11 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
+from math import ceil
 
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
-from flat_mapper.execution.link import DRAM, SHARED_LEVEL, Counter, Place
+from flat_mapper.execution.link import DRAM, SHARED_LEVEL, Place
 from flat_mapper.execution.result import AliveWords
 from flat_mapper.execution.shared import GroupFacts, PassTurn, group_turns, shared_places, words_at
 from flat_mapper.execution.turn import EinsumRun
@@ -97,6 +98,7 @@ class GroupRun:
         own = ([turn for turn in self.turns if turn.einsum == name] for name in self.runs)
         # Of a turn the loops' indices at its Einsum's next one.
         following = {one.number: then.dram for turns in own for one, then in pairwise(turns)}
+        last = {(t.einsum, self._results(t)): t.number for t in self.turns}
         for _, turns in groupby(self.turns, key=lambda turn: turn.pass_number):
             of_pass = list(turns)
             for turn in of_pass:
@@ -104,11 +106,17 @@ class GroupRun:
             for turn in of_pass:
                 run = self.runs[turn.einsum]
                 run.turn = turn.number
-                steps = run.take_turn(turn.dram[: run.fixed], following.get(turn.number))
+                ends = last[turn.einsum, self._results(turn)] == turn.number
+                what = turn.dram[: run.fixed], following.get(turn.number)
+                steps = run.take_turn(*what, last=ends)
                 if turn.einsum not in self.facts.free:
                     self._note_alive(run)
                 self.logs.append(self._log(turn, run, steps))
         return self
+
+    def _results(self, turn: PassTurn) -> tuple[int, ...]:
+        """What a turn adds to, by the indices of the loops over ranks of its output."""
+        return tuple(turn.dram[i] for i in self.runs[turn.einsum].kept_dram)
 
     def _copy(self, turn: PassTurn) -> None:
         """Give what corrects partial results the old value of what it corrects by.
@@ -127,7 +135,7 @@ class GroupRun:
         for r in made.ranks:
             extent = nest.extent(r, slot)
             words *= min(extent, nest.sizes[r] - at.get(r, 0) * extent)
-        run.counters.setdefault((home, source), Counter()).reads += words
+        run.counter(home, source).reads += words
         run.counters[home, made.tensor].updates += words
 
     def _log(self, turn: PassTurn, run: EinsumRun, steps: int) -> TurnLog:
@@ -135,16 +143,15 @@ class GroupRun:
         streamed: dict[str, Exchanged] = {}
         free = turn.einsum in self.facts.free
         for (level, tensor), c in () if free else run.counters.items():
-            share = self.facts.workload.share(tensor, run.nest.arch.levels[level].name)
             read, updated, filled = c.since()
             if level == DRAM:
                 if SHARED_LEVEL not in run.nest.keepers(tensor):
-                    streamed[tensor] = read * share, updated * share
+                    streamed[tensor] = read, updated
                 continue
             n = run.nest.instances(run.nest.level_slots[level])
             name = run.nest.arch.levels[level].memory  # whose ports they pass
             old = ports.get(name, (0.0, 0.0, 0.0))
-            ports[name] = more(old, (read, updated, filled), share / n)
+            ports[name] = more(old, (read, updated, filled), 1 / n)
         return TurnLog(turn=turn, steps=0 if free else steps, ports=ports, streamed=streamed)
 
     def _note_alive(self, run: EinsumRun) -> None:
@@ -161,8 +168,7 @@ class GroupRun:
                 if level > SHARED_LEVEL:
                     level_name = other.nest.arch.levels[level].name
                     at = now.setdefault(level_name, {})
-                    share = self.facts.workload.share(tensor, level_name)
-                    at[f"{name}.{tensor}"] = -int(-words * share // 1)
+                    at[f"{name}.{tensor}"] = ceil(words)
         worst = self.peaks.setdefault(pool, {})
         for level_name, terms in now.items():
             if sum(terms.values()) > sum(worst.get(level_name, {}).values()):
@@ -178,11 +184,20 @@ class GroupRun:
                 found.setdefault(name, {}).update(terms)
         levels = levels_by_name(self.platform)
         for name, terms in found.items():
-            terms.update(words_at(self.facts, self.places, self.policy, name))
+            terms.update(words_at(self.facts, self.places, self.policy, name, self._widest))
         return tuple(
             AliveWords(level=name, capacity=levels[name].usable_words, terms=tuple(terms.items()))
             for name, terms in found.items()
         )
+
+    def _widest(self, name: str, tensor: str) -> float:
+        """Words of a tensor's value where an Einsum has its place, or past which it streams."""
+        run, home = self.runs[name], self.facts.home(tensor)
+        level = self.facts.at(run.nest, tensor)
+        at = level if level in run.nest.keepers(tensor) else DRAM
+        sums = (at, tensor) in run.counters and run.counters[at, tensor].sums
+        widths = self.facts.workload.widths
+        return widths.so_far(tensor, home) if sums else widths.share(tensor, home)
 
 
 def more(some: Passed, others: Passed, times: float = 1.0) -> Passed:

@@ -156,17 +156,35 @@ def new_place(tensor: str, extents: Mapping[str, int], instances: int) -> Place:
 
 @dataclass(slots=True)
 class Counter:
-    """Values of one tensor that moved at one level, all instances together."""
+    """Values of one tensor that moved at one level, all instances together.
 
+    sums: of the updates, those of values that are still added up.
+    share, so_far: words of a value; of one that comes back, or is still added up.
+    """
+
+    share: float = 1.0
+    so_far: float = 1.0
     reads: int = 0
     fills: int = 0
     updates: int = 0
-    told: tuple[int, int, int] = (0, 0, 0)
+    sums: int = 0
+    told: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-    def since(self) -> tuple[int, int, int]:
-        """Reads, updates and fills since they were last asked for."""
+    @property
+    def words(self) -> tuple[float, float, float]:
+        """Words read, updated and filled."""
+        updated = self.updates * self.share + self.sums * (self.so_far - self.share)
+        return self.reads * self.so_far, updated, self.fills * self.so_far
+
+    @property
+    def widest(self) -> float:
+        """Words of a value at the level, at most so far."""
+        return self.so_far if self.sums else self.share
+
+    def since(self) -> tuple[float, float, float]:
+        """Those words since they were last asked for."""
         read, updated, filled = self.told
-        self.told = now = self.reads, self.updates, self.fills
+        self.told = now = self.words
         return now[0] - read, now[1] - updated, now[2] - filled
 
 
@@ -236,6 +254,9 @@ class Link:
         time = [(i, s) for i, s in enumerate(nest.temporal) if s.slot < self.cut]
         self.key_at = tuple(i for i, s in time if s.rank in access.ranks)
         self.reduced_at = tuple(i for i, s in time if s.rank not in access.ranks)
+        self.reduced_ranks = {nest.temporal[i].rank for i in self.reduced_at}
+        # Instances of the keeper that have parts of one sum: what each has is never done.
+        self.split = any(s.slot < self.top and s.rank not in access.ranks for s in nest.spatial)
         self.weights = [(i, n) for i, s in time if (n := self._stride(s, self.top - 1))]
         self.instances = at = Instances(nest, self.cut)
 
@@ -295,6 +316,20 @@ class Link:
         """True in the first pass of all loops behind `fixed` that come back to the same words."""
         return not any(index[i] for i in self.reduced_at if i >= fixed)
 
+    def last(self, index: Index, fixed: int) -> bool:
+        """True in the last of these passes; of a rank that ends within a pass, its last one."""
+        return all(self._last_of(rank, index, fixed) for rank in self.reduced_ranks)
+
+    def _last_of(self, rank: str, index: Index, fixed: int) -> bool:
+        loops = [(i, s) for i, s in enumerate(self.nest.temporal) if s.rank == rank]
+        left = self.nest.sizes[rank] - 1
+        for i, step in loops:
+            most = index[i] if i < fixed else min(step.factor - 1, left // step.stride)
+            if i >= fixed and step.slot < self.cut and index[i] != most:
+                return False
+            left = min(left - most * step.stride, step.stride - 1)
+        return True
+
     def valid(self, index: Index) -> Booleans | None:
         """Of each word of each instance, whether it exists; None where all do.
 
@@ -307,13 +342,13 @@ class Link:
             found &= first + weighted(at, index) < size
         return found
 
-    def fetch(self, index: Index) -> int:
+    def fetch(self, index: Index) -> float:
         """Bring a tile in: words read outside."""
         self._enter(index)
         self.child.data[self.inside] = self._outside(self.index)
         return self._counted(self.heads)
 
-    def open(self, index: Index, how: Arithmetic, *, fresh: bool, updates: bool = False) -> int:
+    def open(self, index: Index, how: Arithmetic, *, fresh: bool, updates: bool = False) -> float:
         """Make room for a tile of results; what was so far comes in, unless this is their start.
 
         Where a reduction runs in space, the first of the instances gets the old words, the others
@@ -333,8 +368,11 @@ class Link:
         """Words of the parent. One that does not exist is any other: it is computed on in vain."""
         return self.parent.data.take(index + self.offset, mode="clip")
 
-    def write_back(self, how: Arithmetic) -> int:
-        """Take the results out again: words updated outside."""
+    def write_back(self, how: Arithmetic, *, done: bool) -> float:
+        """Take the results out again: words updated outside.
+
+        done: whether nothing more is added to them; else they go as wide as a sum.
+        """
         data, peers = self.child.data[self.inside], self.peers
         whole = (
             data[peers[:, 0]] if peers.shape[1] == 1 else how.combine.reduce(data[peers], axis=1)
@@ -345,12 +383,13 @@ class Link:
         else:
             valid = self._valid[self.reps]
             self.parent.data[at[valid]] = whole[valid]
-        words = self._words(self.heads)
-        self.outer.updates += words
+        before, values, first = self.outer.words[1], self._words(self.heads), self._words(self.reps)
+        self.outer.updates += values
         # Results that arrive on their own where those of an equal are already.
-        self.outer.reads += words - self._words(self.reps)
+        self.outer.reads += values - first
+        self.outer.sums += values - (first if done and not self.split else 0)
         self.held = None
-        return words
+        return self.outer.words[1] - before
 
     def _enter(self, index: Index) -> None:
         self.held = self.key(index)
@@ -364,9 +403,9 @@ class Link:
         valid = self._valid
         return len(instances) * self.words if valid is None else int(valid[instances].sum())
 
-    def _counted(self, instances: Integers) -> int:
+    def _counted(self, instances: Integers) -> float:
         """Words read outside for some instances; all of them are filled."""
         read = self._words(instances)
         self.outer.reads += read
         self.inner.fills += self._words(self.every)
-        return read
+        return read * self.outer.so_far

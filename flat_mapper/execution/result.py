@@ -37,6 +37,12 @@ class MovedValues:
     reads: int
     fills: int
     updates: int
+    sums: int = 0  # of the updates, those of values that are still added up
+
+    def words(self, share: float, so_far: float) -> tuple[float, float, float]:
+        """Words read, updated and filled; of a value, and of one that is still added up."""
+        updated = self.updates * share + self.sums * (so_far - share)
+        return self.reads * so_far, updated, self.fills * so_far
 
     def to_dict(self) -> dict[str, object]:
         """As the cost model has it: per instance."""

@@ -7,7 +7,7 @@ It is the shared level, or one inside it that hands an intermediate over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 from math import ceil, prod
@@ -167,9 +167,16 @@ def shared_places(facts: GroupFacts, policy: Policy) -> dict[str, Place]:
 
 
 def words_at(
-    facts: GroupFacts, places: Mapping[str, Place], policy: Policy, level: str
+    facts: GroupFacts,
+    places: Mapping[str, Place],
+    policy: Policy,
+    level: str,
+    widest: Callable[[str, str], float],
 ) -> tuple[tuple[str, int], ...]:
-    """Words of a level that tensors with a place there take while the group runs, all copies."""
+    """Words of a level that tensors with a place there take while the group runs, all copies.
+
+    widest: words of a value that an Einsum has of a tensor there, at most.
+    """
     terms: dict[str, float] = {}
     copies: dict[str, float] = {}
     for name, nest in facts.nests.items():
@@ -183,7 +190,7 @@ def words_at(
             holder = place.tensors[0] if place and at in nest.keepers(tensor) else tensor
             slot = nest.level_slots[at] + (at not in nest.keepers(tensor))
             words = prod(min(nest.extent(r, slot), nest.sizes[r]) for r in access.ranks)
-            terms[holder] = max(terms.get(holder, 0.0), words * facts.workload.share(tensor, level))
+            terms[holder] = max(terms.get(holder, 0.0), words * widest(name, tensor))
             copies[holder] = max(copies.get(holder, 1.0), _copies(facts, tensor, policy))
     return tuple((t, ceil(words * copies[t])) for t, words in terms.items())
 

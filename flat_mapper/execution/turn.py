@@ -32,14 +32,14 @@ class StagedTile:
     """A tile of one Einsum's tensor in the shared level, between DRAM and there.
 
     first, last: numbers of the turns of that Einsum that have it.
-    fetched, drained: words from and to DRAM.
+    fetched, drained: words from and to DRAM, as it has them.
     """
 
     tensor: str
     first: int
     last: int
-    fetched: int = 0
-    drained: int = 0
+    fetched: float = 0.0
+    drained: float = 0.0
 
 
 @dataclass
@@ -62,6 +62,8 @@ class EinsumRun:
     tiles: list[StagedTile] = field(default_factory=list)
     steps: int = 0
     turn: int = 0
+    whole: bool = True  # whether the turn may be the one that ends its results
+    at: Index = ()  # indices of the last step
 
     def __post_init__(self) -> None:
         einsum = self.nest.einsum
@@ -76,10 +78,19 @@ class EinsumRun:
         out = einsum.output.ranks
         self.kept_dram = [i for i in range(self.fixed) if self.nest.temporal[i].rank in out]
 
+    def counter(self, level: int, tensor: str) -> Counter:
+        """What counts a tensor at a level."""
+        if (level, tensor) not in self.counters:
+            widths, name = self.workload.widths, self.nest.arch.levels[level].name
+            share, output = widths.share(tensor, name), self.nest.einsum.output.tensor
+            so_far = widths.so_far(tensor, name) if tensor == output else share
+            self.counters[level, tensor] = Counter(share=share, so_far=so_far)
+        return self.counters[level, tensor]
+
     def _chain(self, access: TensorAccess) -> list[Link]:
         tensor, nest = access.tensor, self.nest
         levels = nest.keepers(tensor)
-        counters = [self.counters.setdefault((i, tensor), Counter()) for i in levels]
+        counters = [self.counter(i, tensor) for i in levels]
         counters.append(Counter())  # of the lanes: nobody asks
         slots = [*(nest.level_slots[i] for i in levels), nest.slot_count]
         places = [
@@ -115,13 +126,18 @@ class EinsumRun:
 
         return hide
 
-    def take_turn(self, dram: tuple[int, ...], after: tuple[int, ...] | None) -> int:
+    def take_turn(
+        self, dram: tuple[int, ...], after: tuple[int, ...] | None, *, last: bool = True
+    ) -> int:
         """One turn under fixed DRAM loops; the steps it took.
 
         after: the DRAM loops' indices at this Einsum's next turn; None at its last.
+        last: whether no later turn adds to the same results.
         """
         kept = tuple(dram[i] for i in self.kept_dram)
         fresh = kept not in self.seen
+        # What is corrected is added to afterwards: only before its start is nothing added up yet.
+        self.whole = fresh if self.nest.einsum.updates else last
         ranges = [range(s.factor) for s in self.nest.temporal[self.fixed :]]
         before = self.steps
         for inner in product(*ranges):
@@ -138,12 +154,13 @@ class EinsumRun:
         if valid is not None and not valid.any():
             return
         self.steps += 1
+        before, self.at = self.at, index
         for links in self.inputs:
             for link in links[:-1]:
                 if link.held != link.key(index):
                     self._staged(link, link.fetch(index))
             links[-1].fetch(index)
-        self._turn_over(index, fresh=fresh)
+        self._turn_over(index, before, fresh=fresh)
         start = fresh and lanes.first(index, self.fixed)
         lanes.open(index, self.how, fresh=start, updates=einsum.updates)
         so_far = lanes.child.data
@@ -153,27 +170,32 @@ class EinsumRun:
         if valid is not None:
             made = np.where(valid[:, 0], made, self.how.neutral)
         so_far[:] = made if start or einsum.updates else self.how.combine(so_far, made)
-        lanes.write_back(self.how)
+        lanes.write_back(self.how, done=self._done(lanes, index))
 
-    def _turn_over(self, index: Index, *, fresh: bool) -> None:
+    def _done(self, link: Link, index: Index) -> bool:
+        """True if nothing more is added to a tile of results that goes at some loops' indices."""
+        passes = link.first if self.nest.einsum.updates else link.last
+        return self.whole and passes(index, self.fixed)
+
+    def _turn_over(self, index: Index, before: Index, *, fresh: bool) -> None:
         """Put the output's old tiles back, innermost first, and make room for new ones."""
         stale = [link for link in self.output[:-1] if link.held != link.key(index)]
         for link in reversed(stale):
             if link.held is not None:
-                self._put_back(link)
+                self._put_back(link, before)
         for link in stale:
             start = fresh and link.first(index, self.fixed)
             self._staged(link, link.open(index, self.how, fresh=start))
 
-    def _staged(self, link: Link, read: int) -> None:
+    def _staged(self, link: Link, read: float) -> None:
         """Note a tile that came to the shared level from DRAM."""
         if link.staged:
             tensor = link.access.tensor
             self.open_tiles[tensor] = tile = StagedTile(tensor, self.turn, self.turn, read)
             self.tiles.append(tile)
 
-    def _put_back(self, link: Link) -> None:
-        words = link.write_back(self.how)
+    def _put_back(self, link: Link, index: Index) -> None:
+        words = link.write_back(self.how, done=self._done(link, index))
         if link.staged:
             tile = self.open_tiles.pop(link.access.tensor)
             tile.drained, tile.last = words, self.turn
@@ -190,7 +212,7 @@ class EinsumRun:
                 if link.held is None or following:
                     continue
                 if links is self.output:
-                    self._put_back(link)
+                    self._put_back(link, self.at)
                 link.held = None
                 if link.level > SHARED_LEVEL:
                     link.child.data.fill(np.nan)
@@ -207,13 +229,13 @@ class EinsumRun:
         same = link.held == link.key((*after, *zeros))
         return same and dram[:outside] == after[:outside]
 
-    def tile_words(self, *, held: bool) -> dict[tuple[int, str], int]:
+    def tile_words(self, *, held: bool) -> dict[tuple[int, str], float]:
         """(level, tensor) -> words of the largest tile that an instance ever held.
 
         held: only of tiles that are still there between turns.
         """
         return {
-            (link.level, tensor): link.most
+            (link.level, tensor): link.most * link.inner.widest
             for tensor, links in self.links.items()
             for link in links[:-1]
             if link.held is not None or not held

@@ -233,6 +233,7 @@ def ranked(
         condition = f"a chip among {', '.join(kernel.chips)}, which {kernel.name} is for"
         raise SpecError(expected("--arch", condition, platform.name))
     fit = fitted(platform, workload)
+    workload = fit.workload
     shape = shape or shape_of(workload)
     answers = list[Priced | Fit | Infeasible]()
     lattice = tuple(kernel.lattice(shape, platform.name) if tiles is None else tiles)

@@ -93,7 +93,8 @@ def need(asked: questions.AskNeed) -> Need | questions.OnCluster | Unreached:
     budget, quantity = asked.spend(), among("need: quantity", asked.quantity, tuple(_UNITS))
     cascade = workload_of(asked)
     own = one_chip(asked.arch, asked.data, OF_DEVICE, edits_of(asked))
-    chip = fitted(own, cascade).platform
+    fit = fitted(own, cascade)
+    chip, cascade = fit.platform, fit.workload
     space = mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
     table = unpriced(chip) if asked.ert is None else energies(chip, asked.ert)[0]
     target = _target(asked, cascade, chip)

@@ -103,7 +103,7 @@ def front(asked: questions.AskFront) -> Front | Infeasible:
         cascade = api.workload_of(asked)
         own = api.one_chip(asked.arch, asked.data, api.OF_LINKS, api.edits_of(asked))
         fit = fitted(own, cascade)
-        chip = fit.platform
+        chip, cascade = fit.platform, fit.workload
         space = api.mapspace_of(asked.mapspace, cascade, chip, asked.schedule)
         table, art = api.energies(chip, asked.ert)
         found = frontier(cascade, chip, space, table, progress=asked.progress, budget=budget)

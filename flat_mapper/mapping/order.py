@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress, product, takewhile
 from math import prod
+from typing import Literal
 
 from flat_mapper.arch.cores import units_at_once
 from flat_mapper.arch.values import Architecture
@@ -245,6 +246,7 @@ class PassKind:
     count: float  # passes; under a mask those that it leaves
     fresh: frozenset[str]  # tensors whose tile is another than in the pass before
     first: bool  # the output's tile has not been seen before
+    done: bool = True  # what it sends of the output is done; asked where sums are wider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,6 +288,7 @@ class SharedLoop:
     factor: int
     begin: int = 1  # 0: its first pass is of another size
     rest: int = -1  # -1: all others
+    ends: bool = True  # whether its last pass is among them
 
     @property
     def others(self) -> int:
@@ -297,40 +300,59 @@ def pass_kinds(
     loops: Sequence[SharedLoop],
     tensors: Mapping[str, frozenset[str]],
     output: str,
-    left: Mapping[tuple[bool, bool], int] | None = None,
+    left: Mapping[tuple[bool, bool], tuple[int, int]] | None = None,
     pair: tuple[str, str] | None = None,
+    done: Literal["", "first", "last"] = "",
 ) -> tuple[PassKind, ...]:
     """The kinds of passes of an Einsum under its shared loops.
 
     loops:   outermost first.
     tensors: the ranks of each.
     left:    tiles that a mask leaves where it cuts both loops of the pair, over queries and over
-             keys, by whether they are in the first row and the first of their own.
+             keys, by whether they are in the first row and the first of their own: all of these,
+             and those that are the last of their row.
+    done:    the pass that sends values of the output that are done: the last one over them; of what
+             is corrected and added to afterwards the first, when there is nothing yet; "": all.
     """
     real = [loop for loop in loops if loop.factor > 1]
     ranks = [loop.rank for loop in real]
     stays = {t: innermost_run(real, own) for t, own in tensors.items()}
     lacks = frozenset(ranks) - tensors[output]
-    found: dict[tuple[frozenset[str], bool], float] = {}
+    found: dict[tuple[frozenset[str], bool, bool], float] = {}
     for begins in product((True, False), repeat=len(real)):
         zero = frozenset(compress(ranks, begins))
-        if count := _passes(real, zero, left if pair else None, pair or ()):
-            fresh = frozenset(t for t, run in stays.items() if run <= zero)
-            key = (fresh, lacks <= zero)
-            found[key] = found.get(key, 0) + count
-    return tuple(PassKind(count=n, fresh=f, first=y) for (f, y), n in found.items())
+        what, first = (left if pair else None, pair or ()), lacks <= zero
+        count = ends = _passes(real, zero, *what)
+        if done:
+            ends = count * first if done == "first" else _passes(real, zero, *what, lacks)
+        fresh = frozenset(t for t, run in stays.items() if run <= zero)
+        for n, ended in ((ends, True), (count - ends, False)):
+            if n:
+                found[fresh, first, ended] = found.get((fresh, first, ended), 0) + n
+    return tuple(PassKind(count=n, fresh=f, first=y, done=d) for (f, y, d), n in found.items())
 
 
 def _passes(
     loops: Sequence[SharedLoop],
     zero: frozenset[str],
-    left: Mapping[tuple[bool, bool], int] | None,
+    left: Mapping[tuple[bool, bool], tuple[int, int]] | None,
     pair: Sequence[str],
+    last: frozenset[str] = frozenset(),
 ) -> int:
-    """Passes in which some loops are in their first one, and no others."""
-    others = (loop for loop in loops if left is None or loop.rank not in pair)
-    count = prod(loop.begin if loop.rank in zero else loop.others for loop in others)
-    return count if left is None else count * left[pair[0] in zero, pair[1] in zero]
+    """Passes in which some loops are in their first one, and no others; last: in their last one."""
+    others = [loop for loop in loops if left is None or loop.rank not in pair]
+    count = prod(
+        (loop.begin if loop.rank in zero else loop.others)
+        if loop.rank not in last
+        else loop.rank not in zero and loop.others > 0 and loop.ends
+        for loop in others
+    )
+    if left is None:
+        return count
+    every, ended = left[pair[0] in zero, pair[1] in zero]
+    if not last & {*pair}:
+        return count * every
+    return 0 if pair[0] in last else count * ended  # none is taken for one of the last row
 
 
 def innermost_run(loops: Sequence[SharedLoop], ranks: frozenset[str]) -> frozenset[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from math import fsum
 
-from flat_mapper.base.formats import words
+from flat_mapper.base.formats import SUMS, words
 from flat_mapper.base.units import si
 from flat_mapper.cost_model.result import EinsumStats, Result
 from flat_mapper.energy.tables import UNPRICED, energy_kind
@@ -142,7 +142,8 @@ def _apart(workload: Workload, one: Posed, own: EinsumStats, said: EinsumStats) 
     ours, theirs = _by_place(own), _by_place(said)
     for level, tensor in dict.fromkeys((*ours, *theirs)):
         pj = ours.get((level, tensor), 0.0) - one.rounds * theirs.get((level, tensor), 0.0)
-        narrow = workload.widths.share(tensor, level) != 1
+        widths = workload.widths
+        narrow = {widths.share(tensor, level), widths.so_far(tensor, level)} != {1}
         already = level in outside and (one.rounds > 1 or tensor in held)
         reason = "words of other widths" if narrow else _FOUND if already else _TURNS
         found[reason] = found.get(reason, 0.0) + pj
@@ -163,6 +164,8 @@ def _otherwise(workload: Workload, one: Posed, own: EinsumStats) -> list[str]:
         for a in einsum.accesses
         if a.tensor in workload.widths.tensors
     ]
+    if any(t.so_far != t.share for level in own.levels for t in level.tensors):
+        found.append(f"sums of {own.einsum} as {bits}, not {words(workload.tensor_bits[SUMS])}")
     if own.cycles_per_compute != 1:
         kind = energy_kind(einsum.operation)
         found.append(f"{kind} in 1 cycle, not {own.cycles_per_compute:g}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.base.formats import NUMBER_FORMATS, TensorWidth, Width, near
+from flat_mapper.base.formats import NUMBER_FORMATS, SUMS, TensorWidth, Width, near
 from flat_mapper.spec.document import (
     BITS,
     Quoted,
@@ -137,7 +137,7 @@ def width_of(value: object, where: str) -> Width:
     """Bits of a value, or the name of a number format."""
     if not isinstance(value, str):
         return checked(value, int, where, above=0, within=BITS)
-    if value not in NUMBER_FORMATS:
+    if value not in (*NUMBER_FORMATS, SUMS):
         raise SpecError(expected(where, f"bits, or one of {near(value)}", value))
     return str(value)
 

@@ -58,7 +58,7 @@ class TimeloopBackend:
                 BackendError where Timeloop is missing, fails or answers something unreadable.
         """
         check_fused(workload, platform, mapping)
-        refuse_widths(workload, self.name)
+        workload, left_out = refuse_widths(workload, self.name)
         ert = ert.covering(platform)
         refuse_operations(workload, platform, mapping, self.name)
         if any(group.on_cores for group in mapping.groups):
@@ -81,7 +81,7 @@ class TimeloopBackend:
         if isinstance(result, Infeasible):
             return result
         notes = _deepened(workload, platform, mapping) + _alone(workload, platform, mapping, ert)
-        return replace(result, notes=(*result.notes, *notes))
+        return replace(result, notes=(*result.notes, *left_out, *notes))
 
     def einsum(
         self, workload: Workload, arch: Architecture, mapping: EinsumMapping, ert: Ert

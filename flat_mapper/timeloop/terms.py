@@ -20,7 +20,7 @@ from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.nodes import CLASS_WORDS
 from flat_mapper.arch.values import Architecture, ComputeUnit, Fanout, MemoryLevel
 from flat_mapper.base.errors import MappingError, SpecError, expected
-from flat_mapper.base.formats import words
+from flat_mapper.base.formats import SUMS, words
 from flat_mapper.energy.tables import Ert, operation_cycles
 from flat_mapper.mapping.cores import core_count
 from flat_mapper.mapping.values import EinsumMapping, Loop, Slot, rank_extent, sized_workload
@@ -186,6 +186,11 @@ def problem_comment(workload: Workload, arch: Architecture, einsum: Einsum) -> t
         widths = ", ".join(f"{t} {words(workload.tensor_bits[t])}" for t in odd)
         comment.append(
             f"Timeloop counts words of one width; not {workload.word_bits} bits wide: {widths}."
+        )
+    if einsum.output.tensor in workload.widths.sums:
+        comment.append(
+            f"Timeloop's sums are as wide as what is done; here they are wider where they go on, "
+            f"{words(workload.tensor_bits[SUMS])} bits."
         )
     cycles = operation_cycles(arch, einsum, workload.widths)
     if cycles != 1:

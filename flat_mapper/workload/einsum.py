@@ -128,6 +128,11 @@ class Einsum:
         """Ranks that the output lacks."""
         return tuple(r for r in self.ranks if r not in self.output.ranks)
 
+    @property
+    def adds_up(self) -> bool:
+        """True if each word of its output is a sum of points."""
+        return self.operation not in ("max", "min") and not self.own_ranks <= {*self.output.ranks}
+
 
 Does = tuple[object, ...]  # of an Einsum, see `nameless`
 

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any, Literal
 
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import DEFAULT, TensorWidth, Width, Widths, stored_bits
+from flat_mapper.base.formats import DEFAULT, SUMS, TensorWidth, Width, Widths, stored_bits
 from flat_mapper.spec.catalog import tensor_width_of
 from flat_mapper.spec.document import BITS, among, checked, unknown_word
 from flat_mapper.workload.einsum import (
@@ -73,7 +73,9 @@ class Workload:
         checked(self.word_bits, int, f"{self.name}: word_bits", above=0, within=BITS)
         for key, width in self.tensor_bits.items():
             tensor_width_of(width, f"{self.name}: {key}")
-            if key not in self.tensor_ranks:
+            if key == width == SUMS:
+                raise SpecError(expected(f"{self.name}: {key}", "bits, or a number format", width))
+            if key not in self.tensor_ranks and key != SUMS:
                 where, known = f"{self.name}: tensor_bits", self.tensor_ranks
                 raise SpecError(unknown_word(where, "one of", key, known))
         parts = most_parts((self.mask, *(kind.mask for kind in self.layers)))
@@ -203,14 +205,18 @@ class Workload:
 
         Where no level is named, what a compute unit sees.
         """
-        width = self.tensor_bits.get(tensor, self.word_bits)
+        width = self._own_width(tensor)
         if isinstance(width, Mapping):
             return width.get(level, width.get(DEFAULT, self.word_bits))
         return width
 
+    def _own_width(self, tensor: str) -> TensorWidth:
+        own = self.tensor_bits.get(tensor, self.word_bits)
+        return self.tensor_bits.get(SUMS, self.word_bits) if own == SUMS else own
+
     def every_width(self, tensor: str) -> tuple[object, ...]:
         """Widths of a tensor at all levels, to compare with another's."""
-        own = self.tensor_bits.get(tensor, self.word_bits)
+        own = self._own_width(tensor)
         levels = sorted(own.items()) if isinstance(own, Mapping) else []
         return self.width(tensor), *levels
 
@@ -231,15 +237,21 @@ class Workload:
             widths={t: self.width(t) for t in self.tensor_bits},
             levels={
                 t: {level: self.share(t, level) for level in own}
-                for t, own in self.tensor_bits.items()
-                if isinstance(own, Mapping)
+                for t in self.tensor_bits
+                if isinstance(own := self._own_width(t), Mapping)
             },
+            sums=self.sums if SUMS in self.tensor_bits else frozenset(),
         )
 
     @property
     def macs(self) -> int:
         """Those of one run."""
         return sum(self.iterations(e) for e in self.einsums if e.unit == "matrix")
+
+    @cached_property
+    def sums(self) -> frozenset[str]:
+        """Tensors that some Einsum adds up."""
+        return frozenset(e.output.tensor for e in self.einsums if e.adds_up)
 
     def iterations(self, einsum: Einsum) -> int:
         """Points of an Einsum's iteration space; for a matrix Einsum these are its MACs.
@@ -301,7 +313,7 @@ class Workload:
             self,
             einsums=einsums,
             rank_sizes=_among(ranks, self.rank_sizes),
-            tensor_bits=_among(tensors, self.tensor_bits),
+            tensor_bits=_among({*tensors, SUMS}, self.tensor_bits),
             views={view: of for view, of in self.views.items() if {view, of} <= tensors},
             weights=_among(tensors, self.weights),
             roles=roles,

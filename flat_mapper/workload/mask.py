@@ -106,7 +106,7 @@ class MaskTiles:
     partial: int  # done whole, though some of their pairs are masked
     total: int
     bands: int  # rows of tiles
-    kinds: tuple[tuple[int, int, bool, bool, int], ...]  # see `count`
+    kinds: tuple[tuple[int, int, bool, bool, bool, int], ...]  # see `count`
     by_row: tuple[tuple[int, int], ...]  # (tiles worked on, rows of tiles with so many)
     by_column: tuple[tuple[int, int], ...]  # the same of columns
 
@@ -115,15 +115,17 @@ class MaskTiles:
         """Tiles that are worked on."""
         return self.whole + self.partial
 
-    def count(self, rows: int, keys: int | None = None) -> dict[tuple[bool, bool], int]:
+    def count(self, rows: int, keys: int | None = None) -> dict[tuple[bool, bool], tuple[int, int]]:
         """Tiles of so many queries, and keys if these matter, that are worked on.
 
-        By whether they are in the first row of tiles, and the first of their row.
+        By whether they are in the first row of tiles, and the first of their row: all of these, and
+        those that are the last of their row.
         """
-        found = {(begins, leads): 0 for begins in (True, False) for leads in (True, False)}
-        for own, width, begins, leads, count in self.kinds:
+        found = {(begins, leads): (0, 0) for begins in (True, False) for leads in (True, False)}
+        for own, width, begins, leads, ends, count in self.kinds:
             if own == rows and keys in (None, width):
-                found[begins, leads] += count
+                every, last = found[begins, leads]
+                found[begins, leads] = every + count, last + count * ends
         return found
 
     @property
@@ -133,7 +135,7 @@ class MaskTiles:
         All of them, those that are the first of their row, and the first of all.
         """
         found: dict[tuple[int, int], tuple[int, int, int]] = {}
-        for rows, keys, begins, leads, count in self.kinds:
+        for rows, keys, begins, leads, _, count in self.kinds:
             every, row, one = found.get((rows, keys), (0, 0, 0))
             found[rows, keys] = every + count, row + count * leads, one + count * (leads and begins)
         return found
@@ -215,28 +217,27 @@ def _kinds(
     end: npt.NDArray[np.int64],
     queries: tuple[int, int],
     keys: tuple[int, int],
-) -> Iterator[tuple[int, int, bool, bool, int]]:
-    """Tiles by their queries and keys, and by whether they are in the first row, and lead theirs.
+) -> Iterator[tuple[int, int, bool, bool, bool, int]]:
+    """Tiles by their queries and keys, and by whether they are in the first row, and lead or end
+    their own.
 
     first, end: the columns that each row sees. queries, keys: of all, and of a tile.
     """
-    import numpy as np
-
-    last = -(-keys[0] // keys[1]) - 1
+    columns = -(-keys[0] // keys[1])
+    left = keys[0] - keys[1] * (columns - 1)
     for row, own in ((0, slice(0, 1)), (1, slice(1, -1)), (2, slice(max(1, len(first) - 1), None))):
-        low, high = first[own], end[own]
-        if not len(low):
-            continue
+        seen, at_end = (end - first)[own], end[own] == columns
         rows = queries[0] - queries[1] * (len(first) - 1) if row == 2 else min(queries)
-        short, some = high > last, high > low
-        for lead in (True, False):
-            at_end = short & some & ((low == last) == lead)
-            count = int((some if lead else np.maximum(0, high - low - 1)).sum())
-            few = int(at_end.sum())
-            if few:
-                yield rows, keys[0] - keys[1] * last, row == 0, lead, few
-            if count > few:
-                yield rows, keys[1], row == 0, lead, count - few
+        for lead, last, some, times in (
+            (True, True, seen == 1, 1),
+            (True, False, seen > 1, 1),
+            (False, True, seen > 1, 1),
+            (False, False, seen > 2, seen - 2),
+        ):
+            # Only the last tile of a row may have fewer keys.
+            for width, which in ((left, some & at_end & last), (keys[1], some & ~(at_end & last))):
+                if count := int((which * times).sum()):
+                    yield rows, width, row == 0, lead, last, count
 
 
 def _counted(visited: npt.NDArray[np.int64]) -> tuple[tuple[int, int], ...]:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from flat_mapper.base.errors import Faults, SpecError, expected
-from flat_mapper.base.formats import TensorWidth
+from flat_mapper.base.formats import SUMS, TensorWidth
 from flat_mapper.spec.catalog import rank_size, section_sizes, widths_of
 from flat_mapper.spec.document import (
     BITS,
@@ -313,7 +313,7 @@ def _tensor_bits(
 ) -> dict[str, TensorWidth]:
     """Widths of the tensors of a scope; those that only another scope has are passed over."""
     section = take_section(file.problem, "tensor_bits")
-    own: Container[str] = workload.tensor_ranks if workload else section
+    own: Container[str] = {*workload.tensor_ranks, SUMS} if workload else section
     for tensor in (t for t in section if t not in own):
         known = list(dict.fromkeys(_tensors(file, workload, sizes)))
         if tensor not in known:

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any, get_args
 
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.formats import SUMS
 from flat_mapper.spec.document import among
 from flat_mapper.workload.einsum import Einsum, TensorAccess
 from flat_mapper.workload.graph import LatentForm, Softmax, Workload
@@ -58,7 +59,7 @@ def _rowwise(inside: Sequence[Einsum], members: tuple[str, ...]) -> tuple[str, .
 
 def _of(workload: Workload, einsums: Sequence[Einsum], **said: Any) -> Workload:
     """The workload with other Einsums, and the widths of the tensors that these have."""
-    tensors = {*chain.from_iterable(e.tensors for e in einsums)}
+    tensors = {SUMS, *chain.from_iterable(e.tensors for e in einsums)}
     bits = {t: width for t, width in workload.tensor_bits.items() if t in tensors}
     return replace(workload, einsums=tuple(einsums), tensor_bits=bits, **said)
 
@@ -92,12 +93,15 @@ def with_splits(workload: Workload, parts: int) -> Workload:
 
     einsums = [e.rewritten(part_of) for e in workload.einsums if e is not last]
     merging = tuple(_merging(workload.einsum("QK_max").output, last))
+    # What a part leaves is added to what others do: it is no wider or narrower than a sum.
+    sums = {t: SUMS for t in split & workload.sums if keys not in workload.tensor_ranks[t]}
     every = tuple(e.name for e in (*einsums, *merging))
     names, merge = every[: len(einsums)], every[len(einsums) :]
     return replace(
         workload,
         rank_sizes={**sizes, SPLIT: parts, keys: sizes[keys] // parts},
         einsums=(*einsums, *merging),
+        tensor_bits={**sums, **workload.tensor_bits},
         mask=workload.mask and replace(workload.mask, parts=parts * workload.mask.parts),
         operators={**members_within(workload.operators, names), MERGE: merge},
         core=every if workload.core else (),

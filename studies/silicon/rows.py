@@ -7,11 +7,13 @@ uses. Which family of kernels a row belongs to, `families` says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from flat_mapper.values import Architecture, FusedMapping, MappingRecord, Platform, Result, Workload
 from studies.common import Columns, evaluated, wrong
+
+SUMS = "+"  # among the widths of tensors: what is added up
 
 # What a chip's file says of a kernel: fitted costs, and errors on rows set aside.
 COSTS = ("factor", "tile_cycles", "launch_seconds")
@@ -79,8 +81,11 @@ class MeasuredRow:
 def priced(case: Case) -> MeasuredRow:
     """A row with the model's time of its mapping.
 
+    Sums are as wide as words, as they were when costs were fitted.
     raises: SpecError where no mapping of the kernel fits the chip.
     """
+    bits = {SUMS: case.workload.word_bits, **case.workload.tensor_bits}
+    case = replace(case, workload=replace(case.workload, tensor_bits=bits))
     for mapping in case.mappings:
         result = evaluated(
             MappingRecord(workload=case.workload, platform=case.platform, mapping=mapping)

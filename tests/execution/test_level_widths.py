@@ -11,6 +11,7 @@ from oracles.level_widths import with_level_widths
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.agreement import compare_run
+from flat_mapper.base.formats import SUMS
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
@@ -44,6 +45,32 @@ def agree(workload: Workload, platform: Platform, mapping: FusedMapping, seed: i
 def test_the_model_says_what_levels_do_with_widths_of_their_own(cores: bool) -> None:
     case = random_cores_case if cores else random_case
     assert sum(agree(*case(seed), seed) for seed in range(20)) > 10
+
+
+def agree_on_sums(workload: Workload, platform: Platform, mapping: FusedMapping) -> bool:
+    """Nothing differs where sums are four times as wide as words; whether that moves more words."""
+    wide = replace(workload, tensor_bits={SUMS: 4 * workload.word_bits})
+    executed = execute(wide, platform, mapping)
+    assert executed.right
+    result, plain = (evaluate(w, platform, mapping, unpriced(platform)) for w in (wide, workload))
+    assert isinstance(result, Result)
+    assert isinstance(plain, Result)
+    assert [d for d in compare_run(executed, result) if not d.reason] == []
+    words = [[lv.moved for e in one.einsums for lv in e.levels] for one in (result, plain)]
+    return words[0] != words[1]
+
+
+@pytest.mark.parametrize("cores", [False, True])
+def test_the_model_says_what_levels_do_with_sums(cores: bool) -> None:
+    case = random_cores_case if cores else random_case
+    assert sum(agree_on_sums(*case(seed)) for seed in range(6)) > 3
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(6, 306))
+def test_the_model_says_what_levels_do_with_sums_hundreds_of_times(seed: int) -> None:
+    agree_on_sums(*random_case(seed))
+    agree_on_sums(*random_cores_case(seed))
 
 
 @pytest.mark.nightly

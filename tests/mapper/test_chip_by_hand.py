@@ -150,7 +150,12 @@ def test_rows_of_all_tiles_are_whole_and_one_read_serves_several() -> None:
     )
     way = Way.of(on, ert, 4)
     assert way.weights[0] == {"B": 0.25}
-    space: Any = Fake(output="Z", volume_at=lambda *_: 3, prices={"DRAM": ert.actions("DRAM")})
+    space: Any = Fake(
+        so_far={"DRAM": 1.0},
+        output="Z",
+        volume_at=lambda *_: 3,
+        prices={"DRAM": ert.actions("DRAM")},
+    )
     level = replace(dram, rows=way.rows)
     costs = [float(drawn_energy(space, t, level, 3.0)) for t in "ABZ"]
     assert costs == [6 * 4, 2 * 4, 6 * 2]

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 from agreement import agree
 from oracles.chip_cases import chip_question
-from oracles.level_widths import widened
+from oracles.level_widths import summed, widened
 from oracles.many_cores import answers
 from oracles.small_cases import apart_case, network_case, small_case
 
@@ -62,6 +62,32 @@ def test_networks_carry_words_of_the_level_outside_many_times(
 @pytest.mark.parametrize("seed", range(100))
 def test_search_finds_what_brute_force_finds_on_many_chips(seed: int) -> None:
     agree(widened(chip_question(seed), seed), seed, answers, proven=False)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 4, 6])
+def test_search_finds_what_brute_force_finds_with_wide_sums(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed == 4:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    agree(summed(small_case(seed), seed), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(100))
+def test_search_finds_what_brute_force_finds_with_wide_sums_many_times(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if seed % 3 == 1:
+        monkeypatch.setattr(import_module("flat_mapper.mapper.group.group"), "MOST_CANDIDATES", 0)
+    case = (small_case, apart_case, network_case)[seed % 3 if seed % 4 else 0]
+    agree(summed(case(seed), seed), seed)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(10))
+def test_search_finds_what_brute_force_finds_with_wide_sums_on_a_chip(seed: int) -> None:
+    agree(summed(chip_question(seed), seed), seed, answers, proven=False)
 
 
 def test_fractions_of_words_are_not_rounded_up_in_each_tile() -> None:

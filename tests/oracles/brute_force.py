@@ -29,9 +29,10 @@ from oracles.constrained import first_of_equals, obeying_factors, obeying_keeps,
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.cost_model import reuse
 from flat_mapper.cost_model.chip.evaluation import evaluate
-from flat_mapper.cost_model.einsum import EinsumCosts, nest_costs
+from flat_mapper.cost_model.einsum import EinsumCosts, around, nest_costs
 from flat_mapper.cost_model.nest import Factors, FloatArray, Nest, Visited
 from flat_mapper.cost_model.result import Result
+from flat_mapper.cost_model.transfers import unfinished
 from flat_mapper.energy.tables import Ert, operation_cycles
 from flat_mapper.mapping.sharing import (
     carried_tensors,
@@ -351,7 +352,8 @@ def fitting(case: Case, group: GroupSpace, priced: EinsumCosts) -> np.ndarray:
     return good
 
 
-PassSeen = tuple[frozenset[str], bool]  # tensors whose tile is new in a pass; the output's first
+# Tensors whose tile is new in a pass; whether it is the output's first, and leaves it done
+PassSeen = tuple[frozenset[str], bool, bool]
 
 
 def walked(case: Case, einsum: Einsum, shared: tuple[Loop, ...] | None) -> dict[PassSeen, int]:
@@ -360,8 +362,7 @@ def walked(case: Case, einsum: Einsum, shared: tuple[Loop, ...] | None) -> dict[
     mask, sizes = case.workload.mask, case.workload.rank_sizes
     cut = {loop.rank: loop.factor for loop in loops}
     before: dict[str, tuple[int, ...]] = {}
-    visited: set[tuple[int, ...]] = set()
-    found: dict[PassSeen, int] = {}
+    seen: list[tuple[frozenset[str], tuple[int, ...]]] = []
     for indices in product(*(range(loop.factor) for loop in loops)):
         at = {loop.rank: i for loop, i in zip(loops, indices, strict=True)}
         if mask is not None and cut.get("P", 1) > 1 and cut.get("M", 1) > 1:
@@ -378,10 +379,13 @@ def walked(case: Case, einsum: Einsum, shared: tuple[Loop, ...] | None) -> dict[
                 continue
         tiles = {a.tensor: indices[: innermost(loops, a.ranks)] for a in einsum.accesses}
         fresh = frozenset(t for t, tile in tiles.items() if before.get(t) != tile)
-        out = tuple(at[r] for r in at if r in einsum.output.ranks)
-        key = (fresh, out not in visited)
+        seen.append((fresh, tuple(at[r] for r in at if r in einsum.output.ranks)))
+        before = tiles
+    outs, found = [out for _, out in seen], dict[PassSeen, int]()
+    for n, (fresh, out) in enumerate(seen):
+        first, last = out not in outs[:n], out not in outs[n + 1 :]
+        key = (fresh, first, first if einsum.updates else last)
         found[key] = found.get(key, 0) + 1
-        before, visited = tiles, visited | {out}
     return found
 
 
@@ -406,11 +410,10 @@ def turn_cycles(
     factors[0] = 1
     inside = reuse.accesses(replace(nest, returns=frozenset()), Factors(factors=factors), tile)
     compute = inside.compute * operation_cycles(arch, nest.einsum, workload.widths)
-    copied = copied_from(workload, nest.einsum)
-    output = nest.einsum.output.tensor
+    copied = copied_from(workload, nest.einsum) or ""
     total = np.zeros(factors.shape[2])
     parts: list[np.ndarray] = []
-    for (fresh, first), count in kinds.items():
+    for kind, count in kinds.items():
         longest = compute.astype(np.float64)
         passed: dict[str, tuple[np.ndarray, ...]] = {}  # by memory
         for i, level in enumerate(arch.levels):
@@ -419,19 +422,8 @@ def turn_cycles(
                 chain = [n for n, kept in enumerate(nest.keep) if tensor in kept]
                 if i not in chain or (i == 0 and 1 in chain):
                     continue
-                share, at = workload.share(tensor, level.name), chain.index(i)
-                again = 0 if first or tensor != output else inside.traffic[i, tensor].held
-                moved = moves(nest, factors, tensor, [*chain, None][at + 1], fresh)
-                reads = reads + share * moved * (inside.traffic[i, tensor].reads + again)
-                writes = writes + share * moved * inside.traffic[i, tensor].updates
-                if at:
-                    moved = moves(nest, factors, tensor, i, fresh)
-                    filled = share * moved * (inside.traffic[i, tensor].fills + again)
-                    writes, fills = writes + filled, fills + filled
-                if i == 1 and copied and not first and tensor in (copied, output):
-                    words = share * inside.traffic[i, tensor].held
-                    reads = reads + words * (tensor == copied)
-                    writes = writes + words * (tensor == output)
+                words = words_of_pass(priced, inside, (i, tensor), kind, copied)
+                reads, writes, fills = reads + words[0], writes + words[1], fills + words[2]
             own = passed.get(level.memory, (0.0, 0.0, 0.0))
             both = zip(own, (reads, writes, fills), strict=True)
             passed[level.memory] = tuple(a + b for a, b in both)
@@ -439,6 +431,83 @@ def turn_cycles(
         total = total + count * longest
         parts.append(longest)
     return total, np.minimum.reduce(parts) * sum(kinds.values())
+
+
+def words_of_pass(
+    priced: EinsumCosts,
+    inside: reuse.Accesses,
+    at: tuple[int, str],
+    kind: PassSeen,
+    copied: str,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Words of a tensor at one instance of a level in a pass: read, written, and of that filled.
+
+    inside: what moves in a pass to which nothing is left. at: the level and the tensor. copied: the
+            tensor whose old value goes to the output's place, if any.
+    """
+    nest, (i, tensor), (fresh, first, done) = priced.nest, at, kind
+    factors = priced.factors.factors.copy()
+    factors[0] = 1
+    values, output = inside.traffic[i, tensor], nest.einsum.output.tensor
+    chain = [n for n, kept in enumerate(nest.keep) if tensor in kept]
+    share, so_far = widths(priced, i, tensor)
+    again = 0 if first or tensor != output else values.held
+    moved = moves(nest, factors, tensor, [*chain, None][chain.index(i) + 1], fresh)
+    reads = so_far * moved * (values.reads + again)
+    # Of each value's updates one is done, if it is in this pass.
+    sums = values.reads if tensor == output else 0
+    sums = sums + (0 if done or tensor != output else values.held)
+    writes = moved * (share * values.updates + (so_far - share) * sums)
+    fills = np.zeros(factors.shape[2])
+    if chain.index(i):
+        fills = so_far * moves(nest, factors, tensor, i, fresh) * (values.fills + again)
+    if i == 1 and copied and not first and tensor in (copied, output):
+        words = share * values.held
+        reads = reads + words * (tensor == copied)
+        writes = writes + words * (tensor == output)
+    return reads, writes + fills, fills
+
+
+def widths(priced: EinsumCosts, level: int, tensor: str) -> tuple[np.ndarray, float]:
+    """Words of a value at a level that is done, and of one that is still added up."""
+    nest, name = priced.nest, priced.nest.arch.levels[level].name
+    share, so_far = priced.widths.share(tensor, name), priced.widths.so_far(tensor, name)
+    if tensor != nest.einsum.output.tensor:
+        return np.array([share]), share
+    slots = [s for s in nest.spatial_slots if s < nest.level_slots[level]]
+    lacks = [r for r, yes in enumerate(nest.relevant[tensor]) if not yes]
+    split = (priced.factors.factors[np.ix_(slots, lacks)] > 1).any(axis=(0, 1))
+    return np.where(split, so_far, share), so_far
+
+
+def sums_more(
+    case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles
+) -> np.ndarray | float:
+    """Words of the shared level beside those of what is done, where it holds sums."""
+    nest, policy = priced.nest, case.mapspace.policy
+    tensor, level = nest.einsum.output.tensor, shared_level(case.platform).name
+    maker = case.workload.producers[tensor]
+    if nest.einsum.name != maker and maker in group.names:
+        return 0.0
+    streams = roles[tensor] == "stream"
+    home = 0 if streams else [lv.name for lv in nest.arch.levels].index(level)
+    own, below = around(nest, priced.accesses.moves, home, tensor)
+    values = extent_words(case, priced, tensor, whole=not streams) / case.workload.share(
+        tensor, level
+    )
+    share, copies = case.workload.share(tensor, level), policy.buffering
+    if not streams and group.fused:
+        whole = whole_group(case, group)
+        classes = in_place_classes(case.workload, whole, level) if policy.in_place else {}
+        same = [t for t, at in classes.items() if at == classes.get(tensor)] or [tensor]
+        used = {a.tensor for n in group.names for a in case.workload.einsum(n).accesses}
+        same = [t for t in same if t in used]
+        share = max(case.workload.share(t, level) for t in same)
+        copies = max(copies_of(case, group, t) for t in same)
+    sums = max(share, priced.widths.so_far(tensor, level))
+    more = np.ceil(values * sums * copies) - np.ceil(values * share * copies)
+    free = streams and policy.passing == "free"
+    return np.where(unfinished(own, below) & (not free), more, 0.0)
 
 
 def moves(
@@ -635,9 +704,8 @@ def staged_words(priced: EinsumCosts) -> list[np.ndarray]:
     reads = writes = np.zeros(1)
     for tensor in (a.tensor for a in priced.nest.einsum.accesses):
         if tensor in priced.nest.keep[0] and tensor in priced.nest.keep[1]:
-            traffic = priced.accesses.traffic[0, tensor]
-            reads = reads + traffic.reads * priced.share(0, tensor)
-            writes = writes + traffic.updates * priced.share(0, tensor)
+            words = priced.words(0, tensor)
+            reads, writes = reads + words.reads, writes + words.updates
     return [reads, writes]
 
 
@@ -688,7 +756,8 @@ def held(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np
         for tensor, role in roles.items()
         if (tensor not in free or role != "stream") and (not group.fused or role == "stream")
     )
-    return sum((np.ceil(n * policy.buffering) for n in words), np.zeros(1))
+    more = sums_more(case, group, priced, roles)
+    return sum((np.ceil(n * policy.buffering) for n in words), np.zeros(1)) + more
 
 
 def first_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles) -> np.ndarray:
@@ -778,19 +847,24 @@ def fixed_words(
             ranks = workload.tensor_ranks[tensor]
             words = prod(workload.rank_sizes[r] // cut.get(r, 1) for r in ranks)
             words *= workload.share(tensor, level)
-            copies = policy.buffering
-            readers = [e for e in workload.einsums if tensor in (a.tensor for a in e.inputs)]
-            drained = policy.softmax == "free" and any(e.after for e in readers)
-            if not crosses_dram(workload, whole, tensor) or (drained and tensor in carried):
-                units = {e.unit for e in readers} | {
-                    workload.einsum(workload.producers[tensor]).unit
-                }
-                twice = len(units) > 1 or tensor in carried
-                copies = 2.0 if group.schedule in ("overlapped", "phases") and twice else 1.0
+            copies = copies_of(case, group, tensor)
             key = classes.get(tensor, tensor)
             before = worst.get(key, (0, 0.0))
             worst[key] = (max(words, before[0]), max(copies, before[1]))
     return sum(ceil(words * copies) for words, copies in worst.values())
+
+
+def copies_of(case: Case, group: GroupSpace, tensor: str) -> float:
+    """Copies that the shared level has of what a fused group keeps there."""
+    workload, policy, whole = case.workload, case.mapspace.policy, whole_group(case, group)
+    carried = carried_tensors(workload, whole)
+    readers = [e for e in workload.einsums if tensor in (a.tensor for a in e.inputs)]
+    drained = policy.softmax == "free" and any(e.after for e in readers)
+    if crosses_dram(workload, whole, tensor) and not (drained and tensor in carried):
+        return policy.buffering
+    units = {e.unit for e in readers} | {workload.einsum(workload.producers[tensor]).unit}
+    twice = len(units) > 1 or tensor in carried
+    return 2.0 if group.schedule in ("overlapped", "phases") and twice else 1.0
 
 
 def combined(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from oracles.brute_force import Case
 
 from flat_mapper.arch.values import Platform
-from flat_mapper.base.formats import DEFAULT, TensorWidth, Width
+from flat_mapper.base.formats import DEFAULT, SUMS, TensorWidth, Width
 from flat_mapper.workload.graph import Workload
 
 WIDTHS = (4, 8, 12, 16, 24, 32)
@@ -37,3 +37,13 @@ def widened(case: Case, seed: int) -> Case:
     """A question with such tensors; levels between DRAM and cores have DRAM's."""
     own = with_level_widths(case.workload, case.platform, seed, {"MID"})
     return replace(case, workload=own)
+
+
+def summed(case: Case, seed: int) -> Case:
+    """A question whose sums are wider than what is done, of which some has a width of its own."""
+    rng = random.Random(seed)
+    bits: dict[str, TensorWidth] = {SUMS: rng.choice((24, 32, 64))}
+    for tensor in sorted(case.workload.tensor_ranks):
+        if rng.random() < 0.3:
+            bits[tensor] = rng.choice(WIDTHS)
+    return replace(case, workload=replace(case.workload, tensor_bits=bits))

@@ -46,10 +46,12 @@ from oracles.brute_force import (
     role_sets,
     shared_loops,
     structures,
+    sums_more,
     undominated,
     visited_pairs,
     walked,
     whole_group,
+    words_of_pass,
 )
 from oracles.constrained import first_of_equals
 
@@ -775,7 +777,8 @@ def tile_of(
         shared = tuple(Loop("M", length) if p.rank == "M" else p for p in shared)
     case = replace(core, workload=workload)
     priced = priced_nests(case, nest, columns, shared)
-    traffic, output = priced.accesses.traffic, einsum.output.tensor
+    words = {t: priced.words(0, t) for t, role in roles.items() if role != "inside"}
+    output = einsum.output.tensor
     outside = [t for t, role in roles.items() if role != "inside"]
     opening, closing = einsum.name == group.names[0], einsum.name == group.names[-1]
 
@@ -789,8 +792,8 @@ def tile_of(
 
     return Tile(
         kinds=turns(case, priced, walked(case, einsum, shared)),
-        reads={t: every(traffic[0, t].reads * priced.share(0, t)) for t in outside},
-        writes={t: every(traffic[0, t].updates * priced.share(0, t)) for t in outside},
+        reads={t: every(words[t].reads) for t in outside},
+        writes={t: every(words[t].updates) for t in outside},
         first={t: every(n) for t, n in ends(last=False).items()},
         last={t: every(n) for t, n in ends(last=True).items()},
         energy=every(batches.energy(priced)),
@@ -809,13 +812,12 @@ def turns(
     )
     one = reuse.accesses(replace(nest, returns=frozenset()), Factors(factors=factors), tile)
     compute = one.compute * operation_cycles(arch, nest.einsum, workload.widths)
-    copied, output = copied_from(workload, nest.einsum), nest.einsum.output.tensor
-    found = []
+    copied, found = copied_from(workload, nest.einsum) or "", []
 
     def every(words: np.ndarray) -> FloatArray:
         return np.broadcast_to(words, (factors.shape[2],)).astype(np.float64)
 
-    for (fresh, first), count in kinds.items():
+    for kind, count in kinds.items():
         longest = compute.astype(np.float64)
         streamed: dict[str, Ways] = {}
         for i, level in enumerate(arch.levels):
@@ -824,22 +826,8 @@ def turns(
                 chain = [n for n, kept in enumerate(nest.keep) if tensor in kept]
                 if i not in chain or (i == 0 and 1 in chain):
                     continue
-                at = chain.index(i)
-                again = 0 if first or tensor != output else one.traffic[i, tensor].held
-                moved = moves(nest, factors, tensor, [*chain, None][at + 1], fresh)
-                read = moved * (one.traffic[i, tensor].reads + again)
-                written = moved * one.traffic[i, tensor].updates
-                if at:
-                    moved = moves(nest, factors, tensor, i, fresh)
-                    filled = moved * (one.traffic[i, tensor].fills + again)
-                    written = written + filled
-                    fills = fills + workload.share(tensor, level.name) * filled
-                if i == 1 and copied and not first and tensor in (copied, output):
-                    words = one.traffic[i, tensor].held
-                    read = read + words * (tensor == copied)
-                    written = written + words * (tensor == output)
-                share = workload.share(tensor, level.name)
-                read, written = share * read, share * written
+                read, written, filled = words_of_pass(priced, one, (i, tensor), kind, copied)
+                fills = fills + filled
                 if i == 0:
                     streamed[tensor] = every(read), every(written)
                 reads, writes = reads + read, writes + written
@@ -857,7 +845,7 @@ def held_words(case: Case, group: GroupSpace, priced: EinsumCosts, roles: Roles)
         for t, role in roles.items()
         if role == "stream"
     )
-    parts = [sum(held, np.zeros(n))]
+    parts = [sum(held, np.zeros(n)) + sums_more(case, group, priced, roles)]
     for name in level_names(case.platform)[2:]:
         stays = turn = np.zeros(n)
         for i, level in enumerate(priced.nest.arch.levels):

@@ -210,7 +210,8 @@ def test_eight_bits_take_half_of_the_products_and_of_the_cache(
     row = f"h100,vllm-0.24.0,vllm_flash_attn_fa3,8,16,2,128,128,32768,{mask},"
     path.write_text(f"{head}{row}bfloat16,1\n{row}fp8,1\n", encoding="utf-8")
     wide, narrow = measured(path)
-    assert not wide.case.workload.tensor_bits
+    plain = wide.case.workload  # sums are as wide as words, as when costs were fitted
+    assert {plain.bits(t) for t in (*plain.tensor_ranks, "+")} == {16}
     assert {narrow.case.workload.bits(t) for t in ("Q", "K", "V", "QK_exp")} == {8}
     assert narrow.case.workload.bits(narrow.case.workload.ordered[-1].output.tensor) == 16
     assert 0.45 < narrow.predicted_s / wide.predicted_s < 0.9

@@ -16,7 +16,7 @@ from flat_mapper.cost_model.network import NetworkStats, network_stats
 from flat_mapper.cost_model.outside import Outside
 from flat_mapper.cost_model.ports import Moved, added_up, name_of_largest, transfer_cycles
 from flat_mapper.cost_model.result import EinsumStats, GroupStats, LevelStats, TensorStats
-from flat_mapper.cost_model.transfers import NONE, Traffic, level_pj
+from flat_mapper.cost_model.transfers import NONE, Traffic, in_words, level_pj
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapping.cores import CoreUse, IntArray
 
@@ -131,7 +131,8 @@ def _pj(
     """
     reads, fills, updates, _ = counts.T
     traffic = Traffic(reads, fills, updates, NONE, instances)
-    return level_pj(level, t.tensor, traffic, ert.actions(level.name), t.share)
+    words = in_words(traffic, t.share, t.so_far)
+    return level_pj(level, t.tensor, words, ert.actions(level.name))
 
 
 def _tensors(
@@ -209,7 +210,7 @@ def _outside_network(
     fanouts = [node for node in outside if isinstance(node, Fanout)]
     for own in zip(*(stats.levels[0].tensors for stats in tiles), strict=True):
         tensor, share = own[0].tensor, own[0].share
-        delivered = share * on.priced.total([t.scalar_reads + t.scalar_updates for t in own])
+        delivered = on.priced.total([t.words.reads + t.words.updates for t in own])
         entered = delivered - share * _saved(on, own)
         keeper = arch.level(on.between.get(tensor, on.platform.dram).name)
         brought = on.brought(tensor, tiles[0].einsum)

@@ -19,6 +19,7 @@ from flat_mapper.cost_model.transfers import (
     NONE,
     Traffic,
     at_parent,
+    in_words,
     level_pj,
     row_accesses,
     rows_in_use,
@@ -56,12 +57,15 @@ def drawn_energy(
     held = space.volume_at(tensor, level) if volume is None else volume
     reads, updates = at_parent(np.asarray(words), held, output=tensor == space.output)
     traffic = Traffic(reads, NONE, updates, reads)
+    if tensor == space.output:
+        traffic = in_words(traffic, 1.0, space.so_far[level.name])
     return level_pj(level, tensor, traffic, space.prices[level.name], rounded=rounded)
 
 
 def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLevel) -> Floats:
-    """pJ that first visits of an accumulated output spare, not rounded; float64[n].
+    """pJ that first visits of an accumulated output spare at most, not rounded; float64[n].
 
+    They bring nothing back, and what goes out is no wider for them than when it is done.
     top: the level that the outermost transfer leads to. A mask leaves passes out, first visits
     of what every row of tiles adds to it does not; none are counted where it does.
     """
@@ -77,18 +81,30 @@ def first_visits(space: EinsumSpace, candidates: CandidateBlock, top: MemoryLeve
         volume = space.volume_at(tensor, parent)
         crossed = volume if above is not None else space.volumes(tensor)[1]  # whatever is on top
         words = row_accesses(volume / spread, parent.row_words, whole=False)
-        found = found + rows_in_use(copies, parent) * words * space.prices[parent.name][0]
-        found = found + copies * volume / spread * parent.outside_pj
+        found = found + rows_in_use(copies, parent) * words * spared_price(space, parent)
+        both_ways = 2 * space.so_far[parent.name] - 1
+        found = found + copies * volume / spread * (parent.outside_pj * both_ways)
         if transfer.child is not None:
             words = row_accesses(
                 space.volume_at(tensor, transfer.child) / transfer.spread,
                 transfer.child.row_words,
                 whole=False,
             )
-            price = space.prices[transfer.child.name][1]
+            name = transfer.child.name
+            price = space.prices[name][1] * space.so_far[name]
             found = found + rows_in_use(transfer.copies, transfer.child) * words * price
-        found = found + crossed * transfer.network_pj(1.0, None)
+        both_ways = (
+            2 * (max(space.so_far.values()) if above is None else space.so_far[parent.name]) - 1
+        )
+        found = found + crossed * both_ways * transfer.network_pj(1.0, None)
     return found
+
+
+def spared_price(space: EinsumSpace, level: MemoryLevel) -> float:
+    """pJ of a row that a first visit of the output spares the level which it comes from."""
+    read, _, update = space.prices[level.name]
+    so_far = space.so_far[level.name]
+    return read * so_far + update * (so_far - 1)
 
 
 def first_pass_pj(

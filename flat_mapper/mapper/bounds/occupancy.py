@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flat_mapper.cost_model.candidates import Floats, Ints
+from flat_mapper.cost_model.candidates import Bools, Floats, Ints
+from flat_mapper.cost_model.facts import prod_of
 from flat_mapper.cost_model.outside import Outside, around, least_weight
 from flat_mapper.cost_model.ports import Amount
 from flat_mapper.cost_model.residence import TileOccupancy, TilePlaces, merged
@@ -113,6 +114,30 @@ class SharedOccupancy:
                 own = self.rule.takes(tensor, words, kept=False, part=tensor in part)
                 total = total + own.total_words
         return total
+
+    def added_up(
+        self, space: EinsumSpace, inner: Ints, tile: Ints, role: Role, so_far: Mapping[str, Bools]
+    ) -> Floats:
+        """Words by which an output's place is larger where it holds sums; float64[n].
+
+        inner, tile: see `candidate_words`. role: of the output. so_far: see `unfinished_at`.
+        """
+        tensor, streams = space.output, role == "stream"
+        makers = self.problem.workload.producers
+        wide = so_far.get(space.arch.levels[0].name if streams else self.level)
+        other = makers[tensor] != space.einsum.name and makers[tensor] in self.problem.group.names
+        if wide is None or other or not wide.any():
+            return np.zeros(1)
+        place = self.rule.shared.get(tensor, tensor)
+        alike = {t for t, at in self.rule.shared.items() if at == place and not streams} | {tensor}
+        here = [t for t in alike if any(t in s.tensors for s in self.problem.spaces)]
+        share = max(space.share(t, self.level) for t in here)
+        copies = max(self.rule.takes(t, 1.0, kept=not streams).copies for t in here)
+        own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+        values = prod_of(inner if streams else np.where(tile == FOLLOW, inner, tile), own)
+        sums = max(share, space.widths.so_far(tensor, self.level))
+        more = np.ceil(copies * (values * sums)) - np.ceil(copies * (values * share))
+        return np.where(wide, more, 0.0)
 
     def room(self, staging: StagedTensors, tile: Ints) -> Floats:
         """Words of the shared level left for what depends on the candidates; tile int64[R, n].

@@ -25,6 +25,7 @@ from flat_mapper.mapper.bounds.energy import (
     least_along,
     moved_once,
     one_innermost,
+    spared_price,
     top_lines,
 )
 from flat_mapper.mapper.bounds.whole_sizes import sharing_units
@@ -173,7 +174,11 @@ def first_visits_at_most(
     outside = sum(
         space.volume_at(space.output, lv)
         * beyond
-        * (sum(space.prices[lv.name][:2]) / lv.row_words + lv.outside_pj)
+        * (
+            (spared_price(space, lv) + space.prices[lv.name][1] * space.so_far[lv.name])
+            / lv.row_words
+            + lv.outside_pj * (2 * space.so_far[lv.name] - 1)
+        )
         for lv in (*levels, *space.arch.levels[: space.shared + 1])
     )
     networks = sum(sum(node.word_pj) for node in rest if isinstance(node, Fanout))
@@ -203,7 +208,8 @@ def _least(
         if first is None:
             energy = energy + (often * read + write)
         else:  # an output starts from nothing
-            energy = energy + (often * update + (often - first) * read)
+            so_far = space.so_far[rest[0].name]
+            energy = energy + ((often - first) * (so_far * (update + read)) + first * update)
         priced, free = _drawn(space, tensor, rest, 1.0, lines, sharing)
     else:
         priced, free = _drawn(space, tensor, rest, often, lines, sharing)
@@ -222,11 +228,16 @@ def _ends(
     energy: Floats | float = 0.0
     if above is not None and above.child is not None:
         read, _, update = moved_once(space, tensor, above.child)
-        again = passes * read if first is None else (passes - first) * read + passes * update
+        if first is None:
+            again = passes * read
+        else:
+            more = space.so_far[above.child.name] * (read + update)
+            again = (passes - first) * more + first * update
         energy = above.copies / above.spread * again
     if transfer.child is not None:
         filled = transfer.of_child(passes)
-        again = filled if first is None else filled - first
+        name = transfer.child.name
+        again = filled if first is None else (filled - first) * space.so_far[name]
         write = moved_once(space, tensor, transfer.child)[1]
         energy = energy + transfer.copies / transfer.spread * (again * write)
     if transfer.network is None:

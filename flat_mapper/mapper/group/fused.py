@@ -12,7 +12,7 @@ import numpy as np
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.counts import CandidateCosts, candidate_costs, turn_of
 from flat_mapper.cost_model.ports import largest
-from flat_mapper.cost_model.residence import PrivateWords, private_words, runs_on
+from flat_mapper.cost_model.residence import PrivateWords, private_words, runs_on, unfinished_at
 from flat_mapper.cost_model.roles import Outer
 from flat_mapper.cost_model.turns import Turn
 from flat_mapper.cost_model.vectors import Columns
@@ -289,6 +289,9 @@ class Fused:
             *(space, candidates.tile, tile, outer.roles, costs.outside),
             part=space.kept_in_part(candidates.keep),
         )
+        if so_far := unfinished_at(space, candidates, outer):
+            what = candidates.tile, tile, outer.roles[-1], so_far
+            words = words + self.bounds.occupancy.added_up(space, *what)
         return columns.vectors(
             space.einsum.name, turn, costs, exposed, words, masked=bool(outer.masked)
         )

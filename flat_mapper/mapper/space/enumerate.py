@@ -161,6 +161,8 @@ def _at_level(
         _pairs(space, candidates, rows, wanted, fits),
         ~np.array(grows) & (not bound),
     )
+    if space.output in keep and space.so_far[level.name] != 1:
+        candidates = candidates.take(_holding(space, candidates, level, keep, limit))
     candidates.keep = {**candidates.keep, level.name: keep}
     for tensor in keep:
         candidates.transfers[tensor].append(fresh(space, level, candidates.count))
@@ -324,6 +326,28 @@ def _total(space: EinsumSpace, keep: frozenset[str], tile: Ints, level: str) -> 
         values, share = prod_of(tile, own), space.share(tensor, level)
         total = total + (values if share == 1 else np.ceil(values * share))
     return total
+
+
+def _holding(
+    space: EinsumSpace,
+    candidates: CandidateBlock,
+    level: MemoryLevel,
+    keep: frozenset[str],
+    limit: int,
+) -> Ints:
+    """Candidates that a level holds where it is certain that it has sums that are not done.
+
+    So it is where what it feeds brings some back already, or where a reduction has loops outside
+    over which no tile stays in place.
+    """
+    tensor, below = space.output, candidates.transfers[space.output][-1]
+    left = np.array(space.sizes, dtype=np.int64)[:, None] // candidates.tile
+    sums = (below.passes > 1) | (~below.open & (lacked(space.relevant[tensor], left) > 1))
+    own = [r for r, yes in enumerate(space.relevant[tensor]) if yes]
+    values, share = prod_of(candidates.tile, own), space.share(tensor, level.name)
+    more = np.ceil(values * (share * space.so_far[level.name])) - np.ceil(values * share)
+    words = _total(space, keep, candidates.tile, level.name) + np.where(sums, more, 0.0)
+    return np.flatnonzero(words <= limit)
 
 
 def sharing_ranks(space: EinsumSpace, fanout: Fanout) -> tuple[tuple[int, ...], ...]:

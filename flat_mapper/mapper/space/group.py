@@ -14,6 +14,7 @@ from flat_mapper.cost_model.candidates import Floats, Ints
 from flat_mapper.cost_model.facts import Rank, prod_of
 from flat_mapper.cost_model.roles import FirstPasses
 from flat_mapper.cost_model.schedule import Rounds, rounds_of
+from flat_mapper.cost_model.turns import narrowed
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.einsum import EinsumSpace, merged_ranks
 from flat_mapper.mapping.order import (
@@ -177,7 +178,8 @@ class GroupProblem:
         }
         tiles = None if self.masked(space) is None else self.mask_tiles(tile)
         left = tiles.count(tiles.rows) if tiles else None
-        return pass_kinds(loops, tensors, space.output, left, self.workload.roles.masked)
+        what = left, self.workload.roles.masked, narrowed(space.einsum, space.widths)
+        return pass_kinds(loops, tensors, space.output, *what)
 
     @cached_property
     def loops(self) -> tuple[frozenset[str], ...]:

@@ -16,7 +16,7 @@ from math import prod
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
-from flat_mapper.base.formats import DEFAULT
+from flat_mapper.base.formats import DEFAULT, SUMS
 from flat_mapper.cost_model.residence import TilePlaces, merged
 from flat_mapper.energy.tables import Ert
 from flat_mapper.mapper.space.factors import divisors
@@ -91,7 +91,8 @@ class InsideQuestion:
             ranks = workload.tensor_ranks[tensor]
             extents = (tile.get(r, workload.rank_sizes[r]) for r in ranks)
             over = prod(n for at in spread.values() for r, n in at.items() if r in ranks)
-            words = prod(extents) // over * workload.share(tensor, self.level)
+            # What is added up is taken as wide as a sum, though it may come done from further in.
+            words = prod(extents) // over * workload.widths.so_far(tensor, self.level)
             held.append(places.takes(tensor, words))
         return sum(one.total_words for one in merged(held).values())
 
@@ -127,6 +128,8 @@ class InsideQuestion:
             levels = dict(own) if isinstance(own, Mapping) else {DEFAULT: own}
             at = self.workload.width(tensor, self.level)
             bits[tensor] = levels | {shared: at, OUTSIDE: at}
+        if isinstance(sums := bits.get(SUMS), Mapping):
+            bits[SUMS] = {**sums, OUTSIDE: self.workload.width(SUMS, self.level)}
         absent = dict.fromkeys(self.tensors, shared)
         return replace(self.workload, tensor_bits=bits, absent=absent)
 
