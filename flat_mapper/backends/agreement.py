@@ -582,7 +582,7 @@ def _counts(executed: Executed, stats: EinsumStats) -> Iterator[Disagreement]:
                 yield Disagreement(stats.einsum, level, tensor, quantity, got / instances, said)
         if t and m:  # how many of them are sums, which may be wider
             own, said = m.words(t.share, t.so_far)[1] / instances, float(t.words.updates)
-            if own != said:
+            if not isclose(own, said, rel_tol=ABOVE):
                 yield Disagreement(stats.einsum, level, tensor, "words updated", own, said)
     cycles = executed.compute_cycles[stats.einsum]
     if not isclose(cycles, stats.compute_cycles, rel_tol=ABOVE):
