@@ -455,12 +455,14 @@ class FormSearch:
         """The group to search next, of those on the path of least bounds and on the best one.
 
         The largest first; where the time is short, before it what may be much
-        better, if its search goes on where it was.
+        better, if its search goes on where it was. Late, what has no mapping: without it there is
+        no answer, and the others look for no more.
         """
         loose = [one for one in known if one.most(goal) > self.kind.loose * one.least(goal)]
         if self.budget.ends and loose:
             return max(loose, key=lambda one: one.most(goal) - one.least(goal))
-        return max(doubt or known, key=lambda one: len(one.names))
+        lacking = [one for one in doubt if one.most(goal) == inf] if self.late else []
+        return max(lacking or doubt or known, key=lambda one: len(one.names))
 
     def beside(self, goal: Goal, group: _Group) -> float:
         """Lower bound on all that is beside a group in a partition with it."""
