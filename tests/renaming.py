@@ -107,7 +107,7 @@ class Renaming:
         x, y = axes
         return replace(
             slot,
-            node=self.nodes[slot.node],
+            node=self.nodes.get(slot.node, slot.node),  # or the word for the shared level
             einsum=self._tensor(slot.einsum),
             factors={self._rank(r): n for r, n in slot.factors.items()},
             at_most={self._rank(r): n for r, n in slot.at_most.items()},

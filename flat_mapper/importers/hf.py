@@ -221,7 +221,6 @@ def _word_bits(config: Section, where: str) -> int:
     return _BITS[kind]
 
 
-MOST_LAYERS = 100_000  # chosen: each is looked at
 # Words of `layer_types`: those of chunks see all that came before here.
 _SLIDING, _LINEAR = "sliding_attention", "linear_attention"
 _LAYERS = (_SLIDING, "full_attention", "chunked_attention", _LINEAR)
@@ -319,8 +318,6 @@ def _kinds_of_layers(
 
     It has those of attention, of a mixture of experts those that have experts.
     """
-    if layers > MOST_LAYERS:
-        raise SpecError(expected(where, f"at most {MOST_LAYERS} layers", layers))
     words = _listed(config, where, layers)
     attending = [
         n

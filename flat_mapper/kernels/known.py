@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from flat_mapper.arch.values import Platform
+from flat_mapper.base.errors import SpecError
 from flat_mapper.kernels.flash_mapping import RANKS, core_levels, flash_groups
 from flat_mapper.mapper.solve.known import Known
 from flat_mapper.mapper.space.factors import divisors
@@ -28,7 +29,10 @@ def known_tiles(workload: Workload, platform: Platform, mapspace: Mapspace) -> I
     fusion = mapspace.fusion
     if not (fusion.on_cores and fusion.fuses and workload.core):
         return
-    level, core = core_levels(platform)
+    try:
+        level, core = core_levels(platform)
+    except SpecError:  # a chip whose cores hold nothing gives nothing out
+        return
     if core_count(platform.matrix, core) == 1:
         return
     for cascade in (one for one in alternatives(workload) if one.softmax == "online"):

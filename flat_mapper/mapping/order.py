@@ -247,6 +247,7 @@ class PassKind:
     fresh: frozenset[str]  # tensors whose tile is another than in the pass before
     first: bool  # the output's tile has not been seen before
     done: bool = True  # what it sends of the output is done; asked where sums are wider
+    added: bool = False  # a tile of the output that stays is done when it goes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,6 +319,7 @@ def pass_kinds(
     ranks = [loop.rank for loop in real]
     stays = {t: innermost_run(real, own) for t, own in tensors.items()}
     lacks = frozenset(ranks) - tensors[output]
+    added = lacks <= stays[output]
     found: dict[tuple[frozenset[str], bool, bool], float] = {}
     for begins in product((True, False), repeat=len(real)):
         zero = frozenset(compress(ranks, begins))
@@ -329,7 +331,9 @@ def pass_kinds(
         for n, ended in ((ends, True), (count - ends, False)):
             if n:
                 found[fresh, first, ended] = found.get((fresh, first, ended), 0) + n
-    return tuple(PassKind(count=n, fresh=f, first=y, done=d) for (f, y, d), n in found.items())
+    return tuple(
+        PassKind(count=n, fresh=f, first=y, done=d, added=added) for (f, y, d), n in found.items()
+    )
 
 
 def _passes(

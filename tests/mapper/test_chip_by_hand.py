@@ -24,7 +24,6 @@ from flat_mapper.mapper.chip.assignments import _core_workload, _of_level
 from flat_mapper.mapper.chip.moved import KeptInput, MovedCycles, Shares
 from flat_mapper.mapper.chip.question import Counters
 from flat_mapper.mapper.chip.ways import Way
-from flat_mapper.mapper.solve import tile_search
 from flat_mapper.mapper.solve.tile_search import GroupOnTiles
 from flat_mapper.mapper.space.orders import MayStay, needed_orders
 from flat_mapper.mapping.space import GroupSpace
@@ -227,26 +226,6 @@ def test_a_search_that_is_asked_for_less_goes_on_where_it_was(
     assert (seen, search.bound) == ([5], 5.75)
     search.run()
     assert (seen, search.bound) == ([5, 6, 7], 5.75)
-
-
-def test_a_first_mapping_is_of_few_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 5, 6 and 7 cycles at least the second has fewest tiles, and the third is too slow."""
-    search, seen = tiles(monkeypatch, most=8.0), list[float]()
-    many = {5.0: 8, 6.0: 4, 7.0: 2}
-    search._queue = [item._replace(tiles=many[item.least]) for item in search._queue]
-    monkeypatch.setattr(tile_search, "FEW", 1)
-    monkeypatch.setattr(GroupOnTiles, "_of_core", lambda self, one, budget: None)
-    monkeypatch.setattr(GroupOnTiles, "_fullest", lambda self, one: None)
-    monkeypatch.setattr(GroupOnTiles, "_shared_pj", lambda self, one: 0.0)
-
-    def solve(self: GroupOnTiles, search: object, one: object, *known: object, fresh: bool) -> None:
-        seen.extend(item.least for item in self._queue if item.one is one)
-        self.best = (6.0, 1.0), None  # type: ignore[assignment]
-
-    monkeypatch.setattr(GroupOnTiles, "_solve", solve)
-    search.first()
-    assert seen[0] == 6
-    assert sorted(item.least for item in search._queue) == [5, 6, 7]
 
 
 def test_a_tile_as_a_workload_is_what_a_checked_one_is() -> None:

@@ -219,7 +219,7 @@ def test_the_search_has_dram_as_one_core_sees_it(seed: int) -> None:
 # On a100 what is exposed takes a share of DRAM, on blackhole DRAM binds full rounds alone.
 @pytest.mark.parametrize("chip", ["a100", "blackhole-p100a"])
 def test_what_a_last_round_of_fewer_cores_takes_is_known(chip: str) -> None:
-    found = fm.search("t5-small", chip, gap=1e-3)
+    found = fm.search("t5-small", chip, schedule="interleaved", gap=1e-3)
     assert isinstance(found, SearchResult)
     (group,) = found.result.groups
     assert group.cores is not None

@@ -222,9 +222,12 @@ def test_a_gap_that_sizes_keep_is_kept() -> None:
     assert found.certificate.proven_bound <= on_cores(CHIPS[0], "both", 61).result.latency_s
 
 
-def test_a_mask_pads_what_has_no_meaning_cut() -> None:
+def test_under_a_mask_a_larger_size_is_cut_back() -> None:
     found = hold_the_law(0, "masked", 61, 64)
-    assert "padded: P 61 -> 64, M 61 -> 64" in found.result.notes
+    assert found.workload.rank_sizes["P"] == 61
+    executed = execute(found.workload, CHIPS[0], found.result.mapping)
+    assert executed.right
+    assert compare_run(executed, found.result) == ()
 
 
 @pytest.mark.nightly

@@ -396,7 +396,7 @@ def _together(tiles: Iterable[tuple[int, Ints]]) -> Iterator[list[tuple[int, Int
     every = (
         (order, grid[:, first : first + _AT_ONCE])
         for order, grid in tiles
-        for first in range(0, grid.shape[1], _AT_ONCE)
+        for first in range(0, max(1, grid.shape[1]), _AT_ONCE)
     )
     for order, own in every:
         if found and count + own.shape[1] > _AT_ONCE:
