@@ -73,9 +73,9 @@ def words_in_pass(one: PassingWords, kind: PassKind, output: str, copied: Copied
     so_far = own.held if own.again is None else own.again
     again = so_far if one.tensor == output and not kind.first else 0.0
     more = so_far - own.held if one.tensor == output and not kind.done else 0.0
-    more = more * _moves(one.fed_stays, False) if kind.added else more
     fed = _moves(one.fed_stays, fresh)
-    reads, writes, fills = fed * (own.reads + again), fed * (own.updates + more), 0.0
+    sent = _moves(one.fed_stays, kind.leaves) if one.tensor == output else fed
+    reads, writes, fills = fed * (own.reads + again), sent * (own.updates + more), 0.0
     if one.stays is not None:
         fills = _moves(one.stays, fresh) * (own.fills + again)
         writes = writes + fills

@@ -247,7 +247,7 @@ class PassKind:
     fresh: frozenset[str]  # tensors whose tile is another than in the pass before
     first: bool  # the output's tile has not been seen before
     done: bool = True  # what it sends of the output is done; asked where sums are wider
-    added: bool = False  # a tile of the output that stays is done when it goes
+    leaves: bool = True  # a tile of the output that stays goes, as the pass after has another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,21 +318,26 @@ def pass_kinds(
     real = [loop for loop in loops if loop.factor > 1]
     ranks = [loop.rank for loop in real]
     stays = {t: innermost_run(real, own) for t, own in tensors.items()}
-    lacks = frozenset(ranks) - tensors[output]
-    added = lacks <= stays[output]
-    found: dict[tuple[frozenset[str], bool, bool], float] = {}
+    lacks, run = frozenset(ranks) - tensors[output], stays[output]
+    found: dict[tuple[frozenset[str], bool, bool, bool], float] = {}
     for begins in product((True, False), repeat=len(real)):
         zero = frozenset(compress(ranks, begins))
         what, first = (left if pair else None, pair or ()), lacks <= zero
-        count = ends = _passes(real, zero, *what)
-        if done:
-            ends = count * first if done == "first" else _passes(real, zero, *what, lacks)
+        count = going = _passes(real, zero, *what)
+        if left is not None and pair and pair[0] in run:  # when it came is known, and how often
+            going = count * (run <= zero)
+        elif run:
+            going = _passes(real, zero, *what, run)
+        whole = first if done == "first" else not done
+        ends = _passes(real, zero, *what, lacks) if done == "last" else going * whole
         fresh = frozenset(t for t, run in stays.items() if run <= zero)
-        for n, ended in ((ends, True), (count - ends, False)):
+        parts = (ends, True, True), (going - ends, False, True), (count - going, whole, False)
+        for n, ended, leaves in parts:
             if n:
-                found[fresh, first, ended] = found.get((fresh, first, ended), 0) + n
+                kind = fresh, first, ended, leaves
+                found[kind] = found.get(kind, 0) + n
     return tuple(
-        PassKind(count=n, fresh=f, first=y, done=d, added=added) for (f, y, d), n in found.items()
+        PassKind(count=n, fresh=f, first=y, done=d, leaves=z) for (f, y, d, z), n in found.items()
     )
 
 
