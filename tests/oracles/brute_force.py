@@ -352,8 +352,9 @@ def fitting(case: Case, group: GroupSpace, priced: EinsumCosts) -> np.ndarray:
     return good
 
 
-# Tensors whose tile is new in a pass; whether it is the output's first, and leaves it done
-PassSeen = tuple[frozenset[str], bool, bool]
+# Tensors whose tile is new in a pass; whether it is the output's first, leaves it done, and is the
+# last of those in a row that have the output's tile
+PassSeen = tuple[frozenset[str], bool, bool, bool]
 
 
 def walked(case: Case, einsum: Einsum, shared: tuple[Loop, ...] | None) -> dict[PassSeen, int]:
@@ -363,6 +364,7 @@ def walked(case: Case, einsum: Einsum, shared: tuple[Loop, ...] | None) -> dict[
     cut = {loop.rank: loop.factor for loop in loops}
     before: dict[str, tuple[int, ...]] = {}
     seen: list[tuple[frozenset[str], tuple[int, ...]]] = []
+    made: list[tuple[int, ...]] = []
     for indices in product(*(range(loop.factor) for loop in loops)):
         at = {loop.rank: i for loop, i in zip(loops, indices, strict=True)}
         if mask is not None and cut.get("P", 1) > 1 and cut.get("M", 1) > 1:
@@ -380,11 +382,13 @@ def walked(case: Case, einsum: Einsum, shared: tuple[Loop, ...] | None) -> dict[
         tiles = {a.tensor: indices[: innermost(loops, a.ranks)] for a in einsum.accesses}
         fresh = frozenset(t for t, tile in tiles.items() if before.get(t) != tile)
         seen.append((fresh, tuple(at[r] for r in at if r in einsum.output.ranks)))
+        made.append(tiles[einsum.output.tensor])
         before = tiles
     outs, found = [out for _, out in seen], dict[PassSeen, int]()
     for n, (fresh, out) in enumerate(seen):
         first, last = out not in outs[:n], out not in outs[n + 1 :]
-        key = (fresh, first, first if einsum.updates else last)
+        leaves = made[n] != made[n + 1] if n + 1 < len(made) else True
+        key = (fresh, first, first if einsum.updates else last, leaves)
         found[key] = found.get(key, 0) + 1
     return found
 
@@ -445,18 +449,21 @@ def words_of_pass(
     inside: what moves in a pass to which nothing is left. at: the level and the tensor. copied: the
             tensor whose old value goes to the output's place, if any.
     """
-    nest, (i, tensor), (fresh, first, done) = priced.nest, at, kind
+    nest, (i, tensor), (fresh, first, done, leaves) = priced.nest, at, kind
     factors = priced.factors.factors.copy()
     factors[0] = 1
     values, output = inside.traffic[i, tensor], nest.einsum.output.tensor
     chain = [n for n, kept in enumerate(nest.keep) if tensor in kept]
     share, so_far = widths(priced, i, tensor)
     again = 0 if first or tensor != output else values.held
-    moved = moves(nest, factors, tensor, [*chain, None][chain.index(i) + 1], fresh)
+    fed = [*chain, None][chain.index(i) + 1]
+    moved = moves(nest, factors, tensor, fed, fresh)
     reads = so_far * moved * (values.reads + again)
     # Of each value's updates one is done, if it is in this pass.
     sums = values.reads if tensor == output else 0
     sums = sums + (0 if done or tensor != output else values.held)
+    if tensor == output:
+        moved = moves(nest, factors, tensor, fed, frozenset({output} if leaves else ()))
     writes = moved * (share * values.updates + (so_far - share) * sums)
     fills = np.zeros(factors.shape[2])
     if chain.index(i):
