@@ -84,7 +84,7 @@ def with_sums(workload: Workload, platform: Platform) -> Workload:
 
 
 def _sum_bits(platform: Platform) -> int | None:
-    """What the paths of a chip say of the width of a sum; None: nothing."""
+    """The width of a sum as the paths of a chip say it; None where they do not."""
     said = [
         (
             place := arch.place_of(SUM_BITS),
@@ -123,7 +123,7 @@ def _notes(changed: dict[str, MemoryLevel], workload: Workload) -> list[str]:
 
 
 def _rate_notes(arch: Architecture, workload: Workload) -> Iterator[str]:
-    """What is taken for the rate of products of values that are narrower than the unit's operands.
+    """Notes on the rate that is taken for values narrower than the unit's operands.
 
     arch: the matrix path, in words of the problem.
     """
@@ -158,7 +158,7 @@ def _rate_notes(arch: Architecture, workload: Workload) -> Iterator[str]:
 
 
 def rates_of(arch: Architecture, widths: Widths, tensor: str, name: str) -> dict[str, float]:
-    """What a chip's variables say of an operation, by format, for values of a width without one.
+    """Figures of an operation in a chip's variables, by format, for values of a width without one.
 
     Those of all formats that are as wide, where the unit's operands are wider; nothing where they
     do not agree.

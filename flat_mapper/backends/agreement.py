@@ -126,7 +126,7 @@ class Crosscheck(Printed):
 
     @property
     def refusal(self) -> str:
-        """Why there are no numbers to compare, where nobody says that the mapping fits."""
+        """The reason why there is nothing to compare, where nobody says that the mapping fits."""
         return str(self.native) if self.agrees and isinstance(self.native, Infeasible) else ""
 
     def to_dict(self) -> dict[str, object]:

@@ -66,7 +66,7 @@ def expected(where: str, condition: str, got: object, change: str = "") -> str:
 
 
 def found_by(error: Exception) -> str:
-    """What Python found wrong with what a file of others holds, without words of Python's own."""
+    """The fault that Python found in a file of others, without words of Python's own."""
     if isinstance(error, KeyError):
         return f"no {error}"
     if isinstance(error, IndexError):

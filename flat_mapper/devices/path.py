@@ -143,7 +143,7 @@ class Paths:
             return solved[work][which] if work in solved else bounded(work)
 
         def within(more: float, way: Sharding) -> float:
-            """What a way takes, and so much more for each part that was not searched."""
+            """The cost of a way, and so much more for each part that was not searched."""
             return way.seconds(known) + more * len(self._open(way))
 
         def least() -> DevicePath | None:

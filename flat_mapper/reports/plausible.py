@@ -1,4 +1,4 @@
-"""What chips have, and what of a chip is far from it: a slip of a unit more often than a chip."""
+"""The usual figures of chips, and those far from them: a slip of a unit more often than a chip."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class ChipIncumbent(Incumbent[GroupSolution]):
 
     @property
     def aspired(self) -> Bar:
-        """What a mapping has to be better than to be looked for."""
+        """The cost that a mapping has to be better than to be looked for."""
         return nearer(self.bar, self.gap)
 
     def improvements(self, cycles: Floats, energy: Floats) -> Iterator[int]:

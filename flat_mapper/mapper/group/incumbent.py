@@ -98,7 +98,7 @@ class GoalIncumbent(Incumbent[GroupSolution]):
 
     @property
     def aspired(self) -> Bar:
-        """What a mapping has to be better than to be looked for."""
+        """The cost that a mapping has to be better than to be looked for."""
         return nearer(self.bar, self.gap)
 
     @property
@@ -304,7 +304,7 @@ class Goal:
         return self.kind != "latency" or self.most_pj < np.inf
 
     def bar(self, costs: CyclesPj) -> Bar:
-        """What some costs are to be beaten by; none, where they are over a limit."""
+        """The bar that some costs set; none where they are over a limit."""
         if goal_value(self, costs) == np.inf:
             return NO_BAR
         first, second, third = self.keys(np.array(costs[0]), np.array(costs[1]))

@@ -373,7 +373,7 @@ class _Found:
 
     @property
     def bar(self) -> Bar:
-        """What has to be beaten."""
+        """The cost that has to be beaten."""
         return min((self.goal.bar(own) for own in self.costs), default=NO_BAR)
 
     def search(self, progress: Progress | None = None, below: Bar = NO_BAR) -> None:

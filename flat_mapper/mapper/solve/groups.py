@@ -528,7 +528,7 @@ class ArrayGroup(Group[ArrayAnswer]):
         self.kind.forget(self.workload)
 
     def _to_beat(self, goal: Goal, wanted: float, below: Bar, gap: float) -> tuple[Bar, float]:
-        """What a mapping has to be better than, by the gap; and what is of use at most."""
+        """The cost that a mapping has to beat by the gap; and the most that is of use."""
         wanted = min(wanted, below[0] / (1 + gap))
         bar = min(below, *(goal.bar(costs) for costs, _ in self.known), NO_BAR)
         if bar[0] <= wanted * (1 + gap):

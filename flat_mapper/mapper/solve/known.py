@@ -81,7 +81,7 @@ def _obeys(kind: Arrays | Cores, form: CascadeForm, group: GroupMapping, way: Gr
 def _spaces(
     kind: Arrays | Cores, cascade: Workload, group: GroupMapping, way: GroupSpace
 ) -> Iterator[tuple[Workload, Mapspace]]:
-    """What one core works on, and the mapspace of it; nothing where no tile is given out so."""
+    """The question of one core and its mapspace; none where no tile is given out so."""
     space, platform = kind.mapspace, kind.platform
     if not space.fusion.on_cores:
         if not group.on_cores:
