@@ -32,6 +32,7 @@ _WATTS = Range(least=0, most=1e9, unit="W")
 _BYTES = Range(least=1e-9, most=1e15, unit="bytes per cycle")
 _SHARE = Range(least=0, most=1e3, unit="")
 _FLAG = Range(least=0, most=1, unit="")
+_PASSES = Range(least=0, most=2**31, unit="passes")
 UNKNOWN = "unknown"
 BOUNDARY = "port of a core"  # the name of the level that stands for it
 
@@ -189,6 +190,17 @@ def _number(arch: Architecture, name: str) -> float | None:
     within = _SECONDS if "seconds" in name else _BYTES if name in CORE_PORTS else CYCLES
     share = name.endswith((FITTED[0], *HELD_ASIDE))
     return checked(value, float, where, within=_SHARE if share else within)
+
+
+def core_drift(arch: Architecture) -> int | None:
+    """Passes by which cores that begin together are apart later, at most; None where it is unknown.
+
+    It is 0 where transfers are explicit, so that cores can wait for one another.
+    raises: SpecError where it is no integer >= 0, nor `unknown`.
+    """
+    name = "core_drift_passes"
+    value, where = arch.variables.get(name, UNKNOWN), arch.place_of(name)
+    return None if value == UNKNOWN else checked(value, int, where, within=_PASSES)
 
 
 NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's names for one rule

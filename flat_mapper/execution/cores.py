@@ -222,6 +222,8 @@ class CoresRun:
         """
         if tensor in self.group.resident:
             return 0
+        if window := dict(self.group.windows).get(tensor):
+            return self._through(tensor, window)
         names = [lv.name for lv in self.platform.matrix.levels]
         at = names.index(self.keeper(tensor).name)
         loops = [p for n, ls in self.group.cores if names.index(n) < at for p in ls]
@@ -232,6 +234,44 @@ class CoresRun:
                 sent += prod(self._part(rank, here.get(rank)) for rank in ranks)
             before = here
         return sent
+
+    def _through(self, tensor: str, window: int) -> int:
+        """Values of a tensor that come to the level between, whose window it goes through.
+
+        All cores run side by side, one pass at a time each. What is there has been brought by a
+        core in the same pass, of a tile whose inner loops are alike.
+        """
+        drift = self.platform.matrix.variables["core_drift_passes"]
+        assert isinstance(drift, int)
+        outer = next(iter(self._time), None)
+        name = next(n for n in self.group.names if self.workload.einsum(n).touches(tensor))
+        lists = self.lists() if self.group.order == "lists" else None
+        free = [0] * self.at_work
+        asked: list[tuple[int, int, object, int]] = []
+        for number, run in enumerate(self.runs):
+            reads = run.asked(name, tensor)
+            if lists is None:
+                core = free.index(min(free))
+            else:
+                core = next(i for i, own in enumerate(lists) if number in own)
+            alike = tuple(own for rank, own in self.tiles[number].items() if rank != outer)
+            sizes = tuple(extent for _, extent in alike)
+            for at, (words, values) in enumerate(reads):
+                asked.append((free[core] + at, at, (at, sizes, words), values))
+            free[core] += len(reads)
+        there, sent = dict[object, int](), 0
+        for when, _, what, values in sorted(asked, key=lambda one: one[:2]):
+            if values and not when - there.get(what, when - window) < window - drift:
+                there[what] = when
+                sent += values
+        return sent
+
+    @cached_property
+    def _time(self) -> list[str]:
+        """Ranks of the loops in time outside the fusion level, outermost first."""
+        nest = self.nests[0]
+        own = self.group.shared or [p for s, p in nest.placed if s.node == self.outside[0].name]
+        return [p.rank for p in own if p.factor > 1]
 
     def _part(self, rank: str, number: int | None) -> int:
         """The extent of one of the tiles along a rank; all of it where none is meant."""

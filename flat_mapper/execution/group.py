@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby, pairwise
+from itertools import groupby, pairwise, product
 from math import ceil
 
 from flat_mapper.arch.values import MemoryLevel, Platform
@@ -82,11 +82,29 @@ class GroupRun:
                 resident=frozenset(nest.mapping.stay),
                 fixed=0 if self.alone else nest.dram_loops,
                 hidden=facts.hidden,
+                shared=frozenset(dict(facts.group.windows)) & {*tensors},
             )
         self.turns = group_turns(facts)
         self.copied = {n: x for e in facts.einsums if (n := e.name) and (x := copied(facts, e))}
         # By unit where units overlap, else under one name: (level, what) -> words, at the worst.
         self.peaks: dict[str, dict[str, dict[str, int]]] = {}
+
+    def asked(self, name: str, tensor: str) -> list[tuple[frozenset[int], int]]:
+        """Places outside that an Einsum reads of a tensor in each pass, and how many values."""
+        run = self.runs[name]
+        factors = [s.factor for s in run.nest.temporal[: run.nest.dram_loops]]
+        count = self.turns[-1].pass_number + 1
+        passes = {turn.dram: turn.pass_number for turn in self.turns if turn.einsum == name}
+        if self.alone:
+            every = list(product(*map(range, factors)))
+            passes, count = {index: n for n, index in enumerate(every)}, len(every)
+        places: list[set[int]] = [set() for _ in range(count)]
+        values = [0] * count
+        for index, place, some in run.links[tensor][0].asked or ():
+            number = passes[tuple(index[: len(factors)])]
+            places[number].add(place)
+            values[number] += some
+        return list(zip(map(frozenset, places), values, strict=True))
 
     @property
     def charged(self) -> dict[str, EinsumRun]:

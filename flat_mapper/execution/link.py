@@ -248,6 +248,8 @@ class Link:
         self.outer, self.inner = counters
         self.held: tuple[int, ...] | None = None
         self.offset = self.most = 0
+        # Of a tensor that has a window: what each read outside asks for, by the loops' indices.
+        self.asked: list[tuple[Index, int, int]] | None = None
         self._valid: Booleans | None = None
         self.top = nest.level_slots[outer]
         self.cut = nest.slot_count if self.level == LANES_LEVEL else nest.level_slots[self.level]
@@ -346,6 +348,9 @@ class Link:
         """Bring a tile in: words read outside."""
         self._enter(index)
         self.child.data[self.inside] = self._outside(self.index)
+        if self.asked is not None:
+            place = int(self.parent.data.__array_interface__["data"][0]) + self.offset
+            self.asked.append((tuple(index), place, self._words(self.heads)))
         return self._counted(self.heads)
 
     def open(self, index: Index, how: Arithmetic, *, fresh: bool, updates: bool = False) -> float:

@@ -49,6 +49,7 @@ class EinsumRun:
     places:   by level and tensor, those that other Einsums find too.
     resident: tensors whose private tiles may stay from one turn to the next.
     fixed:    loops, the first so many, that are the group's: a turn is one combination of them.
+    shared:   inputs that cores share as they come.
     hidden:   the mask, and by how many positions the tile's first query is behind its first key.
     """
 
@@ -58,6 +59,7 @@ class EinsumRun:
     resident: frozenset[str]
     fixed: int
     hidden: tuple[Mask, int] | None = None
+    shared: frozenset[str] = frozenset()
     counters: dict[tuple[int, str], Counter] = field(default_factory=dict)
     tiles: list[StagedTile] = field(default_factory=list)
     steps: int = 0
@@ -70,6 +72,8 @@ class EinsumRun:
         self.how: Arithmetic = arithmetic(einsum)
         # Of each tensor its links, outermost first; the last serves the lanes.
         self.links = {a.tensor: self._chain(a) for a in einsum.accesses}
+        for tensor in self.shared:
+            self.links[tensor][0].asked = []
         self.output = self.links[einsum.output.tensor]
         self.inputs = [self.links[a.tensor] for a in einsum.inputs]
         self.seen: set[tuple[int, ...]] = set()

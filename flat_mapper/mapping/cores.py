@@ -377,6 +377,13 @@ class CoreView:
         where = self.workload, self.platform, self.group
         return {r: pass_extent(*where, r) for r in self.workload.rank_sizes}
 
+    @cached_property
+    def walked(self) -> tuple[str, ...]:
+        """Ranks of the loops in time outside the fusion level, outermost first."""
+        own = self.alone[1]
+        loops = own.shared or own.einsums[0].at(Slot(self.alone[0].dram.name, "temporal"))
+        return tuple(loop.rank for loop in loops if loop.factor > 1)
+
     def question(self, sizes: Mapping[str, int] | None = None) -> CoreQuestion:
         """The problem of one core with a tile of some sizes; by default with the largest.
 

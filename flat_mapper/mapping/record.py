@@ -11,6 +11,7 @@
         level: GLB                         # the fusion level; left out where it is the outermost
         cores: {DRAM: [B=4]}               # tiles given out to cores, by where the loops stand
         resident: [K]                      # what a level between holds from before
+        windows: {V: 12}                   # passes for which it holds what cores share; else whole
         shared: [H=12, P=8]                # loops run outermost first everywhere in this file
         staged: [Q, K, V]
         schedule: interleaved
@@ -155,6 +156,7 @@ def _group_document(group: GroupMapping) -> dict[str, object]:
         **({"level": group.level} if group.level else {}),
         **({"cores": {lv: loop_list(at) for lv, at in group.cores}} if group.cores else {}),
         **({"resident": list(group.resident)} if group.resident else {}),
+        **({"windows": dict(group.windows)} if group.windows else {}),
         "shared": loop_list(group.shared),
         "staged": list(group.staged),
         "schedule": group.schedule,
@@ -311,12 +313,14 @@ def _group(node: Section, workload: Workload, platform: Platform) -> GroupMappin
     tensors = dict.fromkeys(a.tensor for einsum in einsums for a in einsum.accesses)
     for tensor in (t for t in staged if t not in tensors):
         raise node.wrong("staged", f"tensors of the group ({', '.join(tensors)})", tensor)
-    cores = take_section(node, "cores")
+    cores, windows = take_section(node, "cores"), take_section(node, "windows")
+    refuse_unknown(windows, tensors)
     return GroupMapping(
         einsums=tuple(_nest(nests, e, platform.path(e.unit)) for e in einsums),
         level=take(node, "level", str, default=""),
         cores=tuple((name, _loops(cores, name)) for name in cores),
         resident=take_words(node, "resident"),
+        windows=tuple((t, take(windows, t, int, within=COUNT)) for t in windows),
         shared=_loops(node, "shared"),
         staged=staged,
         schedule=take_choice(node, "schedule", get_args(Schedule)),

@@ -102,6 +102,9 @@ class GroupMapping:
     are the tiles that are given out to the cores, in the order of these loops; each core runs all
     the temporal shared loops of its tile. They are listed by the level at which they stand.
 
+    `windows` are the tensors that go through a level between, with the passes for which it holds
+    what it has brought: cores that ask for it meanwhile share it. What else it keeps is whole.
+
     `kernel` names the measured kernel whose fitted costs the group has; see `arch.cores`.
     """
 
@@ -110,6 +113,7 @@ class GroupMapping:
     level: str = ""  # the fusion level; by default the outermost one on chip
     cores: tuple[tuple[str, tuple[Loop, ...]], ...] = ()  # outermost first
     resident: tuple[str, ...] = ()  # what a level between holds before the first pass
+    windows: tuple[tuple[str, int], ...] = ()  # passes, by tensor that a level between keeps
     staged: tuple[str, ...] = ()  # tensors whose whole tile stays in the shared buffer
     schedule: Schedule = "sequential"
     granularity: Granularity = "none"

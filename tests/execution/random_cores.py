@@ -23,10 +23,13 @@ def random_cores_case(
     seed: int,
     chip: Callable[[random.Random], Platform] = random_platform,
     made: Making = random_mapping,
+    *,
+    windows: bool = False,
 ) -> tuple[Workload, Platform, FusedMapping]:
     """A cascade, a chip of one to seven cores, and a mapping of the cascade on it.
 
-    chip: what makes a chip of one core. made: what makes a mapping on it; None: it cannot.
+    chip: what makes a chip of one core. made: what makes a mapping on it; None: it cannot. windows:
+    whether inputs may go through the level between.
     """
     rng = random.Random(seed)
     while True:
@@ -56,7 +59,23 @@ def random_cores_case(
     between = rng.choice((None, "L2"))
     platform = _chip(rng, alone, between)
     lifted = _lifted(rng, whole, group, between, given, tiles)
+    if windows and between:
+        lifted = _through(rng, whole, lifted)
     return whole, platform, replace(mapping, groups=(lifted,))
+
+
+def _through(rng: random.Random, whole: Workload, group: GroupMapping) -> GroupMapping:
+    """The group with some of its inputs through the level between, not kept whole there."""
+    made = {whole.einsum(m.einsum).output.tensor for m in group.einsums}
+    moved = dict.fromkeys(t for m in group.einsums for t in m.kept_at("DRAM"))
+    some = [t for t in moved if t not in {*made, *group.resident} and rng.random() < 0.6]
+    nests = []
+    for nest in group.einsums:
+        new = [t for t in nest.kept_at("DRAM") if t in some and t not in nest.kept_at("MID")]
+        keep = ((lv, (*own, *new) if lv == "MID" else own) for lv, own in nest.keep)
+        nests.append(replace(nest, keep=tuple(keep)))
+    windows = tuple((t, rng.randint(1, 6)) for t in some)
+    return replace(group, einsums=tuple(nests), windows=windows)
 
 
 def boundary(rng: random.Random) -> dict[str, float]:
@@ -93,6 +112,7 @@ def _chip(rng: random.Random, alone: Platform, between: str | None) -> Platform:
         "core_step_cycles": rng.choice((0, 3)),
         "launch_seconds": rng.choice((0, 7e-9)),
         **boundary(rng),
+        "core_drift_passes": int(fanout.fanout_x == 5),
         "mine_factor": rng.choice((0.9, 1.7)),
         "mine_tile_cycles": rng.choice((0, 11)),
         "mine_launch_seconds": rng.choice((0, 3e-9)),

@@ -13,15 +13,23 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil
+from math import ceil, prod
 
 import numpy as np
 
-from flat_mapper.arch.cores import CoreFacts, boundary, core_facts, multicasts, stream_weights
+from flat_mapper.arch.cores import (
+    CoreFacts,
+    boundary,
+    core_drift,
+    core_facts,
+    multicasts,
+    stream_weights,
+)
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.tile import KnownTiles, PricedTiles, priced_tiles
+from flat_mapper.cost_model.chip.walks import Walks, alike, begun
 from flat_mapper.cost_model.group import Latency
 from flat_mapper.cost_model.outside import Outside, SourcePort, Words, source_ports
 from flat_mapper.cost_model.ports import added_up
@@ -141,15 +149,105 @@ class GroupOnCores:
         """Words that DRAM sends to a level between, of the tensors kept there."""
         found = {}
         for tensor, level in self.between.items():
+            if tensor in dict(self.group.windows):
+                found[tensor] = self._through(tensor)
+                continue
             passes = times_brought(self.tensors[tensor], self.outer_loops(level.name))
             resident = tensor in self.group.resident
             found[tensor] = 0.0 if resident else self.words(tensor) * passes
         return found
 
+    def _reader(self, tensor: str) -> str:
+        """The first Einsum that reads a tensor: it comes once for all."""
+        return next(n for n in self.group.names if self.workload.einsum(n).touches(tensor))
+
     def brought(self, tensor: str, einsum: str) -> float:
-        """Those words, with the first Einsum that reads the tensor: it comes once for all."""
-        first = next(n for n in self.group.names if self.workload.einsum(n).touches(tensor))
-        return self.outer_words.get(tensor, 0.0) if einsum == first else 0.0
+        """Those words, with the first Einsum that reads the tensor."""
+        return self.outer_words.get(tensor, 0.0) if einsum == self._reader(tensor) else 0.0
+
+    def _through(self, tensor: str) -> float:
+        """Words of a tensor that pass a window: what each tile reads of what is not there yet."""
+        own = (
+            cost.stats[self.group.names.index(self._reader(tensor))] for cost in self.priced.tiles
+        )
+        tensors = (next(t for t in one.levels[0].tensors if t.tensor == tensor) for one in own)
+        reads = self.priced.each([t.scalar_reads * t.share for t in tensors])[self.tiles.order]
+        sizes, step, inner = self._walked
+        walks, total = self.walks[tensor], 0.0
+        for tile, spans in enumerate(walks.brought):
+            size, passes = int(sizes[tile]), int(inner[tile])
+            new = sum(
+                min(b // passes * step, size) - min(a // passes * step, size) for a, b in spans
+            )
+            total += float(reads[tile]) * new / size
+        return total
+
+    @cached_property
+    def _view(self) -> CoreView:
+        return CoreView(workload=self.workload, platform=self.platform, group=self.group)
+
+    @cached_property
+    def _walked(self) -> tuple[IntArray, int, IntArray]:
+        """The outermost loop in time: of each tile the extent of its rank, the extent in a pass of
+        it, and of each tile the passes of the loops inside.
+        """
+        ranks = self._view.walked
+        if not ranks:
+            return np.ones(self.tiles.count, np.int64), 1, self._passes[self.tiles.order]
+        first, sizes = ranks[0], self._sizes
+        step = self._view.steps[first]
+        inner = self._passes // -(-sizes[first] // step)
+        return sizes[first][self.tiles.order], step, inner[self.tiles.order]
+
+    @cached_property
+    def _sizes(self) -> dict[str, IntArray]:
+        """Extents of every rank in each class of tiles; int64[classes]."""
+        full = {**self.workload.rank_sizes, **self._view.full}
+        each = [{**full, **dict(kind.sizes)} for kind in self.tiles.classes]
+        return {rank: np.array([own[rank] for own in each], np.int64) for rank in full}
+
+    @cached_property
+    def _passes(self) -> IntArray:
+        """Passes in time of a tile of each class; int64[classes]."""
+        if len(self.group.einsums) > 1:
+            found: IntArray = self.priced.each([c.terms.passes for c in self.priced.tiles])
+            return found
+        steps = self._view.steps
+        each = [-(-self._sizes[rank] // steps[rank]) for rank in {*self._view.walked}]
+        return np.prod([np.ones_like(self.priced.counts), *each], axis=0)
+
+    @cached_property
+    def walks(self) -> dict[str, Walks]:
+        """The cores' walks through each tensor that has a window."""
+        drift, order = core_drift(self.platform.matrix), self.tiles.order
+        assert drift is not None
+        lists = self.starts if self.group.order == "lists" else None
+        passes = self._passes[order]
+        starts = begun(passes, self.at_work, lists)
+        apart = [
+            own[order] for rank, own in self._sizes.items() if rank not in self._view.walked[:1]
+        ]
+        found = {}
+        for tensor, window in self.group.windows:
+            own = [at for rank, at in self.tiles.at.items() if rank in self.tensors[tensor]]
+            found[tensor] = Walks(
+                starts=starts,
+                passes=passes,
+                parts=alike([*own, *apart]),
+                window=window,
+                drift=drift,
+            )
+        return found
+
+    def window_words(self, tensor: str) -> int:
+        """Words of a tensor in its window at one time, with those that come ahead."""
+        view = self._view
+        sizes = {
+            r: min(n, view.steps[r]) for r, n in {**self.workload.rank_sizes, **view.full}.items()
+        }
+        one = prod(sizes[rank] for rank in self.tensors[tensor])
+        share = self.workload.share(tensor, self.platform.dram.name)
+        return ceil(one * share * self.walks[tensor].held(self.policy.buffering - 1))
 
     def words(self, tensor: str) -> float:
         """Words of a tensor, as DRAM and the levels between have it."""
@@ -371,9 +469,17 @@ def _between_overflow(on: GroupOnCores) -> Infeasible | None:
     for level in on.levels_between:
         flying = on.outer_loops(level.name), on.tiles.count, on.at_work, on.policy.buffering
         here = (t for t, keeper in on.between.items() if keeper.name == level.name)
-        terms = tuple((t, words_held(on.words(t), on.tensors[t], *flying)) for t in here)
+        terms = tuple(
+            (
+                t,
+                on.window_words(t)
+                if t in dict(on.group.windows)
+                else words_held(on.words(t), on.tensors[t], *flying),
+            )
+            for t in here
+        )
         use = BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
-        hint = f"let a tensor bypass {level.name}, or let more loops stand outside it"
+        hint = f"let a tensor bypass {level.name}, through a window, or more loops stand outside it"
         overflow = use.overflow(" + ".join(on.group.names), hint)
         if overflow is not None:
             return overflow
@@ -384,6 +490,9 @@ def _check_between(on: GroupOnCores, tensor: str, level: MemoryLevel) -> None:
     where = f"{' + '.join(on.group.names)}: {tensor} at {level.name}"
     if tensor in {on.workload.einsum(n).output.tensor for n in on.group.names}:
         raise MappingError(expected(where, "an input of the group", "an output", "let it bypass"))
+    if tensor in dict(on.group.windows):
+        _check_window(on, tensor, where)
+        return
     outside = names_outside(on.platform.matrix, level.name)
     for nest in on.group.einsums:
         for slot, loops in nest.loops:
@@ -395,3 +504,17 @@ def _check_between(on: GroupOnCores, tensor: str, level: MemoryLevel) -> None:
     if any(p.rank in on.tensors[tensor] for p in loops):
         condition = "all of it there at once, as it is resident"
         raise MappingError(expected(where, condition, f"parts, by {loops}"))
+
+
+def _check_window(on: GroupOnCores, tensor: str, where: str) -> None:
+    """Raise where cores cannot share a window of a tensor."""
+    matrix = on.platform.matrix
+    if core_drift(matrix) is None:
+        change = f"{matrix.where}: give it, with its source, or let the tensor bypass the level"
+        raise MappingError(expected(f"{where}: window", "core_drift_passes", "none", change))
+    if tensor in on.group.resident:
+        raise MappingError(expected(where, "a window or all of it, resident", "both"))
+    rank = next(iter(on._view.walked), "")
+    if rank not in on.tensors[tensor] and len(np.unique(on._passes)) > 1:
+        condition = f"{rank} among its ranks, in which tiles are of unlike length"
+        raise MappingError(expected(f"{where}: window", condition, on.tensors[tensor]))
