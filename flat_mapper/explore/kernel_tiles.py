@@ -30,6 +30,7 @@ from flat_mapper.kernels.flash_mapping import (
     core_levels,
     flash_groups,
     shape_of,
+    windows_tried,
 )
 from flat_mapper.kernels.nvidia import FA2, FA3, FLEX, TRITON
 from flat_mapper.mapping.values import FusedMapping
@@ -298,13 +299,14 @@ def _result(
 ) -> Result | Infeasible:
     """The mapping is that of the measured kernels: keys tile by tile in tiles of queries on cores.
 
-    The level between DRAM and the cores keeps the K and V of a head where it has the room.
+    The level between DRAM and the cores keeps the K and V of a head where it has the room, else the
+    widest window of them that the cores share.
     """
     prices, merge = unpriced(platform), problem.operators.get(MERGE, ())
     platform = streaming(platform, shape)
     between, _ = core_levels(platform)
 
-    def held(cached: tuple[str, ...]) -> Result | Infeasible:
+    def held(cached: tuple[str, ...], window: int = 0) -> Result | Infeasible:
         groups = flash_groups(
             problem,
             platform,
@@ -313,13 +315,18 @@ def _result(
             tile.keys,
             shape.together if tile.packed else 1,
             cached=cached,
+            window=window,
             order=kernel.order,
             kernel=_fitted(platform, kernel, shape),
         )
         return evaluate(problem, platform, FusedMapping(groups=tuple(groups)), prices)
 
-    found = held(("K", "V")) if between != platform.dram.name else None
-    return found if isinstance(found, Result) else held(())
+    between_them = between != platform.dram.name
+    for window in (0, *windows_tried(problem, platform, tile.keys)) if between_them else ():
+        found = held(("K", "V"), window)
+        if isinstance(found, Result):
+            return found
+    return held(())
 
 
 def worked_on(workload: Workload, tile: Tile) -> Workload:

@@ -12,6 +12,7 @@ from functools import cache
 from itertools import product, takewhile
 from math import ceil, prod
 
+from flat_mapper.arch.cores import core_drift
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.formats import OFF_CHIP, value_bits
@@ -77,6 +78,7 @@ def flash_groups(
     *,
     cached: tuple[str, ...] = ("K", "V"),
     resident: bool = False,
+    window: int = 0,
     turns: bool = False,
     order: TileOrder = "largest",
     idle_rows: bool = False,
@@ -87,6 +89,7 @@ def flash_groups(
     names:  its Einsums but for the merge. packed: heads that share the rows of a tile.
     cached: operands of which the level between holds a head; all heads where these take turns.
     resident: they are there from the start, all of them.
+    window: passes for which it holds them instead, to be shared; 0: all of a head.
     idle_rows: warps and their units have rows of their own; those of rows that the problem does
             not have stand idle.
     """
@@ -109,6 +112,7 @@ def flash_groups(
         level=core,
         cores=tuple((level, loops) for level, loops in at.items() if loops),
         resident=cached if resident else (),
+        windows=tuple((tensor, window) for tensor in cached if window),
         schedule="interleaved",
         order=order,
         kernel=kernel,
@@ -119,6 +123,24 @@ def flash_groups(
         tile = {"B": 1, "G": 1, "H": 1, "P": MERGED}
         found.append(spread_group(workload, platform, merge, tile))
     return found
+
+
+def windows_tried(workload: Workload, platform: Platform, keys: int) -> Iterator[int]:
+    """Passes of a window of keys and values between DRAM and the cores, the widest first.
+
+    keys: of a pass. None where cores may drift further apart.
+    """
+    between, _ = core_levels(platform)
+    room, drift = platform.matrix.level(between).usable_words, core_drift(platform.matrix)
+    if between == platform.dram.name or drift is None:
+        return
+    sizes, at = workload.rank_sizes, platform.dram.name
+    each = sum(sizes[r] * workload.share(t, at) for t, r in (("K", "E"), ("V", "F")))
+    passes = ceil(sizes["M"] / keys)
+    window = passes if room is None else min(passes, int(room / (keys * each)))
+    while window > drift:
+        yield window
+        window //= 2
 
 
 def spread_group(

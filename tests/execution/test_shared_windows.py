@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from execution.random_cores import random_cores_case
 
+import flat_mapper as fm
+from flat_mapper import values as v
 from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.errors import MappingError
 from flat_mapper.cost_model.chip.evaluation import evaluate
@@ -112,3 +114,20 @@ def test_a_window_needs_room_and_a_known_drift() -> None:
     )
     with pytest.raises(MappingError, match="window: expected core_drift_passes, got 'none'"):
         evaluate(workload, unknown, mapping, unpriced(unknown))
+
+
+def test_a_kernel_takes_four_times_as_long_for_twice_the_positions() -> None:
+    """FlashAttention 2 took 4.07 times as long at 65,536 as at 32,768 on an H100: cores share K."""
+
+    def seconds(positions: int) -> float:
+        sizes = {"B": 1, "H": 64, "P": positions, "M": positions, "E": 128, "F": 128}
+        heads = fm.attention(**sizes, kv_heads=4, softmax="online")
+        causal = replace(heads, mask=v.Mask(causal=True, window=None))
+        tile = v.Tile(rows=128, keys=128, packed=True)
+        found = v.priced(
+            v.kernel_named("fa3"), fm.load_platform("h100"), causal, v.shape_of(causal), tile
+        )
+        assert isinstance(found, v.Priced)
+        return found.result.latency_s
+
+    assert 3.8 < seconds(65536) / seconds(32768) < 4.2

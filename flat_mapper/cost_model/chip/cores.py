@@ -227,16 +227,15 @@ class GroupOnCores:
         apart = [
             own[order] for rank, own in self._sizes.items() if rank not in self._view.walked[:1]
         ]
-        found = {}
+        found, known = {}, dict[tuple[tuple[str, ...], int], Walks]()
         for tensor, window in self.group.windows:
-            own = [at for rank, at in self.tiles.at.items() if rank in self.tensors[tensor]]
-            found[tensor] = Walks(
-                starts=starts,
-                passes=passes,
-                parts=alike([*own, *apart]),
-                window=window,
-                drift=drift,
-            )
+            ranks = tuple(rank for rank in self.tiles.at if rank in self.tensors[tensor])
+            if (ranks, window) not in known:
+                parts = alike([*(self.tiles.at[rank] for rank in ranks), *apart])
+                known[ranks, window] = Walks(
+                    starts=starts, passes=passes, parts=parts, window=window, drift=drift
+                )
+            found[tensor] = known[ranks, window]
         return found
 
     def window_words(self, tensor: str) -> int:

@@ -18,6 +18,7 @@ import numpy as np
 from flat_mapper.mapping.cores import IntArray
 
 Span = tuple[int, int]  # passes of a tile: the first, and the one after the last
+GONE = -(2**62)  # when that was brought of which nothing is left
 
 
 def begun(passes: IntArray, cores: int, lists: IntArray | None) -> IntArray:
@@ -60,18 +61,18 @@ class Walks:
         parts, passes, starts = self.parts.tolist(), self.passes.tolist(), self.starts.tolist()
         for tile in np.argsort(self.starts, kind="stable").tolist():
             begin, length = starts[tile], passes[tile]
-            spans, first = list[tuple[int, int]](), 0
-            for end, when in known.get(parts[tile], ()):
-                if first < length and begin - when > reach:
-                    found[tile].append((first, min(end, length)))
-                    spans.append((min(end, length), begin))
-                if end > length or begin - when <= reach:
-                    spans.append((end, when))
+            old = known.get(parts[tile], [])
+            there, first = list[tuple[int, int]](), 0
+            for end, when in (*old, (max(length, old[-1][0] if old else 0), GONE)):
+                gone = begin - when > reach
+                if gone and first < length:
+                    last = min(end, length)
+                    _add(found[tile], first, last)
+                    _up_to(there, last, begin)
+                if not gone or end > length:
+                    _up_to(there, end, GONE if gone else when)
                 first = end
-            if first < length:
-                found[tile].append((first, length))
-                spans.append((length, begin))
-            known[parts[tile]] = spans
+            known[parts[tile]] = there
         return found
 
     def held(self, ahead: float) -> float:
@@ -93,6 +94,22 @@ class Walks:
         ends = np.concatenate([edges, edges + wide])
         both = np.interp(ends, edges, total) - np.interp(ends - wide, edges, total)
         return float(both.max())
+
+
+def _add(spans: list[Span], first: int, end: int) -> None:
+    """Add passes to spans that end before, or where these begin."""
+    if spans and spans[-1][1] == first:
+        first = spans.pop()[0]
+    if first < end:
+        spans.append((first, end))
+
+
+def _up_to(there: list[tuple[int, int]], end: int, when: int) -> None:
+    """Say of the passes up to one when they were brought, if it is not said yet."""
+    if there and there[-1][1] == when:
+        there.pop()
+    if not there or there[-1][0] < end:
+        there.append((end, when))
 
 
 def alike(columns: Sequence[IntArray]) -> IntArray:
