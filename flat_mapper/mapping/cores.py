@@ -454,6 +454,10 @@ def core_faults(
         if name not in between:
             yield expected(where, f"loops at levels outside {level} ({', '.join(between)})", name)
     yield from _given_faults(workload, group, where)
+    held = {t for m in group.einsums for name in between[1:] for t in m.kept_at(name)}
+    for tensor in dict(group.windows).keys() - held:
+        condition = f"an input that a level between keeps ({', '.join(sorted(held)) or 'none'})"
+        yield expected(f"{' + '.join(group.names)}: windows", condition, tensor)
 
 
 def _given_faults(workload: Workload, group: GroupMapping, where: str) -> Iterator[str]:
@@ -477,6 +481,9 @@ def _given_faults(workload: Workload, group: GroupMapping, where: str) -> Iterat
 def _alone_faults(platform: Platform, group: GroupMapping) -> Iterator[str]:
     """Reasons why a group cannot be one on the whole chip: there are several of what it shares."""
     where, level = " + ".join(group.names), shared_level(platform).name
+    if group.windows:
+        condition = "none in a group whose tiles are not given out to cores"
+        yield expected(f"{where}: windows", condition, dict(group.windows))
     if got := group.kernel or group.order * (group.order != "largest"):
         condition = "none in a group whose tiles are not given out to cores"
         yield expected(f"{where}: {'kernel' if group.kernel else 'order'}", condition, got)

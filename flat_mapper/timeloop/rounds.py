@@ -203,6 +203,11 @@ def _in_rounds(workload: Workload, platform: Platform, group: GroupMapping) -> t
     elif between:
         condition = "nothing kept at a level outside the cores of which there are several"
         got = f"{between[0].name}, {between[0].instances} times"
+    elif group.windows:
+        condition, got = (
+            "inputs that levels between keep whole, or lack",
+            f"windows, {group.windows}",
+        )
     if condition:
         raise MappingError(expected(f"{' + '.join(group.names)}: cores", condition, got))
     return at_work, tiles.count // at_work

@@ -131,3 +131,15 @@ def test_a_kernel_takes_four_times_as_long_for_twice_the_positions() -> None:
         return found.result.latency_s
 
     assert 3.8 < seconds(65536) / seconds(32768) < 4.2
+
+
+def test_a_window_is_of_what_a_level_between_keeps() -> None:
+    workload, platform, mapping = random_cores_case(seed_that_shares(), windows=True)
+    (group,) = mapping.groups
+    nests = tuple(
+        replace(m, keep=tuple((level, () if level == "MID" else own) for level, own in m.keep))
+        for m in group.einsums
+    )
+    bare = replace(mapping, groups=(replace(group, einsums=nests),))
+    with pytest.raises(MappingError, match="windows: expected an input that a level between keeps"):
+        evaluate(workload, platform, bare, unpriced(platform))
