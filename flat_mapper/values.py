@@ -12,7 +12,8 @@ number in it or a table of energies of one's own are made of these.
     Piece, ring_steps, ring_seconds, merge_seconds                      keys in a ring
     Mapspace, Fusion, SlotRule, KeepRule, Policy                        a mapspace
     MappingRecord, FusedMapping, GroupMapping, EinsumMapping, Loop,
-    Slot, flash_groups, spread_group, spread, record_files              a mapping
+    Slot, flash_groups, windows_tried, spread_group, spread,            a mapping
+    record_files
     Result, GroupStats, EinsumStats                                     what it costs
     Kernel, Shape, Tile, Fit, Priced, kernel_named, shape_of, ranked,
     priced, difference, rpa_tile, rpa_tiles                             tiles of a kernel
@@ -40,6 +41,7 @@ from flat_mapper.kernels.flash_mapping import (
     shape_of,
     spread,
     spread_group,
+    windows_tried,
 )
 from flat_mapper.mapping.record import MappingRecord
 from flat_mapper.mapping.space import Fusion, KeepRule, Mapspace, SlotRule
@@ -70,6 +72,6 @@ __all__ = [
     "energies", "flash_groups", "kernel_named", "load_cluster",
     "load_document", "merge_seconds", "parse_einsum", "priced", "ranked", "record_files",
     "ring_seconds", "ring_steps", "rpa_tile", "rpa_tiles", "shape_of", "spread", "spread_group",
-    "with_splits",
+    "windows_tried", "with_splits",
 ]
 # fmt: on

@@ -43,7 +43,7 @@ def answer(asked: argparse.Namespace) -> Answer:
 def answer_text(document: dict[str, object]) -> str:
     """Errors by kernel, then what else was asked."""
     parts = []
-    for name in ("summary", "fitted", "leave_one_out", "best_chunks"):
+    for name in ("summary", "fitted", "growth", "leave_one_out", "best_chunks"):
         some = document.get(name)
         if isinstance(some, list) and some:
             keys = dict.fromkeys(key for one in some for key in one)

@@ -90,6 +90,8 @@ def findings(rows: Sequence[MeasuredRow]) -> dict[str, list[dict[str, object]]]:
     best_chunks: of rows that differ in their chunks only, at least three: the chunks that the model
     names, and how much longer than the fastest they took, in percent.
     """
+    if "positions" in rows[0].case.columns:
+        return {"growth": growth(rows)}
     own = [r for r in rows if "q_chunk" in r.case.columns]
     plain = [r for r in own if _plain(r.case.columns)]
     alike = grouped(plain, lambda row: tuple(row.case.columns.get(k, "") for k in SAME))
@@ -97,6 +99,31 @@ def findings(rows: Sequence[MeasuredRow]) -> dict[str, list[dict[str, object]]]:
     if not plain:
         return {}
     return {"leave_one_out": [{"rows": len(plain), **leave_one_out(plain)}], "best_chunks": best}
+
+
+FITTED_AT = 8192  # positions at which one rate is fitted
+
+
+def growth(rows: Sequence[MeasuredRow]) -> list[dict[str, object]]:
+    """Errors in percent where one rate is fitted at a number of positions.
+
+    four: those of the rule that twice the positions take four times as long.
+    """
+    at = {int(str(row.case.columns["positions"])): row for row in rows}
+    base = at.get(FITTED_AT, rows[0])
+    first = int(str(base.case.columns["positions"]))
+    rate = base.case.measured_s / base.predicted_s
+    return [
+        {
+            "positions": n,
+            "measured s": row.case.measured_s,
+            "predicted s": row.predicted_s * rate,
+            "error percent": 100 * (row.predicted_s * rate / row.case.measured_s - 1),
+            "four percent": 100
+            * (base.case.measured_s * (n / first) ** 2 / row.case.measured_s - 1),
+        }
+        for n, row in at.items()
+    ]
 
 
 def _plain(at: Columns) -> bool:

@@ -13,9 +13,11 @@ from studies.common import Columns, read_rows, rows_by, wrong
 from studies.silicon import blackhole, blackhole_decode, gpu
 from studies.silicon.rows import Case, MeasuredRow, priced
 
-Family = tuple[set[str], str, Callable[[str, Columns], Case]]
+# A row may be none of ours, as one of a backward pass.
+Family = tuple[set[str], str, Callable[[str, Columns], Case | None]]
 FAMILIES: tuple[Family, ...] = (
     ({"heads", "latency_ms"}, gpu.COLUMNS, gpu.case),
+    ({"positions", "measured_s"}, gpu.LONG, gpu.long_case),
     ({"q_chunk", "wall_us"}, blackhole.COLUMNS, blackhole.case),
     ({"cur_pos", "wall_us"}, blackhole_decode.COLUMNS, blackhole_decode.case),
 )
@@ -29,7 +31,10 @@ def cases(path: Path) -> list[Case]:
     first = read_rows(path)[0]
     for own, _, case in FAMILIES:
         if own <= first.keys():
-            return rows_by(path, case)
+            found = [row for row in rows_by(path, case) if row is not None]
+            if found:
+                return found
+            raise wrong(str(path), "rows of a forward pass", "none")
     condition = "the columns of " + "; or ".join(names for _, names, _ in FAMILIES)
     raise wrong(str(path), condition, ",".join(first))
 

@@ -131,9 +131,34 @@ def case(where: str, columns: Columns) -> Case:
         platform=platform,
         mappings=[
             v.FusedMapping(groups=tuple(_groups(row, workload, platform, held, cached)))
-            for held, cached in _ways(row, chip)
+            for held, cached in _ways(row, chip, workload, platform)
         ],
     )
+
+
+LONG = "chip, pass, positions, heads, kv_heads, width, mask, measured_s"
+
+
+def long_case(where: str, columns: Columns) -> Case | None:
+    """A row of FlashAttention 2 by its number of positions; None for one of a backward pass."""
+    if columns.get("pass") != "forward":
+        return None
+    seconds = number_of(where, columns, "measured_s", "seconds", positive=True)
+    found = case(
+        where,
+        {
+            "device": str(columns.get("chip")),
+            "kernel": "flash_attention",
+            "batch": "1",
+            "window": "0",
+            **{name: str(columns.get(name)) for name in ("heads", "kv_heads")},
+            **dict.fromkeys(("head_dim", "v_head_dim"), str(columns.get("width"))),
+            "seq": str(columns.get("positions")),
+            "causal": str(int(columns.get("mask") == "causal")),
+            "latency_ms": str(1e3 * seconds),
+        },
+    )
+    return replace(found, columns=columns, kept_back=True)
 
 
 def _row(where: str, columns: Columns, chip: str) -> Row:
@@ -205,17 +230,22 @@ def _attention(row: Row, keys: int) -> v.Workload:
     return replace(found, mask=row.mask, tensor_bits=own)
 
 
-def _ways(row: Row, chip: str) -> Sequence[tuple[str, tuple[str, ...]]]:
+def _ways(
+    row: Row, chip: str, workload: v.Workload, platform: v.Platform
+) -> Sequence[tuple[str | int, tuple[str, ...]]]:
     """Operands that L2 holds, from most to least: the first that fits is meant.
 
     Of a decode the cache, where the replay before left all of it there. Else of all heads, whose
-    tiles take turns (those that see most keys first), of one head, or nothing.
+    tiles take turns (those that see most keys first), of one head, or of that a window of so many
+    passes, which cores share; or nothing.
     """
     if row.kernel.phase == "decode":
         return [("cache", ("K", "V"))] * (row.cache_bytes <= STAYS.get(chip, 0)) + [("", ())]
     turns = row.mask is not None and row.kernel.order == "largest"
     heads = [("heads", ("K", "V"))] if turns else []
-    return *heads, ("head", ("K", "V")), ("head", ("K",)), ("", ())
+    windows = v.windows_tried(workload, platform, row.tile[1])
+    shared = [(window, ("K", "V")) for window in windows]
+    return *heads, ("head", ("K", "V")), *shared, ("head", ("K",)), ("", ())
 
 
 def _kind(row: Row, platform: v.Platform) -> str:
@@ -279,7 +309,7 @@ def _with_copies(workload: v.Workload) -> v.Workload:
 
 
 def _groups(
-    row: Row, workload: v.Workload, platform: v.Platform, held: str, cached: tuple[str, ...]
+    row: Row, workload: v.Workload, platform: v.Platform, held: str | int, cached: tuple[str, ...]
 ) -> list[v.GroupMapping]:
     """The kernels of a row as groups, in their order."""
     merge = workload.operators.get("merge", ())
@@ -297,6 +327,7 @@ def _groups(
         row.together if row.kernel.packs else 1,
         cached=cached,
         resident=held == "cache",
+        window=held if isinstance(held, int) else 0,
         turns=held == "heads",
         order=row.kernel.order,
         idle_rows=row.kernel.idle_rows,

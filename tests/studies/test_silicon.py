@@ -23,7 +23,7 @@ from flat_mapper.reports.document import result_document
 from flat_mapper.reports.folder import write_folder
 from flat_mapper.reports.text import summary_text
 from studies.silicon.__main__ import main
-from studies.silicon.accuracy import summary
+from studies.silicon.accuracy import findings, summary
 from studies.silicon.families import cases, measured, row_files
 from studies.silicon.fit import fitted_to
 
@@ -220,3 +220,19 @@ def test_eight_bits_take_half_of_the_products_and_of_the_cache(
     path.write_text(f"{head}{row}fp8,1\n".replace("h100", "a100"), encoding="utf-8")
     with pytest.raises(SpecError, match="a number format of"):
         measured(path)
+
+
+LONG = """chip,pass,positions,heads,kv_heads,width,mask,measured_s
+a100,forward,2048,64,4,128,causal,0.000414144
+a100,forward,8192,64,4,128,causal,0.005223776
+a100,backward,8192,64,4,128,causal,0.015323984
+"""  # XunhaoLai/native-sparse-attention-triton 9bea856, README
+
+
+def test_growth_is_told_from_one_fitted_rate(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_text(LONG)
+    short, base = findings(measured(path))["growth"]
+    assert (short["positions"], base["positions"]) == (2048, 8192)
+    assert base["error percent"] == pytest.approx(0.0)
+    assert abs(float(str(short["error percent"]))) < 5 < abs(float(str(short["four percent"])))
