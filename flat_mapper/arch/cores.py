@@ -203,6 +203,18 @@ def core_drift(arch: Architecture) -> int | None:
     return None if value == UNKNOWN else checked(value, int, where, within=_PASSES)
 
 
+def sums_at(arch: Architecture) -> str:
+    """The level that adds up what cores send of one result; empty where none is known to.
+
+    raises: SpecError where it is no level of the chip.
+    """
+    value, where = arch.variables.get("core_sums_at", ""), arch.place_of("core_sums_at")
+    names = [level.name for level in arch.levels]
+    if value not in ("", UNKNOWN, *names):
+        raise SpecError(expected(where, f"a level outside the cores ({', '.join(names)})", value))
+    return "" if value == UNKNOWN else str(value)
+
+
 NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's names for one rule
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from flat_mapper.arch.attributes import MODELLED, resolved_attributes
 from flat_mapper.arch.constraints import listed_constraints
-from flat_mapper.arch.cores import core_drift, power_limit_w, units_at_once
+from flat_mapper.arch.cores import core_drift, power_limit_w, sums_at, units_at_once
 from flat_mapper.arch.nodes import NodeReader
 from flat_mapper.arch.quantities import CYCLE_SECONDS, plain_numbers
 from flat_mapper.arch.values import Architecture, MemoryLevel, Platform, variable_faults
@@ -226,6 +226,7 @@ def _read(documents: Sequence[Section], name: str, path: str, faults: Faults) ->
     faults.attempt(power_limit_w, arch)
     faults.attempt(units_at_once, arch)
     faults.attempt(core_drift, arch)
+    faults.attempt(sums_at, arch)
     return arch
 
 

@@ -17,6 +17,7 @@ from flat_mapper.cost_model.ports import Amount, largest, port_loads, ways_compe
 
 Words = Mapping[str, tuple[Amount, Amount]]  # by tensor: read there, written there
 _NONE: Mapping[str, Amount] = {}
+_NO_WAYS: Mapping[str, tuple[Amount, Amount]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +42,18 @@ class SourcePort:
 
 
 def source_ports(
-    level: MemoryLevel, weights: Mapping[str, Amount], fills: Mapping[str, Amount] = _NONE
+    level: MemoryLevel,
+    weights: Mapping[str, Amount],
+    fills: Mapping[str, Amount] = _NONE,
+    merged: Mapping[str, tuple[Amount, Amount]] = _NO_WAYS,
 ) -> Iterator[SourcePort]:
     """The limited ports of a level outside.
 
     weights: words that the level has to move for a word of a tensor that the core moves: all cores
              at work move theirs at the same time, and a multicast serves several at once.
     fills:   words that come to the level for a word that the core reads of what it keeps.
+    merged:  words that the level reads, and writes, for a word that leaves the core, where it does
+             not just write it.
     """
     ways = (port_loads(level, *way) for way in ((1, 0, 0), (0, 1, 0), (0, 1, 1)))
     for (_, rate, reads), (*_, writes), (*_, filled) in zip(*ways, strict=True):
@@ -55,6 +61,9 @@ def source_ports(
         if reads and filled and fills:
             comes = {t: weight + fills.get(t, 0.0) for t, weight in weights.items()}
         leaves = weights if writes else _NONE
+        if merged:
+            own = {t: read * reads + written * writes for t, (read, written) in merged.items()}
+            leaves = {**leaves, **own}
         yield SourcePort(level=level.name, words_per_cycle=rate, comes=comes, leaves=leaves)
 
 
@@ -67,12 +76,14 @@ class Outside:
     both_ways: bool  # whether ways compete: see `ways_compete`
 
     @classmethod
-    def of(cls, *sources: tuple[MemoryLevel, tuple[SourcePort, ...]]) -> Outside:
-        """Some levels, each with its ports."""
+    def of(
+        cls, *sources: tuple[MemoryLevel, tuple[SourcePort, ...]], merges: bool = False
+    ) -> Outside:
+        """Some levels, each with its ports; merges: what leaves a core is read there too."""
         return cls(
             levels=tuple(level.name for level, _ in sources),
             ports=tuple(port for _, ports in sources for port in ports),
-            both_ways=any(ways_compete(level) for level, _ in sources),
+            both_ways=merges or any(ways_compete(level) for level, _ in sources),
         )
 
     def cycles(self, words: Words) -> Amount:

@@ -61,6 +61,10 @@ class CoresRun:
         # The ranks of queries and keys under a mask, where the keys are cut: tiles see not all.
         pair = self.workload.roles.masked if self.workload.mask else None
         self.masked = pair if pair and pair[1] in group.cut else None
+        given = {p.rank for p in group.given_out if p.factor > 1}
+        made = self.workload.named(group.names)
+        self.parted = [e.output.tensor for e in made if given - {*e.output.ranks}]
+        self.added, self.held = dict[str, int](), dict[str, np.ndarray]()  # values, and where
         self.tiles = list(self._in_order())
         self.at_work = min(self.cores, len(self.tiles))
         self.in_rounds = self._equal_tiles()
@@ -136,9 +140,21 @@ class CoresRun:
         return [self._run(tile) for tile in self.tiles]
 
     def _run(self, tile: _Tile) -> GroupRun:
-        places = {tensor: place.beginning(tile) for tensor, place in self.dram.items()}
+        # Of a result that several tiles have parts of, each has a part of its own, added up after.
+        parts = {t: replace(self.dram[t], data=np.full_like(self.dram[t].data, np.nan))
+                 for t in self.parted}  # fmt: skip
+        places = {t: place.beginning(tile) for t, place in {**self.dram, **parts}.items()}
         facts = self.facts(tile)
-        return GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places).run()
+        run = GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places).run()
+        for tensor, part in parts.items():
+            whole = self.dram[tensor].data
+            made, there = ~np.isnan(part.data), tensor in self.added
+            before = made & (self.held[tensor] if there else np.zeros_like(made))
+            whole[made & ~before] = part.data[made & ~before]
+            whole[before] += part.data[before]
+            self.held[tensor] = made | (self.held[tensor] if there else False)
+            self.added[tensor] = self.added.get(tensor, 0) + int(before.sum())
+        return run
 
     def facts(self, tile: _Tile) -> GroupFacts:
         """Facts of the group on the core that has a tile."""
@@ -287,12 +303,21 @@ class CoresRun:
         dram, sent_once = self.outside[0].name, set[str]()
         between = [lv.name for lv in self.outside[1:]]
         for name, where, tensor in list(found):
-            if where in between:
+            if where in between and tensor in self.parted:
+                values = prod(
+                    self.workload.rank_sizes[r] for r in self.workload.tensor_ranks[tensor]
+                )
+                found[name, where, tensor][0] += values
+                found[name, dram, tensor] = [0, 0, values, 0]
+            elif where in between:
                 first = tensor not in sent_once  # one copy there serves all Einsums
                 sent_once.add(tensor)
                 sent = self.passed_on(tensor) if first else 0
                 found[name, where, tensor][1] += sent
                 found[name, dram, tensor] = [sent, 0, 0, 0]
+        for (_, where, tensor), at in found.items():
+            if tensor in self.parted and where == self.keeper(tensor).name:
+                at[0] += self.added[tensor]
         return [
             MovedValues(*key, instances=instances.get(key, 1), reads=r, fills=f, updates=u, sums=s)
             for key, (r, f, u, s) in found.items()
@@ -327,13 +352,18 @@ class CoresRun:
             if number < self.in_rounds and self._multicast(tensor):
                 sent[tensor] = float(len({self._region(tensor, n) for n in together}))
             dram[tensor] = sent[tensor]
-            if self.keeper(tensor) is not self.outside[0]:
+            if self.keeper(tensor) is not self.outside[0] and tensor in self.parted:
+                dram[tensor] = 0.0
+            elif self.keeper(tensor) is not self.outside[0]:
                 dram[tensor] = cores * self.passed_on(tensor) / self._reads(tensor)
-        ports = [OutsidePort(level=self.outside[0], weights=dram)]
+        adds = {t: self._adding(t, cores) for t in self.parted}
+        first = {t: found[0] for t, found in adds.items()}
+        ports = [OutsidePort(level=self.outside[0], weights=dram, adds=first)]
         for level in self.outside[1:]:
             kept = {t: w for t, w in sent.items() if self.keeper(t) is level}
             come = {t: dram[t] for t in kept}
-            ports.append(OutsidePort(level=level, weights=kept, other=0.0, fills=come))
+            here = {t: found[1] for t, found in adds.items() if self.keeper(t) is level}
+            ports.append(OutsidePort(level=level, weights=kept, other=0.0, fills=come, adds=here))
         # At the boundary of the core, past which all goes that comes or leaves.
         arch, bits = self.platform.matrix, self.workload.word_bits
         if self.group.on_cores and (own := boundary(arch, self.level.name, bits)):
@@ -348,6 +378,16 @@ class CoresRun:
         bits = {t: self.workload.bits(t, self.outside[0].name) for t in tensors}
         bare = {t: n / 8 / facts.stream_bytes_per_cycle for t, n in bits.items()}
         return {t: (cycles + facts.stream_value_cycles) / cycles for t, cycles in bare.items()}
+
+    def _adding(self, tensor: str, cores: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Words that DRAM, and the level between, read and write for one that a core sends."""
+        counters = (one.counters for run in self.runs for one in run.charged.values())
+        sent = sum(own[DRAM, tensor].updates for own in counters if (DRAM, tensor) in own)
+        added = self.added[tensor]
+        if self.keeper(tensor) is self.outside[0]:
+            return (cores * added / sent, cores), (0.0, 0.0)
+        values = prod(self.workload.rank_sizes[r] for r in self.workload.tensor_ranks[tensor])
+        return (0.0, cores * values / sent), (cores * (added + values) / sent, cores)
 
     def _reads(self, tensor: str) -> int:
         """Values that all tiles read from outside, each for itself."""

@@ -36,19 +36,22 @@ class OutsidePort:
     """A level outside the shared one; weights: words that it moves for one of a tensor's.
 
     fills: words that are written into it meanwhile, for one that it sends.
+    adds: words that it reads and writes for one of a tensor's that leaves, where it adds it up.
     """
 
     level: MemoryLevel
     weights: Mapping[str, float] = field(default_factory=dict)
     other: float = 1.0
     fills: Mapping[str, float] = field(default_factory=dict)
+    adds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def moved(self, words: Mapping[str, Exchanged]) -> Passed:
         """Words that pass there, for the words of some tensors that come and leave."""
         read = updated = filled = 0.0
         for tensor, (come, leave) in words.items():
             weight = self.weights.get(tensor, self.other)
-            read, updated = read + weight * come, updated + weight * leave
+            more, kept = self.adds.get(tensor, (0.0, weight))
+            read, updated = read + weight * come + more * leave, updated + kept * leave
             filled += self.fills.get(tensor, 0.0) * come
         return read, updated, filled
 

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from flat_mapper.arch.cores import sums_at
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.mapping.resize import resized_group, resized_mapping
@@ -41,6 +42,7 @@ from flat_mapper.mapping.values import (
     pieces,
     rank_extent,
 )
+from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.mask import Mask
 
@@ -436,6 +438,39 @@ def given_ranks(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(r for r in legal if r not in inner and all(r in ranks for ranks in made))
 
 
+def summed_ranks(workload: Workload, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Ranks over which tiles may be given out as parts of sums, which are added up outside.
+
+    Every result that lacks such a rank is a plain sum over it, and leaves the group as it is.
+    """
+    group, inner = workload.named(names), workload.inner_ranks(names)
+    read = {t for einsum in group for t in einsum.operands}
+    whole = given_ranks(workload, names)
+    masked = workload.roles.masked or () if workload.mask else ()
+
+    def plain(einsum: Einsum, rank: str) -> bool:
+        if rank in einsum.output.ranks:
+            return True
+        added = einsum.operation in SUMMED and rank in einsum.reduced_ranks and not einsum.updates
+        return added and einsum.output.tensor not in read
+
+    return tuple(
+        rank
+        for rank in workload.shareable_ranks(names)
+        if rank not in (*inner, *whole, *masked) and all(plain(einsum, rank) for einsum in group)
+    )
+
+
+SUMMED = ("mul", "sum")  # operations whose reduction adds
+
+
+def merged(workload: Workload, group: GroupMapping) -> tuple[str, ...]:
+    """Results of a group of which several of its tiles have parts."""
+    given = {loop.rank for loop in group.given_out if loop.factor > 1}
+    made = [einsum.output for einsum in workload.named(group.names)]
+    return tuple(access.tensor for access in made if given - {*access.ranks})
+
+
 def core_faults(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> Iterator[str]:
@@ -454,15 +489,35 @@ def core_faults(
         if name not in between:
             yield expected(where, f"loops at levels outside {level} ({', '.join(between)})", name)
     yield from _given_faults(workload, group, where)
+    yield from _sum_faults(workload, platform, group)
     held = {t for m in group.einsums for name in between[1:] for t in m.kept_at(name)}
     for tensor in dict(group.windows).keys() - held:
         condition = f"an input that a level between keeps ({', '.join(sorted(held)) or 'none'})"
         yield expected(f"{' + '.join(group.names)}: windows", condition, tensor)
 
 
+def _sum_faults(workload: Workload, platform: Platform, group: GroupMapping) -> Iterator[str]:
+    """Reasons why what tiles have of one result cannot be added up."""
+    adder, dram = sums_at(platform.matrix), platform.dram.name
+    for tensor in merged(workload, group):
+        where = f"{' + '.join(group.names)}: {tensor}"
+        keepers = {at for m in group.einsums for at, some in m.keep if tensor in some}
+        outside = [at for at in names_outside(platform.matrix, fusion_level(platform, group).name)]
+        at = next((name for name in reversed(outside) if name in keepers), dram)
+        if not adder:
+            change = f"{platform.matrix.where}: give core_sums_at, with its source"
+            yield expected(where, "a level that adds up what cores send", "none", change)
+        elif at != adder:
+            yield expected(where, f"its sums at {adder}, which adds (core_sums_at)", at)
+        elif workload.widths.so_far(tensor, at) != workload.share(tensor, at):
+            condition = "sums as wide as what is done, where they cross cores (--bits +=N)"
+            yield expected(where, condition, "wider ones")
+
+
 def _given_faults(workload: Workload, group: GroupMapping, where: str) -> Iterator[str]:
     """Faults of the loops whose passes are given out."""
-    legal, ranks = given_ranks(workload, group.names), [loop.rank for loop in group.given_out]
+    legal = (*given_ranks(workload, group.names), *summed_ranks(workload, group.names))
+    ranks = [loop.rank for loop in group.given_out]
     for loop in group.given_out:
         if loop.rank not in legal or ranks.count(loop.rank) > 1:
             condition = f"one loop each over {', '.join(legal) or 'nothing'}"

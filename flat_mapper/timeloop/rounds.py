@@ -21,7 +21,14 @@ from flat_mapper.cost_model.einsum import einsum_costs
 from flat_mapper.cost_model.residence import buffer_use, shared_tile
 from flat_mapper.cost_model.result import EinsumStats
 from flat_mapper.energy.tables import Ert, priced_for
-from flat_mapper.mapping.cores import CoreQuestion, CoreView, core_count, fusion_level, given_tiles
+from flat_mapper.mapping.cores import (
+    CoreQuestion,
+    CoreView,
+    core_count,
+    fusion_level,
+    given_tiles,
+    merged,
+)
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import (
     EinsumMapping,
@@ -203,6 +210,8 @@ def _in_rounds(workload: Workload, platform: Platform, group: GroupMapping) -> t
     elif between:
         condition = "nothing kept at a level outside the cores of which there are several"
         got = f"{between[0].name}, {between[0].instances} times"
+    elif merged(workload, group):
+        condition, got = "no result of which several cores have parts", "sums over cores"
     elif group.windows:
         condition, got = (
             "inputs that levels between keep whole, or lack",

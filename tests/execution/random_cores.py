@@ -13,6 +13,7 @@ from dataclasses import replace
 from execution.random_fused import random_mapping, random_platform, random_workload
 
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
+from flat_mapper.mapping.cores import merged, summed_ranks
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Loop, Slot
 from flat_mapper.workload.graph import Workload
 
@@ -25,11 +26,12 @@ def random_cores_case(
     made: Making = random_mapping,
     *,
     windows: bool = False,
+    sums: bool = False,
 ) -> tuple[Workload, Platform, FusedMapping]:
     """A cascade, a chip of one to seven cores, and a mapping of the cascade on it.
 
     chip: what makes a chip of one core. made: what makes a mapping on it; None: it cannot. windows:
-    whether inputs may go through the level between.
+    whether inputs may go through the level between. sums: whether tiles may be parts of sums.
     """
     rng = random.Random(seed)
     while True:
@@ -40,6 +42,8 @@ def random_cores_case(
         legal, inner = whole.shareable_ranks(names), whole.inner_ranks(names)
         summed = {r for e in whole.einsums for r in e.reduced_ranks}
         free = [r for r in legal if r not in inner and r not in summed]
+        if sums:
+            free += summed_ranks(whole, names)
         given = [r for r in free if rng.random() < 0.7]
         tiles = {r: rng.randint(1, whole.rank_sizes[r]) for r in given}
         core = replace(whole, rank_sizes={**whole.rank_sizes, **tiles}, mask=None)
@@ -59,9 +63,42 @@ def random_cores_case(
     between = rng.choice((None, "L2"))
     platform = _chip(rng, alone, between)
     lifted = _lifted(rng, whole, group, between, given, tiles)
+    if sums:
+        platform, lifted = _added_up(rng, whole, platform, lifted)
     if windows and between:
         lifted = _through(rng, whole, lifted)
     return whole, platform, replace(mapping, groups=(lifted,))
+
+
+def _added_up(
+    rng: random.Random, whole: Workload, platform: Platform, group: GroupMapping
+) -> tuple[Platform, GroupMapping]:
+    """A chip that adds up what cores send, at the level between where it can hold all of that."""
+    parts = merged(whole, group)
+    own = {rank for tensor in parts for rank in whole.tensor_ranks[tensor]}
+    given = {p.rank for at, loops in group.cores for p in loops if at == "DRAM"}
+    time = {p.rank for m in group.einsums for s, p in m.placed if s.node == "DRAM"}
+    between = any(level.name == "MID" for level in platform.matrix.levels)
+    inside = between and given <= own and not time & own and rng.random() < 0.7
+    nests = [
+        replace(
+            m,
+            keep=tuple(
+                (
+                    lv,
+                    (
+                        *own,
+                        *(t for t in m.kept_at("DRAM") if t in parts and inside and lv == "MID"),
+                    ),
+                )
+                for lv, own in m.keep
+            ),
+        )
+        for m in group.einsums
+    ]
+    facts = {"core_sums_at": "MID" if inside else "DRAM"}
+    chip = platform.changed(lambda arch: replace(arch, variables={**arch.variables, **facts}))
+    return chip, replace(group, einsums=tuple(nests))
 
 
 def _through(rng: random.Random, whole: Workload, group: GroupMapping) -> GroupMapping:

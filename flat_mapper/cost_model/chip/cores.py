@@ -44,6 +44,7 @@ from flat_mapper.mapping.cores import (
     fusion_level,
     given_tiles,
     levels_between,
+    merged,
     names_outside,
     times_brought,
     words_held,
@@ -302,18 +303,50 @@ class GroupOnCores:
         """The classes of the tiles after those rounds, in their order."""
         return self.tiles.order[sum(r.cores * n for r, n in self.rounds.items()) :]
 
+    @cached_property
+    def results(self) -> tuple[str, ...]:
+        """What the group makes."""
+        return tuple(self.workload.einsum(n).output.tensor for n in self.group.names)
+
+    @cached_property
+    def added(self) -> dict[str, int]:
+        """Values that a level outside reads to add what a core sends, by result."""
+        found, order = {}, self.tiles.order
+        for tensor in merged(self.workload, self.group):
+            ranks = self.tensors[tensor]
+            sizes = np.prod([np.ones_like(order), *(self._sizes[r][order] for r in ranks)], axis=0)
+            own = [at for rank, at in self.tiles.at.items() if rank in ranks]
+            first = np.unique(alike([np.zeros_like(order), *own]), return_index=True)[1]
+            found[tensor] = int(sizes.sum() - sizes[first].sum())
+        return found
+
+    def _merging(self, level: MemoryLevel, cores: int) -> dict[str, tuple[float, float]]:
+        """Words that a level reads, and writes, for one of a result that leaves a core."""
+        found, dram = {}, self.platform.dram
+        for tensor in self.results:
+            keeper = self.between.get(tensor, dram)
+            sent, once = self.moved.get(tensor, (0.0, 0.0))[1], self.outer_words.get(tensor, 0.0)
+            read = self.added.get(tensor, 0) * self.workload.share(tensor, dram.name)
+            if level.name == keeper.name and (read or once) and sent:
+                found[tensor] = cores * (read + once) / sent, float(cores)
+            elif level.name == dram.name and once and sent:
+                found[tensor] = 0.0, cores * once / sent
+        return found
+
     def outside(self, at: Round) -> Outside:
         """Levels outside that serve one of the cores at work."""
         sent = {t: float(at.reads(t)) for t in self.tensors}
         own, dram = self.platform.dram, dict(sent)
         for tensor, words in self.outer_words.items():
-            dram[tensor] = at.cores * words / self.moved[tensor][0]
-        sources = [(own, tuple(source_ports(own, dram)))]
+            come = self.moved[tensor][0]
+            dram[tensor] = 0.0 if tensor in self.results else at.cores * words / come
+        sources = [(own, tuple(source_ports(own, dram, merged=self._merging(own, at.cores))))]
         for name, level in {lv.name: lv for lv in self.between.values()}.items():
             here = {t: sent[t] for t, keeper in self.between.items() if keeper.name == name}
             filled = {t: dram[t] for t in here}  # what DRAM sends comes in by the same ports
-            sources.append((level, tuple(source_ports(level, here, filled))))
-        return Outside.of(*sources, *self.boundary)
+            more = self._merging(level, at.cores)
+            sources.append((level, tuple(source_ports(level, here, filled, more))))
+        return Outside.of(*sources, *self.boundary, merges=bool(self.added))
 
     @cached_property
     def boundary(self) -> tuple[tuple[MemoryLevel, tuple[SourcePort, ...]], ...]:
@@ -487,8 +520,10 @@ def _between_overflow(on: GroupOnCores) -> Infeasible | None:
 
 def _check_between(on: GroupOnCores, tensor: str, level: MemoryLevel) -> None:
     where = f"{' + '.join(on.group.names)}: {tensor} at {level.name}"
-    if tensor in {on.workload.einsum(n).output.tensor for n in on.group.names}:
-        raise MappingError(expected(where, "an input of the group", "an output", "let it bypass"))
+    lacks = [p.rank for p in on.outer_loops(level.name) if p.rank not in on.tensors[tensor]]
+    if tensor in on.results and (lacks or tensor not in on.added):
+        condition = "an input of the group, or a result of which cores have parts, all inside it"
+        raise MappingError(expected(where, condition, "another output", "let it bypass"))
     if tensor in dict(on.group.windows):
         _check_window(on, tensor, where)
         return

@@ -171,11 +171,15 @@ def _outside_tensors(
         keeper = on.between.get(tensor, dram)
         brought = round(on.brought(tensor, tiles[0].einsum) / own[0].share)
         if level.name == keeper.name:
-            reads, fills, *others = on.priced.total(counts)
-            fills = fills if keeper is dram else brought
-            all_ = [reads - _saved(on, own), fills, *others]
+            reads, fills, updates, sums = on.priced.total(counts)
+            fills, made = fills if keeper is dram else brought, tensor in on.results
+            added = on.added.get(tensor, 0) * (
+                tensor == on.workload.einsum(tiles[0].einsum).output.tensor
+            )
+            reads += added - _saved(on, own) + brought * made
+            all_ = [reads, 0 if made and keeper is not dram else fills, updates, sums + added]
         elif level.name == dram.name:
-            all_ = [brought, 0, 0, 0]
+            all_ = [0, 0, brought, 0] if tensor in on.results else [brought, 0, 0, 0]
         else:
             continue
         yield replace(
