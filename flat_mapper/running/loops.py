@@ -27,6 +27,7 @@ from flat_mapper.execution.link import DRAM, FlatNest, NestLoop
 from flat_mapper.execution.real_numbers import arithmetic
 from flat_mapper.execution.shared import GroupFacts, held_in
 from flat_mapper.execution.turn import masked
+from flat_mapper.mapping.cores import merged
 from flat_mapper.mapping.values import FusedMapping, largest_extent
 from flat_mapper.running.words import CodeLines, identifiers, joined_to, number, point, quiet
 from flat_mapper.workload.einsum import Einsum
@@ -43,6 +44,9 @@ class GroupText:
         self.tensors = identifiers(whole.tensor_ranks, "t")
         self.ranks = identifiers(whole.rank_sizes, "r")
         group, policy, sizes = mapping.groups[number - 1], mapping.policy, whole.rank_sizes
+        if parts := merged(whole, group):
+            condition = "results of which one tile has all"
+            raise MappingError(expected("lower: c", condition, f"parts of {', '.join(parts)}"))
         given = {p.rank: largest_extent(group, p.rank) for p in group.given_out}
         self.tile = {r: given.get(r, n) for r, n in sizes.items()}
         run = CoresRun(

@@ -17,6 +17,7 @@ from flat_mapper.energy.tables import unpriced
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.cores import merged
 from flat_mapper.mapping.values import EinsumMapping, FusedMapping, GroupMapping, Loop, Slot
+from flat_mapper.running.source import program
 from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 
@@ -88,3 +89,9 @@ def test_what_cannot_be_added_up_is_refused() -> None:
     wide = replace(workload, tensor_bits={"+": 32})
     with pytest.raises(MappingError, match="expected sums as wide as what is done"):
         evaluate(wide, chip, mapping, unpriced(chip))
+
+
+def test_a_program_has_results_whole() -> None:
+    workload, chip, mapping = product(2, core_sums_at="DRAM")
+    with pytest.raises(MappingError, match="expected results of which one tile has all"):
+        program(workload, chip, mapping)
