@@ -137,9 +137,9 @@ class CoresRun:
     @cached_property
     def runs(self) -> list[GroupRun]:
         """The tiles' runs, in the order of the tiles."""
-        return [self._run(tile) for tile in self.tiles]
+        return [self._run(number, tile) for number, tile in enumerate(self.tiles)]
 
-    def _run(self, tile: _Tile) -> GroupRun:
+    def _run(self, number: int, tile: _Tile) -> GroupRun:
         # Of a result that several tiles have parts of, each has a part of its own, added up after.
         parts = {t: replace(self.dram[t], data=np.full_like(self.dram[t].data, np.nan))
                  for t in self.parted}  # fmt: skip
@@ -153,7 +153,8 @@ class CoresRun:
             whole[made & ~before] = part.data[made & ~before]
             whole[before] += part.data[before]
             self.held[tensor] = made | (self.held[tensor] if there else False)
-            self.added[tensor] = self.added.get(tensor, 0) + int(before.sum())
+            count = 0 if self.served(tensor, number) else int(before.sum())
+            self.added[tensor] = self.added.get(tensor, 0) + count
         return run
 
     def facts(self, tile: _Tile) -> GroupFacts:
@@ -212,11 +213,14 @@ class CoresRun:
 
     def _multicast(self, tensor: str) -> bool:
         arch = self.platform.matrix
-        made = self.workload.made_by(self.group.names)
+        made = self.workload.made_by(self.group.names) - {*self.parted}
         return tensor not in made and multicasts(arch, self.level, tensor)
 
     def served(self, tensor: str, number: int) -> bool:
-        """True if another core's read of the same words in the same round serves a tile too."""
+        """True if another core's read of the same words in the same round serves a tile too.
+
+        Of a result that several have parts of: if the network adds its own to another one's.
+        """
         if number >= self.in_rounds or not self._multicast(tensor):
             return False
         before = [n for n in self._round(number) if n < number]
@@ -335,10 +339,12 @@ class CoresRun:
                     if not self.group.on_cores:
                         instances[key] = one.nest.instances(one.nest.level_slots[level])
                     at = found.setdefault(key, [0, 0, 0, 0])
-                    at[0] += 0 if outer and self.served(tensor, number) else c.reads
+                    served = outer and self.served(tensor, number)
+                    sent = not (served and tensor in self.parted)
+                    at[0] += 0 if served else c.reads
                     at[1] += c.fills
-                    at[2] += c.updates
-                    at[3] += c.sums
+                    at[2] += c.updates * sent
+                    at[3] += c.sums * sent
         return found, instances
 
     def _ports(self, number: int) -> tuple[OutsidePort, ...]:
@@ -356,7 +362,7 @@ class CoresRun:
                 dram[tensor] = 0.0
             elif self.keeper(tensor) is not self.outside[0]:
                 dram[tensor] = cores * self.passed_on(tensor) / self._reads(tensor)
-        adds = {t: self._adding(t, cores) for t in self.parted}
+        adds = {t: self._adding(t, sent[t]) for t in self.parted}
         first = {t: found[0] for t, found in adds.items()}
         ports = [OutsidePort(level=self.outside[0], weights=dram, adds=first)]
         for level in self.outside[1:]:
@@ -381,7 +387,8 @@ class CoresRun:
 
     def _adding(self, tensor: str, cores: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """Words that DRAM, and the level between, read and write for one that a core sends."""
-        counters = (one.counters for run in self.runs for one in run.charged.values())
+        runs = (run for n, run in enumerate(self.runs) if not self.served(tensor, n))
+        counters = (one.counters for run in runs for one in run.charged.values())
         sent = sum(own[DRAM, tensor].updates for own in counters if (DRAM, tensor) in own)
         added = self.added[tensor]
         if self.keeper(tensor) is self.outside[0]:

@@ -504,10 +504,7 @@ def _sum_faults(workload: Workload, platform: Platform, group: GroupMapping) -> 
         keepers = {at for m in group.einsums for at, some in m.keep if tensor in some}
         outside = [at for at in names_outside(platform.matrix, fusion_level(platform, group).name)]
         at = next((name for name in reversed(outside) if name in keepers), dram)
-        if not adder:
-            change = f"{platform.matrix.where}: give core_sums_at, with its source"
-            yield expected(where, "a level that adds up what cores send", "none", change)
-        elif at != adder:
+        if adder and at != adder:
             yield expected(where, f"its sums at {adder}, which adds (core_sums_at)", at)
         elif workload.widths.so_far(tensor, at) != workload.share(tensor, at):
             condition = "sums as wide as what is done, where they cross cores (--bits +=N)"

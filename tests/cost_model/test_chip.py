@@ -161,11 +161,11 @@ def test_a_chip_of_one_core_is_the_chip_without_cores() -> None:
         assert one.groups[0].slack_cycles == alone.groups[0].slack_cycles
 
 
-def test_a_sum_is_not_given_out() -> None:
-    """Z sums over J: no core has all of it."""
+def test_a_sum_that_the_group_reads_is_not_given_out() -> None:
+    """Y sums over K and Z reads it: no core has all of it."""
     workload, mapping = over_rows(2)
-    cut = with_group(mapping, cores=(("DRAM", (Loop("J", 2),)),))
-    with pytest.raises(MappingError, match="cores: expected one loop each over I, got 'J'"):
+    cut = with_group(mapping, cores=(("DRAM", (Loop("K", 2),)),))
+    with pytest.raises(MappingError, match="cores: expected one loop each over I, J, got 'K'"):
         evaluate(workload, many(2), cut, unpriced(many(2)))
 
 

@@ -67,10 +67,12 @@ def test_a_level_between_keeps_what_no_loop_outside_cuts() -> None:
     )
     for ranks, wrong in ((("M",), False), (("P",), True)):
         on: Any = Fake(
-            group=Fake(names=("QK",), einsums=[nest], resident=()),
+            group=Fake(names=("QK",), einsums=[nest], resident=(), windows=()),
             workload=Fake(einsum=lambda name: Fake(output=Fake(tensor="QK"))),
             platform=Fake(matrix=Fake(levels=names)),
             tensors={"K": ranks, "Q": ("P",)},
+            results=("QK",),
+            outer_loops=lambda level: (),
         )
         with pytest.raises(MappingError) if wrong else nullcontext():
             _check_between(on, "K", names[1])  # type: ignore[arg-type]

@@ -49,7 +49,9 @@ def test_a_level_adds_as_much_hundreds_of_times() -> None:
     assert sum(bool(agree(seed)) for seed in range(400, 8000)) > 400
 
 
-def product(parts: int, **facts: object) -> tuple[Workload, Platform, FusedMapping]:
+def product(
+    parts: int, *, network: bool = False, **facts: object
+) -> tuple[Workload, Platform, FusedMapping]:
     """Y[i,j] = A[i,k] * B[k,j] of 2 x 2 x 12, k in so many tiles, one to a core."""
     einsum = parse_einsum("Y[i,j] = A[i,k] * B[k,j]", unit="matrix")
     workload = Workload(
@@ -62,7 +64,7 @@ def product(parts: int, **facts: object) -> tuple[Workload, Platform, FusedMappi
         keep=(("DRAM", ("A", "B", "Y")), ("GLB", ("A", "B", "Y")), ("RF", ())),
     )
     group = GroupMapping(einsums=(nest,), level="GLB", cores=(("DRAM", (Loop("K", parts),)),))
-    chip = many(parts)
+    chip = many(parts, multicast=network)
     chip = chip.changed(lambda arch: replace(arch, variables={**arch.variables, **facts}))
     return workload, chip, FusedMapping(groups=(group,))
 
@@ -81,9 +83,21 @@ def test_a_product_in_parts(parts: int) -> None:
     assert compare_run(executed, result) == ()
 
 
+def test_a_network_that_adds_needs_no_level_that_does() -> None:
+    workload, chip, mapping = product(3, network=True)
+    result = evaluate(workload, chip, mapping, unpriced(chip))
+    assert isinstance(result, Result), result
+    (level,) = [lv for lv in result.einsums[0].levels if lv.level == "DRAM"]
+    (made,) = [t for t in level.tensors if t.tensor == "Y"]
+    assert (made.scalar_reads, made.scalar_updates) == (0, 4)
+    executed = execute(workload, chip, mapping)
+    assert executed.right
+    assert compare_run(executed, result) == ()
+
+
 def test_what_cannot_be_added_up_is_refused() -> None:
     workload, chip, mapping = product(2)
-    with pytest.raises(MappingError, match="Y: expected a level that adds up what cores send"):
+    with pytest.raises(MappingError, match="Y: expected a level, or a network"):
         evaluate(workload, chip, mapping, unpriced(chip))
     workload, chip, mapping = product(2, core_sums_at="DRAM")
     wide = replace(workload, tensor_bits={"+": 32})

@@ -24,6 +24,7 @@ from flat_mapper.arch.cores import (
     core_facts,
     multicasts,
     stream_weights,
+    sums_at,
 )
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
@@ -127,8 +128,8 @@ class GroupOnCores:
 
     @cached_property
     def shared_reads(self) -> tuple[str, ...]:
-        """Tensors of which one read may serve several cores."""
-        made = {self.workload.einsum(n).output.tensor for n in self.group.names}
+        """Tensors of which one read may serve several cores, or one word be the sum of theirs."""
+        made = {*self.results} - {*merged(self.workload, self.group)}
         arch, level = self.platform.matrix, self.platform.matrix.level(self.level.name)
         return tuple(t for t in self.tensors if t not in made and multicasts(arch, level, t))
 
@@ -317,15 +318,21 @@ class GroupOnCores:
             sizes = np.prod([np.ones_like(order), *(self._sizes[r][order] for r in ranks)], axis=0)
             own = [at for rank, at in self.tiles.at.items() if rank in ranks]
             first = np.unique(alike([np.zeros_like(order), *own]), return_index=True)[1]
-            found[tensor] = int(sizes.sum() - sizes[first].sum())
+            network = self.saved_reads(tensor) * sizes[0] if tensor in self.shared_reads else 0
+            found[tensor] = int(sizes.sum() - sizes[first].sum() - network)
         return found
 
-    def _merging(self, level: MemoryLevel, cores: int) -> dict[str, tuple[float, float]]:
+    def _merging(self, level: MemoryLevel, at: Round) -> dict[str, tuple[float, float]]:
         """Words that a level reads, and writes, for one of a result that leaves a core."""
         found, dram = {}, self.platform.dram
         for tensor in self.results:
             keeper = self.between.get(tensor, dram)
-            sent, once = self.moved.get(tensor, (0.0, 0.0))[1], self.outer_words.get(tensor, 0.0)
+            each = self.priced.each(
+                [c.terms.moved.get(tensor, (0.0, 0.0)) for c in self.priced.tiles]
+            )
+            network = self.saved_reads(tensor) if tensor in self.shared_reads else 0
+            sent = each[self.tiles.order, 1].sum() - network * each[self.tiles.order[0], 1]
+            cores, once = at.reads(tensor), self.outer_words.get(tensor, 0.0)
             read = self.added.get(tensor, 0) * self.workload.share(tensor, dram.name)
             if level.name == keeper.name and (read or once) and sent:
                 found[tensor] = cores * (read + once) / sent, float(cores)
@@ -340,11 +347,11 @@ class GroupOnCores:
         for tensor, words in self.outer_words.items():
             come = self.moved[tensor][0]
             dram[tensor] = 0.0 if tensor in self.results else at.cores * words / come
-        sources = [(own, tuple(source_ports(own, dram, merged=self._merging(own, at.cores))))]
+        sources = [(own, tuple(source_ports(own, dram, merged=self._merging(own, at))))]
         for name, level in {lv.name: lv for lv in self.between.values()}.items():
             here = {t: sent[t] for t, keeper in self.between.items() if keeper.name == name}
             filled = {t: dram[t] for t in here}  # what DRAM sends comes in by the same ports
-            more = self._merging(level, at.cores)
+            more = self._merging(level, at)
             sources.append((level, tuple(source_ports(level, here, filled, more))))
         return Outside.of(*sources, *self.boundary, merges=bool(self.added))
 
@@ -496,6 +503,12 @@ def group_on_cores(
 
 def _between_overflow(on: GroupOnCores) -> Infeasible | None:
     """The level between DRAM and the cores that cannot hold what it keeps."""
+    for tensor, values in on.added.items():
+        if values and not sums_at(on.platform.matrix):
+            where = f"{' + '.join(on.group.names)}: {tensor}"
+            change = f"{on.platform.matrix.where}: give core_sums_at, with its source"
+            condition = "a level, or a network and whole rounds, to add up what cores send"
+            raise MappingError(expected(where, condition, "none", change))
     for tensor, level in on.between.items():
         _check_between(on, tensor, level)
     for level in on.levels_between:

@@ -155,10 +155,16 @@ def _tensors(
         )
 
 
-def _saved(on: GroupOnCores, own: Sequence[TensorStats]) -> int:
-    """Values of a tensor that no core reads for itself, as what another one reads serves it."""
-    reads = on.priced.each([t.scalar_reads for t in own])[on.tiles.order[0]]
-    return on.saved_reads(own[0].tensor) * int(reads)
+def _saved(on: GroupOnCores, own: Sequence[TensorStats]) -> list[int]:
+    """Values of a tensor that no core moves for itself, by count.
+
+    What another one reads serves it, or the network adds what it sends of a result.
+    """
+    each = on.priced.each(_counts(own))[on.tiles.order[0]] * on.saved_reads(own[0].tensor)
+    if own[0].tensor not in on.results:
+        each[1:] = 0
+    found: list[int] = each.astype(int).tolist()
+    return found
 
 
 def _outside_tensors(
@@ -171,12 +177,15 @@ def _outside_tensors(
         keeper = on.between.get(tensor, dram)
         brought = round(on.brought(tensor, tiles[0].einsum) / own[0].share)
         if level.name == keeper.name:
-            reads, fills, updates, sums = on.priced.total(counts)
+            saved = _saved(on, own)
+            reads, fills, updates, sums = (
+                all_ - less for all_, less in zip(on.priced.total(counts), saved, strict=True)
+            )
             fills, made = fills if keeper is dram else brought, tensor in on.results
             added = on.added.get(tensor, 0) * (
                 tensor == on.workload.einsum(tiles[0].einsum).output.tensor
             )
-            reads += added - _saved(on, own) + brought * made
+            reads += added + brought * made
             all_ = [reads, 0 if made and keeper is not dram else fills, updates, sums + added]
         elif level.name == dram.name:
             all_ = [0, 0, brought, 0] if tensor in on.results else [brought, 0, 0, 0]
@@ -215,7 +224,7 @@ def _outside_network(
     for own in zip(*(stats.levels[0].tensors for stats in tiles), strict=True):
         tensor, share = own[0].tensor, own[0].share
         delivered = on.priced.total([t.words.reads + t.words.updates for t in own])
-        entered = delivered - share * _saved(on, own)
+        entered = delivered - share * sum(_saved(on, own)[::2])
         keeper = arch.level(on.between.get(tensor, on.platform.dram).name)
         brought = on.brought(tensor, tiles[0].einsum)
         for node in (node for node in fanouts if any(node.word_pj)):
