@@ -141,8 +141,11 @@ class CoresRun:
 
     def _run(self, number: int, tile: _Tile) -> GroupRun:
         # Of a result that several tiles have parts of, each has a part of its own, added up after.
-        parts = {t: replace(self.dram[t], data=np.full_like(self.dram[t].data, np.nan))
-                 for t in self.parted}  # fmt: skip
+        parts = {
+            tensor: replace(place, data=np.full_like(place.data, np.nan))
+            for tensor, place in self.dram.items()
+            if tensor in self.parted
+        }
         places = {t: place.beginning(tile) for t, place in {**self.dram, **parts}.items()}
         facts = self.facts(tile)
         run = GroupRun(facts=facts, platform=self.core, policy=self.policy, dram=places).run()
@@ -242,8 +245,8 @@ class CoresRun:
         """
         if tensor in self.group.resident:
             return 0
-        if window := dict(self.group.windows).get(tensor):
-            return self._through(tensor, window)
+        if tensor in self._shared:
+            return self._shared[tensor]
         names = [lv.name for lv in self.platform.matrix.levels]
         at = names.index(self.keeper(tensor).name)
         loops = [p for n, ls in self.group.cores if names.index(n) < at for p in ls]
@@ -254,6 +257,11 @@ class CoresRun:
                 sent += prod(self._part(rank, here.get(rank)) for rank in ranks)
             before = here
         return sent
+
+    @cached_property
+    def _shared(self) -> dict[str, int]:
+        """Values that come to the level between, of the tensors that go through a window there."""
+        return {tensor: self._through(tensor, window) for tensor, window in self.group.windows}
 
     def _through(self, tensor: str, window: int) -> int:
         """Values of a tensor that come to the level between, whose window it goes through.
@@ -308,9 +316,7 @@ class CoresRun:
         between = [lv.name for lv in self.outside[1:]]
         for name, where, tensor in list(found):
             if where in between and tensor in self.parted:
-                values = prod(
-                    self.workload.rank_sizes[r] for r in self.workload.tensor_ranks[tensor]
-                )
+                values = self._values(tensor)
                 found[name, where, tensor][0] += values
                 found[name, dram, tensor] = [0, 0, values, 0]
             elif where in between:
@@ -385,15 +391,27 @@ class CoresRun:
         bare = {t: n / 8 / facts.stream_bytes_per_cycle for t, n in bits.items()}
         return {t: (cycles + facts.stream_value_cycles) / cycles for t, cycles in bare.items()}
 
+    def _values(self, tensor: str) -> int:
+        """Values of a tensor."""
+        return prod(self._part(rank, None) for rank in self.workload.tensor_ranks[tensor])
+
+    @cached_property
+    def _arrived(self) -> dict[str, int]:
+        """Values of the results that several tiles have parts of, as they come to where they are
+        added up."""
+        found = dict.fromkeys(self.parted, 0)
+        for tensor in self.parted:
+            for number, run in enumerate(self.runs):
+                if not self.served(tensor, number):
+                    counters = (one.counters.get((DRAM, tensor)) for one in run.charged.values())
+                    found[tensor] += sum(own.updates for own in counters if own)
+        return found
+
     def _adding(self, tensor: str, cores: float) -> tuple[tuple[float, float], tuple[float, float]]:
         """Words that DRAM, and the level between, read and write for one that a core sends."""
-        runs = (run for n, run in enumerate(self.runs) if not self.served(tensor, n))
-        counters = (one.counters for run in runs for one in run.charged.values())
-        sent = sum(own[DRAM, tensor].updates for own in counters if (DRAM, tensor) in own)
-        added = self.added[tensor]
+        added, sent, values = self.added[tensor], self._arrived[tensor], self._values(tensor)
         if self.keeper(tensor) is self.outside[0]:
             return (cores * added / sent, cores), (0.0, 0.0)
-        values = prod(self.workload.rank_sizes[r] for r in self.workload.tensor_ranks[tensor])
         return (0.0, cores * values / sent), (cores * (added + values) / sent, cores)
 
     def _reads(self, tensor: str) -> int:

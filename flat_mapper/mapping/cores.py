@@ -502,7 +502,7 @@ def _sum_faults(workload: Workload, platform: Platform, group: GroupMapping) -> 
     for tensor in merged(workload, group):
         where = f"{' + '.join(group.names)}: {tensor}"
         keepers = {at for m in group.einsums for at, some in m.keep if tensor in some}
-        outside = [at for at in names_outside(platform.matrix, fusion_level(platform, group).name)]
+        outside = names_outside(platform.matrix, fusion_level(platform, group).name)
         at = next((name for name in reversed(outside) if name in keepers), dram)
         if adder and at != adder:
             yield expected(where, f"its sums at {adder}, which adds (core_sums_at)", at)

@@ -330,7 +330,7 @@ def pass_kinds(
             going = _passes(real, zero, *what, run)
         whole = first if done == "first" else not done
         ends = _passes(real, zero, *what, lacks) if done == "last" else going * whole
-        fresh = frozenset(t for t, run in stays.items() if run <= zero)
+        fresh = frozenset(t for t, over in stays.items() if over <= zero)
         parts = (ends, True, True), (going - ends, False, True), (count - going, whole, False)
         for n, ended, leaves in parts:
             if n:

@@ -213,10 +213,8 @@ def _in_rounds(workload: Workload, platform: Platform, group: GroupMapping) -> t
     elif merged(workload, group):
         condition, got = "no result of which several cores have parts", "sums over cores"
     elif group.windows:
-        condition, got = (
-            "inputs that levels between keep whole, or lack",
-            f"windows, {group.windows}",
-        )
+        condition = "inputs that levels between keep whole, or lack"
+        got = f"windows, {dict(group.windows)}"
     if condition:
         raise MappingError(expected(f"{' + '.join(group.names)}: cores", condition, got))
     return at_work, tiles.count // at_work

@@ -82,13 +82,30 @@ class TimedTiles:
 class GroupOnCores:
     """One group, its tiles and what each costs."""
 
-    workload: Workload
-    platform: Platform
-    core: Platform  # as one core sees it
-    group: GroupMapping
+    view: CoreView
     policy: Policy
     tiles: GivenTiles
     priced: PricedTiles
+
+    @property
+    def workload(self) -> Workload:
+        """The whole problem."""
+        return self.view.workload
+
+    @property
+    def platform(self) -> Platform:
+        """The chip."""
+        return self.view.platform
+
+    @property
+    def group(self) -> GroupMapping:
+        """The group's mapping."""
+        return self.view.group
+
+    @property
+    def core(self) -> Platform:
+        """The chip as one core sees it."""
+        return self.view.alone[0]
 
     @cached_property
     def level(self) -> MemoryLevel:
@@ -151,7 +168,7 @@ class GroupOnCores:
         """Words that DRAM sends to a level between, of the tensors kept there."""
         found = {}
         for tensor, level in self.between.items():
-            if tensor in dict(self.group.windows):
+            if tensor in self.walks:
                 found[tensor] = self._through(tensor)
                 continue
             passes = times_brought(self.tensors[tensor], self.outer_loops(level.name))
@@ -185,26 +202,22 @@ class GroupOnCores:
         return total
 
     @cached_property
-    def _view(self) -> CoreView:
-        return CoreView(workload=self.workload, platform=self.platform, group=self.group)
-
-    @cached_property
     def _walked(self) -> tuple[IntArray, int, IntArray]:
         """The outermost loop in time: of each tile the extent of its rank, the extent in a pass of
         it, and of each tile the passes of the loops inside.
         """
-        ranks = self._view.walked
+        ranks = self.view.walked
         if not ranks:
             return np.ones(self.tiles.count, np.int64), 1, self._passes[self.tiles.order]
         first, sizes = ranks[0], self._sizes
-        step = self._view.steps[first]
+        step = self.view.steps[first]
         inner = self._passes // -(-sizes[first] // step)
         return sizes[first][self.tiles.order], step, inner[self.tiles.order]
 
     @cached_property
     def _sizes(self) -> dict[str, IntArray]:
         """Extents of every rank in each class of tiles; int64[classes]."""
-        full = {**self.workload.rank_sizes, **self._view.full}
+        full = {**self.workload.rank_sizes, **self.view.full}
         each = [{**full, **dict(kind.sizes)} for kind in self.tiles.classes]
         return {rank: np.array([own[rank] for own in each], np.int64) for rank in full}
 
@@ -214,20 +227,22 @@ class GroupOnCores:
         if len(self.group.einsums) > 1:
             found: IntArray = self.priced.each([c.terms.passes for c in self.priced.tiles])
             return found
-        steps = self._view.steps
-        each = [-(-self._sizes[rank] // steps[rank]) for rank in {*self._view.walked}]
+        steps = self.view.steps
+        each = [-(-self._sizes[rank] // steps[rank]) for rank in {*self.view.walked}]
         return np.prod([np.ones_like(self.priced.counts), *each], axis=0)
 
     @cached_property
     def walks(self) -> dict[str, Walks]:
         """The cores' walks through each tensor that has a window."""
+        if not self.group.windows:
+            return {}
         drift, order = core_drift(self.platform.matrix), self.tiles.order
         assert drift is not None
         lists = self.starts if self.group.order == "lists" else None
         passes = self._passes[order]
         starts = begun(passes, self.at_work, lists)
         apart = [
-            own[order] for rank, own in self._sizes.items() if rank not in self._view.walked[:1]
+            own[order] for rank, own in self._sizes.items() if rank not in self.view.walked[:1]
         ]
         found, known = {}, dict[tuple[tuple[str, ...], int], Walks]()
         for tensor, window in self.group.windows:
@@ -242,7 +257,7 @@ class GroupOnCores:
 
     def window_words(self, tensor: str) -> int:
         """Words of a tensor in its window at one time, with those that come ahead."""
-        view = self._view
+        view = self.view
         sizes = {
             r: min(n, view.steps[r]) for r, n in {**self.workload.rank_sizes, **view.full}.items()
         }
@@ -318,25 +333,33 @@ class GroupOnCores:
             sizes = np.prod([np.ones_like(order), *(self._sizes[r][order] for r in ranks)], axis=0)
             own = [at for rank, at in self.tiles.at.items() if rank in ranks]
             first = np.unique(alike([np.zeros_like(order), *own]), return_index=True)[1]
-            network = self.saved_reads(tensor) * sizes[0] if tensor in self.shared_reads else 0
-            found[tensor] = int(sizes.sum() - sizes[first].sum() - network)
+            joined = self._joined(tensor) * sizes[0]
+            found[tensor] = int(sizes.sum() - sizes[first].sum() - joined)
         return found
+
+    @cached_property
+    def _arrived(self) -> dict[str, float]:
+        """Words of the results of which cores have parts that leave the network outside them."""
+        found, order = {}, self.tiles.order
+        for tensor in self.added:
+            each = self.priced.each([cost.terms.moved[tensor][1] for cost in self.priced.tiles])
+            found[tensor] = float(each[order].sum() - self._joined(tensor) * each[order[0]])
+        return found
+
+    def _joined(self, tensor: str) -> int:
+        """Tiles whose part of a result the network adds to another core's."""
+        return self.saved_reads(tensor) if tensor in self.shared_reads else 0
 
     def _merging(self, level: MemoryLevel, at: Round) -> dict[str, tuple[float, float]]:
         """Words that a level reads, and writes, for one of a result that leaves a core."""
         found, dram = {}, self.platform.dram
-        for tensor in self.results:
-            keeper = self.between.get(tensor, dram)
-            each = self.priced.each(
-                [c.terms.moved.get(tensor, (0.0, 0.0)) for c in self.priced.tiles]
-            )
-            network = self.saved_reads(tensor) if tensor in self.shared_reads else 0
-            sent = each[self.tiles.order, 1].sum() - network * each[self.tiles.order[0], 1]
+        for tensor, values in self.added.items():
+            keeper, sent = self.between.get(tensor, dram), self._arrived[tensor]
             cores, once = at.reads(tensor), self.outer_words.get(tensor, 0.0)
-            read = self.added.get(tensor, 0) * self.workload.share(tensor, dram.name)
-            if level.name == keeper.name and (read or once) and sent:
+            read = values * self.workload.share(tensor, dram.name)
+            if level.name == keeper.name:
                 found[tensor] = cores * (read + once) / sent, float(cores)
-            elif level.name == dram.name and once and sent:
+            elif level.name == dram.name:
                 found[tensor] = 0.0, cores * once / sent
         return found
 
@@ -489,46 +512,42 @@ def group_on_cores(
     if isinstance(priced, Infeasible):
         return priced
     found = GroupOnCores(
-        workload=workload,
-        platform=platform,
-        core=view.alone[0],
-        group=group,
+        view=view,
         policy=policy,
         tiles=tiles,
         priced=priced,
     )
+    _check_sums(found)
     over = _between_overflow(found)
     return over if over is not None else found
 
 
 def _between_overflow(on: GroupOnCores) -> Infeasible | None:
     """The level between DRAM and the cores that cannot hold what it keeps."""
-    for tensor, values in on.added.items():
-        if values and not sums_at(on.platform.matrix):
-            where = f"{' + '.join(on.group.names)}: {tensor}"
-            change = f"{on.platform.matrix.where}: give core_sums_at, with its source"
-            condition = "a level, or a network and whole rounds, to add up what cores send"
-            raise MappingError(expected(where, condition, "none", change))
     for tensor, level in on.between.items():
         _check_between(on, tensor, level)
     for level in on.levels_between:
         flying = on.outer_loops(level.name), on.tiles.count, on.at_work, on.policy.buffering
-        here = (t for t, keeper in on.between.items() if keeper.name == level.name)
-        terms = tuple(
-            (
-                t,
-                on.window_words(t)
-                if t in dict(on.group.windows)
-                else words_held(on.words(t), on.tensors[t], *flying),
-            )
-            for t in here
-        )
+        here = {t for t, keeper in on.between.items() if keeper.name == level.name}
+        held = {t: words_held(on.words(t), on.tensors[t], *flying) for t in here - on.walks.keys()}
+        held |= {t: on.window_words(t) for t in here & on.walks.keys()}
+        terms = tuple((t, held[t]) for t in on.between if t in here)
         use = BufferUse(level=level.name, capacity_words=level.usable_words, terms=terms)
         hint = f"let a tensor bypass {level.name}, through a window, or more loops stand outside it"
         overflow = use.overflow(" + ".join(on.group.names), hint)
         if overflow is not None:
             return overflow
     return None
+
+
+def _check_sums(on: GroupOnCores) -> None:
+    """Raise where nothing is known to add up what cores send of one result."""
+    for tensor, values in on.added.items():
+        if values and not sums_at(on.platform.matrix):
+            where = f"{' + '.join(on.group.names)}: {tensor}"
+            change = f"{on.platform.matrix.where}: give core_sums_at, with its source"
+            condition = "a level, or a network and whole rounds, to add up what cores send"
+            raise MappingError(expected(where, condition, "none", change))
 
 
 def _check_between(on: GroupOnCores, tensor: str, level: MemoryLevel) -> None:
@@ -561,7 +580,7 @@ def _check_window(on: GroupOnCores, tensor: str, where: str) -> None:
         raise MappingError(expected(f"{where}: window", "core_drift_passes", "none", change))
     if tensor in on.group.resident:
         raise MappingError(expected(where, "a window or all of it, resident", "both"))
-    rank = next(iter(on._view.walked), "")
+    rank = next(iter(on.view.walked), "")
     if rank not in on.tensors[tensor] and len(np.unique(on._passes)) > 1:
         condition = f"{rank} among its ranks, in which tiles are of unlike length"
         raise MappingError(expected(f"{where}: window", condition, on.tensors[tensor]))

@@ -182,9 +182,7 @@ def _outside_tensors(
                 all_ - less for all_, less in zip(on.priced.total(counts), saved, strict=True)
             )
             fills, made = fills if keeper is dram else brought, tensor in on.results
-            added = on.added.get(tensor, 0) * (
-                tensor == on.workload.einsum(tiles[0].einsum).output.tensor
-            )
+            added = on.added.get(tensor, 0)
             reads += added + brought * made
             all_ = [reads, 0 if made and keeper is not dram else fills, updates, sums + added]
         elif level.name == dram.name:
