@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError
 from flat_mapper.kernels.flash_mapping import RANKS, core_levels, flash_groups
 from flat_mapper.mapper.solve.known import Known
-from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.cores import core_count
 from flat_mapper.mapping.space import Mapspace
 from flat_mapper.mapping.values import FusedMapping
@@ -17,8 +17,8 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.softmax import alternatives
 
 # Chosen, of those that kernels have on chips of many cores: more rows bring the keys less often,
-# fewer leave no core idle. Two tiles take a tenth of a second on 132 cores.
-ROWS, KEYS = (256, 128), 128
+# fewer leave no core idle; fewer keys leave room for more rows, more of them fill wide arrays.
+ROWS, KEYS = (256, 192, 128, 64), (128, 64)
 
 
 def known_tiles(workload: Workload, platform: Platform, mapspace: Mapspace) -> Iterator[Known]:
@@ -39,22 +39,16 @@ def known_tiles(workload: Workload, platform: Platform, mapspace: Mapspace) -> I
         sizes, names = cascade.rank_sizes, tuple(cascade.ancestors)
         if not {*RANKS} <= sizes.keys():
             continue
-        heads, keys = sizes["H"] if "G" in sizes else 1, _most(sizes["M"], KEYS)
+        heads = sizes["H"] if "G" in sizes else 1
         room = platform.matrix.level(level).usable_words
         head = mapspace.policy.buffering * sizes["M"] * (sizes["E"] + sizes["F"])
         kept = level != platform.dram.name and (room is None or head <= room)
-        for rows in ROWS:
-            tile = heads * _most(sizes["P"], rows // min(heads, rows)), keys, heads
-            held = ("K", "V") if kept else ()
-            (group,) = flash_groups(cascade, platform, names, *tile, cached=held)
+        held = ("K", "V") if kept else ()
+        for rows, keys in product(ROWS, KEYS):
+            (group,) = flash_groups(cascade, platform, names, rows, keys, heads, cached=held)
             group = replace(
                 group,
                 schedule="overlapped" if fusion.schedule == "any" else fusion.schedule,
                 granularity="tile" if group.shared else "all",
             )
             yield cascade, FusedMapping(groups=(group,), policy=mapspace.policy)
-
-
-def _most(size: int, limit: int) -> int:
-    """The largest divisor up to a limit."""
-    return max(n for n in divisors(size) if n <= limit)

@@ -399,16 +399,16 @@ class CoreView:
         whole = {**ranks, **full}
         for rank, size in sizes.items():
             if size < whole[rank]:
-                core = _at_sizes(self.workload, whole, None)
+                core = at_sizes(self.workload, whole, None)
                 own = resized_group(own, core, rank, size, self.steps[rank])
         kept = self.workload.mask
         if pair and (pair[0] in full or pair[1] in sizes):
             kept = None
-        core = _at_sizes(self.workload, {**whole, **sizes}, kept)
+        core = at_sizes(self.workload, {**whole, **sizes}, kept)
         return CoreQuestion(core, platform, own)
 
 
-def _at_sizes(workload: Workload, sizes: Mapping[str, int], mask: Mask | None) -> Workload:
+def at_sizes(workload: Workload, sizes: Mapping[str, int], mask: Mask | None) -> Workload:
     """A cascade once, at the sizes of a tile: sound as it is, and with all that is known of it."""
     found = object.__new__(Workload)
     found.__dict__.update(workload.__dict__, rank_sizes=dict(sizes), mask=mask, repeat=1)

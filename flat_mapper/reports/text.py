@@ -270,8 +270,8 @@ def buffer_text(found: Document) -> str:
 
 
 _REMAINDERS = (
-    "sizes that fill no units: of tiles that do not divide some are searched, and all are bounded; "
-    "at a multiple of 32 the bound is nearer"
+    "of tiles that do not divide some are searched, and all are bounded; "
+    "at sizes that are multiples of 32 and of the tiles the bound is nearer"
 )
 
 

@@ -29,6 +29,18 @@ def test_a_long_sequence_has_an_answer_at_once(arch: str, seq: int) -> None:
     assert again.result.cycles == found.result.cycles
 
 
+def test_an_answer_is_no_worse_than_a_tile_that_does_not_divide() -> None:
+    """Rows of 64 and 128 divide 2,000 queries as little as keys of 32 to 256 do."""
+    work = fm.attention(B=1, H=4, P=2000, M=2000, E=64, F=64, softmax="online")
+    tile = fm.tiles("fa2", work, "a100").best
+    assert 2000 % tile.tile.rows
+    found = fm.search(work, "a100", objective="latency", budget=Budget(steps=0))
+    assert found.result.latency_s < tile.seconds
+    proof = found.certificate
+    assert not proof.among
+    assert 0 < proof.proven_bound == proof.any_tiles_bound < found.result.latency_s
+
+
 def test_a_proof_is_the_same_with_a_tile() -> None:
     work = fm.attention(B=1, H=2, P=4, M=4, E=2, F=2, softmax="online")
     chip, space = many(one_chip(None), 4), fm.load_mapspace("cores")

@@ -69,6 +69,20 @@ def test_a_larger_size_is_cut_to_the_one_that_is_asked() -> None:
     assert beside.result.edp_js < found.result.edp_js
 
 
+def test_what_does_not_divide_is_an_answer_with_the_bound_of_any_size() -> None:
+    nine, twelve = (replace(TINY, rank_sizes={**TINY.rank_sizes, "P": n}) for n in (9, 12))
+    fours, threes = (replace(FREE, fusion=replace(FREE.fusion, tiles={"P": (n,)})) for n in (4, 3))
+    known = known_of(best(fours, twelve, "latency"))
+    found = best(workload=nine, objective="latency", known=known, steps=0)
+    assert found.result.mapping.groups[0].passes("P") == 3
+    proof = found.certificate
+    assert not proof.among
+    assert 0 < proof.proven_bound == proof.any_tiles_bound < found.result.latency_s
+    alone = best(threes, nine, "latency")
+    beside = best(threes, nine, "latency", known=known)  # in threes too there are three passes
+    assert beside.result == alone.result
+
+
 RULES = {
     "a factor": (SlotRule(node="PE", kind="spatial", factors={"M": 2}),),
     "an axis": (SlotRule(node="PE", kind="spatial", x=("E",), y=("F",)),),

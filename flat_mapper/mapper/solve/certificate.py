@@ -59,7 +59,7 @@ def gap_warning(gap: float, stopped: str, sizes: Sequence[str]) -> str:
         "memory": "more --memory-limit, or a mapspace with fewer choices",
         "steps": "a budget of more steps",
         "tiles": "a mapspace that names the level or the tiles",
-        "remainders": f"sizes that divide: {', '.join(sizes)}",
+        "remainders": f"sizes that divide: {', '.join(sizes) or 'multiples of the tiles'}",
     }
     if gap <= WIDE or stopped == "gap":
         return ""

@@ -56,7 +56,7 @@ from flat_mapper.mapper.solve.certificate import (
     value_of,
 )
 from flat_mapper.mapper.solve.groups import Arrays, Cores, front_of
-from flat_mapper.mapper.solve.known import Known, admitted
+from flat_mapper.mapper.solve.known import Known, admitted, divides
 from flat_mapper.mapper.solve.loop import FormSearch, Path
 from flat_mapper.mapper.space.factors import divisors
 from flat_mapper.mapping.arch_rules import with_arch_rules
@@ -183,7 +183,7 @@ class Question:
         kind: Objective = "edp" if front else objective  # type: ignore[assignment]
         found = _Found(asked, front, kind)
         larger = asked.larger()
-        found.price_known(any_size=bool(larger))
+        found.price_known()
         steps = [(sizes, ", ".join(f"{r} as {n}" for r, n in sizes.items())) for sizes in larger]
         # Last, since little of it is left once a larger size has an answer; but limits are about
         # the sizes as they are.
@@ -210,7 +210,7 @@ class Question:
             if isinstance(last, Infeasible):
                 return last
             found.best, found.bound = [(last.workload, last.result)], 0.0
-        if larger:
+        if larger or not found.divides:
             found.bound_any_size(least)
         return [
             self._solution(found, kind, cascade, result, begin) for cascade, result in found.best
@@ -357,11 +357,13 @@ class _Found:
         """The objective of the best."""
         return min((goal_value(self.goal, own) for own in self.costs), default=inf)
 
-    def price_known(self, *, any_size: bool) -> None:
-        """Known mappings at the sizes that are asked, as far as they may be answers.
+    @property
+    def divides(self) -> bool:
+        """True if all is of tiles that divide, of which every search is."""
+        return all(divides((cascade, result.mapping)) for cascade, result in self.best)
 
-        any_size: bounds are about factors that need not divide, too.
-        """
+    def price_known(self) -> None:
+        """Known mappings at the sizes that are asked, as far as they may be answers."""
         if not self.question.known or self.question.budget.limits.buffer_bytes < inf:
             return  # what a mapping takes of the level is limited, not what it has
         opened = self.question.opened()
@@ -369,7 +371,7 @@ class _Found:
             sizes = self.question.whole_sizes(cascade)
             if sizes.keys() == self.question.workload.rank_sizes.keys():
                 cut = self._cut_back(cascade, mapping, sizes)
-                self._priced(one for one in cut if admitted(opened, one, remainders=any_size))
+                self._priced(one for one in cut if admitted(opened, one))
 
     @property
     def bar(self) -> Bar:
@@ -422,8 +424,8 @@ class _Found:
         bound: on the objective of all of them, where it is known; never of a front.
         """
         self.unproven = "remainders"
-        if bound is not None:
-            self.bound = bound
+        if not self.front and (known := bound or self.any_size):
+            self.bound = known
             return
         opened = self.question.opened()
         self.bound = opened.least_of_any_size(self.goal)
@@ -572,7 +574,7 @@ def best_known(
     """The fastest of known mappings that a mapspace has, as `search` takes them; None: none is."""
     question = Question(workload, platform, mapspace, ert, Budget(), known)
     found = _Found(question, False, "latency")
-    found.price_known(any_size=bool(question.larger()))
+    found.price_known()
     return found.best[0][1] if found.best else None
 
 

@@ -1,8 +1,8 @@
 """Known mappings as first answers: those that a question's mapspace has.
 
 What is known of another size, of a chip with another number in it or of a kernel may be an answer
-here. It is one if it is legal and obeys every rule that the mapspace declares, and if its factors
-divide: bounds are about such mappings, or about all sizes where the question asks for larger ones.
+here. It is one if it is legal and obeys every rule that the mapspace declares, as if its last tiles
+were whole. Its factors need not divide: what then may be better, the bound of all sizes says.
 """
 
 from __future__ import annotations
@@ -21,22 +21,37 @@ from flat_mapper.mapper.space.group import GroupProblem, group_problem
 from flat_mapper.mapper.space.outer import ruled_stagings, shared_extents
 from flat_mapper.mapping.arch_rules import with_arch_rules
 from flat_mapper.mapping.check import check_fused, handed_inside
-from flat_mapper.mapping.cores import CoreView, core_platform, given_ranks, pass_extent
+from flat_mapper.mapping.cores import CoreView, at_sizes, core_platform, given_ranks, pass_extent
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.space import GroupSpace, LoopKind, Mapspace, SlotRule, handed_over
-from flat_mapper.mapping.values import Axis, EinsumMapping, FusedMapping, GroupMapping, Loop
+from flat_mapper.mapping.values import (
+    Axis,
+    EinsumMapping,
+    FusedMapping,
+    GroupMapping,
+    Loop,
+    largest_extent,
+)
 from flat_mapper.workload.graph import Workload
 
 Known = tuple[Workload, FusedMapping]  # the cascade that a mapping is of, and the mapping
 
 
-def admitted(opened: FormSearch, known: Known, *, remainders: bool) -> bool:
-    """True if a question's mapspace has a mapping; remainders: factors need not divide."""
+def divides(known: Known) -> bool:
+    """True if a mapping's factors divide, and the tiles that cores are given."""
+    sizes, groups = known[0].rank_sizes, known[1].groups
+    return not any(
+        any(nest.has_remainders for nest in group.einsums)
+        or any(sizes[p.rank] % largest_extent(group, p.rank) for p in group.given_out)
+        for group in groups
+    )
+
+
+def admitted(opened: FormSearch, known: Known) -> bool:
+    """True if a question's mapspace has a mapping, whose factors need not divide."""
     cascade, mapping = known
     kind, forms = opened.kind, [one for one in opened.forms if one.workload == cascade]
     if mapping.policy != kind.mapspace.policy:
-        return False
-    if not remainders and any(nest.has_remainders for nest in mapping.einsum_mappings.values()):
         return False
     try:
         check_fused(cascade, kind.platform, mapping)
@@ -81,19 +96,26 @@ def _obeys(kind: Arrays | Cores, form: CascadeForm, group: GroupMapping, way: Gr
 def _spaces(
     kind: Arrays | Cores, cascade: Workload, group: GroupMapping, way: GroupSpace
 ) -> Iterator[tuple[Workload, Mapspace]]:
-    """The question of one core and its mapspace; none where no tile is given out so."""
-    space, platform = kind.mapspace, kind.platform
-    if not space.fusion.on_cores:
+    """The question of one core and its mapspace; none where no tile is given out so.
+
+    Sizes are as if the last tiles were whole.
+    """
+    space, platform, pair = kind.mapspace, kind.platform, cascade.roles.masked or ()
+    cut, on_cores = {*group.cut}, space.fusion.on_cores
+    if cascade.mask and on_cores:
+        cut |= {*pair[1:]} & cascade.rank_sizes.keys()
+    full = CoreView(workload=cascade, platform=platform, group=group).full
+    own = {r: pass_extent(cascade, platform, group, r) for r in cut} | full
+    sizes = {r: -(-n // own.get(r, n)) * own.get(r, n) for r, n in cascade.rank_sizes.items()}
+    cascade = at_sizes(cascade, sizes, cascade.mask)
+    if not on_cores:
         if not group.on_cores:
             yield cascade, space
         return
     if group.level not in fusion_levels(platform, space):
         return
-    full = CoreView(workload=cascade, platform=platform, group=group).full
-    sizes, fixed, pair = cascade.rank_sizes, space.fusion.tiles, cascade.roles.masked or ()
-    own = {r: full.get(r, sizes[r]) for r in given_ranks(cascade, group.names)}
-    for rank in {*pair[1:]} & sizes.keys() if cascade.mask else ():
-        own[rank] = pass_extent(cascade, platform, group, rank)
+    fixed = space.fusion.tiles
+    own = {r: sizes[r] for r in given_ranks(cascade, group.names)} | own
     tiles = {r: (n,) if n in fixed.get(r, (n,)) else () for r, n in own.items()}
     only = replace(space.fusion, level=group.level, tiles={**fixed, **tiles})
     for one in every_assignment(cascade, platform, replace(space, fusion=only), way):
@@ -108,9 +130,7 @@ def _has_tile(problem: GroupProblem, group: GroupMapping) -> bool:
     if not must <= staged or staged & never:
         return False
     for i, rank in enumerate(problem.ranks) if problem.group.fused else ():
-        extent, left = divmod(rank.size, prod(map(group.passes, rank.members)))
-        extents = shared_extents(problem, i)
-        if extent not in extents and not (left and extents[1:]):
+        if rank.size // prod(map(group.passes, rank.members)) not in shared_extents(problem, i):
             return False
     return True
 
