@@ -107,6 +107,18 @@ def test_a_front_on_cores_ends_in_time_with_a_mapping_of_every_group(tmp_path: P
     assert clock.longest < MOST_CALLS
 
 
+def test_an_end_while_the_first_mapping_on_cores_is_priced_leaves_that_mapping() -> None:
+    asked = {"mapspace": "cores", "objective": "latency", "seq": 64}
+    soon, later = (
+        fm.search("bert-base", "tpu-v4i-cores", budget=Budget(steps=steps), **asked)
+        for steps in (0, 1)
+    )
+    assert isinstance(soon, SearchResult)
+    assert isinstance(later, SearchResult)
+    assert soon.result.latency_s == later.result.latency_s
+    assert soon.certificate.evaluated < later.certificate.evaluated
+
+
 def test_joined_ways_are_no_more_than_candidates_have() -> None:
     chance = np.random.default_rng(1)
     found: list[NodeChoice] = []

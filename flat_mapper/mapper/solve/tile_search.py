@@ -560,25 +560,31 @@ class GroupOnTiles:
             mapping = self._inside(one).group(mapping)
         if mapping in self.laid:  # as the searches of several ways to give tiles out find the same
             return self.laid[mapping]
-        policy, known = question.mapspace.policy, KnownTiles()
-        where, least = (self.workload, question.platform), None
+        where, known, least = (self.workload, question.platform), KnownTiles(), None
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
-            question.budget.step()
-            on = group_on_cores(*where, whole, policy, question.ert, known)
-            if isinstance(on, Infeasible):
-                self.refuse(on)
-                self.crowded = one.spread is not None and not one.shared
-                continue
-            question.count.evaluated += 1
-            own = _costs(on, question.ert)
-            if least is None or better_pair(goal, own, goal.bar(least)):
+            own = self._on_chip(one, whole, known)
+            question.budget.step()  # after it: what comes first is taken however late it is
+            if own is not None and (least is None or better_pair(goal, own, goal.bar(least))):
                 least = own
-            if self.stairs is not None and _useful([own], self.stairs):
-                self.stairs.take(Laid(*own, whole))
-            if self.best is None or better_pair(goal, own, goal.bar(self.best[0])):
-                self.best = own, whole
         self.laid[mapping] = least
         return least
+
+    def _on_chip(self, one: Assignment, whole: GroupMapping, known: KnownTiles) -> CyclesPj | None:
+        """Price a mapping of a tile with its place on the cores; None: it does not fit."""
+        question, goal = self.question, self.question.goal
+        where, policy = (self.workload, question.platform), question.mapspace.policy
+        on = group_on_cores(*where, whole, policy, question.ert, known)
+        if isinstance(on, Infeasible):
+            self.refuse(on)
+            self.crowded = one.spread is not None and not one.shared
+            return None
+        question.count.evaluated += 1
+        own = _costs(on, question.ert)
+        if self.stairs is not None and _useful([own], self.stairs):
+            self.stairs.take(Laid(*own, whole))
+        if self.best is None or better_pair(goal, own, goal.bar(self.best[0])):
+            self.best = own, whole
+        return own
 
 
 def _promising(queue: list[_Waiting]) -> list[_Waiting]:
