@@ -16,6 +16,7 @@ from flat_mapper.base import budget as budgets
 from flat_mapper.base.budget import Budget
 from flat_mapper.base.errors import SpecError
 from flat_mapper.cost_model.candidates import NodeChoice
+from flat_mapper.explore.pareto import Front
 from flat_mapper.reports.answers import SearchResult
 
 MOST_CALLS = 20_000  # of Python functions between two looks at the clock; some 10 ms
@@ -83,6 +84,39 @@ def test_time_that_ends_while_groups_are_listed_leaves_a_true_answer(tmp_path: P
         proven, reached = found.certificate.proven_bound, best.result.latency_s
         assert 0 < proven <= reached <= found.result.latency_s
         assert {len(group.einsums) for group in found.result.mapping.groups} == {1}
+
+
+def front_on_cores(folder: Path, budget: Budget) -> Front:
+    """The front of three groups, whose tiles may be given out in thousands of ways."""
+    file = folder / "apart.yaml"
+    file.write_text("mapspace: {fusion: {groups: [], granularity: any, cores: any, level: SMEM}}")
+    asked = {"softmax": "row", "seq": 512, "budget": budget}
+    found = fm.front("bert-base", "h100", mapspace=str(file), **asked)
+    assert isinstance(found, Front)
+    return found
+
+
+def test_a_front_on_cores_ends_in_time_with_a_mapping_of_every_group(tmp_path: Path) -> None:
+    found, clock = front_on_cores(tmp_path, Budget(seconds=1e-9)), Clock(over=500.0)
+    certificate = found.points[0].certificate
+    assert certificate.stopped == "time"
+    assert 0 < certificate.gap < inf
+    assert [len(group.einsums) for group in found.points[0].result.mapping.groups] == [1, 4, 1]
+    budget = Budget(seconds=500.0, clock=clock)
+    profiled(clock, lambda: front_on_cores(tmp_path, budget))
+    assert clock.longest < MOST_CALLS
+
+
+def test_an_end_while_the_first_mapping_on_cores_is_priced_leaves_that_mapping() -> None:
+    asked = {"mapspace": "cores", "objective": "latency", "seq": 64}
+    soon, later = (
+        fm.search("bert-base", "tpu-v4i-cores", budget=Budget(steps=steps), **asked)
+        for steps in (0, 1)
+    )
+    assert isinstance(soon, SearchResult)
+    assert isinstance(later, SearchResult)
+    assert soon.result.latency_s == later.result.latency_s
+    assert soon.certificate.evaluated < later.certificate.evaluated
 
 
 def test_joined_ways_are_no_more_than_candidates_have() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -146,11 +146,18 @@ def key_rank(workload: Workload) -> str:
 
 
 def every_assignment(
-    workload: Workload, platform: Platform, mapspace: Mapspace, group: GroupSpace
+    workload: Workload,
+    platform: Platform,
+    mapspace: Mapspace,
+    group: GroupSpace,
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[Assignment]:
-    """Every level and every extent of a tile that divides."""
+    """Every level and every extent of a tile that divides; check: called with each of them."""
     for level in fusion_levels(platform, mapspace):
-        every = [*_of_level(workload, platform, mapspace, group, level)]
+        every = list[Assignment]()
+        for one in _of_level(workload, platform, mapspace, group, level):
+            check()
+            every.append(one)
         few = [one for one in every if one.count <= MOST_TILES]  # the model counts them one by one
         yield from few or every  # then it refuses what the mapspace names
 

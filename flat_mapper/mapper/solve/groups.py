@@ -752,12 +752,18 @@ class CoresGroup(Group["GroupOnTiles"]):
     def front(self, goal: Goal, known: Sequence[CyclesPj] = (), gap: float = 0.0) -> GroupFront:
         """All mappings that no other one dominates, nor what is known from elsewhere."""
         stairs: FrontIncumbent[Laid] = FrontIncumbent(goal=goal, known=[*known], gap=gap)
-        every = self.kind.searches(self, goal)  # a search of a front goes through its tiles once
-        left = [one for search in every for one in search.front(stairs)]
+        self.rest(goal)
+        left, every = self.floor.tolist(), self.begun.get(goal, [])
+        with self.kind.budget.until_stopped(bool(known or self.known)):  # as they are listed too
+            # A search of a front goes through its tiles once.
+            every = [one.again() for one in every or self.kind.searches(self, goal)]
+            left = [one for search in every for one in search.front(stairs)]
         found = [((one.cycles, one.energy), one.mapping) for one in stairs.solutions]
         if not found and not known:
             self.begun.setdefault(goal, every)  # which say why nothing fits
-        return GroupFront(kept(found, goal), np.array(left).reshape(-1, 2))
+        found = found or self.known  # what came first, where the time ended before more was found
+        costs = np.maximum(np.array(left).reshape(-1, 2), self.floor.min(axis=0))
+        return GroupFront(kept(found, goal), costs)
 
     def _searches(self, goal: Goal) -> list[GroupOnTiles]:
         """Those of all ways, the most promising first."""

@@ -514,6 +514,8 @@ class FormSearch:
 
         known: costs from elsewhere; what they dominate is of no use. gap: relative, of each point.
         """
+        if self.budget.ends and not (known or self.kind.early) and _is_path(some):
+            self.first(goal, some)  # else there is nothing to end with
         if _is_group(some):
             (group,) = some[0].groups
             front = group.front(goal, known, gap)

@@ -72,6 +72,7 @@ if TYPE_CHECKING:  # at run time it is imported where it is asked for
 # A first mapping is looked for under bounds of so many times the least, of the most promising of
 # so few tiles, for so many pieces of work: chosen, a tenth of a second.
 NEAR, FEW, FIRST = 1.3, 32, 10
+MANY = 2**18  # chosen: tiles that are laid out in some tenths of a second; more come last
 KEPT = 16  # chosen: searches of tiles that are kept while others are looked at, some MB
 # Of a tile: of a core at peak and what serves it, of its words, and of all outer choices.
 BOUNDS = 3
@@ -181,6 +182,10 @@ class GroupOnTiles:
         if found is None:
             return item
         return item._replace(least=max(item.least, found.least(self.question)), left=0)
+
+    def again(self) -> GroupOnTiles:
+        """The same, with nothing searched yet."""
+        return GroupOnTiles(question=self.question, workload=self.workload, every=self.every)
 
     def rest(self, kept: int = 0) -> None:
         """Forget what can be made again, but for so many searches that come next."""
@@ -431,18 +436,21 @@ class GroupOnTiles:
 
     def front(self, stairs: FrontIncumbent[Laid]) -> list[CyclesPj]:
         """Offer all mappings to a front; lower bounds on (cycles, pJ) of those not looked at."""
-        left, self.stairs, todo = list[CyclesPj](), stairs, sorted(self._queue)
+        left, self.stairs, todo = list[CyclesPj](), stairs, _to_pop(self._queue)
         while todo:
-            item, self.crowded = todo.pop(0), False
-            rest = [(0.0, self.every.energy)]
+            item, self.crowded = todo.pop(), False
+            rest: list[CyclesPj] | None = None
             with self._until_stopped():
                 self.question.budget.step()
                 rest = self._front_of(item.one, stairs)
+            if rest is None:  # nor are the others looked at
+                left.append((0.0, self.every.energy))
+                break
             left += rest
             if self.crowded:
                 self._queue = []
                 self._by_tile(item)
-                todo = sorted(self._queue) + todo
+                todo += _to_pop(self._queue)
         self._queue = []
         return left
 
@@ -552,25 +560,31 @@ class GroupOnTiles:
             mapping = self._inside(one).group(mapping)
         if mapping in self.laid:  # as the searches of several ways to give tiles out find the same
             return self.laid[mapping]
-        policy, known = question.mapspace.policy, KnownTiles()
-        where, least = (self.workload, question.platform), None
+        where, known, least = (self.workload, question.platform), KnownTiles(), None
         for whole in lifted(*where, mapping, one.level, dict(one.tile)):
-            question.budget.step()
-            on = group_on_cores(*where, whole, policy, question.ert, known)
-            if isinstance(on, Infeasible):
-                self.refuse(on)
-                self.crowded = one.spread is not None and not one.shared
-                continue
-            question.count.evaluated += 1
-            own = _costs(on, question.ert)
-            if least is None or better_pair(goal, own, goal.bar(least)):
+            own = self._on_chip(one, whole, known)
+            question.budget.step()  # after it: what comes first is taken however late it is
+            if own is not None and (least is None or better_pair(goal, own, goal.bar(least))):
                 least = own
-            if self.stairs is not None and _useful([own], self.stairs):
-                self.stairs.take(Laid(*own, whole))
-            if self.best is None or better_pair(goal, own, goal.bar(self.best[0])):
-                self.best = own, whole
         self.laid[mapping] = least
         return least
+
+    def _on_chip(self, one: Assignment, whole: GroupMapping, known: KnownTiles) -> CyclesPj | None:
+        """Price a mapping of a tile with its place on the cores; None: it does not fit."""
+        question, goal = self.question, self.question.goal
+        where, policy = (self.workload, question.platform), question.mapspace.policy
+        on = group_on_cores(*where, whole, policy, question.ert, known)
+        if isinstance(on, Infeasible):
+            self.refuse(on)
+            self.crowded = one.spread is not None and not one.shared
+            return None
+        question.count.evaluated += 1
+        own = _costs(on, question.ert)
+        if self.stairs is not None and _useful([own], self.stairs):
+            self.stairs.take(Laid(*own, whole))
+        if self.best is None or better_pair(goal, own, goal.bar(self.best[0])):
+            self.best = own, whole
+        return own
 
 
 def _promising(queue: list[_Waiting]) -> list[_Waiting]:
@@ -579,25 +593,28 @@ def _promising(queue: list[_Waiting]) -> list[_Waiting]:
     return sorted(queue, key=lambda item: (item.least > near, item.tiles, item))
 
 
+def _to_pop(queue: list[_Waiting]) -> list[_Waiting]:
+    """Tiles to look at, the next one last: the most promising, of those that are not MANY."""
+    return sorted(queue, key=lambda item: (item.tiles > MANY, item), reverse=True)
+
+
 def tiles_on_cores(question: Question, workload: Workload, group: GroupSpace) -> Tiles:
     """All that may be given out of a group."""
     platform, names = question.platform, group.names
     energy = least_pj(platform, question.ert, workload, names)
     border = at_border(platform, workload, names)
-    mapspace = question.mapspace
-    every = [
-        own
+    mapspace, check = question.mapspace, question.budget.check
+    tiles = [
+        (question.value(max(at_peak(platform, own), border), energy), own)
         for order in execution_orders(workload, platform, mapspace, group, on_cores=True)
-        for one in every_assignment(workload, platform, mapspace, order)
+        for one in every_assignment(workload, platform, mapspace, order, check)
         for own in _spread(platform, mapspace, one)
     ]
-    least = ((max(at_peak(platform, one), border), one) for one in every)
-    tiles = [(question.value(cycles, energy), one) for cycles, one in least]
-    return Tiles(energy=energy, tiles=_different(platform, mapspace, tiles))
+    return Tiles(energy=energy, tiles=_different(question, tiles))
 
 
 def _different(
-    platform: Platform, mapspace: Mapspace, tiles: list[tuple[float, Assignment]]
+    question: Question, tiles: list[tuple[float, Assignment]]
 ) -> list[tuple[float, Assignment]]:
     """Tiles without those that are others with ranks that count as one in each other's place.
 
@@ -606,7 +623,9 @@ def _different(
     """
     kept: dict[object, list[tuple[list[frozenset[int]], int]]] = {}
     named: dict[object, list[list[str]]] = {}
+    platform, mapspace = question.platform, question.mapspace
     for number, (_, one) in enumerate(tiles):
+        question.budget.check()
         tile, sizes, where = dict(one.tile), one.workload.rank_sizes, (one.level, one.group)
         if where not in named:
             named[where] = _together(platform, mapspace, one)
