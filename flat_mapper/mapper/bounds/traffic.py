@@ -75,8 +75,9 @@ class EinsumUses:
             output = use.volume * use.is_output
             if use.moved is not None:
                 energy = energy + use.moved_pj
-                reads = reads + use.weight * (use.moved - output) + use.total
-                writes = writes + use.weight * (use.moved if use.is_output else 0.0)
+                comes, leaves = use.each_way(use.moved)
+                reads = reads + use.weight * comes + use.total
+                writes = writes + use.weight * leaves
             if use.role == "staged" and use.moved is not None:
                 staged = staged + (use.moved_pj - use.once)
                 filled = filled + use.scale * (use.moved - output)
@@ -101,7 +102,7 @@ class EinsumUses:
         found = {}
         for use in self.uses:
             if use.stay is not None and use.moved is not None:
-                more = use.weight * (use.stay.again - use.moved)
+                more = use.weight * (use.stay.again - use.moved) * use.wide
                 energy = use.energy(use.stay.again) - use.moved_pj
                 found[use.tensor] = np.array([use.stay.more, energy, more, more * use.is_output])
         return found
@@ -257,9 +258,8 @@ def _streams(own: EinsumUses) -> list[Streams]:
         return []
     dram, streaming = problem.platform.dram, [use for use in own.uses if use.role == "stream"]
     for use in streaming:
-        moved = use.passing(zero)
-        writes = writes + use.weight * (moved if use.is_output else 0.0)
-        reads = reads + use.weight * (moved - use.volume * use.is_output) + use.total
+        comes, leaves = use.ways(zero)
+        reads, writes = reads + use.weight * comes + use.total, writes + use.weight * leaves
     streamed = over_splits(transfer_cycles(dram, reads, writes))
     streamed = np.maximum.reduce([streamed, *_beside(dram, streaming, zero)])
     shared = transfer_cycles(shared_level(problem.platform), *own.sums[4:7])

@@ -157,11 +157,12 @@ def _ports(
     for read, write in _rates(level):
         pairs, first = {}, 0.0
         for tensor in tensors:
-            own, output = weight(level, tensor), tensor == space.output
-            each = own * (read + write if output else read)
+            own, each = weight(level, tensor), read
+            if tensor == space.output:  # first visits bring nothing, and one is done
+                each = (read + write) * space.so_far[level.name]
+                first += own * (each - write) * space.volume_at(tensor, level)
             full, gain = tiles.drawn(tensor, level)
-            pairs[tensor] = each * full, each * gain
-            first += output * own * read * space.volume_at(tensor, level)
+            pairs[tensor] = own * each * full, own * each * gain
         if any(full.any() for full, _ in pairs.values()):
             bounds = TileBounds.summed(tiles, 0.0, pairs)
             found.append(_Port(bounds, first, space.first_visits_masked))

@@ -68,6 +68,11 @@ class Use:
         return self.space.scale(self.tensor, self.space.arch.levels[self.space.shared])
 
     @cached_property
+    def wide(self) -> float:
+        """Words at DRAM of one of it that is still added up."""
+        return self.space.so_far[self.space.arch.levels[0].name] if self.is_output else 1.0
+
+    @cached_property
     def weight(self) -> float:
         """Words that DRAM moves for one of it; 0 where it moves a number of them in all."""
         return least_weight(self.space.arch.levels[0], self.tensor)
@@ -80,10 +85,14 @@ class Use:
 
     def ways(self, zero: Floats) -> tuple[Floats, Floats]:
         """Words read and written outside; see `passing`."""
-        moved = self.passing(zero)
+        return self.each_way(self.passing(zero))
+
+    def each_way(self, moved: Floats) -> tuple[Floats, Floats]:
+        """Words read and written, of so many values that pass: wide, but for the last time."""
         if not self.is_output:
-            return moved, zero
-        return np.maximum(moved - self.volume, 0.0), moved
+            return moved, 0.0 * moved
+        again = np.maximum(moved - self.volume, 0.0) * self.wide
+        return again, np.minimum(moved, self.volume) + again
 
     @property
     def waits(self) -> Floats | float:
