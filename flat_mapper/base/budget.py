@@ -14,6 +14,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.tolerance import ABOVE
 
 REPORT_S = 0.5  # between two reports
+LOOK_S = 0.05  # chosen: between two looks at memory, each of 0.1 to 0.3 ms
 CANDIDATES_PER_MB = 200  # partial mappings that a search keeps at one node
 SECONDS, GAP = 60.0, 1e-3  # chosen: of a question for which nobody names either
 MOST_PARTIAL = 1_000_000  # chosen: some 2 GB; fewer leave a long causal prefill unproven
@@ -69,6 +70,7 @@ class Budget:
     at: str = ""  # larger sizes that are searched, as the log names them
     report: Callable[[], None] | None = None  # called now and then
     reported: float = 0.0  # when
+    looked: float = -inf  # when, at the memory of the process
     holders: list[bool | Callable[[], bool]] = field(default_factory=list)  # see `until_stopped`
 
     def __post_init__(self) -> None:
@@ -218,10 +220,17 @@ class Budget:
                 self.stopped = "steps"
             elif self.late:
                 self.stopped = "time"
-            elif self.megabytes < inf and peak_megabytes() > self.megabytes:
+            elif self._full():
                 self.stopped = "memory"
         if self.stopped and self.answered:
             raise Stopped
+
+    def _full(self) -> bool:
+        """True once the memory is spent; asked now and then, as the system answers slowly."""
+        if self.megabytes == inf or self.clock() - self.looked < LOOK_S:
+            return False
+        self.looked = self.clock()
+        return peak_megabytes() > self.megabytes
 
 
 def _check(name: str, condition: str, value: object, least: float, most: float = inf) -> None:

@@ -225,9 +225,16 @@ class GivenTiles:
     def distinct(self, ranks: tuple[str, ...], among: slice | IntArray) -> int:
         """Different tiles of a tensor with these ranks among some tiles."""
         own = [self.at[r][among] for r in self.at if r in ranks]
-        if not own:
-            return 1
-        return len(np.unique(np.stack(own), axis=1).T)
+        return int(alike(own).max()) + 1 if own else 1
+
+
+def alike(columns: Sequence[IntArray]) -> IntArray:
+    """A number for each row of some columns, the same where all are; from 0 on, int64[T]."""
+    found = np.zeros(1, np.int64)
+    for column in columns:
+        _, own = np.unique(column, return_inverse=True)
+        _, found = np.unique(found * (own.max(initial=0) + 1) + own, return_inverse=True)
+    return found
 
 
 def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> GivenTiles:
@@ -237,36 +244,39 @@ def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> 
     if total > MOST_TILES:
         where = f"{' + '.join(group.names)}: cores"
         raise MappingError(expected(where, f"at most {MOST_TILES:,} tiles", f"{total:,}"))
-    order, at, inner = np.zeros(total, np.int64), dict[str, IntArray](), total
     keys = _key_passes(workload, platform, group)
-    axes: list[tuple[IntArray, list[_Part]]] = []
-    for loop in loops:
-        along = _along(workload, group, loop, keys)
+    axes = [_along(workload, group, loop, keys) for loop in loops]
+    shape, order, at = [*map(len, axes)], np.zeros(1, np.int64), dict[str, IntArray]()
+    for axis, (loop, along) in enumerate(zip(loops, axes, strict=True)):
         numbers, first_keys, sizes = zip(*along, strict=True)
-        inner //= len(along)
-        index = np.arange(total, dtype=np.int64) // inner % len(along)
-        at[loop.rank] = np.array(numbers, np.int64)[index]
+        at[loop.rank] = _over(shape, axis, numbers)
         if keys and loop.rank == keys.queries:
-            at[keys.keys] = np.array(first_keys, np.int64)[index]
+            at[keys.keys] = _over(shape, axis, first_keys)
         kinds = {size: i for i, size in enumerate(dict.fromkeys(sizes))}
-        order = order * len(kinds) + np.array([*map(kinds.__getitem__, sizes)], np.int64)[index]
-        axes.append((index, along))
-    _, firsts, back, counts = np.unique(
-        order, return_index=True, return_inverse=True, return_counts=True
-    )
-    classes = (
-        TileClass(
-            sizes=tuple(sorted(s for index, along in axes for s in along[index[i]].sizes)),
-            count=int(n),
-        )
-        for i, n in zip(firsts, counts, strict=True)
-    )
+        own = np.array([*map(kinds.__getitem__, sizes)], np.int64)
+        order = (order[:, None] * len(kinds) + own).reshape(-1)
+    counts = np.bincount(order)
+    firsts = np.zeros_like(counts)
+    firsts[order[::-1]] = np.arange(total)[::-1]
+    kinds_met = np.flatnonzero(counts)
+    classes = []
+    for first, count in zip(firsts[kinds_met], counts[kinds_met], strict=True):
+        index = np.unravel_index(first, shape) if shape else ()
+        parts = (along[i] for along, i in zip(axes, index, strict=True))
+        sizes = tuple(sorted(size for part in parts for size in part.sizes))
+        classes.append(TileClass(sizes=sizes, count=int(count)))
     return GivenTiles(
         classes=tuple(classes),
-        order=back.astype(np.int64).reshape(-1),
+        order=(np.cumsum(counts > 0) - 1)[order],
         at=at,
         together=2 if loops and _paired(group, loops[-1], keys) else 1,
     )
+
+
+def _over(shape: Sequence[int], axis: int, values: Sequence[int]) -> IntArray:
+    """Values along one axis of a grid, at each of its points in a row."""
+    own = np.array(values, np.int64).reshape([-1, *[1] * (len(shape) - axis - 1)])
+    return np.broadcast_to(own, shape).reshape(-1)
 
 
 class _Part(NamedTuple):

@@ -30,7 +30,7 @@ from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.tile import KnownTiles, PricedTiles, priced_tiles
-from flat_mapper.cost_model.chip.walks import Walks, alike, begun
+from flat_mapper.cost_model.chip.walks import Walks, begun
 from flat_mapper.cost_model.group import Latency
 from flat_mapper.cost_model.outside import Outside, SourcePort, Words, source_ports
 from flat_mapper.cost_model.ports import added_up
@@ -41,6 +41,7 @@ from flat_mapper.mapping.cores import (
     CoreView,
     GivenTiles,
     IntArray,
+    alike,
     core_count,
     fusion_level,
     given_tiles,

@@ -9,7 +9,6 @@ walk; those of which a loop inside the outermost one is of another length walk a
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,10 +109,3 @@ def _up_to(there: list[tuple[int, int]], end: int, when: int) -> None:
         there.pop()
     if not there or there[-1][0] < end:
         there.append((end, when))
-
-
-def alike(columns: Sequence[IntArray]) -> IntArray:
-    """A number for each row of some columns, the same where all are; int64[T]."""
-    _, numbers = np.unique(np.stack(columns), axis=1, return_inverse=True)
-    found: IntArray = numbers.reshape(-1).astype(np.int64)
-    return found
