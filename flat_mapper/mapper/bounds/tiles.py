@@ -92,26 +92,62 @@ class CandidateTiles:
 
 
 class TilesUnder:
-    """Tiles of candidates under outer tiles int64[R, n]: what every bound of them asks."""
+    """Tiles of candidates under outer tiles int64[R, n]: what every bound of them asks.
 
-    def __init__(self, of: CandidateTiles, extents: Ints) -> None:
-        self.of, self.extents = of, extents
-        self.legal: Bools = np.ones((extents.shape[1], of.count), np.bool_)
-        self._same: list[tuple[Bools, Ints]] = []
-        for own, (tiles, which) in zip(extents, of.extents, strict=True):
+    It is asked of pairs alone in which one divides the other: of long ranks that is 1 in 50.
+    """
+
+    def __init__(self, of: CandidateTiles, extents: Ints, candidates: Ints | None = None) -> None:
+        """candidates: those of which the pairs are, all under one outer tile; None: of tiles."""
+        self.of, self.extents, self.candidates = of, extents, candidates
+        self.known: dict[object, Any] = {}
+        self.outer: Ints  # of every pair, ascending
+        self.tiles: Ints
+        if candidates is None:
+            self.outer, self.tiles = self._dividing()
+        else:
+            self.outer, self.tiles = np.zeros(len(candidates), np.int64), of.which[candidates]
+
+    def _dividing(self) -> tuple[Ints, Ints]:
+        """(outer tile, tile) of all pairs in which the second divides the first."""
+        divides, some = list[tuple[Bools, Ints]](), np.arange(self.of.count)
+        for own, (tiles, which) in zip(self.extents, self.of.extents, strict=True):
             values, where = _distinct(own[None, :])
             outer = np.where((values[0] == FOLLOW)[:, None], tiles, values[0][:, None])
-            self.legal &= np.take(outer % tiles == 0, which, axis=1)[where]
-            self._same.append((np.take(outer == tiles, which, axis=1), where))
-        self.known: dict[object, Any] = {}
+            divides.append((outer % tiles == 0, where))
+            some = some[divides[-1][0].any(axis=0)[which.take(some)]]
+        legal = np.ones((self.extents.shape[1], len(some)), np.bool_)
+        for (good, where), (_, which) in zip(divides, self.of.extents, strict=True):
+            legal &= good.take(which.take(some), axis=1)[where]
+        pair, column = legal.nonzero()
+        return pair, some.take(column)
+
+    def columns(self, by_candidate: Floats, by_tile: Floats) -> Floats:
+        """Of every pair what is known by candidate or by tile."""
+        some = self.candidates
+        return by_tile.take(self.tiles) if some is None else by_candidate.take(some)
+
+    def least(self, values: Floats) -> Floats:
+        """Of every outer tile the least value among its pairs; infinite if it has none."""
+        found = np.full(self.extents.shape[1], np.inf)
+        if len(values):
+            first = np.flatnonzero(np.diff(self.outer, prepend=-1))
+            found[self.outer[first]] = np.minimum.reduceat(values, first)
+        return found
+
+    @remembered
+    def _loops(self, r: int) -> Floats:
+        """Loops of the shared level over a rank; float64[pairs]."""
+        outer = self.extents[r].take(self.outer)
+        return np.where(outer == FOLLOW, 1.0, outer / self.of.tile[r].take(self.tiles))
 
     @remembered
     def trivial(self, tensor: str) -> Bools:
-        """True wherever no loop of the shared level is of a rank of the tensor; bool[n, tiles]."""
-        found = self.legal.copy()
-        for (same, where), yes in zip(self._same, self.of.space.relevant[tensor], strict=True):
+        """True wherever no loop of the shared level is of a rank of the tensor; bool[pairs]."""
+        found = np.ones(len(self.tiles), np.bool_)
+        for r, yes in enumerate(self.of.space.relevant[tensor]):
             if yes:
-                found &= same[where]
+                found &= self._loops(r) == 1
         return found
 
     @remembered
@@ -119,7 +155,7 @@ class TilesUnder:
         """Upper bound on the fraction that tensors spare which lack a rank, if it is innermost.
 
         They stay over all ranks that they lack, in loops of the shared level, and some tensors over
-        the DRAM loops too. float64[n, tiles].
+        the DRAM loops too. float64[pairs].
         """
         space, lacking = self.of.space, self.of.lacking(r)
         if stay:
@@ -132,18 +168,18 @@ class TilesUnder:
         found = np.maximum.reduce([self._spared(lacks) for lacks in every])
         return np.asarray(found)
 
+    @remembered
     def _spared(self, lacks: tuple[int, ...]) -> Floats:
         """The same of a tensor that lacks some ranks."""
-        values, where = _distinct(self.extents[list(lacks)])
-        closed, inner = np.ones(1), np.ones((1, 1))
-        for r, outer in zip(lacks, values, strict=True):
-            tile = self.of.tile[r]
-            closed = closed * (float(self.of.space.sizes[r]) / tile)
-            inner = inner * np.where((outer == FOLLOW)[:, None], 1.0, outer[:, None] / tile)
-        kept = (1 - 1 / inner) * closed
+        closed, inner = np.ones(self.of.count), np.ones(len(self.tiles))
+        for r in lacks:
+            closed = closed * (float(self.of.space.sizes[r]) / self.of.tile[r])
+            inner = inner * self._loops(r)
+        every = closed.take(self.tiles)
+        kept = (1 - 1 / inner) * every
         found: Floats = np.ones(kept.shape)
-        np.divide(kept, closed - 1, out=found, where=closed > 1)
-        return np.minimum(found, 1.0, out=found)[where]
+        np.divide(kept, every - 1, out=found, where=every > 1)
+        return np.minimum(found, 1.0, out=found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,25 +219,23 @@ class TileBounds:
         spared = {r: least - tiles.least(full - g) for r, g in gains.items()}
         return cls(tiles, full, gains, least, spared)
 
-    def whole(self, some: Ints | None) -> Floats:
-        """Least pJ if nothing stays: by tile, or of some candidates; float64[m]."""
-        return self.least if some is None else self.full[some]
+    def whole(self, under: TilesUnder) -> Floats:
+        """Least pJ if nothing stays; float64[pairs]."""
+        return under.columns(self.full, self.least)
 
-    def least_under(self, under: TilesUnder, stay: tuple[str, ...], some: Ints | None) -> Floats:
-        """Least pJ under outer tiles: by tile, or of some candidates; float64[n, m].
+    def least_under(self, under: TilesUnder, stay: tuple[str, ...]) -> Floats:
+        """Least pJ under outer tiles; float64[pairs].
 
         stay: tensors that may stay private over the DRAM loops.
 
         Of candidates with one tile the least is concave in the fraction that is spared, so it is no
         lower than on the line between its ends.
         """
-        full = self.whole(some)
-        found = full + np.zeros((len(under.legal), 1))
+        full = self.whole(under)
+        found = full.copy()
         for r, gains in self.gains.items():
-            part, most = under.fraction(r, stay), self.spared[r]
-            if some is not None:
-                part, most = part[:, self.tiles.which[some]], gains[some]
-            np.minimum(found, full - part * most, out=found)
+            most = under.columns(gains, self.spared[r])
+            np.minimum(found, full - under.fraction(r, stay) * most, out=found)
         return found
 
 

@@ -84,30 +84,26 @@ class RoleBounds:
             words=occupancy.streamed(space, tiles.tile, roles),
         )
 
-    def lows(
-        self, under: TilesUnder, runs: Floats, some: Ints | None = None, *, staying: bool
-    ) -> Lows:
-        """Least of all runs under outer tiles: by tile, or of some candidates; float64[n, m].
+    def lows(self, under: TilesUnder, runs: Floats, *, staying: bool) -> Lows:
+        """Least of all runs under outer tiles; float64[pairs].
 
         runs: of the Einsum, see `GroupProblem.runs`. staying: whether tensors stay that may.
         """
-        tiles, often, stay = self.tiles, runs[:, None], self.stay if staying else ()
-        which = slice(None) if some is None else tiles.which[some]
-        one, *by_tile = self.spared
-        spared = (one[some], one[some]) if some is not None else (by_tile[0], by_tile[1])
-        pj = self.pj.least_under(under, stay, some)
-        pj = self._in_runs(pj, often, spared, self._stays(under)[:, which])
-        cycles: Floats = often * (tiles.cycles if some is None else tiles.every_cycles[some])
+        tiles, often, stay = self.tiles, runs.take(under.outer), self.stay if staying else ()
+        one, most, least = self.spared
+        spared = under.columns(one, most), under.columns(one, least)
+        pj = self._in_runs(self.pj.least_under(under, stay), often, spared, self._stays(under))
+        cycles: Floats = often * under.columns(tiles.every_cycles, tiles.cycles)
         # What stays moves once, however often the Einsum runs.
         times = np.minimum(often, 1.0) if stay else often
         for port in self.ports:
-            low, full = port.bounds.least_under(under, stay, some), port.bounds.whole(some)
+            low, full = port.bounds.least_under(under, stay), port.bounds.whole(under)
             cycles = np.maximum(cycles, port.least(low, full, times))
-        return Lows(pj, cycles + self.waits[which])
+        return Lows(pj, cycles + self.waits.take(under.tiles))
 
     def _stays(self, under: TilesUnder) -> Bools:
         """True where a candidate's tile is the whole outer tile of a tensor that may stay."""
-        found = np.zeros((1, self.tiles.count), np.bool_)
+        found = np.zeros(len(under.tiles), np.bool_)
         for tensor in self.stay if self.tiles.space.einsum.each else ():
             found = found | under.trivial(tensor)
         return found

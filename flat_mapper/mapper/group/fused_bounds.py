@@ -13,7 +13,7 @@ from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.energy import rounded
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
-from flat_mapper.mapper.bounds.tiles import CandidateTiles
+from flat_mapper.mapper.bounds.tiles import CandidateTiles, TilesUnder
 from flat_mapper.mapper.bounds.turns import Lows, RoleBounds, busy_cycles
 from flat_mapper.mapper.group.beside import BesideOthers
 from flat_mapper.mapper.group.incumbent import Incumbent
@@ -24,7 +24,7 @@ from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import StagedTensors
 from flat_mapper.mapper.space.rules import shared_fits
 
-PAIRS = 1 << 18  # outer choices times tiles of candidates that are bounded in one go
+PAIRS = 1 << 20  # outer choices times tiles of candidates that are bounded in one go
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,8 @@ class FusedBounds:
         def least(value: Callable[[Lows], Floats]) -> list[Floats]:
             """The least by Einsum, where some tensors stay and where none does."""
             lows = [
-                {yes: value(own).min(axis=1)[where] for yes, own in one.items()} for one in every
+                {yes: under.least(value(own))[where] for yes, own in one.items()}
+                for under, one in every
             ]
             return [
                 np.where(may, low[max(low)], low[min(low)])
@@ -93,11 +94,11 @@ class FusedBounds:
 
     def _by_tile(
         self, staging: StagedTensors, extents: Ints, visited: Floats, ways: Sequence[list[bool]]
-    ) -> list[dict[bool, Lows]]:
-        """By Einsum, least of candidates by tile under outer tiles; float64[n, tiles].
+    ) -> list[tuple[TilesUnder, dict[bool, Lows]]]:
+        """By Einsum, least of candidates by tile under outer tiles; float64[pairs].
 
-        Infinite where a tile does not divide the outer one, or where the streamed tiles need more
-        of the shared level than there is beside the lower bounds of the others.
+        Infinite where the streamed tiles need more of the shared level than there is beside the
+        lower bounds of the others.
         visited: share of the tiles of queries x keys that a mask leaves.
         ways: by Einsum, whether all may stay private over the shared loops that may, or nothing.
         """
@@ -108,14 +109,13 @@ class FusedBounds:
             under = tiles.under(extents[self.problem.index(tiles.space)])
             runs = self.problem.runs(tiles.space, extents, visited)
             left = room - (needs - float(own.words.min()))
-            fits = under.legal & (own.words[None, :] <= left[:, None])
+            fits = own.words.take(under.tiles) <= left.take(under.outer)
             lows = {yes: own.lows(under, runs, staying=yes) for yes in some}
-            found.append(
-                {
-                    yes: Lows(*(np.where(fits, value, np.inf) for value in low))
-                    for yes, low in lows.items()
-                }
-            )
+            least = {
+                yes: Lows(*(np.where(fits, value, np.inf) for value in low))
+                for yes, low in lows.items()
+            }
+            found.append((under, least))
         return found
 
     def candidates(self, one: Outers, most: int | None = None) -> list[Ints] | None:
@@ -123,24 +123,24 @@ class FusedBounds:
         staging = self.bounds.stagings[int(one.staging[0])]
         stays = [bool(may[0]) for may in may_stay_over(self.problem, self.bounds, one)]
         every = self._by_tile(staging, one.tile, one.visited, [[may] for may in stays])
-        lows = [own[may] for own, may in zip(every, stays, strict=True)]
-        fits = [np.flatnonzero(np.isfinite(own.energy[0])) for own in lows]
+        lows = [own[may] for (_, own), may in zip(every, stays, strict=True)]
+        fits = [np.flatnonzero(np.isfinite(own.energy)) for own in lows]
         if not all(map(len, fits)):
             return None
         least = [
-            (np.maximum(own.cycles[0, some], streamed), own.energy[0, some])
+            (np.maximum(own.cycles[some], streamed), own.energy[some])
             for own, some, streamed in zip(lows, fits, one.turns[:, 0], strict=True)
         ]
         beside = BesideOthers.of(self.problem, self.incumbent, one, least)
         found: list[Ints] = []
         for i, tiles in enumerate(self.tiles):
-            some = fits[i][beside.improving(i, least[i])]
+            some = every[i][0].tiles[fits[i][beside.improving(i, least[i])]]
             extents, runs = one.tile[self.problem.index(tiles.space)], self.problem.runs
             often = runs(tiles.space, one.tile, one.visited)
             chosen = self._whole(tiles, extents, some, staging.roles[tiles.space.einsum.name])
-            bounds, under = self._roles(i, staging), tiles.under(extents)
-            low = bounds.lows(under, often, chosen, staying=stays[i])
-            own = np.maximum(low.cycles[0], one.turns[i]), low.energy[0]
+            under = TilesUnder(tiles, extents, chosen)
+            low = self._roles(i, staging).lows(under, often, staying=stays[i])
+            own = np.maximum(low.cycles, one.turns[i]), low.energy
             good = np.flatnonzero(beside.improving(i, own))
             if most is not None and len(good) > most:
                 cycles, energy = beside.bound(i, own)
