@@ -281,7 +281,7 @@ WHOLE_CHIP: Mapping[str, str] = {
     "power_limit_w": "W that all components may draw on average",
     "core_drift_passes": "passes by which cores that begin at a time are apart later, 0 where "
     "transfers are explicit; windows of a level between need it",
-    "core_sums_at": "level, in quotes, outside the cores that adds up what they send of one result, "
+    "core_sums_at": "level, in quotes, outside the cores that adds up what they send of a result, "
     "in any order; where it is not given, no sum crosses cores",
     "units_at_once": "0 where array and lanes take turns; by default 1: both work at a time",
     "sum_bits": "bits of a value as long as it is added up",

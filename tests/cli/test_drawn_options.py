@@ -159,7 +159,7 @@ def test_every_combination_of_options_has_an_answer(
 
 
 def test_a_gap_without_an_end_is_null_and_its_reason_a_word(tmp_path: Path) -> None:
-    """A front whose search ends before anything is proven has one, were its bound nothing or not."""
+    """A front whose search ends before anything is proven has one, whatever its bound."""
     written(tmp_path)
     attend, cores = tmp_path / "attend.yaml", tmp_path / "cores.yaml"
     budget = Budget(steps=1)
