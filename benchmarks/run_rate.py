@@ -23,7 +23,7 @@ RATE_S = 0.5  # CPU seconds spent per chunk size
 
 
 def main() -> dict[str, float]:
-    """Random factorizations of QK on edge: capacity, cycles and energy of each."""
+    """Random factorizations of QK on edge: words kept, cycles and energy of each."""
     edge = load_platform("edge")
     ert, _ = energies(edge, None)
     workload = load_problem("bert-base", sizes={"P": LENGTH, "M": LENGTH})
@@ -48,7 +48,8 @@ def main() -> dict[str, float]:
         batch, done, start = Factors(factors=factors), 0, process_time()
         while (spent := process_time() - start) < RATE_S:
             costs = nest_costs(nest, sizes, batch, ert)
-            _ = costs.fits, costs.cycles, costs.energy
+            _ = [costs.tile(*at) for at in costs.tiles], costs.slowdown
+            _ = costs.tensor_energy, costs.network, costs.compute_energy
             done += chunk
         rates[f"{chunk}"] = done / spent
     return rates

@@ -55,6 +55,14 @@ def test_the_benchmark_stays_small_while_it_measures() -> None:
     assert subprocess.run(words, cwd=FOLDER, capture_output=True, text=True).stdout == "\n"
 
 
+def test_the_rate_of_the_model_is_measured(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import run_rate
+
+    monkeypatch.setattr(run_rate, "CHUNKS", (64,))
+    monkeypatch.setattr(run_rate, "RATE_S", 0.01)
+    assert run_rate.main()["64"] > 0
+
+
 def test_one_search_is_measured_with_its_counts(folder: Path) -> None:
     from measuring import answer
 

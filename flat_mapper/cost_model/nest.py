@@ -95,7 +95,7 @@ class Nest:
         return {a.tensor: tuple(r in a.ranks for r in self.ranks) for a in self.einsum.accesses}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Factors:
     """int64[S, R, n] loop factors, and where remainders occur the final-pass factors.
 
@@ -116,13 +116,15 @@ class Factors:
         """True if every pass of every loop is as long as the others."""
         return bool((self.factors.prod(axis=0) == np.array(sizes)[:, None]).all())
 
-    @property
+    @cached_property
     def inside(self) -> IntArray:
         """Extents of the pieces that stand inside each slot; int64[S, R, n]."""
         if self.extents is not None:
             return self.extents
-        inner = np.ones_like(self.factors)
-        inner[:-1] = self.factors[::-1].cumprod(axis=0)[::-1][1:]
+        inner = np.empty_like(self.factors)
+        inner[-1] = 1
+        for slot in reversed(range(1, len(inner))):
+            np.multiply(inner[slot], self.factors[slot], out=inner[slot - 1])
         return inner
 
     def within(self, sizes: tuple[int, ...]) -> Factors:

@@ -102,7 +102,7 @@ def accesses(
     return Accesses(
         traffic=traffic,
         instances=instances,
-        compute=_steps(nest, factors, sizes, visited, padded=padded),
+        compute=_steps(nest, factors, sizes, visited, alike=whole or padded),
         lanes=_spatial_product(nest, factors, len(nest.slots)),
         moves=moves,
     )
@@ -326,10 +326,10 @@ def _steps(
     sizes: tuple[int, ...],
     visited: Visited | None,
     *,
-    padded: bool,
+    alike: bool,
 ) -> IntArray:
-    """Steps of the compute unit: passes of all loops in time."""
-    if padded or factors.divide(sizes):
+    """Steps of the compute unit: passes of all loops in time; alike: all count as full ones."""
+    if alike:
         return _left(_product(factors, nest.level_slots), visited)
     total = np.zeros(1, np.int64)
     for kind in passes_left(nest, visited, factors, sizes):
