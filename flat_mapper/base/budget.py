@@ -227,9 +227,9 @@ class Budget:
 
     def _full(self) -> bool:
         """True once the memory is spent; asked now and then, as the system answers slowly."""
-        if self.megabytes == inf or self.clock() - self.looked < LOOK_S:
+        if self.megabytes == inf or (now := self.clock()) - self.looked < LOOK_S:
             return False
-        self.looked = self.clock()
+        self.looked = now
         return peak_megabytes() > self.megabytes
 
 

@@ -16,10 +16,11 @@ may see, each done whole.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain
+from itertools import chain, product
 from math import ceil, prod
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ import numpy.typing as npt
 from flat_mapper.arch.cores import sums_at
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.base.grouping import distinct_columns
 from flat_mapper.mapping.resize import resized_group, resized_mapping
 from flat_mapper.mapping.sharing import shared_level
 from flat_mapper.mapping.values import (
@@ -225,16 +227,7 @@ class GivenTiles:
     def distinct(self, ranks: tuple[str, ...], among: slice | IntArray) -> int:
         """Different tiles of a tensor with these ranks among some tiles."""
         own = [self.at[r][among] for r in self.at if r in ranks]
-        return int(alike(own).max()) + 1 if own else 1
-
-
-def alike(columns: Sequence[IntArray]) -> IntArray:
-    """A number for each row of some columns, the same where all are; from 0 on, int64[T]."""
-    found = np.zeros(1, np.int64)
-    for column in columns:
-        _, own = np.unique(column, return_inverse=True)
-        _, found = np.unique(found * (own.max(initial=0) + 1) + own, return_inverse=True)
-    return found
+        return distinct_columns(np.stack(own))[0].shape[1] if own else 1
 
 
 def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> GivenTiles:
@@ -247,27 +240,25 @@ def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> 
     keys = _key_passes(workload, platform, group)
     axes = [_along(workload, group, loop, keys) for loop in loops]
     shape, order, at = [*map(len, axes)], np.zeros(1, np.int64), dict[str, IntArray]()
+    kinds = [Counter(part.sizes for part in along) for along in axes]
     for axis, (loop, along) in enumerate(zip(loops, axes, strict=True)):
         numbers, first_keys, sizes = zip(*along, strict=True)
         at[loop.rank] = _over(shape, axis, numbers)
         if keys and loop.rank == keys.queries:
             at[keys.keys] = _over(shape, axis, first_keys)
-        kinds = {size: i for i, size in enumerate(dict.fromkeys(sizes))}
-        own = np.array([*map(kinds.__getitem__, sizes)], np.int64)
-        order = (order[:, None] * len(kinds) + own).reshape(-1)
-    counts = np.bincount(order)
-    firsts = np.zeros_like(counts)
-    firsts[order[::-1]] = np.arange(total)[::-1]
-    kinds_met = np.flatnonzero(counts)
-    classes = []
-    for first, count in zip(firsts[kinds_met], counts[kinds_met], strict=True):
-        index = np.unravel_index(first, shape) if shape else ()
-        parts = (along[i] for along, i in zip(axes, index, strict=True))
-        sizes = tuple(sorted(size for part in parts for size in part.sizes))
-        classes.append(TileClass(sizes=sizes, count=int(count)))
+        index = {size: i for i, size in enumerate(kinds[axis])}
+        own = np.array([*map(index.__getitem__, sizes)], np.int64)
+        order = (order[:, None] * len(index) + own).reshape(-1)
+    classes = (  # the tiles are a grid: every combination of kinds is among them
+        TileClass(
+            sizes=tuple(sorted(chain(*(sizes for sizes, _ in some)))),
+            count=prod(count for _, count in some),
+        )
+        for some in product(*(own.items() for own in kinds))
+    )
     return GivenTiles(
         classes=tuple(classes),
-        order=(np.cumsum(counts > 0) - 1)[order],
+        order=order,
         at=at,
         together=2 if loops and _paired(group, loops[-1], keys) else 1,
     )

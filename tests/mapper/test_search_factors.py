@@ -8,14 +8,8 @@ from math import prod
 import numpy as np
 import pytest
 
-from flat_mapper.mapper.space.factors import (
-    combinations,
-    distinct_columns,
-    divided,
-    divisors,
-    on_axes,
-    splittings,
-)
+from flat_mapper.base.grouping import distinct_columns
+from flat_mapper.mapper.space.factors import combinations, divided, divisors, on_axes, splittings
 
 ANY = (True, True)
 

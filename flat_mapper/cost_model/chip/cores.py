@@ -28,6 +28,7 @@ from flat_mapper.arch.cores import (
 )
 from flat_mapper.arch.values import MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.base.grouping import distinct_columns
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.chip.tile import KnownTiles, PricedTiles, priced_tiles
 from flat_mapper.cost_model.chip.walks import Walks, begun
@@ -41,7 +42,6 @@ from flat_mapper.mapping.cores import (
     CoreView,
     GivenTiles,
     IntArray,
-    alike,
     core_count,
     fusion_level,
     given_tiles,
@@ -249,7 +249,8 @@ class GroupOnCores:
         for tensor, window in self.group.windows:
             ranks = tuple(rank for rank in self.tiles.at if rank in self.tensors[tensor])
             if (ranks, window) not in known:
-                parts = alike([*(self.tiles.at[rank] for rank in ranks), *apart])
+                own = [self.tiles.at[rank] for rank in ranks]
+                parts = distinct_columns(np.stack([np.zeros_like(order), *own, *apart]))[2]
                 known[ranks, window] = Walks(
                     starts=starts, passes=passes, parts=parts, window=window, drift=drift
                 )
@@ -333,7 +334,7 @@ class GroupOnCores:
             ranks = self.tensors[tensor]
             sizes = np.prod([np.ones_like(order), *(self._sizes[r][order] for r in ranks)], axis=0)
             own = [at for rank, at in self.tiles.at.items() if rank in ranks]
-            first = np.unique(alike([np.zeros_like(order), *own]), return_index=True)[1]
+            first = distinct_columns(np.stack([np.zeros_like(order), *own]))[1]
             joined = self._joined(tensor) * sizes[0]
             found[tensor] = int(sizes.sum() - sizes[first].sum() - joined)
         return found

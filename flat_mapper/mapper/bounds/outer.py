@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from flat_mapper.base.grouping import distinct, distinct_columns, located
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.outside import weight_of
 from flat_mapper.cost_model.ports import transfer_cycles
@@ -21,7 +22,6 @@ from flat_mapper.mapper.bounds.turns import busy_cycles, unit_ends
 from flat_mapper.mapper.bounds.uses import Loops, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import least_words, sharing_units, words_bound
 from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
-from flat_mapper.mapper.space.factors import distinct, distinct_columns, located
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import orders_of_tiles
 from flat_mapper.mapper.space.outer import StagedTensors, has_dram_loops, outer_tiles, single_tiles

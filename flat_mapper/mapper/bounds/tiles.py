@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.base.grouping import distinct_columns, located
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.energy import least_along, top_lines
 from flat_mapper.mapper.space.einsum import remembered
-from flat_mapper.mapper.space.factors import distinct_columns, located
 from flat_mapper.mapper.space.group import FOLLOW
 from flat_mapper.mapper.space.tile_index import ByTile
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from flat_mapper.arch.values import MemoryLevel
+from flat_mapper.base.grouping import distinct_columns
 from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.facts import prod_of
@@ -23,7 +24,6 @@ from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.occupancy import SharedOccupancy
 from flat_mapper.mapper.bounds.tiles import CandidateTiles, TileBounds, TilesUnder
 from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
-from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem
 from flat_mapper.mapping.order import overlaps
 

@@ -16,13 +16,14 @@ from itertools import product
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.base.grouping import distinct_columns
 from flat_mapper.cost_model.candidates import Floats, Ints
 from flat_mapper.cost_model.facts import prod_of
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.energy import drawn_energy, moved_once, staged_once
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of, remembered
 from flat_mapper.mapper.space.enumerate import sharing_ranks
-from flat_mapper.mapper.space.factors import Splits, distinct_columns, on_axes
+from flat_mapper.mapper.space.factors import Splits, on_axes
 
 _PARTS = 12  # chosen: weights of tensors are tried in twelfths
 _MANY = 4  # of more tensors only equal weights, and each alone

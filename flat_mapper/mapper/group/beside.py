@@ -8,12 +8,12 @@ from functools import cached_property
 
 import numpy as np
 
+from flat_mapper.base.grouping import distinct
 from flat_mapper.cost_model.candidates import Bools, Floats
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
 from flat_mapper.mapper.bounds.outer import OuterBounds, Outers
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
-from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import GroupProblem
 
 # Lower bounds on the cycles and on the pJ of an Einsum's candidates, whole or partial; float64[n]

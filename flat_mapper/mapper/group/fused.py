@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 
+from flat_mapper.base.grouping import distinct
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.counts import CandidateCosts, candidate_costs, turn_of
 from flat_mapper.cost_model.ports import largest
@@ -23,7 +24,6 @@ from flat_mapper.mapper.group.columns import beside_turns, columns_of, under, un
 from flat_mapper.mapper.group.fused_bounds import FusedBounds
 from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution, Pick, PricedCandidates
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import distinct
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.outer import StagedTensors

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from flat_mapper.base.grouping import distinct, distinct_columns
 from flat_mapper.base.tolerance import LOST
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.roles import Role
@@ -19,7 +20,6 @@ from flat_mapper.mapper.group.beside import BesideOthers
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace, remembered
-from flat_mapper.mapper.space.factors import distinct, distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.outer import StagedTensors
 from flat_mapper.mapper.space.rules import shared_fits

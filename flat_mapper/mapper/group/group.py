@@ -9,6 +9,7 @@ from math import prod
 import numpy as np
 
 from flat_mapper.base.budget import Budget
+from flat_mapper.base.grouping import distinct_columns
 from flat_mapper.cost_model.candidates import Bools, Floats
 from flat_mapper.cost_model.result import Infeasible
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache, CandidateSet, enumerated
@@ -22,7 +23,6 @@ from flat_mapper.mapper.group.incremental import Beam, narrowest
 from flat_mapper.mapper.group.incumbent import FrontIncumbent, Goal, Incumbent
 from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted
-from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.orders import dram_orders
 from flat_mapper.mapper.space.outer import stagings

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.base.grouping import distinct_columns
 from flat_mapper.cost_model.candidates import CandidateBlock, Floats, Ints
 from flat_mapper.cost_model.roles import Role
 from flat_mapper.mapper.bounds.candidate_set import CandidateSet
@@ -27,7 +28,6 @@ from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
 from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, level_rows, start
-from flat_mapper.mapper.space.factors import distinct_columns
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, words_of_tile
 
 # Of candidates with such costs the positions of those to go on with

@@ -9,11 +9,12 @@ import numpy as np
 
 from flat_mapper.arch.cores import reads_apart
 from flat_mapper.arch.values import Fanout, MemoryLevel
+from flat_mapper.base.grouping import located
 from flat_mapper.cost_model.candidates import Bools, CandidateBlock, Floats, Ints, NodeChoice
 from flat_mapper.cost_model.facts import lacked, prod_of
 from flat_mapper.cost_model.transfers import Transfer, looped
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of, remembered
-from flat_mapper.mapper.space.factors import combinations, least_multiple, located, new_loops
+from flat_mapper.mapper.space.factors import combinations, least_multiple, new_loops
 from flat_mapper.mapper.space.orders import inner_orders
 from flat_mapper.mapper.space.rules import allowed_orders, in_order, is_bound_outside
 from flat_mapper.mapper.space.tile_index import MOST_OUTER, ByTile, dividing

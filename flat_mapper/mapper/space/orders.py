@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flat_mapper.base.grouping import distinct_columns
 from flat_mapper.cost_model.candidates import Ints
 from flat_mapper.cost_model.facts import Rank
 from flat_mapper.mapper.space.einsum import EinsumSpace, chain_orders
-from flat_mapper.mapper.space.factors import distinct_columns, new_loops
+from flat_mapper.mapper.space.factors import new_loops
 from flat_mapper.mapper.space.group import GroupProblem
 from flat_mapper.mapper.space.rules import allowed_orders, dram, is_bound_outside, obeyed
 

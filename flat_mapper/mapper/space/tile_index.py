@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from flat_mapper.base.grouping import group_numbers, located, sorted_groups
 from flat_mapper.cost_model.candidates import Ints
 from flat_mapper.mapper.space.einsum import EinsumSpace
-from flat_mapper.mapper.space.factors import group_numbers, located, sorted_groups
 
 MOST_OUTER = 16  # chosen: outer tiles to hold every candidate against
 
