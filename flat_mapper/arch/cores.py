@@ -93,9 +93,7 @@ def core_facts(arch: Architecture, kernel: str = "") -> CoreFacts:
 
 def boundary(arch: Architecture, level: str, word_bits: int) -> MemoryLevel | None:
     """The ports of the core that has a level; None: none is known, or it is outside the cores."""
-    if not any(isinstance(node, Fanout) for node in arch.outside(level)):
-        return None
-    return core_facts(arch).boundary(word_bits)
+    return None if level in _one_each(arch) else core_facts(arch).boundary(word_bits)
 
 
 def stream_weights(
@@ -206,13 +204,22 @@ def core_drift(arch: Architecture) -> int | None:
 def sums_at(arch: Architecture) -> str:
     """The level that adds up what cores send of one result; empty where none is known to.
 
-    raises: SpecError where it is no level of the chip.
+    raises: SpecError where it is no level outside the cores.
     """
     value, where = arch.variables.get("core_sums_at", ""), arch.place_of("core_sums_at")
-    names = [level.name for level in arch.levels]
+    names = _one_each(arch)
     if value not in ("", UNKNOWN, *names):
         raise SpecError(expected(where, f"a level outside the cores ({', '.join(names)})", value))
     return "" if value == UNKNOWN else str(value)
+
+
+def _one_each(arch: Architecture) -> list[str]:
+    """Names of the levels outside all fanouts, and so outside the cores."""
+    return [
+        level.name
+        for level in arch.levels
+        if not any(isinstance(node, Fanout) for node in arch.outside(level.name))
+    ]
 
 
 NO_MULTICAST = ("no_multicast_no_reduction", "no_reuse")  # two of Timeloop's names for one rule

@@ -676,3 +676,14 @@ def test_a_part_of_no_memory_right_outside_or_unlike_it_is_refused(said: str, me
     nodes = f"  - !Component {{name: B, {GLB}}}}}\n  - !Component {{name: P, {GLB}, {said}}}}}\n"
     with pytest.raises(SpecError, match=message):
         arch(DRAM + nodes + MAC)
+
+
+@pytest.mark.parametrize("named", ["B", "nowhere"])
+def test_what_adds_up_the_cores_sums_is_outside_them(named: str) -> None:
+    nodes = "  - !Container {name: core, spatial: {meshX: 4, meshY: 1}}\n"
+    nodes = DRAM + nodes + f"  - !Component {{name: B, {GLB}}}}}\n" + MAC
+    head = "variables:\n  version: 0.4\n  core_sums_at: '{}'\n"
+    assert arch(nodes, head.format("DRAM")).variables["core_sums_at"] == "DRAM"
+    message = rf"core_sums_at: expected a level outside the cores \(DRAM\), got '{named}'"
+    with pytest.raises(SpecError, match=message):
+        arch(nodes, head.format(named))

@@ -27,7 +27,15 @@ from flat_mapper.mapper.group.beside import BesideOthers, Least, improving, leas
 from flat_mapper.mapper.group.incumbent import Incumbent
 from flat_mapper.mapper.group.picks import GroupCounters, GroupSolution
 from flat_mapper.mapper.space.einsum import EinsumSpace, lanes_of
-from flat_mapper.mapper.space.enumerate import TooMany, Wanted, extend, keeps, level_rows, start
+from flat_mapper.mapper.space.enumerate import (
+    TooMany,
+    Wanted,
+    extend,
+    keeps,
+    level_rows,
+    splits_used,
+    start,
+)
 from flat_mapper.mapper.space.group import FOLLOW, GroupProblem, words_of_tile
 
 # Of candidates with such costs the positions of those to go on with
@@ -176,7 +184,7 @@ class IncrementalEnumeration:
 
     def _factors(self, node: MemoryLevel | Fanout) -> int:
         """About how many ways there are to choose the factors of a node."""
-        return self.space.splits[node.name][0].shape[1] if isinstance(node, Fanout) else 1000
+        return len(splits_used(self.space, node, self.least)) if isinstance(node, Fanout) else 1000
 
     def _costs(
         self,

@@ -367,8 +367,7 @@ def _fanned(
     """Candidates with each way to split ranks over a fanout around them."""
     grid, across = space.splits[fanout.name]
     units, rows = _split_rows(space, fanout.name)
-    # Those beside which so many compute units at least may be in use.
-    some = np.flatnonzero(units * (space.lanes // fanout.copies) >= wanted.least)
+    some = splits_used(space, fanout, wanted.least)
     few = [(own, which.take(some)) for own, which in rows]
     candidate, column = _pairs(space, candidates, few, wanted)
     column = some[column]
@@ -392,6 +391,12 @@ def _fanned(
     candidates.spatial = candidates.spatial * everything
     candidates.node_choices.append(node_choice)
     return candidates
+
+
+def splits_used(space: EinsumSpace, fanout: Fanout, least: int) -> Ints:
+    """Splits over a fanout beside which so many compute units at least may be in use."""
+    units, _ = _split_rows(space, fanout.name)
+    return np.flatnonzero(units * (space.lanes // fanout.copies) >= least)
 
 
 @remembered
