@@ -216,8 +216,10 @@ def carried_loops(workload: Workload, names: Sequence[str]) -> tuple[frozenset[s
     """Einsums of both units that wait for one another from each pass to the next.
 
     One of an online softmax corrects a result that another adds to, which the first needs in the
-    next pass: however many units there are, their turns are one after the other.
+    next pass: however many units there are, their turns are one after the other. So is the turn of
+    one that reads the result when it is done, on the unit of the first: it is of an earlier pass.
     """
+    unit = {e.name: e.unit for e in workload.named(names)}
     after: dict[str, list[str]] = {}
     again = []
     for first, second, distance in _data_waits(workload, names):
@@ -233,8 +235,12 @@ def carried_loops(workload: Workload, names: Sequence[str]) -> tuple[frozenset[s
         for one in after.get(name, ()):
             yield from (way | {name} for way in chains(one, last))
 
-    found = {way for last, first in again for way in chains(first, last)}
-    joint = [way for way in found if len({workload.einsum(n).unit for n in way}) > 1]
+    found = {
+        way.union(n for n in after.get(last, ()) if unit[n] == unit[first])
+        for last, first in again
+        for way in chains(first, last)
+    }
+    joint = [way for way in found if len({unit[n] for n in way}) > 1]
     most = [way for way in joint if not any(way < other for other in joint)]
     return tuple(sorted(most, key=sorted))
 

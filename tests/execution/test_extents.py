@@ -43,6 +43,11 @@ def test_what_is_counted_is_what_runs(kind: str, first: int) -> None:
         assert differences(kind, seed) == [], f"{kind} {seed}"
 
 
+def test_a_result_that_is_done_is_read_before_its_unit_goes_on() -> None:
+    """Units at work at once: the division of a row's sum comes between two corrections."""
+    assert differences("fused", 131) == []
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_counted_is_what_runs_at_night(kind: str) -> None:
