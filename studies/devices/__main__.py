@@ -51,13 +51,14 @@ def attention(where: str, row: Columns, rows: Sequence[Columns]) -> Row:
         raise LookupError(f"{row['method']}, {row['phase']}: not modelled")
     axis, chip = network(row["device"], devices), fm.load_platform(row["device"])
     whole, causal, kernel = devices * tokens, row["mask"] == "causal", v.kernel_named("fa3")
+    mask = v.Mask(causal=True) if causal else None
 
     def model(piece: v.Piece) -> float:
         sizes = {"P": whole // piece.queries, "M": whole // piece.keys, "E": size, "F": size}
         problem = fm.attention(B=1, H=heads, kv_heads=kv_heads, softmax="online", **sizes)
-        problem = replace(problem, mask=v.Mask(causal=True) if piece.causal else None)
-        tile = v.Tile(rows=128, keys=64)
-        return v.priced(kernel, chip, problem, v.shape_of(problem), tile).seconds
+        problem = replace(problem, mask=mask if piece.causal else None)
+        shape = replace(v.shape_of(problem), mask=mask)  # one kernel: its costs, whatever the piece
+        return v.priced(kernel, chip, problem, shape, v.Tile(rows=128, keys=64)).seconds
 
     ideal = model(v.Piece(1, 1, causal)) / devices
     if row["method"] not in METHODS:
