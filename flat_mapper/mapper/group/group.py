@@ -150,6 +150,7 @@ class GroupSearch:
             outers=outers,
             step=self.budget.step,
             most=int(self._width * self.budget.candidates),
+            late=self.budget.over,
             deep=self._width >= 1,
             counters=self.counters,
         )
@@ -238,12 +239,16 @@ class GroupSearch:
         size = alive.needs if self.problem.workload.absent else -alive.needs
         best = np.lexsort((size, *keys[::-1]))
         _, firsts, _ = distinct_columns(alive.tile.take(best, axis=1))
-        for at in best[np.sort(firsts)]:
+        order, at, step = best[np.sort(firsts)], 0, 1
+        while at < len(order):
+            one, at = alive.take(order[at : at + 1]), at + step
+            # Once the time is over ever farther from what promises most, as that had no room.
+            step *= 2 if self.budget.late else 1
             left = self.incumbent.can_improve(alive.cycles, alive.energy)
             if not self.incumbent.open and np.count_nonzero(left) <= FEW_OUTERS:
                 return
             self.budget.step()
-            mark, one = self.incumbent.mark, alive.take(np.array([at]))
+            mark = self.incumbent.mark
             widest = [s.widest for s in self.problem.spaces]
             near = self._beam(one).near(self._whole(widest, one), widest)
             if all(t.count for t in near):

@@ -222,6 +222,7 @@ def _chunks(candidates: CandidateBlock, factors: int) -> Iterator[CandidateBlock
 
 
 _FIRST = 4000  # candidates of an Einsum that the first pass extends at a node
+_LATE = 100  # the same once the time is over
 BEAM = 100  # candidates with one set of keeps that the first pass extends at a node
 
 
@@ -237,6 +238,7 @@ class Beam:
     outers: Outers
     step: Callable[[], None]  # called with every piece of work
     most: int  # candidates of an Einsum at a node
+    late: bool  # whether the time is over: any mapping that fits will do
     deep: bool  # whether whole candidates are looked at in parts, where all others are known
     counters: GroupCounters
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
@@ -246,13 +248,17 @@ class Beam:
         """The group."""
         return self.bounds.problem
 
+    @property
+    def _few(self) -> int:
+        return _LATE if self.late else _FIRST
+
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""
         known = [t for t in whole if t is not None]
         if len(known) == len(whole):
             return known
         return [
-            replace(g, most=_FIRST, beam=_AT_ONCE // 4, crowd=self._first_few).candidate_set(
+            replace(g, most=self._few, beam=_AT_ONCE // 4, crowd=self._first_few).candidate_set(
                 self._best_few
             )
             if t is None
@@ -270,9 +276,9 @@ class Beam:
             if part is not None and part.count:
                 tile = self.outers.tile[self.problem.index(part.space), :1]
                 part = part.keep((tile % part.tile == 0).all(axis=0))
-            if part is not None and part.count > _FIRST:
+            if part is not None and part.count > self._few:
                 few = np.zeros(part.count, np.bool_)
-                few[self._first_few(part.least(), _FIRST)] = True
+                few[self._first_few(part.least(), self._few)] = True
                 part = part.keep(few)
             some.append(part)
         found = self.first(some, widest)

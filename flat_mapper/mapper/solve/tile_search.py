@@ -227,8 +227,9 @@ class GroupOnTiles:
                     return
 
     def _first_of(self, search: GroupSearch, one: Assignment) -> None:
-        """Some mapping of a tile, for a few pieces of work."""
-        own = Budget(steps=FIRST)
+        """Some mapping of a tile, for a few pieces of work; where the time is over, any that fits."""
+        time = self.question.budget
+        own = Budget(steps=FIRST, seconds=time.seconds, begin=time.begin, clock=time.clock)
         search, self.laid = replace(search.again(search.known), budget=own), {}
         self._solve(search, one, self._fullest(one), self._shared_pj(one), fresh=True)
         if own.stopped == "Ctrl-C":
