@@ -342,8 +342,12 @@ class _Trials:
         return self.known[steps]
 
     def priced(self, steps: int | None) -> Result | None:
-        """The fastest of the known mappings at a value."""
-        return best_known(*self._asked(steps), self.mappings) if self.mappings else None
+        """The fastest of the known mappings at a value; without time, of those that were one."""
+        some = self.mappings
+        if self.over:
+            fastest = [r.mapping for one in self.known.values() if (r := one.result)]
+            some = [one for one in some if one[1] in fastest]
+        return best_known(*self._asked(steps), some) if some else None
 
     def bound_s(self, steps: int | None) -> float:
         """Seconds that no mapping beats at a value, as others tell: none is faster with less."""

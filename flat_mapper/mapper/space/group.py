@@ -36,7 +36,7 @@ from flat_mapper.mapping.sharing import (
 from flat_mapper.mapping.space import GroupSpace, Mapspace, held_ranks
 from flat_mapper.workload.einsum import Einsum
 from flat_mapper.workload.graph import Workload
-from flat_mapper.workload.mask import MaskTiles, mask_tiles
+from flat_mapper.workload.mask import Mask, MaskTiles, mask_tiles, row_sums
 
 FOLLOW = 0  # a tile extent: whatever the candidates leave
 
@@ -76,13 +76,17 @@ class GroupProblem:
 
     def mask_tiles(self, tile: Sequence[int]) -> MaskTiles | None:
         """Tiles of queries x keys that a mask leaves under an outer tile; None: all of them."""
+        found = self._masked(tile)
+        return mask_tiles(*found) if found else None
+
+    def _masked(self, tile: Sequence[int]) -> tuple[Mask, int, int, int, int] | None:
         if self.masked_pair is None or self.workload.mask is None:
             return None
-        sizes = [self.ranks[i].size for i in self.masked_pair]
-        own = [int(tile[i]) for i in self.masked_pair]
-        if any(n == size for n, size in zip(own, sizes, strict=True)):
+        queries, keys = (self.ranks[i].size for i in self.masked_pair)
+        rows, columns = (int(tile[i]) for i in self.masked_pair)
+        if rows == queries or columns == keys:
             return None
-        return mask_tiles(self.workload.mask, *sizes, *own)
+        return self.workload.mask, queries, keys, rows, columns
 
     def rows(self, tile: Sequence[int], order: Sequence[int]) -> UnevenRows | None:
         """Rows that a mask leaves of the DRAM loops, where units take turns and run ahead.
@@ -97,8 +101,11 @@ class GroupProblem:
 
     def visited_of(self, tile: Sequence[int]) -> float:
         """Share of the tiles of queries x keys that a mask leaves under an outer tile."""
-        left = self.mask_tiles(tile)
-        return left.visited / left.total if left else 1.0
+        found = self._masked(tile)
+        if found is None:
+            return 1.0
+        _, queries, keys, rows, columns = found
+        return row_sums(*found).every / (-(-queries // rows) * -(-keys // columns))
 
     def visited(self, tile: Ints) -> Floats:
         """The same by outer tile; float64[n].
