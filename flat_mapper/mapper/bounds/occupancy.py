@@ -193,9 +193,29 @@ class SharedOccupancy:
         tile: int64[R, n]. sets: candidates by Einsum, else any. returns: float64[stagings, n].
         """
         every = self.least_terms(stagings, tile, sets).values()
-        total = sum(every, np.zeros((len(stagings), tile.shape[1])))
+        total = sum(every, self._held_sums(stagings, tile))
         unmapped = self.unmapped(np.where(tile == FOLLOW, 1, tile))
         return sum((one.words * one.copies for one in unmapped), total)
+
+    def _held_sums(self, stagings: Sequence[StagedTensors], tile: Ints) -> Floats:
+        """Words by which outputs are larger whose sums the shared loops cut; float64[stagings, n].
+
+        No sum is done elsewhere of an output that all levels further in together cannot hold.
+        """
+        found, whole = np.zeros((len(stagings), tile.shape[1])), np.where(tile == FOLLOW, 1, tile)
+        for space in self.problem.spaces:
+            out, own = space.output, whole[index := self.problem.index(space)]
+            cut = (tile[index] < np.array(space.sizes)[:, None]) & (tile[index] != FOLLOW)
+            cut &= ~np.array(space.relevant[out])[:, None]
+            inside = space.room_inside(out, space.arch.level(self.level))
+            wide = cut.any(axis=0) & (words_of_tile(space, out, own, self.level) > inside)
+            if not space.adds_up or not wide.any():
+                continue
+            for number, staging in enumerate(stagings):
+                role = staging.roles[space.einsum.name][-1]
+                if role != "stream":
+                    found[number] += self.added_up(space, own, own, role, {self.level: wide})
+        return found
 
     def least_terms(
         self, stagings: Sequence[StagedTensors], tile: Ints, sets: Mapping[str, CandidateSet]
