@@ -245,9 +245,9 @@ class FormSearch:
         Of their latency the least energy, of their energy the least latency, as far as so many
         steps find it as were taken so far.
         """
-        if goal.kind == "edp":  # equal products are rare
-            return path
         found, budget = dict[int, Mapped](), self.budget
+        if goal.kind == "edp" or budget.over:  # equal products are rare
+            return path
         for group, (costs, _) in zip(path.each, path.chosen, strict=True):
             if id(group) in found:
                 continue
