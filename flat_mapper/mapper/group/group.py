@@ -150,7 +150,7 @@ class GroupSearch:
             outers=outers,
             step=self.budget.step,
             most=int(self._width * self.budget.candidates),
-            late=self.budget.over,
+            late=lambda: self.budget.over,
             deep=self._width >= 1,
             counters=self.counters,
         )

@@ -238,7 +238,7 @@ class Beam:
     outers: Outers
     step: Callable[[], None]  # called with every piece of work
     most: int  # candidates of an Einsum at a node
-    late: bool  # whether the time is over: any mapping that fits will do
+    late: Callable[[], bool]  # whether the time is over: any mapping that fits will do
     deep: bool  # whether whole candidates are looked at in parts, where all others are known
     counters: GroupCounters
     drop: Drop | None = None  # called with bounds of what is left out; None: nothing may be
@@ -250,7 +250,7 @@ class Beam:
 
     @property
     def _few(self) -> int:
-        return _LATE if self.late else _FIRST
+        return _LATE if self.late() else _FIRST
 
     def first(self, whole: list[CandidateSet | None], least: list[int]) -> list[CandidateSet]:
         """Candidates for a good mapping early: where there are too many, the most promising."""

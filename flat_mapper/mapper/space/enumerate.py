@@ -296,6 +296,9 @@ def _runs(parts: list[Ints]) -> Iterator[slice]:
         start += len(part)
 
 
+_AT_ONCE = 1 << 21  # tiles times columns of a grid that are looked at in one go
+
+
 def _pairs(
     space: EinsumSpace,
     candidates: CandidateBlock,
@@ -308,13 +311,19 @@ def _pairs(
     factors: see `dividing`. fits: of tiles int64[R, n], each with a column of the grid.
     """
     # Many candidates share a tile, and with it the columns.
-    same = ByTile.of(space, candidates.tile)
-    tile, column = dividing(wanted.outer, same.tile, factors)
-    if fits is not None:
-        some = fits(same.tile.take(tile, axis=1), column)
-        tile, column = tile[some], column[some]
-    if wanted.most is not None and same.counts[tile].sum() > wanted.most:
-        raise TooMany
+    same, found, count = ByTile.of(space, candidates.tile), list[tuple[Ints, Ints]](), 0
+    step = max(1, _AT_ONCE // max(1, len(factors[0][1])))
+    for first in range(0, max(1, same.tile.shape[1]), step):
+        own = same.tile[:, first : first + step]
+        tile, column = dividing(wanted.outer, own, factors)
+        if fits is not None:
+            some = fits(own.take(tile, axis=1), column)
+            tile, column = tile[some], column[some]
+        found.append((first + tile, column))
+        count += int(same.counts[first + tile].sum())
+        if wanted.most is not None and count > wanted.most:
+            raise TooMany
+    tile, column = (np.concatenate(part) for part in zip(*found, strict=True))
     column, candidate = same.candidates(column, tile)
     return candidate, column
 
