@@ -255,6 +255,7 @@ def _best(
         searched = unpriced(chip) if table.unknown else table  # of equals not the dearest
         spaces = [mapspace_of(m, cascade, chip, asked.schedule) for m in mapspaces]
         _check_spaces(asked, spaces, chip)
+        before = list[tuple[Solution, ...]]()
 
         def best(i: int, space: Mapspace) -> SearchResult | Infeasible:
             found = best_of_layers(
@@ -262,9 +263,11 @@ def _best(
                 objective=goal,
                 progress=part_of(asked.progress, i, len(spaces), space.name),
                 budget=budget.part(len(spaces) - i),
+                before=before,
             )
             if isinstance(found, Infeasible):
                 return found
+            before.append(found)
             if searched is not table:
                 found = tuple(_repriced(one, chip, table) for one in found)
             notes = (*edited, *fit.notes, *said)

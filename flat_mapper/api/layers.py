@@ -37,22 +37,24 @@ def best_of_layers(
     objective: Objective,
     progress: Progress | None,
     budget: Budget,
+    before: Sequence[tuple[Solution, ...]] = (),
 ) -> tuple[Solution, ...] | Infeasible:
     """The best mapping of each kind of layers, in the order of `each_kind`, or why there is none.
 
-    budget: what all of them together may spend.
+    budget: what all of them together may spend. before: answers of other mapspaces, priced first.
     """
     if budget.limits:
         workload.one_kind("--max-latency, --max-energy and --max-buffer")
     kinds = tuple(map(seen, workload.each_kind))
     found: list[Solution] = []
     for number, kind in enumerate(kinds):
+        known = [(own[number].workload, own[number].result.mapping) for own in before]
         one = search(
             *(kind, platform, mapspace, ert),
             objective=objective,
             progress=part_of(progress, number, len(kinds), _words(workload, kind)),
             budget=budget.part(len(kinds) - number),
-            known=[*known_tiles(kind, platform, mapspace)],
+            known=[*known_tiles(kind, platform, mapspace), *known],
         )
         if isinstance(one, Infeasible):
             return one

@@ -17,7 +17,7 @@ REPORT_S = 0.5  # between two reports
 LOOK_S = 0.05  # chosen: between two looks at memory, each of 0.1 to 0.3 ms
 CANDIDATES_PER_MB = 200  # partial mappings that a search keeps at one node
 SECONDS, GAP = 60.0, 1e-3  # chosen: of a question for which nobody names either
-MOST_PARTIAL = 300_000  # chosen: some 2 GB; fewer leave a long causal prefill unproven
+MOST_PARTIAL = 300_000  # chosen: some 1 GB
 
 
 class Stopped(Exception):

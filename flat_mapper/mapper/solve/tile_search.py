@@ -227,7 +227,7 @@ class GroupOnTiles:
                     return
 
     def _first_of(self, search: GroupSearch, one: Assignment) -> None:
-        """Some mapping of a tile, for a few pieces of work; where the time is over, any that fits."""
+        """Some mapping of a tile, for a few pieces of work; any that fits, where time is over."""
         time = self.question.budget
         own = Budget(steps=FIRST, seconds=time.seconds, begin=time.begin, clock=time.clock)
         search, self.laid = replace(search.again(search.known), budget=own), {}
