@@ -120,7 +120,8 @@ class Loops:
     roles: tuple[Role, ...]
     orders: Orders
     share: Floats  # of the Einsum's work that a mask leaves; float64[n]
-    sharing: Ints  # see `whole_sizes.sharing_units`
+    sharing: Ints | None  # see `whole_sizes.sharing_units`; None: not known of any extents
+    passes: Ints | None = None  # of extents that need not divide, at least
 
 
 def uses_of(
@@ -130,7 +131,7 @@ def uses_of(
     problem, extents, share = occupancy.problem, loops.extents, loops.share
     tile = np.where(extents == FOLLOW, 1, extents)
     sizes = np.array(space.sizes, dtype=np.int64)[:, None]
-    dram = np.where(extents == FOLLOW, 1, sizes // tile)
+    dram = np.where(extents == FOLLOW, 1, sizes // tile) if loops.passes is None else loops.passes
     masked, level = problem.masked(space) or (), space.arch.levels[space.shared].name
     queries = problem.masked_pair[0] if problem.masked_pair else -1
     for tensor, role in zip(space.tensors, loops.roles, strict=True):
@@ -159,7 +160,7 @@ def uses_of(
                 held = np.where(may, words_of_tile(space, tensor, tile, level), 0)
                 copies = occupancy.lower_term(space, tensor, role, tile, least).copies
                 stay = Stay(more=copies * np.maximum(held - least, 0.0), again=again)
-            if tensor in space.passing:
+            if tensor in space.passing and loops.sharing is not None:
                 drawn = np.maximum(_drawn(space, tensor, loops), moved)
                 moved = drawn.min(axis=0, initial=np.inf)
         fresh = np.ones(1)
