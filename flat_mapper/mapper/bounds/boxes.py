@@ -27,7 +27,10 @@ _AT_ONCE = 64  # boxes that are split in one go
 
 @dataclass(frozen=True)
 class Boxes:
-    """Intervals of outer tiles of a group, each with its least (cycles, pJ) and its objective."""
+    """Intervals of outer tiles of a group, each with its least (cycles, pJ) and its objective.
+
+    No mapping of a box is better than its corner in both.
+    """
 
     low: Ints  # int64[R, n]
     high: Ints  # int64[R, n]
@@ -40,33 +43,33 @@ class Boxes:
         return Boxes(*own)
 
 
-def corners_of_any_size(
+def boxes_of_any_size(
     bounds: OuterBounds, value: Callable[[Floats, Floats], Floats], most: int = MOST
-) -> Floats:
-    """(Cycles, pJ) of which every mapping is no better than one; float64[n, 2].
+) -> Boxes:
+    """Boxes that hold all tiles that may fit, the least objective first.
 
     value: the objective, which rises with both. most: boxes times stagings times orders.
     """
-    every = zip(bounds.problem.ranks, outer_tiles(bounds.problem, loops=True), strict=True)
+    problem = bounds.problem
+    every = zip(problem.ranks, outer_tiles(problem, loops=True), strict=True)
     own = [(r.size, np.unique(row)) for r, row in every]
     ends = [(row[0], row[0]) if len(row) == 1 else (1, size) for size, row in own]
-    low, high = np.maximum(np.array(ends, np.int64), 1).T[:, :, None]
-    left = _bounded(bounds, low, high, value)
+    low, high = np.array(ends, np.int64).T[:, :, None]
+    if problem.workload.mask or not problem.group.fused:  # one box, bounded as a whole
+        cycles, energy = np.array([bounds.least_of_any_size()]).T
+        return Boxes(low, high, np.array([[*cycles, *energy]]), value(cycles, energy))
+    found = _bounded(bounds, low, high, value)
     ways = max(1, len(bounds.stagings) * len(bounds.orders))
-    closed, spent = list[Floats](), ways
-    while len(left.value) and spent < most:
-        first = np.argsort(left.value, kind="stable")
-        some, rest = first[:_AT_ONCE], first[_AT_ONCE:]
-        points = (left.low[:, some] == left.high[:, some]).all(axis=0)
-        closed.append(left.corners[some[points]])
-        if points[:1].any():  # no other box has less
-            rest = first[points.sum() :] if points.all() else np.r_[some[~points], rest]
-            left = left.take(rest)
-            break
-        parts = _halves(left.take(some[~points]))
-        spent += ways * parts[0].shape[1]
-        left = _joined(left.take(rest), _bounded(bounds, *parts, value))
-    return np.concatenate([*closed, left.corners])
+    spent = ways
+    while True:
+        found = found.take(np.argsort(found.value, kind="stable"))
+        wide = np.flatnonzero((found.low < found.high)[:, :_AT_ONCE].any(axis=0))
+        if spent > most or not len(wide) or wide[0] > 0:  # no other has less than one tile
+            return found
+        low, high = _halves(found.take(wide))
+        spent += ways * low.shape[1]
+        rest = found.take(np.delete(np.arange(len(found.value)), wide))
+        found = _joined(rest, _bounded(bounds, low, high, value))
 
 
 def _joined(one: Boxes, other: Boxes) -> Boxes:
@@ -113,7 +116,7 @@ def _each_way(bounds: OuterBounds, low: Ints, high: Ints) -> Iterator[tuple[Floa
     least_of_all, visited = bounds.least_of_any_size(), np.array([bounds.problem.least_visited])
     shares = [problem.shares(s, visited) for s in problem.spaces]
     inside = float(inside_pj(problem, visited, shares)[0])
-    for staging, (number, order) in product(bounds.stagings, enumerate(bounds.orders)):
+    for staging, order in product(bounds.stagings, bounds.orders):
         fits = _needs(bounds, staging, low) <= (bounds.occupancy.capacity or np.inf)
         reads, writes, moved, words = np.zeros((4, low.shape[1]))
         for space, share in zip(problem.spaces, shares, strict=True):
@@ -143,5 +146,6 @@ def _each_way(bounds: OuterBounds, low: Ints, high: Ints) -> Iterator[tuple[Floa
 
 def _needs(bounds: OuterBounds, staging: StagedTensors, tile: Ints) -> Floats:
     """Words of the shared level that every tile of a box needs at least; tile: the smallest."""
-    zero = np.zeros((1, tile.shape[1]))
-    return sum(bounds.occupancy.least_terms([staging], tile, {}).values(), zero)[0]
+    every = bounds.occupancy.least_terms([staging], tile, {}).values()
+    needs: Floats = sum(every, np.zeros((1, tile.shape[1])))[0]
+    return needs

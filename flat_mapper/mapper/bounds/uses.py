@@ -161,7 +161,7 @@ def uses_of(
                 copies = occupancy.lower_term(space, tensor, role, tile, least).copies
                 stay = Stay(more=copies * np.maximum(held - least, 0.0), again=again)
             if tensor in space.passing and loops.sharing is not None:
-                drawn = np.maximum(_drawn(space, tensor, loops), moved)
+                drawn = np.maximum(_drawn(space, tensor, loops.share, loops.sharing), moved)
                 moved = drawn.min(axis=0, initial=np.inf)
         fresh = np.ones(1)
         if problem.takes_turns and problem.masked_pair is None and not space.einsum.each:
@@ -223,13 +223,13 @@ def streamed_words(space: EinsumSpace, tensor: str, dram: Ints) -> Floats:
     return float(space.volume[tensor]) * prod_of(dram, lacks)
 
 
-def _drawn(space: EinsumSpace, tensor: str, loops: Loops) -> Floats:
+def _drawn(space: EinsumSpace, tensor: str, left: Floats, sharing: Ints) -> Floats:
     """Words that the units draw of a tensor that no level keeps for them; float64[S, n].
 
     One for every compute, which as many units share as differ in ranks that it lacks.
     """
-    units = loops.sharing[space.tensors.index(tensor)][:, None]
+    units = sharing[space.tensors.index(tensor)][:, None]
     # Counts are whole values: less than one of them is lost.
     share = space.share(tensor, space.arch.levels[0].name)
     often = max(space.iterations * share - max(share, 1), 0)
-    return np.asarray(loops.share * (often / units))
+    return np.asarray(left * (often / units))

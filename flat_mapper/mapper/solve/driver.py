@@ -75,6 +75,8 @@ FEWEST = 4  # lanes of a core for which a rank may be awkward too
 # Chosen: cut back, a best mapping loses this power of the share in cycles and in energy each, where
 # both count; measured: in their product at most the power 1.16, not 2.
 SAVED = 0.75
+TRIED = 12  # chosen: sizes for tiles that do not divide
+FEW_BOXES = 2_000  # chosen: of what every answer says about tiles that it has not searched
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +234,12 @@ class Question:
             chips = [core_platform(self.platform, level) for level in levels]
         if not larger_sizes(workload, space, (), lanes):
             return []
-        rules = [r for chip in chips for r in with_arch_rules(space, chip, workload).slots]
-        fixed = {rank for rule in rules for rank, factor in rule.factors.items() if factor > 1}
-        return larger_sizes(workload, space, fixed, lanes)  # a cut may lessen what is fixed
+        return larger_sizes(workload, space, self.fixed(chips), lanes)
+
+    def fixed(self, chips: Sequence[Platform]) -> set[str]:
+        """Ranks of which a rule fixes a factor, which a cut may lessen."""
+        rules = (r for c in chips for r in with_arch_rules(self.mapspace, c, self.workload).slots)
+        return {rank for rule in rules for rank, factor in rule.factors.items() if factor > 1}
 
     def _solution(
         self,
@@ -392,15 +397,17 @@ class _Found:
         if not self.front and below == NO_BAR:
             paths = [opened.tied(self.goal, path) for path in paths]
         if below == NO_BAR:
-            self.any_size = opened.least_of_any_size(self.goal.free)
+            self.any_size = opened.least_of_any_size(self.goal.free, FEW_BOXES)
         self._count(opened)
         self._take([self.question.evaluated(path) for path in paths])
         if not self.best and below == NO_BAR:
             self.refused = opened.refused()
         why = {form.name: opened.refusal(form) for form in opened.forms}
         self.infeasible = {name: str(one) for name, one in why.items() if one is not None}
+        if below == NO_BAR and not self.question.larger():
+            self.try_any_tiles()
 
-    def search_larger(self, sizes: Mapping[str, int], progress: Progress | None) -> None:
+    def search_larger(self, sizes: Mapping[str, int], progress: Progress | None = None) -> None:
         """The best mapping at larger sizes, cut back, if it may be better.
 
         Every count has each rank at most once as a factor, so cut back it is no less than its
@@ -418,17 +425,31 @@ class _Found:
             mapping = self.question.mapping(one)
             self._priced(self._cut_back(one.form.workload, mapping, sizes))
 
+    def try_any_tiles(self) -> None:
+        """Look for shared tiles that need not divide, as sizes of which they are divisors.
+
+        Where bounds promise most; not where all has to be proven, and not on cores yet.
+        """
+        question, tried, space = self.question, list[dict[str, int]](), self.question.mapspace
+        if self.front or not (self.best and question.budget.gap) or space.fusion.on_cores:
+            return
+        ruled = question.fixed([question.platform]) | _ruled(space)
+        for bound, sizes in question.opened().promising(self.goal.free):
+            if bound >= self.value or question.budget.over or len(tried) == TRIED:
+                return
+            if sizes not in tried and ruled.isdisjoint(sizes):
+                tried.append(sizes)
+                self.search_larger(sizes)
+
     def bound_any_size(self, bound: float | None) -> None:
         """Bound mappings whose factors need not divide, which no search has looked at.
 
         bound: on the objective of all of them, where it is known; never of a front.
         """
         self.unproven = "remainders"
-        if not self.front and (known := bound or self.any_size):
-            self.bound = known
-            return
         opened = self.question.opened()
-        self.bound = opened.least_of_any_size(self.goal)
+        self.bound = bound or opened.least_of_any_size(self.goal if self.front else self.goal.free)
+        self.any_size = max(self.any_size, 0.0 if self.front else self.bound)
         if self.front:
             least = floor(*self.question.inputs).cycles / self.question.workload.repeat
             cycles = opened.least_of_any_size(Goal(kind="latency"))
@@ -654,6 +675,12 @@ def _over(result: Result, limits: Limits, objective: Objective) -> Infeasible | 
     )
 
 
+def _ruled(mapspace: Mapspace) -> set[str]:
+    """Ranks whose factors or tiles a mapspace declares."""
+    named = {m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most)}
+    return named | {*mapspace.fusion.tiles}
+
+
 def larger_sizes(
     workload: Workload,
     mapspace: Mapspace,
@@ -666,8 +693,7 @@ def larger_sizes(
 
     lanes: of a chip's cores. There a size takes seconds, and ranks of one size grow together.
     """
-    ruled = {m for rule in mapspace.slots for m in (*rule.factors, *rule.at_most)}
-    ruled |= {*mapspace.fusion.tiles, *fixed}
+    ruled = _ruled(mapspace) | {*fixed}
     sizes, granules = workload.rank_sizes, (*lanes, *TILES) if lanes else GRANULES
     used = {r for e in workload.einsums for r in e.ranks} - ruled
     awkward = [

@@ -8,7 +8,7 @@ names are one.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import floor, inf, prod
 from typing import TYPE_CHECKING, ClassVar
@@ -24,6 +24,7 @@ from flat_mapper.cost_model.chip.tile import tile_cost
 from flat_mapper.cost_model.result import Infeasible, least_refused
 from flat_mapper.energy.tables import Ert, operation_cycles
 from flat_mapper.mapper.bounds.border import BorderBounds
+from flat_mapper.mapper.bounds.boxes import boxes_of_any_size
 from flat_mapper.mapper.bounds.candidate_set import CandidateCache
 from flat_mapper.mapper.chip.assignments import cascades
 from flat_mapper.mapper.group.group import GroupSearch
@@ -132,10 +133,16 @@ class Group[Own: ArrayAnswer | GroupOnTiles]:
         """Combinations of outer and inner choices that its searches went through."""
         return 0
 
-    def least_of_any_size(self) -> CyclesPj:
-        """Lower bounds on (cycles, pJ) of mappings whose factors need not divide."""
-        cycles, energy = self.floor.min(axis=0)
-        return float(cycles), float(energy)
+    def least_of_any_size(self, goal: Goal, most: int) -> Floats:
+        """(Cycles, pJ) of which each mapping, whose factors need not divide, has no less than one.
+
+        float64[n, 2]
+        """
+        return self.floor
+
+    def promising(self, goal: Goal, most: int) -> Iterable[tuple[float, dict[str, int]]]:
+        """Sizes at which tiles that need not divide would be divisors, with their bounds."""
+        return ()
 
     @property
     def every(self) -> list[Own]:
@@ -580,11 +587,26 @@ class ArrayGroup(Group[ArrayAnswer]):
             self.kept = [one for group in self.ways for one in self.kind.ways(self.workload, group)]
         return self.kept
 
-    def least_of_any_size(self) -> CyclesPj:
-        """Lower bounds on (cycles, pJ) of mappings whose factors need not divide."""
-        every = np.array([way.search.bounds.least_of_any_size() for way in self.opened()])
-        cycles, energy = every.min(axis=0)
-        return float(cycles), float(energy)
+    def least_of_any_size(self, goal: Goal, most: int) -> Floats:
+        """(Cycles, pJ) of mappings whose factors need not divide; see `boxes_of_any_size`."""
+        ways = (way.search.bounds for way in self.opened())
+        every = np.concatenate([boxes_of_any_size(b, goal.first, most).corners for b in ways])
+        return every[nondominated(every)]
+
+    def promising(self, goal: Goal, most: int) -> Iterator[tuple[float, dict[str, int]]]:
+        """Sizes of which tiles that need not divide are divisors; of which bounds, the least first.
+
+        Each with what no mapping is below that has such tiles.
+        """
+        for way in self.opened():
+            problem = way.search.bounds.problem
+            if problem.workload.mask or not problem.group.fused:
+                continue
+            boxes = boxes_of_any_size(way.search.bounds, goal.first, most)
+            for value, tile in zip(boxes.value.tolist(), boxes.low.T.tolist(), strict=True):
+                each = zip(problem.ranks, tile, strict=True)
+                cut = {r.members[0]: -(-r.size // n) * n for r, n in each if len(r.members) == 1}
+                yield value, {r: n for r, n in cut.items() if n > self.workload.rank_sizes[r]}
 
     def size(self) -> int:
         """Combinations of outer and inner choices."""

@@ -24,6 +24,7 @@ from flat_mapper.base.errors import SpecError, expected
 from flat_mapper.base.tolerance import EQUAL, LOST
 from flat_mapper.cost_model.candidates import Floats
 from flat_mapper.cost_model.result import Infeasible, least_refused
+from flat_mapper.mapper.bounds.boxes import MOST
 from flat_mapper.mapper.group.incumbent import (
     NO_BAR,
     Bar,
@@ -566,14 +567,26 @@ class FormSearch:
         gap = 100 * (value / bound - 1) if bound > 0 else inf
         return bound / value, f"{phase}: best {said(value)}, bound {said(bound)}, gap {gap:.2f} %"
 
-    def least_of_any_size(self, goal: Goal) -> float:
-        """Lower bound on a goal over mappings whose factors need not divide; 0: not known."""
+    def least_of_any_size(self, goal: Goal, most: int = MOST) -> float:
+        """Lower bound on a goal over mappings whose factors need not divide; 0: not known.
+
+        most: boxes of tiles that are bounded, see `boxes_of_any_size`.
+        """
         if not self.kind.listed:
             return 0.0
-        return min(
-            goal_value(goal, tuple(sum(of) for of in zip(*parts, strict=True)))
-            for parts in ([g.least_of_any_size() for g in form.groups] for form in self.forms)
-        )
+        found = []
+        for form in self.forms:
+            parts = [group.least_of_any_size(goal, most) for group in form.groups]
+            corner = np.sum([own.min(axis=0, initial=inf) for own in parts], axis=0)
+            every = parts[0] if len(parts) == 1 else corner[None]
+            found.append(goal.first(*every.T).min(initial=inf))
+        return float(min(found))
+
+    def promising(self, goal: Goal, most: int = MOST) -> list[tuple[float, dict[str, int]]]:
+        """Larger sizes of groups that are a form each, with their bounds; the least first."""
+        alone = [form.groups[0] for form in self.forms if len(form.groups) == 1]
+        found = (one for group in alone for one in group.promising(goal, most))
+        return sorted((one for one in found if one[1]), key=lambda one: one[0])
 
     def refused(self) -> Infeasible | None:
         """Reason why nothing fits, by the form that asks for least."""
