@@ -75,7 +75,7 @@ FEWEST = 4  # lanes of a core for which a rank may be awkward too
 # Chosen: cut back, a best mapping loses this power of the share in cycles and in energy each, where
 # both count; measured: in their product at most the power 1.16, not 2.
 SAVED = 0.75
-TRIED = 12  # chosen: sizes for tiles that do not divide
+MISSES = 8  # chosen: sizes in a row that are no better, for tiles that do not divide
 FEW_BOXES = 2_000  # chosen: of what every answer says about tiles that it has not searched
 
 
@@ -433,13 +433,18 @@ class _Found:
         question, tried, space = self.question, list[dict[str, int]](), self.question.mapspace
         if self.front or not (self.best and question.budget.gap) or space.fusion.on_cores:
             return
-        ruled = question.fixed([question.platform]) | _ruled(space)
+        ruled, left = question.fixed([question.platform]) | _ruled(space), MISSES
+        best, wanted = self.best, self.value / (1 + question.budget.gap)
         for bound, sizes in question.opened().promising(self.goal.free):
-            if bound >= self.value or question.budget.over or len(tried) == TRIED:
-                return
+            value = self.value
+            if bound >= min(wanted, value) or question.budget.over or not left:
+                break
             if sizes not in tried and ruled.isdisjoint(sizes):
                 tried.append(sizes)
                 self.search_larger(sizes)
+                left = MISSES if self.value < value else left - 1
+        if self.value >= wanted:  # for so little no proof is given up
+            self.best = best
 
     def bound_any_size(self, bound: float | None) -> None:
         """Bound mappings whose factors need not divide, which no search has looked at.

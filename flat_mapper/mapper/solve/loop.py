@@ -586,7 +586,9 @@ class FormSearch:
         """Larger sizes of groups that are a form each, with their bounds; the least first."""
         alone = [form.groups[0] for form in self.forms if len(form.groups) == 1]
         found = (one for group in alone for one in group.promising(goal, most))
-        return sorted((one for one in found if one[1]), key=lambda one: one[0])
+        return sorted(
+            (one for one in found if one[1]), key=lambda one: (one[0], prod(one[1].values()))
+        )
 
     def refused(self) -> Infeasible | None:
         """Reason why nothing fits, by the form that asks for least."""
