@@ -19,7 +19,8 @@ from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.mapper.bounds.outer import OuterBounds, inside_pj
 from flat_mapper.mapper.bounds.uses import Loops, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import words_bound
-from flat_mapper.mapper.space.outer import StagedTensors, outer_tiles
+from flat_mapper.mapper.space.group import GroupProblem
+from flat_mapper.mapper.space.outer import StagedTensors, granular_extent, shared_extents
 
 MOST = 20_000  # chosen: boxes times stagings times orders that are bounded
 _AT_ONCE = 64  # boxes that are split in one go
@@ -51,10 +52,7 @@ def boxes_of_any_size(
     value: the objective, which rises with both. most: boxes times stagings times orders.
     """
     problem = bounds.problem
-    every = zip(problem.ranks, outer_tiles(problem, loops=True), strict=True)
-    own = [(r.size, np.unique(row)) for r, row in every]
-    ends = [(row[0], row[0]) if len(row) == 1 else (1, size) for size, row in own]
-    low, high = np.array(ends, np.int64).T[:, :, None]
+    low, high = np.array([_ends(problem, i) for i in range(len(problem.ranks))]).T[:, :, None]
     if problem.workload.mask or not problem.group.fused:  # one box, bounded as a whole
         cycles, energy = np.array([bounds.least_of_any_size()]).T
         return Boxes(low, high, np.array([[*cycles, *energy]]), value(cycles, energy))
@@ -70,6 +68,17 @@ def boxes_of_any_size(
         spent += ways * low.shape[1]
         rest = found.take(np.delete(np.arange(len(found.value)), wide))
         found = _joined(rest, _bounded(bounds, low, high, value))
+
+
+def _ends(problem: GroupProblem, i: int) -> tuple[int, int]:
+    """The least and the largest extent of a rank's tiles: any, unless the mapspace names some."""
+    rank, extents = problem.ranks[i], shared_extents(problem, i)
+    named = granular_extent(problem, i) is not None or problem.mapspace.fusion.tiles.keys() & {
+        *rank.members
+    }
+    if extents and (named or i not in problem.shared_ranks):
+        return min(extents), max(extents)
+    return 1, rank.size
 
 
 def _joined(one: Boxes, other: Boxes) -> Boxes:

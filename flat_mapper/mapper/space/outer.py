@@ -168,7 +168,7 @@ def _declared_extents(problem: GroupProblem, i: int) -> list[int]:
     found = list(divisors(rank.size))
     if any(set(rank.members) & set(s.einsum.each) for s in problem.spaces):
         found = found[:-1]  # uncut, the rank is in the space without what runs in each pass
-    extent = _granular_extent(problem, i)
+    extent = granular_extent(problem, i)
     if extent is not None:
         found = [extent]
     for member in rank.members:
@@ -177,7 +177,7 @@ def _declared_extents(problem: GroupProblem, i: int) -> list[int]:
     return found
 
 
-def _granular_extent(problem: GroupProblem, i: int) -> int | None:
+def granular_extent(problem: GroupProblem, i: int) -> int | None:
     """The one tile extent that the granularity leaves a shared rank; None where it is free."""
     granularity, rank = problem.mapspace.fusion.granularity, problem.ranks[i]
     if granularity == "any" or not problem.group.declared:
