@@ -59,6 +59,16 @@ def test_a_tile_that_fills_the_buffer_is_found_though_it_does_not_divide() -> No
     assert asked.result.edp_js > best.result.edp_js
 
 
+def test_a_limit_is_held_against_tiles_that_do_not_divide() -> None:
+    """No mapping with tiles that divide takes less than 2.27 s."""
+    best = fm.search("bert-base", "edge", "flat", seq=4096, gap=1e-3, max_latency_s=2.0)
+    assert isinstance(best, SearchResult)
+    assert best.result.latency_s < 2.0
+    none = fm.search("bert-base", "edge", "flat", seq=4096, gap=1e-3, max_latency_s=1.9)
+    assert isinstance(none, fm.Infeasible)
+    assert 1.9e9 < none.needs < 1.94e9
+
+
 def test_no_drawn_mapping_is_below_the_bound_of_any_size() -> None:
     found = [beaten(seed) for seed in range(60)]
     assert sum(one for one, _ in found) > 20

@@ -76,6 +76,7 @@ FEWEST = 4  # lanes of a core for which a rank may be awkward too
 # both count; measured: in their product at most the power 1.16, not 2.
 SAVED = 0.75
 MISSES = 8  # chosen: sizes in a row that are no better, for tiles that do not divide
+NEAREST = 1e-6  # chosen: the gap of what a limit is held against, where one is allowed
 FEW_BOXES = 2_000  # chosen: of what every answer says about tiles that it has not searched
 
 
@@ -431,7 +432,8 @@ class _Found:
         Where bounds promise most; not where all has to be proven, and not on cores yet.
         """
         question, tried, space = self.question, list[dict[str, int]](), self.question.mapspace
-        if self.front or not (self.best and question.budget.gap) or space.fusion.on_cores:
+        some = self.best or question.budget.limits
+        if self.front or not (some and question.budget.gap) or space.fusion.on_cores:
             return
         ruled, left = question.fixed([question.platform]) | _ruled(space), MISSES
         best, wanted = self.best, self.value / (1 + question.budget.gap)
@@ -647,7 +649,8 @@ def _binding_limit(question: Question) -> Infeasible | Solution:
         tries.append(("latency", replace(limits, latency_s=inf)))
     last: Infeasible | Solution | None = None
     for objective, own in tries:
-        found = replace(question, budget=Budget(limits=own)).answers(objective)
+        few = Budget(limits=own, gap=min(question.budget.gap, NEAREST))
+        found = replace(question, budget=few).answers(objective)
         if isinstance(found, Infeasible):
             return found
         fault = _over(found[0].result, limits, objective)
