@@ -120,6 +120,17 @@ class Group[Own: ArrayAnswer | GroupOnTiles]:
         """Raise what no mapping beats to so much, if there are mappings below it."""
         raise NotImplementedError
 
+    def _begun(self, goal: Goal) -> list[OrderSearch]:
+        """Its ways; none where the budget is over before they are listed, and some mapping known.
+
+        One in which all is staged, if there is such: it needs no list of all outer choices.
+        """
+        with self.kind.budget.until_stopped(True):
+            return self.every_way(goal)
+        self.kind.budget.check()  # for whoever else has an answer
+        self.begin(goal)
+        return [] if self.known else self.every_way(goal)
+
     def begin(self, goal: Goal) -> None:
         """Some mapping before its bound is sharpened, which may take long."""
 
@@ -450,17 +461,23 @@ class ArrayGroup(Group[ArrayAnswer]):
         return min(most, known), max(least, min(most, alone, known))
 
     def first(self, goal: Goal) -> None:
-        """A good mapping, or where the quick way finds none, the best.
-
-        Once the budget is over, one in which all is staged, if there is such.
-        """
+        """A good mapping, or where the quick way finds none, the best."""
         with self.kind.budget.until_stopped(True):
             for way in self.every_way():
                 self._offer(goal, way, quick_mapping(way.search, goal))
-        if not self.known and self.kind.budget.over:
-            self.begin(goal)
         if not self.known:
             self.run(goal)
+
+    def _begun(self, goal: Goal) -> list[OrderSearch]:
+        """Its ways; none where the budget is over before they are listed, and some mapping known.
+
+        One in which all is staged, if there is such: it needs no list of all outer choices.
+        """
+        with self.kind.budget.until_stopped(True):
+            return self.every_way(goal)
+        self.kind.budget.check()  # for whoever else has an answer
+        self.begin(goal)
+        return [] if self.known else self.every_way(goal)
 
     def begin(self, goal: Goal) -> None:
         """Some mapping in which all is staged: outer choices may be very many."""
@@ -510,9 +527,10 @@ class ArrayGroup(Group[ArrayAnswer]):
         below: known from elsewhere: it has to be better, by what breaks ties too.
         gap:   relative; what is better by less need not be found.
         """
-        own, left = self._under(goal)[0], inf
+        own, left, todo = self._under(goal)[0], inf, self._begun(goal)[::-1]
+        if not todo:
+            return
         bar, wanted = self._to_beat(goal, min(until, room), below, gap)
-        todo = self.every_way(goal)[::-1]
         while todo:
             way = todo.pop()
             incumbent = GoalIncumbent(goal, bar, gap)
