@@ -248,7 +248,7 @@ def turn_of(facts: EinsumFacts, candidates: CandidateBlock, outer: Outer, outsid
     compute = facts.lane_cycles / candidates.spatial / dram.prod(axis=0)
     copied = outer.copied and Copied(outer.copied, facts.arch.levels[facts.shared].name)
     kinds = kind_parts(passing, streams, outer.kinds, compute, facts.output, copied or None)
-    parts = TurnParts(einsum=facts.einsum.name, unit=facts.einsum.unit, sizes=(kinds,))
+    parts = TurnParts(einsum=facts.einsum.name, unit=facts.einsum.unit, sizes={frozenset(): kinds})
     return parts.turn(outside)
 
 

@@ -47,7 +47,7 @@ from flat_mapper.mapping.check import handed_inside
 from flat_mapper.mapping.cores import CoreQuestion
 from flat_mapper.mapping.order import UnevenRows, carried_loops, overlaps
 from flat_mapper.mapping.sharing import shared_level, visited_tiles, whole_group
-from flat_mapper.mapping.values import GroupMapping, Policy, pieces
+from flat_mapper.mapping.values import GroupMapping, Loop, Policy, pieces
 from flat_mapper.workload.graph import Workload
 
 
@@ -71,8 +71,9 @@ class GroupTerms:
     first: Words  # that the first pass waits for, and that are left after the last
     turns: tuple[TurnParts, ...]  # none where every transfer overlaps every compute
     buffer: BufferUse
-    loops: tuple[frozenset[str], ...] = ()  # Einsums that wait for one another from pass to pass
-    changes: int = 0  # from passes to shorter ones and back
+    loops: tuple[Mapping[str, float], ...] = ()  # see `carried_loops`
+    returns: tuple[tuple[frozenset[str], int], ...] = ()  # see `_returns`
+    anew: frozenset[str] = frozenset()  # tensors that come in the time of one pass
     rounds: Rounds | None = None
     rows: UnevenRows | None = None  # where units take turns: at once, they even them out
 
@@ -83,7 +84,7 @@ class GroupTerms:
             overlapped=overlaps(self.group.schedule),
             turns=bool(self.turns) and self.policy.prefetch == "held",
             ahead=self.policy.buffering >= 2,
-            passes=largest(sum(k.count for ks in p.sizes for k in ks) for p in self.turns),
+            passes=largest(sum(k.count for ks in p.sizes.values() for k in ks) for p in self.turns),
             behind=self.rounds.behind if self.rounds else 0,
         )
 
@@ -100,7 +101,7 @@ class GroupTerms:
             GroupCycles(
                 steady=[*steady.values()],
                 once=[*self._by_unit(turns, "once").values()],
-                uneven=self.changes * self._waits(turns),
+                uneven=sum(n * self._waits(turns, own, outside) for own, n in self.returns),
                 loops=[self._together(turns, own) for own in self.loops],
                 extra=extra,
                 phases=self._phases(turns),
@@ -113,8 +114,9 @@ class GroupTerms:
         )
         # Bound transfers count first inputs and last outputs twice; overlap is a bound.
         slack = moved - largest(at_once.values())
-        if timing.overlapped:
-            slack = slack + found.turns - largest((steady if timing.ahead else cycles).values())
+        alone = largest if timing.overlapped else sum
+        least = steady if timing.overlapped and timing.ahead else cycles
+        slack = slack + found.turns - alone(least.values())
         if not timing.ahead:
             return Latency(found.cycles, found.exposed, self._binding(outside), slack)
         level, most, late = name_of_largest(at_once), moved + found.late, found.late
@@ -152,16 +154,24 @@ class GroupTerms:
         return added_up((self.units[path], own) for path, own in cycles.items())
 
     @staticmethod
-    def _together(turns: Sequence[Turn], names: frozenset[str]) -> tuple[Amount, Amount]:
-        """Steady cycles of some Einsums' turns, and of one pass of them."""
-        own = [turn for turn in turns if turn.einsum in names]
-        return sum(turn.steady for turn in own), sum(turn.once for turn in own)
+    def _together(turns: Sequence[Turn], names: Mapping[str, float]) -> tuple[Amount, Amount]:
+        """Steady cycles of some of the turns of some Einsums, and of one pass of these."""
+        own = [(turn, names[turn.einsum]) for turn in turns if turn.einsum in names]
+        return sum(n * turn.steady for turn, n in own), sum(n * turn.once for turn, n in own)
 
-    def _waits(self, turns: Sequence[Turn]) -> Amount:
-        """Cycles by which the longest pass of a unit is longer than the shortest of another."""
-        most, least = (self._by_unit(turns, of) for of in ("once", "least"))
-        pairs = ((most[one], least[other]) for one in most for other in least if one != other)
-        return largest((0.0, *(longest - shortest for longest, shortest in pairs)))
+    def _waits(self, turns: Sequence[Turn], last: frozenset[str], outside: Outside) -> Amount:
+        """Cycles by which the longest pass of one takes more than a last pass of another.
+
+        They are those that work at once: units, or all turns, and the transfers from outside.
+        """
+        apart = self._timing.overlapped
+        every = [(turn.unit if apart else "", turn.once, *turn.in_last(last)) for turn in turns]
+        most = added_up((unit, longest) for unit, longest, _, _ in every)
+        least = added_up((unit, shortest) for unit, _, shortest, _ in every)
+        free = added_up((unit, left) for unit, *_, left in every)
+        words = outside.each_way({t: both for t, both in self.first.items() if t in self.anew})
+        waits = [most[one] - least[other] for one in most for other in least if one != other]
+        return largest((0.0, *waits, *(words - left for left in free.values())))
 
     def _binding(self, outside: Outside) -> Any:
         """The unit or level that sets most of the turns' cycles."""
@@ -233,28 +243,53 @@ def group_terms(core: CoreQuestion, policy: Policy, stats: Mapping[str, EinsumSt
         turns=tuple(turn_parts(core, names, m) for m in group.einsums) if together else runs,
         buffer=use,
         loops=carried_loops(workload, group.names) if group.schedule == "overlapped" else (),
-        changes=_changes(workload, group),
+        returns=_returns(workload, group),
+        anew=_anew(workload, group),
         rounds=rounds_of(workload, group.names, group.phases, use.level, handed_inside(*core)),
         rows=None if own or overlaps(group.schedule) else uneven_shared(workload, group),
     )
 
 
-def _changes(workload: Workload, group: GroupMapping) -> int:
-    """Times that a shared loop comes to a pass that is shorter than the others."""
-    found, passes = 0, 1
+def _returns(workload: Workload, group: GroupMapping) -> tuple[tuple[frozenset[str], int], ...]:
+    """Ranks of shared loops in shorter last passes, and how often a full pass comes after these.
+
+    Where units work at once, one waits before them too: also of the last ones of all.
+    """
+    found: list[tuple[frozenset[str], int]] = []
+    passes, before = 1, int(not overlaps(group.schedule))
+    short = [loop.rank for loop in group.shared if _cut_short(workload, group, loop)]
     for loop in group.shared:
-        nest = next(n for n in group.einsums if any(p == loop for _, p in n.placed))
-        own = [p for _, p in nest.placed if p.rank == loop.rank]
-        found += passes * (workload.rank_sizes[loop.rank] % pieces(own)[0] > 0)
+        if loop.rank in short:
+            found.append((frozenset(short[len(found) :]), passes - before))
+            before = passes
         passes *= loop.factor
-    return found
+    return tuple(found)
+
+
+def _anew(workload: Workload, group: GroupMapping) -> frozenset[str]:
+    """Tensors that come in the time of one pass: what stays over some has all these to come in.
+
+    A mask may leave one pass of its inner loop.
+    """
+    inner = [loop.rank for loop in group.shared if loop.factor > 1][::-1]
+    rows = uneven_shared(workload, group)
+    alone = rows is not None and inner[0] == rows.inner and rows.counts[0][0] == 1
+    ranks = {*inner[: 1 + alone]}
+    return frozenset(t for t, own in workload.tensor_ranks.items() if ranks & {*own})
+
+
+def _cut_short(workload: Workload, group: GroupMapping, loop: Loop) -> bool:
+    """True if the last pass of a shared loop is shorter than the others."""
+    nest = next(n for n in group.einsums if any(p == loop for _, p in n.placed))
+    own = [p for _, p in nest.placed if p.rank == loop.rank]
+    return workload.rank_sizes[loop.rank] % pieces(own)[0] > 0
 
 
 def _run(stats: EinsumStats, unit: str, levels: Collection[MemoryLevel]) -> TurnParts:
     """All of an Einsum's run as one turn, beside which its own transfers go."""
     local = {COMPUTE: stats.compute_cycles, **port_cycles(levels, [stats])}
     run = KindParts(1, local, _moved([stats]))
-    return TurnParts(einsum=stats.einsum, unit=unit, sizes=((run,),))
+    return TurnParts(einsum=stats.einsum, unit=unit, sizes={frozenset(): (run,)})
 
 
 def alone(terms: GroupTerms, platform: Platform) -> GroupStats:

@@ -109,7 +109,7 @@ class Timing:
             total = largest((busy + cycles.staged, cycles.inside, cycles.outside))
             return Timed(total, 0.0, busy, 0.0)
         elif not self.overlapped:
-            busy, floor = sum(cycles.steady), cycles.inside
+            busy, floor = sum(cycles.steady) + cycles.uneven, cycles.inside
         elif cycles.phases:
             busy = sum(map(self._phase, cycles.phases))
             exposed, slowest = exposed * (1 + self.behind), largest((cycles.inside, slowest))

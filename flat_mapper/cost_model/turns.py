@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import compress, product
+from itertools import chain, compress, product
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -100,7 +100,12 @@ class Turn(NamedTuple):
     cycles: Amount  # of all turns
     steady: Amount  # of all turns, if none brought a tile that stays over others
     once: Amount  # of the longest of these
-    least: Amount  # and of the shortest
+    # By the loops in a shorter last pass: the same, and without what comes from outside meanwhile.
+    sizes: Mapping[frozenset[str], tuple[Amount, Amount]]
+
+    def in_last(self, loops: frozenset[str]) -> tuple[Amount, Amount]:
+        """Cycles of a turn where of the loops some are in their last pass; see `sizes`."""
+        return self.sizes[min(self.sizes, key=lambda own: len(own ^ loops))]
 
     @property
     def extra(self) -> Amount:
@@ -116,12 +121,8 @@ class KindParts:
     local: Mapping[str, Amount]  # cycles of the compute, of the shared level and of private ones
     streamed: Words  # by tensor, past the shared level
 
-    def cycles(self, outside: Outside) -> Amount:
-        """Cycles of a turn: of its compute, or of the busiest port."""
-        return largest((*self.local.values(), outside.cycles(self.streamed)))
-
     def parts(self, outside: Outside) -> dict[str, Amount]:
-        """The same of its compute, and of every level's busiest port."""
+        """Cycles of a turn: of its compute, and of every level's busiest port."""
         found = {COMPUTE: self.local[COMPUTE], **outside.by_name(self.streamed)}
         return {**found, **self.local}
 
@@ -158,12 +159,12 @@ def kind_parts(
 class TurnParts:
     """Parts of the turns of one Einsum, whatever stands outside the shared level.
 
-    sizes: passes of one size each, and of each the kinds of passes.
+    sizes: the kinds of passes of each size, by the loops that are in a shorter last pass.
     """
 
     einsum: str
     unit: str
-    sizes: tuple[tuple[KindParts, ...], ...]
+    sizes: Mapping[frozenset[str], tuple[KindParts, ...]]
     in_pass: frozenset[str] | None = None  # under a mask, what crosses DRAM in each of its passes;
     # None where the Einsum has as many passes in every row of tiles
 
@@ -172,21 +173,26 @@ class TurnParts:
         total: Amount = 0.0
         steady: Amount = 0.0
         passes: Amount = 0.0
-        each: list[Amount] = []
-        for kinds in self.sizes:
-            cycles = [kind.cycles(outside) for kind in kinds]
+        each: dict[frozenset[str], tuple[Amount, Amount]] = {}
+        for last, kinds in self.sizes.items():
+            if not kinds:
+                continue  # a mask leaves none of that size
+            streams = [outside.cycles(kind.streamed) for kind in kinds]
+            both = [*zip(kinds, streams, strict=True)]
+            cycles = [largest((*kind.local.values(), stream)) for kind, stream in both]
             # The turn that moves least is the same in most passes.
-            each.append(-largest(-c for c in cycles))
-            steady = steady + sum(k.count for k in kinds) * each[-1]
+            least = -largest(-c for c in cycles)
+            each[last] = least, -largest(s - c for s, c in zip(streams, cycles, strict=True))
+            steady = steady + sum(k.count for k in kinds) * least
             for kind, longest in zip(kinds, cycles, strict=True):
                 total, passes = total + kind.count * longest, passes + kind.count
-        least = -largest(-cycles for cycles in each)
-        return Turn(self.einsum, self.unit, passes, total, steady, largest(each), least)
+        once = largest(least for least, _ in each.values())
+        return Turn(self.einsum, self.unit, passes, total, steady, once, each)
 
     def binding(self, outside: Outside) -> dict[str, Amount]:
         """Cycles of the turns that the compute or a level sets; each turn's are numbers."""
         found = []
-        for kind in (kind for kinds in self.sizes for kind in kinds):
+        for kind in chain.from_iterable(self.sizes.values()):
             parts = kind.parts(outside)
             longest = max(parts, key=lambda name: float(parts[name]))
             found.append((longest, kind.count * float(parts[longest])))
@@ -208,9 +214,9 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
     inner = rows.inner if (rows := uneven_shared(workload, group)) and tiles else None
     old = copied_from(workload, einsum)
     copied = None if old is None else Copied(old, arch.levels[nest.home(old)].name)
-    found, in_pass = [], frozenset[str]()
+    found, in_pass = {}, frozenset[str]()
     done = narrowed(einsum, workload.widths)
-    for loops, factors, sizes in _sizes(workload, nest, mapping):
+    for last, loops, factors, sizes in _sizes(workload, nest, mapping):
         every, compute = _passing(workload, nest, factors, sizes)
         ends = every[True], every[False]
         masked = workload.roles.masked
@@ -220,7 +226,7 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
             keys = None if masked[1] in einsum.each else tile[masked[1]]
             left = tiles.count(tile[masked[0]], keys)
         kinds = pass_kinds(loops, tensors, output, left, masked, done)
-        found.append(kind_parts(*ends, kinds, compute, output, copied))
+        found[last] = kind_parts(*ends, kinds, compute, output, copied)
         if inner:
             step = _step(loops, tensors, inner)
             (parts,) = kind_parts(*ends, [step], compute, output, copied)
@@ -228,7 +234,7 @@ def turn_parts(core: CoreQuestion, names: Sequence[str], mapping: EinsumMapping)
     return TurnParts(
         einsum=einsum.name,
         unit=einsum.unit,
-        sizes=tuple(found),
+        sizes=found,
         in_pass=in_pass if inner else None,
     )
 
@@ -260,8 +266,10 @@ def uneven_shared(workload: Workload, group: GroupMapping) -> UnevenRows | None:
 
 def _sizes(
     workload: Workload, nest: Nest, mapping: EinsumMapping
-) -> Iterator[tuple[list[SharedLoop], Factors, tuple[int, ...]]]:
-    """Passes of one size each: their loops, the factors inside them, and the sizes of their tile.
+) -> Iterator[tuple[frozenset[str], list[SharedLoop], Factors, tuple[int, ...]]]:
+    """Passes of one size each: the loops in a shorter last pass, all of them, and factors inside.
+
+    And the sizes of their tile.
 
     The last pass of a shared loop may be shorter than the others.
     """
@@ -273,10 +281,10 @@ def _sizes(
     tails = {p.rank: sizes[p.rank] - full[p.rank] * (p.factor - 1) for p in outer}
     short = [r for r, n in tails.items() if n < full[r] and r not in nest.einsum.each]
     for last in product((False, True), repeat=len(short)):
-        final = {*compress(short, last)}
+        final = frozenset(compress(short, last))
         loops = [_part(p, p.rank in final, p.rank in short) for p in outer]
         tile = sizes | {r: tails[r] if r in final else full[r] for r in tails}
-        yield loops, replace(whole, factors=inner, lasts=None), tuple(tile.values())
+        yield final, loops, replace(whole, factors=inner, lasts=None), tuple(tile.values())
 
 
 def _part(loop: Loop, final: bool, short: bool) -> SharedLoop:

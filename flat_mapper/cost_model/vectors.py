@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import batched, chain
+from itertools import batched
 
 import numpy as np
 
@@ -42,7 +42,7 @@ class Columns:
     ports: int  # limited ones outside
     in_turn: bool  # whether tensors come one after another there
     unequal: bool = False
-    waits: tuple[frozenset[str], ...] = ()  # Einsums, see `carried_loops`
+    waits: tuple[Mapping[str, float], ...] = ()  # Einsums, see `carried_loops`
     rounds: Rounds | None = None
     rare_passes: float = 1.0  # of Einsums that run when a loop is done
     fixed: float = 0.0  # cycles of the passes beside all that
@@ -121,8 +121,8 @@ class Columns:
         found[:, self.at["steady"].start + place] += steady
         if self._has_once:
             found[:, self.at["once"].start + unit] += turn.once
-            each = ((turn.steady, turn.once) if einsum in own else (0.0, 0.0) for own in self.waits)
-            put("loops", *chain.from_iterable(each))
+            every = (own.get(einsum, 0.0) for own in self.waits)
+            put("loops", *(n * cycles for n in every for cycles in (turn.steady, turn.once)))
         if self.timing.turns and self.timing.ahead:
             put("extra", turn.extra)
         put("chip", *(costs.ports.get(port, 0.0) for port in self.chip))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain, compress, product, takewhile
 from math import prod
 from typing import Literal
@@ -212,37 +213,43 @@ def _data_waits(workload: Workload, names: Sequence[str]) -> Iterator[tuple[str,
         yield from ((e.name, einsum.name, 1) for e in einsums if e.output.tensor in old)
 
 
-def carried_loops(workload: Workload, names: Sequence[str]) -> tuple[frozenset[str], ...]:
-    """Einsums of both units that wait for one another from each pass to the next.
+def carried_loops(workload: Workload, names: Sequence[str]) -> tuple[Mapping[str, float], ...]:
+    """Einsums of both units that wait for one another from pass to pass, by turns in each.
 
     One of an online softmax corrects a result that another adds to, which the first needs in the
     next pass: however many units there are, their turns are one after the other. So is the turn of
     one that reads the result when it is done, on the unit of the first: it is of an earlier pass.
+    One also waits for a copy of its output: of two, its turns are in every second pass. These take
+    no longer than the units' own, but where an Einsum that runs when a loop is done comes between.
     """
     unit = {e.name: e.unit for e in workload.named(names)}
-    after: dict[str, list[str]] = {}
-    again = []
-    for first, second, distance in _data_waits(workload, names):
-        if distance:
-            again.append((first, second))
-        else:
-            after.setdefault(first, []).append(second)
+    rare = {n for n in names if workload.einsum(n).after}
+    waits = [*_data_waits(workload, names)]
+    reads = {n: {second for first, second, d in waits if first == n and not d} for n in names}
+    after, follows = dict(reads), dict[str, str]()
+    for n in reversed(names):
+        after[n] = reads[n] | {follows.get(unit[n], n)} - {n}
+        follows[unit[n]] = n
 
-    def chains(name: str, last: str) -> Iterator[frozenset[str]]:
-        """Einsums on each way from one to another in a pass."""
+    @cache
+    def chains(name: str, last: str) -> frozenset[frozenset[str]]:
+        """The longest ways from one Einsum to another in a pass."""
         if name == last:
-            yield frozenset({name})
-        for one in after.get(name, ()):
-            yield from (way | {name} for way in chains(one, last))
+            return frozenset({frozenset({name})})
+        found = {way | {name} for one in after[name] for way in chains(one, last)}
+        return frozenset(way for way in found if not any(way < other for other in found))
 
     found = {
-        way.union(n for n in after.get(last, ()) if unit[n] == unit[first])
-        for last, first in again
-        for way in chains(first, last)
+        (way.union(n for n in reads[last] if unit[n] == unit[first] or n in rare), distance)
+        for last, first, distance in (*waits, *_room_waits(workload, names, "", None))
+        for way in (chains(first, last) if distance else ())
     }
-    joint = [way for way in found if len({unit[n] for n in way}) > 1]
-    most = [way for way in joint if not any(way < other for other in joint)]
-    return tuple(sorted(most, key=sorted))
+    joint = [(w, d) for w, d in found if len({unit[n] for n in w}) > 1 and (d == 1 or w & rare)]
+    most = [way for way in joint if not any(way[0] < w and d == way[1] for w, d in joint)]
+    return tuple(
+        {n: 1 if n in rare else 1 / d for n in sorted(way)}
+        for way, d in sorted(most, key=lambda one: (one[1], sorted(one[0])))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,19 +43,29 @@ def test_what_is_counted_is_what_runs(kind: str, first: int) -> None:
         assert differences(kind, seed) == [], f"{kind} {seed}"
 
 
-def test_a_result_that_is_done_is_read_before_its_unit_goes_on() -> None:
+@pytest.mark.parametrize("seed", [131, 668])
+def test_a_result_that_is_done_is_read_before_its_unit_goes_on(seed: int) -> None:
     """Units at work at once: the division of a row's sum comes between two corrections."""
-    assert differences("fused", 131) == []
+    assert differences("fused", seed) == []
+
+
+@pytest.mark.parametrize("seed", [55, 756])
+def test_a_division_comes_between_a_product_and_the_one_that_takes_its_place(seed: int) -> None:
+    """Scores two passes on wait for room, and the products after these for the division."""
+    assert differences("masked", seed) == []
+
+
+@pytest.mark.parametrize(("kind", "seed"), [("fused", 172), ("fused", 534), ("masked", 302)])
+def test_full_tiles_come_late_after_a_short_pass(kind: str, seed: int) -> None:
+    """Units in turn; past some of these streams take all of DRAM's bandwidth."""
+    assert differences(kind, seed) == []
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_counted_is_what_runs_at_night(kind: str) -> None:
-    """Cycles too, but where units work at once on passes that differ: there they are near."""
     for seed in range(40, 400):
-        for one in differences(kind, seed):
-            assert one.quantity == "cycles", f"{kind} {seed}: {one}"
-            assert one.model == pytest.approx(one.executed, rel=0.1), f"{kind} {seed}"
+        assert differences(kind, seed) == [], f"{kind} {seed}"
 
 
 def test_a_shrunk_mapping_runs_too() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from execution.random_fused import random_group
-from execution.tiny import chip, fused, moved, products, two_rows, with_group
+from execution.tiny import ALL, chip, fused, moved, products, two_rows, with_group
 
 from flat_mapper.api.execution import unpriced
 from flat_mapper.arch.values import MemoryLevel
@@ -17,6 +17,8 @@ from flat_mapper.cost_model.result import Result
 from flat_mapper.execution.run import execute
 from flat_mapper.mapping.values import FusedMapping, Loop, Policy, Schedule
 from flat_mapper.workload.cascade import attention
+from flat_mapper.workload.graph import Workload
+from flat_mapper.workload.notation import parse_einsum
 
 
 def test_what_may_not_stay_is_fetched_in_every_turn() -> None:
@@ -165,6 +167,34 @@ def test_rows_of_unequal_length_take_turns_row_by_row() -> None:
     result = evaluate(workload, platform, mapping, unpriced(platform))
     assert isinstance(result, Result)
     assert result.cycles == 16
+    assert compare_run(executed, result) == ()
+
+
+def test_words_of_a_full_pass_come_late_after_a_short_one() -> None:
+    """Rows in passes of five and of one, two cycles a row at the unit, as are a row's words of A.
+
+    A's next five rows come in ten cycles, as soon as Y has read those before: beside Z's turn, of
+    five, and the short pass, of two: the unit waits for three before each of the six but the first.
+    """
+    lines = ("Y[h,i,j] = A[h,i,k] * B[k,j]", "Z[h,i,l] = Y[h,i,j] * C[j,l]")
+    sizes = {"H": 6, "I": 6, "J": 1, "K": 1, "L": 1}
+    workload = Workload(name="rows", rank_sizes=sizes, einsums=tuple(map(parse_einsum, lines)))
+    plain = chip(None)
+    slow = replace(plain.matrix.nodes[0], read_words_per_cycle=0.5)
+    platform = replace(
+        plain, matrix=replace(plain.matrix, nodes=(slow, *plain.matrix.nodes[1:])), vector=None
+    )
+    shared = Loop("H", 6), Loop("I", 2, extent=5)
+    inner = Loop("I", 5, extent=1)
+    mapping = fused()
+    nests = (
+        replace(n, loops=((ALL[0], shared), (ALL[1], (inner,)))) for n in mapping.groups[0].einsums
+    )
+    mapping = with_group(mapping, einsums=tuple(nests), shared=shared)
+    executed = execute(workload, platform, mapping)
+    assert executed.cycles == 12 + 6 * 12 + 5 * 3  # A's first rows and B; turns; waits
+    result = evaluate(workload, platform, mapping, unpriced(platform))
+    assert isinstance(result, Result)
     assert compare_run(executed, result) == ()
 
 

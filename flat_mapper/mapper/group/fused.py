@@ -283,7 +283,8 @@ class Fused:
             if self.problem.mapspace.policy.prefetch == "own":
                 ports = costs.outside.loads(costs.moved, in_turn=False)
                 compute = largest((compute, *costs.ports.values(), *ports))
-            turn = Turn(space.einsum.name, space.einsum.unit, 1.0, *4 * (compute,))
+            one = {frozenset[str](): (compute, compute)}
+            turn = Turn(space.einsum.name, space.einsum.unit, 1.0, *3 * (compute,), one)
         tile = np.array(outer.tile, dtype=np.int64)[:, None]
         words, exposed = self.bounds.occupancy.candidate_words(
             *(space, candidates.tile, tile, outer.roles, costs.outside),

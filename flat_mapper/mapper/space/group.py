@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -189,7 +189,7 @@ class GroupProblem:
         return pass_kinds(loops, tensors, space.output, *what)
 
     @cached_property
-    def loops(self) -> tuple[frozenset[str], ...]:
+    def loops(self) -> tuple[Mapping[str, float], ...]:
         """Einsums that wait for one another from pass to pass, where the schedule has no rounds."""
         return () if self.rounds else carried_loops(self.workload, self.group.names)
 
