@@ -61,9 +61,7 @@ class CoresRun:
         # The ranks of queries and keys under a mask, where the keys are cut: tiles see not all.
         pair = self.workload.roles.masked if self.workload.mask else None
         self.masked = pair if pair and pair[1] in group.cut else None
-        given = {p.rank for p in group.given_out if p.factor > 1}
-        made = self.workload.named(group.names)
-        self.parted = [e.output.tensor for e in made if given - {*e.output.ranks}]
+        self.parted = parted(self.workload, group)
         self.added, self.held = dict[str, int](), dict[str, np.ndarray]()  # values, and where
         self.tiles = list(self._in_order())
         self.at_work = min(self.cores, len(self.tiles))
@@ -491,6 +489,13 @@ class CoresRun:
         """Steps of an Einsum's compute units, of `each`, as a whole share of each core at work."""
         steps = sum(run.runs[name].steps for run in self.runs) * each
         return -(-steps // self.at_work) if self.group.on_cores else steps
+
+
+def parted(workload: Workload, group: GroupMapping) -> list[str]:
+    """Results of which several tiles have parts."""
+    given = {p.rank for p in group.given_out if p.factor > 1}
+    made = (einsum.output for einsum in workload.named(group.names))
+    return [access.tensor for access in made if given - {*access.ranks}]
 
 
 def steps_of(platform: Platform, group: GroupMapping) -> int:

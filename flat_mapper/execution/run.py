@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from flat_mapper.arch.values import Platform
 from flat_mapper.base.errors import SpecError, expected
+from flat_mapper.base.formats import DEFAULT, SUMS
 from flat_mapper.energy.tables import operation_cycles
-from flat_mapper.execution.cores import CoresRun, steps_of
+from flat_mapper.execution.cores import CoresRun, parted, steps_of
 from flat_mapper.execution.free import inside, needed, with_free
 from flat_mapper.execution.link import Place, new_place
 from flat_mapper.execution.real_numbers import Values
@@ -34,6 +37,7 @@ def execute(
         condition = f"at most {MAX_STEPS:,} steps of temporal loops"
         change = "use --shrink, or map smaller sizes"
         raise SpecError(expected("execute", condition, f"{steps:,}", change))
+    workload = _of_parts(workload, platform, mapping)
     inputs, places, dram = random_inputs(workload, seed), dict[str, Place](), dict[str, Values]()
     for tensor, ranks in workload.tensor_ranks.items():
         sizes = {rank: workload.rank_sizes[rank] for rank in ranks}
@@ -86,6 +90,18 @@ def _runs(
         run = CoresRun(workload, platform, group, mapping.policy, places, order)
         assert run.runs, "what comes after it reads its results"
         yield run
+
+
+def _of_parts(workload: Workload, platform: Platform, mapping: FusedMapping) -> Workload:
+    """The workload in which what cores have parts of is a sum all the time, as wide as one."""
+    own, widths = dict(workload.tensor_bits), workload.widths
+    levels = [level.name for path in platform.paths for level in path.levels]
+    for tensor in chain.from_iterable(parted(workload, group) for group in mapping.groups):
+        if tensor in widths.sums:
+            sums = [at for at in levels if widths.so_far(tensor, at) > widths.share(tensor, at)]
+            every = {at: workload.width(SUMS if at in sums else tensor, at) for at in levels}
+            own[tensor] = {DEFAULT: workload.width(tensor), **every}
+    return replace(workload, tensor_bits=own)
 
 
 def left_over(workload: Workload, mapping: FusedMapping) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ import numpy.typing as npt
 from flat_mapper.arch.cores import sums_at
 from flat_mapper.arch.values import Architecture, Fanout, MemoryLevel, Platform
 from flat_mapper.base.errors import MappingError, expected
+from flat_mapper.base.formats import DEFAULT, SUMS, TensorWidth, stored_bits
 from flat_mapper.base.grouping import distinct_columns
 from flat_mapper.mapping.resize import resized_group, resized_mapping
 from flat_mapper.mapping.sharing import shared_level
@@ -472,6 +473,21 @@ def merged(workload: Workload, group: GroupMapping) -> tuple[str, ...]:
     return tuple(access.tensor for access in made if given - {*access.ranks})
 
 
+def with_wide_parts(workload: Workload, platform: Platform, mapping: FusedMapping) -> Workload:
+    """The workload with results of which cores have parts as wide as sums, at every level.
+
+    No core knows whether its part is the last one: none is ever done.
+    """
+    parts = {t for group in mapping.groups for t in merged(workload, group)}
+    names = {level.name for path in platform.paths for level in path.levels}
+    wide: dict[str, TensorWidth] = {}
+    for tensor in parts & workload.widths.sums:
+        both = {at: (workload.width(tensor, at), workload.width(SUMS, at)) for at in names}
+        own = {at: max(some, key=stored_bits) for at, some in both.items()}
+        wide[tensor] = own | {DEFAULT: workload.width(tensor)}
+    return replace(workload, tensor_bits={**workload.tensor_bits, **wide}) if wide else workload
+
+
 def core_faults(
     workload: Workload, platform: Platform, group: GroupMapping, policy: Policy
 ) -> Iterator[str]:
@@ -507,9 +523,6 @@ def _sum_faults(workload: Workload, platform: Platform, group: GroupMapping) -> 
         at = next((name for name in reversed(outside) if name in keepers), dram)
         if adder and at != adder:
             yield expected(where, f"its sums at {adder}, which adds (core_sums_at)", at)
-        elif workload.widths.so_far(tensor, at) != workload.share(tensor, at):
-            condition = "sums as wide as what is done, where they cross cores (--bits +=N)"
-            yield expected(where, condition, "wider ones")
 
 
 def _given_faults(workload: Workload, group: GroupMapping, where: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from execution.random_cores import random_cores_case
 from flat_mapper.arch.values import Platform
 from flat_mapper.backends.agreement import compare_run
 from flat_mapper.base.errors import MappingError
+from flat_mapper.base.formats import DEFAULT, TensorWidth
 from flat_mapper.cost_model.chip.evaluation import evaluate
 from flat_mapper.cost_model.result import Result
 from flat_mapper.energy.tables import unpriced
@@ -22,9 +24,10 @@ from flat_mapper.workload.graph import Workload
 from flat_mapper.workload.notation import parse_einsum
 
 
-def agree(seed: int) -> str:
+def agree(seed: int, bits: Mapping[str, TensorWidth] | None = None) -> str:
     """Nothing differs; the level that adds up what cores send, empty if they send no parts."""
     workload, platform, mapping = random_cores_case(seed, windows=True, sums=True)
+    workload = replace(workload, tensor_bits=bits or {})
     if not merged(workload, mapping.groups[0]):
         return ""
     try:
@@ -42,6 +45,20 @@ def test_a_level_adds_as_much_as_the_model_says() -> None:
     levels = [agree(seed) for seed in range(400)]
     assert levels.count("DRAM") > 10
     assert "MID" in levels
+
+
+def test_parts_are_as_wide_as_sums() -> None:
+    """A width of all levels, and one of some: DRAM and the level between keep words alike."""
+    widths: dict[str, TensorWidth] = {DEFAULT: 16, "GLB": 32}
+    for wide in (32, widths):
+        levels = [agree(seed, {"+": wide}) for seed in range(400, 700)]
+        assert levels.count("DRAM") > 5
+        assert "MID" in levels
+
+
+@pytest.mark.nightly
+def test_parts_are_as_wide_as_sums_hundreds_of_times() -> None:
+    assert sum(bool(agree(seed, {"+": 32})) for seed in range(700, 8000)) > 300
 
 
 @pytest.mark.nightly
@@ -100,9 +117,20 @@ def test_what_cannot_be_added_up_is_refused() -> None:
     with pytest.raises(MappingError, match="Y: expected a level, or a network"):
         evaluate(workload, chip, mapping, unpriced(chip))
     workload, chip, mapping = product(2, core_sums_at="DRAM")
+
+
+def test_no_part_is_ever_done() -> None:
+    """Four values of Y in two parts of two words: sixteen come, eight are read to be added to."""
+    workload, chip, mapping = product(2, core_sums_at="DRAM")
     wide = replace(workload, tensor_bits={"+": 32})
-    with pytest.raises(MappingError, match="expected sums as wide as what is done"):
-        evaluate(wide, chip, mapping, unpriced(chip))
+    result = evaluate(wide, chip, mapping, unpriced(chip))
+    assert isinstance(result, Result), result
+    (level,) = [lv for lv in result.einsums[0].levels if lv.level == "DRAM"]
+    (made,) = [t for t in level.tensors if t.tensor == "Y"]
+    assert (made.moved.reads, made.moved.writes) == (8, 16)
+    executed = execute(wide, chip, mapping)
+    assert executed.right
+    assert compare_run(executed, result) == ()
 
 
 def test_a_program_has_results_whole() -> None:

@@ -21,7 +21,13 @@ from flat_mapper.cost_model.result import (
 from flat_mapper.cost_model.widths import check_widths
 from flat_mapper.energy.tables import Ert, operation_cycles, operation_energy
 from flat_mapper.mapping.check import check_fused
-from flat_mapper.mapping.cores import CoreQuestion, core_count, fusion_level, one_core
+from flat_mapper.mapping.cores import (
+    CoreQuestion,
+    core_count,
+    fusion_level,
+    one_core,
+    with_wide_parts,
+)
 from flat_mapper.mapping.sharing import crosses_dram, visited_tiles
 from flat_mapper.mapping.values import FusedMapping, GroupMapping, Policy
 from flat_mapper.workload.graph import Workload
@@ -39,8 +45,9 @@ def evaluate(
     check_widths(workload, platform)
     stats: dict[str, EinsumStats] = {}
     groups: dict[tuple[str, ...], GroupStats] = {}
+    wide = with_wide_parts(workload, platform, mapping)
     for group in mapping.groups:
-        found = _group(workload, platform, group, mapping.policy, ert)
+        found = _group(wide, platform, group, mapping.policy, ert)
         if isinstance(found, Infeasible):
             return found
         groups[group.names], einsums = found
