@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from execution.random_extents import fused_case
 
 import flat_mapper as fm
@@ -41,7 +42,7 @@ def beaten(seed: int) -> tuple[int, list[str]]:
     for kind in OBJECTIVES:
         goal = Goal(kind=kind)
         value = goal.first(result.cycles, result.energy_pj)
-        least = opened.least_of_any_size(goal)
+        least = opened.least_of_any_size(goal, look=True)
         if least > value * (1 + 1e-9):
             wrong.append(f"{seed}: {kind} {value} below {least}")
     return 1, wrong
@@ -52,7 +53,7 @@ def test_a_tile_that_fills_the_buffer_is_found_though_it_does_not_divide() -> No
     best = fm.search("bert-base", "edge", "flat", seq=4096, gap=1e-3)
     assert isinstance(best, SearchResult)
     assert best.result.edp_js <= 12.34
-    assert best.certificate.gap < 0.12
+    assert best.certificate.gap < 1e-3
     asked = fm.search("bert-base", "edge", "flat", seq=4096, gap=0.0)
     assert isinstance(asked, SearchResult)
     assert asked.certificate.gap == 0.0
@@ -70,6 +71,12 @@ def test_a_limit_is_held_against_tiles_that_do_not_divide() -> None:
 
 
 def test_no_drawn_mapping_is_below_the_bound_of_any_size() -> None:
-    found = [beaten(seed) for seed in range(60)]
-    assert sum(one for one, _ in found) > 20
+    found = [beaten(seed) for seed in range(8)]
+    assert sum(one for one, _ in found) > 4
     assert [line for _, lines in found for line in lines] == []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("seed", range(8, 400))
+def test_no_drawn_mapping_is_below_the_bound_of_any_size_hundreds_of_times(seed: int) -> None:
+    assert beaten(seed)[1] == []

@@ -123,12 +123,18 @@ class OuterBounds:
         visited = np.array([problem.least_visited])
         shares = [float(problem.shares(s, visited)[0]) for s in problem.spaces]
         every = list(zip(problem.spaces, shares, self.roles, strict=True))
-        cycles = self._busy([share * s.lane_cycles / s.lanes for s, share, _ in every])
         energy = sum(share * (s.compute_energy + s.least_network) for s, share, _ in every)
         for space, share, own in every:
             words = words_bound(space, tuple(own.values()), divides=False)
             energy += float(words.at(share))
-        return max(cycles, self.compulsory_cycles()), energy
+        return max(self.least_busy(), self.compulsory_cycles()), energy
+
+    def least_busy(self) -> float:
+        """Compute cycles of the group with all units at work; of a mask as above."""
+        visited, spaces = np.array([self.problem.least_visited]), self.problem.spaces
+        shares = [float(self.problem.shares(s, visited)[0]) for s in spaces]
+        every = zip(spaces, shares, strict=True)
+        return self._busy([share * s.lane_cycles / s.lanes for s, share in every])
 
     def _busy(self, cycles: list[float]) -> float:
         """Compute cycles of the group from those of its Einsums."""

@@ -455,7 +455,10 @@ class _Found:
         """
         self.unproven = "remainders"
         opened = self.question.opened()
-        self.bound = bound or opened.least_of_any_size(self.goal if self.front else self.goal.free)
+        goal = self.goal if self.front else self.goal.free
+        self.bound = bound or opened.least_of_any_size(goal)
+        if not self.front and self.value > self.bound * (1 + self.question.budget.gap):
+            self.bound = max(self.bound, opened.least_of_any_size(goal, look=True))
         self.any_size = max(self.any_size, 0.0 if self.front else self.bound)
         if self.front:
             least = floor(*self.question.inputs).cycles / self.question.workload.repeat

@@ -120,17 +120,6 @@ class Group[Own: ArrayAnswer | GroupOnTiles]:
         """Raise what no mapping beats to so much, if there are mappings below it."""
         raise NotImplementedError
 
-    def _begun(self, goal: Goal) -> list[OrderSearch]:
-        """Its ways; none where the budget is over before they are listed, and some mapping known.
-
-        One in which all is staged, if there is such: it needs no list of all outer choices.
-        """
-        with self.kind.budget.until_stopped(True):
-            return self.every_way(goal)
-        self.kind.budget.check()  # for whoever else has an answer
-        self.begin(goal)
-        return [] if self.known else self.every_way(goal)
-
     def begin(self, goal: Goal) -> None:
         """Some mapping before its bound is sharpened, which may take long."""
 
@@ -144,12 +133,10 @@ class Group[Own: ArrayAnswer | GroupOnTiles]:
         """Combinations of outer and inner choices that its searches went through."""
         return 0
 
-    def least_of_any_size(self, goal: Goal, most: int) -> Floats:
-        """(Cycles, pJ) of which each mapping, whose factors need not divide, has no less than one.
-
-        float64[n, 2]
-        """
-        return self.floor
+    def least_of_any_size(self, goal: Goal, most: int, look: bool) -> tuple[float, CyclesPj]:
+        """The least of mappings whose factors need not divide: in a goal, and in cycles and pJ."""
+        cycles, energy = self.floor.min(axis=0).tolist()
+        return float(goal.first(*self.floor.T).min()), (cycles, energy)
 
     def promising(self, goal: Goal, most: int) -> Iterable[tuple[float, dict[str, int]]]:
         """Sizes at which tiles that need not divide would be divisors, with their bounds."""
@@ -605,11 +592,22 @@ class ArrayGroup(Group[ArrayAnswer]):
             self.kept = [one for group in self.ways for one in self.kind.ways(self.workload, group)]
         return self.kept
 
-    def least_of_any_size(self, goal: Goal, most: int) -> Floats:
-        """(Cycles, pJ) of mappings whose factors need not divide; see `boxes_of_any_size`."""
+    def least_of_any_size(self, goal: Goal, most: int, look: bool) -> tuple[float, CyclesPj]:
+        """The same, by boxes; see `boxes_of_any_size`."""
         ways = (way.search.bounds for way in self.opened())
-        every = np.concatenate([boxes_of_any_size(b, goal.first, most).corners for b in ways])
-        return every[nondominated(every)]
+
+        def price(cycles: float, energy: float) -> float | None:
+            """pJ of a cycle where both count as much, in two digits, as boxes ask alike."""
+            if goal.kind == "latency" or self.kind.budget.over:
+                return None
+            return 0.0 if goal.kind == "energy" else float(f"{energy / cycles:.1e}")
+
+        inside = price if look else None
+        every = [boxes_of_any_size(b, goal.first, most, inside) for b in ways]
+        least = min(float(own.value.min(initial=inf)) for own in every)
+        corners = np.concatenate([own.corners for own in every], axis=1)
+        cycles, energy = corners.min(axis=1, initial=inf).tolist()
+        return least, (cycles, energy)
 
     def promising(self, goal: Goal, most: int) -> Iterator[tuple[float, dict[str, int]]]:
         """Sizes of which tiles that need not divide are divisors; of which bounds, the least first.

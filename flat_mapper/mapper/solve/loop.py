@@ -567,20 +567,20 @@ class FormSearch:
         gap = 100 * (value / bound - 1) if bound > 0 else inf
         return bound / value, f"{phase}: best {said(value)}, bound {said(bound)}, gap {gap:.2f} %"
 
-    def least_of_any_size(self, goal: Goal, most: int = MOST) -> float:
+    def least_of_any_size(self, goal: Goal, most: int = MOST, *, look: bool = False) -> float:
         """Lower bound on a goal over mappings whose factors need not divide; 0: not known.
 
-        most: boxes of tiles that are bounded, see `boxes_of_any_size`.
+        most, look: boxes of tiles that are bounded, and whether by what is inside them, see
+        `boxes_of_any_size`.
         """
         if not self.kind.listed:
             return 0.0
         found = []
         for form in self.forms:
-            parts = [group.least_of_any_size(goal, most) for group in form.groups]
-            corner = np.sum([own.min(axis=0, initial=inf) for own in parts], axis=0)
-            every = parts[0] if len(parts) == 1 else corner[None]
-            found.append(goal.first(*every.T).min(initial=inf))
-        return float(min(found))
+            parts = [group.least_of_any_size(goal, most, look) for group in form.groups]
+            corner = np.array([own for _, own in parts]).sum(axis=0)[:, None]
+            found.append(parts[0][0] if len(parts) == 1 else float(goal.first(*corner)[0]))
+        return min(found)
 
     def promising(self, goal: Goal, most: int = MOST) -> list[tuple[float, dict[str, int]]]:
         """Larger sizes of groups that are a form each, with their bounds; the least first."""
