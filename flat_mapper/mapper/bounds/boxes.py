@@ -66,13 +66,14 @@ def boxes_of_any_size(
     bounds: OuterBounds,
     value: Callable[[Floats, Floats], Floats],
     most: int = MOST,
-    price: Callable[[float, float], float | None] | None = None,
+    price: Callable[[float, float], float] | None = None,
+    late: Callable[[], bool] = lambda: False,
 ) -> Boxes:
     """Boxes that hold all tiles that may fit, the least objective first.
 
     value: the objective, which rises with both. most: boxes times stagings times orders.
-    price: what a cycle counts, in pJ, by the cycles and pJ of a box that is looked into; None: none
-           is.
+    price: what a cycle counts, in pJ, by the cycles and pJ of the first box that is looked into, if
+           any is. late: whether there is no more time for that.
     """
     problem = bounds.problem
     low, high = np.array([_ends(problem, i) for i in range(len(problem.ranks))]).T[:, :, None]
@@ -88,12 +89,13 @@ def boxes_of_any_size(
         found = found.take(np.argsort(found.value, kind="stable"))
         due = found.looks < found.looks_due * (price is not None)
         if due[0]:
-            own = price(*found.corners[:, 0].tolist()) if price and looked < MOST_LOOKED else None
-            if own is None:
+            if looked == MOST_LOOKED or late() or price is None:
                 price = None
                 continue
-            slope, looked = slope or own, looked + 1  # one slope for all, as boxes ask alike
-            least = _looked_into(bounds, found.take(np.arange(1)), value, slope)
+            if not looked:  # one price for all, as boxes ask alike
+                slope = price(*found.corners[:, 0].tolist())
+            looked += 1
+            least = _looked_into(bounds, found.take(np.arange(1)), value, slope, late)
             found.value[0] = max(found.value[0], least)
             found.looks[0] += 1
             continue
@@ -148,7 +150,11 @@ def _bounded(bounds: OuterBounds, boxes: Boxes, value: Callable[[Floats, Floats]
 
 
 def _looked_into(
-    bounds: OuterBounds, box: Boxes, value: Callable[[Floats, Floats], Floats], slope: float
+    bounds: OuterBounds,
+    box: Boxes,
+    value: Callable[[Floats, Floats], Floats],
+    slope: float,
+    late: Callable[[], bool],
 ) -> float:
     """The objective of a box by what its Einsums take inside, in their best roles or by staging.
 
@@ -166,6 +172,8 @@ def _looked_into(
     closely = box.looks[0] > 0 and room > 0
     prices = Prices(slope, _digits(ROOM * total / room) if closely else 0.0)
     for known, ways in together:
+        if late():
+            return 0.0
         if known < least:
             ends = np.array(_line(bounds, ways, box, prices)).T
             least = min(least, float(value(*ends).min()))

@@ -596,14 +596,13 @@ class ArrayGroup(Group[ArrayAnswer]):
         """The same, by boxes; see `boxes_of_any_size`."""
         ways = (way.search.bounds for way in self.opened())
 
-        def price(cycles: float, energy: float) -> float | None:
+        def price(cycles: float, energy: float) -> float:
             """pJ of a cycle where both count as much, in two digits, as boxes ask alike."""
-            if goal.kind == "latency" or self.kind.budget.over:
-                return None
             return 0.0 if goal.kind == "energy" else float(f"{energy / cycles:.1e}")
 
-        inside = price if look else None
-        every = [boxes_of_any_size(b, goal.first, most, inside) for b in ways]
+        look = look and goal.kind != "latency"
+        inside = (price, lambda: self.kind.budget.over) if look else ()
+        every = [boxes_of_any_size(b, goal.first, most, *inside) for b in ways]
         least = min(float(own.value.min(initial=inf)) for own in every)
         corners = np.concatenate([own.corners for own in every], axis=1)
         cycles, energy = corners.min(axis=1, initial=inf).tolist()
