@@ -29,6 +29,8 @@ LOOKS = 2  # how closely a box is looked into
 SLACK = 1.02  # chosen: cycles beside those of busy units from which on more of them are free
 ROOM = 0.02  # chosen: of what all takes, that the room for streams is worth
 MOST_LOOKED = 20  # chosen: boxes that are
+FEW_LOOKED = 4  # chosen: of which the least has to rise by so much
+HELPS = 0.01
 MOST = 20_000  # chosen: boxes times stagings times orders that are bounded
 _AT_ONCE = 64  # boxes that are split in one go
 
@@ -84,16 +86,17 @@ def boxes_of_any_size(
     every = Boxes(low, high, np.zeros((2, 1)), none, none.astype(np.int64))
     found = _bounded(bounds, every, value)
     ways = max(1, len(bounds.stagings) * len(bounds.orders))
-    spent, slope, looked = ways, 0.0, 0
+    spent, slope, looked, first = ways, 0.0, 0, 0.0
     while len(found.value):
         found = found.take(np.argsort(found.value, kind="stable"))
         due = found.looks < found.looks_due * (price is not None)
         if due[0]:
-            if looked == MOST_LOOKED or late() or price is None:
+            stuck = looked >= FEW_LOOKED and found.value[0] <= first * (1 + HELPS)
+            if stuck or looked == MOST_LOOKED or late() or price is None:
                 price = None
                 continue
             if not looked:  # one price for all, as boxes ask alike
-                slope = price(*found.corners[:, 0].tolist())
+                slope, first = price(*found.corners[:, 0].tolist()), float(found.value[0])
             looked += 1
             least = _looked_into(bounds, found.take(np.arange(1)), value, slope, late)
             found.value[0] = max(found.value[0], least)

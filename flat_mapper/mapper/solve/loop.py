@@ -575,12 +575,17 @@ class FormSearch:
         """
         if not self.kind.listed:
             return 0.0
-        found = []
-        for form in self.forms:
-            parts = [group.least_of_any_size(goal, most, look) for group in form.groups]
-            corner = np.array([own for _, own in parts]).sum(axis=0)[:, None]
-            found.append(parts[0][0] if len(parts) == 1 else float(goal.first(*corner)[0]))
+        found = [self._of_any_size(form, goal, most, look=False) for form in self.forms]
+        for i in np.argsort(found, kind="stable").tolist() if look else ():
+            form = self.forms[i]
+            if found[i] == min(found) and len(form.groups) == 1:  # no other form has less
+                found[i] = self._of_any_size(form, goal, most, look=True)
         return min(found)
+
+    def _of_any_size(self, form: CascadeForm, goal: Goal, most: int, *, look: bool) -> float:
+        parts = [group.least_of_any_size(goal, most, look) for group in form.groups]
+        corner = np.array([own for _, own in parts]).sum(axis=0)[:, None]
+        return parts[0][0] if len(parts) == 1 else float(goal.first(*corner)[0])
 
     def promising(self, goal: Goal, most: int = MOST) -> list[tuple[float, dict[str, int]]]:
         """Larger sizes of groups that are a form each, with their bounds; the least first."""
