@@ -17,7 +17,7 @@ import numpy as np
 from flat_mapper.cost_model.candidates import Bools, Floats, Ints
 from flat_mapper.cost_model.ports import transfer_cycles
 from flat_mapper.cost_model.roles import Role
-from flat_mapper.mapper.bounds.inside import InRoles, Prices, least_inside
+from flat_mapper.mapper.bounds.inside import InRoles, Prices, halves, least_inside, of_both
 from flat_mapper.mapper.bounds.outer import OuterBounds, inside_pj
 from flat_mapper.mapper.bounds.uses import Loops, Use, uses_of
 from flat_mapper.mapper.bounds.whole_sizes import words_bound
@@ -69,13 +69,13 @@ def boxes_of_any_size(
     value: Callable[[Floats, Floats], Floats],
     most: int = MOST,
     price: Callable[[float, float], float] | None = None,
-    late: Callable[[], bool] = lambda: False,
+    enough: Callable[[float], bool] = lambda value: False,
 ) -> Boxes:
     """Boxes that hold all tiles that may fit, the least objective first.
 
     value: the objective, which rises with both. most: boxes times stagings times orders.
     price: what a cycle counts, in pJ, by the cycles and pJ of the first box that is looked into, if
-           any is. late: whether there is no more time for that.
+           any is. enough: whether a bound of all is as good as is wanted, or time permits.
     """
     problem = bounds.problem
     low, high = np.array([_ends(problem, i) for i in range(len(problem.ranks))]).T[:, :, None]
@@ -92,13 +92,14 @@ def boxes_of_any_size(
         due = found.looks < found.looks_due * (price is not None)
         if due[0]:
             stuck = looked >= FEW_LOOKED and found.value[0] <= first * (1 + HELPS)
-            if stuck or looked == MOST_LOOKED or late() or price is None:
+            done = stuck or looked == MOST_LOOKED or enough(float(found.value[0]))
+            if done or price is None:
                 price = None
                 continue
             if not looked:  # one price for all, as boxes ask alike
                 slope, first = price(*found.corners[:, 0].tolist()), float(found.value[0])
             looked += 1
-            least = _looked_into(bounds, found.take(np.arange(1)), value, slope, late)
+            least = _looked_into(bounds, found.take(np.arange(1)), value, slope, enough)
             found.value[0] = max(found.value[0], least)
             found.looks[0] += 1
             continue
@@ -107,7 +108,7 @@ def boxes_of_any_size(
             break  # no other has less
         rest, halved = found.take(np.delete(np.arange(len(due)), wide)), _halves(found.take(wide))
         spent += ways * halved.low.shape[1]
-        found = _joined(rest, _bounded(bounds, halved, value))
+        found = of_both(rest, _bounded(bounds, halved, value))
     return found
 
 
@@ -122,20 +123,10 @@ def _ends(problem: GroupProblem, i: int) -> tuple[int, int]:
     return 1, rank.size
 
 
-def _joined(one: Boxes, other: Boxes) -> Boxes:
-    every = zip(vars(one).values(), vars(other).values(), strict=True)
-    return Boxes(*(np.concatenate(both, axis=-1) for both in every))
-
-
 def _halves(boxes: Boxes) -> Boxes:
-    """Both halves of each, where its widest rank has as many passes on either side."""
-    widest, each = np.argmax(boxes.high / boxes.low, axis=0), np.arange(boxes.low.shape[1])
-    first, last = boxes.low[widest, each], boxes.high[widest, each]
-    middle = np.clip(np.sqrt(first * last.astype(float)).astype(np.int64), first, last - 1)
-    upper, lower = boxes.low.copy(), boxes.high.copy()
-    upper[widest, each], lower[widest, each] = middle + 1, middle
-    one, other = replace(boxes, high=lower), replace(boxes, low=upper)
-    return _joined(one, other)
+    """Both halves of each."""
+    low, high = halves(boxes.low, boxes.high)
+    return replace(of_both(boxes, boxes), low=low, high=high)
 
 
 def _bounded(bounds: OuterBounds, boxes: Boxes, value: Callable[[Floats, Floats], Floats]) -> Boxes:
@@ -157,7 +148,7 @@ def _looked_into(
     box: Boxes,
     value: Callable[[Floats, Floats], Floats],
     slope: float,
-    late: Callable[[], bool],
+    enough: Callable[[float], bool],
 ) -> float:
     """The objective of a box by what its Einsums take inside, in their best roles or by staging.
 
@@ -175,7 +166,7 @@ def _looked_into(
     closely = box.looks[0] > 0 and room > 0
     prices = Prices(slope, _digits(ROOM * total / room) if closely else 0.0)
     for known, ways in together:
-        if late():
+        if enough(float(box.value[0])):
             return 0.0
         if known < least:
             ends = np.array(_line(bounds, ways, box, prices)).T
@@ -291,7 +282,7 @@ def _last_passes(
     problem, dram = bounds.problem, bounds.problem.platform.dram
     best = np.array([np.ones(low.shape[1]), np.zeros(low.shape[1])])
     busy = bounds.least_busy()
-    for r, rank in enumerate(problem.ranks):
+    for r, rank in enumerate(problem.ranks if problem.takes_turns else ()):
         passes = -(-rank.size // high[r])
         last = rank.size - (passes - 1) * high[r]
         reads, writes = np.zeros((2, low.shape[1]))

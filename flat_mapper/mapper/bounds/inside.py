@@ -44,6 +44,22 @@ class _Way:
     loop: tuple[int, ...]  # the same, and of the shared level
 
 
+def halves(low: Ints, high: Ints) -> tuple[Ints, Ints]:
+    """Both halves of boxes int64[R, n], cut where the widest has as many passes on either side."""
+    widest, each = np.argmax(high / low, axis=0), np.arange(low.shape[1])
+    first, last = low[widest, each], high[widest, each]
+    middle = np.clip(np.sqrt(first * last.astype(float)).astype(np.int64), first, last - 1)
+    upper, lower = low.copy(), high.copy()
+    upper[widest, each], lower[widest, each] = middle + 1, middle
+    return np.concatenate([low, upper], axis=1), np.concatenate([lower, high], axis=1)
+
+
+def of_both[Some](one: Some, other: Some) -> Some:
+    """Two sets of boxes as one, a value of arrays whose last axis is that of the boxes."""
+    every = zip(vars(one).values(), vars(other).values(), strict=True)
+    return type(one)(*(np.concatenate(both, axis=-1) for both in every))
+
+
 class Prices(NamedTuple):
     """pJ that count for a cycle, and for a word of the shared level through which streams pass."""
 
@@ -87,7 +103,7 @@ def least_inside(
         spent += len(parts.pj)
         parts = parts.take(np.flatnonzero(parts.pj < best))
         best = min(best, asked.best_end(parts))
-        boxes = _Nests.joined(boxes.take(np.delete(np.arange(len(boxes.pj)), wide)), parts)
+        boxes = of_both(boxes.take(np.delete(np.arange(len(boxes.pj)), wide)), parts)
 
 
 @remembered
@@ -120,12 +136,6 @@ class _Nests:
     def take(self, some: Ints) -> _Nests:
         """Some of them."""
         return _Nests(self.low[..., some], self.high[..., some], self.way[some], self.pj[some])
-
-    @classmethod
-    def joined(cls, one: _Nests, other: _Nests) -> _Nests:
-        """Several as one."""
-        every = zip(vars(one).values(), vars(other).values(), strict=True)
-        return cls(*(np.concatenate(both, axis=-1) for both in every))
 
 
 @dataclass(frozen=True)
@@ -176,16 +186,9 @@ class _Asked:
         return self._bounded(low, high, np.arange(len(self.ways)))
 
     def halves(self, boxes: _Nests) -> _Nests:
-        """Both halves of each, where its widest extent has as many on either side."""
-        shape = boxes.low.shape
-        low, high = (own.reshape(-1, shape[2]) for own in (boxes.low, boxes.high))
-        widest, each = np.argmax(high / low, axis=0), np.arange(shape[2])
-        first, last = low[widest, each], high[widest, each]
-        middle = np.clip(np.sqrt(first * last.astype(float)).astype(np.int64), first, last - 1)
-        upper, lower = low.copy(), high.copy()
-        upper[widest, each], lower[widest, each] = middle + 1, middle
-        both = ((low, upper), (lower, high))
-        lows, highs = (np.concatenate(own, axis=1).reshape(*shape[:2], -1) for own in both)
+        """Both halves of each."""
+        flat = (own.reshape(-1, own.shape[2]) for own in (boxes.low, boxes.high))
+        lows, highs = (own.reshape(*boxes.low.shape[:2], -1) for own in halves(*flat))
         return self._bounded(lows, highs, np.tile(boxes.way, 2))
 
     def _bounded(self, low: Ints, high: Ints, way: Ints) -> _Nests:
@@ -202,7 +205,7 @@ class _Asked:
 
     def least(self, low: Ints, high: Ints, way: Ints) -> Floats:
         """pJ of boxes at least; infinite where nothing fits."""
-        fits, lanes = (low <= high).all(axis=(0, 1)), np.ones(len(way))
+        fits, lanes = (low <= high).all(axis=(0, 1)), _Lanes.of(self, len(way))
         every = [_Words.of(self, i, way) for i in range(len(self.space.tensors))]
         inner = (np.ones_like(low[0]),) * 2
         for k, node in enumerate(self.nodes):
@@ -212,7 +215,7 @@ class _Asked:
                 many = self._most(k, node, few)
                 fits &= (many > 0).any(axis=0)
                 many = np.minimum(-(-own[1] // inner[0]), np.maximum(many, 1))
-                lanes = lanes * self._at_work(node, many, few.prod(axis=0))
+                lanes.fan_out(node, few, many)
                 for words in every:
                     words.fan_out(node, few, many, own[1])
             else:
@@ -222,7 +225,7 @@ class _Asked:
                     held = held + words.kept(k, node, own)
                 fits &= held <= (np.inf if node.usable_words is None else node.usable_words)
             inner = own
-        total = self.prices.cycle * self.space.lane_cycles / lanes
+        total = self.prices.cycle * self.space.lane_cycles / lanes.at_work()
         for number, (roles, pj) in enumerate(self.options):
             own = self.option[way] == number
             total[own] += pj
@@ -262,14 +265,36 @@ class _Asked:
             most = np.maximum(most, own)
         return most
 
-    def _at_work(self, fanout: Fanout, many: Ints, used: Ints) -> Floats:
-        """Instances of a fanout at work at most; many: by rank. used: beside the others."""
-        common = [r for r, yes in enumerate(self.space.common) if yes]
-        rest = np.minimum(self.outer[common, 1].prod(), fanout.copies // np.maximum(used, 1))
-        lanes = np.ones(many.shape[1])
-        for r in _free(self.space):
-            lanes = lanes * (self.space.sizes[r] / -(-self.space.sizes[r] // many[r]))
-        most: Floats = np.minimum(lanes * np.maximum(rest, 1), fanout.copies)
+
+@dataclass
+class _Lanes:
+    """Compute units at work in n boxes, as fanouts are put around them."""
+
+    asked: _Asked
+    by_rank: Ints  # int64[R, n]: at most, of the ranks that some tensor lacks
+    others: Ints  # at most, of all other ranks together
+    every: int
+
+    @classmethod
+    def of(cls, asked: _Asked, count: int) -> _Lanes:
+        """One."""
+        one = np.ones((len(asked.space.sizes), count), np.int64)
+        return cls(asked, one, one[0], 1)
+
+    def fan_out(self, fanout: Fanout, few: Ints, many: Ints) -> None:
+        """Put a fanout around; few, many: its factors by rank, at least and at most."""
+        self.by_rank = self.by_rank * many
+        self.others = self.others * np.maximum(fanout.copies // few.prod(axis=0), 1)
+        self.every *= fanout.copies
+
+    def at_work(self) -> Floats:
+        """Units at work on average, at most: what does not fill them leaves some idle."""
+        space, found = self.asked.space, np.ones(len(self.others))
+        for r in _free(space):
+            found = found * (space.sizes[r] / -(-space.sizes[r] // self.by_rank[r]))
+        common = [r for r, yes in enumerate(space.common) if yes]
+        found = found * np.minimum(self.others, self.asked.outer[common, 1].prod())
+        most: Floats = np.minimum(found, self.every)
         return most
 
 
@@ -288,9 +313,10 @@ class _Move:
     closed: Bools  # a loop outside brings other words in its place
     open: Bools  # it is not known yet who is asked for it
     asked: list[tuple[MemoryLevel, Bools]]  # boxes in which a level is
-    stayed: Bools  # whether it stayed over loops of some level
-    fewest: Floats  # instances of the child that take it, and of the parent, at least
+    fewest: Floats  # instances of the child so far, at least, and of the place that is asked
     fewest_asked: Floats
+    apart: Floats  # the same of those over whose extents a word serves: each takes it anew
+    apart_asked: Floats
     most: Floats  # and at most
     most_asked: Floats
 
@@ -324,7 +350,7 @@ class _Words:
 
     def _add(self, child: MemoryLevel | None, some: Bools, extents: Ints) -> None:
         no, one = np.zeros_like(some), np.ones(len(some))
-        self.moves.append(_Move(child, some, extents, extents, no, ~no, [], no, one, one, one, one))
+        self.moves.append(_Move(child, some, extents, extents, no, ~no, [], *6 * (one,)))
 
     def fan_out(self, fanout: Fanout, few: Ints, many: Ints, high: Ints) -> None:
         """Put a fanout around; few, many: its factors by rank, at least and at most."""
@@ -351,7 +377,8 @@ class _Words:
             stays = ~move.closed & ~relevant[rank]
             move.filled = np.where(stays, own[1][self._lacks], move.filled)
             move.read = np.where(stays, own[1][self._lacks], move.read)
-            move.stayed = move.stayed | stays
+            move.apart = np.where(stays, move.fewest, move.apart)
+            move.apart_asked = np.where(stays, move.fewest_asked, move.apart_asked)
             move.closed = move.closed | ~stays | again
 
     def kept(self, node: int, level: MemoryLevel, own: tuple[Ints, Ints]) -> Floats:
@@ -383,9 +410,8 @@ class _Words:
         output, total = self.tensor == space.output, np.zeros(len(self.way))
         for move in self.moves:
             often, comes = (
-                np.prod(-(-sizes // np.where(move.closed, own, sizes)), axis=0, dtype=float)
-                * np.where(move.stayed, some, 1.0)
-                for own, some in ((move.read, move.fewest_asked), (move.filled, move.fewest))
+                np.prod(-(-sizes // np.where(move.closed, own, sizes)), axis=0, dtype=float) * some
+                for own, some in ((move.read, move.apart_asked), (move.filled, move.apart))
             )
             for level, some in move.asked:
                 read, _, update = moved_once(space, self.tensor, level)

@@ -455,10 +455,12 @@ class _Found:
         """
         self.unproven = "remainders"
         opened = self.question.opened()
-        goal = self.goal if self.front else self.goal.free
-        self.bound = bound or opened.least_of_any_size(goal)
-        if not self.front and self.value > self.bound * (1 + self.question.budget.gap):
-            self.bound = max(self.bound, opened.least_of_any_size(goal, look=True))
+        goal, wanted = self.goal, 0.0
+        if not self.front:
+            goal, wanted = goal.free, self.value / (1 + self.question.budget.gap)
+        if bound is None or bound < wanted:
+            bound = max(bound or 0.0, opened.least_of_any_size(goal, look=wanted))
+        self.bound = bound
         self.any_size = max(self.any_size, 0.0 if self.front else self.bound)
         if self.front:
             least = floor(*self.question.inputs).cycles / self.question.workload.repeat

@@ -133,7 +133,7 @@ class Group[Own: ArrayAnswer | GroupOnTiles]:
         """Combinations of outer and inner choices that its searches went through."""
         return 0
 
-    def least_of_any_size(self, goal: Goal, most: int, look: bool) -> tuple[float, CyclesPj]:
+    def least_of_any_size(self, goal: Goal, most: int, look: float) -> tuple[float, CyclesPj]:
         """The least of mappings whose factors need not divide: in a goal, and in cycles and pJ."""
         cycles, energy = self.floor.min(axis=0).tolist()
         return float(goal.first(*self.floor.T).min()), (cycles, energy)
@@ -592,7 +592,7 @@ class ArrayGroup(Group[ArrayAnswer]):
             self.kept = [one for group in self.ways for one in self.kind.ways(self.workload, group)]
         return self.kept
 
-    def least_of_any_size(self, goal: Goal, most: int, look: bool) -> tuple[float, CyclesPj]:
+    def least_of_any_size(self, goal: Goal, most: int, look: float) -> tuple[float, CyclesPj]:
         """The same, by boxes; see `boxes_of_any_size`."""
         ways = (way.search.bounds for way in self.opened())
 
@@ -600,8 +600,10 @@ class ArrayGroup(Group[ArrayAnswer]):
             """pJ of a cycle where both count as much, in two digits, as boxes ask alike."""
             return 0.0 if goal.kind == "energy" else float(f"{energy / cycles:.1e}")
 
-        look = look and goal.kind != "latency"
-        inside = (price, lambda: self.kind.budget.over) if look else ()
+        def enough(value: float) -> bool:
+            return value >= look or self.kind.budget.over
+
+        inside = (price, enough) if look and goal.kind != "latency" else ()
         every = [boxes_of_any_size(b, goal.first, most, *inside) for b in ways]
         least = min(float(own.value.min(initial=inf)) for own in every)
         corners = np.concatenate([own.corners for own in every], axis=1)

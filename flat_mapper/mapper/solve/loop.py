@@ -567,22 +567,23 @@ class FormSearch:
         gap = 100 * (value / bound - 1) if bound > 0 else inf
         return bound / value, f"{phase}: best {said(value)}, bound {said(bound)}, gap {gap:.2f} %"
 
-    def least_of_any_size(self, goal: Goal, most: int = MOST, *, look: bool = False) -> float:
+    def least_of_any_size(self, goal: Goal, most: int = MOST, look: float = 0.0) -> float:
         """Lower bound on a goal over mappings whose factors need not divide; 0: not known.
 
-        most, look: boxes of tiles that are bounded, and whether by what is inside them, see
-        `boxes_of_any_size`.
+        most: boxes of tiles that are bounded, see `boxes_of_any_size`. look: a bound up to which
+        they are looked into.
         """
         if not self.kind.listed:
             return 0.0
-        found = [self._of_any_size(form, goal, most, look=False) for form in self.forms]
-        for i in np.argsort(found, kind="stable").tolist() if look else ():
+        found = [self._of_any_size(form, goal, most, 0.0) for form in self.forms]
+        for i in np.argsort(found, kind="stable").tolist():
             form = self.forms[i]
-            if found[i] == min(found) and len(form.groups) == 1:  # no other form has less
-                found[i] = self._of_any_size(form, goal, most, look=True)
+            # No other form has less.
+            if found[i] == min(found) < look and len(form.groups) == 1:
+                found[i] = self._of_any_size(form, goal, most, look)
         return min(found)
 
-    def _of_any_size(self, form: CascadeForm, goal: Goal, most: int, *, look: bool) -> float:
+    def _of_any_size(self, form: CascadeForm, goal: Goal, most: int, look: float) -> float:
         parts = [group.least_of_any_size(goal, most, look) for group in form.groups]
         corner = np.array([own for _, own in parts]).sum(axis=0)[:, None]
         return parts[0][0] if len(parts) == 1 else float(goal.first(*corner)[0])
