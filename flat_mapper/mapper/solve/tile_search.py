@@ -74,8 +74,8 @@ if TYPE_CHECKING:  # at run time it is imported where it is asked for
 NEAR, FEW, FIRST = 1.3, 32, 10
 MANY = 2**18  # chosen: tiles that are laid out in some tenths of a second; more come last
 KEPT = 16  # chosen: searches of tiles that are kept while others are looked at, some MB
-# Of a tile: of a core at peak and what serves it, of its words, and of all outer choices.
-BOUNDS = 3
+# Of a tile: of all cores at peak, of the fullest one, of its words, and of all outer choices.
+BOUNDS = 4
 
 
 class _Waiting(NamedTuple):
@@ -201,7 +201,7 @@ class GroupOnTiles:
         """
         self.tried, order = True, _promising(self._queue)
         with self.question.budget.until_stopped(True):
-            near = [self._bounded(one) if one.left == BOUNDS else one for one in order[:FEW]]
+            near = [self._of_fullest(one) for one in order[:FEW]]
             self._queue = _promising(near) + order[FEW:]
             self._first_of_few()
         if self.best is None and self.question.budget.over and order:
@@ -278,11 +278,15 @@ class GroupOnTiles:
         return self._last
 
     def _bounded(self, item: _Waiting) -> _Waiting:
-        """An assignment with its next bound: at peak, by its words, then of all outer choices."""
-        question, one, fullest = self.question, item.one, self._fullest(item.one)
+        """An assignment with its next bound; see `BOUNDS`."""
+        question, one = self.question, item.one
         if item.left == BOUNDS:
             cycles = at_least(question.platform, one, question.buffering)
-            own = question.value(max(cycles, fullest.cycles()), self.every.energy)
+            own = question.value(cycles, self.every.energy)
+            return item._replace(least=max(item.least, own), left=BOUNDS - 1)
+        fullest = self._fullest(one)
+        if item.left == BOUNDS - 1:
+            own = question.value(fullest.cycles(), self.every.energy)
             left = 2 if question.goal.has_energy else 1  # words say little of cycles
             return item._replace(least=max(item.least, own), left=left)
         search, beside_pj = item.search or self._of_core(one), self._shared_pj(one)
@@ -296,6 +300,12 @@ class GroupOnTiles:
         if least == inf and self.most == inf:
             self.refuse(search.infeasibility())
         return item._replace(least=max(item.least, least), left=0, search=search)
+
+    def _of_fullest(self, item: _Waiting) -> _Waiting:
+        """An assignment with its bounds that need no search of a core."""
+        while item.left > BOUNDS - 2:
+            item = self._bounded(item)
+        return item
 
     def _shared_pj(self, one: Assignment) -> float:
         question = self.question
