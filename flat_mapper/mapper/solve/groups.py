@@ -226,7 +226,6 @@ class Kind:
     ert: Ert
     budget: Budget  # of all groups' searches
     early: ClassVar[bool]  # whether units have a mapping first; else a product has the fastest
-    growth: ClassVar[float]  # of the step, each time that a group's bound is raised
     loose: ClassVar[float]  # times its bound from which a known mapping is improved first
 
     @property
@@ -285,7 +284,6 @@ class Arrays(Kind):
     )
     kept: dict[int, ArrayGroup] = field(default_factory=dict)  # those with ways that are kept
     early: ClassVar = True
-    growth: ClassVar = 8.0  # chosen
     loose: ClassVar = inf
 
     def cascades(self, workload: Workload) -> Sequence[Workload]:
@@ -666,7 +664,6 @@ class Cores(Kind):
 
     questions: dict[Goal, list[Question]] = field(default_factory=dict)
     early: ClassVar = False
-    growth: ClassVar = 2.0  # chosen
     loose: ClassVar = 1.1  # chosen
 
     def cascades(self, workload: Workload) -> Sequence[Workload]:

@@ -64,7 +64,8 @@ from flat_mapper.mapping.space import GroupSpace, partitions
 from flat_mapper.mapping.values import GroupMapping
 from flat_mapper.workload.graph import Workload
 
-STEP = 1e-3  # chosen: of a partition's cost, by which a group's bound is raised at least
+# Chosen: of its cost, by which a group's bound is raised at least, and each time as much again.
+STEP, GROWTH = 1e-3, 2.0
 TIES = 32  # chosen: steps at least for what breaks ties, some tenths of a second
 _FEW = 3  # chosen: groups that a line of progress names
 
@@ -484,9 +485,9 @@ class FormSearch:
         """
         beside = self._shortest(lambda one: inf if one is group else one.least(goal), some).total
         self.asked[id(group), goal] += 1
-        step = STEP * self.kind.growth ** self.asked[id(group), goal]
+        step, least = STEP * GROWTH ** self.asked[id(group), goal], group.least(goal)
         lacks = (enough - total) * (1 + EQUAL)
-        return group.least(goal) + min(lacks, max(beside - total, step * total))
+        return least + min(lacks, max(beside - total, step * (least or total)))
 
     def front(self, goal: Goal) -> tuple[list[Path], Floats]:
         """All that no other one dominates, the fastest first; and bounds of what is left."""

@@ -201,7 +201,7 @@ class GroupOnTiles:
         """
         self.tried, order = True, _promising(self._queue)
         with self.question.budget.until_stopped(True):
-            near = [self._of_fullest(one) for one in order[:FEW]]
+            near = [self._bounded(one) if one.left == BOUNDS else one for one in order[:FEW]]
             self._queue = _promising(near) + order[FEW:]
             self._first_of_few()
         if self.best is None and self.question.budget.over and order:
@@ -279,33 +279,25 @@ class GroupOnTiles:
 
     def _bounded(self, item: _Waiting) -> _Waiting:
         """An assignment with its next bound; see `BOUNDS`."""
-        question, one = self.question, item.one
-        if item.left == BOUNDS:
-            cycles = at_least(question.platform, one, question.buffering)
-            own = question.value(cycles, self.every.energy)
-            return item._replace(least=max(item.least, own), left=BOUNDS - 1)
+        question, one, left = self.question, item.one, item.left - 1
+        if left >= BOUNDS - 2:
+            where, peak = (question.platform, one, question.buffering), left == BOUNDS - 1
+            cycles = at_least(*where) if peak else self._fullest(one).cycles()
+            least = max(item.least, question.value(cycles, self.every.energy))
+            few = not (peak or question.goal.has_energy)  # words say little of cycles
+            return item._replace(least=least, left=left - few)
         fullest = self._fullest(one)
-        if item.left == BOUNDS - 1:
-            own = question.value(fullest.cycles(), self.every.energy)
-            left = 2 if question.goal.has_energy else 1  # words say little of cycles
-            return item._replace(least=max(item.least, own), left=left)
         search, beside_pj = item.search or self._of_core(one), self._shared_pj(one)
-        if item.left > 1:
+        if left:
             energy = fullest.counted * search.prepare()[1] + beside_pj + self._first_pj(fullest)
             own = question.value(fullest.cycles(), energy)
-            return item._replace(least=max(item.least, own), left=1, search=search)
+            return item._replace(least=max(item.least, own), left=left, search=search)
         found = self._outer_costs(search, fullest, beside_pj)
         self._fronts[item.number] = found.front
         least = found.least(question)
         if least == inf and self.most == inf:
             self.refuse(search.infeasibility())
-        return item._replace(least=max(item.least, least), left=0, search=search)
-
-    def _of_fullest(self, item: _Waiting) -> _Waiting:
-        """An assignment with its bounds that need no search of a core."""
-        while item.left > BOUNDS - 2:
-            item = self._bounded(item)
-        return item
+        return item._replace(least=max(item.least, least), left=left, search=search)
 
     def _shared_pj(self, one: Assignment) -> float:
         question = self.question
