@@ -190,13 +190,13 @@ def _counted(trials: _Trials) -> Need | Unreached:
 
     ceiling = at_peak(most)
     if not may_reach(most):
-        return trials.unreached(trials.fastest(most), ceiling, most)
+        return trials.unreached(trials.fastest(most, trials.mappings), ceiling, most)
     least = 1 + bisect_left(range(1, most), True, key=may_reach)
     _, high = trials.upward(least - 1, least, 1, most)
     if not trials.reach(high):
         if trials.over:
             return trials.unreached(trials.at(high), ceiling)
-        return trials.unreached(trials.fastest(most), ceiling, most)
+        return trials.unreached(trials.fastest(most, trials.mappings), ceiling, most)
     fewer = (n for n in range(least, high) if not trials.over and trials.reach(n))
     reached = next(fewer, high)
     return trials.answer(reached, ceiling, range(least, reached))
@@ -332,7 +332,8 @@ class _Trials:
             priced = self.priced(steps)
             if priced is None or not self.over:
                 within = self.knob.quantity == "cores" and self.target.latency
-                trial = self.fastest(steps, self.target.value if within else inf)
+                best = [one for one in self.mappings if priced and one[1] == priced.mapping]
+                trial = self.fastest(steps, best, self.target.value if within else inf)
             else:
                 trial = Trial(steps=steps, found=priced)
             slower = trial.result is None or (priced and priced.cycles < trial.result.cycles)
@@ -357,7 +358,7 @@ class _Trials:
     def _asked(self, steps: int | None) -> tuple[Workload, Platform, Mapspace, Ert]:
         return self.workload, self.knob.at(steps), self.mapspace, self.ert
 
-    def fastest(self, steps: int | None, seconds: float = inf) -> Trial:
+    def fastest(self, steps: int | None, known: Sequence[Known], seconds: float = inf) -> Trial:
         """The fastest mapping at a value by a search; none of more seconds is looked for."""
         self.searches += 1
         budget, told, what = self.budget.part(SHARE), self._told(steps), self._asked(steps)
@@ -366,14 +367,14 @@ class _Trials:
             within = fastest_within(*what, seconds, told, budget)
             found, bound_s = within.found, within.bound_s
         else:
-            known = self.mappings
             found = search(*what, objective="latency", progress=told, budget=budget, known=known)
             bound_s = found.certificate.proven_bound if found else inf
         self.budget.spent = budget.spent
         if budget.stopped != "time":
             self.stopped = budget.stopped
         if isinstance(found, Solution):
-            self.mappings.append((found.workload, found.result.mapping))
+            own = found.workload, found.result.mapping
+            self.mappings += [own] if own not in self.mappings else []
         reached = found.result if isinstance(found, Solution) else found
         return Trial(steps=steps, found=reached, bound_s=bound_s)
 

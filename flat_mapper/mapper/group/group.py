@@ -30,6 +30,7 @@ from flat_mapper.mapper.space.tile_index import MOST_OUTER
 from flat_mapper.mapping.sharing import shared_level
 
 MOST_CANDIDATES = 200_000  # candidates of an Einsum that are kept at once
+MOST_LATE = 2_000  # chosen: the same once the time is over
 MOST_UNDER_FEW = 60_000  # chosen: under a few outer tiles; beyond, partial ones are bounded first
 # Of those that the budget lets an Einsum keep at a node so many at first, and times as many again
 NARROW, WIDER = 1 / 8, 8
@@ -126,7 +127,8 @@ class GroupSearch:
         Of few outer tiles those alone whose tile divides one, if they are few: of a row of queries
         7,500 in place of 230,000 (BERT-base at 4,096 on cloud). outers: None: any.
         """
-        every, found = min(MOST_CANDIDATES, 2 * self.budget.candidates), []
+        late, found = self.budget.late, list[CandidateSet | None]()
+        every = min(MOST_LATE if late else MOST_CANDIDATES, 2 * self.budget.candidates)
         for space, roles, units in zip(self.problem.spaces, self.bounds.roles, least, strict=True):
             step: Callable[[], None] | None = self.budget.step
             ways = [(np.array(space.sizes)[:, None], every, step)]
