@@ -26,7 +26,7 @@ every number is searched in turn, for mappings that reach the target and no othe
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil, inf, isclose, prod
 from typing import ClassVar, Literal, NoReturn
@@ -326,13 +326,16 @@ class _Trials:
         """Early ends of the searches, in words; empty where nothing did."""
         return end_words(self.stopped or "time", self.budget.limit_s) if self.over else ""
 
-    def at(self, steps: int | None) -> Trial:
-        """The fastest mapping at a value; on cores, as far as it reaches a latency."""
+    def at(self, steps: int | None, known: Result | None = None) -> Trial:
+        """The fastest mapping at a value; on cores, as far as it reaches a latency.
+
+        known: what `priced` found there, where it was asked before.
+        """
         if steps not in self.known:
-            priced = self.priced(steps)
+            priced = known or self.priced(steps)
             if priced is None or not self.over:
                 within = self.knob.quantity == "cores" and self.target.latency
-                best = [one for one in self.mappings if priced and one[1] == priced.mapping]
+                best = self._with([priced] if priced else ())
                 trial = self.fastest(steps, best, self.target.value if within else inf)
             else:
                 trial = Trial(steps=steps, found=priced)
@@ -346,9 +349,13 @@ class _Trials:
         """The fastest of the known mappings at a value; without time, of those that were one."""
         some = self.mappings
         if self.over:
-            fastest = [r.mapping for one in self.known.values() if (r := one.result)]
-            some = [one for one in some if one[1] in fastest]
+            some = self._with(r for one in self.known.values() if (r := one.result))
         return best_known(*self._asked(steps), some) if some else None
+
+    def _with(self, results: Iterable[Result]) -> list[Known]:
+        """The known mappings of some results."""
+        wanted = [one.mapping for one in results]
+        return [one for one in self.mappings if one[1] in wanted]
 
     def bound_s(self, steps: int | None) -> float:
         """Seconds that no mapping beats at a value, as others tell: none is faster with less."""
@@ -374,7 +381,8 @@ class _Trials:
             self.stopped = budget.stopped
         if isinstance(found, Solution):
             own = found.workload, found.result.mapping
-            self.mappings += [own] if own not in self.mappings else []
+            if own not in self.mappings:
+                self.mappings.append(own)
         reached = found.result if isinstance(found, Solution) else found
         return Trial(steps=steps, found=reached, bound_s=bound_s)
 
@@ -391,12 +399,14 @@ class _Trials:
 
     def reach(self, steps: int | None) -> bool:
         """True if a known mapping reaches the target at a value, or else the fastest."""
+        priced = None
         if steps not in self.known:
-            if self._reached(self.priced(steps)):
+            priced = self.priced(steps)
+            if self._reached(priced):
                 return True
             if self.over and self.mappings:  # to price takes no time, to search does
                 return False
-        return self._reached(self.at(steps).result)
+        return self._reached(self.at(steps, priced).result)
 
     def _reached(self, result: Result | None) -> bool:
         return self.target.reached(self.target.of(result))

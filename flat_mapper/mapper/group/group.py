@@ -127,8 +127,8 @@ class GroupSearch:
         Of few outer tiles those alone whose tile divides one, if they are few: of a row of queries
         7,500 in place of 230,000 (BERT-base at 4,096 on cloud). outers: None: any.
         """
-        late, found = self.budget.late, list[CandidateSet | None]()
-        every = min(MOST_LATE if late else MOST_CANDIDATES, 2 * self.budget.candidates)
+        most = MOST_LATE if self.budget.late else MOST_CANDIDATES
+        every, found = min(most, 2 * self.budget.candidates), list[CandidateSet | None]()
         for space, roles, units in zip(self.problem.spaces, self.bounds.roles, least, strict=True):
             step: Callable[[], None] | None = self.budget.step
             ways = [(np.array(space.sizes)[:, None], every, step)]

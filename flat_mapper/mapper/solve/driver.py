@@ -423,8 +423,8 @@ class _Found:
         paths, _, _ = self._asked(opened, progress, known)
         self._count(opened)
         for one in paths:
-            if self.best and self.question.budget.over:
-                break  # a front's points take long to price
+            if self.front and self.best and self.question.budget.over:
+                break  # its points take long to price
             mapping = self.question.mapping(one)
             self._priced(self._cut_back(one.form.workload, mapping, sizes))
 
