@@ -225,10 +225,14 @@ class GivenTiles:
         """T."""
         return len(self.order)
 
-    def distinct(self, ranks: tuple[str, ...], among: slice | IntArray) -> int:
-        """Different tiles of a tensor with these ranks among some tiles."""
-        own = [self.at[r][among] for r in self.at if r in ranks]
-        return distinct_columns(np.stack(own))[0].shape[1] if own else 1
+    def distinct(self, ranks: tuple[str, ...], places: IntArray, rounds: IntArray) -> IntArray:
+        """Different tiles of a tensor with these ranks in each round; int64[rounds].
+
+        places: int64[n], in the order. rounds: int64[n], which one each is in, none without any.
+        """
+        own = [self.at[r][places] for r in self.at if r in ranks]
+        found: IntArray = np.bincount(distinct_columns(np.stack([rounds, *own]))[0][0])
+        return found
 
 
 def given_tiles(workload: Workload, platform: Platform, group: GroupMapping) -> GivenTiles:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 from math import ceil, prod
 
 import numpy as np
@@ -281,14 +282,16 @@ class GroupOnCores:
     @cached_property
     def rounds(self) -> Mapping[Round, int]:
         """Rounds of equal tiles, by what they share."""
+        every, shared = [*self._at_once()], self.shared_reads
+        if not every:
+            return {}
+        cores = [len(now) for now in every]
+        where = np.concatenate(every), np.repeat(np.arange(len(every)), cores)
+        each = [self.tiles.distinct(self.tensors[t], *where).tolist() for t in shared]
+        distinct = zip(*each, strict=True) if each else repeat((), len(every))
         return Counter(
-            Round(
-                cores=len(now),
-                distinct=tuple(
-                    (t, self.tiles.distinct(self.tensors[t], now)) for t in self.shared_reads
-                ),
-            )
-            for now in self._at_once()
+            Round(cores=n, distinct=tuple(zip(shared, own, strict=True)))
+            for n, own in zip(cores, distinct, strict=True)
         )
 
     def _at_once(self) -> Iterator[IntArray]:

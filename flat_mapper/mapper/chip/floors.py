@@ -6,7 +6,7 @@ the chip as it sees it, by one after another of what serves it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -401,11 +401,20 @@ def computes_pj(platform: Platform, ert: Ert, workload: Workload, names: tuple[s
     )
 
 
-def at_peak(platform: Platform, one: Assignment) -> float:
-    """Cycles that no mapping beats: units at peak, all cores alike or the largest tiles of one."""
-    tile, (most, every, _) = Peak.of(platform, one), one.passed
+def at_peak(platform: Platform, one: Assignment, lanes: Mapping[str, float] | None = None) -> float:
+    """Cycles that no mapping beats: units at peak, all cores alike or the largest tiles of one.
+
+    lanes: see `lane_cycles`, of the Einsums of all tiles of a group.
+    """
+    tile, (most, every, _) = Peak.of(platform, one, lanes), one.passed
     longest = tile.cycles(most) * (-(-one.count // one.cores) if every == most * one.count else 1)
     return max((tile.fixed * one.count + tile.each * every) / one.cores, longest)
+
+
+def lane_cycles(platform: Platform, workload: Workload, names: Sequence[str]) -> dict[str, float]:
+    """Cycles of a lane for one operation of each of some Einsums."""
+    every = map(workload.einsum, names)
+    return {e.name: operation_cycles(platform.path(e.unit), e, workload.widths) for e in every}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -416,9 +425,12 @@ class Peak:
     each: float
 
     @classmethod
-    def of(cls, platform: Platform, one: Assignment) -> Peak:
-        """The peak of a core's units for the Einsums of a group."""
+    def of(
+        cls, platform: Platform, one: Assignment, lanes: Mapping[str, float] | None = None
+    ) -> Peak:
+        """The peak of a core's units for the Einsums of a group; lanes: see `at_peak`."""
         core = one.core_workload
+        lanes = lanes or lane_cycles(platform, core, one.group.names)
         keys = key_rank(core) if one.keys else ""
         sizes = {**core.rank_sizes, **({keys: one.keys} if keys else {})}
         found: dict[tuple[str, bool], float] = {}
@@ -427,7 +439,7 @@ class Peak:
             points = prod(sizes[r] for r in einsum.ranks if r not in einsum.each)
             if not keys:
                 points = 0 if einsum.each else core.unmasked_iterations(einsum)
-            cycles = points * operation_cycles(arch, einsum, core.widths)
+            cycles = points * lanes[einsum.name]
             key = einsum.unit, bool(keys) and keys in (*einsum.ranks, *einsum.each)
             found[key] = found.get(key, 0.0) + cycles * one.cores / arch.compute.instances
         total = max if overlaps(one.group.schedule) else sum

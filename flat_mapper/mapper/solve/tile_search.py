@@ -33,6 +33,7 @@ from flat_mapper.mapper.chip.floors import (
     core_rows,
     core_view,
     keeps_inputs,
+    lane_cycles,
     largest_tiles,
     least_pj,
     outside_of,
@@ -607,8 +608,9 @@ def tiles_on_cores(question: Question, workload: Workload, group: GroupSpace) ->
     energy = least_pj(platform, question.ert, workload, names)
     border = at_border(platform, workload, names)
     mapspace, check = question.mapspace, question.budget.check
+    lanes = lane_cycles(platform, workload, names)
     tiles = [
-        (question.value(max(at_peak(platform, own), border), energy), own)
+        (question.value(max(at_peak(platform, own, lanes), border), energy), own)
         for order in execution_orders(workload, platform, mapspace, group, on_cores=True)
         for one in every_assignment(workload, platform, mapspace, order, check)
         for own in _spread(platform, mapspace, one)
