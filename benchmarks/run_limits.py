@@ -89,7 +89,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder, chance = Path(name), random.Random(given.seed)
         for chip in (*CHIPS, *CLUSTERS):
-            asked(["map", "--arch", chip, "--problem", "bert-base", "--seq", "64"], 60, 6, folder)
+            asked(["map", "--arch", chip, "--problem", "bert-base", "--seq", "64"], 2, 6, folder)
         every = [chains(folder), *(drawn(chance) for _ in range(given.questions))]
         for limit in given.limits:
             allowed, worst, peak = max(SPREAD_S, SHARE * limit), 0.0, 0.0
