@@ -191,7 +191,8 @@ class GroupOnTiles:
     def rest(self, kept: int = 0) -> None:
         """Forget what can be made again, but for so many searches that come next."""
         every = sorted(self._queue)  # which is a heap too
-        self._queue = every[:kept] + [item._replace(search=None) for item in every[kept:]]
+        rest = (one if one.search is None else one._replace(search=None) for one in every[kept:])
+        self._queue = [*every[:kept], *rest]
         if not kept:
             self.known.clear()
 

@@ -80,10 +80,14 @@ class GroupProblem:
         return mask_tiles(*found) if found else None
 
     def _masked(self, tile: Sequence[int]) -> tuple[Mask, int, int, int, int] | None:
+        if self.masked_pair is None:
+            return None
+        return self._cut(*(int(tile[i]) for i in self.masked_pair))
+
+    def _cut(self, rows: int, columns: int) -> tuple[Mask, int, int, int, int] | None:
         if self.masked_pair is None or self.workload.mask is None:
             return None
         queries, keys = (self.ranks[i].size for i in self.masked_pair)
-        rows, columns = (int(tile[i]) for i in self.masked_pair)
         if rows == queries or columns == keys:
             return None
         return self.workload.mask, queries, keys, rows, columns
@@ -101,10 +105,18 @@ class GroupProblem:
 
     def visited_of(self, tile: Sequence[int]) -> float:
         """Share of the tiles of queries x keys that a mask leaves under an outer tile."""
-        found = self._masked(tile)
+        return (
+            1.0
+            if self.masked_pair is None
+            else self._share(*(int(tile[i]) for i in self.masked_pair))
+        )
+
+    def _share(self, rows: int, columns: int) -> float:
+        """The same of a tile of so many queries x keys."""
+        found = self._cut(rows, columns)
         if found is None:
             return 1.0
-        _, queries, keys, rows, columns = found
+        _, queries, keys, *_ = found
         return row_sums(*found).every / (-(-queries // rows) * -(-keys // columns))
 
     def visited(self, tile: Ints) -> Floats:
@@ -115,11 +127,7 @@ class GroupProblem:
         if self.masked_pair is None:
             return np.ones(tile.shape[1])
         shapes, which = np.unique(tile[list(self.masked_pair)], axis=1, return_inverse=True)
-        found = []
-        for shape in shapes.T:
-            whole = np.zeros(len(self.ranks), np.int64)
-            whole[list(self.masked_pair)] = shape
-            found.append(self.visited_of(whole.tolist()))
+        found = [self._share(*shape) for shape in shapes.T.tolist()]
         return np.array(found)[which.ravel()]
 
     @cached_property
