@@ -202,9 +202,10 @@ class GroupOnTiles:
         Once the budget is over, of one tile with all its tensors staged: few outer choices.
         """
         self.tried, order = True, _promising(self._queue)
+        few = 0 if self.question.budget.late else FEW
         with self.question.budget.until_stopped(True):
-            near = [self._bounded(one) if one.left == BOUNDS else one for one in order[:FEW]]
-            self._queue = _promising(near) + order[FEW:]
+            near = [self._bounded(one) if one.left == BOUNDS else one for one in order[:few]]
+            self._queue = _promising(near) + order[few:]
             self._first_of_few()
         if self.best is None and self.question.budget.over and order:
             self._first_of(self._of_core(order[0].one, staged=True), order[0].one)
@@ -229,9 +230,13 @@ class GroupOnTiles:
                     return
 
     def _first_of(self, search: GroupSearch, one: Assignment) -> None:
-        """Some mapping of a tile, for a few pieces of work; any that fits, where time is over."""
+        """Some mapping of a tile, for a few pieces of work; any that fits, where time is over.
+
+        None then where another is known already.
+        """
         time = self.question.budget
         own = Budget(steps=FIRST, seconds=time.seconds, begin=time.begin, clock=time.clock)
+        own.holders.append(lambda: time.over and time.answered)
         search, self.laid = replace(search.again(search.known), budget=own), {}
         self._solve(search, one, self._fullest(one), self._shared_pj(one), fresh=True)
         if own.stopped == "Ctrl-C":
