@@ -202,10 +202,9 @@ class GroupOnTiles:
         Once the budget is over, of one tile with all its tensors staged: few outer choices.
         """
         self.tried, order = True, _promising(self._queue)
-        few = 0 if self.question.budget.late else FEW
         with self.question.budget.until_stopped(True):
-            near = [self._bounded(one) if one.left == BOUNDS else one for one in order[:few]]
-            self._queue = _promising(near) + order[few:]
+            near = [self._bounded(one) if one.left == BOUNDS else one for one in order[:FEW]]
+            self._queue = _promising(near) + order[FEW:]
             self._first_of_few()
         if self.best is None and self.question.budget.over and order:
             self._first_of(self._of_core(order[0].one, staged=True), order[0].one)
