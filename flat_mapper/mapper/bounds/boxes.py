@@ -79,9 +79,11 @@ def boxes_of_any_size(
     """
     problem = bounds.problem
     low, high = np.array([_ends(problem, i) for i in range(len(problem.ranks))]).T[:, :, None]
-    if problem.workload.mask or not problem.group.fused:  # one box, bounded as a whole
+    if not problem.group.fused:  # one box, bounded as a whole
         corners = np.array([bounds.least_of_any_size()]).T
         return Boxes(low, high, corners, value(*corners), np.full(1, LOOKS))
+    if problem.masked_pair:
+        price = None  # not looked into yet
     none = np.zeros(1)
     every = Boxes(low, high, np.zeros((2, 1)), none, none.astype(np.int64))
     found = _bounded(bounds, every, value)
@@ -282,7 +284,8 @@ def _last_passes(
     problem, dram = bounds.problem, bounds.problem.platform.dram
     best = np.array([np.ones(low.shape[1]), np.zeros(low.shape[1])])
     busy = bounds.least_busy()
-    for r, rank in enumerate(problem.ranks if problem.takes_turns else ()):
+    turns = problem.takes_turns and not problem.masked_pair
+    for r, rank in enumerate(problem.ranks if turns else ()):
         passes = -(-rank.size // high[r])
         last = rank.size - (passes - 1) * high[r]
         reads, writes = np.zeros((2, low.shape[1]))

@@ -155,12 +155,23 @@ class Question:
         if core_count(arch, level) > 1 or core_facts(arch) != CoreFacts():
             return None
 
-        def on(mapping: FusedMapping) -> FusedMapping:
-            return replace(mapping, groups=tuple(replace(g, level="") for g in mapping.groups))
+        return replace(self._at_level(level), known=[(w, with_level(m, "")) for w, m in self.known])
 
-        space = replace(self.mapspace, fusion=replace(fusion, level="", cores=()))
-        chip, known = core_platform(self.platform, level), [(w, on(m)) for w, m in self.known]
-        return replace(self, platform=chip, mapspace=space, known=known)
+    def _at_level(self, level: str) -> Question:
+        """The same question on the array of which a level is the outermost on chip."""
+        fusion = replace(self.mapspace.fusion, level="", cores=())
+        space = replace(self.mapspace, fusion=fusion)
+        return replace(self, platform=core_platform(self.platform, level), mapspace=space, known=())
+
+    def arrays(self) -> dict[str, Question]:
+        """The same question on each array that has all that is inside a level to fuse at.
+
+        By level; by no name where nothing is given out.
+        """
+        if not self.mapspace.fusion.on_cores:
+            return {"": self}
+        levels, arch = fusion_levels(self.platform, self.mapspace), self.platform.matrix
+        return {lv: self._at_level(lv) for lv in levels if core_count(arch, lv) == 1}
 
     def evaluated(self, path: Path) -> tuple[Workload, Result]:
         """The cascade that a path maps, and the model's result."""
@@ -253,8 +264,7 @@ class Question:
         """An answer with its certificate."""
         if found.question is not self:  # its one core's
             level = self.platform.matrix.levels[1].name
-            groups = tuple(replace(g, level=level) for g in result.mapping.groups)
-            result = self._result(cascade, replace(result.mapping, groups=groups))
+            result = self._result(cascade, with_level(result.mapping, level))
         elif self.mapspace.fusion.on_cores:
             result = self._noted(result)
         if padded := self._padded(cascade):
@@ -365,8 +375,9 @@ class _Found:
 
     @property
     def divides(self) -> bool:
-        """True if all is of tiles that divide, of which every search is."""
-        return all(divides((cascade, result.mapping)) for cascade, result in self.best)
+        """True if all is of tiles that divide sizes as they are, of which every search is."""
+        padded = any(self.question._padded(cascade) for cascade, _ in self.best)
+        return not padded and all(divides((own, result.mapping)) for own, result in self.best)
 
     def price_known(self) -> None:
         """Known mappings at the sizes that are asked, as far as they may be answers."""
@@ -408,8 +419,12 @@ class _Found:
         if below == NO_BAR and not self.question.larger():
             self.try_any_tiles()
 
-    def search_larger(self, sizes: Mapping[str, int], progress: Progress | None = None) -> None:
+    def search_larger(
+        self, sizes: Mapping[str, int], progress: Progress | None = None, level: str = ""
+    ) -> None:
         """The best mapping at larger sizes, cut back, if it may be better.
+
+        level: the one to fuse at, where only the array inside it is searched.
 
         Every count has each rank at most once as a factor, so cut back it is no less than its
         share; of a product of two it is taken to be no less than `SAVED` says.
@@ -419,33 +434,42 @@ class _Found:
         saved = scale ** (SAVED if self.goal.kind == "edp" else 1.0)
         each = ((c / saved, e / saved) for c, e in self.costs)  # limits are for what is cut back
         known = min((self.goal.free.bar(costs) for costs in each), default=NO_BAR)
-        opened = replace(self.question, workload=workload.with_ranks(sizes)).opened()
+        question = self.question.arrays()[level] if level else self.question
+        opened = replace(question, workload=workload.with_ranks(sizes)).opened()
         paths, _, _ = self._asked(opened, progress, known)
         self._count(opened)
         for one in paths:
             if self.front and self.best and self.question.budget.over:
                 break  # its points take long to price
             mapping = self.question.mapping(one)
+            if level:
+                mapping = with_level(mapping, level)
             self._priced(self._cut_back(one.form.workload, mapping, sizes))
 
     def try_any_tiles(self) -> None:
         """Look for shared tiles that need not divide, as sizes of which they are divisors.
 
-        Where bounds promise most; not where all has to be proven, and not on cores yet.
+        Where bounds promise most; not where all has to be proven, and not on several cores yet.
         """
-        question, tried, space = self.question, list[dict[str, int]](), self.question.mapspace
+        question, tried, arrays = self.question, list[object](), self.question.arrays()
         some = self.best or question.budget.limits
-        if self.front or not (some and question.budget.gap) or space.fusion.on_cores:
+        if self.front or not (some and question.budget.gap):
             return
-        ruled, left = question.fixed([question.platform]) | _ruled(space), MISSES
+        chips, left = [one.platform for one in arrays.values()], MISSES
+        ruled = question.fixed(chips) | _ruled(question.mapspace)
         best, wanted = self.best, self.value / (1 + question.budget.gap)
-        for bound, sizes in question.opened().promising(self.goal.free):
+        every = [
+            (bound, prod(sizes.values()), level, _with_keys(question.workload, sizes))
+            for level, one in arrays.items()
+            for bound, sizes in one.opened().promising(self.goal.free)
+        ]
+        for bound, _, level, sizes in sorted(every, key=lambda one: one[:2]):
             value = self.value
             if bound >= min(wanted, value) or question.budget.over or not left:
                 break
-            if sizes not in tried and ruled.isdisjoint(sizes):
-                tried.append(sizes)
-                self.search_larger(sizes)
+            if (level, sizes) not in tried and ruled.isdisjoint(sizes):
+                tried.append((level, sizes))
+                self.search_larger(sizes, level=level)
                 left = MISSES if self.value < value else left - 1
         if self.value >= wanted:  # for so little no proof is given up
             self.best = best
@@ -542,6 +566,21 @@ class _Found:
             self.pruned[rule] = self.pruned.get(rule, 0) + count
         self.size, self.evaluated = self.size + opened.size(), self.evaluated + evaluated
         opened.kind.forget_all()
+
+
+def _with_keys(workload: Workload, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Larger sizes under a mask: no query is behind the last key."""
+    pair, mask, found = workload.roles.masked, workload.mask, dict(sizes)
+    if mask and pair:
+        queries, keys = (sizes.get(r, workload.rank_sizes[r]) for r in pair)
+        if queries > keys * mask.parts:
+            found[pair[1]] = -(-queries // (TILES[-1] * mask.parts)) * TILES[-1]
+    return found
+
+
+def with_level(mapping: FusedMapping, level: str) -> FusedMapping:
+    """A mapping whose groups are fused at a level."""
+    return replace(mapping, groups=tuple(replace(g, level=level) for g in mapping.groups))
 
 
 def _costs(result: Result) -> CyclesPj:

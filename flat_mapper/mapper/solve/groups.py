@@ -615,7 +615,7 @@ class ArrayGroup(Group[ArrayAnswer]):
         """
         for way in self.opened():
             problem = way.search.bounds.problem
-            if problem.workload.mask or not problem.group.fused:
+            if not problem.group.fused:
                 continue
             boxes = boxes_of_any_size(way.search.bounds, goal.first, most)
             for value, tile in zip(boxes.value.tolist(), boxes.low.T.tolist(), strict=True):

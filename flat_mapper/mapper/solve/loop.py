@@ -590,12 +590,10 @@ class FormSearch:
         return parts[0][0] if len(parts) == 1 else float(goal.first(*corner)[0])
 
     def promising(self, goal: Goal, most: int = MOST) -> list[tuple[float, dict[str, int]]]:
-        """Larger sizes of groups that are a form each, with their bounds; the least first."""
+        """Larger sizes of groups that are a form each, with their bounds."""
         alone = [form.groups[0] for form in self.forms if len(form.groups) == 1]
         found = (one for group in alone for one in group.promising(goal, most))
-        return sorted(
-            (one for one in found if one[1]), key=lambda one: (one[0], prod(one[1].values()))
-        )
+        return [one for one in found if one[1]]
 
     def refused(self) -> Infeasible | None:
         """Reason why nothing fits, by the form that asks for least."""
