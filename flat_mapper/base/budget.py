@@ -71,6 +71,7 @@ class Budget:
     report: Callable[[], None] | None = None  # called now and then
     reported: float = 0.0  # when
     looked: float = -inf  # when, at the memory of the process
+    due: float = 1.0  # part of the time at which the work in hand is late
     holders: list[bool | Callable[[], bool]] = field(default_factory=list)  # see `until_stopped`
 
     def __post_init__(self) -> None:
@@ -146,6 +147,11 @@ class Budget:
         return self.left_s < 0
 
     @property
+    def hurried(self) -> bool:
+        """True once the work in hand is late: any answer to it will do."""
+        return self.over or self.left_s < (1 - self.due) * self.seconds < inf
+
+    @property
     def over(self) -> bool:
         """True once anything ran out."""
         return bool(self.stopped) or self.late
@@ -181,6 +187,15 @@ class Budget:
             yield
         finally:
             self.seconds, self.megabytes, self.steps, self.stopped = kept
+
+    def each[T](self, works: Sequence[T]) -> Iterator[T]:
+        """Pieces of work that are done one after another, each late after its part of the time."""
+        try:
+            for i, work in enumerate(works):
+                self.due = (i + 1) / len(works)
+                yield work
+        finally:
+            self.due = 1.0
 
     @contextmanager
     def no_longer(self, steps: float) -> Iterator[None]:

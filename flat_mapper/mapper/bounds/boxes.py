@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 
@@ -237,8 +236,11 @@ def _each_way(bounds: OuterBounds, low: Ints, high: Ints) -> Iterator[_Way]:
     shares = [problem.shares(s, visited) for s in problem.spaces]
     busy = bounds.least_busy()
     inside = float(inside_pj(problem, visited, shares)[0])
-    for staging, order in product(bounds.stagings, bounds.orders):
-        fits = _needs(bounds, staging, low) <= (bounds.occupancy.capacity or np.inf)
+    fitting = (
+        (s, _needs(bounds, s, low) <= (bounds.occupancy.capacity or np.inf))
+        for s in bounds.stagings
+    )
+    for staging, fits, order in ((s, f, o) for s, f in fitting if f.any() for o in bounds.orders):
         reads, writes, moved, words = np.zeros((4, low.shape[1]))
         staged = list(np.zeros((len(problem.spaces), low.shape[1])))
         streams = list[tuple[Use, Floats, Floats]]()

@@ -127,7 +127,7 @@ class GroupSearch:
         Of few outer tiles those alone whose tile divides one, if they are few: of a row of queries
         7,500 in place of 230,000 (BERT-base at 4,096 on cloud). outers: None: any.
         """
-        most = MOST_LATE if self.budget.late else MOST_CANDIDATES
+        most = MOST_LATE if self.budget.hurried else MOST_CANDIDATES
         every, found = min(most, 2 * self.budget.candidates), list[CandidateSet | None]()
         for space, roles, units in zip(self.problem.spaces, self.bounds.roles, least, strict=True):
             step: Callable[[], None] | None = self.budget.step
@@ -152,7 +152,7 @@ class GroupSearch:
             outers=outers,
             step=self.budget.step,
             most=int(self._width * self.budget.candidates),
-            late=lambda: self.budget.over,
+            late=lambda: self.budget.hurried,
             deep=self._width >= 1,
             counters=self.counters,
         )
@@ -245,7 +245,7 @@ class GroupSearch:
         while at < len(order):
             one, at = alive.take(order[at : at + 1]), at + step
             # Once the time is over ever farther from what promises most, as that had no room.
-            step *= 2 if self.budget.late else 1
+            step *= 2 if self.budget.hurried else 1
             left = self.incumbent.can_improve(alive.cycles, alive.energy)
             if not self.incumbent.open and np.count_nonzero(left) <= FEW_OUTERS:
                 return

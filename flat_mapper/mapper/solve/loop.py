@@ -428,7 +428,7 @@ class FormSearch:
             if form.is_path:
                 units.sort(key=lambda one: len(one.names))
             with self.budget.until_stopped(bool(self.found(goal, some).groups)):
-                for group in units:
+                for group in self.budget.each(units):
                     if not group.known:
                         self.budget.step()
                         group.first(goal)
