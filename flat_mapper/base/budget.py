@@ -149,7 +149,7 @@ class Budget:
     @property
     def hurried(self) -> bool:
         """True once the work in hand is late: any answer to it will do."""
-        return self.over or self.left_s < (1 - self.due) * self.seconds < inf
+        return self.left_s < (1 - self.due) * self.seconds < inf
 
     @property
     def over(self) -> bool:

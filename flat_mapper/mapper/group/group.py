@@ -152,7 +152,7 @@ class GroupSearch:
             outers=outers,
             step=self.budget.step,
             most=int(self._width * self.budget.candidates),
-            late=lambda: self.budget.hurried,
+            late=lambda: self.budget.over or self.budget.hurried,
             deep=self._width >= 1,
             counters=self.counters,
         )
